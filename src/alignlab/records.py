@@ -1,0 +1,74 @@
+"""Nouns to JSON and back: one line per record, the same bytes for the same record."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from alignlab import types
+
+T = TypeVar("T")
+
+_VERDICTS: dict[str, type] = {
+    "score": types.Score,
+    "preference": types.Preference,
+    "ranking": types.Ranking,
+    "critique": types.Critique,
+    "unscored": types.Unscored,
+}
+_KINDS = {cls: kind for kind, cls in _VERDICTS.items()}
+
+
+def to_dict(record: Any) -> Any:
+    """A record as plain JSON values; a verdict carries its kind."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        plain = {f.name: to_dict(getattr(record, f.name)) for f in dataclasses.fields(record)}
+        kind = _KINDS.get(type(record))
+        return {"kind": kind, **plain} if kind else plain
+    if isinstance(record, Mapping):
+        return {str(k): to_dict(v) for k, v in record.items()}
+    if isinstance(record, tuple | list):
+        return [to_dict(v) for v in record]
+    return record
+
+
+def from_dict(cls: type[T], plain: Mapping[str, Any]) -> T:
+    """A record from plain JSON values.
+
+    Raises:
+        pydantic.ValidationError: a field is missing, unknown or of the wrong type.
+    """
+    if cls is types.Feedback:
+        verdict = dict(plain["verdict"])
+        made = _VERDICTS[verdict.pop("kind")]
+        rest = {k: v for k, v in plain.items() if k != "verdict"}
+        rest["verdict"] = from_dict(made, verdict)
+        return _adapter(cls).validate_python(rest)  # type: ignore[no-any-return]
+    return _adapter(cls).validate_python(plain)  # type: ignore[no-any-return]
+
+
+def to_line(record: Any) -> str:
+    """One JSON line, with its newline; NaN and infinity are refused."""
+    return json.dumps(to_dict(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_line(cls: type[T], line: str) -> T:
+    """Read one JSON line back."""
+    return from_dict(cls, json.loads(line))
+
+
+def fingerprint(value: Any) -> str:
+    """A short content hash of anything that `to_dict` can write; the same on every machine."""
+    text = json.dumps(to_dict(value), ensure_ascii=False, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
