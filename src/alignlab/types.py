@@ -267,3 +267,86 @@ class Count:
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Reason -> number."""
     changed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a data source gives a study; a source leaves empty what it does not hold."""
+
+    name: str
+    demonstrations: tuple[Demonstration, ...] = ()
+    """Instruction data to imitate (IFT)."""
+    groups: tuple[PreferenceGroup, ...] = ()
+    """Responses ranked by humans (the raw material of EFT), or ready preference data."""
+    prompts: tuple[Prompt, ...] = ()
+    """Prompts for sampling feedback data, apart from those above."""
+    test_prompts: tuple[Prompt, ...] = ()
+    """Held-out prompts; nothing above shares one with them."""
+    test_groups: tuple[PreferenceGroup, ...] = ()
+    """Held-out ranked responses, for measuring judges."""
+    counts: tuple[Count, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path -> SHA-256 of every file that was read."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One response with what a judge said of it and what is true of it, where truth is known."""
+
+    response_id: str
+    model: str
+    """Who wrote the response."""
+    source: str
+    """The judge."""
+    reward: float | None
+    """The judge's score; None is unscored."""
+    truth: float
+    """The reference score (the oracle's, or a human's)."""
+    prompt_id: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One model's answer as the report shows it."""
+
+    model: str
+    text: str
+    feedback: tuple[Feedback, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with the answers of several models side by side."""
+
+    prompt: Prompt
+    answers: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a stage spent."""
+
+    prompt_tokens: int = 0
+    tokens: int = 0
+    """Tokens generated (sampling, judging) or trained on."""
+    calls: int = 0
+    """Completions asked of a model, teacher or judge."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+        )
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run asks and whom it compares; the report's frame."""
+
+    recipe: str
+    question: str
+    baseline: str
+    """The model that the others are measured against."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Name -> one line that says how it was made, in the order of the report."""
