@@ -49,9 +49,7 @@ class FeedbackSource(Protocol):
 
     name: str
 
-    def rate(
-        self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
-    ) -> list[Feedback]:
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Give one feedback per response, in order: items flattened, responses within an item."""
         ...
 
@@ -75,9 +73,7 @@ class Benchmark(Protocol):
 
     def prompts(self) -> list[Prompt]: ...
 
-    def score(
-        self, responses: Mapping[str, Sequence[Response]], seed: int
-    ) -> list[EvalResult]:
+    def score(self, responses: Mapping[str, Sequence[Response]], seed: int) -> list[EvalResult]:
         """Score the responses of each named model; the keys are model names."""
         ...
 

@@ -18,6 +18,7 @@ PACKAGES: dict[str, str] = {
     "feedback": "alignlab.feedback",
     "benchmark": "alignlab.evaluation.benchmarks",
     "data": "alignlab.data",
+    "model": "alignlab.models",
     "sandbox": "alignlab.sandbox",
 }
 """Kind of part -> the package whose modules register parts of it."""

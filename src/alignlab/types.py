@@ -287,6 +287,8 @@ class Corpus:
     counts: tuple[Count, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     """Path -> SHA-256 of every file that was read."""
+    labelled: tuple[Labelled, ...] = ()
+    """Responses with a label instead of a rank (unpaired preferences)."""
 
 
 @dataclass(frozen=True)
@@ -350,3 +352,16 @@ class Study:
     """The model that the others are measured against."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Name -> one line that says how it was made, in the order of the report."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One response that is said to be good or bad by itself, as KTO learns from."""
+
+    prompt: Prompt
+    response: Response
+    desirable: bool
+
+    @property
+    def id(self) -> str:
+        return self.response.id

@@ -1,0 +1,58 @@
+"""Doctor: what this machine has, and whether its matrix products run as fast as they could."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from importlib import metadata
+from typing import Any
+
+import torch
+
+OPTIONAL = {"vllm": "vllm", "relevance": "sentence-transformers", "quant": "bitsandbytes"}
+"""Extra of this package -> the distribution it brings."""
+
+
+def doctor() -> dict[str, Any]:
+    """Versions, cores, GPUs, free disk, and matrix throughput in GFLOP/s per core."""
+    found: dict[str, Any] = {
+        "alignlab": metadata.version("alignlab"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": metadata.version("transformers"),
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or "none",
+        "free disk here (GB)": round(shutil.disk_usage(".").free / 1e9, 1),
+    }
+    for dtype in (torch.float32, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        found[f"{name} (GFLOP/s, one thread)"] = round(matrix_gflops(dtype))
+    fp32, bf16 = found["float32 (GFLOP/s, one thread)"], found["bfloat16 (GFLOP/s, one thread)"]
+    if bf16 < 1.5 * fp32 and not torch.cuda.is_available():
+        found["hint"] = "bfloat16 brings little on this processor; dtype=float32 is the better one"
+    for extra, name in OPTIONAL.items():
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = f"not installed (pip install 'alignlab[{extra}]')"
+    return found
+
+
+def matrix_gflops(dtype: torch.dtype, size: int = 1024, repeats: int = 5) -> float:
+    """Best measured throughput of a square matrix product on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+        best = min(_seconds(a, b) for _ in range(repeats))
+    finally:
+        torch.set_num_threads(threads)
+    return 2 * size**3 / best / 1e9
+
+
+def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
+    began = time.perf_counter()
+    torch.mm(a, b)
+    return time.perf_counter() - began

@@ -1,0 +1,57 @@
+"""What there is: the parts of a kind, and the settings of a recipe."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from alignlab import configs, registry
+from alignlab.errors import unknown_name
+from alignlab.recipes.study import Recipe
+
+KINDS = {
+    "recipes": "recipe",
+    "objectives": "objective",
+    "feedback": "feedback",
+    "engines": "engine",
+    "benchmarks": "benchmark",
+    "data": "data",
+}
+
+
+def list_parts(what: str) -> dict[str, str]:
+    """Name -> one line about it, for every part of a kind.
+
+    Raises:
+        BadInput: no such kind.
+    """
+    if what not in KINDS:
+        raise unknown_name("list", what, KINDS)
+    kind = KINDS[what]
+    return {name: _about(registry.get(kind, name)) for name in registry.names(kind)}
+
+
+def show_options(recipe: str) -> None:
+    """Print every setting of a recipe with its default and its meaning."""
+    known: Recipe = registry.get("recipe", recipe)
+    table = Table(box=None, pad_edge=False)
+    for column in ("setting", "default", "meaning"):
+        table.add_column(column, overflow="fold")
+    for option in configs.describe(known.config):
+        table.add_row(option.key, _plain(option.default), option.doc)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _about(part: Any) -> str:
+    if isinstance(part, Recipe):
+        return part.question
+    doc = inspect.getdoc(part) or inspect.getdoc(sys.modules[part.__module__]) or ""
+    return " ".join(doc.split("\n\n")[0].split())
+
+
+def _plain(value: Any) -> str:
+    return "" if value in ("", None, (), {}) else str(value)

@@ -1,0 +1,113 @@
+"""Run a recipe: settings, run directory, study, figures, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from alignlab import configs, registry
+from alignlab.recipes.study import Recipe, StudyConfig
+from alignlab.records import to_dict
+from alignlab.report import write_report
+from alignlab.runs import Run, RunIdentity, read_json, write_json
+from alignlab.stages.lab import Lab
+from alignlab.stages.results import results
+from alignlab.types import Study
+
+SMALL_BYTES = 2 * 10**9
+"""Safetensors bytes below which `preset=auto` takes a model for a small one (a billion bf16s)."""
+
+
+def run(recipe: str, *overrides: str, config: str | Path | None = None, **settings: Any) -> Path:
+    """Run a recipe, or resume it where it stopped; returns the report's path.
+
+    Args:
+        recipe: a name from `alignlab list recipes`.
+        overrides: "key=value" strings, as on the command line.
+        config: a YAML file of settings, under the overrides.
+        settings: the same as overrides, nested mappings for nested settings.
+
+    Raises:
+        BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`.
+        RunFailed: the work could not be finished; the same call resumes.
+    """
+    known: Recipe = registry.get("recipe", recipe)
+    chosen = assemble(known, config, overrides, settings)
+    out = Path(chosen.out or f"runs/{recipe}")
+    seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
+    study_run = Run.start(out, RunIdentity(recipe, _identity(chosen), seeds))
+    study_run.describe(Study(recipe, known.question, known.baseline, known.models(chosen)))
+    began = time.monotonic()
+    lab = Lab(study_run, chosen.seed, chosen.hardware, chosen.chat_template or None)
+    torch.set_num_threads(lab.threads)
+    measured = [known.study(_seed_lab(lab, seed, len(seeds)), chosen) for seed in seeds]
+    results(lab, measured, chosen.measure.examples)
+    study_run.finish()
+    _add_wall_time(study_run, time.monotonic() - began)
+    return write_report(out)
+
+
+def assemble(
+    recipe: Recipe,
+    file: str | Path | None,
+    overrides: Sequence[str],
+    settings: Mapping[str, Any],
+) -> StudyConfig:
+    """The recipe's settings: defaults, preset, YAML file, key=value, in rising order.
+
+    Raises:
+        BadInput: an unknown key or a value of the wrong type.
+    """
+    given = [configs.read_yaml(Path(file))] if file else []
+    given += [configs.parse_overrides(overrides), settings]
+    first = configs.build(recipe.config, *given)
+    name = first.preset if first.preset != "auto" else _preset_for(first.model)
+    chosen = configs.build(recipe.config, _preset(name, recipe.config), *given)
+    return replace(chosen, preset=name)
+
+
+def _preset(name: str, config: type) -> dict[str, Any]:
+    """The preset's settings that this recipe has."""
+    text = resources.files("alignlab.recipes").joinpath("presets", f"{name}.yaml").read_text()
+    known = {option.key.split(".")[0] for option in configs.describe(config)}
+    return {key: value for key, value in yaml.safe_load(text).items() if key in known}
+
+
+def _preset_for(model: str) -> str:
+    """A preset by the model: the sandbox's own, a small one, or one of the paper's size."""
+    if model.startswith("sandbox:"):
+        return "sandbox"
+    folder = Path(model)
+    if folder.is_dir():
+        return "small" if _size(folder.glob("*.safetensors")) < SMALL_BYTES else "paper"
+    return "paper"
+
+
+def _size(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
+
+
+def _identity(config: StudyConfig) -> dict[str, Any]:
+    """What must stay equal for a run to be resumed: all but where it is and how many work on it."""
+    plain: dict[str, Any] = to_dict(config)
+    plain.pop("out")
+    plain["hardware"].pop("workers")
+    return plain
+
+
+def _seed_lab(lab: Lab, seed: int, of: int) -> Lab:
+    return replace(lab.scope(f"seed-{seed}") if of > 1 else lab, seed=seed)
+
+
+def _add_wall_time(run_: Run, seconds: float) -> None:
+    """Keep the time of every session that worked on this run."""
+    manifest = read_json(run_.path / "manifest.json")
+    manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0.0) + seconds, 1)
+    write_json(run_.path / "manifest.json", manifest)

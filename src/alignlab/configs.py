@@ -1,0 +1,158 @@
+"""Settings: dataclass defaults, under a preset, under a YAML file, under key=value."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from alignlab.errors import BadInput, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One setting as `--options` shows it."""
+
+    key: str
+    default: Any
+    doc: str
+
+
+def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
+    """A config from its defaults and nested mappings, later ones winning.
+
+    Raises:
+        BadInput: an unknown key (the nearest valid one is named) or a value of the wrong type.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _check_keys(cls, layer, "")
+        _merge(merged, layer)
+    try:
+        return TypeAdapter(cls).validate_python(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))
+        raise BadInput(f"setting {key}: {first['msg']}, found {first['input']!r}") from None
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """`["sft.lr=5e-4", "seed=1"]` as a nested mapping; values are read as YAML.
+
+    Raises:
+        BadInput: an argument that is not key=value.
+    """
+    nested: dict[str, Any] = {}
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise BadInput(f"expected key=value, found {item!r}")
+        place = nested
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise BadInput(f"setting {key}: {parent!r} was given a value before")
+        try:
+            place[last] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            place[last] = value
+    return nested
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file of settings.
+
+    Raises:
+        BadInput: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such configuration file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f", line {line + 1}" if line is not None else ""
+        raise BadInput(
+            f"{path}{where}: expected YAML, found {str(error).splitlines()[0]}"
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: expected settings (key: value), found {type(content).__name__}")
+    return content
+
+
+def describe(cls: type, prefix: str = "") -> list[Option]:
+    """Every setting of a config class with its default and its sentence, nested ones dotted."""
+    docs = _field_docs(cls)
+    hints = get_type_hints(cls)
+    found: list[Option] = []
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[field.name]):
+            found += describe(hints[field.name], f"{prefix}{field.name}.")
+            continue
+        default = field.default
+        if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        found.append(Option(prefix + field.name, default, docs.get(field.name, "")))
+    return found
+
+
+def _check_keys(cls: type, layer: Mapping[str, Any], prefix: str) -> None:
+    known = {field.name for field in dataclasses.fields(cls)}
+    hints = get_type_hints(cls)
+    for key, value in layer.items():
+        if key not in known:
+            raise unknown_name("setting", f"{prefix}{key}", [prefix + name for name in known])
+        if isinstance(value, Mapping):
+            nested = _dataclass_in(hints[key])
+            if nested is not None:
+                _check_keys(nested, value, f"{prefix}{key}.")
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass that a type hint is or allows (`X`, `X | None`)."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return hint
+    for part in getattr(hint, "__args__", ()):
+        if dataclasses.is_dataclass(part) and isinstance(part, type):
+            return part
+    return None
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """The sentence under each field, read from the source of the class and its bases."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, doc in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(doc, ast.Expr)
+                and isinstance(doc.value, ast.Constant)
+            ):
+                docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs

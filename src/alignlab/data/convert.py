@@ -1,0 +1,127 @@
+"""`alignlab data convert`: any source to one of the common layouts, in JSONL or Parquet."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alignlab.data.specs import load
+from alignlab.data.writers import PAIRS, WRITERS, Pairs, Written
+from alignlab.errors import BadInput, unknown_name
+from alignlab.types import Corpus, Count
+
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written, and the account of what could not be."""
+
+    path: str
+    to: str
+    rows: int
+    count: Count
+
+    def __str__(self) -> str:
+        account = [
+            f"{why} {n}" for why, n in (*self.count.dropped.items(), *self.count.changed.items())
+        ]
+        more = f" ({'; '.join(account)})" if account else ""
+        return f"{self.path}: {self.rows} rows as {self.to}{more}"
+
+
+def convert(
+    spec: str,
+    out_path: str | Path,
+    *,
+    to: str,
+    part: Part = "train",
+    pairs: Pairs | None = None,
+) -> Converted:
+    """Write a source as `to` (groups, preference, messages, prompt_completion, unpaired, prompts).
+
+    `part` "test" writes the held-out side. `pairs` is for preference alone: each group's
+    "best_worst" (the default) or "all" pairs of different scores. The file's name decides between
+    .jsonl, .jsonl.gz and .parquet; it appears whole or not at all.
+
+    Raises:
+        BadInput: the source is bad, the layout or the kind of file is unknown, or nothing in the
+            source can be written so.
+    """
+    if to not in WRITERS:
+        raise unknown_name("layout to write", to, WRITERS)
+    if pairs is not None and (to != "preference" or pairs not in PAIRS):
+        raise BadInput(f"pairs={pairs}: expected {' or '.join(PAIRS)}, for to=preference alone")
+    path = Path(out_path)
+    write = _writer(path)
+    corpus = _part(load(spec), part)
+    written = WRITERS[to](corpus, pairs or "best_worst")
+    if not written.rows:
+        reasons = ", ".join(f"{why} {n}" for why, n in written.dropped.items()) or "no records"
+        raise BadInput(f"{spec}: expected records to write as {to}, found none ({reasons})")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    write(unfinished, written)
+    os.replace(unfinished, path)
+    count = Count("data", f"{to} rows", len(written.rows), written.dropped, written.changed)
+    return Converted(str(path), to, len(written.rows), count)
+
+
+def _part(corpus: Corpus, part: Part) -> Corpus:
+    if part == "train":
+        return corpus
+    if part != "test":
+        raise BadInput(f"part={part}: expected train or test")
+    return replace(
+        corpus,
+        demonstrations=(),
+        labelled=(),
+        groups=corpus.test_groups,
+        prompts=corpus.test_prompts,
+    )
+
+
+def _writer(path: Path) -> Callable[[Path, Written], None]:
+    kinds: Mapping[str, Callable[[Path, Written], None]] = {
+        ".jsonl": _write_jsonl,
+        ".jsonl.gz": _write_jsonl_gz,
+        ".parquet": _write_parquet,
+    }
+    for ending, write in kinds.items():
+        if path.name.endswith(ending):
+            return write
+    raise BadInput(f"{path}: expected a file name ending in {', '.join(kinds)}")
+
+
+def _write_jsonl(path: Path, written: Written) -> None:
+    path.write_bytes(_jsonl(written))
+
+
+def _write_jsonl_gz(path: Path, written: Written) -> None:
+    path.write_bytes(gzip.compress(_jsonl(written), mtime=0))  # the same bytes every time
+
+
+def _jsonl(written: Written) -> bytes:
+    lines = (json.dumps(_without_nulls(row), ensure_ascii=False) for row in written.rows)
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _write_parquet(path: Path, written: Written) -> None:
+    # Columns are taken from the first row, so every row needs them all.
+    columns = dict.fromkeys(key for row in written.rows for key in row)
+    rows = [{key: row.get(key) for key in columns} for row in written.rows]
+    table = pa.Table.from_pylist(rows)
+    empty = [name for name in table.column_names if pa.types.is_null(table.schema.field(name).type)]
+    pq.write_table(table.drop_columns(empty), path)
+
+
+def _without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None}

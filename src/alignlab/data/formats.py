@@ -1,0 +1,156 @@
+"""What a layout of rows is: its columns, and how one row becomes records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from alignlab.configs import build
+from alignlab.data.hub import HubChoice
+from alignlab.data.made import Kept, Made
+from alignlab.data.options import Options, ReadOptions, split_rest
+from alignlab.data.read import Faults, Table, read_table
+from alignlab.data.rows import Row, listed
+from alignlab.data.sift import STAGE, held_out_prompts, of_kind, prompt_of, sift
+from alignlab.errors import BadInput
+from alignlab.registry import get, names, register
+from alignlab.types import Corpus, Count, Demonstration, Labelled, PreferenceGroup, Prompt
+
+O = TypeVar("O", bound=ReadOptions)  # noqa: E741 - the options of a format
+RecordOf = Callable[[Row, Any], list[Made]]
+CorpusOf = Callable[["Format", Table, Any, Faults], Corpus]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One layout of data; calling it with `PATH?option=value` gives the corpus."""
+
+    name: str
+    doc: str
+    """One sentence on what the layout is."""
+    columns: tuple[frozenset[str], ...]
+    """Column sets, any of which marks the layout."""
+    options: type[ReadOptions]
+    corpus: CorpusOf
+    looks: Callable[[Row], bool] | None = None
+    """A look at the values, where the columns alone are those of another layout."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "__doc__", self.doc)  # what `alignlab list data` shows
+
+    def __call__(self, rest: str) -> Corpus:
+        """Read `PATH?option=value` whole.
+
+        Raises:
+            BadInput: an unknown option, or a bad record unless `bad=drop`.
+        """
+        return self.read(rest)
+
+    def read(self, rest: str, faults: Faults | None = None) -> Corpus:
+        """Read `PATH?option=value`, collecting bad records in `faults` where given."""
+        path, raw = split_rest(rest)
+        options = build(self.options, raw)
+        faults = faults or faults_of(raw)
+        return self.corpus(self, read_table(path, faults, hub_choice(raw)), options, faults)
+
+    def from_table(self, table: Table, raw: Mapping[str, Any], faults: Faults) -> Corpus:
+        """Make the corpus of rows that were read already."""
+        return self.corpus(self, table, build(self.options, raw), faults)
+
+    def match(self, row: Row) -> float:
+        """How many columns speak for this layout; 0 when the row is not of it."""
+        found = max((len(c) for c in self.columns if c <= row.values.keys()), default=0)
+        if found and self.looks is not None:
+            return found + 0.5 if self.looks(row) else 0
+        return found
+
+
+def row_format(
+    name: str,
+    *,
+    columns: Iterable[Iterable[str]],
+    options: type[Options] = Options,
+    looks: Callable[[Row], bool] | None = None,
+) -> Callable[[RecordOf], Format]:
+    """Register a layout whose rows are independent; the function makes the records of one row."""
+
+    def wrap(record: RecordOf) -> Format:
+        def corpus(self: Format, table: Table, chosen: Options, faults: Faults) -> Corpus:
+            return _collect(self.name, record, table, chosen, faults)
+
+        sets = tuple(frozenset(c) for c in columns)
+        doc = (record.__doc__ or "").strip().splitlines()[0]
+        return register("data", name)(Format(name, doc, sets, options, corpus, looks))
+
+    return wrap
+
+
+def detect(table: Table) -> Format:
+    """The layout of a table by its first row: most columns matched, then what values look like.
+
+    Raises:
+        BadInput: no layout fits, or two fit equally well.
+    """
+    first = table.rows[0]
+    known = [part for part in (get("data", n) for n in names("data")) if isinstance(part, Format)]
+    best = max(known, key=lambda each: each.match(first))
+    fits = [each for each in known if each.match(first) == best.match(first)]
+    columns, layouts = listed(first.values), listed(each.name for each in known)
+    if best.match(first) == 0:
+        raise BadInput(
+            f"{first.file}, line {first.line}: expected the columns of a known layout, found "
+            f"{columns}; name the layout as NAME:PATH (known: {layouts})"
+        )
+    if len(fits) > 1:
+        choices = " or ".join(f"{each.name}:{table.path}" for each in fits)
+        raise BadInput(f"{first.file}: the columns {columns} fit several layouts; write {choices}")
+    return best
+
+
+def faults_of(raw: Mapping[str, Any]) -> Faults:
+    """Stop at the first bad record unless the options say to drop them."""
+    return Faults(stop=raw.get("bad", "stop") != "drop")
+
+
+def hub_choice(raw: Mapping[str, Any]) -> HubChoice:
+    """The hub's part of the options."""
+    given = {f.name: raw[f"hub_{f.name}"] for f in fields(HubChoice) if f"hub_{f.name}" in raw}
+    return HubChoice(**{key: str(value) for key, value in given.items()})
+
+
+def file_counts(table: Table) -> tuple[Count, ...]:
+    """The count of files, where some in a folder were not data."""
+    if not table.ignored:
+        return ()
+    return (Count(STAGE, "files", len(table.files), {"not a data file": len(table.ignored)}),)
+
+
+def _collect(name: str, record: RecordOf, table: Table, options: Options, faults: Faults) -> Corpus:
+    made: list[Made] = []
+    for row in table.rows:
+        try:
+            found = record(row, options)
+        except BadInput as error:
+            faults.add(error)
+            continue
+        made += [_placed(item, row, options) for item in found]
+    sifted = sift("records", made, limit=options.limit, bad=len(faults.found))
+    return Corpus(
+        name=name,
+        demonstrations=of_kind(sifted.train, Demonstration),
+        groups=of_kind(sifted.train, PreferenceGroup),
+        prompts=of_kind(sifted.train, Prompt),
+        labelled=of_kind(sifted.train, Labelled),
+        test_prompts=held_out_prompts(sifted.test),
+        test_groups=of_kind(sifted.test, PreferenceGroup),
+        counts=(*file_counts(table), sifted.count),
+        files=table.files,
+    )
+
+
+def _placed(item: Made, row: Row, options: Options) -> Made:
+    if not isinstance(item, Kept):
+        return item
+    held_out = item.held_out or row.held_out or options.holds_out(prompt_of(item.record).id)
+    return replace(item, held_out=held_out)

@@ -1,0 +1,54 @@
+"""Groups: `{"prompt": ..., "responses": [{"text": ..., "score": ..., "rank": ...}, ...]}`.
+
+The form that keeps everything alignlab knows of a preference group. Each response has a score
+(higher is better) or a rank (0 is best); with both, they must agree. `model` names its writer,
+`ordered_by` of the row who gave the scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from alignlab.data.chat import prompt_turns
+from alignlab.data.formats import row_format
+from alignlab.data.made import UNKNOWN_WRITER, Answer, Made, Origin, group, origin_of
+from alignlab.data.options import Options
+from alignlab.data.rows import Row
+
+
+@row_format("groups", columns=[("prompt", "responses")])
+def groups(row: Row, options: Options) -> list[Made]:
+    """Any number of scored or ranked responses to a prompt."""
+    return [ranked(row, origin_of(row, "groups"))]
+
+
+def ranked(row: Row, origin: Origin) -> Made:
+    """The group of one row."""
+    found = row.rows("responses")
+    scored = all(each.has("score") for each in found)
+    if not scored and any(each.has("score") for each in found):
+        missing = next(each for each in found if not each.has("score"))
+        raise missing.bad("score", "a score for every response of the group")
+    field, sign = ("score", 1.0) if scored else ("rank", -1.0)
+    answers = [
+        Answer(
+            each.text("text"),
+            sign * each.number(field),
+            each.optional_text("model") or UNKNOWN_WRITER,
+        )
+        for each in found
+    ]
+    if scored and all(each.has("rank") for each in found):
+        _check_ranks(found)
+    origin = replace(origin, ordered_by=row.optional_text("ordered_by") or "")
+    return group(prompt_turns(row, "prompt"), answers, origin)
+
+
+def _check_ranks(found: list[Row]) -> None:
+    """A better score may not have a worse rank."""
+    by_score = sorted(found, key=lambda each: -each.number("score"))
+    for better, worse in pairwise(by_score):
+        tied = better.number("score") == worse.number("score")
+        if not tied and better.number("rank") >= worse.number("rank"):
+            raise worse.bad("rank", f"a rank after {better.number('rank'):g}, as its score says")

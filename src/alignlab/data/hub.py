@@ -1,0 +1,62 @@
+"""Rows of a Hugging Face data set, named by its id; needs the `hub` extra."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+
+from alignlab.data.rows import Row
+from alignlab.errors import BadInput
+
+_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class HubChoice:
+    """Which part of a hub data set is read."""
+
+    split: str = "train"
+    config: str = ""
+    revision: str = ""
+
+
+def looks_like_hub_id(path: str) -> bool:
+    """Say whether a path that does not exist could be `ORG/NAME`."""
+    return _ID.fullmatch(path) is not None
+
+
+def read_hub(name: str, choice: HubChoice) -> tuple[tuple[Row, ...], str]:
+    """Read all rows of a split, and the SHA-256 of their JSON lines.
+
+    Raises:
+        BadInput: the `datasets` package is missing, or it cannot get the data set.
+    """
+    try:
+        import datasets  # an extra, not a dependency
+    except ImportError:
+        raise BadInput(
+            f"{name}: no such file; a hub data set needs the datasets package: "
+            "pip install 'alignlab[hub]'"
+        ) from None
+    try:
+        loaded = datasets.load_dataset(
+            name,
+            choice.config or None,
+            split=choice.split,
+            revision=choice.revision or None,
+        )
+    except Exception as error:  # datasets raises many kinds: offline, missing, gated, bad split
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{name}: no such file, and the hub says: {first}") from error
+    digest = hashlib.sha256()
+    rows = []
+    for line, values in enumerate(loaded, start=1):
+        rows.append(Row(name, line, dict(values)))
+        digest.update(json.dumps(values, ensure_ascii=False, default=str).encode() + b"\n")
+    if not rows:
+        raise BadInput(
+            f"{name}: expected at least one record in split {choice.split!r}, found none"
+        )
+    return tuple(rows), digest.hexdigest()

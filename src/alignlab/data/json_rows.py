@@ -1,0 +1,102 @@
+"""Rows of one JSON document: a list, lists inside an object (`{"data": [...]}`), or one object."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from alignlab.data.rows import Row
+from alignlab.errors import BadInput, bad_record
+
+TRAIN_LISTS = frozenset({"data", "rows", "records", "examples", "instances", "items", "train"})
+"""Keys of an object whose list holds the records."""
+TEST_LISTS = frozenset({"test", "validation", "valid", "dev", "eval"})
+"""Keys whose list holds records that are kept apart for testing, where others are not."""
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+
+
+def json_rows(file: str, text: str, complain: Callable[[BadInput], None]) -> Iterator[Row] | None:
+    """Rows with the line each starts on; None when the text holds one object per line."""
+    start = _skip(text, 0)
+    if text[start : start + 1] == "[":
+        return _list_rows(file, text, start, complain)
+    try:
+        whole = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            return None
+        complain(broken_json(file, error))
+        return iter(())
+    if not isinstance(whole, dict):
+        complain(bad_record(file, 1, None, "a list or an object", repr(whole)))
+        return iter(())
+    lists = {key for key, value in whole.items() if isinstance(value, list)}
+    lists &= TRAIN_LISTS | TEST_LISTS
+    if not lists:
+        return iter([Row(file, 1, whole)] if whole else [])
+    return _inner_rows(file, text, lists, complain)
+
+
+def _inner_rows(
+    file: str, text: str, lists: set[str], complain: Callable[[BadInput], None]
+) -> Iterator[Row]:
+    """The rows of the named top-level lists; the text is known to be one valid object."""
+    some_train = bool(lists & TRAIN_LISTS)
+    at = _skip(text, _skip(text, 0) + 1)
+    while text[at] == '"':
+        key, at = _DECODER.raw_decode(text, at)
+        at = _skip(text, _skip(text, at) + 1)  # over the colon
+        if key in lists:
+            held_out = some_train and key in TEST_LISTS
+            for row in _list_rows(file, text, at, complain):
+                yield replace(row, held_out=held_out)
+        _, at = _DECODER.raw_decode(text, at)
+        at = _skip(text, at)
+        at = _skip(text, at + 1) if text[at] == "," else at
+
+
+def _list_rows(
+    file: str, text: str, start: int, complain: Callable[[BadInput], None]
+) -> Iterator[Row]:
+    """Walk the list that opens at `start`, counting lines as it goes."""
+    at, line, counted = _skip(text, start + 1), 1, 0
+    if text[at : at + 1] == "]":
+        return
+    while True:
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            complain(broken_json(file, error, line))
+            return
+        if isinstance(value, dict):
+            yield Row(file, line, value)
+        else:
+            complain(bad_record(file, line, None, "an object", repr(value)))
+        at = _skip(text, end)
+        if text[at : at + 1] == "]":
+            return
+        if text[at : at + 1] != ",":
+            found = repr(text[at : at + 20]) if at < len(text) else "the end of the file"
+            where = text.count("\n", 0, at) + 1
+            complain(bad_record(file, where, None, "',' or ']' after a record", found))
+            return
+        at = _skip(text, at + 1)
+
+
+def broken_json(file: str, error: Exception, line: int = 1) -> BadInput:
+    """Build the complaint about text that is no JSON, or that Python refuses (depth, digits)."""
+    if not isinstance(error, json.JSONDecodeError):
+        return bad_record(file, line, None, "JSON", str(error))
+    # Given one line, the decoder counts from 1; given the whole text, it counts right.
+    found = f"{error.msg} at column {error.colno}"
+    return bad_record(file, max(line, error.lineno), None, "JSON", found)
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at

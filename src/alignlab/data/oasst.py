@@ -1,0 +1,139 @@
+"""OpenAssistant conversations (arXiv 2304.07327) as seed data for self-rewarding models.
+
+As in arXiv 2401.10020: IFT is the first-turn English prompts with the answer that humans ranked
+best (rank 0); the raw material of EFT is prompts with two or more ranked answers. Trees are split
+into train and test, so that nothing of a held-out conversation is trained on. Both published
+forms are read: flat messages and nested trees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from alignlab.data.formats import Format, file_counts
+from alignlab.data.made import Answer, Dropped, Kept, Made, Origin, demonstration, group, prompt
+from alignlab.data.made import held_out as held
+from alignlab.data.oasst_tree import Asked, Node, grow, read_nodes
+from alignlab.data.options import ReadOptions, falls_in
+from alignlab.data.read import Faults, Table
+from alignlab.data.sift import held_out_ids, held_out_prompts, of_kind, sift
+from alignlab.errors import BadInput
+from alignlab.registry import register
+from alignlab.types import Corpus, Demonstration, PreferenceGroup, Prompt
+
+_HUMAN = Origin("oasst", ordered_by="oasst humans")
+
+
+@dataclass(frozen=True)
+class OasstOptions(ReadOptions):
+    """Options of OASST trees."""
+
+    english: bool = True
+    """Keep English messages alone; false keeps every language."""
+    turns: Literal["first", "all"] = "first"
+    """Ranked groups of the first turn, or of every turn with the conversation before it."""
+    test_share: float = 0.2
+    """Share of the trees held out for testing, 0 to 1."""
+    ift_share: float = 1.0
+    """Share of the training trees whose best answer is a demonstration, 0 to 1; the prompts of
+    the others go to the pool."""
+    pool: Literal["unused", "all"] = "unused"
+    """Prompts for sampling: training prompts that are no demonstration, or all of them."""
+    seed: int = 0
+    """Decides both shares."""
+
+    def __post_init__(self) -> None:
+        for name in ("test_share", "ift_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInput(f"setting {name}: expected 0 to 1, found {getattr(self, name)}")
+        if self.seed and self.test_share in (0, 1) and self.ift_share in (0, 1):
+            raise BadInput("setting seed: has no effect where both shares are 0 or 1")
+
+
+def _corpus(self: Format, table: Table, options: OasstOptions, faults: Faults) -> Corpus:
+    nodes = read_nodes(table.rows, faults)
+    forest = grow(nodes, english=options.english, bad=len(faults.found))
+    first = [asked for asked in forest.asked if asked.node.parent is None]
+    ranked = first if options.turns == "first" else forest.asked
+    made_ift = [_ift(asked, options) for asked in first]
+    made_groups = [held(_group(asked), _is_test(asked, options)) for asked in ranked]
+    made_prompts = [
+        _pooled(asked, isinstance(ift, Kept), options)
+        for asked, ift in zip(first, made_ift, strict=True)
+    ]
+    test_ids = held_out_ids([*made_ift, *made_groups, *made_prompts])
+    ift = sift("ift", made_ift, test_ids=test_ids)
+    groups = sift("eft groups", made_groups, test_ids=test_ids)
+    pool = sift("prompts", made_prompts, test_ids=test_ids)
+    return Corpus(
+        name=self.name,
+        demonstrations=of_kind(ift.train, Demonstration),
+        groups=of_kind(groups.train, PreferenceGroup),
+        prompts=of_kind(pool.train, Prompt),
+        test_prompts=held_out_prompts(pool.test),
+        test_groups=of_kind(groups.test, PreferenceGroup),
+        counts=(*file_counts(table), *forest.counts, ift.count, groups.count, pool.count),
+        files=table.files,
+    )
+
+
+oasst = register("data", "oasst")(
+    Format(
+        name="oasst",
+        doc="OpenAssistant conversation trees, flat or nested.",
+        columns=(
+            frozenset({"message_id", "parent_id", "text", "role"}),
+            frozenset({"message_tree_id", "prompt"}),
+        ),
+        options=OasstOptions,
+        corpus=_corpus,
+    )
+)
+
+
+def _is_test(asked: Asked, options: OasstOptions) -> bool:
+    return falls_in(options.test_share, options.seed, "oasst test", asked.node.tree)
+
+
+def _ift(asked: Asked, options: OasstOptions) -> Made:
+    """The best answer to a first-turn prompt."""
+    best = _best(asked)
+    if best is None:
+        return Dropped("no answer of rank 0" if asked.answers else "no usable answer")
+    if _is_test(asked, options):
+        return held(demonstration(asked.context, _answer(best), _HUMAN), True)
+    if not falls_in(options.ift_share, options.seed, "oasst ift", asked.node.tree):
+        return Dropped("left for the prompt pool")
+    return demonstration(asked.context, _answer(best), _HUMAN)
+
+
+def _group(asked: Asked) -> Made:
+    """The ranked answers to a prompt, best first; a rank that is missing is no tie."""
+    ranked = [_answer(node) for node in asked.answers if node.rank is not None]
+    if len(ranked) < 2:
+        return Dropped("fewer than two ranked answers")
+    made = group(asked.context, ranked, _HUMAN)
+    unranked = len(asked.answers) - len(ranked)
+    if isinstance(made, Kept):
+        return replace(made, changed=(*made.changed, *["unranked answer left out"] * unranked))
+    return made
+
+
+def _pooled(asked: Asked, used: bool, options: OasstOptions) -> Made:
+    """A first-turn prompt for sampling or for testing, with the best answer as its reference."""
+    best = _best(asked)
+    origin = replace(_HUMAN, reference=best.text if best else None)
+    if _is_test(asked, options):
+        return held(prompt(asked.context, origin), True)
+    if used and options.pool == "unused":
+        return Dropped("used for ift")
+    return prompt(asked.context, origin)
+
+
+def _best(asked: Asked) -> Node | None:
+    return next((node for node in asked.answers if node.rank == 0), None)
+
+
+def _answer(node: Node) -> Answer:
+    return Answer(node.text, 0.0 if node.rank is None else -float(node.rank), node.model)

@@ -1,0 +1,186 @@
+"""OASST conversation trees from flat messages or nested trees, and which messages can be used."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from alignlab.data.read import Faults
+from alignlab.data.rows import Row
+from alignlab.data.sift import STAGE
+from alignlab.errors import BadInput
+from alignlab.types import Count, Message, Role
+
+_ROLES: dict[str, Role] = {"prompter": "user", "user": "user", "assistant": "assistant"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One message of a tree, as published."""
+
+    id: str
+    parent: str | None
+    tree: str
+    text: str
+    role: Role
+    rank: int | None
+    """0 is the best of its siblings; None is unranked."""
+    lang: str
+    deleted: bool
+    reviewed: bool | None
+    """What the review said; None when there was none."""
+    model: str
+    """Who wrote it: "human", or a model's name."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompter's message that can be used, with what leads to it and all answers to it."""
+
+    node: Node
+    context: tuple[Message, ...]
+    """The conversation from the root on, this message included."""
+    answers: tuple[Node, ...]
+    """Usable answers: ranked ones first, by rank."""
+
+
+@dataclass(frozen=True)
+class Forest:
+    """The usable prompter messages, and the account of all messages and trees."""
+
+    asked: tuple[Asked, ...]
+    counts: tuple[Count, ...]
+
+
+def read_nodes(rows: Sequence[Row], faults: Faults) -> list[Node]:
+    """Read nodes from rows of either form; a message id may come once."""
+    nodes: list[Node] = []
+    seen: set[str] = set()
+    for row in rows:
+        try:
+            found = list(_nested(row) if row.has("prompt") else [_node(row, None, None)])
+            for node in found:
+                if node.id in seen:
+                    raise row.bad("message_id", f"an id that comes once, not {node.id} again")
+                seen.add(node.id)
+        except BadInput as error:
+            faults.add(error)
+            continue
+        nodes += found
+    return nodes
+
+
+def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> Forest:
+    """Walk the trees from their roots and keep what is reviewed, not deleted and whole.
+
+    `bad` messages could not be read and are counted here.
+    """
+    reasons: Counter[str] = Counter({"bad record": bad} if bad else {})
+    asked: list[Asked] = []
+    kept = reached = 0
+    for step in _walk(nodes, english):
+        reached += 1
+        if step.reason:
+            reasons[step.reason] += 1
+            continue
+        kept += 1
+        if step.node.role == "user":
+            asked.append(Asked(step.node, step.context, _usable_answers(step.below, english)))
+    if reached < len(nodes):
+        reasons["parents in a circle"] = len(nodes) - reached
+    trees = {node.tree for node in nodes}
+    rooted = {node.tree for node in nodes if _is_root(node)}
+    usable = {each.node.tree for each in asked if each.node.parent is None}
+    lost = {"root missing": len(trees - rooted), "root not usable": len(rooted - usable)}
+    counts = (
+        Count(STAGE, "messages", kept, dict(reasons)),
+        Count(STAGE, "trees", len(usable), {why: n for why, n in lost.items() if n}),
+    )
+    return Forest(tuple(asked), counts)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One message on the walk."""
+
+    node: Node
+    context: tuple[Message, ...]
+    below: tuple[Node, ...]
+    reason: str
+    """Why it cannot be used; empty when it can."""
+
+
+def _walk(nodes: Sequence[Node], english: bool) -> Iterator[_Step]:
+    """Every message that a root or an orphan leads to, parents before their replies."""
+    children: dict[str | None, list[Node]] = defaultdict(list)
+    known = {node.id for node in nodes}
+    for node in nodes:
+        children[node.parent if node.parent in known else None].append(node)
+    stack: list[tuple[Node, tuple[Message, ...], bool]] = [
+        (node, (), _is_root(node)) for node in reversed(children[None])
+    ]
+    while stack:
+        node, before, whole = stack.pop()
+        reason = _why_not(node, english)
+        if not reason and not whole:
+            reason = "under a missing or dropped message"
+        step = _Step(
+            node, (*before, Message(node.role, node.text)), tuple(children[node.id]), reason
+        )
+        yield step
+        stack += [(child, step.context, not reason) for child in reversed(step.below)]
+
+
+def _is_root(node: Node) -> bool:
+    return node.parent is None and node.role == "user"
+
+
+def _why_not(node: Node, english: bool) -> str:
+    """Why a message cannot be used by itself; empty when it can."""
+    if english and node.lang != "en":
+        return "not English"
+    if node.deleted:
+        return "deleted"
+    if node.reviewed is None:
+        return "not reviewed"
+    if not node.reviewed:
+        return "failed review"
+    return "" if node.text.strip() else "empty"
+
+
+def _usable_answers(below: Sequence[Node], english: bool) -> tuple[Node, ...]:
+    usable = [n for n in below if n.role == "assistant" and not _why_not(n, english)]
+    last = len(below)
+    return tuple(sorted(usable, key=lambda n: last if n.rank is None else n.rank))
+
+
+def _nested(row: Row) -> Iterator[Node]:
+    """All messages of a nested tree, parents before their replies."""
+    tree = row.text("message_tree_id")
+    stack: list[tuple[Row, str | None]] = [(row.row("prompt"), None)]
+    while stack:
+        message, parent = stack.pop()
+        node = _node(message, tree, parent)
+        yield node
+        replies = message.rows("replies") if message.has("replies") else []
+        stack += [(reply, node.id) for reply in reversed(replies)]
+
+
+def _node(row: Row, tree: str | None, parent: str | None) -> Node:
+    role = _ROLES.get(row.text("role"))
+    if role is None:
+        raise row.bad("role", "prompter or assistant")
+    identity = row.text("message_id")
+    return Node(
+        id=identity,
+        parent=parent or row.optional_text("parent_id"),
+        tree=tree or row.optional_text("message_tree_id") or identity,
+        text=row.text("text"),
+        role=role,
+        rank=row.whole("rank", range(1000)) if row.has("rank") else None,
+        lang=row.text("lang"),
+        deleted=row.truth("deleted") if row.has("deleted") else False,
+        reviewed=row.truth("review_result") if row.has("review_result") else None,
+        model=row.optional_text("model_name") or "human",
+    )

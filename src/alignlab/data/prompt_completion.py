@@ -1,0 +1,27 @@
+"""Prompt and completion: `{"prompt": ..., "completion": ...}`, as texts or as turns."""
+
+from __future__ import annotations
+
+from alignlab.data.chat import NO_ANSWER, Exchange, is_turns, last_exchange, prompt_turns, turns
+from alignlab.data.formats import row_format
+from alignlab.data.made import Answer, Made, demonstration, origin_of
+from alignlab.data.options import Options
+from alignlab.data.rows import Row
+
+
+@row_format("prompt_completion", columns=[("prompt", "completion")])
+def prompt_completion(row: Row, options: Options) -> list[Made]:
+    """Prompts with the completion to imitate."""
+    exchange = completed(row)
+    if exchange is None:
+        return [NO_ANSWER]
+    origin = origin_of(row, "prompt_completion")
+    return [demonstration(exchange.context, Answer(exchange.answer), origin)]
+
+
+def completed(row: Row) -> Exchange | None:
+    """The prompt and completion of a row; None when the completion's last turn is no answer."""
+    asked = prompt_turns(row, "prompt")
+    if is_turns(row, "completion"):
+        return last_exchange((*asked, *turns(row, "completion")))
+    return Exchange(asked, row.text("completion"))

@@ -1,0 +1,15 @@
+"""Prompts alone: `{"prompt": ...}`, with `reference` and `query_type` where known."""
+
+from __future__ import annotations
+
+from alignlab.data.chat import prompt_turns
+from alignlab.data.formats import row_format
+from alignlab.data.made import Made, origin_of, prompt
+from alignlab.data.options import Options
+from alignlab.data.rows import Row
+
+
+@row_format("prompts", columns=[("prompt",)])
+def prompts(row: Row, options: Options) -> list[Made]:
+    """Prompts without answers, as text or as turns."""
+    return [prompt(prompt_turns(row, "prompt"), origin_of(row, "prompts"))]

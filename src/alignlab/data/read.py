@@ -1,0 +1,224 @@
+"""Rows from JSONL, JSON, Parquet, CSV and TSV (plain or .gz), folders of these, and the hub."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow.parquet as pq
+from pyarrow.lib import ArrowException
+
+from alignlab.data.hub import HubChoice, looks_like_hub_id, read_hub
+from alignlab.data.json_rows import broken_json, json_rows
+from alignlab.data.rows import Row, listed
+from alignlab.errors import BadInput, bad_record
+
+_TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|valid|validation)([^a-z]|$)")
+
+
+@dataclass
+class Faults:
+    """Bad records: the first one ends the reading, or all are collected."""
+
+    stop: bool = True
+    found: list[BadInput] = field(default_factory=list)
+
+    def add(self, error: BadInput) -> None:
+        """Take note of a bad record; raises it when reading is to stop."""
+        if self.stop:
+            raise error
+        self.found.append(error)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was read, in the order of the files."""
+
+    path: str
+    rows: tuple[Row, ...]
+    files: Mapping[str, str]
+    """File -> SHA-256."""
+    ignored: tuple[str, ...] = ()
+    """Files of a folder that are not data."""
+
+
+def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> Table:
+    """Read a file, a folder, or a hub data set given by its id (`ORG/NAME`).
+
+    Raises:
+        BadInput: nothing is there, the kind of file is unknown, or a record is bad and
+            `faults` stops there.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return _read_folder(place, faults, hub)
+    if place.is_file():
+        _refuse(hub, path)
+        return Table(path, tuple(_read_file(place, faults)), {path: _sha256(place)})
+    if looks_like_hub_id(path):
+        rows, digest = read_hub(path, hub or HubChoice())
+        return Table(path, rows, {path: digest})
+    raise BadInput(f"{path}: expected a file, a folder or a hub id (ORG/NAME), found nothing there")
+
+
+def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> Table:
+    _refuse(hub, str(folder))
+    inside = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p, folder))
+    data = [p for p in inside if _reader(p) is not None]
+    if not data:
+        raise BadInput(f"{folder}: expected data files ({_known()}), found none")
+    tests = {p for p in data if _TEST_NAME.search(p.name.lower())}
+    if len(tests) == len(data):
+        tests = set()  # a folder of test data alone is what was asked for
+    rows = tuple(
+        replace(row, held_out=True) if path in tests else row
+        for path in data
+        for row in _read_file(path, faults)
+    )
+    return Table(
+        str(folder),
+        rows,
+        {str(p): _sha256(p) for p in data},
+        tuple(str(p) for p in inside if p not in data),
+    )
+
+
+def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
+    reader = _reader(path)
+    if reader is None:
+        raise BadInput(
+            f"{path}: expected a data file ({_known()}), found {path.suffix or path.name!r}"
+        )
+    found = len(faults.found)
+    empty = True
+    try:
+        with _open(path) as handle:
+            for row in reader(str(path), handle, faults):
+                empty = False
+                yield row
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise bad_record(path, None, None, "a complete gzip file", str(error)) from None
+    if empty and len(faults.found) == found:
+        raise bad_record(path, None, None, "at least one record", "an empty file")
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _jsonl(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
+    for line, raw in enumerate(handle, start=1):
+        try:
+            text = _decode(raw, file, line)
+            if not text.strip():
+                continue
+            value = json.loads(text.rstrip("\r\n"))
+        except (ValueError, RecursionError) as error:
+            faults.add(broken_json(file, error, line))
+        except BadInput as error:
+            faults.add(error)
+        else:
+            if isinstance(value, dict):
+                yield Row(file, line, value)
+            else:
+                faults.add(bad_record(file, line, None, "an object", repr(value)))
+
+
+def _json(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
+    content = handle.read()
+    try:
+        text = _decode(content, file, 1)
+    except BadInput as error:
+        faults.add(error)
+        return
+    rows = json_rows(file, text, faults.add)
+    # Many published .json files hold one object per line.
+    yield from rows if rows is not None else _jsonl(file, io.BytesIO(content), faults)
+
+
+def _parquet(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
+    content, line = io.BytesIO(handle.read()), 0
+    if not content.getbuffer().nbytes:
+        return
+    try:
+        for batch in pq.ParquetFile(content).iter_batches():
+            for values in batch.to_pylist():
+                line += 1
+                yield Row(file, line, values)
+    except (ArrowException, OSError, ValueError) as error:  # what pyarrow raises for damage
+        found = (str(error).splitlines() or [type(error).__name__])[0]
+        faults.add(bad_record(file, line + 1, None, "Parquet", found))
+
+
+def _separated(delimiter: str) -> Callable[[str, IO[bytes], Faults], Iterator[Row]]:
+    def read(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
+        csv.field_size_limit(2**31 - 1)  # one answer may be longer than the default 131,072
+        lines = (_decode(raw, file, line) for line, raw in enumerate(handle, start=1))
+        records = csv.reader(lines, delimiter=delimiter, strict=True)
+        try:
+            header = next((cells for cells in records if cells), [])
+            start = records.line_num + 1
+            for cells in records:
+                if len(cells) == len(header):
+                    yield Row(file, start, dict(zip(header, cells, strict=True)))
+                elif cells:
+                    expected = f"{len(header)} fields ({listed(header)})"
+                    faults.add(bad_record(file, start, None, expected, f"{len(cells)} fields"))
+                start = records.line_num + 1
+        except csv.Error as error:
+            faults.add(bad_record(file, records.line_num, None, "CSV", str(error)))
+        except BadInput as error:  # text that is not UTF-8 ends the reading of this file
+            faults.add(error)
+
+    return read
+
+
+_READERS: dict[str, Callable[[str, IO[bytes], Faults], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".parquet": _parquet,
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+}
+
+
+def _reader(path: Path) -> Callable[[str, IO[bytes], Faults], Iterator[Row]] | None:
+    return _READERS.get(Path(path.name.removesuffix(".gz")).suffix.lower())
+
+
+def _known() -> str:
+    return ", ".join(_READERS) + ", each also with .gz"
+
+
+def _decode(raw: bytes, file: str, line: int) -> str:
+    """UTF-8 text, its byte order mark removed; the complaint names the line of the bad byte."""
+    try:
+        return raw.decode("utf-8-sig" if line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        at = line + raw.count(b"\n", 0, error.start)
+        found = f"byte 0x{raw[error.start]:02x}"
+        raise bad_record(file, at, None, "UTF-8 text", found) from None
+
+
+def _refuse(hub: HubChoice | None, path: str) -> None:
+    if hub not in (None, HubChoice()):
+        raise BadInput(f"{path}: hub_split, hub_config and hub_revision are for hub ids, not files")
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

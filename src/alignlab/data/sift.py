@@ -1,0 +1,135 @@
+"""Made records to kept, held-out and dropped ones, each counted: kept + dropped = all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from alignlab.data.made import Dropped, Kept, Made, Record, content_id
+from alignlab.types import Count, Demonstration, Labelled, PreferenceGroup, Prompt
+
+R = TypeVar("R")
+STAGE = "data"
+HELD_OUT = "held out for testing"
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """The two sides of a source and the account of what came in."""
+
+    train: tuple[Record, ...]
+    test: tuple[Record, ...]
+    count: Count
+
+
+def prompt_of(record: Record) -> Prompt:
+    """The prompt of any record."""
+    return record if isinstance(record, Prompt) else record.prompt
+
+
+def held_out_ids(made: Iterable[Made]) -> frozenset[str]:
+    """Ids of the prompts that some record holds out."""
+    return frozenset(
+        prompt_of(item.record).id for item in made if isinstance(item, Kept) and item.held_out
+    )
+
+
+def sift(
+    what: str,
+    made: Sequence[Made],
+    *,
+    test_ids: Collection[str] | None = None,
+    limit: int | None = None,
+    bad: int = 0,
+) -> Sifted:
+    """Remove duplicates and what shares a prompt with the held-out side, and give unique ids.
+
+    `test_ids` are the held-out prompts (those of `made` where not given); `bad` records were
+    unreadable and are counted here. In the count, `kept` is the training side; what is held out
+    is among the dropped with a reason of its own.
+    """
+    test_ids = held_out_ids(made) if test_ids is None else test_ids
+    dropped: Counter[str] = Counter({"bad record": bad} if bad else {})
+    changed: Counter[str] = Counter()
+    seen: set[str] = set()
+    taken: set[str] = set()
+    train: list[Record] = []
+    test: list[Record] = []
+    for item in made:
+        if isinstance(item, Dropped):
+            dropped[item.reason] += 1
+            continue
+        record = item.record
+        is_test = prompt_of(record).id in test_ids
+        if is_test and not item.held_out:
+            dropped["prompt is held out"] += 1
+            continue
+        key = _content(record)
+        if key in seen:
+            dropped["duplicate"] += 1
+            continue
+        seen.add(key)
+        if not is_test and limit is not None and len(train) >= limit:
+            dropped["over the limit"] += 1
+        else:
+            (test if is_test else train).append(_unique(record, key, taken))
+            dropped.update([HELD_OUT] if is_test else [])
+            changed.update(item.changed)
+    count = Count(STAGE, what, len(train), dict(dropped), dict(changed))
+    return Sifted(tuple(train), tuple(test), count)
+
+
+def held_out_prompts(records: Iterable[Record]) -> tuple[Prompt, ...]:
+    """The distinct prompts of held-out records; a demonstration's response is the reference."""
+    found: dict[str, Prompt] = {}
+    for record in records:
+        asked = prompt_of(record)
+        if isinstance(record, Demonstration) and asked.reference is None:
+            asked = replace(asked, reference=record.response.text)
+        identity = content_id(*(part for m in asked.messages for part in (m.role, m.content)))
+        found.setdefault(identity, replace(asked, id=identity))
+    return tuple(found.values())
+
+
+def _content(record: Record) -> str:
+    """What makes a record a repetition of another."""
+    kind = type(record).__name__
+    if isinstance(record, PreferenceGroup):
+        texts = [response.text for response in record.responses]
+        return content_id(kind, record.prompt.id, *texts, *map(repr, record.scores))
+    if isinstance(record, Labelled):
+        return content_id(kind, record.response.id, str(record.desirable))
+    return content_id(kind, record.id)
+
+
+def _unique(record: Record, key: str, taken: set[str]) -> Record:
+    """A second, different record of the same id gets one of its own, made from its content."""
+    kind = type(record).__name__
+    identity = record.id
+    if f"{kind} {identity}" in taken:
+        identity = f"{identity}-{key}"
+        record = _renamed(record, identity)
+    taken.add(f"{kind} {identity}")
+    return record
+
+
+def _renamed(record: Record, identity: str) -> Record:
+    if isinstance(record, PreferenceGroup):
+        return replace(
+            record,
+            prompt=replace(record.prompt, id=identity),
+            responses=tuple(
+                replace(response, id=content_id(identity, response.text), prompt_id=identity)
+                for response in record.responses
+            ),
+        )
+    if isinstance(record, Labelled):
+        return replace(record, response=replace(record.response, id=identity))
+    raise AssertionError("demonstrations and prompts of one id are equal")
+
+
+def of_kind(records: Iterable[Record], kind: type[R]) -> tuple[R, ...]:
+    """The records of one kind."""
+    return tuple(record for record in records if isinstance(record, kind))

@@ -1,0 +1,62 @@
+"""`load("oasst:PATH?english=true")`, `load("PATH")`, `load("sandbox")`: a spec to a corpus."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from alignlab.data.formats import Format, detect, faults_of, hub_choice
+from alignlab.data.options import split_rest
+from alignlab.data.read import Faults, read_table
+from alignlab.errors import BadInput, unknown_name
+from alignlab.registry import get, names
+from alignlab.types import Corpus
+
+_NAMED = re.compile(r"([a-z][a-z0-9_]+):(.*)", re.DOTALL)
+
+
+def load(spec: str) -> Corpus:
+    """Load data: `FORMAT:PATH`, a bare `PATH` whose layout is recognised, or a source's name.
+
+    PATH is a file (.jsonl, .json, .parquet, .csv, .tsv, each also .gz), a folder, or a hub id;
+    options follow as `?key=value&key=value`.
+
+    Raises:
+        BadInput: nothing is there, the layout is unknown, or a record is bad.
+    """
+    return read_spec(spec, None)
+
+
+def read_spec(spec: str, faults: Faults | None) -> Corpus:
+    """Load a spec, collecting bad records in `faults` where given."""
+    source, rest = find_source(spec)
+    if isinstance(source, Format):
+        return source.read(rest, faults)
+    if source is not None:
+        corpus = source(rest)
+        if not isinstance(corpus, Corpus):
+            raise TypeError(f"data source {spec!r} gave {type(corpus).__name__}, not a Corpus")
+        return corpus
+    path, raw = split_rest(rest)
+    faults = faults or faults_of(raw)
+    table = read_table(path, faults, hub_choice(raw))
+    if not table.rows:
+        raise BadInput(f"{path}: expected at least one readable record, found none")
+    return detect(table).from_table(table, raw, faults)
+
+
+def find_source(spec: str) -> tuple[Any, str]:
+    """The registered source that a spec names and the rest of it; None for a bare path."""
+    head, mark, options = spec.partition("?")
+    known = names("data")
+    if head in known and not isinstance(get("data", head), Format):
+        return get("data", head), mark + options
+    if Path(head).expanduser().exists():
+        return None, spec
+    named = _NAMED.fullmatch(spec)
+    if named is None:
+        return None, spec
+    if named[1] not in known:
+        raise unknown_name("data format", named[1], known)
+    return get("data", named[1]), named[2]

@@ -1,0 +1,7 @@
+"""One benchmark per file: judged responses (or a judge to ask) in, `EvalResult` rows out.
+
+To add one: a new file with a frozen dataclass whose documented fields are its options and which
+plays `protocols.Benchmark`, and `@register("benchmark", name)` on it. Modules are discovered.
+Figures over several training seeds pool their judgements and resample prompts, so that a
+prompt's judgements stay together; rows name the seeds they pool.
+"""

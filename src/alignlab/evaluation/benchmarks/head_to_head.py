@@ -1,0 +1,106 @@
+"""Head to head: each model's answers against a baseline's, by a judge who sees both orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import Interval
+from alignlab.evaluation.metrics.win_rate import Outcome, WinRate, outcome, win_rate
+from alignlab.evaluation.rows import Subject, by_group
+from alignlab.protocols import PairJudge
+from alignlab.registry import register
+from alignlab.types import EvalResult, Feedback, Prompt, Response
+
+NAME = "head_to_head"
+
+
+@register("benchmark", NAME)
+@dataclass(frozen=True)
+class HeadToHead:
+    """Win rate of every model against a baseline on the same prompts."""
+
+    test_prompts: tuple[Prompt, ...]
+    """Prompts that every model answers once."""
+    judge: PairJudge
+    """Says which of two answers is better, both orders judged."""
+    baseline: str
+    """Name of the model that the others are compared with."""
+    name: str = NAME
+
+    def prompts(self) -> list[Prompt]:
+        return list(self.test_prompts)
+
+    def score(self, responses: Mapping[str, Sequence[Response]], seed: int) -> list[EvalResult]:
+        """Compare every model with the baseline; no rows for the baseline itself.
+
+        Raises:
+            BadInput: the baseline, or an answer of a model, is missing.
+        """
+        if self.baseline not in responses:
+            raise BadInput(
+                f"{self.name}: expected responses of the baseline {self.baseline!r}, "
+                f"found {sorted(responses)}"
+            )
+        base = answers(self.test_prompts, responses[self.baseline], self.baseline)
+        rows: list[EvalResult] = []
+        for model in (m for m in responses if m != self.baseline):
+            own = answers(self.test_prompts, responses[model], model)
+            judged = self.judge.compare(list(zip(self.test_prompts, own, base, strict=True)), seed)
+            outcomes = read_outcomes(judged)
+            subject = Subject(model, self.name, against=self.baseline)
+            rows += win_rate_rows(subject, outcomes, self.test_prompts, seed=seed)
+        return rows
+
+
+def answers(prompts: Sequence[Prompt], responses: Sequence[Response], model: str) -> list[Response]:
+    """The model's first response to each prompt, in the prompts' order.
+
+    Raises:
+        BadInput: a prompt without a response.
+    """
+    first: dict[str, Response] = {}
+    for response in responses:
+        first.setdefault(response.prompt_id, response)
+    missing = [p.id for p in prompts if p.id not in first]
+    if missing:
+        raise BadInput(
+            f"responses of {model}: expected one for each of {len(prompts)} prompts, "
+            f"found none for {missing[0]!r} and {len(missing) - 1} more"
+        )
+    return [first[p.id] for p in prompts]
+
+
+def read_outcomes(judged: Sequence[Feedback], *, training_seed: int = 0) -> list[Outcome]:
+    """Verdicts on (model's answer, baseline's answer) as the model's outcomes."""
+    return [outcome(feedback, model_is=0, seed=training_seed) for feedback in judged]
+
+
+def win_rate_rows(
+    subject: Subject, outcomes: Sequence[Outcome], prompts: Sequence[Prompt], *, seed: int = 0
+) -> list[EvalResult]:
+    """Win rate as a whole and by part, and the shares of wins, ties and losses of the whole.
+
+    Outcomes of several training seeds may come together; a prompt's stay together.
+    """
+    prompt_of = {prompt.id: prompt for prompt in prompts}
+    rows: list[EvalResult] = []
+    for group, some in by_group(outcomes, lambda o: prompt_of[o.prompt_id]):
+        result = win_rate(some, seed=seed)
+        rows.append(subject.row("win_rate", result.rate, unscored=result.unscored, group=group))
+        if group is None:
+            rows += _shares(subject, result)
+    return rows
+
+
+def _shares(subject: Subject, result: WinRate) -> list[EvalResult]:
+    """Shares of wins, ties and losses among the judged comparisons."""
+    judged = result.rate.n
+    if judged == 0:
+        return []
+    parts = {"wins": result.wins, "ties": result.ties, "losses": result.losses}
+    return [
+        subject.row(name, Interval(count / judged, None, None, judged))
+        for name, count in parts.items()
+    ]

@@ -1,0 +1,122 @@
+"""Reward modelling: how well a judge's scores agree with reference scores.
+
+Measured on a model's own samples (what a self-rewarding loop really relies on) and on held-out
+ranked groups; judges that look good on artificial responses of mixed quality can be near chance
+on a model's own, so both are reported, as benchmarks of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.judge_quality import JudgeQuality, ScoredPrompt, judge_quality
+from alignlab.evaluation.rows import Subject
+from alignlab.protocols import FeedbackSource
+from alignlab.registry import register
+from alignlab.types import Audit, EvalResult, Feedback, PreferenceGroup, Response, Score
+
+OWN_SAMPLES = "judge_own_samples"
+HELD_OUT = "judge_held_out"
+
+
+@register("benchmark", HELD_OUT)
+@dataclass(frozen=True)
+class JudgeOnGroups:
+    """Agreement of a judge with held-out groups whose order is known."""
+
+    groups: tuple[PreferenceGroup, ...]
+    """Ranked responses; their scores are the reference."""
+    top: float | None = None
+    """The judge's best score, for `five_best`; the highest it gave where left out."""
+
+    def measure(self, judge: FeedbackSource, seed: int) -> list[EvalResult]:
+        """Let the judge rate every response and compare with the groups' scores."""
+        judged = judge.rate([(g.prompt, list(g.responses)) for g in self.groups], seed)
+        reference = {
+            r.id: s for g in self.groups for r, s in zip(g.responses, g.scores, strict=True)
+        }
+        scored = scored_prompts(judged, reference)
+        return quality_rows(
+            Subject(judge.name, HELD_OUT), judge_quality(scored, top=self.top, seed=seed)
+        )
+
+
+def scores_by_response(judged: Sequence[Feedback]) -> dict[str, float | None]:
+    """Response id -> score, None where the source gave no score."""
+    return {
+        f.response_ids[0]: f.verdict.value if isinstance(f.verdict, Score) else None for f in judged
+    }
+
+
+def scored_prompts(
+    judged: Sequence[Feedback], reference: dict[str, float | None] | dict[str, float]
+) -> list[ScoredPrompt]:
+    """Join a judge's feedback with reference scores by response id, grouped by prompt.
+
+    Raises:
+        BadInput: a judged response that the reference does not know, or one judged twice.
+    """
+    rows: dict[str, list[tuple[float | None, float | None]]] = {}
+    seen: set[str] = set()
+    for feedback in judged:
+        response = feedback.response_ids[0]
+        if response in seen:
+            raise BadInput(f"response {response!r}: expected one score from {feedback.source}")
+        if response not in reference:
+            raise BadInput(f"response {response!r}: expected a reference score, found none")
+        seen.add(response)
+        score = feedback.verdict.value if isinstance(feedback.verdict, Score) else None
+        rows.setdefault(feedback.prompt_id, []).append((score, reference[response]))
+    return [
+        ScoredPrompt(prompt, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+        for prompt, pairs in rows.items()
+    ]
+
+
+def own_sample_rows(
+    subject: Subject,
+    judged: Sequence[Feedback],
+    reference: Sequence[Feedback],
+    *,
+    top: float | None = None,
+    seed: int = 0,
+) -> list[EvalResult]:
+    """Agreement of a judge's feedback with a reference's feedback on the same responses.
+
+    Feedback of several training seeds may come together when its prompt ids are told apart by
+    the caller; a response that the reference could not score counts as unreferenced.
+    """
+    scored = scored_prompts(judged, scores_by_response(reference))
+    return quality_rows(subject, judge_quality(scored, top=top, seed=seed))
+
+
+def quality_rows(subject: Subject, quality: JudgeQuality) -> list[EvalResult]:
+    """One row per judge metric, and the counts of correct, tied and wrong pairs."""
+    rows = [
+        subject.row(name, figure, unscored=quality.unscored) for name, figure in quality.intervals()
+    ]
+    pairs = quality.pairs
+    counts = {"pairs_correct": pairs.correct, "pairs_tied": pairs.tied, "pairs_wrong": pairs.wrong}
+    return rows + [subject.count(name, float(n), pairs.total) for name, n in counts.items()]
+
+
+def audits(
+    judged: Sequence[Feedback], reference: Sequence[Feedback], responses: Sequence[Response]
+) -> list[Audit]:
+    """A judge's reward beside the truth for every response whose truth is known."""
+    truth = scores_by_response(reference)
+    writer = {r.id: r.sampler.model for r in responses}
+    return [
+        Audit(
+            response_id=f.response_ids[0],
+            model=writer.get(f.response_ids[0], ""),
+            source=f.source,
+            reward=f.verdict.value if isinstance(f.verdict, Score) else None,
+            truth=known,
+            prompt_id=f.prompt_id,
+        )
+        for f in judged
+        if (known := truth.get(f.response_ids[0])) is not None
+    ]

@@ -1,0 +1,121 @@
+"""Rank correlations with bootstrap intervals over prompts: Spearman's rho and Kendall's tau-b.
+
+Both are exact with ties (mid-ranks; tau-b). The bootstrap never ranks a resampled list anew:
+rho reuses the sorted levels with weights, and tau-b is a ratio of quadratic forms in the prompts'
+counts, tau = c'Sc / sqrt(c'Xc * c'Yc), with S, X, Y the sums of sign products per prompt pair.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alignlab.evaluation.metrics.intervals import (
+    NOTHING,
+    Floats,
+    Interval,
+    Ints,
+    percentile_interval,
+    resample_counts,
+)
+from alignlab.seeds import generator
+
+DRAWS = 1000
+"""Bootstrap draws of a correlation by default."""
+_ROWS = 512
+"""Rows of the sign matrix held at once."""
+
+
+def spearman(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
+    """Spearman's rank correlation with mid-ranks; None where a side is constant."""
+    return _weighted_spearman(*_levels(x_N, y_N), np.ones((1, len(np.asarray(x_N)))))[0]
+
+
+def kendall_tau_b(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
+    """Kendall's tau-b; None where a side is constant."""
+    x, y = np.asarray(x_N, dtype=np.float64), np.asarray(y_N, dtype=np.float64)
+    sums = _sign_sums(x, y, np.zeros(len(x), dtype=np.int64))
+    return _tau(np.ones((1, 1)), sums)[0]
+
+
+def spearman_interval(
+    x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints, *, seed: int = 0, draws: int = DRAWS
+) -> Interval:
+    """Pooled Spearman correlation, bootstrapped over prompts; `prompt_N` numbers the prompts."""
+    value = spearman(x_N, y_N)
+    if value is None:
+        return NOTHING
+    levels = _levels(x_N, y_N)
+    counts = resample_counts(int(prompt_N.max()) + 1, draws, generator(seed, "spearman"))
+    drawn = _weighted_spearman(*levels, counts[:, prompt_N])
+    return percentile_interval(value, _floats(drawn), n=len(prompt_N))
+
+
+def kendall_interval(
+    x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints, *, seed: int = 0, draws: int = DRAWS
+) -> Interval:
+    """Pooled Kendall tau-b, bootstrapped over prompts; `prompt_N` numbers the prompts."""
+    value = kendall_tau_b(x_N, y_N)
+    if value is None:
+        return NOTHING
+    sums = _sign_sums(np.asarray(x_N, np.float64), np.asarray(y_N, np.float64), prompt_N)
+    counts = resample_counts(int(prompt_N.max()) + 1, draws, generator(seed, "kendall"))
+    return percentile_interval(value, _floats(_tau(counts, sums)), n=len(prompt_N))
+
+
+def _floats(values: list[float | None]) -> Floats:
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+
+
+def _levels(x_N: ArrayLike, y_N: ArrayLike) -> tuple[Ints, Ints]:
+    """Each value's position among the sorted distinct values, per side."""
+    x = np.unique(np.asarray(x_N, dtype=np.float64), return_inverse=True)[1]
+    y = np.unique(np.asarray(y_N, dtype=np.float64), return_inverse=True)[1]
+    return x.astype(np.int64), y.astype(np.int64)
+
+
+def _weighted_spearman(x_N: Ints, y_N: Ints, weights_DN: Floats) -> list[float | None]:
+    """Spearman of a list in which item i occurs weights[i] times, for each row of weights."""
+    found: list[float | None] = []
+    for weight_N in weights_DN:
+        rank_x, rank_y = _mid_ranks(x_N, weight_N), _mid_ranks(y_N, weight_N)
+        centre = (weight_N.sum() + 1) / 2
+        dx, dy = rank_x - centre, rank_y - centre
+        spread = float((weight_N * dx * dx).sum() * (weight_N * dy * dy).sum())
+        found.append(float((weight_N * dx * dy).sum()) / spread**0.5 if spread > 1e-9 else None)
+    return found
+
+
+def _mid_ranks(level_N: Ints, weight_N: Floats) -> Floats:
+    """Mid-ranks (from 1) of items that occur `weight` times each."""
+    per_level = np.bincount(level_N, weights=weight_N)
+    ends = np.cumsum(per_level)
+    middle: Floats = ends - (per_level - 1) / 2
+    ranks: Floats = middle[level_N]
+    return ranks
+
+
+def _sign_sums(x_N: Floats, y_N: Floats, prompt_N: Ints) -> tuple[Floats, Floats, Floats]:
+    """Sums over item pairs of sign products, per pair of prompts: (xy, xx, yy), each (P, P)."""
+    prompts = int(prompt_N.max()) + 1 if len(prompt_N) else 0
+    member_NP = np.zeros((len(x_N), prompts))
+    member_NP[np.arange(len(x_N)), prompt_N] = 1
+    sums = tuple(np.zeros((prompts, prompts)) for _ in range(3))
+    for start in range(0, len(x_N), _ROWS):
+        rows = slice(start, start + _ROWS)
+        sign_x = np.sign(x_N[rows, None] - x_N[None, :])
+        sign_y = np.sign(y_N[rows, None] - y_N[None, :])
+        for total, product in zip(
+            sums, (sign_x * sign_y, sign_x * sign_x, sign_y * sign_y), strict=True
+        ):
+            total += member_NP[rows].T @ (product @ member_NP)
+    return sums[0], sums[1], sums[2]
+
+
+def _tau(counts_DP: Floats, sums: tuple[Floats, Floats, Floats]) -> list[float | None]:
+    """Tau-b of each row of prompt counts, from the sums of sign products."""
+    forms = [((counts_DP @ part) * counts_DP).sum(1) for part in sums]
+    return [
+        float(xy) / float(xx * yy) ** 0.5 if xx > 0 and yy > 0 else None
+        for xy, xx, yy in zip(*forms, strict=True)
+    ]

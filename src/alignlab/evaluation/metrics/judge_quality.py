@@ -1,0 +1,210 @@
+"""How well a judge's scores order responses, against reference scores (arXiv 2401.10020, table 4).
+
+Every prompt brings K responses with the judge's and the reference's score; a missing score is
+None and takes its response out of whatever needs it. The order of responses plays no part.
+All intervals resample prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import combinations
+
+import numpy as np
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.correlation import (
+    kendall_interval,
+    kendall_tau_b,
+    spearman,
+    spearman_interval,
+)
+from alignlab.evaluation.metrics.intervals import NOTHING, Interval, bootstrap_mean, bootstrap_ratio
+
+
+@dataclass(frozen=True)
+class ScoredPrompt:
+    """One prompt's K responses, scored by a judge and by the reference."""
+
+    prompt_id: str
+    judge: tuple[float | None, ...]
+    """None is a score that could not be read."""
+    reference: tuple[float | None, ...]
+    cluster: str = ""
+    """Prompts of one cluster are resampled together (one prompt judged under several training
+    seeds, say); empty: the prompt is a cluster of its own."""
+
+    def __post_init__(self) -> None:
+        if len(self.judge) != len(self.reference):
+            raise BadInput(
+                f"prompt {self.prompt_id!r}: expected a reference score for each of "
+                f"{len(self.judge)} judged responses, found {len(self.reference)}"
+            )
+
+    @property
+    def both(self) -> tuple[tuple[float, float], ...]:
+        """(judge, reference) of the responses that have both scores."""
+        return tuple(
+            (a, b)
+            for a, b in zip(self.judge, self.reference, strict=True)
+            if a is not None and b is not None
+        )
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Pairs whose reference scores differ, by what the judge made of them."""
+
+    correct: int
+    tied: int
+    wrong: int
+
+    @property
+    def total(self) -> int:
+        return self.correct + self.tied + self.wrong
+
+
+@dataclass(frozen=True)
+class JudgeQuality:
+    """Every judge metric; an `Interval` field is one row of a results table."""
+
+    pairwise_accuracy: Interval
+    """Pairs ordered as the reference orders them; a judge's tie counts as wrong."""
+    pairwise_accuracy_ties_half: Interval
+    """The same with a judge's tie counted half: chance is 0.5."""
+    pairwise_accuracy_untied: Interval
+    """The same over the pairs that the judge did not tie."""
+    five_best: Interval
+    """Of the responses given the judge's top score, the share with the prompt's top reference."""
+    five_best_chance: Interval
+    """What `five_best` would be had the top score gone to a random response of the same prompt."""
+    exact_match: Interval
+    """Prompts whose whole order, ties included, agrees; only fully scored prompts count."""
+    spearman: Interval
+    """Pooled over all responses."""
+    spearman_by_prompt: Interval
+    """Mean over the prompts in which neither side is constant; n counts those."""
+    kendall_tau: Interval
+    """Tau-b, pooled over all responses."""
+    kendall_tau_by_prompt: Interval
+    """Tau-b, mean over the prompts in which neither side is constant."""
+    pairs: PairCounts
+    unscored: int
+    """Responses whose judge score is missing."""
+    unreferenced: int
+    """Responses whose reference score is missing."""
+
+    def intervals(self) -> list[tuple[str, Interval]]:
+        """Metric names with their intervals, in the order of the fields."""
+        named = [(f.name, getattr(self, f.name)) for f in fields(self)]
+        return [(name, value) for name, value in named if isinstance(value, Interval)]
+
+
+def judge_quality(
+    prompts: Sequence[ScoredPrompt], *, top: float | None = None, seed: int = 0
+) -> JudgeQuality:
+    """Measure a judge against reference scores.
+
+    Args:
+        prompts: K responses a prompt; K may differ.
+        top: the score that counts as the judge's best (`five_best`); the highest it gave if None.
+        seed: decides the bootstrap draws.
+
+    Raises:
+        BadInput: a prompt with unlike numbers of scores, or a prompt id that comes twice.
+    """
+    ids = [p.prompt_id for p in prompts]
+    if len(set(ids)) != len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise BadInput(f"prompt {twice!r}: expected once, found {ids.count(twice)} times")
+    pairs_P3 = np.array([_pairs(p) for p in prompts], dtype=np.float64).reshape(-1, 3)
+    correct_P, tied_P, wrong_P = pairs_P3.T
+    all_P = pairs_P3.sum(1)
+    five, chance = _five_best(prompts, top, seed)
+    return JudgeQuality(
+        pairwise_accuracy=bootstrap_ratio(correct_P, all_P, seed=seed),
+        pairwise_accuracy_ties_half=bootstrap_ratio(correct_P + tied_P / 2, all_P, seed=seed),
+        pairwise_accuracy_untied=bootstrap_ratio(correct_P, correct_P + wrong_P, seed=seed),
+        five_best=five,
+        five_best_chance=chance,
+        exact_match=_exact_match(prompts, seed),
+        **_correlations(prompts, seed),
+        pairs=PairCounts(*(int(total) for total in pairs_P3.sum(0))),
+        unscored=sum(score is None for p in prompts for score in p.judge),
+        unreferenced=sum(score is None for p in prompts for score in p.reference),
+    )
+
+
+def _order(scores: Sequence[float]) -> list[int]:
+    """Sign of every pair's difference: the order, ties included."""
+    return [int(a > b) - int(a < b) for a, b in combinations(scores, 2)]
+
+
+def _pairs(prompt: ScoredPrompt) -> tuple[int, int, int]:
+    """Correct, tied and wrong pairs of a prompt, among pairs whose reference scores differ."""
+    both = prompt.both
+    signs = [
+        judge * reference
+        for judge, reference in zip(
+            _order([a for a, _ in both]), _order([b for _, b in both]), strict=True
+        )
+        if reference != 0
+    ]
+    return signs.count(1), signs.count(0), signs.count(-1)
+
+
+def _five_best(
+    prompts: Sequence[ScoredPrompt], top: float | None, seed: int
+) -> tuple[Interval, Interval]:
+    """Share of the judge's top scores that hold the prompt's top reference, and by chance."""
+    given = [score for p in prompts for score in p.judge if score is not None]
+    if not given:
+        return NOTHING, NOTHING
+    best = max(given) if top is None else top
+    hits, chances, numbers = [], [], []
+    for prompt in prompts:
+        known = [score for score in prompt.reference if score is not None]
+        if not known:
+            continue
+        # A response that the reference could not score holds no top score; it stays in the number.
+        picked = [
+            reference
+            for judge, reference in zip(prompt.judge, prompt.reference, strict=True)
+            if judge == best
+        ]
+        hits.append(picked.count(max(known)))
+        numbers.append(len(picked))
+        chances.append(len(picked) * known.count(max(known)) / len(prompt.reference))
+    return (
+        bootstrap_ratio(hits, numbers, seed=seed),
+        bootstrap_ratio(chances, numbers, seed=seed),
+    )
+
+
+def _exact_match(prompts: Sequence[ScoredPrompt], seed: int) -> Interval:
+    """Share of fully scored prompts (K >= 2) whose order agrees."""
+    full = [p.both for p in prompts if len(p.both) == len(p.judge) >= 2]
+    return bootstrap_mean(
+        [float(_order([a for a, _ in both]) == _order([b for _, b in both])) for both in full],
+        seed=seed,
+    )
+
+
+def _correlations(prompts: Sequence[ScoredPrompt], seed: int) -> dict[str, Interval]:
+    """The four correlations, under the names of `JudgeQuality`'s fields."""
+    scored = [p.both for p in prompts if p.both]
+    if not scored:
+        names = ("spearman", "spearman_by_prompt", "kendall_tau", "kendall_tau_by_prompt")
+        return dict.fromkeys(names, NOTHING)
+    prompt_N = np.repeat(np.arange(len(scored)), [len(both) for both in scored])
+    judge_N, reference_N = np.array([pair for both in scored for pair in both]).T
+    columns = [np.array(both).T for both in scored]
+    rho_P = [rho for x, y in columns if (rho := spearman(x, y)) is not None]
+    tau_P = [tau for x, y in columns if (tau := kendall_tau_b(x, y)) is not None]
+    return {
+        "spearman": spearman_interval(judge_N, reference_N, prompt_N, seed=seed),
+        "spearman_by_prompt": bootstrap_mean(rho_P, seed=seed),
+        "kendall_tau": kendall_interval(judge_N, reference_N, prompt_N, seed=seed),
+        "kendall_tau_by_prompt": bootstrap_mean(tau_P, seed=seed),
+    }

@@ -1,0 +1,35 @@
+"""Length of responses in tokens, words and characters, and how many are empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignlab.evaluation.metrics.intervals import Ints
+from alignlab.evaluation.metrics.repetition import words
+from alignlab.types import Response
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of N responses, in their order."""
+
+    tokens_N: Ints
+    """As counted by the model that wrote the response, the end-of-turn token included."""
+    words_N: Ints
+    """Words and runs of punctuation."""
+    characters_N: Ints
+    empty_N: Ints
+    """1 where the text is empty or white space."""
+
+
+def lengths(responses: Sequence[Response]) -> Lengths:
+    """Measure the length of each response; four arrays of shape (N,)."""
+    return Lengths(
+        tokens_N=np.array([r.tokens for r in responses], dtype=np.int64),
+        words_N=np.array([len(words(r.text)) for r in responses], dtype=np.int64),
+        characters_N=np.array([len(r.text) for r in responses], dtype=np.int64),
+        empty_N=np.array([not r.text.strip() for r in responses], dtype=np.int64),
+    )

@@ -1,0 +1,135 @@
+"""Judge prompts: text files beside this one, with what is needed to read the answers.
+
+A file may start with settings between lines of "---" (`low`, `high`, `prefix`). `{prompt}` stands
+for the question, `{response}` for the response (`{response_a}`, `{response_b}` in a comparison).
+What is judged is put between tags and cannot close them: tags and chat markers inside it lose
+their angle bracket, so a response cannot fake its own end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alignlab.configs import build
+from alignlab.errors import BadInput, unknown_name
+from alignlab.feedback.parse import parse_score
+from alignlab.types import Message, Prompt, Response
+
+_PLACE = re.compile(r"\{(prompt|response|response_a|response_b)\}")
+_SETTINGS = {"low", "high", "prefix"}
+_MARKERS = re.compile(
+    r"<(?=\s*/?\s*(?:question|response|answer_[ab])\b"  # the tags of our own prompts
+    r"|\||/?s>|(?:start|end)_of_turn>|(?:bos|eos)>|think>|/think>)"  # the markers of chat templates
+    r"|\[(?=/?INST\])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class JudgePrompt:
+    """How a judge is asked, and on which scale it answers."""
+
+    name: str
+    template: str
+    low: int = 0
+    """Lowest score."""
+    high: int = 5
+    """Highest score."""
+    prefix: str = "Score: "
+    """Start of the judge's turn after which the next token is a score (expected score)."""
+
+    def render(self, prompt: Prompt, response: Response) -> tuple[Message, ...]:
+        """The conversation that asks for a score."""
+        return self._fill({"prompt": question(prompt), "response": response.text})
+
+    def render_pair(self, prompt: Prompt, a: Response, b: Response) -> tuple[Message, ...]:
+        """The conversation that asks which of two responses is better, `a` shown first."""
+        texts = {"prompt": question(prompt), "response_a": a.text, "response_b": b.text}
+        return self._fill(texts)
+
+    def target(self, score: float, rationale: str = "") -> str:
+        """A judge's answer that `read` reads as the given score."""
+        return f"{rationale}\n\nScore: {score:g}" if rationale else f"Score: {score:g}"
+
+    def read(self, text: str) -> float | None:
+        """The score in a judge's answer; None where it cannot be read."""
+        return parse_score(text, low=self.low, high=self.high)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Every score, lowest first, as the judge writes it."""
+        return tuple(str(score) for score in range(self.low, self.high + 1))
+
+    def _fill(self, texts: Mapping[str, str]) -> tuple[Message, ...]:
+        def text(place: re.Match[str]) -> str:
+            if place[1] not in texts:
+                raise BadInput(
+                    f"judge prompt {self.name!r}: expected the places "
+                    f"{', '.join(texts)}, found {place[0]}"
+                )
+            return neutral(texts[place[1]])
+
+        return (Message("user", _PLACE.sub(text, self.template)),)
+
+
+def judge_prompt(name: str) -> JudgePrompt:
+    """A judge prompt by the name of its file here, or by the path of a text file.
+
+    Raises:
+        BadInput: no such prompt, or a file that is no judge prompt.
+    """
+    return _load(name)
+
+
+@lru_cache(maxsize=64)
+def _load(name: str) -> JudgePrompt:
+    own = {f.name.removesuffix(".txt"): f for f in _own_files()}
+    if name in own:
+        return _parse(name, own[name].read_text(encoding="utf-8"))
+    path = Path(name)
+    if not path.is_file():
+        raise unknown_name("judge prompt", name, own)
+    return _parse(path.stem, path.read_text(encoding="utf-8"))
+
+
+def neutral(text: str) -> str:
+    """Text that holds no tag of a judge prompt and no marker of a chat template."""
+    return _MARKERS.sub(lambda found: "&lt;" if found[0] == "<" else "&#91;", text)
+
+
+def question(prompt: Prompt) -> str:
+    """What was asked: the user's turn, or the whole conversation where there are several turns."""
+    if len(prompt.messages) == 1:
+        return prompt.text
+    return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)
+
+
+def _own_files() -> list[Path]:
+    return [f for f in map(Path, map(str, files(__name__).iterdir())) if f.suffix == ".txt"]
+
+
+def _parse(name: str, text: str) -> JudgePrompt:
+    settings: Any = {}
+    if text.startswith("---\n"):
+        head, found, text = text[4:].partition("\n---\n")
+        try:
+            settings = yaml.safe_load(head) if found else None
+        except yaml.YAMLError:
+            settings = None
+        if not isinstance(settings, dict):
+            raise BadInput(f"judge prompt {name!r}: expected settings between lines of ---")
+    for key in settings:
+        if key not in _SETTINGS:
+            raise unknown_name(f"setting of judge prompt {name!r}", str(key), _SETTINGS)
+    made = build(JudgePrompt, {"name": name, "template": text.strip("\n"), **settings})
+    if not _PLACE.search(made.template):
+        raise BadInput(f"judge prompt {name!r}: expected {{prompt}} and {{response}}, found none")
+    return made

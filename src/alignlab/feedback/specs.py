@@ -1,0 +1,59 @@
+"""Feedback sources by spec: NAME[,option=value...][:REST].
+
+`llm:sandbox:strong`, `llm,samples=5,prompt=short_score:local:FOLDER`, `expected:local:FOLDER`,
+`pairwise:openai:MODEL@URL`, `random`, `longer`, `sandbox:oracle?noise=1.5`. The rest belongs to
+the source; for judges made of a model it is the engine's own spec.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from alignlab.configs import parse_overrides
+from alignlab.errors import BadInput
+from alignlab.feedback.asking import MakeCompleter
+from alignlab.feedback.by_score import JudgeByScore
+from alignlab.protocols import FeedbackSource, PairJudge
+from alignlab.registry import get
+
+
+def judge(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
+    """Make the feedback source a spec names.
+
+    Raises:
+        BadInput: no such source, an option it does not have, or one that only compares.
+    """
+    made = _make(spec, make_completer)
+    if not hasattr(made, "rate"):
+        raise BadInput(f"feedback {spec!r}: expected a source of scores, found one that compares")
+    source: FeedbackSource = made
+    return source
+
+
+def pair_judge(spec: str, *, make_completer: MakeCompleter) -> PairJudge:
+    """Make a judge of pairs; of a source that only scores, the higher score wins.
+
+    Raises:
+        BadInput: no such source, or an option it does not have.
+    """
+    made = _make(spec, make_completer)
+    compares: PairJudge = made if hasattr(made, "compare") else JudgeByScore(made)
+    return compares
+
+
+def _make(spec: str, make_completer: MakeCompleter) -> Any:
+    head, _, rest = spec.partition(":")
+    name, *options = head.split(",")
+    factory = get("feedback", name)
+    accepted = inspect.signature(factory).parameters
+    given: dict[str, Any] = {}
+    if "make_completer" in accepted:
+        if not rest:
+            raise BadInput(f"feedback {spec!r}: expected {name}:ENGINE, found no engine")
+        given["make_completer"] = make_completer
+    if "options" in accepted:
+        given["options"] = parse_overrides(options)
+    elif options:
+        raise BadInput(f"feedback {spec!r}: expected no options before the colon, found {options}")
+    return factory(rest, **given)

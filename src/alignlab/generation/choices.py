@@ -1,0 +1,90 @@
+"""How likely a model finds each of a few given continuations, from as few forwards as possible.
+
+Prefix and choice are tokenised together, as in the text a model was trained on ("Score: 4" may end
+in the token " 4"); the tokens that all choices share belong to the condition. Choices that differ
+in one token, scores for example, take one forward per request.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from alignlab.generation.decode import last_logits
+
+
+@dataclass(frozen=True)
+class ChoiceTokens:
+    """One request's condition and what each choice adds to it."""
+
+    shared: tuple[int, ...]
+    tails: tuple[tuple[int, ...], ...]
+    """Tokens of each choice after the shared ones; never empty."""
+
+
+def split_choices(prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> ChoiceTokens:
+    """Move the tokens that all continuations start with to the prompt."""
+    common = 0
+    shortest = min(len(c) for c in continuations)
+    while common < shortest - 1 and len({c[common] for c in continuations}) == 1:
+        common += 1
+    return ChoiceTokens(
+        shared=(*prompt, *continuations[0][:common]),
+        tails=tuple(tuple(c[common:]) for c in continuations),
+    )
+
+
+def choice_logprobs(
+    model: Any, items: Sequence[ChoiceTokens], *, batch_size: int
+) -> list[tuple[float, ...]]:
+    """Log-probability in nats of each choice, for each item.
+
+    A choice whose tokens begin another's ("1" and "10" where digits are tokens) counts only where
+    the longer one does not follow.
+    """
+    results: list[tuple[float, ...]] = [()] * len(items)
+    single = [i for i, item in enumerate(items) if all(len(t) == 1 for t in item.tails)]
+    for chunk in _by_length(single, [len(items[i].shared) for i in single], batch_size):
+        logits_PV = last_logits(model, [items[i].shared for i in chunk])[:, 0].float()
+        logps_PV = logits_PV.log_softmax(dim=-1)
+        for row, i in enumerate(chunk):
+            picked = logps_PV[row, [t[0] for t in items[i].tails]]
+            results[i] = tuple(picked.tolist())
+    chosen = set(single)
+    for i in (i for i in range(len(items)) if i not in chosen):
+        results[i] = _long_choices(model, items[i], batch_size)
+    return results
+
+
+def _long_choices(model: Any, item: ChoiceTokens, batch_size: int) -> tuple[float, ...]:
+    distinct = sorted(set(item.tails))
+    logps: dict[tuple[int, ...], float] = {}
+    for chunk in _by_length(list(range(len(distinct))), [len(t) for t in distinct], batch_size):
+        longest = max(len(distinct[i]) for i in chunk)
+        rows = [item.shared + distinct[i] for i in chunk]
+        logps_PTV = last_logits(model, rows, keep=longest + 1).double().log_softmax(dim=-1)
+        for row, i in enumerate(chunk):
+            tail = distinct[i]
+            places = torch.arange(longest - len(tail), longest, device=logps_PTV.device)
+            ids = torch.tensor(tail, device=logps_PTV.device)
+            logps[tail] = float(logps_PTV[row, places, ids].sum())
+    return tuple(_without_longer(tail, logps) for tail in item.tails)
+
+
+def _without_longer(tail: tuple[int, ...], logps: dict[tuple[int, ...], float]) -> float:
+    longer = sum(
+        math.exp(logp - logps[tail])
+        for other, logp in logps.items()
+        if len(other) > len(tail) and other[: len(tail)] == tail
+    )
+    return logps[tail] + math.log1p(-longer) if longer < 1 else -math.inf
+
+
+def _by_length(items: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    order = sorted(range(len(items)), key=lambda k: (lengths[k], k))
+    chosen = [items[k] for k in order]
+    return [chosen[k : k + batch_size] for k in range(0, len(chosen), batch_size)]

@@ -1,0 +1,103 @@
+"""Keys and values of a batch: transformers' own cache, with layers that grow in steps.
+
+`DynamicLayer` copies everything it holds at every token. `GrowingLayer` writes into a buffer with
+room to spare; sliding-window, linear and other layers stay as the model's configuration asks for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+ROOM = 64
+"""Positions added whenever a buffer is full."""
+MOST_ROOM = 256
+"""Most new positions set aside at the start; longer answers grow."""
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """A dynamic cache layer whose keys and values are views of a larger buffer."""
+
+    def lazy_initialization(self, key_states: Tensor, *args: Any) -> None:
+        """Set up empty keys and values, shaped (rows, heads, 0, size)."""
+        value_states = args[0] if args else key_states
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self._hold(key_states[:, :, :0], value_states[:, :, :0], positions=0)
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append states of shape (rows, heads, new positions, size); return all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, end = self._positions, self._positions + key_states.shape[2]
+        if end > self._keys.shape[2]:
+            every = torch.arange(len(self._keys), device=self._keys.device)
+            self.select(every, room=end - start + ROOM)
+        self._keys[:, :, start:end] = key_states
+        self._values[:, :, start:end] = value_states
+        return self._hold(self._keys, self._values, positions=end)
+
+    def select(self, rows: Tensor, room: int) -> None:
+        """Keep (and repeat) the given rows, with room for so many more positions."""
+        held = self._positions
+        keys, values = (_with_room(t[:, :, :held], rows, room) for t in (self._keys, self._values))
+        self._hold(keys, values, positions=held)
+
+    def move(self, sources: Tensor, targets: Tensor, rows: int) -> None:
+        """Copy rows over others and keep the first `rows`: far cheaper than a selection."""
+        held = self._positions
+        for states in (self._keys[:, :, :held], self._values[:, :, :held]):
+            states[targets] = states[sources]
+        self._hold(self._keys[:rows], self._values[:rows], positions=held)
+
+    def _hold(self, keys: Tensor, values: Tensor, *, positions: int) -> tuple[Tensor, Tensor]:
+        self._keys, self._values, self._positions = keys, values, positions
+        views = keys[:, :, :positions], values[:, :, :positions]
+        self.keys, self.values = views
+        return views
+
+
+def new_cache(config: PretrainedConfig) -> DynamicCache:
+    """An empty cache for a model, its plain attention layers growing in steps."""
+    cache = DynamicCache(config=config)
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = GrowingLayer()  # type: ignore[no-untyped-call]
+    return cache
+
+
+def expand(cache: DynamicCache, rows: Tensor, room: int) -> None:
+    """Repeat the prompts' states, one row per sample, with room for so many new tokens."""
+    for layer in cache.layers:
+        if isinstance(layer, GrowingLayer) and layer.is_initialized:
+            layer.select(rows, min(room, MOST_ROOM))
+        else:
+            cast(Any, layer).batch_select_indices(rows)
+
+
+def compact(cache: DynamicCache, finished_L: Tensor) -> Tensor:
+    """Take finished rows out; returns which of the old rows each new row is."""
+    left = int((~finished_L).sum())
+    order_L = torch.arange(left, device=finished_L.device)
+    targets = finished_L[:left].nonzero()[:, 0]
+    sources = (~finished_L[left:]).nonzero()[:, 0] + left
+    order_L[targets] = sources
+    for layer in cache.layers:
+        if isinstance(layer, GrowingLayer) and layer.is_initialized:
+            layer.move(sources, targets, left)
+        else:
+            cast(Any, layer).batch_select_indices(order_L)
+    return order_L
+
+
+def _with_room(states: Tensor, rows: Tensor, room: int) -> Tensor:
+    _, heads, held, size = states.shape
+    buffer = states.new_empty((len(rows), heads, held + room, size))
+    buffer[:, :, :held] = states[rows]
+    return buffer

@@ -1,0 +1,228 @@
+"""The local engine: a transformers decoder on this machine, many rows at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignlab import seeds
+from alignlab.errors import BadInput
+from alignlab.generation.choices import choice_logprobs, split_choices
+from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
+from alignlab.generation.requests import check_sampling, failed
+from alignlab.generation.specs import read_options
+from alignlab.models.chat import encode_prompt, stop_tokens
+from alignlab.models.load import LanguageModel, load
+from alignlab.registry import register
+from alignlab.types import Completion, CompletionRequest, Finish, Sampling
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One sample to draw."""
+
+    request: int
+    sample: int
+    prompt: tuple[int, ...]
+    limit: int
+
+
+class LocalEngine:
+    """A `Completer` and `ChoiceScorer` over a model held in memory.
+
+    Each sample draws its random numbers from the request's seed and id and the sample's index, so
+    that its text does not depend on the batch it travels in (up to rounding).
+    """
+
+    def __init__(self, lm: LanguageModel, *, batch_size: int = 256, name: str | None = None):
+        if batch_size < 1:
+            raise BadInput(f"batch_size: expected at least 1, found {batch_size}")
+        self.lm = lm
+        self.name = name or lm.name
+        self.batch_size = batch_size
+        self._end = torch.tensor(sorted(stop_tokens(lm)), device=lm.device)
+        self._context = _context_length(lm)
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
+        """Complete each request `sampling.n` times, in the order given.
+
+        A prompt that is empty or leaves no room in the model's context gives completions with an
+        error.
+        `Completion.logprob` is under the model's own distribution (temperature 1).
+        """
+        results: list[list[Completion]] = [[] for _ in requests]
+        kinds: dict[tuple[float, float, tuple[str, ...]], list[_Row]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            sampling = check_sampling(request.sampling)
+            prompt = tuple(encode_prompt(self.lm, request.messages, request.prefix.rstrip(" ")))
+            limit = min(sampling.max_tokens, self._context - len(prompt))
+            if limit < 1 or not prompt:
+                reason = f"the prompt has {len(prompt)} tokens, the context {self._context}"
+                results[index] = [failed(reason, prompt_tokens=len(prompt))] * sampling.n
+                continue
+            kind = (sampling.temperature, sampling.top_p, sampling.stop)
+            kinds[kind] += [_Row(index, k, prompt, limit) for k in range(sampling.n)]
+        with _inference(self.lm):
+            for rows in kinds.values():
+                rows.sort(key=lambda row: len(row.prompt))
+                for start in range(0, len(rows), self.batch_size):
+                    chunk = rows[start : start + self.batch_size]
+                    for row, completion in zip(chunk, self._run(requests, chunk), strict=True):
+                        results[row.request].append(completion)
+        return [tuple(completions) for completions in results]
+
+    def choice_logprobs(
+        self, requests: Sequence[CompletionRequest], choices: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Log-probability in nats of each choice as the continuation of messages + prefix.
+
+        The requests' sampling is not used. NaN where the prompt is empty or does not fit the
+        model's context.
+        """
+        if not choices or any(not choice for choice in choices):
+            raise BadInput(f"choices: expected texts that are not empty, found {list(choices)}")
+        results = [(float("nan"),) * len(choices)] * len(requests)
+        fitting, items = [], []
+        for index, request in enumerate(requests):
+            prompt = encode_prompt(self.lm, request.messages)
+            texts = [request.prefix + choice for choice in choices]
+            ids = self.lm.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            if prompt and len(prompt) + max(map(len, ids)) <= self._context:
+                fitting.append(index)
+                items.append(split_choices(prompt, ids))
+        with _inference(self.lm):
+            found = choice_logprobs(self.lm.model, items, batch_size=self.batch_size)
+        for index, logprobs in zip(fitting, found, strict=True):
+            results[index] = logprobs
+        return results
+
+    def _run(
+        self, requests: Sequence[CompletionRequest], rows: Sequence[_Row]
+    ) -> Iterator[Completion]:
+        """Draw one batch of samples that share temperature, nucleus and stop strings."""
+        sampling = requests[rows[0].request].sampling
+        prompts = {row.prompt: None for row in rows}
+        place = {prompt: k for k, prompt in enumerate(prompts)}
+        device = self.lm.device
+        batch = DecodeBatch(
+            prompts=tuple(prompts),
+            prompt_of_B=torch.tensor([place[row.prompt] for row in rows], device=device),
+            uniform_BT=_uniforms(requests, rows).to(device),
+            limit_B=torch.tensor([row.limit for row in rows], device=device),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+        )
+        stopped = self._stop_check(sampling) if sampling.stop else None
+        drawn = decode(self.lm.model, batch, self._end, stopped)
+        return self._read(requests, rows, drawn)
+
+    def _read(
+        self, requests: Sequence[CompletionRequest], rows: Sequence[_Row], drawn: Decoded
+    ) -> Iterator[Completion]:
+        """Turn tokens into texts; cut them at stop strings."""
+        end = set(self._end.tolist())
+        tokens = [
+            ids[:length]
+            for ids, length in zip(drawn.tokens_BT.tolist(), drawn.length_B.tolist(), strict=True)
+        ]
+        texts = self._texts([ids[:-1] if ids[-1] in end else ids for ids in tokens])
+        logprobs_BT = drawn.logprobs_BT.cpu().double()
+        for k, row in enumerate(rows):
+            request = requests[row.request]
+            text, used = texts[k], len(tokens[k])
+            finish: Finish = "stop" if tokens[k][-1] in end else "length"
+            cut = _first_stop(text, request.sampling.stop)
+            if cut is not None:
+                used = self._tokens_until(tokens[k], request.sampling.stop)
+                text, finish = text[:cut], "stop"
+            healed = len(request.prefix) - len(request.prefix.rstrip(" "))
+            yield Completion(
+                text=text.removeprefix(" " * healed),
+                finish=finish,
+                tokens=used,
+                prompt_tokens=len(row.prompt),
+                logprob=float(logprobs_BT[k, :used].sum()),
+            )
+
+    def _texts(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        texts: list[str] = self.lm.tokenizer.batch_decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    def _stop_check(self, sampling: Sampling) -> Callable[[Tensor], Tensor]:
+        # A character takes at most four tokens (its bytes); one more for a dropped first space.
+        tail = STOP_EVERY + 1 + 4 * max(len(stop) for stop in sampling.stop)
+
+        def stopped(tokens_LT: Tensor) -> Tensor:
+            texts = self._texts(tokens_LT[:, -tail:].tolist())
+            found = [_first_stop(text, sampling.stop) is not None for text in texts]
+            return torch.tensor(found, dtype=torch.bool, device=tokens_LT.device)
+
+        return stopped
+
+    def _tokens_until(self, tokens: Sequence[int], stop: tuple[str, ...]) -> int:
+        """Fewest tokens whose text holds a stop string."""
+        texts = self._texts([tokens[:k] for k in range(1, len(tokens) + 1)])
+        found = [_first_stop(text, stop) is not None for text in texts]
+        return found.index(True) + 1
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """What may follow `local:FOLDER?`."""
+
+    batch_size: int = 256
+    """Samples drawn at once; memory grows with it."""
+    dtype: str | None = None
+    """"float32", "bfloat16" or "float16"; by default that of the files."""
+    name: str | None = None
+    """What records call the engine; by default made of the folder's name and content."""
+
+
+@register("engine", "local")
+def local_engine(rest: str) -> LocalEngine:
+    """`local:FOLDER[?batch_size=256&dtype=bfloat16&name=M1]`: a model from a folder or hub id."""
+    folder, options = read_options(rest, LocalOptions)
+    lm = load(folder, dtype=options.dtype)
+    name = options.name or f"local:{Path(folder).name}@{lm.fingerprint[:8]}"
+    return LocalEngine(lm, batch_size=options.batch_size, name=name)
+
+
+@contextmanager
+def _inference(lm: LanguageModel) -> Iterator[None]:
+    """Dropout off while it lasts: a model in training answers as it would when saved."""
+    training = lm.model.training
+    lm.model.eval()
+    try:
+        yield
+    finally:
+        lm.model.train(training)
+
+
+def _uniforms(requests: Sequence[CompletionRequest], rows: Sequence[_Row]) -> Tensor:
+    steps = max(row.limit for row in rows)
+    uniform_BT = np.zeros((len(rows), steps))
+    if requests[rows[0].request].sampling.temperature > 0:
+        for k, row in enumerate(rows):
+            request = requests[row.request]
+            draws = seeds.generator(request.seed, request.id, row.sample)
+            uniform_BT[k, : row.limit] = draws.random(row.limit)
+    return torch.from_numpy(uniform_BT)
+
+
+def _first_stop(text: str, stop: tuple[str, ...]) -> int | None:
+    found = [place for s in stop if (place := text.find(s)) >= 0]
+    return min(found) if found else None
+
+
+def _context_length(lm: LanguageModel) -> int:
+    config = lm.model.config.get_text_config(decoder=True)
+    return int(getattr(config, "max_position_embeddings", None) or 2**31)

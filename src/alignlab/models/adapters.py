@@ -1,0 +1,86 @@
+"""LoRA and DoRA adapters through peft; with the adapter off, the model is its own reference.
+
+LoRA: arXiv 2106.09685. DoRA: arXiv 2402.09353.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from alignlab.errors import BadInput
+from alignlab.models.load import LanguageModel
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """A low-rank adapter; only its weights are trained."""
+
+    r: int = 16
+    """Rank of the update of each adapted matrix."""
+    alpha: float = 16.0
+    """The update is scaled by alpha / r."""
+    dropout: float = 0.0
+    """Share of the adapter's inputs set to zero in training, in [0, 1)."""
+    targets: tuple[str, ...] = ()
+    """Names of the adapted linear layers (q_proj, ...); empty is every linear layer but the
+    vocabulary head."""
+    dora: bool = False
+    """Learn each matrix's magnitude apart from its direction (DoRA)."""
+
+
+def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel:
+    """Put a fresh adapter on the model; its initial weights come from the seed.
+
+    Raises:
+        BadInput: the model has no layer of the given names, or an adapter already.
+    """
+    from peft import LoraConfig as PeftLora
+    from peft import TaskType, get_peft_model
+
+    if is_adapted(lm.model):
+        raise BadInput(f"{lm.name} already has an adapter; merge it or load the model without")
+    settings = PeftLora(
+        task_type=TaskType.CAUSAL_LM,
+        r=config.r,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_dropout=config.dropout,
+        target_modules=list(config.targets) or "all-linear",
+        use_dora=config.dora,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            model = get_peft_model(lm.model, settings)
+        except ValueError as error:
+            raise BadInput(f"lora: {str(error).splitlines()[0]}") from error
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return replace(lm, model=model)
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether the model carries a PEFT adapter."""
+    return hasattr(model, "merge_and_unload")
+
+
+def base_of(model: Any) -> Any:
+    """The transformers model itself, adapter layers in place."""
+    return model.get_base_model() if is_adapted(model) else model
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[None]:
+    """The model as it was before the adapter; does nothing to a model without one."""
+    with model.disable_adapter() if is_adapted(model) else nullcontext():
+        yield
+
+
+def merged(lm: LanguageModel) -> LanguageModel:
+    """The model with its adapter merged into the weights for good."""
+    return replace(lm, model=lm.model.merge_and_unload()) if is_adapted(lm.model) else lm

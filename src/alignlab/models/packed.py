@@ -1,0 +1,143 @@
+"""Groups of responses as one packed token stream, each prompt once.
+
+Stream of a micro-batch (T tokens): for each group its prompt, then its K responses. A response's
+positions restart at the prompt's length; the last prompt position predicts the first token of
+every response. Sequences (prompt + one response) are counted n = 0..N-1 over groups, then
+responses; R counts response tokens over sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignlab.errors import BadInput
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """A prompt with its tokenised responses, best first."""
+
+    id: str
+    prompt_T: tuple[int, ...]
+    """Tokens up to where the responses start; at least one."""
+    responses: tuple[tuple[int, ...], ...]
+    """Tokens of each response, the end-of-turn token included; at least one each."""
+    scores: tuple[float, ...] = ()
+    """The feedback's score of each response; empty is 0, -1, -2, ... (ranks)."""
+
+    def __post_init__(self) -> None:
+        if not self.prompt_T or not self.responses or not all(self.responses):
+            raise BadInput(
+                f"group {self.id}: expected a prompt and responses of at least one "
+                f"token each, found an empty one"
+            )
+        if self.scores and len(self.scores) != len(self.responses):
+            raise BadInput(
+                f"group {self.id}: expected {len(self.responses)} scores, found {len(self.scores)}"
+            )
+
+    @cached_property
+    def tokens(self) -> int:
+        """Positions the group takes in a packed stream."""
+        return len(self.prompt_T) + sum(map(len, self.responses))
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the prompt and the longest response."""
+        return len(self.prompt_T) + max(map(len, self.responses))
+
+    @cached_property
+    def response_tokens(self) -> int:
+        return sum(map(len, self.responses))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The response tokens of a micro-batch: what is predicted, and whose it is."""
+
+    token_R: Tensor
+    """The response tokens, in order of sequences."""
+    sequence_R: Tensor
+    """Sequence of each."""
+    length_N: tuple[int, ...]
+    """Response tokens of each sequence."""
+    responses_B: tuple[int, ...]
+    """Responses of each group."""
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """One micro-batch as a packed stream."""
+
+    groups: tuple[TokenGroup, ...]
+    token_1T: Tensor
+    position_1T: Tensor
+    row_R: Tensor
+    """Stream position whose hidden state predicts each response token."""
+    targets: Targets
+    prompt_start_B: tuple[int, ...]
+    """Stream position of each group's first token."""
+
+
+def make_targets(groups: Sequence[TokenGroup], device: torch.device) -> Targets:
+    """Collect the response tokens of groups in order."""
+    responses = [response for group in groups for response in group.responses]
+    lengths = [len(response) for response in responses]
+    tokens = np.fromiter((t for r in responses for t in r), dtype=np.int64, count=sum(lengths))
+    return Targets(
+        torch.from_numpy(tokens).to(device),
+        torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device),
+        tuple(lengths),
+        tuple(len(group.responses) for group in groups),
+    )
+
+
+def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
+    """Lay groups out in one stream, in the order given."""
+    tokens: list[int] = []
+    positions: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
+    starts: list[int] = []
+    for group in groups:
+        starts.append(len(tokens))
+        prompt = len(group.prompt_T)
+        tokens.extend(group.prompt_T)
+        positions.append(np.arange(prompt))
+        last_prompt = len(tokens) - 1
+        for response in group.responses:
+            first = len(tokens)
+            tokens.extend(response)
+            positions.append(np.arange(prompt, prompt + len(response)))
+            rows.append(np.arange(first - 1, first + len(response) - 1))
+            rows[-1][0] = last_prompt
+    return PackedBatch(
+        tuple(groups),
+        torch.tensor(tokens, device=device)[None],
+        torch.from_numpy(np.concatenate(positions)).to(device)[None],
+        torch.from_numpy(np.concatenate(rows)).to(device),
+        make_targets(groups, device),
+        tuple(starts),
+    )
+
+
+def micro_batches(groups: Sequence[TokenGroup], token_budget: int) -> list[list[int]]:
+    """Indices of groups in runs of at most so many stream tokens, similar lengths together.
+
+    A group larger than the budget makes a batch of its own.
+    """
+    order = sorted(range(len(groups)), key=lambda i: (groups[i].longest, i))
+    batches: list[list[int]] = []
+    room = 0
+    for i in order:
+        if not batches or groups[i].tokens > room:
+            batches.append([])
+            room = token_budget
+        batches[-1].append(i)
+        room -= groups[i].tokens
+    return batches

@@ -1,0 +1,114 @@
+"""What an objective is given and what it gives back.
+
+Axes: B groups (prompts) of a micro-batch, K responses of a group, best first. Groups with fewer
+than K responses are padded; `mask_BK` says which entries are real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+@dataclass(frozen=True)
+class GroupLogps:
+    """Log-probabilities in nats of whole responses, end-of-turn token included."""
+
+    policy_BK: Tensor
+    """log pi(y|x), summed over the response's tokens (float64, with gradient)."""
+    reference_BK: Tensor | None
+    """log pi_ref(y|x), without gradient; None where the objective needs no reference."""
+    length_BK: Tensor
+    """Response tokens; 1 where padded, so that dividing is safe."""
+    score_BK: Tensor
+    """The feedback's scores, not increasing along K; 0 where padded."""
+    mask_BK: Tensor
+    """True where there is a response."""
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """The loss of each group and what is worth watching."""
+
+    loss_B: Tensor
+    """Loss per group; a step minimises sum(weight * loss) / sum(weight) over its groups."""
+    metrics: Mapping[str, Tensor]
+    """Name -> detached value per group (B,); reported as means over groups."""
+    weight_B: Tensor | None = None
+    """Weight of each group, without gradient; None is 1 each."""
+
+
+class Objective(Protocol):
+    """A loss over groups of responses."""
+
+    needs_reference: ClassVar[bool]
+    """Whether `reference_BK` must be there."""
+    min_responses: ClassVar[int]
+    max_responses: ClassVar[int | None]
+    """Fewest and most responses a group may have; None is no limit."""
+    best_only: ClassVar[bool]
+    """Whether only the first response of each group enters the loss."""
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput: ...
+
+
+def log_ratios_BK(logps: GroupLogps) -> Tensor:
+    """log pi(y|x) - log pi_ref(y|x), (B, K) in nats."""
+    if logps.reference_BK is None:
+        raise ValueError("this objective needs the reference's log-probabilities; none were given")
+    return logps.policy_BK - logps.reference_BK
+
+
+def mean_nll_best_B(logps: GroupLogps) -> Tensor:
+    """Token-mean negative log-likelihood of the best response, (B,) in nats."""
+    return -logps.policy_BK[:, 0] / logps.length_BK[:, 0]
+
+
+def plackett_luce_nll_B(utility_BK: Tensor, mask_BK: Tensor) -> Tensor:
+    """-sum_{k<K} log( exp(u_k) / sum_{i>=k} exp(u_i) ), the order being best first; (B,).
+
+    Plackett (1975), Luce (1959). Padded entries (mask False) take no part.
+    """
+    # A finite stand-in for -inf keeps NaN out of the gradient of padded entries.
+    shown_BK = utility_BK.masked_fill(~mask_BK, -1e30)
+    tail_BK = torch.logcumsumexp(shown_BK.flip(1), dim=1).flip(1)
+    terms_BK = torch.where(mask_BK, tail_BK - utility_BK, 0.0)
+    return terms_BK.sum(1)
+
+
+def preference_metrics(
+    logps: GroupLogps, reward_BK: Tensor, *, prefix: str = "rewards"
+) -> dict[str, Tensor]:
+    """TRL's names: the best response is chosen, the mean of the others rejected; each (B,).
+
+    `rewards/accuracies` is the share of the others that the best one beats.
+    """
+    reward_BK = reward_BK.detach()
+    others_BK = logps.mask_BK.clone()
+    others_BK[:, 0] = False
+    count_B = others_BK.sum(1).clamp(min=1)
+
+    def rejected(value_BK: Tensor) -> Tensor:
+        return torch.where(others_BK, value_BK, 0.0).sum(1) / count_B
+
+    chosen_B = reward_BK[:, 0]
+    rejected_B = rejected(reward_BK)
+    policy_BK = logps.policy_BK.detach()
+    return {
+        f"{prefix}/chosen": chosen_B,
+        f"{prefix}/rejected": rejected_B,
+        f"{prefix}/margins": chosen_B - rejected_B,
+        f"{prefix}/accuracies": rejected((chosen_B[:, None] > reward_BK).to(reward_BK.dtype)),
+        "logps/chosen": policy_BK[:, 0],
+        "logps/rejected": rejected(policy_BK),
+    }
+
+
+def softplus(value: Tensor) -> Tensor:
+    """log(1 + exp(value)) = -log sigmoid(-value), without the threshold of torch's default."""
+    return -logsigmoid(-value)

@@ -1,0 +1,60 @@
+"""Direct preference optimisation (arXiv 2305.18290, equation 7).
+
+L = -log sigmoid(beta * delta), delta the difference of the log-ratios of chosen and rejected.
+With label smoothing eps ("conservative"): (1-eps) * L(delta) + eps * L(-delta).
+Robust (arXiv 2403.00409, equation 12): [(1-eps) * L(delta) - eps * L(-delta)] / (1 - 2 eps), an
+unbiased estimate of the loss without label noise of rate eps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignlab.errors import BadInput
+from alignlab.objectives.base import (
+    GroupLogps,
+    ObjectiveOutput,
+    log_ratios_BK,
+    preference_metrics,
+    softplus,
+)
+from alignlab.registry import register
+
+
+@register("objective", "dpo")
+@dataclass(frozen=True)
+class DPO:
+    """Raise the chosen response over the rejected one, relative to the reference."""
+
+    beta: float = 0.1
+    """Strength of the pull to the reference, per nat; larger stays closer."""
+    label_smoothing: float = 0.0
+    """Assumed share of flipped preferences, in [0, 0.5)."""
+    robust: bool = False
+    """Correct the loss for that share without bias, instead of smoothing."""
+
+    needs_reference: ClassVar[bool] = True
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = 2
+    best_only: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 0.5:
+            raise BadInput(f"dpo: label_smoothing: expected [0, 0.5), found {self.label_smoothing}")
+        if self.robust and self.label_smoothing == 0:
+            raise BadInput("dpo: robust: expected label_smoothing > 0 with it, found 0")
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Loss per pair in nats; rewards are beta times the log-ratios."""
+        reward_BK = self.beta * log_ratios_BK(logps)
+        logit_B = reward_BK[:, 0] - reward_BK[:, 1]
+        eps = self.label_smoothing
+        right_B, flipped_B = softplus(-logit_B), softplus(logit_B)
+        if self.robust:
+            loss_B = ((1 - eps) * right_B - eps * flipped_B) / (1 - 2 * eps)
+        elif eps:
+            loss_B = (1 - eps) * right_B + eps * flipped_B
+        else:
+            loss_B = right_B
+        return ObjectiveOutput(loss_B, preference_metrics(logps, reward_BK))

@@ -1,0 +1,39 @@
+"""DPO x PRO: the listwise Plackett-Luce likelihood over DPO's implicit rewards.
+
+h = log pi - log pi_ref; L = -sum_{k<K} log( exp(beta * h_k) / sum_{i>=k} exp(beta * h_i) )
+(arXiv 2305.18290, equation 20 in its appendix A.3). With K = 2 it is DPO exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignlab.objectives.base import (
+    GroupLogps,
+    ObjectiveOutput,
+    log_ratios_BK,
+    plackett_luce_nll_B,
+    preference_metrics,
+)
+from alignlab.registry import register
+
+
+@register("objective", "dpo_pro")
+@dataclass(frozen=True)
+class DPOPRO:
+    """Fit the whole order of a group's responses, relative to the reference."""
+
+    beta: float = 0.1
+    """Strength of the pull to the reference, per nat; larger stays closer."""
+
+    needs_reference: ClassVar[bool] = True
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = None
+    best_only: ClassVar[bool] = False
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Loss per group in nats; rewards are beta times the log-ratios."""
+        reward_BK = self.beta * log_ratios_BK(logps)
+        loss_B = plackett_luce_nll_B(reward_BK, logps.mask_BK)
+        return ObjectiveOutput(loss_B, preference_metrics(logps, reward_BK))

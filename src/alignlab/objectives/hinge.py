@@ -1,0 +1,37 @@
+"""Hinge over log-ratios: SLiC-HF's loss with a reference, RSO's hinge-norm (arXiv 2309.06657, 9).
+
+L = max(0, 1 - beta * delta), delta the difference of the log-ratios of chosen and rejected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignlab.objectives.base import (
+    GroupLogps,
+    ObjectiveOutput,
+    log_ratios_BK,
+    preference_metrics,
+)
+from alignlab.registry import register
+
+
+@register("objective", "hinge")
+@dataclass(frozen=True)
+class Hinge:
+    """Raise chosen over rejected until they are a margin apart."""
+
+    beta: float = 0.1
+    """The loss is zero from a difference of 1 / beta nats on."""
+
+    needs_reference: ClassVar[bool] = True
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = 2
+    best_only: ClassVar[bool] = False
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Loss per pair; rewards are beta times the log-ratios."""
+        reward_BK = self.beta * log_ratios_BK(logps)
+        loss_B = (1 - reward_BK[:, 0] + reward_BK[:, 1]).clamp(min=0)
+        return ObjectiveOutput(loss_B, preference_metrics(logps, reward_BK))

@@ -1,0 +1,42 @@
+"""Identity preference optimisation (arXiv 2310.12036, equation 17).
+
+L = (delta - 1 / (2 beta))^2, delta the difference of the log-ratios of chosen and rejected. By
+default the log-ratios are per token (each divided by its response's length), as the authors of
+the method advised TRL; the paper's sums are the option `summed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignlab.objectives.base import (
+    GroupLogps,
+    ObjectiveOutput,
+    log_ratios_BK,
+    preference_metrics,
+)
+from alignlab.registry import register
+
+
+@register("objective", "ipo")
+@dataclass(frozen=True)
+class IPO:
+    """Move the difference of log-ratios to a fixed target instead of to infinity."""
+
+    beta: float = 0.1
+    """The target difference is 1 / (2 beta) nats; larger stays closer to the reference."""
+    summed: bool = False
+    """Use sums over the response's tokens instead of means."""
+
+    needs_reference: ClassVar[bool] = True
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = 2
+    best_only: ClassVar[bool] = False
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Squared distance per pair; rewards are beta times the summed log-ratios."""
+        ratio_BK = log_ratios_BK(logps)
+        used_BK = ratio_BK if self.summed else ratio_BK / logps.length_BK
+        loss_B = (used_BK[:, 0] - used_BK[:, 1] - 1 / (2 * self.beta)) ** 2
+        return ObjectiveOutput(loss_B, preference_metrics(logps, self.beta * ratio_BK))

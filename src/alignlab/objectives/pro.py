@@ -1,0 +1,69 @@
+"""Preference ranking optimisation, PRO (arXiv 2306.17492, equations 5 to 9).
+
+r = length-normalised log-probability;
+L = -sum_{k<K} log( exp(r_k / T_kk) / sum_{i>=k} exp(r_i / T_ki) ) + beta * NLL(best).
+Temperatures are 1, or come from the scores s: 1 / T_ki = s_k - s_i, and 1 / T_kk is the largest of
+the 1 / T_ki (equation 8). A step k at which all later scores equal s_k then holds no order and
+adds nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from alignlab.objectives.base import (
+    GroupLogps,
+    ObjectiveOutput,
+    mean_nll_best_B,
+    plackett_luce_nll_B,
+    preference_metrics,
+)
+from alignlab.registry import register
+
+
+@register("objective", "pro")
+@dataclass(frozen=True)
+class PRO:
+    """Contrast each response with all worse ones, and imitate the best; no reference."""
+
+    nll_weight: float = 0.05
+    """Weight (beta) of the best response's token-mean negative log-likelihood."""
+    score_temperatures: bool = False
+    """Contrast responses the more sharply, the further apart their scores are."""
+
+    needs_reference: ClassVar[bool] = False
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = None
+    best_only: ClassVar[bool] = False
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Loss per group in nats; rewards are the length-normalised log-probabilities."""
+        r_BK = logps.policy_BK / logps.length_BK
+        if self.score_temperatures:
+            rank_B = _with_temperatures_B(r_BK, logps.score_BK, logps.mask_BK)
+        else:
+            rank_B = plackett_luce_nll_B(r_BK, logps.mask_BK)
+        loss_B = rank_B + self.nll_weight * mean_nll_best_B(logps)
+        metrics = preference_metrics(logps, r_BK)
+        return ObjectiveOutput(loss_B, {**metrics, "loss/rank": rank_B.detach()})
+
+
+def _with_temperatures_B(r_BK: Tensor, score_BK: Tensor, mask_BK: Tensor) -> Tensor:
+    """Plackett-Luce in which step k sees response i at sharpness s_k - s_i; (B,)."""
+    K = r_BK.shape[1]
+    loss_B = r_BK.new_zeros(r_BK.shape[0])
+    for k in range(K - 1):
+        later_BI = mask_BK[:, k + 1 :]
+        sharp_BI = torch.where(later_BI, score_BK[:, k, None] - score_BK[:, k + 1 :], 0.0)
+        own_B = sharp_BI.max(1).values
+        head_B = own_B * r_BK[:, k]
+        tail_BI = (sharp_BI * r_BK[:, k + 1 :]).masked_fill(~later_BI, -torch.inf)
+        all_BI = torch.cat([head_B[:, None], tail_BI], dim=1)
+        ordered_B = own_B > 0
+        step_B = torch.logsumexp(all_BI, dim=1) - head_B
+        loss_B = loss_B + torch.where(ordered_B, step_B, 0.0)
+    return loss_B

@@ -1,0 +1,30 @@
+"""Supervised fine-tuning: the mean negative log-likelihood of the target's tokens.
+
+Every target token of a step weighs the same: loss per group is its token mean, its weight its
+number of tokens. Prompts never contribute. NEFTune's noise is an option of the training loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignlab.objectives.base import GroupLogps, ObjectiveOutput, mean_nll_best_B
+from alignlab.registry import register
+
+
+@register("objective", "sft")
+@dataclass(frozen=True)
+class SFT:
+    """Imitate the one response of each group."""
+
+    needs_reference: ClassVar[bool] = False
+    min_responses: ClassVar[int] = 1
+    max_responses: ClassVar[int | None] = 1
+    best_only: ClassVar[bool] = True
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Token-mean NLL in nats, weighted by tokens."""
+        loss_B = mean_nll_best_B(logps)
+        metrics = {"logps/chosen": logps.policy_BK[:, 0].detach()}
+        return ObjectiveOutput(loss_B, metrics, weight_B=logps.length_BK[:, 0])

@@ -1,0 +1,37 @@
+"""Sequence likelihood calibration, SLiC-HF (arXiv 2305.10425, equation 1 with its regulariser).
+
+L = max(0, margin - log pi(y_w) + log pi(y_l)) + lambda * NLL(y_w). The regulariser's target is the
+chosen response, and both terms are sums over tokens, so that they are of one scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignlab.objectives.base import GroupLogps, ObjectiveOutput, preference_metrics
+from alignlab.registry import register
+
+
+@register("objective", "slic")
+@dataclass(frozen=True)
+class SLiC:
+    """Rank by likelihood with a margin, and stay near the chosen responses; no reference."""
+
+    margin: float = 1.0
+    """Wanted difference of the summed log-probabilities, in nats."""
+    nll_weight: float = 0.1
+    """Weight (lambda) of the chosen response's negative log-likelihood."""
+
+    needs_reference: ClassVar[bool] = False
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = 2
+    best_only: ClassVar[bool] = False
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Loss per pair in nats; rewards are the summed log-probabilities."""
+        chosen_B, rejected_B = logps.policy_BK[:, 0], logps.policy_BK[:, 1]
+        rank_B = (self.margin - chosen_B + rejected_B).clamp(min=0)
+        loss_B = rank_B - self.nll_weight * chosen_B
+        metrics = preference_metrics(logps, logps.policy_BK)
+        return ObjectiveOutput(loss_B, {**metrics, "loss/rank": rank_B.detach()})

@@ -1,0 +1,111 @@
+"""Independent branches of a study on several processes, which die with the one that began them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from alignlab import progress
+from alignlab.errors import RunFailed
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One piece of work: an importable function and its (picklable) arguments."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list[Any]:
+    """Run every branch and return their results in order.
+
+    Args:
+        branches: longest first, where they differ.
+        workers: processes; 1 runs the branches here, one after the other.
+        threads: torch threads of each process, so that figures do not depend on `workers`.
+
+    Raises:
+        RunFailed: a worker was killed.
+        Exception: the first error of a branch, as raised there.
+    """
+    if workers <= 1 or len(branches) <= 1:
+        return [branch.function(*branch.arguments) for branch in branches]
+    context = multiprocessing.get_context("spawn")
+    updates = context.Queue()
+    pool = ProcessPoolExecutor(
+        min(workers, len(branches)), context, _begin_worker, (updates, os.getpid(), threads)
+    )
+    listener = threading.Thread(target=_show_updates, args=(updates,), daemon=True)
+    listener.start()
+    futures = [pool.submit(branch.function, *branch.arguments) for branch in branches]
+    try:
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        failed = next((f.exception() for f in done if f.exception()), None)
+        if isinstance(failed, BrokenProcessPool):
+            raise RunFailed("a worker process was killed (out of memory?); repeat to resume")
+        if failed:
+            raise failed
+        return [future.result() for future in futures]
+    except BaseException:
+        # Records survive any kill, so there is nothing to wait for.
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        updates.put(None)
+        listener.join(timeout=2)
+
+
+class _QueueSink:
+    """Sends a worker's progress to the process that shows it, a few times a second."""
+
+    def __init__(self, updates: Any) -> None:
+        self._updates = updates
+        self._sent: dict[str, float] = {}
+
+    def show(self, update: progress.Update) -> None:
+        now = time.monotonic()
+        if update.finished or now - self._sent.get(update.task, 0.0) > 0.2:
+            self._sent[update.task] = now
+            self._updates.put(update)
+
+
+def _begin_worker(updates: Any, parent: int, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    progress.use(_QueueSink(updates))
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """End this process once its parent is gone, as a killed run must not go on in its workers."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+
+
+def _show_updates(updates: Any) -> None:
+    while True:
+        try:
+            update = updates.get(timeout=1)
+        except queue.Empty:
+            continue
+        except (EOFError, OSError):
+            return
+        if update is None:
+            return
+        progress.show(update)

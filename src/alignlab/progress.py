@@ -1,0 +1,140 @@
+"""Progress of long jobs: bars on a terminal, a line now and then in a log, a queue in a worker."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Update:
+    """Where one task stands."""
+
+    task: str
+    done: int
+    total: int
+    note: str = ""
+    finished: bool = False
+
+
+class Sink(Protocol):
+    """Shows updates somewhere."""
+
+    def show(self, update: Update) -> None: ...
+
+
+class Bars:
+    """Live bars on a terminal; finished tasks leave one line behind."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
+        self._ids: dict[str, TaskID] = {}
+
+    def show(self, update: Update) -> None:
+        if not self._ids:
+            self._bars.start()
+        if update.task not in self._ids:
+            self._ids[update.task] = self._bars.add_task(update.task, total=update.total, note="")
+        bar = self._ids[update.task]
+        self._bars.update(bar, completed=update.done, total=update.total, note=update.note)
+        if update.finished:
+            elapsed = self._bars.tasks[self._bars.task_ids.index(bar)].elapsed or 0.0
+            self._bars.remove_task(self._ids.pop(update.task))
+            console.print(f"  {update.task}  [dim]{elapsed:.1f} s  {update.note}[/dim]")
+            if not self._ids:
+                self._bars.stop()
+
+
+class Lines:
+    """A line when a task starts and ends and every ten seconds, for logs."""
+
+    def __init__(self, every_s: float = 10.0) -> None:
+        self._every_s = every_s
+        self._shown: dict[str, float] = {}
+        self._began: dict[str, float] = {}
+
+    def show(self, update: Update) -> None:
+        now = time.monotonic()
+        began = self._began.setdefault(update.task, now)
+        if update.finished:
+            print(f"{update.task}: {now - began:.1f} s {update.note}".rstrip(), file=sys.stderr)
+            self._began.pop(update.task)
+            self._shown.pop(update.task, None)
+        elif now - self._shown.get(update.task, began) >= self._every_s:
+            self._shown[update.task] = now
+            print(f"{update.task}: {update.done}/{update.total} {update.note}", file=sys.stderr)
+
+
+class Silent:
+    """Shows nothing; for calls from Python that asked for quiet."""
+
+    def show(self, update: Update) -> None:
+        del update
+
+
+_sink: Sink | None = None
+
+
+def use(sink: Sink | None) -> None:
+    """Choose where progress is shown; None goes back to the terminal or the log."""
+    global _sink
+    _sink = sink
+
+
+def show(update: Update) -> None:
+    """Show an update where this process shows progress."""
+    global _sink
+    if _sink is None:
+        _sink = Bars() if console.is_terminal else Lines()
+    _sink.show(update)
+
+
+class Task:
+    """One job under way."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total, self.done, self.note = name, total, 0, ""
+
+    def advance(self, by: int = 1, note: str = "") -> None:
+        self.set(self.done + by, note)
+
+    def set(self, done: int, note: str = "") -> None:
+        self.done, self.note = done, note or self.note
+        show(Update(self.name, self.done, self.total, self.note))
+
+
+@contextmanager
+def task(name: str, total: int) -> Iterator[Task]:
+    """Show a job's progress while the block runs."""
+    job = Task(name, total)
+    show(Update(name, 0, total))
+    try:
+        yield job
+    finally:
+        show(Update(name, job.done, total, job.note, finished=True))

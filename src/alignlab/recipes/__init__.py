@@ -1,0 +1,6 @@
+"""Recipes: one study per file, a typed config and a flat loop that can be read aloud.
+
+To add one: a file with a frozen config dataclass (usually extending `study.StudyConfig`), a
+function `(lab, config) -> Measured`, and `register("recipe", NAME)(Recipe(...))`. Files are
+discovered; every recipe then has `alignlab run NAME`, `check`, `--help` and a report.
+"""

@@ -1,0 +1,186 @@
+"""Compare: which feedback works for this model? Every branch from the same M1 and prompts.
+
+Self-reward (sampled and expected scores), a teacher's judgements, a teacher's demonstrations by
+DPO and by SFT, a weak teacher with a strong critic, and a random judge as the control
+(documents A, B and E).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import reduce
+
+from alignlab.feedback.rules import RandomJudge
+from alignlab.parallel import Branch, run_branches
+from alignlab.recipes.self_rewarding import improve
+from alignlab.recipes.study import (
+    BranchResult,
+    Judgement,
+    Lab,
+    Measured,
+    Recipe,
+    Start,
+    StudyConfig,
+    finish,
+    own_prompts,
+    prefer,
+    trace,
+    tune,
+)
+from alignlab.recipes.teacher_demonstration import imitate_teacher, prefer_teacher
+from alignlab.recipes.teacher_reward import reward
+from alignlab.registry import register
+from alignlab.stages.judge import judge
+from alignlab.stages.judges import JudgeSettings
+from alignlab.stages.pair import pair
+from alignlab.stages.sample import sample
+from alignlab.types import Checkpoint, Prompt
+
+
+@dataclass(frozen=True)
+class CompareConfig(StudyConfig):
+    """Settings of the comparison."""
+
+    strong: str = "sandbox:strong"
+    """The strong teacher and critic."""
+    weak: str = "sandbox:weak"
+    """The weak teacher."""
+    expected: JudgeSettings = field(default_factory=lambda: JudgeSettings(method="expected"))
+    """How the second self-reward branch reads the model's score."""
+    branches: tuple[str, ...] = ()
+    """Branches to run, by name; empty runs all."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every branch starts from."""
+
+    config: CompareConfig
+    start: Start
+    rounds: tuple[tuple[Prompt, ...], ...]
+    """The prompts of each iteration, the same for every branch."""
+
+    def prompts_of(self, lab: Lab, model: Checkpoint, iteration: int) -> list[Prompt]:
+        return list(self.rounds[iteration - 1])
+
+    @property
+    def first(self) -> list[Prompt]:
+        return list(self.rounds[0])
+
+
+def study(lab: Lab, config: CompareConfig) -> Measured:
+    """M0 -> M1 -> every branch -> their measurement."""
+    start = tune(lab, config)
+    total = replace(config.propose, n=config.propose.n * config.iterations)
+    prompts = own_prompts(lab, replace(config, propose=total), start, start.m1, ())
+    size = max(1, len(prompts) // config.iterations)
+    rounds = tuple(tuple(prompts[i * size : (i + 1) * size]) for i in range(config.iterations))
+    shared = Shared(config, start, rounds)
+    chosen = [name for name in BRANCHES if not config.branches or name in config.branches]
+    branches = [Branch(name, _run, (lab.scope(name), shared, name)) for name in chosen]
+    results = run_branches(branches, lab.workers, lab.threads)
+    base = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
+    return finish(lab, config, start, reduce(BranchResult.__add__, results, base))
+
+
+def _run(lab: Lab, shared: Shared, name: str) -> BranchResult:
+    return BRANCHES[name](lab, shared)
+
+
+def self_reward_samples(lab: Lab, shared: Shared) -> BranchResult:
+    """Self-reward, the mean of sampled judgements."""
+    config = shared.config
+    label = f" self-reward ({config.judge.samples} samples)"
+    return improve(lab, config, shared.start, shared.prompts_of, config.judge, label)
+
+
+def self_reward_expected(lab: Lab, shared: Shared) -> BranchResult:
+    """Self-reward, the expected score."""
+    config = shared.config
+    label = " self-reward (expected score)"
+    return improve(lab, config, shared.start, shared.prompts_of, config.expected, label)
+
+
+def teacher_reward(lab: Lab, shared: Shared) -> BranchResult:
+    """DPO on the student's answers, judged by the strong teacher."""
+    config, start = shared.config, shared.start
+    return reward(lab, config, start, start.m1, shared.first, config.strong, "teacher reward")
+
+
+def teacher_demonstration(lab: Lab, shared: Shared) -> BranchResult:
+    """DPO, the strong teacher's answer over the student's."""
+    config, start = shared.config, shared.start
+    name = "teacher demonstration"
+    return prefer_teacher(lab, config, start, start.m1, shared.first, config.strong, name)
+
+
+def sft_strong(lab: Lab, shared: Shared) -> BranchResult:
+    """SFT on the strong teacher's answers."""
+    config, start = shared.config, shared.start
+    name = "SFT on strong teacher"
+    return imitate_teacher(lab, config, start, start.m1, shared.first, config.strong, name)
+
+
+def sft_weak_then_dpo(lab: Lab, shared: Shared) -> BranchResult:
+    """SFT on the weak teacher's answers, then DPO by the strong critic."""
+    config, start = shared.config, shared.start
+    name = "SFT on weak teacher"
+    tuned = imitate_teacher(lab, config, start, start.m1, shared.first, config.weak, name)
+    student = tuned.checkpoints[-1]
+    critic = lab.scope("critic")
+    name = "weak SFT, then DPO by strong critic"
+    return tuned + reward(critic, config, start, student, shared.first, config.strong, name)
+
+
+def random_judge(lab: Lab, shared: Shared) -> BranchResult:
+    """The control: DPO on scores that mean nothing."""
+    config, start, prompts = shared.config, shared.start, shared.first
+    responses = sample(lab, lab.engine(start.m1), prompts, config.sample)
+    feedback = judge(lab, RandomJudge(), prompts, responses)
+    groups = pair(lab, prompts, responses, feedback, config.pairs)
+    learned = prefer(lab, config, start.m1, groups, "random judge")
+    said = Judgement("random judge", "own", tuple(responses), tuple(feedback))
+    judged = BranchResult(judgements=(said,), prompts=tuple(prompts))
+    return judged + trace(lab, config, start, learned)
+
+
+BRANCHES: dict[str, Callable[[Lab, Shared], BranchResult]] = {
+    "self_reward_samples": self_reward_samples,
+    "self_reward_expected": self_reward_expected,
+    "sft_weak_then_dpo": sft_weak_then_dpo,
+    "teacher_reward": teacher_reward,
+    "random_judge": random_judge,
+    "teacher_demonstration": teacher_demonstration,
+    "sft_strong": sft_strong,
+}
+"""Name -> branch, the longest first so that two workers finish together."""
+
+
+def _models(config: CompareConfig) -> dict[str, str]:
+    how, strong, weak = config.objective.name.upper(), config.strong, config.weak
+    named = {"M0": "the base model", "M1": "M0 tuned on human answers and judgements (IFT + EFT)"}
+    reads = (f"{config.judge.samples} samples", "expected score")
+    for t in range(1, config.iterations + 1):
+        for read in reads:
+            named[f"M{t + 1} self-reward ({read})"] = f"{how} on own answers it judged by {read}"
+    return named | {
+        "teacher reward": f"M1 after {how} on its answers judged by {strong}",
+        "teacher demonstration": f"M1 after {how}, answers of {strong} over its own",
+        "SFT on strong teacher": f"M1 after SFT on answers of {strong}",
+        "SFT on weak teacher": f"M1 after SFT on answers of {weak}",
+        "weak SFT, then DPO by strong critic": f"that model after {how} judged by {strong}",
+        "random judge": f"the control: M1 after {how} on its answers with random scores",
+    }
+
+
+register("recipe", "compare")(
+    Recipe(
+        name="compare",
+        config=CompareConfig,
+        question="Which feedback makes this model better: its own, a teacher's judgement, or a "
+        "teacher's answers?",
+        study=study,
+        models=_models,
+    )
+)

@@ -1,0 +1,115 @@
+"""Self-rewarding language models (arXiv 2401.10020).
+
+Seed tuning makes M1, which writes prompts, answers them, judges its answers; best against worst
+make pairs, DPO on them makes M2, and so on. Departure: the paper's prompts are always written by
+one fixed model; here each M(t) writes its own (`propose.n=0` takes the data's prompts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from alignlab.recipes.study import (
+    BranchResult,
+    Judgement,
+    Lab,
+    Measured,
+    Recipe,
+    Start,
+    StudyConfig,
+    finish,
+    imitate,
+    judge_held_out,
+    judge_label,
+    own_prompts,
+    prefer,
+    trace,
+    tune,
+)
+from alignlab.registry import register
+from alignlab.stages.judge import judge
+from alignlab.stages.judges import JudgeSettings, model_judge
+from alignlab.stages.pair import best_as_demonstrations, pair
+from alignlab.stages.sample import sample
+from alignlab.types import Checkpoint, Prompt
+
+PromptsOf = Callable[[Lab, Checkpoint, int], list[Prompt]]
+"""(lab, model, iteration) -> the prompts of that iteration."""
+
+
+@dataclass(frozen=True)
+class SelfRewardingConfig(StudyConfig):
+    """Settings of the self-rewarding loop."""
+
+    positive_only: bool = False
+    """Ablation: imitate the winners (SFT) instead of preferring them over the losers."""
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
+
+
+def study(lab: Lab, config: SelfRewardingConfig) -> Measured:
+    """M0 -> M1 -> M2 -> ... and their measurement."""
+    start = tune(lab, config)
+    earlier: list[Prompt] = []
+
+    def written(scope: Lab, model: Checkpoint, iteration: int) -> list[Prompt]:
+        new = own_prompts(scope, config, start, model, earlier)
+        earlier.extend(new)
+        return new
+
+    result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.baseline)
+    result += trace(lab, config, start, start.m1)
+    result += improve(lab, config, start, written, config.judge, label="")
+    return finish(lab, config, start, result)
+
+
+def improve(
+    lab: Lab,
+    config: SelfRewardingConfig,
+    start: Start,
+    prompts_of: PromptsOf,
+    judging: JudgeSettings,
+    label: str,
+) -> BranchResult:
+    """The self-rewarding loop from M1 on; the model is its own judge."""
+    model, result = start.m1, BranchResult()
+    for iteration in range(1, config.iterations + 1):
+        step = lab.scope(f"iteration-{iteration}")
+        prompts = prompts_of(step, model, iteration)
+        responses = sample(step, step.engine(model), prompts, config.sample)
+        own_judge = model_judge(step.engine(model), judging)
+        feedback = judge(step, own_judge, prompts, responses)
+        groups = pair(step, prompts, responses, feedback, config.pairs)
+        said = Judgement(judge_label(model, judging), "own", tuple(responses), tuple(feedback))
+        held_out = judge_held_out(step, config, start, model, judging)
+        name = f"M{iteration + 1}{label}"
+        if config.positive_only:
+            model = imitate(step, config, model, best_as_demonstrations(groups), name)
+        else:
+            model = prefer(step, config, model, groups, name)
+        result += BranchResult(judgements=(said, held_out), prompts=tuple(prompts))
+        result += trace(step, config, start, model)
+    return result
+
+
+def _models(config: SelfRewardingConfig) -> dict[str, str]:
+    how = "SFT on the winners" if config.positive_only else config.objective.name.upper()
+    named = {
+        "M0": "the base model",
+        "SFT baseline": "M0 tuned on human answers (IFT)",
+        "M1": "M0 tuned on human answers and on judgements (IFT + EFT)",
+    }
+    for t in range(1, config.iterations + 1):
+        named[f"M{t + 1}"] = f"M{t} after {how} on its own judged answers"
+    return named
+
+
+register("recipe", "self_rewarding")(
+    Recipe(
+        name="self_rewarding",
+        config=SelfRewardingConfig,
+        question="Does a model get better by training on its own judgements of its own answers?",
+        study=study,
+        models=_models,
+    )
+)

@@ -1,0 +1,121 @@
+"""The study's answer in two sentences, from the win rates alone.
+
+A model is called better or worse only where its interval leaves one half out; a covering
+interval is never called a win or a loss, whatever its middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from alignlab.report.labels import bounds, number
+from alignlab.types import EvalResult
+
+Standing = Literal["better", "worse", "not distinguishable"]
+CHANCE = 0.5
+_NAMED = 3
+"""Models that a sentence names; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Two sentences, and the figures' basis."""
+
+    first: str
+    second: str
+    basis: str
+    """n, seeds and the kind of interval; empty where nothing was compared."""
+
+
+def standing(row: EvalResult, chance: float = CHANCE) -> Standing:
+    """What a row's interval allows to say about it."""
+    if row.low is not None and row.low > chance:
+        return "better"
+    if row.high is not None and row.high < chance:
+        return "worse"
+    return "not distinguishable"
+
+
+def comparisons(results: Sequence[EvalResult], baseline: str) -> list[EvalResult]:
+    """Whole-benchmark win rates against the baseline, of the first benchmark that has any."""
+    rows = [
+        r
+        for r in results
+        if r.metric == "win_rate"
+        and r.group is None
+        and r.value is not None
+        and (r.against == baseline or not baseline)
+    ]
+    return [r for r in rows if r.benchmark == rows[0].benchmark and r.against == rows[0].against]
+
+
+def derive(results: Sequence[EvalResult], baseline: str) -> Answer:
+    """Say who beats the baseline, who is worse, and for whom nothing could be shown."""
+    rows = comparisons(results, baseline)
+    if not rows:
+        return Answer(
+            f"This run holds no win rate against {baseline or 'a baseline'}.",
+            "It cannot say which model is better.",
+            "",
+        )
+    against = rows[0].against or baseline
+    better = sorted(_are(rows, "better"), key=lambda r: -(r.value or 0))
+    worse = sorted(_are(rows, "worse"), key=lambda r: r.value or 0)
+    open_ = _are(rows, "not distinguishable")
+    return Answer(_wins(better, len(rows), against), _rest(worse, open_, against), _basis(rows))
+
+
+def _are(rows: Sequence[EvalResult], which: Standing) -> list[EvalResult]:
+    return [r for r in rows if standing(r) == which]
+
+
+def _wins(better: list[EvalResult], compared: int, against: str) -> str:
+    if not better:
+        who = "the one model" if compared == 1 else f"none of the {compared} models"
+        return (
+            f"Compared with {against}, {who} is not shown to be better."
+            if compared == 1
+            else f"Compared with {against}, {who} is shown to be better."
+        )
+    names = _list(better, figures=True)
+    if compared == 1:
+        return f"{names} is better than {against}."
+    if len(better) == compared:
+        return f"All {compared} models compared are better than {against}: {names}."
+    be = "is" if len(better) == 1 else "are"
+    return f"{len(better)} of {compared} models {be} better than {against}: {names}."
+
+
+def _rest(worse: list[EvalResult], open_: list[EvalResult], against: str) -> str:
+    undecided = f"not distinguishable from {_list(open_, figures=False)}" if open_ else ""
+    if worse:
+        beats = f"{against} is better than {_list(worse, figures=True)}"
+        return f"{beats}, and {undecided}." if undecided else f"{beats}."
+    if undecided:
+        return f"{against} is {undecided}."
+    return f"No model is worse than {against}, and no comparison is undecided."
+
+
+def _list(rows: list[EvalResult], *, figures: bool) -> str:
+    """Names (with their win rates), the first few of them."""
+    named = [
+        f"{r.model} ({number(r.value, r.metric)}, {bounds(r)})" if figures else r.model
+        for r in rows[:_NAMED]
+    ]
+    if len(rows) > _NAMED:
+        named.append(f"{len(rows) - _NAMED} more")
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def _basis(rows: Sequence[EvalResult]) -> str:
+    """What the figures rest on."""
+    sizes = sorted({r.n for r in rows})
+    size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    seeds = max((len(r.seeds) for r in rows), default=0)
+    pooled = f" pooled over {seeds} training seeds" if seeds > 1 else ""
+    return (
+        f"Win rate = (wins + ties/2) / judged; {size} judged comparisons per model{pooled}; "
+        "95% bootstrap intervals over prompts."
+    )

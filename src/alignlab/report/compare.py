@@ -1,0 +1,159 @@
+"""Several runs side by side: the same rows, one column per run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from alignlab.errors import BadInput
+from alignlab.report import answer, forest, labels
+from alignlab.report.answer import CHANCE, Answer
+from alignlab.report.forest import Forest
+from alignlab.report.labels import duration
+from alignlab.report.load import RunData, read_run
+from alignlab.report.page import environment
+from alignlab.report.tables import Cell, Table
+from alignlab.runs import write_text
+from alignlab.types import EvalResult
+
+FIGURES = (
+    ("win_rate", CHANCE, "one half"),
+    ("mean", None, ""),
+    ("pairwise_accuracy_ties_half", CHANCE, "chance"),
+    ("spearman", 0.0, "chance"),
+)
+"""Metrics that are drawn, with the reference line of each and its name."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run as the page's head lists it."""
+
+    name: str
+    recipe: str
+    seeds: str
+    time: str
+    command: str
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class NamedTable:
+    """All rows of one benchmark, one column per run."""
+
+    title: str
+    table: Table
+
+
+def compare_runs(paths: Sequence[Path], out: Path | None = None) -> Path:
+    """Write one page with the rows of several runs side by side; returns its path.
+
+    Args:
+        paths: run directories, two or more.
+        out: the page's path; `compare.html` beside the first run where left out.
+
+    Raises:
+        BadInput: fewer than two runs, the same one twice, or a folder that is no run.
+    """
+    if len(paths) < 2:
+        raise BadInput(f"compare: expected two or more run directories, found {len(paths)}")
+    if len({p.resolve() for p in paths}) < len(paths):
+        raise BadInput("compare: expected different run directories, found one twice")
+    runs = [read_run(path) for path in paths]
+    names = _names(paths)
+    page = out or paths[0].resolve().parent / "compare.html"
+    html = (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            runs=[_compared(name, run) for name, run in zip(names, runs, strict=True)],
+            figures=_figures(names, runs),
+            tables=_tables(names, runs),
+            title=" and ".join(names) if len(names) == 2 else f"{len(names)} runs",
+        )
+    )
+    write_text(page, html)
+    return page
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Folder names, with the parent's name in front where two are alike."""
+    short = [p.resolve().name for p in paths]
+    return [
+        name if short.count(name) == 1 else "/".join(path.resolve().parts[-2:])
+        for name, path in zip(short, paths, strict=True)
+    ]
+
+
+def _compared(name: str, run: RunData) -> Compared:
+    return Compared(
+        name=name,
+        recipe=run.manifest.recipe,
+        seeds=", ".join(map(str, run.manifest.seeds)),
+        time=duration(run.wall_seconds),
+        command=run.manifest.command,
+        answer=answer.derive(run.results, run.study.baseline),
+    )
+
+
+def _figures(names: Sequence[str], runs: Sequence[RunData]) -> list[Forest]:
+    """One plot per metric and benchmark, a series per run."""
+    found = []
+    for metric, reference, reference_label in FIGURES:
+        rows = {
+            name: [r for r in run.results if r.metric == metric and r.group is None]
+            for name, run in zip(names, runs, strict=True)
+        }
+        every = [r for some in rows.values() for r in some if r.value is not None]
+        for benchmark in dict.fromkeys(r.benchmark for r in every):
+            series = {
+                name: [r for r in some if r.benchmark == benchmark and r.value is not None]
+                for name, some in rows.items()
+            }
+            found.append(
+                forest.several(
+                    series,
+                    {},
+                    reference=reference,
+                    reference_label=reference_label,
+                    title=f"{labels.metric(metric)} · {labels.benchmark(benchmark).lower()}",
+                )
+            )
+    return found
+
+
+def _tables(names: Sequence[str], runs: Sequence[RunData]) -> list[NamedTable]:
+    """All rows, by benchmark."""
+    benchmarks = dict.fromkeys(r.benchmark for run in runs for r in run.results)
+    return [
+        NamedTable(labels.benchmark(name), _side_by_side(name, names, runs)) for name in benchmarks
+    ]
+
+
+def _side_by_side(benchmark: str, names: Sequence[str], runs: Sequence[RunData]) -> Table:
+    keyed = [{_key(r): r for r in run.results if r.benchmark == benchmark} for run in runs]
+    keys = list(dict.fromkeys(key for rows in keyed for key in rows))
+    return Table(
+        corner="Model and metric",
+        columns=tuple(names),
+        names=tuple(_words(key) for key in keys),
+        rows=tuple(tuple(_cell(rows.get(key)) for rows in keyed) for key in keys),
+    )
+
+
+def _key(row: EvalResult) -> EvalResult:
+    """What makes two runs' rows the same row: all but the figures."""
+    return replace(row, value=None, low=None, high=None, n=0, unscored=0, seeds=())
+
+
+def _words(key: EvalResult) -> str:
+    against = f" against {key.against}" if key.against else ""
+    part = f", {labels.group(key.group)}" if key.group else ""
+    return f"{key.model}: {labels.metric(key.metric).lower()}{against}{part}"
+
+
+def _cell(row: EvalResult | None) -> Cell:
+    if row is None:
+        return Cell("–")
+    return Cell(labels.number(row.value, row.metric), labels.bounds(row))

@@ -1,0 +1,115 @@
+"""Words and number formats that the page uses for metrics, models and parts of a benchmark."""
+
+from __future__ import annotations
+
+from alignlab.types import EvalResult
+
+METRICS = {
+    "win_rate": "Win rate",
+    "lc_win_rate": "Length-controlled win rate",
+    "discrete_win_rate": "Discrete win rate",
+    "avg_length": "Average length (characters)",
+    "wins": "Wins",
+    "ties": "Ties",
+    "losses": "Losses",
+    "mean": "Mean score",
+    "pairwise_accuracy": "Pairwise accuracy (ties wrong)",
+    "pairwise_accuracy_ties_half": "Pairwise accuracy (ties half)",
+    "pairwise_accuracy_untied": "Pairwise accuracy (untied pairs)",
+    "five_best": "5-best",
+    "five_best_chance": "5-best by chance",
+    "exact_match": "Exact order",
+    "spearman": "Spearman",
+    "spearman_by_prompt": "Spearman by prompt",
+    "kendall_tau": "Kendall tau-b",
+    "kendall_tau_by_prompt": "Kendall tau-b by prompt",
+    "pairs_correct": "Pairs correct",
+    "pairs_tied": "Pairs tied",
+    "pairs_wrong": "Pairs wrong",
+    "tokens": "Tokens",
+    "words": "Words",
+    "repetition_4": "4-gram repetition",
+    "distinct_2": "Distinct bigrams",
+    "empty_share": "Empty",
+    "cut_share": "Cut off",
+}
+SHARES = frozenset(
+    {
+        "win_rate",
+        "lc_win_rate",
+        "discrete_win_rate",
+        "wins",
+        "ties",
+        "losses",
+        "pairwise_accuracy",
+        "pairwise_accuracy_ties_half",
+        "pairwise_accuracy_untied",
+        "five_best",
+        "five_best_chance",
+        "exact_match",
+        "repetition_4",
+        "distinct_2",
+        "empty_share",
+        "cut_share",
+    }
+)
+"""Metrics between 0 and 1 that are written as percentages."""
+BENCHMARKS = {
+    "head_to_head": "Head to head",
+    "score": "Score",
+    "judge_own_samples": "Own samples",
+    "judge_held_out": "Held-out responses",
+    "text": "Texts",
+    "alpaca_eval": "AlpacaEval 2.0",
+}
+
+
+def metric(name: str) -> str:
+    """A metric's name in words."""
+    return METRICS.get(name, name.replace("_", " "))
+
+
+def benchmark(name: str) -> str:
+    """A benchmark's name in words."""
+    return BENCHMARKS.get(name, name.replace("_", " "))
+
+
+def group(name: str | None) -> str:
+    """A benchmark part's name in words: `type:open` is "open-ended"."""
+    if name is None:
+        return "all"
+    kind, colon, value = name.partition(":")
+    if not colon:
+        return name
+    return f"{value}-ended" if kind == "type" else value.replace("_", " ")
+
+
+def number(value: float | None, metric_name: str) -> str:
+    """A figure as the page writes it: a percentage, a count, or two to three digits."""
+    if value is None:
+        return "–"
+    if metric_name in SHARES:
+        return f"{100 * value:.1f}%"
+    if abs(value) >= 100 or metric_name.startswith("pairs_"):
+        return f"{value:,.0f}"
+    text = f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+    return text.replace("-", "−")
+
+
+def bounds(row: EvalResult) -> str:
+    """The interval as the page writes it; empty where there is none."""
+    if row.low is None or row.high is None:
+        return ""
+    low, high = number(row.low, row.metric), number(row.high, row.metric)
+    return f"{low.removesuffix('%')} to {high}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"

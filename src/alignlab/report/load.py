@@ -1,0 +1,220 @@
+"""Read a run directory into typed records; a run that is still going can be read too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from alignlab.errors import BadInput, bad_record
+from alignlab.records import from_dict, from_line
+from alignlab.types import Audit, Count, EvalResult, Example, Study, Usage
+
+T = TypeVar("T")
+
+SUMMARY_SCOPE = "summary"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run was started with."""
+
+    recipe: str
+    command: str = ""
+    seeds: tuple[int, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a run and what it spent."""
+
+    path: str
+    """Below `stages/`, with `/` between scopes."""
+    state: str = "running"
+    seconds: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    records: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The path without its seed and without the stage's number: equal for all seeds."""
+        return label_of(self.path)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The training metrics of one stage, one mapping per logged step."""
+
+    stage: str
+    steps: tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything that the report shows, as read."""
+
+    path: Path
+    manifest: Manifest
+    study: Study
+    config: str
+    """config.yaml as it is."""
+    stages: tuple[StageRecord, ...]
+    results: tuple[EvalResult, ...]
+    """The rows that are shown: see `shown`."""
+    other_results: Mapping[str, tuple[EvalResult, ...]]
+    """Rows of nested scopes (single seeds, branches) that are not shown, by stage."""
+    audits: tuple[Audit, ...]
+    examples: tuple[Example, ...]
+    curves: tuple[Curve, ...]
+    counts: Mapping[str, Sequence[Count]]
+    """By stage."""
+    wall_seconds: float
+    finished: bool
+
+
+def read_run(path: Path) -> RunData:
+    """Read a run directory.
+
+    Raises:
+        BadInput: not a run directory, or a record that cannot be read (file, line, field).
+    """
+    if not (path / "manifest.json").is_file():
+        raise BadInput(f"{path}: expected a run directory with a manifest.json, found none")
+    manifest = _typed(Manifest, path / "manifest.json")
+    results = _by_stage(path, "results.jsonl", EvalResult)
+    shown_results = shown(results)
+    wall, finished = _times(path / "events.jsonl")
+    study_file = path / "study.json"
+    return RunData(
+        path=path,
+        manifest=manifest,
+        study=_typed(Study, study_file) if study_file.exists() else Study(manifest.recipe, "", ""),
+        config=_text(path / "config.yaml"),
+        stages=tuple(_stage(path, file) for file in _files(path, "status.json")),
+        results=_flat(shown_results),
+        other_results={k: tuple(v) for k, v in results.items() if k not in shown_results},
+        audits=_flat(shown(_by_stage(path, "audit.jsonl", Audit))),
+        examples=_flat(shown(_by_stage(path, "examples.jsonl", Example))),
+        curves=tuple(
+            Curve(_stage_path(path, file), tuple(_metrics(file)))
+            for file in _files(path, "metrics.jsonl")
+        ),
+        counts=_by_stage(path, "counts.jsonl", Count),
+        wall_seconds=wall,
+        finished=finished,
+    )
+
+
+def shown(by_stage: Mapping[str, T]) -> dict[str, T]:
+    """The stages whose records the report shows, of all stages that have some.
+
+    Those of stages directly below `stages/` or in the scope `summary`: there a run pools its
+    seeds and branches. Only when there are none, the records of all stages are shown.
+    """
+    top = {
+        stage: records
+        for stage, records in by_stage.items()
+        if "/" not in stage or stage.split("/")[0] == SUMMARY_SCOPE
+    }
+    return top or dict(by_stage)
+
+
+def label_of(stage: str) -> str:
+    """A stage's path without its seed scope and without numbers in front of names."""
+    parts = [p for p in stage.split("/") if not p.removeprefix("seed-").isdigit()]
+    number, dash, name = parts[-1].partition("-")
+    return " / ".join([*parts[:-1], name if dash and number.isdigit() else parts[-1]])
+
+
+def _flat(by_stage: Mapping[str, Iterable[T]]) -> tuple[T, ...]:
+    return tuple(record for records in by_stage.values() for record in records)
+
+
+def _files(run: Path, name: str) -> list[Path]:
+    """All files of a name below `stages/`, in the order of their stages."""
+    return sorted((run / "stages").rglob(name))
+
+
+def _stage_path(run: Path, file: Path) -> str:
+    return "/".join(file.parent.relative_to(run / "stages").parts)
+
+
+def _by_stage(run: Path, name: str, cls: type[T]) -> dict[str, list[T]]:
+    """Records of one kind by stage."""
+    return {_stage_path(run, file): _records(file, cls) for file in _files(run, name)}
+
+
+def _whole_lines(file: Path) -> list[str]:
+    """Lines that were written to their end; a running stage may be in the middle of one."""
+    return [
+        line
+        for line in _text(file).splitlines(keepends=True)
+        if line.endswith("\n") and line != "\n"
+    ]
+
+
+def _records(file: Path, cls: type[T]) -> list[T]:
+    found = []
+    for number, line in enumerate(_whole_lines(file), start=1):
+        try:
+            found.append(from_line(cls, line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise bad_record(file, number, where, first["msg"], first["input"]) from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise bad_record(file, number, None, f"a {cls.__name__}", str(error)) from None
+    return found
+
+
+def _metrics(file: Path) -> list[dict[str, float]]:
+    """Training metrics, with what is no number left out."""
+    return [
+        {k: float(v) for k, v in json.loads(line).items() if isinstance(v, int | float)}
+        for line in _whole_lines(file)
+    ]
+
+
+def _stage(run: Path, status: Path) -> StageRecord:
+    plain = json.loads(_text(status))
+    return StageRecord(
+        path=_stage_path(run, status),
+        state=plain.get("state", "running"),
+        seconds=float(plain.get("seconds", 0.0)),
+        usage=from_dict(Usage, plain.get("usage", {})),
+        records=plain.get("records", {}),
+    )
+
+
+def _typed(cls: type[T], file: Path) -> T:
+    try:
+        return from_dict(cls, json.loads(_text(file)))
+    except (json.JSONDecodeError, ValidationError) as error:
+        raise BadInput(f"{file}: expected a {cls.__name__}, found {str(error)[:120]!r}") from None
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+def _times(events: Path) -> tuple[float, bool]:
+    """Seconds at work (pauses between a stop and a resume left out), and whether it is done."""
+    total, first, last, finished = 0.0, None, None, False
+    for line in _whole_lines(events):
+        event = json.loads(line)
+        when = datetime.fromisoformat(event["time"])
+        if event["event"] in ("start", "resume"):
+            total += (last - first).total_seconds() if first and last else 0.0
+            first, finished = when, False
+        first, last = first or when, when
+        finished = finished or (event["event"] == "done" and "stage" not in event)
+    return total + ((last - first).total_seconds() if first and last else 0.0), finished

@@ -1,0 +1,88 @@
+"""Write a run's `summary.json` and `report.html`: one file, no network, light and dark."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from alignlab.report import answer, browser, process, sections, summary
+from alignlab.report.labels import duration
+from alignlab.report.load import RunData, read_run
+from alignlab.runs import write_json, write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_EXAMPLES = 200
+"""Most examples in a page, so that a large study's page stays a few megabytes."""
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write summary.json and report.html into a run directory; returns the page's path.
+
+    Raises:
+        BadInput: not a run directory, or a record in it cannot be read.
+    """
+    run = read_run(run_dir)
+    write_json(run_dir / "summary.json", summary.summarise(run))
+    page = run_dir / "report.html"
+    write_text(page, render(run))
+    return page
+
+
+def render(run: RunData) -> str:
+    """The page of a run as HTML."""
+    spent = process.spending(run)
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            title=_title(run),
+            answer=answer.derive(run.results, run.study.baseline),
+            sections=sections.build(run),
+            curves=process.curves(run.curves),
+            spent=spent,
+            spent_total=process.total(spent),
+            counts=process.counts(run.counts),
+            wall=duration(run.wall_seconds),
+            kinds=kinds_of(run),
+            examples_shown=min(len(run.examples), MAX_EXAMPLES),
+            examples=browser.embedded(
+                run.examples[:MAX_EXAMPLES], run.study.models, _first_shown(run)
+            ),
+        )
+    )
+
+
+def kinds_of(run: RunData) -> list[tuple[str, int]]:
+    """Prompt types and families among the examples shown, with their numbers."""
+    found = [k for e in run.examples[:MAX_EXAMPLES] for k in browser.kinds(e.prompt)]
+    return sorted(Counter(found).items())
+
+
+def _first_shown(run: RunData) -> list[str]:
+    """Models whose answers are open at first: the baseline, the two best and the worst."""
+    answering = dict.fromkeys(a.model for e in run.examples for a in e.answers)
+    rows = answer.comparisons(run.results, run.study.baseline)
+    ranked = [r.model for r in sorted(rows, key=lambda r: -(r.value or 0)) if r.model in answering]
+    wanted = [run.study.baseline, *ranked[:2], *ranked[-1:]]
+    chosen = [m for m in answering if m in wanted]
+    return chosen if len(chosen) > 1 else list(answering)[:4]
+
+
+@cache
+def environment() -> Environment:
+    """The templates; everything put into them is escaped."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _title(run: RunData) -> str:
+    return run.manifest.recipe.replace("_", " ").capitalize()

@@ -1,0 +1,124 @@
+"""Line charts on two axes: training curves, and a judge's reward against the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from alignlab.report.axis import Axis, axis
+from alignlab.report.forest import Tick
+
+MAX_POINTS = 160
+"""Points drawn per line; longer curves are thinned evenly."""
+_Y_MARGIN = 6.0
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A mean with its interval, in per cent of the plane."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    title: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line as SVG points in a 100 x 100 box, with a dot per point where wanted."""
+
+    points: str
+    series: int
+    dots: tuple[Dot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A small line chart, ready to draw."""
+
+    title: str
+    note: str
+    lines: tuple[Line, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a line, with its interval where there is one."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    title: str = ""
+
+
+def plane(
+    title: str,
+    lines: Sequence[Sequence[Point]],
+    *,
+    note: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    dots: bool = False,
+) -> Plane:
+    """Lay out lines on common axes."""
+    every = [p for line in lines for p in line]
+    across = axis([p.x for p in every], ticks=5)
+    up = axis([v for p in every for v in (p.y, p.low, p.high)], ticks=5)
+    drawn = tuple(_line(line, i, across, up, dots=dots) for i, line in enumerate(lines) if line)
+    return Plane(
+        title=title,
+        note=note,
+        lines=drawn,
+        x_ticks=tuple(Tick(across.at(t), _short(t)) for t in across.ticks),
+        y_ticks=tuple(Tick(_height(up, t), _short(t)) for t in up.ticks),
+        x_label=x_label,
+        y_label=y_label,
+    )
+
+
+def curve(steps: Sequence[Mapping[str, float]], metric: str) -> list[Point]:
+    """A metric over the training steps, thinned."""
+    known = [s for s in steps if metric in s and "step" in s and math.isfinite(s[metric])]
+    stride = max(1, math.ceil(len(known) / MAX_POINTS))
+    kept = known[::stride]
+    if known and kept[-1] is not known[-1]:
+        kept.append(known[-1])
+    return [Point(s["step"], s[metric]) for s in kept]
+
+
+def _line(points: Sequence[Point], series: int, across: Axis, up: Axis, *, dots: bool) -> Line:
+    spots = [(across.at(p.x), _height(up, p.y)) for p in points]
+    return Line(
+        points=" ".join(f"{x:g},{y:g}" for x, y in spots),
+        series=series,
+        dots=tuple(
+            Dot(
+                x,
+                y,
+                None if p.low is None else _height(up, p.low),
+                None if p.high is None else _height(up, p.high),
+                p.title,
+            )
+            for (x, y), p in zip(spots, points, strict=True)
+        )
+        if dots
+        else (),
+    )
+
+
+def _height(up: Axis, value: float) -> float:
+    """Position from the top in per cent: large values are high up."""
+    return round(100 - up.at(value, margin=_Y_MARGIN), 3)
+
+
+def _short(value: float) -> str:
+    if abs(value) >= 10_000:
+        return f"{value / 1000:g}k"
+    return f"{value:g}".replace("-", "−")

@@ -1,0 +1,117 @@
+"""How the run went: training curves, and time, tokens and calls per stage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from alignlab.report.labels import duration
+from alignlab.report.load import Curve, RunData, StageRecord, label_of
+from alignlab.report.plane import Plane, curve, plane
+from alignlab.types import Count, Usage
+
+CURVES = (
+    ("loss", "Loss"),
+    ("rewards/accuracies", "Preference accuracy on the training pairs"),
+    ("rewards/margins", "Reward margin"),
+    ("objective/kl", "KL divergence from the reference"),
+    ("objective/scores", "Reward"),
+)
+"""Training metrics that are drawn, with their titles."""
+
+
+@dataclass(frozen=True)
+class CurveGroup:
+    """One training metric over all stages that log it, one panel per stage."""
+
+    title: str
+    panels: tuple[Plane, ...]
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What one stage, or all runs of it over seeds, spent."""
+
+    label: str
+    runs: int
+    seconds: float
+    bar: float
+    """Its seconds in per cent of the longest stage's."""
+    usage: Usage
+    unfinished: int
+
+    @property
+    def time(self) -> str:
+        return duration(self.seconds)
+
+
+def curves(found: Sequence[Curve]) -> tuple[CurveGroup, ...]:
+    """The drawn metrics that the run logged; seeds of one stage share a panel."""
+    groups = []
+    for metric, title in CURVES:
+        panels = []
+        for label in dict.fromkeys(label_of(c.stage) for c in found):
+            lines = [curve(c.steps, metric) for c in found if label_of(c.stage) == label]
+            lines = [line for line in lines if line]
+            if lines:
+                seeds = f"{len(lines)} runs" if len(lines) > 1 else ""
+                panels.append(plane(label, lines, note=seeds, x_label="step"))
+        if panels:
+            groups.append(CurveGroup(title, tuple(panels)))
+    return tuple(groups)
+
+
+def spending(run: RunData) -> tuple[Spend, ...]:
+    """Stages that did anything, those of several seeds added up, in the order of the run."""
+    found = [
+        _spend(label, [s for s in run.stages if s.label == label])
+        for label in dict.fromkeys(s.label for s in run.stages)
+    ]
+    longest = max((s.seconds for s in found), default=0.0) or 1.0
+    return tuple(replace(s, bar=round(100 * s.seconds / longest, 2)) for s in found)
+
+
+def counts(by_stage: Mapping[str, Sequence[Count]]) -> tuple[Count, ...]:
+    """What was kept and dropped, added up over seeds, in the order of the run."""
+    found: dict[tuple[str, str], Count] = {}
+    for stage, some in by_stage.items():
+        for count in some:
+            key = (label_of(stage), count.what)
+            before = found.get(key, Count(*key, 0))
+            found[key] = Count(
+                *key,
+                before.kept + count.kept,
+                dict(Counter(before.dropped) + Counter(count.dropped)),
+                dict(Counter(before.changed) + Counter(count.changed)),
+            )
+    return tuple(found.values())
+
+
+def total(spent: Sequence[Spend]) -> Spend:
+    """The sum over stages."""
+    usage = Usage()
+    for one in spent:
+        usage = usage + one.usage
+    return Spend(
+        "all stages",
+        sum(s.runs for s in spent),
+        sum(s.seconds for s in spent),
+        0.0,
+        usage,
+        sum(s.unfinished for s in spent),
+    )
+
+
+def _spend(label: str, stages: list[StageRecord]) -> Spend:
+    usage = Usage()
+    for stage in stages:
+        usage = usage + stage.usage
+    return Spend(
+        label=label,
+        runs=len(stages),
+        seconds=sum(s.seconds for s in stages),
+        bar=0.0,
+        usage=usage,
+        unfinished=sum(s.state != "done" for s in stages),
+    )

@@ -1,0 +1,44 @@
+"""`summary.json`: the run's figures for machines, the same that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from alignlab.report.load import RunData
+from alignlab.types import EvalResult
+
+
+def summarise(run: RunData) -> dict[str, Any]:
+    """The content of summary.json; rows of single seeds or branches are kept apart in `parts`."""
+    seeds = list(run.manifest.seeds)
+    return {
+        "recipe": run.manifest.recipe,
+        "seed": seeds[0] if seeds else None,
+        "seeds": seeds,
+        "wall_seconds": round(run.wall_seconds, 3),
+        "rows": rows(run.results),
+        "parts": [
+            {"stage": stage, "rows": rows(results)} for stage, results in run.other_results.items()
+        ],
+    }
+
+
+def rows(results: Sequence[EvalResult]) -> list[dict[str, Any]]:
+    """Result rows as plain JSON values."""
+    return [
+        {
+            "model": r.model,
+            "benchmark": r.benchmark,
+            "metric": r.metric,
+            "value": r.value,
+            "low": r.low,
+            "high": r.high,
+            "n": r.n,
+            "unscored": r.unscored,
+            "against": r.against,
+            "group": r.group,
+            "seeds": list(r.seeds),
+        }
+        for r in results
+    ]

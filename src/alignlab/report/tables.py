@@ -1,0 +1,75 @@
+"""Tables under the figures: models down, metrics or parts across, every cell with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from alignlab.report import labels
+from alignlab.types import EvalResult
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table."""
+
+    value: str
+    bounds: str = ""
+    shade: float | None = None
+    """0 to 1: how dark the cell is drawn; None for no shading."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, ready to draw; the first column holds names."""
+
+    corner: str
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> Table:
+    """Models down, metrics across; n and unscored are the first metric's; no parts."""
+    whole = [r for r in results if r.group is None]
+    table = _pivot(whole, lambda r: labels.metric(r.metric), corner)
+    basis = {r.model: (f"{r.n:,}", f"{r.unscored:,}") for r in reversed(whole)}
+    return Table(
+        corner=corner,
+        columns=(*table.columns, "n", "unscored"),
+        names=table.names,
+        rows=tuple(
+            (*row, *(Cell(text) for text in basis[name]))
+            for name, row in zip(table.names, table.rows, strict=True)
+        ),
+    )
+
+
+def by_part(results: Sequence[EvalResult], corner: str = "Model") -> Table:
+    """Models down, parts of the benchmark across, shaded from the lowest to the highest figure."""
+    known = [r.value for r in results if r.value is not None]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+
+    def shade(row: EvalResult) -> float | None:
+        if row.value is None or high <= low:
+            return None
+        return round((row.value - low) / (high - low), 3)
+
+    return _pivot(results, lambda r: labels.group(r.group), corner, shade)
+
+
+def _pivot(
+    results: Sequence[EvalResult],
+    column_of: Callable[[EvalResult], str],
+    corner: str,
+    shade: Callable[[EvalResult], float | None] = lambda _: None,
+) -> Table:
+    names = tuple(dict.fromkeys(r.model for r in results))
+    columns = tuple(dict.fromkeys(column_of(r) for r in results))
+    cells = {
+        (r.model, column_of(r)): Cell(labels.number(r.value, r.metric), labels.bounds(r), shade(r))
+        for r in results
+    }
+    rows = tuple(tuple(cells.get((name, col), Cell("–")) for col in columns) for name in names)
+    return Table(corner, columns, names, rows)

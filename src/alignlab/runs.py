@@ -1,0 +1,365 @@
+"""A run directory: stages that append records, and resume where a killed run stopped.
+
+Work is cut into *units* (a chunk of prompts, a training run). A unit's records are written first
+and then named in the stage's `commits.jsonl` with the length the record file then has; what lies
+behind the last committed length was written by a run that was killed, and is cut off on resume.
+So every unit is done once and only once, and the record files of a resumed run are the same bytes
+as those of a run that was never killed. Times live in status.json and events.jsonl alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+from alignlab.errors import BadInput, RunFailed
+from alignlab.records import from_line, to_dict, to_line
+from alignlab.types import Count, Study, Usage
+
+T = TypeVar("T")
+
+VERSIONED = ("alignlab", "torch", "transformers", "tokenizers", "peft", "numpy", "accelerate")
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run directory was made for; a resumed run must be made for the same."""
+
+    recipe: str
+    config: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+
+class Run:
+    """A run directory, or a scope inside it (a seed, a branch) with stages of its own."""
+
+    def __init__(self, path: Path, scope: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.scope_names = scope
+        self._stages = 0
+        self._lock: int | None = None
+
+    @classmethod
+    def start(cls, path: Path, identity: RunIdentity) -> Run:
+        """Make the run directory, or take up the run in it where it stopped.
+
+        Raises:
+            BadInput: the folder holds something else, or a run with another configuration.
+            RunFailed: another process is working on this run.
+        """
+        run = cls(path)
+        made = path / "config.yaml"
+        if path.exists() and not made.exists() and any(path.iterdir()):
+            raise BadInput(f"{path}: expected a run directory or an empty folder, found a full one")
+        (path / "stages").mkdir(parents=True, exist_ok=True)
+        run._lock = _lock(path / ".lock", f"{path}: another process is working on this run")
+        config = yaml.safe_dump(to_dict(identity.config), sort_keys=False, allow_unicode=True)
+        if made.exists():
+            _refuse_change(path, yaml.safe_load(made.read_text()), to_dict(identity.config))
+            run.event("resume")
+            return run
+        manifest = {
+            "recipe": identity.recipe,
+            "command": shlex.join(["alignlab", *sys.argv[1:]]),
+            "seeds": list(identity.seeds),
+            "versions": _versions(),
+            "machine": {"system": platform.platform(), "python": platform.python_version()},
+            "inputs": {},
+            "counts": [],
+            "created": _now(),
+        }
+        write_json(path / "manifest.json", manifest)
+        write_text(made, config)
+        run.event("start", recipe=identity.recipe)
+        return run
+
+    def scope(self, name: str) -> Run:
+        """A part of the run whose stages are numbered and stored apart."""
+        return Run(self.path, (*self.scope_names, name))
+
+    def stage(
+        self, name: str, *, config: Any = None, inputs: Mapping[str, str] | None = None
+    ) -> Stage:
+        """Open the next stage of this scope, to do, to resume or (if done) to read."""
+        self._stages += 1
+        folder = self.path.joinpath("stages", *self.scope_names, f"{self._stages:02d}-{name}")
+        return Stage(
+            self, folder, {"name": name, "config": to_dict(config), "inputs": inputs or {}}
+        )
+
+    def event(self, event: str, **details: Any) -> None:
+        """Append one line to events.jsonl."""
+        line = json.dumps({"time": _now(), "event": event, **details}) + "\n"
+        with (self.path / "events.jsonl").open("a") as file:
+            file.write(line)
+
+    def describe(self, study: Study) -> None:
+        """Write what the run asks and compares, for the report."""
+        write_json(self.path / "study.json", to_dict(study))
+
+    def add_inputs(self, files: Mapping[str, str]) -> None:
+        """Record the files that the run reads by path and SHA-256.
+
+        Raises:
+            BadInput: the run was started with other contents of one of them.
+        """
+        manifest = read_json(self.path / "manifest.json")
+        for path, digest in files.items():
+            known = manifest["inputs"].get(path, digest)
+            if known != digest:
+                raise BadInput(f"{path}: changed since this run was started; use another out=")
+            manifest["inputs"][path] = digest
+        write_json(self.path / "manifest.json", manifest)
+
+    def finish(self) -> None:
+        """Gather the stages' counts into the manifest and mark the run as done."""
+        manifest = read_json(self.path / "manifest.json")
+        files = sorted((self.path / "stages").rglob("counts.jsonl"))
+        manifest["counts"] = [json.loads(line) for f in files for line in f.open()]
+        write_json(self.path / "manifest.json", manifest)
+        self.event("done")
+
+
+class Stage:
+    """One step of a run; use as a context manager: leaving it without an error marks it done."""
+
+    def __init__(self, run: Run, path: Path, identity: Mapping[str, Any]) -> None:
+        self.run = run
+        self.path = path
+        self.name = "/".join(path.relative_to(run.path / "stages").parts)
+        self.identity = identity
+        self._files: dict[str, RecordFile[Any]] = {}
+        self._usage = Usage()
+        self._seconds = 0.0
+        self._ends: dict[str, int] = {}
+        self._units: dict[str, set[str]] = {}
+
+    def __enter__(self) -> Stage:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path / ".lock", f"{self.name}: another process works on this stage")
+        known = self.path / "config.json"
+        if known.exists():
+            _refuse_change(known, read_json(known), to_dict(self.identity))
+        else:
+            write_json(known, to_dict(self.identity))
+        status = self.path / "status.json"
+        self.done = status.exists() and read_json(status)["state"] == "done"
+        self._read_commits()
+        if not self.done:
+            write_json(status, {"state": "running"})
+            self.run.event("stage", stage=self.name)
+        self._since = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None and not self.done:
+            self._seconds += time.monotonic() - self._since
+            status = {
+                "state": "done",
+                "seconds": round(self._seconds, 3),
+                "usage": asdict(self._usage),
+                "records": {name: file.count() for name, file in sorted(self._files.items())},
+            }
+            write_json(self.path / "status.json", status)
+            self.run.event("done", stage=self.name, seconds=status["seconds"])
+            self.done = True
+        elif kind is not None:
+            self.run.event("failed", stage=self.name, error=f"{kind.__name__}: {error}")
+        os.close(self._lock)
+
+    def records(self, name: str, cls: type[T]) -> RecordFile[T]:
+        """The stage's file of records of one kind."""
+        filename = f"{name}.jsonl"
+        file = RecordFile(self, filename, cls)
+        if not self.done:
+            file.truncate(self._ends.get(filename, 0))
+        self._files[filename] = file
+        return file
+
+    def write(self, name: str, cls: type[T], records: Iterable[T]) -> list[T]:
+        """Write a whole file of records as one unit (once), and return what it holds."""
+        file = self.records(name, cls)
+        if "all" not in file.units:
+            file.append("all", list(records))
+        return file.read()
+
+    def count(self, counts: Sequence[Count]) -> None:
+        """Keep what was kept and dropped; it goes into the manifest."""
+        self.write("counts", Count, counts)
+
+    def spend(self, usage: Usage) -> None:
+        """Add to what this stage has spent, outside of committed units."""
+        self._usage += usage
+
+    def commit(self, filename: str, unit: str, end: int, usage: Usage) -> None:
+        now = time.monotonic()
+        line = {
+            "file": filename,
+            "unit": unit,
+            "end": end,
+            "seconds": round(now - self._since, 3),
+            "usage": asdict(usage),
+        }
+        with (self.path / "commits.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._account(line)
+        self._since = now
+
+    def units(self, filename: str) -> set[str]:
+        return self._units.setdefault(filename, set())
+
+    def _account(self, line: Mapping[str, Any]) -> None:
+        self._ends[line["file"]] = line["end"]
+        self.units(line["file"]).add(line["unit"])
+        self._usage += Usage(**line["usage"])
+        self._seconds += line["seconds"]
+
+    def _read_commits(self) -> None:
+        path = self.path / "commits.jsonl"
+        if not path.exists():
+            return
+        whole = 0
+        for raw in path.read_bytes().splitlines(keepends=True):
+            if not raw.endswith(b"\n"):
+                break
+            whole += len(raw)
+            self._account(json.loads(raw))
+        os.truncate(path, whole)
+
+
+class RecordFile(Generic[T]):
+    """An append-only JSONL file of one kind of record, written unit by unit."""
+
+    def __init__(self, stage: Stage, filename: str, cls: type[T]) -> None:
+        self.stage = stage
+        self.path = stage.path / filename
+        self.cls = cls
+
+    @property
+    def units(self) -> set[str]:
+        """The units already written."""
+        return self.stage.units(self.path.name)
+
+    def append(self, unit: str, records: Sequence[T], usage: Usage | None = None) -> None:
+        """Write the records of a unit and commit it; a unit is written once."""
+        if unit in self.units:
+            raise ValueError(f"{self.path}: unit {unit!r} is already written")
+        with self.path.open("ab") as file:
+            for record in records:
+                file.write(to_line(record).encode())
+            file.flush()
+            end = file.tell()
+        self.stage.commit(self.path.name, unit, end, usage or Usage())
+
+    def read(self) -> list[T]:
+        """All records, in the order written."""
+        return list(read_records(self.path, self.cls))
+
+    def count(self) -> int:
+        if not self.path.exists():
+            return 0
+        with self.path.open("rb") as file:
+            return sum(1 for _ in file)
+
+    def truncate(self, end: int) -> None:
+        """Cut off what a killed run left behind the last committed unit."""
+        if self.path.exists() and self.path.stat().st_size > end:
+            os.truncate(self.path, end)
+
+
+def read_records(path: Path, cls: type[T]) -> Iterator[T]:
+    """Records of one kind from a JSONL file; nothing when there is no such file."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield from_line(cls, line)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader or a killed writer never leaves half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lock(path: Path, busy: str, patience_s: float = 10.0) -> int:
+    """Hold a file lock until closed; the system frees it when the process dies.
+
+    Workers of a killed run see their parent gone within a second, hence the patience.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(handle)
+                raise RunFailed(busy) from None
+            time.sleep(0.05)
+
+
+def _refuse_change(where: Path, before: Any, now: Any) -> None:
+    """Complain of the first setting that differs from what the run was started with."""
+    difference = _first_difference(before, now)
+    if difference:
+        key, old, new = difference
+        raise BadInput(
+            f"{where}: this run was started with {key}={old!r}, found {new!r}; "
+            "use another out= for another configuration"
+        )
+
+
+def _first_difference(a: Any, b: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in sorted(a.keys() | b.keys()):
+            found = _first_difference(a.get(name), b.get(name), f"{key}.{name}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if a == b else (key or "value", a, b)
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in VERSIONED}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,167 @@
+"""Answers to questions at chosen levels of noise, from ideal to what the web says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignlab.sandbox.draws import happens, pick, shuffled
+from alignlab.sandbox.oracle import VISITOR
+from alignlab.sandbox.prompts import Question
+from alignlab.sandbox.reading import CHATTER, FILLER
+from alignlab.sandbox.statements import clause, joined, lower_first
+from alignlab.sandbox.world import BY_NAME, NAMES, Fact, world
+
+Believe = Callable[[Fact], Fact]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How an answer goes wrong; every field is a probability."""
+
+    drop: float = 0.0
+    """Per answer: leaves out half or more of what it should tell."""
+    false: float = 0.0
+    """Per fact: states a wrong value."""
+    off_topic: float = 0.0
+    """Per answer: adds a fact of another town or plain chatter."""
+    repeat: float = 0.0
+    """Per answer: says one thing twice."""
+    filler: float = 0.0
+    """Per answer: adds a sentence that says nothing."""
+    echo: float = 0.0
+    """Per answer: starts by repeating the question."""
+    self_question: float = 0.0
+    """Per answer: ends by asking a question of its own."""
+    cut: float = 0.0
+    """Per answer: breaks off in the middle of its last sentence."""
+
+
+LEVELS: dict[str, Noise] = {
+    "ideal": Noise(),
+    "strong": Noise(0.02, 0.01, 0.02, 0.01, 0.02, 0.01, 0.01, 0.0),
+    "weak": Noise(0.22, 0.06, 0.12, 0.08, 0.15, 0.05, 0.08, 0.04),
+    "human": Noise(0.28, 0.08, 0.16, 0.12, 0.20, 0.08, 0.12, 0.05),
+    "web": Noise(0.45, 0.15, 0.30, 0.25, 0.30, 0.20, 0.25, 0.15),
+}
+"""Noise by level: the teachers, people who write seed data, and the pretraining text."""
+
+
+def write_answer(
+    rng: np.random.Generator,
+    asked: str,
+    question: Question,
+    noise: Noise,
+    believe: Believe | None = None,
+) -> str:
+    """Answer a question asked in the given words.
+
+    `believe` maps a true fact to the one that the writer holds true; by default the same.
+    """
+    units = _plan(rng, question)
+    if happens(rng, noise.drop):
+        units = _dropped(rng, units)
+    held = [tuple(_held(rng, f, noise, believe) for f in unit) for unit in units]
+    if happens(rng, noise.repeat):
+        held.append(pick(rng, held))
+    if happens(rng, noise.off_topic) and happens(rng, 0.6):
+        other = pick(rng, world().neighbours(question.entities[0]))
+        aside = _held(rng, world().fact(other, pick(rng, NAMES)), noise, believe)
+        held.insert(int(rng.integers(len(held) + 1)), (aside,))
+    sentences = _sentences(rng, question, held)
+    if question.family == "describe" and happens(rng, 0.5):
+        sentences.insert(0, f"Welcome to {question.entities[0]}.")
+    if question.family == "three":
+        sentences = [f"{i}. {text}" for i, text in enumerate(sentences, 1)]
+    return _framed(rng, asked, question, sentences, noise)
+
+
+def ideal_answer(rng: np.random.Generator, asked: str, question: Question) -> str:
+    """An answer with nothing wrong."""
+    return write_answer(rng, asked, question, LEVELS["ideal"])
+
+
+def _plan(rng: np.random.Generator, question: Question) -> list[tuple[Fact, ...]]:
+    """The true facts of a complete answer; those of one tuple share a sentence."""
+    family, known = question.family, world()
+    if family == "compare":
+        aspects = shuffled(rng, NAMES)[:2]
+        return [tuple(known.fact(e, a) for e in question.entities) for a in aspects]
+    aspects = list(question.aspects)
+    if family == "tell":
+        aspects = shuffled(rng, NAMES)[: 4 + int(rng.integers(2))]
+    elif family == "describe":
+        others = [name for name in NAMES if name not in VISITOR]
+        aspects = [*VISITOR, *shuffled(rng, others)[: int(rng.integers(2))]]
+    elif family == "three":
+        aspects = shuffled(rng, NAMES)[:3]
+    return [(known.fact(question.entities[0], aspect),) for aspect in aspects]
+
+
+def _dropped(rng: np.random.Generator, units: list[tuple[Fact, ...]]) -> list[tuple[Fact, ...]]:
+    """What is left of a plan whose writer was short of time."""
+    if len(units) == 1:
+        wrong = [name for name in NAMES if name != units[0][0].attribute]
+        return [tuple(world().fact(f.entity, pick(rng, wrong)) for f in units[0])]
+    return units[: 1 + int(rng.integers((len(units) + 1) // 2))]
+
+
+def _held(rng: np.random.Generator, fact: Fact, noise: Noise, believe: Believe | None) -> Fact:
+    """The fact as this writer states it."""
+    if happens(rng, noise.false):
+        return wrong_fact(rng, fact)
+    return fact if believe is None else believe(fact)
+
+
+def wrong_fact(rng: np.random.Generator, fact: Fact) -> Fact:
+    """The same claim with another value of its attribute."""
+    others = [v for v in BY_NAME[fact.attribute].values if v != fact.value]
+    return Fact(fact.entity, fact.attribute, pick(rng, others))
+
+
+def _sentences(
+    rng: np.random.Generator, question: Question, units: list[tuple[Fact, ...]]
+) -> list[str]:
+    """Put the facts into sentences; a pronoun only stands for the town named just before."""
+    sentences: list[str] = []
+    topic = ""
+    for unit in units:
+        clauses = []
+        for fact in unit:
+            pronoun = fact.entity == topic and len(unit) == 1 and happens(rng, 0.5)
+            clauses.append(clause(rng, fact, pronoun=pronoun))
+            topic = fact.entity
+        text = clauses[0]
+        if len(clauses) == 2:
+            text = joined(
+                clauses[0], clauses[1], "and" if unit[0].value == unit[1].value else "while"
+            )
+        sentences.append(text + ".")
+    if question.family == "check":
+        stated = units[0][0].value
+        word = "Yes" if stated == question.claimed else "No"
+        sentences[0] = f"{word}, {lower_first(sentences[0])}"
+    return sentences
+
+
+def _framed(
+    rng: np.random.Generator, asked: str, question: Question, sentences: list[str], noise: Noise
+) -> str:
+    """The sentences with what noise puts around them."""
+    if happens(rng, noise.echo):
+        sentences = [asked, *sentences]
+    if happens(rng, noise.filler):
+        place = 0 if happens(rng, 0.5) else len(sentences)
+        sentences.insert(place, pick(rng, FILLER))
+    if happens(rng, noise.off_topic) and happens(rng, 0.4):
+        sentences.append(pick(rng, CHATTER))
+    if happens(rng, noise.self_question):
+        asks = pick(rng, BY_NAME[pick(rng, NAMES)].questions)
+        sentences.append(asks.format(e=question.entities[0]))
+    text = ("\n" if question.family == "three" else " ").join(sentences)
+    if happens(rng, noise.cut):
+        words = text.split(" ")
+        text = " ".join(words[: max(1, len(words) - 1 - int(rng.integers(3)))])
+    return text

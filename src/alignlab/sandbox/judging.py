@@ -1,0 +1,66 @@
+"""The sandbox's side of a judge's prompt: writing it, recognising it, wording the answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+_SCALE = re.compile(r"\bfrom (\d+)\b[^.\d]{0,40}\bto (\d+)\b")
+_PAIR = re.compile(
+    r"<answer_a>\s*(.*)\s*</answer_a>\s*<answer_b>\s*(.*)\s*</answer_b>",
+    re.DOTALL | re.IGNORECASE,
+)
+_QUESTION = re.compile(r"<question>\s*(.*?)\s*</question>", re.DOTALL | re.IGNORECASE)
+_RESPONSE = re.compile(r"<response>\s*(.*)\s*</response>", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """What a judge is asked: to rate one response, or to compare two."""
+
+    question: str
+    responses: tuple[str, ...]
+    low: int = 0
+    """Lowest score of the scale asked for."""
+    high: int = 5
+    """Highest score."""
+
+
+def judge_request(question: str, response: str) -> str:
+    """The compact judge prompt for a question and a response to it."""
+    return _template().replace("{prompt}", question).replace("{response}", response)
+
+
+def judgement(problems: str, score: int) -> str:
+    """A judge's answer: the problems in a few words, then the score."""
+    return f"Problems: {problems}. Score: {score}"
+
+
+def read_judge_request(text: str) -> JudgeRequest | None:
+    """What a judge's prompt of whatever wording asks; None for any other text.
+
+    Question and responses stand between tags; the first question and the longest response count,
+    so that a response cannot end itself early. The scale is what "from L to H" last names, in
+    words around the tags; 0 to 5 where none is named.
+    """
+    question = _QUESTION.search(text)
+    if question is None:
+        return None
+    pair = _PAIR.search(text, question.end())
+    if pair is not None:
+        return JudgeRequest(question[1], (pair[1].strip(), pair[2].strip()))
+    response = _RESPONSE.search(text, question.end())
+    if response is None:
+        return None
+    around = text[: question.start()] + text[response.end() :]
+    scales = [(int(low), int(high)) for low, high in _SCALE.findall(around)]
+    low, high = scales[-1] if scales and scales[-1][0] < scales[-1][1] else (0, 5)
+    return JudgeRequest(question[1], (response[1].strip(),), low, high)
+
+
+@cache
+def _template() -> str:
+    folder = files("alignlab") / "feedback" / "prompts"
+    return (folder / "short_score.txt").read_text(encoding="utf-8").rstrip("\n")

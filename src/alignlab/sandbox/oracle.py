@@ -1,0 +1,233 @@
+"""The oracle: the true quality of an answer, 0 to 5, one point each, as in the additive
+five-point rubric of arXiv 2401.10020 (appendix, LLM-as-a-judge prompt):
+
+    about the asked town | a substantial part answered | nothing false
+    | clear, well formed, not repeated | complete, with nothing off-topic
+
+It reads the text of the answer, so it scores whatever a model writes. Assumption: the question
+is one of the sandbox's; another is `Unscored`. An answer that states nothing about the asked
+town has no point to give, whatever else it does right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignlab.errors import BadInput, unknown_name
+from alignlab.registry import register
+from alignlab.sandbox.options import read_options
+from alignlab.sandbox.prompts import Question, parse_question
+from alignlab.sandbox.reading import Line, numbered, read_answer
+from alignlab.sandbox.world import Fact, world
+from alignlab.seeds import generator
+from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
+
+TOP = 5
+LABELS = ("wrong subject", "too little", "something false", "unclear", "incomplete")
+"""What the loss of each point is called, in the order of the points."""
+VISITOR = ("region", "food", "festival")
+"""What a visitor must be told."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The oracle's view of one answer."""
+
+    lost: tuple[str, ...]
+    """For each of the five points, why it was not given; empty where it was."""
+
+    @property
+    def score(self) -> int:
+        return sum(not reason for reason in self.lost)
+
+    @property
+    def problems(self) -> str:
+        """The points not given, by their labels."""
+        names = [label for label, why in zip(LABELS, self.lost, strict=True) if why]
+        return ", ".join(names) or "none"
+
+    @property
+    def reasons(self) -> str:
+        """Why each missing point was not given."""
+        found = [f"{label} ({why})" for label, why in zip(LABELS, self.lost, strict=True) if why]
+        return "; ".join(found) or "everything asked, all true, nothing else"
+
+
+def assess(asked: str, question: Question, answer: str) -> Assessment:
+    """Score an answer to a question asked in the given words."""
+    lines = read_answer(question, asked, answer)
+    claims = [claim for line in lines for claim in line.claims]
+    own = [claim for claim in claims if claim.entity in question.entities]
+    yes_no = [line.kind for line in lines if line.kind in ("yes", "no")]
+    if not own and not (question.family == "check" and yes_no):
+        return Assessment(("says nothing about what was asked",) * len(LABELS))
+    if len(own) < len(claims) - len(own):
+        return Assessment(("mostly about other towns",) * len(LABELS))
+    useful = {claim for claim in own if _asked_for(question, claim) and world().holds(claim)}
+    missing = _missing(question, useful, bool(yes_no))
+    return Assessment(
+        (
+            "",
+            "" if _substantial(question, useful) else f"{len(useful)} true of what was asked",
+            _falsehood(question, claims, yes_no),
+            _flaw(lines, claims),
+            missing or _excess(question, lines, claims, numbered(answer)),
+        )
+    )
+
+
+def _asked_for(question: Question, claim: Fact) -> bool:
+    return not question.aspects or claim.attribute in question.aspects
+
+
+def _both(question: Question, useful: set[Fact]) -> set[str]:
+    """The attributes told of every asked town."""
+    told = [{c.attribute for c in useful if c.entity == e} for e in question.entities]
+    return set.intersection(*told)
+
+
+def _substantial(question: Question, useful: set[Fact]) -> bool:
+    if question.family == "compare":
+        return bool(_both(question, useful))
+    return len(useful) >= (2 if question.family in ("tell", "describe", "three") else 1)
+
+
+def _falsehood(question: Question, claims: Sequence[Fact], yes_no: Sequence[str]) -> str:
+    """The first false thing said, in words; empty when nothing is false."""
+    if yes_no and question.family == "check":
+        asked = Fact(question.entities[0], question.aspects[0], question.claimed)
+        right = "yes" if world().holds(asked) else "no"
+        if any(word != right for word in yes_no):
+            return f"the answer is {right}"
+    for claim in claims:
+        truth = world().truth.get((claim.entity, claim.attribute))
+        if truth is None:
+            return f"there is no {claim.entity}"
+        if truth != claim.value:
+            return f"the {claim.attribute} of {claim.entity} is {truth}, not {claim.value}"
+    return ""
+
+
+def _flaw(lines: Sequence[Line], claims: Sequence[Fact]) -> str:
+    """The first fault of form; empty when there is none."""
+    for line in lines:
+        if line.kind == "echo":
+            return "repeats the question"
+        if line.kind == "unclear":
+            return f"makes no sense: {line.text[:40]}"
+        if line.kind in ("yes", "no") and not line.claims:
+            return "no full sentence"
+        if not line.finished:
+            return f"not a finished sentence: {line.text[:40]}"
+    told = [(claim.entity, claim.attribute) for claim in claims]
+    repeated = next((key for i, key in enumerate(told) if key in told[:i]), None)
+    return f"repeats the {repeated[1]} of {repeated[0]}" if repeated else ""
+
+
+def _missing(question: Question, useful: set[Fact], said_yes_no: bool) -> str:
+    """What a complete answer would add; empty when nothing is missing."""
+    told = {claim.attribute for claim in useful}
+    family = question.family
+    if family == "check" and not said_yes_no:
+        return "no yes or no"
+    needed = VISITOR if family == "describe" else question.aspects
+    lacking = [name for name in needed if name not in told]
+    if lacking:
+        return f"nothing true on {' and '.join(lacking)}"
+    if family == "compare":
+        return "" if len(_both(question, useful)) >= 2 else "compares fewer than 2 attributes"
+    least = {"tell": 4, "three": 3}.get(family, 0)
+    return "" if len(told) >= least else f"{len(told)} true facts, {least} needed"
+
+
+def _excess(question: Question, lines: Sequence[Line], claims: Sequence[Fact], marks: int) -> str:
+    """The first thing that was not asked for; empty when there is none."""
+    for line in lines:
+        welcome = question.family == "describe" and question.entities[0] in line.text
+        if line.kind in ("filler", "question") or (line.kind == "greeting" and not welcome):
+            return f"beside the point: {line.text[:40]}"
+        if line.kind in ("yes", "no") and question.family != "check":
+            return f"beside the point: {line.text[:40]}"
+    for claim in claims:
+        if claim.entity not in question.entities or not _asked_for(question, claim):
+            return f"not asked: the {claim.attribute} of {claim.entity}"
+    if question.family == "three" and (len(claims) != 3 or marks != 3):
+        return "not a list of three"
+    if question.family == "compare":
+        unpaired = {c.attribute for c in claims} - _both(question, set(claims))
+        if unpaired:
+            return f"only one side on {min(unpaired)}"
+    return ""
+
+
+class Oracle:
+    """The truth as a feedback source and pair judge, or a noisy view of it."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        """`noise`: standard deviation in points of a Gaussian error, seeded by response id;
+        the noisy score is rounded and clipped to 0..5."""
+        self.noise = noise
+        self.name = "sandbox:oracle" + (f"?noise={noise:g}" if noise else "")
+
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        """Score every response; a question that makes no sense leaves its responses unscored."""
+        return [self._rate_one(p, r, seed) for p, responses in items for r in responses]
+
+    def compare(
+        self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
+    ) -> list[Feedback]:
+        """Prefer the response of the higher score; equal scores are a tie."""
+        return [self._compare_one(p, (a, b), seed) for p, a, b in items]
+
+    def _rate_one(self, prompt: Prompt, response: Response, seed: int) -> Feedback:
+        question = parse_question(prompt.text)
+        verdict: Verdict = Unscored("the question makes no sense in the sandbox")
+        reasons = ""
+        if question is not None:
+            found = assess(prompt.text, question, response.text)
+            score = noisy(found.score, self.noise, generator(seed, "oracle", response.id))
+            verdict, reasons = Score(float(score), (float(score),)), found.reasons
+        return Feedback(prompt.id, (response.id,), self.name, verdict, reasons)
+
+    def _compare_one(self, prompt: Prompt, pair: tuple[Response, Response], seed: int) -> Feedback:
+        first, second = (self._rate_one(prompt, response, seed) for response in pair)
+        verdict: Verdict = Unscored("the question makes no sense in the sandbox")
+        if isinstance(first.verdict, Score) and isinstance(second.verdict, Score):
+            a, b = first.verdict.value, second.verdict.value
+            winner = None if a == b else 0 if a > b else 1
+            verdict = Preference(winner, (winner, winner))  # type: ignore[arg-type]
+        ids = (pair[0].id, pair[1].id)
+        rationale = f"A: {first.rationale} | B: {second.rationale}"
+        return Feedback(prompt.id, ids, self.name, verdict, rationale)
+
+
+def noisy(score: float, noise: float, rng: np.random.Generator) -> int:
+    """A score with Gaussian error of standard deviation `noise`, rounded, clipped to 0..5."""
+    error = rng.normal(0.0, noise)
+    return int(min(TOP, max(0, round(score + error))))
+
+
+@dataclass(frozen=True)
+class OracleOptions:
+    """What may follow `sandbox:oracle?`."""
+
+    noise: float = 0.0
+    """Standard deviation in points of the error of each score; 0 is the truth."""
+
+
+@register("feedback", "sandbox")
+def make_oracle(rest: str) -> Oracle:
+    """The oracle from its spec: "oracle" or "oracle?noise=1.5".
+
+    Raises:
+        BadInput: another name, or a noise below 0.
+    """
+    named = read_options(rest, OracleOptions)
+    if named.name != "oracle":
+        raise unknown_name("sandbox feedback", named.name, ["oracle"])
+    if named.options.noise < 0:
+        raise BadInput(f"sandbox:oracle noise: expected 0 or more, found {named.options.noise}")
+    return Oracle(named.options.noise)

@@ -1,0 +1,115 @@
+"""Teachers: completers that answer the sandbox's questions, and judge, at a level of noise.
+
+A teacher knows every fact and reads the request alone: a judge's prompt is answered with a
+judgement, a list of questions with one more, a question with an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignlab.errors import BadInput, unknown_name
+from alignlab.registry import register
+from alignlab.sandbox.answers import LEVELS, write_answer
+from alignlab.sandbox.draws import pick
+from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
+from alignlab.sandbox.options import read_options
+from alignlab.sandbox.oracle import TOP, assess, noisy
+from alignlab.sandbox.prompts import FAMILIES, draw_question, parse_question, phrase
+from alignlab.sandbox.world import world
+from alignlab.seeds import generator
+from alignlab.types import Completion, CompletionRequest
+
+JUDGE_NOISE = {"strong": 0.5, "weak": 1.0, "human": 0.8}
+"""Standard deviation in points of each teacher's scores, unless it is given."""
+CONFUSED = "I do not understand the question."
+_NEXT_QUESTION = re.compile(r"Question \d+:\s*$")
+_TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])")
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """What may follow a teacher's name."""
+
+    judge_noise: float | None = None
+    """Standard deviation in points of its scores; by default that of its level."""
+
+
+class Teacher:
+    """A completer that writes and judges at one level of noise."""
+
+    def __init__(self, level: str, options: TeacherOptions | None = None) -> None:
+        """`level`: strong, weak or human.
+
+        Raises:
+            BadInput: no such level, or a noise below 0.
+        """
+        if level not in JUDGE_NOISE:
+            raise unknown_name("sandbox teacher", level, JUDGE_NOISE)
+        given = None if options is None else options.judge_noise
+        if given is not None and given < 0:
+            raise BadInput(f"sandbox:{level} judge_noise: expected 0 or more, found {given}")
+        self.level = LEVELS[level]
+        self.judge_noise = JUDGE_NOISE[level] if given is None else given
+        self.name = f"sandbox:{level}" + ("" if given is None else f"?judge_noise={given:g}")
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
+        """Complete each request; at temperature 0 all samples of a request are the same."""
+        return [
+            tuple(self._sample(request, index) for index in range(request.sampling.n))
+            for request in requests
+        ]
+
+    def _sample(self, request: CompletionRequest, index: int) -> Completion:
+        draw = index if request.sampling.temperature > 0 else 0
+        rng = generator(request.seed, request.id, draw)
+        text = _continue(request.prefix, self._write(rng, request.messages[-1].content))
+        stops = [text.index(stop) for stop in request.sampling.stop if stop in text]
+        tokens = _TOKEN.findall(text[: min(stops, default=len(text))])
+        kept = tokens[: request.sampling.max_tokens]
+        return Completion(
+            text="".join(kept),
+            finish="stop" if len(kept) == len(tokens) else "length",
+            tokens=min(len(kept) + 1, request.sampling.max_tokens),
+            prompt_tokens=sum(len(_TOKEN.findall(m.content)) for m in request.messages),
+        )
+
+    def _write(self, rng: np.random.Generator, asked: str) -> str:
+        judged = read_judge_request(asked)
+        if judged is not None:
+            return self._judge(rng, judged)
+        if _NEXT_QUESTION.search(asked):
+            return phrase(rng, draw_question(rng, pick(rng, FAMILIES), world().alignment))
+        question = parse_question(asked)
+        return CONFUSED if question is None else write_answer(rng, asked, question, self.level)
+
+    def _judge(self, rng: np.random.Generator, judged: JudgeRequest) -> str:
+        question = parse_question(judged.question)
+        if question is None:
+            return CONFUSED
+        found = [assess(judged.question, question, response) for response in judged.responses]
+        scores = [noisy(f.score, self.judge_noise, rng) for f in found]
+        if len(scores) == 1:
+            step = (judged.high - judged.low) / TOP
+            return judgement(found[0].problems, round(judged.low + step * scores[0]))
+        better = "tie" if scores[0] == scores[1] else "A" if scores[0] > scores[1] else "B"
+        return f"A: {found[0].problems}. B: {found[1].problems}. Better: {better}"
+
+
+def _continue(prefix: str, text: str) -> str:
+    """What follows a prefix that the answer already starts with."""
+    if text.startswith(prefix):
+        return text[len(prefix) :]
+    last = prefix[prefix.rfind("Score:") :].rstrip()
+    return text.rsplit(last, 1)[-1].lstrip() if last == "Score:" and last in text else text
+
+
+@register("engine", "sandbox")
+def make_teacher(rest: str) -> Teacher:
+    """A teacher from its spec: "strong", "weak", "human", or "strong?judge_noise=0.5"."""
+    named = read_options(rest, TeacherOptions)
+    return Teacher(named.name, named.options)

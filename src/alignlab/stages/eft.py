@@ -1,0 +1,193 @@
+"""EFT: judgements to learn from, made from responses that humans ranked (arXiv 2401.10020, 2.1).
+
+The SFT baseline judges every response of a ranked group several times. A group is kept when the
+mean scores order its responses as the humans did; each kept response then gives one example,
+judge prompt -> the sampled judgement nearest to its mean. Scores that are over-represented are
+thinned. Where the baseline cannot judge (its answers are unreadable, or hardly ever agree), the
+humans' ranks are written as scores instead, and that is counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from alignlab import seeds
+from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.stages.judge import judge
+from alignlab.stages.lab import Lab
+from alignlab.types import (
+    Count,
+    Demonstration,
+    Feedback,
+    PreferenceGroup,
+    Prompt,
+    Response,
+    SampledBy,
+    Score,
+)
+
+
+@dataclass(frozen=True)
+class EFTSettings:
+    """How judgements to learn from are made."""
+
+    limit: int = 1775
+    """Most examples."""
+    targets: Literal["auto", "judged", "ranks"] = "auto"
+    """"judged": the baseline's own agreeing judgements; "ranks": the humans' ranks as scores;
+    "auto": judged, filled up with ranks when fewer than `minimum` agree."""
+    minimum: int = 200
+    """Fewest judged examples that "auto" takes for enough."""
+    balance: float = 2.0
+    """No score may have more examples than this many times the median of the scores present."""
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A judgement to learn: the judged response and what to say of it."""
+
+    prompt: Prompt
+    response: Response
+    score: float
+    text: str
+    origin: Literal["judged", "ranks"]
+
+
+def build_eft(
+    lab: Lab,
+    baseline_judge: LLMJudge,
+    groups: Sequence[PreferenceGroup],
+    settings: EFTSettings,
+) -> list[Demonstration]:
+    """Make EFT examples out of ranked groups.
+
+    Args:
+        baseline_judge: the SFT baseline with the judge prompt that the examples will carry.
+    """
+    feedback: dict[str, Feedback] = {}
+    if settings.targets != "ranks":
+        prompts = [group.prompt for group in groups]
+        responses = [response for group in groups for response in group.responses]
+        judged = judge(lab, baseline_judge, prompts, responses, name="eft-judge")
+        feedback = {f.response_ids[0]: f for f in judged}
+    with lab.run.stage("eft", config=settings) as stage:
+        if stage.done:
+            return stage.records("demonstrations", Demonstration).read()
+        targets, dropped = _targets(baseline_judge, groups, feedback, settings)
+        balanced = _balance(targets, settings, lab.seed_for("eft"))
+        thinned = len(targets) - len(balanced)
+        kept = balanced[: settings.limit]
+        if thinned:
+            dropped["score over-represented"] += thinned
+        if len(balanced) > len(kept):
+            dropped[f"over the limit of {settings.limit}"] += len(balanced) - len(kept)
+        from_ranks = sum(t.origin == "ranks" for t in kept)
+        changed = {"human rank written as the score": from_ranks} if from_ranks else {}
+        demonstrations = [_demonstration(baseline_judge, target) for target in kept]
+        stage.write("demonstrations", Demonstration, demonstrations)
+        stage.count([Count(stage.name, "eft", len(kept), dict(dropped), changed)])
+        return demonstrations
+
+
+def _targets(
+    judge: LLMJudge,
+    groups: Sequence[PreferenceGroup],
+    feedback: dict[str, Feedback],
+    settings: EFTSettings,
+) -> tuple[list[_Target], Counter[str]]:
+    """Every usable judgement, and how many responses were dropped for which reason."""
+    targets: list[_Target] = []
+    refused: list[tuple[PreferenceGroup, str]] = []
+    for group in groups:
+        reason = "not judged" if not feedback else _disagreement(group, feedback)
+        if reason:
+            refused.append((group, reason))
+        else:
+            targets += [_judged(group.prompt, r, feedback[r.id]) for r in group.responses]
+    use_ranks = settings.targets == "ranks" or (
+        settings.targets == "auto" and len(targets) < settings.minimum
+    )
+    dropped: Counter[str] = Counter()
+    for group, reason in refused:
+        if use_ranks:
+            targets += _ranked(judge, group)
+        else:
+            dropped[reason] += len(group.responses)
+    return targets, dropped
+
+
+def _disagreement(group: PreferenceGroup, feedback: dict[str, Feedback]) -> str | None:
+    """Why the judge's scores do not order the group as the humans did, or None."""
+    judged: list[float] = []
+    for response in group.responses:
+        verdict = feedback[response.id].verdict
+        if not isinstance(verdict, Score):
+            return "judgement unreadable"
+        judged.append(verdict.value)
+    if judged[0] == judged[-1]:
+        return "judged equal"
+    if any(worse > better for better, worse in pairwise(judged)):
+        return "judged in another order than the humans'"
+    return None
+
+
+def _judged(prompt: Prompt, response: Response, feedback: Feedback) -> _Target:
+    """The sampled judgement whose score is nearest to the mean of the samples."""
+    verdict = feedback.verdict
+    assert isinstance(verdict, Score)
+    readable = [
+        (abs(score - verdict.value), index, score)
+        for index, score in enumerate(verdict.samples)
+        if score is not None
+    ]
+    _, index, score = min(readable)
+    return _Target(prompt, response, score, feedback.raw[index], "judged")
+
+
+def _ranked(judge: LLMJudge, group: PreferenceGroup) -> list[_Target]:
+    """The humans' order spread evenly over the judge's scale, equal ranks sharing a score."""
+    levels = sorted(set(group.scores))
+    low, high = judge.prompt.low, judge.prompt.high
+    if len(levels) == 1:
+        return []
+    step = (high - low) / (len(levels) - 1)
+    return [
+        _Target(group.prompt, response, score, judge.prompt.target(score), "ranks")
+        for response, score in (
+            (r, round(low + step * levels.index(s)))
+            for r, s in zip(group.responses, group.scores, strict=True)
+        )
+    ]
+
+
+def _balance(targets: Sequence[_Target], settings: EFTSettings, seed: int) -> list[_Target]:
+    """Targets in a drawn order, each score capped."""
+    shuffled = sorted(targets, key=lambda t: seeds.derive(seed, t.response.id))
+    present = Counter(t.score for t in targets)
+    if not present:
+        return []
+    cap = max(1, int(settings.balance * statistics.median(present.values())))
+    taken: Counter[float] = Counter()
+    kept = []
+    for target in shuffled:
+        if taken[target.score] < cap:
+            taken[target.score] += 1
+            kept.append(target)
+    return kept
+
+
+def _demonstration(judge: LLMJudge, target: _Target) -> Demonstration:
+    asked = judge.prompt.render(target.prompt, target.response)
+    prompt = Prompt(f"judge-{target.response.id}", asked, source="eft")
+    response = Response(
+        id=f"eft-{target.response.id}",
+        prompt_id=prompt.id,
+        text=target.text,
+        sampler=SampledBy(judge.name if target.origin == "judged" else "human ranks"),
+    )
+    return Demonstration(prompt, response, task="eft")

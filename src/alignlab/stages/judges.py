@@ -1,0 +1,56 @@
+"""Judges made of a model: the same prompt, read from samples or from the score's distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from alignlab.errors import BadInput
+from alignlab.feedback.expected_score import ExpectedScoreJudge
+from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.prompts import judge_prompt
+from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
+from alignlab.types import Sampling
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How a model is asked for a score."""
+
+    method: Literal["samples", "expected"] = "samples"
+    """"samples": the mean of sampled judgements; "expected": the mean of the distribution over
+    the score tokens, in one forward pass."""
+    prompt: str = "additive_five_point"
+    """Judge prompt, by its file's name in feedback/prompts."""
+    samples: int = 3
+    """Judgements drawn per response by method "samples"."""
+    temperature: float = 0.7
+    """Sampling temperature of a judgement."""
+    top_p: float = 0.9
+    """Nucleus mass of a judgement."""
+    max_tokens: int = 256
+    """Most tokens of a judgement."""
+
+
+def sampled_judge(completer: Completer, settings: JudgeSettings) -> LLMJudge:
+    """The completer as a judge whose sampled scores are averaged."""
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.samples)
+    return LLMJudge(
+        completer, judge_prompt(settings.prompt), samples=settings.samples, sampling=sampling
+    )
+
+
+def model_judge(completer: Completer, settings: JudgeSettings) -> FeedbackSource:
+    """The completer as a judge by the method of the settings.
+
+    Raises:
+        BadInput: the expected score of a completer that gives no log-probabilities.
+    """
+    if settings.method == "samples":
+        return sampled_judge(completer, settings)
+    if not isinstance(completer, ChoiceScorer):
+        raise BadInput(
+            f"judge.method: the expected score needs log-probabilities, which {completer.name} "
+            "does not give; use samples"
+        )
+    return ExpectedScoreJudge(completer, judge_prompt(settings.prompt))

@@ -1,0 +1,131 @@
+"""What every stage is handed: where to write, which seed, and models by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from alignlab import registry, seeds
+from alignlab.feedback import specs as feedback_specs
+from alignlab.generation import specs as generation_specs
+from alignlab.generation.local import LocalEngine
+from alignlab.models.load import LanguageModel, load
+from alignlab.protocols import Completer, FeedbackSource, PairJudge
+from alignlab.runs import Run
+from alignlab.stages.meter import metered
+from alignlab.types import Checkpoint
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which precision models run."""
+
+    device: str = "auto"
+    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    dtype: str = "auto"
+    """"float32", "bfloat16", or "auto": bfloat16 on a GPU, float32 on a processor."""
+    workers: int = 0
+    """Processes for independent branches; 0 is one per core (at most 4), or 1 with a GPU."""
+    threads: int = 0
+    """Torch threads per process; 0 shares the cores among the workers."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A run's scope, a seed and the hardware; small enough to be sent to a worker process."""
+
+    run: Run
+    seed: int
+    hardware: Hardware = Hardware()
+    chat_template: str | None = None
+    """File with a chat template, for models that come without one."""
+
+    def scope(self, name: str) -> Lab:
+        """The same lab, writing into a part of the run."""
+        return replace(self, run=self.run.scope(name))
+
+    def seed_for(self, *purpose: object) -> int:
+        """A seed for one purpose within this run."""
+        return seeds.derive(self.seed, *purpose)
+
+    def title(self, doing: str) -> str:
+        """A progress bar's title."""
+        return ": ".join((*self.run.scope_names, doing))
+
+    @property
+    def workers(self) -> int:
+        """Processes for independent branches."""
+        if self.hardware.workers:
+            return self.hardware.workers
+        return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
+
+    @property
+    def threads(self) -> int:
+        """Torch threads of each process; fixed by the settings, so that figures are too."""
+        return self.hardware.threads or max(1, (os.cpu_count() or 1) // self.workers)
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the run's judge and teacher calls and reference log-probabilities."""
+        return self.run.path / "cache"
+
+    def open(self, model: Checkpoint) -> LanguageModel:
+        """A checkpoint to read from; the last few are kept in memory."""
+        return _open(model.path, self.hardware.device, self.hardware.dtype, self.chat_template)
+
+    def load(self, model: Checkpoint) -> LanguageModel:
+        """A checkpoint of one's own, to train; master weights are float32."""
+        device = None if self.hardware.device == "auto" else self.hardware.device
+        return load(model.path, device=device, dtype="float32", chat_template=self.chat_template)
+
+    def engine(self, model: Checkpoint) -> Completer:
+        """The local generator for a checkpoint; its responses carry the checkpoint's name."""
+        return metered(LocalEngine(self.open(model), name=model.name))
+
+    def completer(self, spec: str) -> Completer:
+        """A teacher or judge by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
+        return metered(generation_specs.completer(spec, cache_dir=self.cache))
+
+    def judge(self, spec: str, itself: Checkpoint | None = None) -> FeedbackSource:
+        """A feedback source by spec; `self` in it stands for the given checkpoint."""
+        return feedback_specs.judge(spec, make_completer=self._maker(itself))
+
+    def pair_judge(self, spec: str, itself: Checkpoint | None = None) -> PairJudge:
+        """A judge of pairs by spec; `self` in it stands for the given checkpoint."""
+        return feedback_specs.pair_judge(spec, make_completer=self._maker(itself))
+
+    def _maker(self, itself: Checkpoint | None):  # type: ignore[no-untyped-def]
+        def make(spec: str) -> Completer:
+            if spec == "self" and itself is not None:
+                return self.engine(itself)
+            return self.completer(spec)
+
+        return make
+
+
+def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
+    """A base model by hub id, local folder, or a package's own `KIND:NAME` (sandbox:knows_all)."""
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in registry.names("model"):
+        return Checkpoint(name, str(registry.get("model", kind)(rest)))
+    return Checkpoint(name, spec)
+
+
+@lru_cache(maxsize=3)
+def _open(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
+    return load(
+        path,
+        device=None if device == "auto" else device,
+        dtype=None if dtype == "auto" else dtype,
+        chat_template=chat_template,
+    )
+
+
+def chunks(items: Sequence, size: int) -> list[Sequence]:  # type: ignore[type-arg]
+    """Fixed chunks in order: the units in which a stage works, the same in every run."""
+    return [items[i : i + size] for i in range(0, len(items), size)]

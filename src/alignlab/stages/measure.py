@@ -1,0 +1,171 @@
+"""Measure: held-out answers are scored and compared, and judges are held against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from alignlab import progress
+from alignlab.feedback.by_score import JudgeByScore
+from alignlab.protocols import FeedbackSource, PairJudge
+from alignlab.stages.judge import by_prompt
+from alignlab.stages.lab import Lab
+from alignlab.stages.train import slug
+from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, Response
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """Who measures."""
+
+    judge: str = "expected:self"
+    """Feedback source that scores held-out answers; `self` is the study's own M1."""
+    pair_judge: str = ""
+    """Judge of answers against the baseline's, both orders; empty: the higher score wins."""
+    truth: str = ""
+    """Feedback source taken as the truth about sampled responses; empty: none is known."""
+    examples: int = 40
+    """Prompts whose answers the report shows side by side."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one judge said of some responses, and what is to be compared with it."""
+
+    judge: str
+    """The judge as the report names it: "M1, 3 samples"."""
+    where: str
+    """"own" (the responses its model wrote in the study) or "held-out" (ranked groups)."""
+    responses: tuple[Response, ...]
+    feedback: tuple[Feedback, ...]
+
+
+@dataclass(frozen=True)
+class BranchResult:
+    """What a branch of a study leaves to be measured."""
+
+    checkpoints: tuple[Checkpoint, ...] = ()
+    answers: Mapping[str, Sequence[Response]] = field(default_factory=dict)
+    """Checkpoint name -> its answers to the held-out prompts."""
+    judgements: tuple[Judgement, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    """The prompts whose responses were judged."""
+
+    def __add__(self, other: BranchResult) -> BranchResult:
+        return BranchResult(
+            self.checkpoints + other.checkpoints,
+            {**self.answers, **other.answers},
+            self.judgements + other.judgements,
+            tuple({p.id: p for p in self.prompts + other.prompts}.values()),
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One seed's verdicts, from which all figures are computed."""
+
+    seed: int
+    baseline: str
+    prompts: tuple[Prompt, ...]
+    answers: Mapping[str, Sequence[Response]]
+    scored: Mapping[str, Sequence[Feedback]]
+    """Model -> feedback on its answers, in prompt order."""
+    duels: Mapping[str, Sequence[Feedback]]
+    """Model -> verdicts on its answers (index 0) against the baseline's."""
+    judgements: tuple[Judgement, ...]
+    truths: Mapping[str, Feedback]
+    """Response id -> the truth about a judged response."""
+    held_out: tuple[PreferenceGroup, ...] = ()
+    """Ranked groups on which judges were measured."""
+
+
+def measure(
+    lab: Lab,
+    settings: MeasureSettings,
+    prompts: Sequence[Prompt],
+    result: BranchResult,
+    held_out: Sequence[PreferenceGroup],
+    itself: Checkpoint,
+    baseline: str,
+) -> Measured:
+    """Score every model's answers, compare them with the baseline's, and find the truths."""
+    source = lab.judge(settings.judge, itself)
+    pairs = (
+        lab.pair_judge(settings.pair_judge, itself) if settings.pair_judge else JudgeByScore(source)
+    )
+    scored = {m: _score(lab, source, prompts, m, a) for m, a in result.answers.items()}
+    base = result.answers[baseline]
+    duels = {
+        m: _duel(lab, pairs, prompts, m, a, base)
+        for m, a in result.answers.items()
+        if m != baseline
+    }
+    return Measured(
+        seed=lab.seed,
+        baseline=baseline,
+        prompts=tuple(prompts),
+        answers=result.answers,
+        scored=scored,
+        duels=duels,
+        judgements=result.judgements,
+        truths=_truths(lab, settings, result, itself),
+        held_out=tuple(held_out),
+    )
+
+
+def _score(
+    lab: Lab,
+    source: FeedbackSource,
+    prompts: Sequence[Prompt],
+    model: str,
+    answers: Sequence[Response],
+) -> list[Feedback]:
+    with lab.run.stage(f"score-{slug(model)}", inputs={"by": source.name}) as stage:
+        file = stage.records("feedback", Feedback)
+        if "all" not in file.units:
+            with progress.task(lab.title(f"{source.name} scores {model}"), 1):
+                items = by_prompt(prompts, answers)
+                file.append("all", source.rate(items, lab.seed_for("score")))
+        return file.read()
+
+
+def _duel(
+    lab: Lab,
+    judge: PairJudge,
+    prompts: Sequence[Prompt],
+    model: str,
+    answers: Sequence[Response],
+    base: Sequence[Response],
+) -> list[Feedback]:
+    with lab.run.stage(f"duel-{slug(model)}", inputs={"by": judge.name}) as stage:
+        file = stage.records("feedback", Feedback)
+        if "all" not in file.units:
+            with progress.task(lab.title(f"{judge.name} compares {model}"), 1):
+                own = {r.prompt_id: r for r in answers}
+                other = {r.prompt_id: r for r in base}
+                both = [p for p in prompts if p.id in own and p.id in other]
+                items = [(p, own[p.id], other[p.id]) for p in both]
+                file.append("all", judge.compare(items, lab.seed_for("duel")))
+        return file.read()
+
+
+def _truths(
+    lab: Lab,
+    settings: MeasureSettings,
+    result: BranchResult,
+    itself: Checkpoint,
+) -> dict[str, Feedback]:
+    """Truths about the models' own responses, from the source named."""
+    if not settings.truth:
+        return {}
+    source = lab.judge(settings.truth, itself)
+    with lab.run.stage("truth", inputs={"by": source.name}) as stage:
+        file = stage.records("feedback", Feedback)
+        if "all" not in file.units:
+            own = [j for j in result.judgements if j.where == "own"]
+            responses = list({r.id: r for j in own for r in j.responses}.values())
+            known = {p.id: p for p in result.prompts}
+            with progress.task(lab.title("the truth about judged responses"), 1):
+                items = by_prompt(list(known.values()), responses)
+                file.append("all", source.rate(items, lab.seed_for("truth")))
+        return {f.response_ids[0]: f for f in file.read()}

@@ -1,0 +1,117 @@
+"""Pair: rated responses become preference groups, best first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from alignlab import seeds
+from alignlab.stages.judge import by_prompt, scores
+from alignlab.stages.lab import Lab
+from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prompt, Response
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """What is made of K rated responses."""
+
+    keep: Literal["best_worst", "all"] = "best_worst"
+    """"best_worst": one pair per prompt (arXiv 2401.10020); "all": the ranked list."""
+    min_gap: float = 0.0
+    """Least difference of score between best and worst; equal scores never make a pair."""
+
+
+def pair(
+    lab: Lab,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Response],
+    feedback: Sequence[Feedback],
+    settings: PairSettings,
+    *,
+    name: str = "pair",
+) -> list[PreferenceGroup]:
+    """Order each prompt's responses by score; ties are broken by a draw from the seed.
+
+    The draw matters: with scores out of six values the first of four equal responses would
+    otherwise always win.
+    """
+    with lab.run.stage(name, config=settings) as stage:
+        if stage.done:
+            return stage.records("groups", PreferenceGroup).read()
+        known, source = scores(feedback), feedback[0].source if feedback else ""
+        dropped: Counter[str] = Counter()
+        groups = []
+        for prompt, several in by_prompt(prompts, responses):
+            group = _group(prompt, several, known, source, lab.seed_for("ties"))
+            reason = _refuse(group, settings)
+            if reason:
+                dropped[reason] += 1
+            elif group is not None:
+                best_worst = settings.keep == "best_worst"
+                groups.append(group.best_and_worst() if best_worst else group)
+        stage.write("groups", PreferenceGroup, groups)
+        stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
+        return groups
+
+
+def demonstration_pairs(
+    lab: Lab,
+    prompts: Sequence[Prompt],
+    chosen: Sequence[Response],
+    rejected: Sequence[Response],
+    *,
+    name: str = "pair",
+) -> list[PreferenceGroup]:
+    """The teacher's response over the student's: teacher demonstration as a pair."""
+    with lab.run.stage(name) as stage:
+        if stage.done:
+            return stage.records("groups", PreferenceGroup).read()
+        better = {r.prompt_id: r for r in chosen}
+        worse = {r.prompt_id: r for r in rejected}
+        dropped: Counter[str] = Counter()
+        groups = []
+        for prompt in prompts:
+            if prompt.id not in better or prompt.id not in worse:
+                dropped["a response is missing"] += 1
+            elif better[prompt.id].text == worse[prompt.id].text:
+                dropped["teacher and student say the same"] += 1
+            else:
+                both = (better[prompt.id], worse[prompt.id])
+                groups.append(PreferenceGroup(prompt, both, (1.0, 0.0), "demonstration"))
+        stage.write("groups", PreferenceGroup, groups)
+        stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
+        return groups
+
+
+def best_as_demonstrations(groups: Sequence[PreferenceGroup]) -> list[Demonstration]:
+    """The winners alone, to imitate: the positive-only ablation, and best-of-n (RAFT)."""
+    return [Demonstration(group.prompt, group.responses[0]) for group in groups]
+
+
+def _group(
+    prompt: Prompt,
+    responses: Sequence[Response],
+    known: dict[str, float] | None,
+    source: str,
+    seed: int,
+) -> PreferenceGroup | None:
+    rated = [r for r in responses if known and r.id in known]
+    distinct = list({r.text: r for r in rated}.values())
+    if len(distinct) < 2 or known is None:
+        return None
+    ordered = sorted(distinct, key=lambda r: (-known[r.id], seeds.derive(seed, r.id)))
+    return PreferenceGroup(prompt, tuple(ordered), tuple(known[r.id] for r in ordered), source)
+
+
+def _refuse(group: PreferenceGroup | None, settings: PairSettings) -> str | None:
+    """Why a prompt's responses make no training group, or None."""
+    if group is None:
+        return "fewer than two different scored responses"
+    gap = group.scores[0] - group.scores[-1]
+    if gap == 0:
+        return "all scores are equal"
+    if gap < settings.min_gap:
+        return f"best and worst differ by less than {settings.min_gap}"
+    return None

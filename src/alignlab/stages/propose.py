@@ -1,0 +1,143 @@
+"""Propose: a model writes new prompts from examples (self-instruct, arXiv 2212.10560)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from alignlab import progress, seeds
+from alignlab.data.filters import FilterConfig, filter_prompts
+from alignlab.protocols import Completer
+from alignlab.runs import Stage
+from alignlab.stages import meter
+from alignlab.stages.lab import Lab
+from alignlab.types import Completion, CompletionRequest, Count, Message, Prompt, Sampling
+
+
+@dataclass(frozen=True)
+class ProposeSettings:
+    """How new prompts are written and filtered (arXiv 2401.10020, section 2.2)."""
+
+    n: int = 1000
+    """Prompts wanted per iteration; 0 uses the data's own prompts instead."""
+    shots: int = 8
+    """Example prompts shown per request."""
+    temperature: float = 0.6
+    """Sampling temperature."""
+    top_p: float = 0.9
+    """Nucleus mass."""
+    max_tokens: int = 128
+    """Most tokens of a new prompt."""
+    max_rounds: int = 8
+    """Rounds of about n requests each before giving up; what is missing is topped up."""
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    """What makes a new prompt unusable."""
+    top_up: bool = True
+    """Fill up with the data's own prompts where the model wrote too few."""
+
+
+def propose(
+    lab: Lab,
+    completer: Completer,
+    examples: Sequence[Prompt],
+    spare: Sequence[Prompt],
+    settings: ProposeSettings,
+    *,
+    name: str = "propose",
+    raw: bool = True,
+) -> list[Prompt]:
+    """Have a model write prompts until there are enough, or use the data's own.
+
+    Args:
+        examples: prompts to show and to differ from (IFT prompts and earlier proposals).
+        spare: the data's own prompts, to top up with.
+        raw: continue plain text, as a base model can; False asks in a chat, as a server must be.
+    """
+    with lab.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
+        file = stage.records("prompts", Prompt)
+        dropped: Counter[str] = Counter()
+        if settings.n and not stage.done:
+            _write_rounds(stage, lab, completer, examples, settings, dropped, raw)
+        if not stage.done and "spare" not in file.units:
+            missing = len(spare) if not settings.n else settings.n - file.count()
+            taken = list(spare)[: max(0, missing)] if settings.top_up or not settings.n else []
+            written = file.count()
+            file.append("spare", taken)
+            stage.count(
+                [
+                    Count(stage.name, "prompts written", written, dict(dropped)),
+                    Count(stage.name, "prompts from the data", len(taken)),
+                ]
+            )
+        return file.read()
+
+
+def _write_rounds(
+    stage: Stage,
+    lab: Lab,
+    completer: Completer,
+    examples: Sequence[Prompt],
+    settings: ProposeSettings,
+    dropped: Counter[str],
+    raw: bool,
+) -> None:
+    file = stage.records("prompts", Prompt)
+    refused = stage.records("refused", Count)
+    with progress.task(lab.title(f"{completer.name} writes prompts"), settings.n) as bar:
+        for round_ in range(settings.max_rounds):
+            kept = file.read()
+            bar.set(min(len(kept), settings.n))
+            if len(kept) >= settings.n:
+                break
+            unit = f"round {round_}"
+            if unit in file.units:
+                continue
+            requests = [
+                _request(lab, stage.name, examples, settings, f"{round_}.{i}", raw)
+                for i in range(settings.n)
+            ]
+            before = meter.mark()
+            completions = completer.complete(requests)
+            new = [_prompt(completer, several[0]) for several in completions]
+            result = filter_prompts(new, [*examples, *kept], settings.filters)
+            wanted = result.kept[: settings.n - len(kept)]
+            if unit not in refused.units:
+                refused.append(unit, [result.count])
+            file.append(unit, wanted, meter.since(before))
+        for count in refused.read():
+            dropped.update(count.dropped)
+
+
+def _request(
+    lab: Lab,
+    purpose: str,
+    examples: Sequence[Prompt],
+    settings: ProposeSettings,
+    number: str,
+    raw: bool,
+) -> CompletionRequest:
+    draw = seeds.generator(lab.seed, purpose, number)
+    shown = draw.choice(len(examples), size=min(settings.shots, len(examples)), replace=False)
+    lines = [
+        f"Question {i}: {' '.join(examples[j].text.split())}" for i, j in enumerate(shown, start=1)
+    ]
+    start = f"Question {len(lines) + 1}:"
+    text = "\n".join(lines) + "\n" + start
+    sampling = Sampling(
+        settings.temperature, settings.top_p, settings.max_tokens, stop=("\nQuestion", "\n\n")
+    )
+    seed = lab.seed_for(purpose, number)
+    if raw:
+        return CompletionRequest(number, (), sampling, seed, prefix=text)
+    ask = f"Here are questions that people asked an assistant. Write one more.\n\n{text}"
+    return CompletionRequest(number, (Message("user", ask),), sampling, seed)
+
+
+def _prompt(completer: Completer, completion: Completion) -> Prompt:
+    text = completion.text.strip()
+    return Prompt(
+        id=f"new-{seeds.derive(text):016x}",
+        messages=(Message("user", text),),
+        source=completer.name,
+    )

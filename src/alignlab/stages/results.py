@@ -1,0 +1,129 @@
+"""Results: the verdicts of one or several seeds become figures with intervals, and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from alignlab import seeds
+from alignlab.evaluation.benchmarks.head_to_head import read_outcomes, win_rate_rows
+from alignlab.evaluation.benchmarks.reward_modelling import (
+    HELD_OUT,
+    OWN_SAMPLES,
+    audits,
+    quality_rows,
+    scored_prompts,
+    scores_by_response,
+)
+from alignlab.evaluation.benchmarks.score import score_rows
+from alignlab.evaluation.benchmarks.text_stats import text_rows
+from alignlab.evaluation.metrics.judge_quality import judge_quality
+from alignlab.evaluation.rows import Subject
+from alignlab.stages.lab import Lab
+from alignlab.stages.measure import Measured
+from alignlab.types import (
+    Audit,
+    EvalResult,
+    Example,
+    Feedback,
+    Prompt,
+    Shown,
+)
+
+
+def results(lab: Lab, measured: Sequence[Measured], examples: int) -> list[EvalResult]:
+    """All figures of a study, pooled over its seeds with intervals over prompts."""
+    with lab.run.stage("results") as stage:
+        file = stage.records("results", EvalResult)
+        if "all" not in file.units:
+            rows = _score_rows(measured) + _duel_rows(measured) + _text_rows(measured)
+            rows += _judge_rows(measured)
+            stage.write("audit", Audit, [a for m in measured for a in _audits(m)])
+            stage.write("examples", Example, _examples(measured[0], examples, lab.seed))
+            file.append("all", rows)
+        return file.read()
+
+
+def _subject(measured: Sequence[Measured], model: str, benchmark: str, against: str | None = None):  # type: ignore[no-untyped-def]
+    return Subject(model, benchmark, against, tuple(m.seed for m in measured))
+
+
+def _score_rows(measured: Sequence[Measured]) -> list[EvalResult]:
+    return [
+        row
+        for model in measured[0].scored
+        for row in score_rows(
+            _subject(measured, model, "score"),
+            [f for m in measured for f in m.scored[model]],
+            measured[0].prompts,
+        )
+    ]
+
+
+def _duel_rows(measured: Sequence[Measured]) -> list[EvalResult]:
+    return [
+        row
+        for model in measured[0].duels
+        for row in win_rate_rows(
+            _subject(measured, model, "head_to_head", measured[0].baseline),
+            [o for m in measured for o in read_outcomes(m.duels[model], training_seed=m.seed)],
+            measured[0].prompts,
+        )
+    ]
+
+
+def _text_rows(measured: Sequence[Measured]) -> list[EvalResult]:
+    return [
+        row
+        for model in measured[0].answers
+        for row in text_rows(
+            _subject(measured, model, "text"),
+            [r for m in measured for r in m.answers[model]],
+        )
+    ]
+
+
+def _judge_rows(measured: Sequence[Measured]) -> list[EvalResult]:
+    """Judge tables: every judge on the responses it judged, and on held-out ranked groups."""
+    ranked: dict[str, float | None] = {
+        r.id: s for g in measured[0].held_out for r, s in zip(g.responses, g.scores, strict=True)
+    }
+    rows: list[EvalResult] = []
+    for judge, where in dict.fromkeys((j.judge, j.where) for j in measured[0].judgements):
+        own = where == "own"
+        scored = [
+            replace(prompt, prompt_id=f"{m.seed}/{prompt.prompt_id}")
+            for m in measured
+            for j in m.judgements
+            if (j.judge, j.where) == (judge, where) and (m.truths or not own)
+            for prompt in scored_prompts(
+                j.feedback, scores_by_response(list(m.truths.values())) if own else ranked
+            )
+        ]
+        if scored:
+            subject = _subject(measured, judge, OWN_SAMPLES if own else HELD_OUT)
+            rows += quality_rows(subject, judge_quality(scored))
+    return rows
+
+
+def _audits(measured: Measured) -> list[Audit]:
+    truths = list(measured.truths.values())
+    return [
+        replace(audit, source=j.judge)
+        for j in measured.judgements
+        if j.where == "own"
+        for audit in audits(j.feedback, truths, j.responses)
+    ]
+
+
+def _examples(measured: Measured, most: int, seed: int) -> list[Example]:
+    """A drawn choice of prompts with every model's answer and what was said of it."""
+    chosen = sorted(measured.prompts, key=lambda p: seeds.derive(seed, "examples", p.id))[:most]
+    return [Example(p, tuple(_shown(measured, p, m) for m in measured.answers)) for p in chosen]
+
+
+def _shown(measured: Measured, prompt: Prompt, model: str) -> Shown:
+    text = next((r.text for r in measured.answers[model] if r.prompt_id == prompt.id), "")
+    said: list[Feedback] = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
+    said += [f for f in measured.duels.get(model, ()) if f.prompt_id == prompt.id]
+    return Shown(model, text, tuple(said))

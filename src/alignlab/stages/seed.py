@@ -1,0 +1,66 @@
+"""Seed data: a corpus read once, written into the run, with its files' hashes in the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from alignlab.data import specs
+from alignlab.errors import BadInput
+from alignlab.stages.lab import Lab
+from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt
+
+
+@dataclass(frozen=True)
+class SeedSettings:
+    """How much of the data is used; 0 uses all."""
+
+    demonstrations: int = 3200
+    """Most instruction examples (IFT)."""
+    groups: int = 0
+    """Most groups of ranked responses (the raw material of EFT)."""
+    test_prompts: int = 400
+    """Most held-out prompts."""
+    test_groups: int = 300
+    """Most held-out groups of ranked responses, on which judges are measured."""
+
+
+def seed(lab: Lab, data: str, settings: SeedSettings) -> Corpus:
+    """Read the data source and keep what the study uses.
+
+    Raises:
+        BadInput: bad data, or data without instruction examples.
+    """
+    with lab.run.stage("seed", config=settings, inputs={"data": data}) as stage:
+        if not stage.done:
+            corpus = specs.load(data)
+            lab.run.add_inputs(corpus.files)
+            if not corpus.demonstrations:
+                raise BadInput(f"{data}: expected examples with a prompt and an answer, found none")
+            _write(stage, corpus, settings)
+        return Corpus(
+            name=data,
+            demonstrations=tuple(stage.records("demonstrations", Demonstration).read()),
+            groups=tuple(stage.records("groups", PreferenceGroup).read()),
+            prompts=tuple(stage.records("prompts", Prompt).read()),
+            test_prompts=tuple(stage.records("test_prompts", Prompt).read()),
+            test_groups=tuple(stage.records("test_groups", PreferenceGroup).read()),
+            counts=tuple(stage.records("counts", Count).read()),
+        )
+
+
+def _write(stage, corpus: Corpus, settings: SeedSettings) -> None:  # type: ignore[no-untyped-def]
+    counts = [replace(count, stage=stage.name) for count in corpus.counts]
+    for name, cls, records, most in (
+        ("demonstrations", Demonstration, corpus.demonstrations, settings.demonstrations),
+        ("groups", PreferenceGroup, corpus.groups, settings.groups),
+        ("prompts", Prompt, corpus.prompts, 0),
+        ("test_prompts", Prompt, corpus.test_prompts, settings.test_prompts),
+        ("test_groups", PreferenceGroup, corpus.test_groups, settings.test_groups),
+    ):
+        kept = records[: most or None]
+        over = len(records) - len(kept)
+        counts.append(
+            Count(stage.name, name, len(kept), {f"over the limit of {most}": over} if over else {})
+        )
+        stage.write(name, cls, kept)
+    stage.count(counts)

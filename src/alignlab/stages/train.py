@@ -1,0 +1,108 @@
+"""Train: records and an objective make the next checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from alignlab import progress, seeds
+from alignlab.models.load import LanguageModel, fingerprint
+from alignlab.objectives.base import Objective
+from alignlab.stages.lab import Lab
+from alignlab.training.config import TrainConfig
+from alignlab.training.data import prepare
+from alignlab.training.loop import train as run_training
+from alignlab.types import Checkpoint, Demonstration, PreferenceGroup, Usage
+
+
+@dataclass(frozen=True)
+class LengthSettings:
+    """How long the sequences are that models are trained on."""
+
+    max_prompt_tokens: int = 1024
+    """Longest prompt, in tokens."""
+    max_response_tokens: int = 1024
+    """Longest response, in tokens, its end-of-turn token included."""
+    too_long: Literal["drop", "cut"] = "drop"
+    """What happens to a record that is longer; either is counted in the manifest."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is minimised, and how."""
+
+    objective: Objective
+    config: TrainConfig
+    lengths: LengthSettings
+
+
+def train(
+    lab: Lab,
+    parent: Checkpoint,
+    records: Sequence[Demonstration] | Sequence[PreferenceGroup],
+    lesson: Lesson,
+    *,
+    name: str,
+    validate: Callable[[LanguageModel], float] | None = None,
+) -> Checkpoint:
+    """Train a copy of the parent on the records; the result is in Hugging Face format.
+
+    Args:
+        name: what the study calls the new checkpoint; also the stage's name.
+        validate: value of a model on validation data; the best checkpoint by it is kept.
+
+    Raises:
+        BadInput: no record is left to train on, or settings that the objective refuses.
+        RunFailed: the loss is not a number; the batch is saved beside the metrics.
+    """
+    config, lengths = lesson.config, lesson.lengths
+    inputs = {"parent": parent.name, "records": str(len(records))}
+    with lab.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
+        if not stage.done:
+            seed = seeds.derive(lab.seed_for("train", name), config.seed)
+            lm = lab.load(parent)
+            groups, count = prepare(
+                lm,
+                records,
+                max_prompt_tokens=lengths.max_prompt_tokens,
+                max_response_tokens=lengths.max_response_tokens,
+                too_long=lengths.too_long,
+            )
+            stage.count([replace(count, stage=stage.name)])
+            with progress.task(lab.title(f"{name} learns"), 1) as bar:
+                result = run_training(
+                    lm,
+                    lesson.objective,
+                    groups,
+                    replace(config, seed=seed),
+                    stage.path,
+                    validate=validate,
+                    on_step=_shower(bar),
+                )
+            _drop_checkpoints(stage.path)
+            stage.spend(Usage(tokens=result.tokens))
+        folder = stage.path / "model"
+        return Checkpoint(name, str(folder), parent.name, fingerprint=fingerprint(folder))
+
+
+def slug(name: str) -> str:
+    """A file name for a checkpoint's name: "M2 (3 samples)" -> "m2-3-samples"."""
+    kept = "".join(c if c.isalnum() else " " for c in name.lower())
+    return "-".join(kept.split())
+
+
+def _shower(bar: progress.Task) -> Callable[[Mapping[str, Any], int, int], None]:
+    def show(metrics: Mapping[str, Any], step: int, total: int) -> None:
+        bar.total = total
+        bar.set(step, f"loss {metrics['loss']:.3f}" if "loss" in metrics else "")
+
+    return show
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    """Remove the optimiser's checkpoints of a finished training; the model is saved."""
+    for path in folder.glob("checkpoint-*"):
+        shutil.rmtree(path)

@@ -1,0 +1,71 @@
+"""Log-probabilities of the reference, computed once and cached on disk by content.
+
+The cache's file is named by a hash of the weights in memory and the compute type; an entry by a
+hash of its tokens. So an entry cannot be stale, whatever the model is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alignlab.models.logprobs import score_groups
+from alignlab.models.packed import TokenGroup
+from alignlab.models.scorer import ResponseScorer
+
+
+def weights_hash(model: Any) -> str:
+    """Hash (16 hex digits) of a model's parameters as they are in memory."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def group_hash(group: TokenGroup) -> str:
+    """Hash (16 hex digits) of a group's tokens."""
+    return hashlib.sha256(repr((group.prompt_T, group.responses)).encode()).hexdigest()[:16]
+
+
+def reference_logps(
+    scorer: ResponseScorer, groups: Sequence[TokenGroup], file: Path, *, token_budget: int
+) -> list[tuple[float, ...]]:
+    """Log-probabilities in nats of each group's responses; computed where the file lacks them.
+
+    Args:
+        scorer: the reference, as it computes.
+        groups: prompts with responses.
+        file: the cache, one JSON line per group; its name must identify the weights.
+        token_budget: tokens of one forward pass.
+    """
+    known = _read(file)
+    keys = [group_hash(group) for group in groups]
+    missing = {key: g for key, g in zip(keys, groups, strict=True) if key not in known}
+    if missing:
+        scored = score_groups(scorer, list(missing.values()), token_budget)
+        fresh = {key: found.sums for key, found in zip(missing, scored, strict=True)}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as stream:
+            for key, sums in fresh.items():
+                stream.write(json.dumps({"group": key, "logps": sums}) + "\n")
+        known.update(fresh)
+    return [known[key] for key in keys]
+
+
+def _read(file: Path) -> dict[str, tuple[float, ...]]:
+    known: dict[str, tuple[float, ...]] = {}
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that a killed run left half written
+            known[entry["group"]] = tuple(entry["logps"])
+    return known

@@ -1,0 +1,125 @@
+"""One optimiser step over micro-batches.
+
+Gradients of weighted loss sums are added up over the micro-batches and divided by the step's
+total weight at its end: the split changes nothing but memory and rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from alignlab.errors import RunFailed
+from alignlab.models.packed import TokenGroup, micro_batches
+from alignlab.models.scorer import EmbeddingNoise, ResponseScorer
+from alignlab.objectives.base import Objective
+from alignlab.training.collate import group_logps
+from alignlab.training.config import TrainConfig
+from alignlab.training.metrics import Window
+from alignlab.training.precision import Weights
+from alignlab.training.schedule import derived_seed
+
+Reference = Sequence[Sequence[float]]
+"""Log-probabilities in nats of the reference, per group and response."""
+
+
+@dataclass
+class Stepper:
+    """What a step needs besides its data."""
+
+    objective: Objective
+    config: TrainConfig
+    weights: Weights
+    scorer: ResponseScorer
+    optimizer: torch.optim.Optimizer
+    out: Path
+    """Where a batch without a finite loss or gradient is written."""
+
+    def step(
+        self,
+        number: int,
+        groups: Sequence[TokenGroup],
+        reference: Reference | None,
+        lr: float,
+        window: Window,
+    ) -> None:
+        """Do a step over the groups, and add its metrics to the window.
+
+        Raises:
+            RunFailed: the loss or the gradient's norm is not finite.
+        """
+        loss_sum = weight_sum = 0.0
+        for micro, batch in enumerate(micro_batches(groups, self.config.token_budget)):
+            members = [groups[i] for i in batch]
+            known = None if reference is None else [reference[i] for i in batch]
+            with (
+                self._drawn(number, micro) as noise,
+                self.scorer.scored(members, noise) as scored,
+            ):
+                output = self.objective(group_logps(scored, members, known))
+                loss_B, weight_B = output.loss_B, output.weight_B
+                total = loss_B.sum() if weight_B is None else (loss_B * weight_B).sum()
+                total.backward()  # type: ignore[no-untyped-call]
+            self.weights.collect_gradients()
+            loss_sum += float(total.detach())
+            weight_sum += len(members) if weight_B is None else float(weight_B.sum())
+            window.add_groups(output.metrics)
+        norm = self._update(lr, weight_sum, loss_sum, groups, number)
+        window.add("loss", loss_sum, weight_sum)
+        window.add("grad_norm", norm, 1)
+
+    def _update(
+        self,
+        lr: float,
+        weight_sum: float,
+        loss_sum: float,
+        groups: Sequence[TokenGroup],
+        number: int,
+    ) -> float:
+        """Apply the summed gradients; their norm before clipping."""
+        gradients = self.weights.gradients()
+        norm = float(torch.nn.utils.get_total_norm(gradients)) / weight_sum
+        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
+            raise self._failed(number, groups, loss_sum / weight_sum, norm)
+        scale = 1 / weight_sum
+        if self.config.max_grad_norm and norm > self.config.max_grad_norm:
+            scale *= self.config.max_grad_norm / norm
+        torch._foreach_mul_(gradients, scale)
+        for settings in self.optimizer.param_groups:
+            settings["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.refresh()
+        return norm
+
+    @contextmanager
+    def _drawn(self, number: int, micro: int) -> Iterator[EmbeddingNoise | None]:
+        """Dropout and noise of a micro-batch, from (seed, step, micro-batch) alone."""
+        seed = derived_seed("step", self.config.seed, number, micro)
+        lora = self.config.lora
+        noise = None
+        if self.config.neftune_alpha:
+            noise = EmbeddingNoise(self.config.neftune_alpha, torch.Generator().manual_seed(seed))
+        if self.config.dropout or (lora is not None and lora.dropout):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                yield noise
+        else:
+            yield noise
+
+    def _failed(
+        self, number: int, groups: Sequence[TokenGroup], loss: float, norm: float
+    ) -> RunFailed:
+        file = self.out / "failed_batch.json"
+        told = [{"id": g.id, "prompt": g.prompt_T, "responses": g.responses} for g in groups]
+        file.write_text(json.dumps({"step": number + 1, "groups": told}), encoding="utf-8")
+        return RunFailed(
+            f"step {number + 1}: loss {loss}, gradient norm {norm}: not finite; its batch is in "
+            f"{file}; a smaller learning rate may help"
+        )

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.annotation_files import WEIGHT_COLUMNS, read_annotations
+from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval
+from alignlab.evaluation.metrics import length_controlled as lc
+from alignlab.seeds import generator
+from tests.conftest import shared_path
+
+HEADER = "model,row,instruction_id,len_1,len_2,preference\n"
+
+
+def annotations(path: Path, preferences: list[str], model: str = "m") -> Path:
+    rows = [f"{model},{i},{i},{10 + i},{20 + i},{p}\n" for i, p in enumerate(preferences)]
+    path.write_text(HEADER + "".join(rows))
+    return path
+
+
+def test_figures_by_hand(tmp_path: Path) -> None:
+    path = annotations(tmp_path / "a.csv", ["2", "1", "1.5", "", "1.8"])
+    (found,) = AlpacaEval().evaluate(path)
+    scores = [1, 0, 0.5, 0.8]
+    assert found.win_rate == pytest.approx(57.5)
+    assert found.standard_error == pytest.approx(100 * np.std(scores, ddof=1) / 2)
+    assert (found.n_wins, found.n_wins_base, found.n_draws) == (2, 1, 1)
+    assert (found.n_total, found.n_missing) == (4, 1)
+    assert found.discrete_win_rate == pytest.approx(62.5)
+    assert found.avg_length == (20 + 21 + 22 + 23 + 24) // 805
+    assert found.lc_win_rate is None
+    rows = {r.metric: r for r in found.rows("base")}
+    assert rows["win_rate"].value == pytest.approx(0.575)
+    assert (rows["win_rate"].unscored, rows["win_rate"].against) == (1, "base")
+    assert rows["win_rate"].high == 1.0
+
+
+def test_the_benchmarks_own_json_reads_the_same(tmp_path: Path) -> None:
+    record = {"output_1": "xx", "output_2": "yyy", "generator_1": "b", "generator_2": "m"}
+    records = [{**record, "preference": p} for p in (2.0, 1.0, 0.0, None)]
+    path = tmp_path / "annotations.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(records).encode()))
+    (found,) = AlpacaEval().evaluate(path)
+    assert (found.model, found.win_rate, found.n_draws, found.n_missing) == ("m", 50.0, 1, 1)
+
+
+def test_length_controlled_by_hand_and_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + "m,0,1,5,9,1.4\nm,1,2,5,9,1.6\n")
+    difficulty = tmp_path / "d.csv"
+    difficulty.write_text("instruction_id,instruction_difficulty\n0,0\n1,1\n2,2\n")
+    weights = tmp_path / "w.csv"
+    weights.write_text("," + ",".join(WEIGHT_COLUMNS) + "\nm,-1,3,0.5\n")
+
+    def sigmoid(x: float) -> float:
+        return 100 / (1 + np.exp(-x))
+
+    (right,) = AlpacaEval(difficulty, weights).evaluate(path)
+    assert right.lc_win_rate == pytest.approx((sigmoid(-0.5) + sigmoid(0)) / 2)
+    (published,) = AlpacaEval(difficulty, weights, difficulty_by="row").evaluate(path)
+    assert published.lc_win_rate == pytest.approx((sigmoid(-1) + sigmoid(-0.5)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (HEADER, "expected a CSV with a header and rows"),
+        (HEADER + "m,0,0,1,1,3\n", "line 2, field 'preference': expected a number from 1 to 2"),
+        (HEADER + "m,0,x,1,1,2\n", "line 2, field 'instruction_id': expected a number, found x"),
+        (HEADER + ",0,0,1,1,2\n", "line 2, field 'model': expected a name"),
+        ("model,row\nm,0\n", "field 'instruction_id': expected a column of that name"),
+    ],
+)
+def test_bad_csv_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(BadInput) as error:
+        read_annotations(path)
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[", "expected a JSON list of annotations"),
+        ("{}", "expected a JSON list of annotations"),
+        ("[]", "expected annotations, found none"),
+        ("[1]", r"field '[0]': expected an object"),
+        ('[{"output_1": "a"}]', "field '[0].output_2': expected a string, found None"),
+    ],
+)
+def test_bad_json_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_text(text)
+    with pytest.raises(BadInput) as error:
+        read_annotations(path)
+    assert complaint in str(error.value)
+
+
+def test_options_without_effect_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    for options in ({"weights": file}, {"difficulty": file}, {"difficulty_by": "row"}):
+        with pytest.raises(BadInput, match="no effect"):
+            AlpacaEval(**options)  # type: ignore[arg-type]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 1.0, 20.0, 1000.0]))
+def test_the_fit_reaches_the_minimum(seed: int, strength: float) -> None:
+    rng = generator("glm", seed)
+    own = lc.Preferences(rng.uniform(0, 1, 60), rng.normal(size=60), rng.normal(size=60))
+    gamed = lc.Preferences(rng.uniform(0, 1, 40), rng.normal(size=40), rng.normal(size=40))
+    rows = lc._stacked(own, gamed)
+
+    def objective(theta: np.ndarray) -> float:
+        return float(np.abs(theta).sum()) + strength * rows.loss(theta)
+
+    ours = lc._minimise(rows, strength, np.zeros(3))
+    theirs = minimize(objective, np.zeros(3), method="Nelder-Mead", options={"maxiter": 2000}).x
+    assert objective(ours) <= objective(theirs) + 1e-7
+
+
+def test_a_refit_undoes_what_length_did() -> None:
+    rng = generator("length")
+    length, difficulty = rng.normal(size=805), rng.normal(size=805)
+    truth = 1 / (1 + np.exp(-(0.5 - 2 * np.tanh(length - 1) + 0.7 * difficulty)))
+    own = lc.Preferences(truth, length - 1, difficulty)
+    gamed_length = rng.normal(size=1610)
+    gamed_truth = 1 / (1 + np.exp(2 * np.tanh(gamed_length)))
+    gamed = lc.Preferences(gamed_truth, gamed_length, np.zeros(1610))
+    weights = lc.fit(own, gamed)
+    assert weights.bias == pytest.approx(0.5, abs=0.02)
+    assert weights.length == pytest.approx(-2, abs=0.02)
+    assert weights.difficulty == pytest.approx(0.7, abs=0.02)
+    with pytest.raises(BadInput, match="at least 5 preferences"):
+        lc.fit(lc.Preferences(truth[:3], length[:3], difficulty[:3]), gamed)
+
+
+def published_weights(path: Path, models: dict[str, dict[str, dict[str, float]]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["", *WEIGHT_COLUMNS])
+        for model, known in models.items():
+            if weights := known.get("published_glm_weights"):
+                names = ("bias", "tanh_std_delta_len", "instruction_difficulty")
+                writer.writerow([model, *(repr(weights[name]) for name in names)])
+    return path
+
+
+@pytest.mark.shared
+def test_all_models_figures_as_published(tmp_path: Path) -> None:
+    folder = shared_path("data/alpacaeval")
+    expected = json.loads(shared_path("data/expected.json").read_text())["alpacaeval2"]
+    difficulty = folder / "instruction_difficulty_recovered.csv"
+    weights = published_weights(tmp_path / "w.csv", expected)
+    file = folder / "alpacaeval_annotations.csv.gz"
+    found = {r.model: r for r in AlpacaEval(difficulty, weights).evaluate(file)}
+    by_row = AlpacaEval(difficulty, weights, difficulty_by="row").evaluate(file)
+    rowwise = {r.model: r for r in by_row}
+    assert found.keys() == expected.keys()
+    for model, known in expected.items():
+        ours, recomputed = found[model], known["recomputed"]
+        for name in ("win_rate", "standard_error", "discrete_win_rate"):
+            assert getattr(ours, name) == pytest.approx(recomputed[name], abs=1e-9), model
+        for name in ("n_wins", "n_wins_base", "n_draws", "n_total"):
+            assert getattr(ours, name) == recomputed[name], model
+        published = known.get("published")
+        if published is None:
+            assert ours.lc_win_rate is None
+            continue
+        assert ours.avg_length == published["avg_length"]
+        target = published["length_controlled_winrate"]
+        assert rowwise[model].lc_win_rate == pytest.approx(target, abs=1e-4)
+        if ours.n_total == 805:
+            assert ours.lc_win_rate == pytest.approx(target, abs=1e-4)
+        if published["lc_standard_error"] is not None:
+            error = published["lc_standard_error"]
+            assert ours.lc_standard_error == pytest.approx(error, abs=1e-4)
+
+
+@pytest.mark.shared
+def test_all_models_refitted() -> None:
+    folder = shared_path("data/alpacaeval")
+    expected = json.loads(shared_path("data/expected.json").read_text())["alpacaeval2"]
+    bench = AlpacaEval(
+        folder / "instruction_difficulty_recovered.csv",
+        gamed=folder / "df_gamed_reconstructed.csv",
+        difficulty_by="row",
+    )
+    for found in bench.evaluate(folder / "alpacaeval_annotations.csv.gz"):
+        known = expected[found.model]
+        refit = known["recomputed"]["lc_cv_with_reconstructed_gamed"]
+        assert found.lc_win_rate == pytest.approx(refit, abs=0.15), found.model
+        if "published" in known:
+            target = known["published"]["length_controlled_winrate"]
+            assert found.lc_win_rate == pytest.approx(target, abs=0.15), found.model
+
+
+@pytest.mark.shared
+def test_older_discrete_annotators_with_nulls_and_draws() -> None:
+    file = shared_path("data/alpacaeval/alpacaeval_discrete.csv.gz")
+    expected = json.loads(shared_path("data/expected.json").read_text())["alpacaeval_discrete"]
+    for found in AlpacaEval().evaluate(file):
+        known = expected[found.model]
+        assert found.win_rate == pytest.approx(known["recomputed"]["win_rate"], abs=1e-9)
+        error = known["recomputed"]["standard_error"]
+        assert found.standard_error == pytest.approx(error, abs=1e-9)
+        assert found.n_missing == known["recomputed"]["n_null"]
+        assert found.n_draws == known["published"]["n_draws"]
+
+
+@pytest.mark.shared
+def test_an_original_annotation_file(tmp_path: Path) -> None:
+    folder = shared_path("data/alpacaeval")
+    expected = json.loads(shared_path("data/expected.json").read_text())["alpacaeval2"]
+    weights = published_weights(tmp_path / "w.csv", expected)
+    bench = AlpacaEval(folder / "instruction_difficulty_recovered.csv", weights)
+    (found,) = bench.evaluate(folder / "original/falcon-7b-instruct.annotations.json.gz")
+    published = expected["falcon-7b-instruct"]["published"]
+    assert found.win_rate == pytest.approx(published["win_rate"], abs=1e-9)
+    assert found.avg_length == published["avg_length"]
+    assert found.lc_win_rate == pytest.approx(published["length_controlled_winrate"], abs=1e-4)

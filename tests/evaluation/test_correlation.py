@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kendalltau, spearmanr
+
+from alignlab.evaluation.metrics.correlation import (
+    kendall_interval,
+    kendall_tau_b,
+    spearman,
+    spearman_interval,
+)
+from alignlab.evaluation.metrics.intervals import resample_counts
+from alignlab.seeds import generator
+
+pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=40)
+
+
+@given(pairs)
+def test_both_agree_with_scipy(values: list[tuple[int, int]]) -> None:
+    x, y = zip(*values, strict=True)
+    rho, tau = spearman(x, y), kendall_tau_b(x, y)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert rho is None
+        assert tau is None
+        return
+    assert rho == pytest.approx(spearmanr(x, y)[0], abs=1e-9)
+    assert tau == pytest.approx(kendalltau(x, y)[0], abs=1e-9)
+
+
+def test_extremes_and_symmetry() -> None:
+    x = [1, 2, 3, 4]
+    for measure in (spearman, kendall_tau_b):
+        assert measure(x, x) == pytest.approx(1)
+        assert measure(x, x[::-1]) == pytest.approx(-1)
+        assert measure(x, [1, 3, 2, 4]) == pytest.approx(measure([1, 3, 2, 4], x))
+
+
+@pytest.mark.parametrize(
+    ("interval", "reference", "name"),
+    [(spearman_interval, spearmanr, "spearman"), (kendall_interval, kendalltau, "kendall")],
+)
+def test_the_bootstrap_equals_resampling_the_lists(interval, reference, name) -> None:  # type: ignore[no-untyped-def]
+    rng = generator("lists")
+    prompts = np.repeat(np.arange(20), 4)
+    y = rng.integers(0, 6, 80).astype(float)
+    x = y + rng.normal(0, 2, 80).round()
+    found = interval(x, y, prompts, seed=5, draws=60)
+    drawn = []
+    for counts in resample_counts(20, 60, generator(5, name)):
+        index = np.repeat(np.arange(80), counts[prompts].astype(int))
+        drawn.append(reference(x[index], y[index])[0])
+    assert found.value == pytest.approx(reference(x, y)[0])
+    assert found.low == pytest.approx(np.quantile(drawn, 0.025))
+    assert found.high == pytest.approx(np.quantile(drawn, 0.975))
+    assert found.n == 80

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import (
+    NOTHING,
+    Interval,
+    bootstrap_mean,
+    bootstrap_ratio,
+    resample_counts,
+    wilson,
+)
+from alignlab.seeds import generator
+
+
+def width(interval: Interval) -> float:
+    assert interval.high is not None
+    assert interval.low is not None
+    return interval.high - interval.low
+
+
+def test_wilson_by_hand() -> None:
+    # z = 1.959964; 8 of 10: centre (0.8 + z2/20) / (1 + z2/10), Wilson (1927)
+    found = wilson(8, 10)
+    assert found.value == 0.8
+    assert found.low == pytest.approx(0.490162, abs=1e-6)
+    assert found.high == pytest.approx(0.943318, abs=1e-6)
+
+
+@given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_symmetric_and_inside_zero_and_one(counts: tuple[int, int]) -> None:
+    k, n = counts
+    one, other = wilson(k, n), wilson(n - k, n)
+    assert one.low == pytest.approx(1 - (other.high or 0))
+    assert 0 <= (one.low or 0) <= k / n <= (one.high or 0) <= 1
+    assert width(one) > 0
+
+
+def test_wilson_refuses_nonsense() -> None:
+    with pytest.raises(BadInput, match="got 11 of 10"):
+        wilson(11, 10)
+    assert wilson(0, 0) == NOTHING
+
+
+def test_bootstrap_agrees_with_the_normal_interval() -> None:
+    values = generator("values").normal(2.0, 1.0, 900)
+    found = bootstrap_mean(values, draws=4000)
+    assert found.value == pytest.approx(values.mean())
+    half = 1.96 * values.std(ddof=1) / 30
+    assert width(found) / 2 == pytest.approx(half, rel=0.06)
+    assert found.n == 900
+
+
+def test_same_seed_same_interval_other_seed_another() -> None:
+    values = [0.0, 1.0, 1.0, 0.5, 0.25] * 20
+    assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
+    assert bootstrap_mean(values, seed=3) != bootstrap_mean(values, seed=4)
+
+
+def test_repeating_each_prompt_does_not_narrow_a_clustered_interval() -> None:
+    values = list(generator("clusters").uniform(0, 1, 200))
+    prompts = [f"p{i}" for i in range(200)]
+    once = bootstrap_mean(values, prompts_N=prompts)
+    thrice = bootstrap_mean(values * 3, prompts_N=prompts * 3)
+    assert thrice.value == pytest.approx(once.value)
+    assert width(thrice) == pytest.approx(width(once))
+    assert thrice.n == 600
+    assert width(bootstrap_mean(values * 3)) < 0.7 * width(once)
+
+
+def test_resampling_seeds_widens_where_seeds_differ() -> None:
+    rng = generator("seeds")
+    values = np.concatenate([rng.normal(mean, 0.1, 100) for mean in (0.0, 1.0, 2.0)])
+    prompts = list(range(100)) * 3
+    seeds = [s for s in range(3) for _ in range(100)]
+    fixed = bootstrap_mean(values, prompts_N=prompts)
+    crossed = bootstrap_mean(values, prompts_N=prompts, seeds_N=seeds)
+    assert crossed.value == fixed.value
+    assert width(crossed) > 5 * width(fixed)
+
+
+def test_ratio_is_the_sum_over_the_sum() -> None:
+    found = bootstrap_ratio([1, 0, 3], [2, 0, 4])
+    assert found.value == pytest.approx(4 / 6)
+    assert found.n == 6
+    assert bootstrap_ratio([0, 0], [0, 0]) == NOTHING
+    assert bootstrap_mean([]) == NOTHING
+
+
+def test_order_of_prompts_plays_no_part_in_the_value_and_little_in_the_bounds() -> None:
+    values = generator("order").uniform(0, 1, 300)
+    one, other = bootstrap_mean(values), bootstrap_mean(values[::-1])
+    assert one.value == pytest.approx(other.value)
+    assert width(one) == pytest.approx(width(other), rel=0.1)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=30))
+def test_bounds_hold_the_value_and_stay_in_range(values: list[float]) -> None:
+    found = bootstrap_mean(values, draws=200)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.value is not None
+    assert min(values) - 1e-9 <= found.low <= found.value <= found.high <= max(values) + 1e-9
+
+
+def test_counts_sum_to_the_number_of_units() -> None:
+    counts = resample_counts(7, 50, generator("counts"))
+    assert counts.shape == (50, 7)
+    assert (counts.sum(1) == 7).all()
+
+
+def test_coverage_is_about_ninety_five_per_cent() -> None:
+    hits = 0
+    for trial in range(200):
+        values = generator("coverage", trial).binomial(1, 0.6, 200)
+        hits += bootstrap_mean(values, seed=trial, draws=400).covers(0.6)
+    assert 0.90 <= hits / 200 <= 0.99

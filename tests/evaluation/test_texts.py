@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from alignlab.evaluation.benchmarks.text_stats import text_rows
+from alignlab.evaluation.metrics.length import lengths
+from alignlab.evaluation.metrics.repetition import distinct, ngram_repetition, words
+from alignlab.evaluation.metrics.self_bleu import self_bleu
+from alignlab.evaluation.rows import Subject
+from alignlab.types import Response, SampledBy
+
+
+def response(i: int, text: str, tokens: int, finish: str = "stop") -> Response:
+    return Response(f"r{i}", f"p{i}", text, SampledBy("M1"), tokens, finish)  # type: ignore[arg-type]
+
+
+def test_repetition_by_hand() -> None:
+    assert words("It's a test.") == ["It", "'", "s", "a", "test", "."]
+    assert ngram_repetition(["a", "b", "a", "b", "a", "b"], 2) == pytest.approx(1 - 2 / 5)
+    assert ngram_repetition(["a", "b", "c", "d"], 4) == 0
+    assert ngram_repetition(["a", "b"], 4) == 0
+    assert ngram_repetition(["x"] * 10, 1) == pytest.approx(0.9)
+    with pytest.raises(ValueError, match="n >= 1"):
+        ngram_repetition(["a"], 0)
+
+
+def test_distinct_over_all_texts() -> None:
+    assert distinct([["a", "b"], ["a", "b", "c"]], 2) == pytest.approx(2 / 3)
+    assert distinct([["a"]], 2) is None
+
+
+def test_self_bleu_of_equal_and_unlike_texts() -> None:
+    same = "the town lies by the sea and makes glass"
+    assert self_bleu([same, same, same]) == pytest.approx(100)
+    unlike = self_bleu([same, "wholly other words occur here instead of them"])
+    assert unlike is not None
+    assert unlike < 5
+    assert self_bleu([same]) is None
+
+
+def test_lengths_and_rows() -> None:
+    some = [response(0, "one two", 3), response(1, "  ", 1), response(2, "a b c d", 6, "length")]
+    measured = lengths(some)
+    assert list(measured.tokens_N) == [3, 1, 6]
+    assert list(measured.words_N) == [2, 0, 4]
+    assert list(measured.characters_N) == [7, 2, 7]
+    assert list(measured.empty_N) == [0, 1, 0]
+    rows = {r.metric: r for r in text_rows(Subject("M1", "text"), some)}
+    assert rows["tokens"].value == pytest.approx(10 / 3)
+    assert rows["empty_share"].value == pytest.approx(1 / 3)
+    assert rows["cut_share"].value == pytest.approx(1 / 3)
+    assert rows["distinct_2"].value == 1.0
+    assert rows["repetition_4"].value == 0.0
+    assert rows["words"].n == 3

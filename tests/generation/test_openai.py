@@ -1,0 +1,240 @@
+"""The HTTP engine against a local server that misbehaves on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from pathlib import Path
+
+import pytest
+
+from alignlab.errors import BadInput, RunFailed
+from alignlab.generation.openai import OpenAIConfig, OpenAIEngine, openai_engine
+from alignlab.protocols import ChoiceScorer, Completer
+from tests.generation.stub_server import Reply, completion, echo, serve
+from tests.generation.tiny import ask
+
+QUICK = {"backoff_s": 0.001, "timeout_s": 5.0}
+KEY = "sk-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def _engine(url: str, cache_dir: Path | None = None, **config: object) -> OpenAIEngine:
+    return OpenAIEngine("m", url, config=OpenAIConfig(**{**QUICK, **config}), cache_dir=cache_dir)
+
+
+def test_answers_in_order_with_bounded_concurrency() -> None:
+    with serve(lambda body, _: Reply(**{**vars(echo(body)), "delay_s": 0.02})) as seen:
+        engine = _engine(seen.url, concurrency=3)
+        results = engine.complete([ask(f"r{k}", f"q{k}", n=2) for k in range(12)])
+    assert [r[0].text.split("/")[0] for r in results] == [f"q{k}" for k in range(12)]
+    assert all(len(r) == 2 and r[0].text != r[1].text for r in results)
+    assert 1 < seen.most_at_once <= 3
+    assert engine.spent.usage.calls == 12
+    assert engine.spent.usage.prompt_tokens == 120
+    assert results[0][0].tokens == 3
+    assert results[0][0].prompt_tokens == 10
+    assert isinstance(engine, Completer)
+    assert isinstance(engine, ChoiceScorer)
+
+
+def test_what_is_sent() -> None:
+    with serve(lambda body, _: echo(body)) as seen:
+        request = ask("r", "q", temperature=0.3, top_p=0.8, max_tokens=7, stop=("\n",), seed=4)
+        _engine(seen.url).complete([request])
+        _engine(seen.url, token_limit_field="max_completion_tokens").complete([request])
+    first, second = seen.bodies
+    assert first["temperature"] == 0.3
+    assert first["top_p"] == 0.8
+    assert first["stop"] == ["\n"]
+    assert first["max_tokens"] == second["max_completion_tokens"] == 7
+    assert 0 <= first["seed"] < 2**31
+    assert seen.keys[0] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Reply(status=429, body={"error": {"message": "slow down"}}, headers={"retry-after": "0"}),
+        Reply(status=500, body={"error": {"message": "oops"}}),
+        Reply(status=503, body="no json object"),
+        Reply(body={"choices": [{"message": {"content": "cut"}}]}, cut_to=20),
+        Reply(body={"choices": []}),
+        Reply(body=["not", "an", "object"]),
+        Reply(body={"choices": [1, 2, 3]}, hang_up=True),
+    ],
+    ids=["429", "500", "503", "cut-off", "empty", "list", "hang-up"],
+)
+def test_faults_are_tried_again(fault: Reply) -> None:
+    with serve(lambda body, number: fault if number < 2 else echo(body)) as seen:
+        (answer,) = _engine(seen.url).complete([ask("r", "q")])
+    assert answer[0].finish == "stop"
+    assert len(seen.bodies) == 3
+
+
+def test_timeouts_are_tried_again() -> None:
+    slow = Reply(body={}, delay_s=0.4)
+    with serve(lambda body, number: slow if number == 0 else echo(body)) as seen:
+        (answer,) = _engine(seen.url, timeout_s=0.15).complete([ask("r", "q")])
+    assert answer[0].finish == "stop"
+    assert len(seen.bodies) == 2
+
+
+def test_exhausted_attempts_are_an_error_and_never_cached(tmp_path: Path) -> None:
+    bad = Reply(status=500, body={"error": {"message": f"broken {KEY}"}})
+
+    def answer(body: dict, _: int) -> Reply:
+        return bad if body["messages"][-1]["content"] == "q1" else echo(body)
+
+    with serve(answer) as seen:
+        requests = [ask("a", "q0"), ask("b", "q1", n=2), ask("c", "q2")]
+        results = _engine(seen.url, tmp_path, attempts=2).complete(requests)
+        assert [r[0].finish for r in results] == ["stop", "error", "stop"]
+        assert len(results[1]) == 2
+        assert "500" in results[1][0].error
+        assert KEY not in results[1][0].error
+        assert results[1][0].text == ""
+        before = len(seen.bodies)
+        _engine(seen.url, tmp_path, attempts=2).complete(requests)
+        assert len(seen.bodies) == before + 2
+
+
+def test_a_refused_request_is_not_tried_again() -> None:
+    with serve(lambda *_: Reply(status=400, body={"error": {"message": "too long"}})) as seen:
+        (answer,) = _engine(seen.url).complete([ask("r", "q")])
+    assert answer[0].error.startswith("status 400")
+    assert len(seen.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(status=401, body={"error": {"message": f"bad key {KEY}"}}),
+        Reply(status=404, body={"error": {"message": "no such model"}}),
+        Reply(status=429, body={"error": {"message": "pay", "code": "insufficient_quota"}}),
+    ],
+    ids=["key", "model", "quota"],
+)
+def test_what_no_call_can_survive_ends_the_run(reply: Reply) -> None:
+    with serve(lambda *_: reply) as seen, pytest.raises(RunFailed) as caught:
+        _engine(seen.url, concurrency=1).complete([ask(f"r{k}", "q") for k in range(5)])
+    assert KEY not in str(caught.value)
+    assert len(seen.bodies) == 1
+
+
+def test_a_dead_server_ends_the_run() -> None:
+    with serve(lambda body, _: echo(body)) as seen:
+        url = seen.url
+    engine = _engine(url, attempts=2, give_up_after=3)
+    with pytest.raises(RunFailed, match="3 calls in a row"):
+        engine.complete([ask(f"r{k}", "q") for k in range(50)])
+
+
+def test_the_cache_answers_a_request_once(tmp_path: Path) -> None:
+    requests = [ask("a", "q0", n=2), ask("b", "q1"), ask("a", "q0", n=2)]
+    with serve(lambda body, _: echo(body)) as seen:
+        first = _engine(seen.url, tmp_path).complete(requests)
+        assert len(seen.bodies) == 2
+        again = _engine(seen.url, tmp_path)
+        assert again.complete(requests) == first
+        assert again.spent.usage.calls == 2
+        again.complete([ask("c", "q0", n=2)])
+        assert len(seen.bodies) == 3
+    assert KEY.encode() not in (tmp_path / "calls.sqlite").read_bytes()
+
+
+def test_a_file_that_is_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "calls.sqlite").write_text("not a database, but long enough to be read as one" * 9)
+    with pytest.raises(BadInput, match=r"calls\.sqlite"):
+        OpenAIEngine("m", "http://127.0.0.1:1/v1", cache_dir=tmp_path)
+
+
+def test_a_server_that_gives_one_sample_is_asked_for_the_rest() -> None:
+    with serve(lambda body, number: completion(f"t{number}")) as seen:
+        (answer,) = _engine(seen.url).complete([ask("r", "q", n=3)])
+    assert [c.text for c in answer] == ["t0", "t1", "t2"]
+    assert [b["n"] for b in seen.bodies] == [3, 2, 1]
+    assert len({b["seed"] for b in seen.bodies}) == 3
+
+
+def test_no_text_is_an_error() -> None:
+    with serve(lambda *_: completion(None, finish_reason="content_filter")) as seen:
+        (answer,) = _engine(seen.url).complete([ask("r", "q")])
+    assert answer[0].finish == "error"
+    assert "content_filter" in answer[0].error
+
+
+def test_budget_stops_cleanly_and_the_cache_counts(tmp_path: Path) -> None:
+    prices = {"usd_per_million_prompt": 100.0, "usd_per_million_completion": 1000.0}
+    requests = [ask(f"r{k}", f"q{k}") for k in range(10)]
+    with serve(lambda body, _: echo(body)) as seen:
+        # A call costs 10 * 100 / 1e6 + 6 * 1000 / 1e6 = $0.007.
+        engine = _engine(seen.url, tmp_path, concurrency=1, budget_usd=0.02, **prices)
+        with pytest.raises(RunFailed, match=r"\$0.02 is spent"):
+            engine.complete(requests)
+        assert len(seen.bodies) == 3
+        assert engine.spent.usd == pytest.approx(0.021)
+        with pytest.raises(RunFailed, match="is spent"):
+            _engine(seen.url, tmp_path, budget_usd=0.02, **prices).complete(requests)
+        assert len(seen.bodies) == 3
+        richer = _engine(seen.url, tmp_path, budget_tokens=16 * 10, concurrency=1)
+        assert len(richer.complete(requests)) == 10
+        assert len(seen.bodies) == 10
+
+
+def test_choice_logprobs() -> None:
+    top = [
+        {"token": t, "logprob": math.log(p), "bytes": None}
+        for t, p in ((" 4", 0.5), ("4", 0.2), ("5", 0.1), ("x", 0.05))
+    ]
+    logprobs = {"content": [{"token": "4", "logprob": 0.0, "bytes": None, "top_logprobs": top}]}
+
+    def answer(body: dict, _: int) -> Reply:
+        return completion(
+            "4", logprobs=logprobs if body["messages"][-1]["content"] == "a" else None
+        )
+
+    with serve(answer) as seen:
+        got = _engine(seen.url).choice_logprobs([ask("r", "a"), ask("s", "b")], ["3", "4", "5"])
+    assert got[0] == pytest.approx((-math.inf, math.log(0.7), math.log(0.1)))
+    assert all(math.isnan(x) for x in got[1])
+    assert seen.bodies[0]["top_logprobs"] == 20
+    assert seen.bodies[0]["max_tokens"] == 1
+
+
+def test_prefix_only_where_the_endpoint_can() -> None:
+    with serve(lambda body, _: echo(body)) as seen:
+        with pytest.raises(BadInput, match="prefix"):
+            _engine(seen.url).complete([ask("r", "q", prefix="Score:")])
+        _engine(seen.url, prefill="vllm").complete([ask("r", "q", prefix="Score:")])
+    assert seen.bodies[0]["messages"][-1] == {"role": "assistant", "content": "Score:"}
+    assert seen.bodies[0]["continue_final_message"] is True
+
+
+def test_inside_a_running_loop() -> None:
+    async def notebook(url: str) -> str:
+        return _engine(url).complete([ask("r", "q")])[0][0].text
+
+    with serve(lambda body, _: echo(body)) as seen:
+        assert asyncio.run(notebook(seen.url)).startswith("q/")
+
+
+def test_spec_and_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rest = "org/m@http://host:8000/v1?concurrency=4&budget_tokens=5&prefill=vllm"
+    engine = openai_engine(rest, cache_dir=tmp_path)
+    assert (engine.model, engine.url) == ("org/m", "http://host:8000/v1")
+    assert engine.config == OpenAIConfig(concurrency=4, budget_tokens=5, prefill="vllm")
+    with pytest.raises(BadInput, match=r"concurency.*did you mean 'concurrency'"):
+        openai_engine("m?concurency=4")
+    with pytest.raises(BadInput, match=r"concurrency.*'many'"):
+        openai_engine("m?concurrency=many")
+    with pytest.raises(BadInput, match="prices"):
+        openai_engine("m?budget_usd=4")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(BadInput, match="OPENAI_API_KEY"):
+        openai_engine("m")
+    assert openai_engine("m@http://localhost:1/v1").name == "openai:m"

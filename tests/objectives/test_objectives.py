@@ -1,0 +1,218 @@
+"""Objectives against values computed by hand, limits, and symmetries."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignlab import registry
+from alignlab.errors import BadInput
+from alignlab.objectives.base import GroupLogps, plackett_luce_nll_B
+from alignlab.objectives.dpo import DPO
+from alignlab.objectives.dpo_pro import DPOPRO
+from alignlab.objectives.hinge import Hinge
+from alignlab.objectives.ipo import IPO
+from alignlab.objectives.preferred_ft import PreferredFT
+from alignlab.objectives.pro import PRO
+from alignlab.objectives.rrhf import RRHF
+from alignlab.objectives.sft import SFT
+from alignlab.objectives.slic import SLiC
+
+F64 = torch.float64
+
+
+def logps(policy, reference=None, length=None, score=None, mask=None):
+    policy_BK = torch.tensor(policy, dtype=F64, requires_grad=True)
+    shape = policy_BK.shape
+
+    def fill(given, default):
+        return default if given is None else torch.tensor(given, dtype=F64)
+
+    ranks = -torch.arange(shape[1], dtype=F64).expand(shape)
+    return GroupLogps(
+        policy_BK,
+        None if reference is None else torch.tensor(reference, dtype=F64),
+        fill(length, torch.ones(shape, dtype=F64)),
+        fill(score, ranks),
+        torch.ones(shape, dtype=torch.bool) if mask is None else torch.tensor(mask),
+    )
+
+
+def loss(objective, *args, **kwargs):
+    return objective(logps(*args, **kwargs)).loss_B.tolist()
+
+
+# Policy -2 and -5, reference -3 and -4: log-ratios 1 and -1, delta = 2.
+PAIR = ([[-2.0, -5.0]], [[-3.0, -4.0]])
+
+
+def test_dpo_by_hand():
+    # -log sigmoid(0.5 * 2) = log(1 + e^-1) = 0.313262
+    assert loss(DPO(beta=0.5), *PAIR) == pytest.approx([0.31326168751822286])
+    smoothed = 0.9 * 0.31326168751822286 + 0.1 * 1.3132616875182228
+    assert loss(DPO(beta=0.5, label_smoothing=0.1), *PAIR) == pytest.approx([smoothed])
+    robust = (0.9 * 0.31326168751822286 - 0.1 * 1.3132616875182228) / 0.8
+    assert loss(DPO(beta=0.5, label_smoothing=0.1, robust=True), *PAIR) == pytest.approx([robust])
+
+
+def test_dpo_metrics_have_trls_names():
+    metrics = DPO(beta=0.5)(logps(*PAIR)).metrics
+    assert {name: value.item() for name, value in metrics.items()} == {
+        "rewards/chosen": 0.5,
+        "rewards/rejected": -0.5,
+        "rewards/margins": 1.0,
+        "rewards/accuracies": 1.0,
+        "logps/chosen": -2.0,
+        "logps/rejected": -5.0,
+    }
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+def test_robust_dpo_is_unbiased_under_flips():
+    """Mean over flipped and unflipped labels, at the assumed rate, is the loss without noise."""
+    eps, swapped = 0.2, ([[-5.0, -2.0]], [[-4.0, -3.0]])
+    robust = DPO(beta=0.5, label_smoothing=eps, robust=True)
+    mean = (1 - eps) * loss(robust, *PAIR)[0] + eps * loss(robust, *swapped)[0]
+    assert mean == pytest.approx(loss(DPO(beta=0.5), *PAIR)[0])
+
+
+def test_ipo_by_hand():
+    # Sums: (2 - 1 / (2 * 0.5))^2 = 1. Means with lengths 2 and 4: 0.5 + 0.25 = 0.75; (0.75 - 1)^2.
+    assert loss(IPO(beta=0.5, summed=True), *PAIR) == pytest.approx([1.0])
+    assert loss(IPO(beta=0.5), *PAIR, length=[[2.0, 4.0]]) == pytest.approx([0.0625])
+
+
+def test_hinge_by_hand():
+    assert loss(Hinge(beta=0.25), *PAIR) == pytest.approx([0.5])
+    assert loss(Hinge(beta=0.5), *PAIR) == [0.0]
+
+
+def test_slic_by_hand():
+    # max(0, 1 + 2 - 5) + 0.1 * 2 = 0.2; swapped max(0, 1 + 5 - 2) + 0.1 * 5 = 4.5
+    assert loss(SLiC(), [[-2.0, -5.0], [-5.0, -2.0]]) == pytest.approx([0.2, 4.5])
+
+
+def test_rrhf_by_hand():
+    # Means -1, -2, -0.5: worse ones that are likelier: (3 over 1) 0.5 and (3 over 2) 1.5; NLL 1.
+    found = loss(RRHF(), [[-2.0, -6.0, -2.0]], length=[[2.0, 3.0, 4.0]])
+    assert found == pytest.approx([3.0])
+    # Equal scores of the last two are no order: only (3 over 1) is left.
+    tied = loss(RRHF(), [[-2.0, -6.0, -2.0]], length=[[2.0, 3.0, 4.0]], score=[[2.0, 1.0, 1.0]])
+    assert tied == pytest.approx([1.5])
+
+
+def test_pro_by_hand():
+    # r = 0, log 2, log 3 (up to a shift): -log(1/6) - log(2/5) + 0.5 * NLL
+    r = [[-2.0, -2.0 + math.log(2), -2.0 + math.log(3)]]
+    expected = math.log(6) + math.log(5 / 2) + 0.5 * 2.0
+    assert loss(PRO(nll_weight=0.5), r) == pytest.approx([expected])
+
+
+def test_pro_with_temperatures_by_hand():
+    # Scores 3, 1, 0. Step 1: 1/T = 3 (own), 2, 3; step 2: 1 (own), 1.
+    r = [-1.0, -2.0, -3.0]
+    step1 = -math.log(math.exp(-3) / (math.exp(-3) + math.exp(2 * -2) + math.exp(3 * -3)))
+    step2 = -math.log(math.exp(-2) / (math.exp(-2) + math.exp(-3)))
+    found = loss(PRO(nll_weight=0.0, score_temperatures=True), [r], score=[[3.0, 1.0, 0.0]])
+    assert found == pytest.approx([step1 + step2])
+    equal = loss(PRO(nll_weight=0.0, score_temperatures=True), [r], score=[[1.0, 1.0, 1.0]])
+    assert equal == [0.0]
+
+
+def test_sft_weighs_tokens():
+    made = SFT()(logps([[-6.0], [-1.0]], length=[[3.0], [1.0]]))
+    assert made.loss_B.tolist() == [2.0, 1.0]
+    assert made.weight_B.tolist() == [3.0, 1.0]
+
+
+def test_preferred_ft_is_sft_on_the_best():
+    assert loss(PreferredFT(), [[-6.0, -1.0]], length=[[3.0, 1.0]]) == [2.0]
+
+
+def test_plackett_luce_is_a_distribution_over_orders():
+    utility = [0.3, -1.2, 2.0, 0.1]
+    orders = torch.tensor(list(itertools.permutations(utility)), dtype=F64)
+    nll = plackett_luce_nll_B(orders, torch.ones_like(orders, dtype=torch.bool))
+    assert torch.exp(-nll).sum().item() == pytest.approx(1.0)
+
+
+finite = st.floats(-200, 200)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(finite, finite, finite, finite), min_size=1, max_size=4))
+def test_dpo_pro_with_two_responses_is_dpo(rows):
+    policy = [[a, b] for a, b, _, _ in rows]
+    reference = [[c, d] for _, _, c, d in rows]
+    pair, listed = logps(policy, reference), logps(policy, reference)
+    one, other = DPO(beta=0.3)(pair).loss_B, DPOPRO(beta=0.3)(listed).loss_B
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-10)
+    one.sum().backward()
+    other.sum().backward()
+    torch.testing.assert_close(pair.policy_BK.grad, listed.policy_BK.grad)
+
+
+PAIRWISE = [DPO(), DPO(label_smoothing=0.1), IPO(), IPO(summed=True), Hinge(), SLiC(),
+            RRHF(), PRO(), DPOPRO()]  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", PAIRWISE, ids=repr)
+def test_swapping_a_pair_changes_the_sign_of_its_margin(objective):
+    made = objective(logps([[-2.0, -5.0]], [[-3.0, -4.0]])).metrics
+    swapped = objective(logps([[-5.0, -2.0]], [[-4.0, -3.0]])).metrics
+    assert made["rewards/margins"].item() == pytest.approx(-swapped["rewards/margins"].item())
+    assert made["rewards/accuracies"].item() + swapped["rewards/accuracies"].item() == 1
+
+
+@pytest.mark.parametrize("objective", PAIRWISE, ids=repr)
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 50.0, 2000.0, -2000.0])
+def test_extremes_stay_finite(objective, gap):
+    given_logps = logps([[-3000.0 + gap, -3000.0 - gap]], [[-3000.0, -3000.0]])
+    made = objective(given_logps)
+    made.loss_B.sum().backward()
+    assert torch.isfinite(made.loss_B).all()
+    assert torch.isfinite(given_logps.policy_BK.grad).all()
+
+
+LISTWISE = [RRHF(), PRO(), PRO(score_temperatures=True), DPOPRO()]
+
+
+@pytest.mark.parametrize("objective", LISTWISE, ids=repr)
+def test_padding_changes_nothing(objective):
+    alone = logps([[-2.0, -5.0]], [[-3.0, -4.0]], score=[[1.0, 0.0]])
+    padded = logps(
+        [[-2.0, -5.0, 0.0, 0.0], [-1.0, -2.0, -3.0, -4.0]],
+        [[-3.0, -4.0, 0.0, 0.0], [-1.0, -1.0, -1.0, -1.0]],
+        score=[[1.0, 0.0, 0.0, 0.0], [3.0, 2.0, 1.0, 0.0]],
+        mask=[[True, True, False, False], [True] * 4],
+    )
+    one, two = objective(alone), objective(padded)
+    assert two.loss_B[0].item() == pytest.approx(one.loss_B[0].item())
+    for name, value in one.metrics.items():
+        assert two.metrics[name][0].item() == pytest.approx(value[0].item()), name
+    one.loss_B.sum().backward()
+    two.loss_B.sum().backward()
+    torch.testing.assert_close(padded.policy_BK.grad[:1, :2], alone.policy_BK.grad)
+    assert padded.policy_BK.grad[0, 2:].tolist() == [0.0, 0.0]
+
+
+def test_all_are_registered_and_say_what_they_need():
+    names = registry.names("objective")
+    expected = {"sft", "preferred_ft", "dpo", "ipo", "hinge", "slic", "rrhf", "pro", "dpo_pro"}
+    assert expected <= set(names)
+    for name in names:
+        made = registry.get("objective", name)()
+        assert made.min_responses >= 1
+        assert isinstance(made.needs_reference, bool)
+
+
+def test_options_without_effect_are_refused():
+    with pytest.raises(BadInput, match="label_smoothing > 0"):
+        DPO(robust=True)
+    with pytest.raises(BadInput, match=r"\[0, 0.5\)"):
+        DPO(label_smoothing=0.5)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignlab.report.answer import derive, standing
+from alignlab.types import EvalResult
+
+
+def row(model: str, value: float, low: float, high: float, n: int = 400) -> EvalResult:
+    return EvalResult(model, "head_to_head", "win_rate", value, low, high, n, 0, "M1")
+
+
+def test_sentences_name_each_standing() -> None:
+    rows = [row("A", 0.6, 0.55, 0.65), row("B", 0.53, 0.49, 0.57), row("C", 0.4, 0.35, 0.45)]
+    answer = derive(rows, "M1")
+    assert answer.first == "1 of 3 models is better than M1: A (60.0%, 55.0 to 65.0%)."
+    assert answer.second == (
+        "M1 is better than C (40.0%, 35.0 to 45.0%), and not distinguishable from B."
+    )
+    assert "400 judged comparisons per model" in answer.basis
+
+
+def test_a_single_model() -> None:
+    won = derive([row("A", 0.6, 0.55, 0.65)], "M1")
+    assert won.first == "A (60.0%, 55.0 to 65.0%) is better than M1."
+    assert won.second == "No model is worse than M1, and no comparison is undecided."
+    even = derive([row("A", 0.52, 0.48, 0.56)], "M1")
+    assert even.first == "Compared with M1, the one model is not shown to be better."
+    assert even.second == "M1 is not distinguishable from A."
+
+
+def test_long_lists_are_cut_and_the_best_come_first() -> None:
+    rows = [row(f"m{i}", 0.6 + i / 100, 0.55, 0.7) for i in range(5)]
+    first = derive(rows, "M1").first
+    assert first.startswith("All 5 models compared are better than M1: m4 ")
+    assert first.endswith("and 2 more.")
+
+
+def test_no_comparison_makes_no_claim() -> None:
+    score = EvalResult("A", "score", "mean", 4.0, 3.9, 4.1, 10)
+    answer = derive([score], "M1")
+    assert answer.first == "This run holds no win rate against M1."
+    assert answer.basis == ""
+
+
+def test_parts_and_other_baselines_do_not_count() -> None:
+    part = EvalResult("A", "head_to_head", "win_rate", 0.9, 0.8, 1.0, 9, 0, "M1", "type:open")
+    other = EvalResult("A", "head_to_head", "win_rate", 0.9, 0.8, 1.0, 9, 0, "M0")
+    assert derive([part, other], "M1").first == "This run holds no win rate against M1."
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.5, 0.6, "not distinguishable"),
+        (0.4, 0.5, "not distinguishable"),
+        (0.51, 0.6, "better"),
+        (0.3, 0.49, "worse"),
+    ],
+)
+def test_an_interval_that_touches_one_half_decides_nothing(
+    low: float, high: float, expected: str
+) -> None:
+    assert standing(row("A", (low + high) / 2, low, high)) == expected
+
+
+@given(st.floats(0, 0.5), st.floats(0.5, 1), st.floats(0, 1))
+def test_a_covering_interval_is_never_called_a_win(low: float, high: float, at: float) -> None:
+    answer = derive([row("A", low + at * (high - low), low, high)], "M1")
+    assert "is better than M1" not in answer.first
+    assert "better than A" not in answer.second

@@ -1,0 +1,89 @@
+"""Pairs: best against worst, ties and unscored responses counted, nothing invented."""
+
+from alignlab.runs import Run
+from alignlab.stages.lab import Lab
+from alignlab.stages.pair import (
+    PairSettings,
+    best_as_demonstrations,
+    demonstration_pairs,
+    pair,
+)
+from alignlab.types import Unscored
+from tests.stages.making import lab, prompt, rated, responses
+
+
+def made(tmp_path, scored, settings=None):
+    """Groups and their count from [(text, score), ...] per prompt."""
+    prompts, every, feedback = [], [], []
+    for n, answers in enumerate(scored):
+        asked = prompt(n)
+        drawn = responses(asked, *(text for text, _ in answers))
+        prompts.append(asked)
+        every += drawn
+        feedback += [rated(r, s) for r, (_, s) in zip(drawn, answers, strict=True)]
+    here = lab(tmp_path)
+    groups = pair(here, prompts, every, feedback, settings or PairSettings())
+    (count,) = tmp_path.rglob("counts.jsonl")
+    return groups, count.read_text()
+
+
+def test_best_against_worst(tmp_path):
+    (group,), _ = made(tmp_path, [[("a", 1), ("b", 5), ("c", 3)]])
+    assert [r.text for r in group.responses] == ["b", "a"]
+    assert group.scores == (5, 1)
+
+
+def test_all_keeps_the_ranked_list(tmp_path):
+    (group,), _ = made(tmp_path, [[("a", 1), ("b", 5), ("c", 3)]], PairSettings(keep="all"))
+    assert [r.text for r in group.responses] == ["b", "c", "a"]
+
+
+def test_what_makes_no_pair_is_counted_by_reason(tmp_path):
+    nothing = Unscored("nonsense")
+    groups, count = made(
+        tmp_path,
+        [
+            [("a", 3), ("b", 3)],
+            [("a", nothing), ("b", 4)],
+            [("same", 1), ("same", 5)],
+            [("a", 1), ("b", 2)],
+        ],
+        PairSettings(min_gap=1.5),
+    )
+    assert groups == []
+    assert '"all scores are equal": 1' in count
+    assert '"fewer than two different scored responses": 2' in count
+    assert '"best and worst differ by less than 1.5": 1' in count
+
+
+def test_ties_are_broken_without_favour(tmp_path):
+    scored = [[("a", 5), ("b", 5), ("c", 0), ("d", 0)] for _ in range(200)]
+    groups, _ = made(tmp_path, scored)
+    firsts = sum(g.responses[0].text == "a" for g in groups)
+    assert 70 < firsts < 130
+
+
+def test_a_resumed_stage_gives_the_same_groups(tmp_path):
+    scored = [[("a", 1), ("b", 5)]]
+    first, _ = made(tmp_path, scored)
+    asked = prompt(0)
+    here = Lab(Run(tmp_path), 0)
+    again = pair(here, [asked], responses(asked, "x", "y"), [], PairSettings())
+    assert again == first
+
+
+def test_demonstrations_beat_the_student(tmp_path):
+    asked = [prompt(0), prompt(1), prompt(2)]
+    chosen = [r for p in asked[:2] for r in responses(p, "good", by="teacher")]
+    rejected = [*responses(asked[0], "bad"), *responses(asked[1], "good"), *responses(asked[2], "x")]
+    groups = demonstration_pairs(lab(tmp_path), asked, chosen, rejected)
+    (group,) = groups
+    assert [r.text for r in group.responses] == ["good", "bad"]
+    (file,) = tmp_path.rglob("counts.jsonl")
+    assert '"a response is missing": 1' in file.read_text()
+    assert '"teacher and student say the same": 1' in file.read_text()
+
+
+def test_positive_only_keeps_the_winners(tmp_path):
+    groups, _ = made(tmp_path, [[("a", 1), ("b", 5)]])
+    assert [d.response.text for d in best_as_demonstrations(groups)] == ["b"]

@@ -1,0 +1,88 @@
+"""Self-instructed prompts: filtered, topped up, resumed, and as many as asked for."""
+
+import json
+
+from alignlab.data.filters import FilterConfig
+from alignlab.generation.scripted import ScriptedEngine
+from alignlab.runs import Run
+from alignlab.stages.lab import Lab
+from alignlab.stages.propose import ProposeSettings, propose
+from tests.stages.making import lab, prompt
+
+EXAMPLES = [prompt(n) for n in range(10)]
+SPARE = [prompt(100 + n) for n in range(10)]
+FILTERS = FilterConfig(max_similarity=2.0)
+
+
+def settings(**changes):
+    return ProposeSettings(**{"n": 6, "max_rounds": 3, "filters": FILTERS, **changes})
+
+
+def numbered(request, sample):
+    round_, index = request.id.split(".")
+    return f" Who lives in house {round_} {index}?"
+
+
+def test_as_many_as_wanted(tmp_path):
+    made = propose(lab(tmp_path), ScriptedEngine(numbered), EXAMPLES, SPARE, settings())
+    assert [p.text for p in made] == [f"Who lives in house 0 {i}?" for i in range(6)]
+    assert len({p.id for p in made}) == 6
+    assert {p.source for p in made} == {"scripted"}
+
+
+def test_examples_are_shown_as_a_numbered_list(tmp_path):
+    seen = []
+
+    def look(request, sample):
+        seen.append(request)
+        return numbered(request, sample)
+
+    propose(lab(tmp_path), ScriptedEngine(look), EXAMPLES, SPARE, settings(shots=3))
+    request = seen[0]
+    assert request.messages == ()
+    assert request.prefix.startswith("Question 1: What is question ")
+    assert request.prefix.endswith("\nQuestion 4:")
+    assert request.prefix.count("\n") == 3
+    assert len({r.prefix for r in seen}) > 1
+
+
+def test_bad_proposals_are_counted_and_topped_up(tmp_path):
+    def stuck(request, sample):
+        return "What is question 3?" if request.id.endswith(("0", "1")) else "Hm?"
+
+    made = propose(lab(tmp_path), ScriptedEngine(stuck), EXAMPLES, SPARE, settings())
+    assert [p.id for p in made] == [p.id for p in SPARE[:6]]
+    (file,) = tmp_path.rglob("counts.jsonl")
+    written, taken = map(json.loads, file.open())
+    assert (written["kept"], taken["kept"]) == (0, 6)
+    assert written["dropped"] == {"duplicate": 6, "too short": 12}
+
+
+def test_without_top_up_there_are_fewer(tmp_path):
+    engine = ScriptedEngine(lambda request, sample: "Hm?")
+    assert propose(lab(tmp_path), engine, EXAMPLES, SPARE, settings(top_up=False)) == []
+
+
+def test_zero_takes_the_datas_own(tmp_path):
+    engine = ScriptedEngine(numbered)
+    assert propose(lab(tmp_path), engine, EXAMPLES, SPARE, settings(n=0)) == SPARE
+
+
+def test_a_killed_stage_goes_on_with_the_next_round(tmp_path):
+    def one_a_round(request, sample):
+        round_, index = map(int, request.id.split("."))
+        if round_ == 2 and not resumed:
+            raise KeyboardInterrupt
+        return f"Who lives in house {round_}?"
+
+    resumed = False
+    whole = tmp_path / "whole"
+    cut = tmp_path / "cut"
+    try:
+        propose(lab(cut), ScriptedEngine(one_a_round), EXAMPLES, SPARE, settings())
+    except KeyboardInterrupt:
+        resumed = True
+    assert resumed
+    again = propose(Lab(Run(cut), 0), ScriptedEngine(one_a_round), EXAMPLES, SPARE, settings())
+    assert again == propose(lab(whole), ScriptedEngine(one_a_round), EXAMPLES, SPARE, settings())
+    assert [p.text for p in again][:3] == [f"Who lives in house {i}?" for i in range(3)]

@@ -1,0 +1,85 @@
+"""Settings merge in order; unknown keys name the nearest valid one."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from alignlab import configs
+from alignlab.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Inner:
+    lr: float = 1e-3
+    """Learning rate."""
+    names: tuple[str, ...] = ()
+    """Some names."""
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    maybe: Inner | None = None
+    """An optional part."""
+    seed: int = 0
+    """Decides every draw,
+    over two lines."""
+    free: dict[str, float] = field(default_factory=dict)
+
+
+def test_later_layers_win_and_leave_the_rest():
+    made = configs.build(Outer, {"inner": {"lr": 1, "names": ["a"]}}, {"inner": {"lr": 2}})
+    assert made == Outer(Inner(2.0, ("a",)))
+
+
+def test_layers_are_not_changed_by_merging():
+    preset = {"inner": {"lr": 1.0}}
+    configs.build(Outer, preset, {"inner": {"lr": 2.0}})
+    assert preset == {"inner": {"lr": 1.0}}
+
+
+def test_overrides_nest_and_read_yaml_values():
+    parsed = configs.parse_overrides(["inner.lr=5e-4", "inner.names=[a, b]", "free.beta=0.5"])
+    made = configs.build(Outer, parsed)
+    assert made.inner == Inner(5e-4, ("a", "b"))
+    assert made.free == {"beta": 0.5}
+    assert configs.build(Outer, configs.parse_overrides(["maybe.lr=3"])).maybe == Inner(3.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["inner.rl=1"], r"unknown setting 'inner.rl'; did you mean 'inner.lr'\?"),
+        (["sede=1"], r"unknown setting 'sede'; did you mean 'seed'\?"),
+        (["maybe.lrr=1"], r"did you mean 'maybe.lr'\?"),
+        (["seed"], "expected key=value, found 'seed'"),
+        (["seed=one"], "setting seed: .*integer.*found 'one'"),
+        (["seed=1", "seed.deep=2"], "was given a value before"),
+    ],
+)
+def test_bad_settings_are_one_clear_line(overrides, message):
+    with pytest.raises(BadInput, match=message):
+        configs.build(Outer, configs.parse_overrides(overrides))
+
+
+def test_describe_gives_every_setting_its_sentence():
+    options = {option.key: option for option in configs.describe(Outer)}
+    assert options["inner.lr"].doc == "Learning rate."
+    assert options["seed"].doc == "Decides every draw, over two lines."
+    assert options["maybe"].default is None
+
+
+def test_yaml_files(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: 3\n")
+    assert configs.read_yaml(path) == {"seed": 3}
+    path.write_text("")
+    assert configs.read_yaml(path) == {}
+    path.write_text("- 1\n")
+    with pytest.raises(BadInput, match="expected settings"):
+        configs.read_yaml(path)
+    path.write_text("a: 1\nb: [\n")
+    with pytest.raises(BadInput, match="line 3"):
+        configs.read_yaml(path)
+    with pytest.raises(BadInput, match="no such configuration file"):
+        configs.read_yaml(tmp_path / "none.yaml")
