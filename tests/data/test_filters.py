@@ -59,9 +59,9 @@ def test_400_against_1500_takes_seconds() -> None:
     draw = np.random.Generator(np.random.Philox(1))
     vocabulary = [f"w{n}" for n in range(300)]
     texts = [" ".join(draw.choice(vocabulary, 15)) for _ in range(1900)]
-    start = time.perf_counter()
+    start = time.process_time()
     done = filter_prompts(prompts(*texts[:400]), prompts(*texts[400:]))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert done.count.kept == 400
 
 

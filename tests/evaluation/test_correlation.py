@@ -56,3 +56,12 @@ def test_the_bootstrap_equals_resampling_the_lists(interval, reference, name) ->
     assert found.low == pytest.approx(np.quantile(drawn, 0.025))
     assert found.high == pytest.approx(np.quantile(drawn, 0.975))
     assert found.n == 80
+
+
+def test_one_large_cluster_does_not_overflow() -> None:
+    rng = generator("large")
+    x = rng.normal(size=1500)
+    y = x + 0.1 * rng.normal(size=1500)
+    found = kendall_interval(x, y, np.zeros(1500, dtype=np.int64), draws=3)
+    assert found.value == pytest.approx(kendalltau(x, y)[0])
+    assert found.low == pytest.approx(found.value)

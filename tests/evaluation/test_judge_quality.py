@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality
 from alignlab.evaluation.metrics.poster import poster_quality
+from alignlab.seeds import generator
 
 HAND = [
     # reference pairs that differ: 5-3 correct, 5-1 correct, 3-1 tied
@@ -123,3 +125,23 @@ def test_the_posters_columns_by_hand() -> None:
     assert (found.scores, found.fives, found.prompts) == (6, 2, 3)
     with pytest.raises(BadInput, match=r"found \[1, 2\]"):
         poster_quality([*prompts, ScoredPrompt("d", (1.0,), (1.0,))])
+
+
+def test_prompts_of_one_cluster_are_resampled_together() -> None:
+    rng = generator("clusters")
+    once = [
+        ScoredPrompt(
+            f"p{i}",
+            tuple(float(v) for v in rng.integers(0, 6, 4)),
+            tuple(float(v) for v in rng.integers(0, 6, 4)),
+        )
+        for i in range(60)
+    ]
+    thrice = [replace(p, prompt_id=f"{s}/{p.prompt_id}", cluster=p.prompt_id)
+              for s in range(3) for p in once]  # fmt: skip
+    one, three = judge_quality(once), judge_quality(thrice)
+    for (name, a), (_, b) in zip(one.intervals(), three.intervals(), strict=True):
+        assert b.n == 3 * a.n, name
+        for side in ("value", "low", "high"):
+            # repeated items change a mid-rank correlation by a rounding error only
+            assert getattr(b, side) == pytest.approx(getattr(a, side), abs=2e-3), (name, side)

@@ -49,7 +49,7 @@ def test_greedy_ignores_draws_and_tiny_top_p_is_greedy() -> None:
 
 def test_logprob_is_of_the_untempered_model() -> None:
     logits = torch.tensor([[0.3, 0.2, 0.5]]).log()
-    chosen = choose(logits, torch.tensor([0.99], dtype=torch.float64), temperature=3.0, top_p=1.0)
+    chosen = choose(logits, torch.tensor([0.5], dtype=torch.float64), temperature=3.0, top_p=1.0)
     assert chosen.tokens_B.tolist() == [1]
     assert chosen.logprobs_B.item() == pytest.approx(np.log(0.2), abs=1e-6)
 

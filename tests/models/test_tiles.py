@@ -26,8 +26,10 @@ def make(lengths):
 
 def test_pack_by_hand():
     batch = pack([TokenGroup("a", (1, 2), ((3,), (4, 5))), TokenGroup("b", (6,), ((7, 8),))], CPU)
-    assert batch.token_1T.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
-    assert batch.position_1T.tolist() == [[0, 1, 2, 2, 3, 0, 1, 2]]
+    assert batch.tokens == 8
+    assert batch.token_1T.shape == (1, 16)
+    assert batch.token_1T[0, :8].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert batch.position_1T[0, :8].tolist() == [0, 1, 2, 2, 3, 0, 1, 2]
     # The last prompt position predicts the first token of every response.
     assert batch.row_R.tolist() == [1, 1, 3, 5, 6]
     assert batch.targets.token_R.tolist() == [3, 4, 5, 7, 8]
@@ -40,9 +42,10 @@ def test_every_position_has_one_row(lengths):
     batch = pack(make(lengths), CPU)
     made = layout(batch)
     rows = torch.cat([r for tile in made.tiles for r in (tile.prompt_rows, tile.response_rows)])
-    stream = batch.token_1T.shape[1]
-    assert rows[made.scatter_T].tolist() == list(range(stream))
-    assert len(set(made.scatter_T.tolist())) == stream
+    real = made.scatter_T[: batch.tokens]
+    assert rows[real].tolist() == list(range(batch.tokens))
+    assert len(set(real.tolist())) == batch.tokens
+    assert batch.token_1T.shape[1] - batch.tokens < max(16, batch.tokens / 8)
     for i, tile in enumerate(made.tiles):
         prompt, response = made.masks(i, None, torch.float32)
         # Nobody is left without a key to see: that would be NaN.

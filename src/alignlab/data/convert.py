@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alignlab.data.sift import STAGE
 from alignlab.data.specs import load
 from alignlab.data.writers import PAIRS, WRITERS, Pairs, Written
 from alignlab.errors import BadInput, unknown_name
@@ -71,7 +72,7 @@ def convert(
     unfinished = path.with_name(path.name + ".part")
     write(unfinished, written)
     os.replace(unfinished, path)
-    count = Count("data", f"{to} rows", len(written.rows), written.dropped, written.changed)
+    count = Count(STAGE, f"{to} rows", len(written.rows), written.dropped, written.changed)
     return Converted(str(path), to, len(written.rows), count)
 
 

@@ -164,6 +164,8 @@ class _PackedAttention(torch.autograd.Function):
             for into, rows in zip(pieces, (d.q, d.k, d.v), strict=True):
                 into.extend(rows.flat(heads))
         dq, dk, dv = (torch.cat(p, dim=1).index_select(1, layout.scatter_T) for p in pieces)
+        for gradient in (dq, dk, dv):
+            gradient[:, layout.tokens :] = 0
         ctx.kept = None
         return dq.mul_(options.scale), _sum_heads(dk, k_HTD), _sum_heads(dv, v_HTD), None, None
 

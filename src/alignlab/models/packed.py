@@ -18,6 +18,18 @@ from torch import Tensor
 
 from alignlab.errors import BadInput
 
+STREAM_MULTIPLE = 64
+"""Streams and predicted rows are filled up to a multiple of this (of 16 when short).
+
+Matrix kernels are compiled per shape on CPUs; shapes that come again find theirs ready.
+"""
+
+
+def rounded_up(length: int) -> int:
+    """A length filled up, by at most an eighth or 15."""
+    multiple = STREAM_MULTIPLE if length >= 8 * STREAM_MULTIPLE else 16
+    return -(-length // multiple) * multiple
+
 
 @dataclass(frozen=True)
 class TokenGroup:
@@ -78,6 +90,8 @@ class PackedBatch:
     groups: tuple[TokenGroup, ...]
     token_1T: Tensor
     position_1T: Tensor
+    tokens: int
+    """Real positions of the stream; those after them are filling."""
     row_R: Tensor
     """Stream position whose hidden state predicts each response token."""
     targets: Targets
@@ -116,10 +130,15 @@ def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
             positions.append(np.arange(prompt, prompt + len(response)))
             rows.append(np.arange(first - 1, first + len(response) - 1))
             rows[-1][0] = last_prompt
+    real = len(tokens)
+    filling = rounded_up(real) - real
+    tokens.extend([tokens[0]] * filling)
+    positions.append(np.zeros(filling, dtype=np.int64))
     return PackedBatch(
         tuple(groups),
         torch.tensor(tokens, device=device)[None],
         torch.from_numpy(np.concatenate(positions)).to(device)[None],
+        real,
         torch.from_numpy(np.concatenate(rows)).to(device),
         make_targets(groups, device),
         tuple(starts),

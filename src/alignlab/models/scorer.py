@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from alignlab.models import attention
 from alignlab.models.adapters import base_of
 from alignlab.models.head import row_logps
-from alignlab.models.packed import Targets, TokenGroup, make_targets, pack
+from alignlab.models.packed import Targets, TokenGroup, make_targets, pack, rounded_up
 from alignlab.models.tiles import layout
 
 log = logging.getLogger(__name__)
@@ -97,9 +98,9 @@ class ResponseScorer:
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Iterator[TokenLogps]:
         batch = pack(groups, self.base.device)
-        length_1T = torch.repeat_interleave(
-            torch.tensor([g.longest for g in groups]), torch.tensor([g.tokens for g in groups])
-        )[None]
+        lengths = torch.tensor([g.longest for g in groups])
+        length_1T = lengths.repeat_interleave(torch.tensor([g.tokens for g in groups]))[None]
+        length_1T = pad(length_1T, (0, batch.token_1T.shape[1] - batch.tokens), value=1)
         head = self.base.get_output_embeddings()
         with (
             attention.packed(_configs(self.base), layout(batch)) as self._seen,
@@ -108,14 +109,15 @@ class ResponseScorer:
             hidden = self.base.base_model(
                 input_ids=batch.token_1T, position_ids=batch.position_1T, use_cache=False
             )[0]
-            logp_R = row_logps(
-                hidden[0].index_select(0, batch.row_R),
+            filling = (0, rounded_up(len(batch.row_R)) - len(batch.row_R))
+            logps = row_logps(
+                hidden[0].index_select(0, pad(batch.row_R, filling)),
                 head.weight,
                 head.bias,
-                batch.targets.token_R,
+                pad(batch.targets.token_R, filling),
                 softcap=getattr(_text_config(self.base), "final_logit_softcapping", None),
             )
-            yield TokenLogps(logp_R, batch.targets)
+            yield TokenLogps(logps[: len(batch.row_R)], batch.targets)
 
     @contextmanager
     def _plain(

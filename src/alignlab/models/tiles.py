@@ -16,6 +16,9 @@ from torch import Tensor
 
 from alignlab.models.packed import PackedBatch, TokenGroup
 
+SIDE_MULTIPLE = 16
+"""Padded lengths are multiples of this: few shapes, and whole vector registers."""
+
 TILE_COST = 60_000
 """Score elements whose work equals the fixed cost of one more tile."""
 
@@ -45,7 +48,10 @@ class Layout:
 
     tiles: tuple[Tile, ...]
     scatter_T: Tensor
-    """Row of each stream position among all tiles' rows: prompts, then responses, by tile."""
+    """Row of each stream position among all tiles' rows: prompts, then responses, by tile; any
+    row for filling."""
+    tokens: int
+    """Real positions of the stream."""
     longest: int
     """Tokens of the longest prompt + response."""
     _masks: dict[tuple[int, int | None, torch.dtype], tuple[Tensor, Tensor]] = field(
@@ -78,7 +84,8 @@ def layout(batch: PackedBatch) -> Layout:
         rows += len(taken)
         tiles.append(tile)
     longest = max(group.longest for group in groups)
-    return Layout(tuple(tiles), torch.from_numpy(scatter_T).to(batch.token_1T.device), longest)
+    rows_T = torch.from_numpy(scatter_T).to(batch.token_1T.device)
+    return Layout(tuple(tiles), rows_T, batch.tokens, longest)
 
 
 def _tile(
@@ -86,8 +93,8 @@ def _tile(
 ) -> tuple[Tile, np.ndarray]:
     """One tile, and the stream position of each of its rows (-1 where padded)."""
     K = len(groups[0].responses)
-    P = max(len(group.prompt_T) for group in groups)
-    R = max(len(response) for group in groups for response in group.responses)
+    P = _side(max(len(group.prompt_T) for group in groups))
+    R = _side(max(len(response) for group in groups for response in group.responses))
     prompts = np.full((len(groups), P), -1, dtype=np.int64)
     responses = np.full((len(groups) * K, R), -1, dtype=np.int64)
     for g, (group, start) in enumerate(zip(groups, starts, strict=True)):
@@ -109,6 +116,10 @@ def _tile(
         len(groups), K, P, R, lengths, prompt_rows, response_rows, prompt_real, response_real
     )
     return tile, np.concatenate([prompts.reshape(-1), responses.reshape(-1)])
+
+
+def _side(length: int) -> int:
+    return -(-length // SIDE_MULTIPLE) * SIDE_MULTIPLE
 
 
 def _shape(group: TokenGroup) -> tuple[int, int, int]:

@@ -81,9 +81,7 @@ def plackett_luce_nll_B(utility_BK: Tensor, mask_BK: Tensor) -> Tensor:
     return terms_BK.sum(1)
 
 
-def preference_metrics(
-    logps: GroupLogps, reward_BK: Tensor, *, prefix: str = "rewards"
-) -> dict[str, Tensor]:
+def preference_metrics(logps: GroupLogps, reward_BK: Tensor) -> dict[str, Tensor]:
     """TRL's names: the best response is chosen, the mean of the others rejected; each (B,).
 
     `rewards/accuracies` is the share of the others that the best one beats.
@@ -100,10 +98,10 @@ def preference_metrics(
     rejected_B = rejected(reward_BK)
     policy_BK = logps.policy_BK.detach()
     return {
-        f"{prefix}/chosen": chosen_B,
-        f"{prefix}/rejected": rejected_B,
-        f"{prefix}/margins": chosen_B - rejected_B,
-        f"{prefix}/accuracies": rejected((chosen_B[:, None] > reward_BK).to(reward_BK.dtype)),
+        "rewards/chosen": chosen_B,
+        "rewards/rejected": rejected_B,
+        "rewards/margins": chosen_B - rejected_B,
+        "rewards/accuracies": rejected((chosen_B[:, None] > reward_BK).to(reward_BK.dtype)),
         "logps/chosen": policy_BK[:, 0],
         "logps/rejected": rejected(policy_BK),
     }

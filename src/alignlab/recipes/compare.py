@@ -140,7 +140,7 @@ def random_judge(lab: Lab, shared: Shared) -> BranchResult:
     feedback = judge(lab, RandomJudge(), prompts, responses)
     groups = pair(lab, prompts, responses, feedback, config.pairs)
     learned = prefer(lab, config, start.m1, groups, "random judge")
-    said = Judgement("random judge", "own", tuple(responses), tuple(feedback))
+    said = Judgement("random on M1", "own", tuple(responses), tuple(feedback))
     judged = BranchResult(judgements=(said,), prompts=tuple(prompts))
     return judged + trace(lab, config, start, learned)
 

@@ -19,7 +19,6 @@ from alignlab.recipes.study import (
     Start,
     StudyConfig,
     finish,
-    imitate,
     judge_held_out,
     judge_label,
     own_prompts,
@@ -30,7 +29,7 @@ from alignlab.recipes.study import (
 from alignlab.registry import register
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge
-from alignlab.stages.pair import best_as_demonstrations, pair
+from alignlab.stages.pair import pair
 from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Prompt
 
@@ -42,8 +41,6 @@ PromptsOf = Callable[[Lab, Checkpoint, int], list[Prompt]]
 class SelfRewardingConfig(StudyConfig):
     """Settings of the self-rewarding loop."""
 
-    positive_only: bool = False
-    """Ablation: imitate the winners (SFT) instead of preferring them over the losers."""
     judge: JudgeSettings = field(default_factory=JudgeSettings)
 
 
@@ -83,17 +80,14 @@ def improve(
         said = Judgement(judge_label(model, judging), "own", tuple(responses), tuple(feedback))
         held_out = judge_held_out(step, config, start, model, judging)
         name = f"M{iteration + 1}{label}"
-        if config.positive_only:
-            model = imitate(step, config, model, best_as_demonstrations(groups), name)
-        else:
-            model = prefer(step, config, model, groups, name)
+        model = prefer(step, config, model, groups, name)
         result += BranchResult(judgements=(said, held_out), prompts=tuple(prompts))
         result += trace(step, config, start, model)
     return result
 
 
 def _models(config: SelfRewardingConfig) -> dict[str, str]:
-    how = "SFT on the winners" if config.positive_only else config.objective.name.upper()
+    how = "SFT on the winners" if config.pairs.keep == "winners" else config.objective.name.upper()
     named = {
         "M0": "the base model",
         "SFT baseline": "M0 tuned on human answers (IFT)",

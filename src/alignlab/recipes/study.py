@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from alignlab import registry
+from alignlab.errors import RunFailed
 from alignlab.stages.answer import answer
 from alignlab.stages.eft import EFTSettings, build_eft
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
 from alignlab.stages.lab import Hardware, Lab, resolve_model
 from alignlab.stages.measure import BranchResult, Judgement, Measured, MeasureSettings, measure
-from alignlab.stages.pair import PairSettings
+from alignlab.stages.pair import PairSettings, best_as_demonstrations
 from alignlab.stages.propose import ProposeSettings, propose
 from alignlab.stages.sample import SampleSettings
 from alignlab.stages.seed import SeedSettings, seed
@@ -131,7 +132,19 @@ def prefer(
     groups: Sequence[PreferenceGroup],
     name: str,
 ) -> Checkpoint:
-    """Preference training by the study's objective; the parent is the reference."""
+    """Preference training by the study's objective, or SFT on the winners alone.
+
+    Raises:
+        RunFailed: the feedback left nothing to learn from.
+    """
+    if not groups:
+        raise RunFailed(
+            f"{name}: the feedback left no two responses of which one is better (see counts.jsonl "
+            "of the pair stage); a judge that cannot be read may give an expected score: "
+            "judge.method=expected"
+        )
+    if config.pairs.keep == "winners":
+        return imitate(lab, config, parent, best_as_demonstrations(groups), name)
     lesson = Lesson(config.objective.build(), config.preference, config.lengths)
     return train(lab, parent, groups, lesson, name=name)
 

@@ -69,7 +69,7 @@ def reward(
     feedback = judge(lab, model_judge(lab.completer(teacher), config.judge), prompts, responses)
     groups = pair(lab, prompts, responses, feedback, config.pairs)
     learned = prefer(lab, config, student, groups, name)
-    said = Judgement(f"teacher {teacher}", "own", tuple(responses), tuple(feedback))
+    said = Judgement(f"{teacher} on {student.name}", "own", tuple(responses), tuple(feedback))
     judged = BranchResult(judgements=(said,), prompts=tuple(prompts))
     return judged + trace(lab, config, start, learned)
 

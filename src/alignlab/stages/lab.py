@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+import transformers
 
 from alignlab import registry, seeds
 from alignlab.feedback import specs as feedback_specs
@@ -80,8 +81,7 @@ class Lab:
 
     def load(self, model: Checkpoint) -> LanguageModel:
         """A checkpoint of one's own, to train; master weights are float32."""
-        device = None if self.hardware.device == "auto" else self.hardware.device
-        return load(model.path, device=device, dtype="float32", chat_template=self.chat_template)
+        return _load(model.path, self.hardware.device, "float32", self.chat_template)
 
     def engine(self, model: Checkpoint) -> Completer:
         """The local generator for a checkpoint; its responses carry the checkpoint's name."""
@@ -116,14 +116,17 @@ def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
     return Checkpoint(name, spec)
 
 
-@lru_cache(maxsize=3)
-def _open(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
-    return load(
-        path,
-        device=None if device == "auto" else device,
-        dtype=None if dtype == "auto" else dtype,
-        chat_template=chat_template,
-    )
+def _load(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
+    # Loading is quick or shown by our own bars; transformers' bars would tear them apart.
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    chosen = None if device == "auto" else device
+    if dtype == "auto":
+        dtype = "bfloat16" if torch.cuda.is_available() and device != "cpu" else "float32"
+    return load(path, device=chosen, dtype=dtype, chat_template=chat_template)
+
+
+_open = lru_cache(maxsize=3)(_load)
 
 
 def chunks(items: Sequence, size: int) -> list[Sequence]:  # type: ignore[type-arg]

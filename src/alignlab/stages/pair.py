@@ -17,8 +17,9 @@ from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prom
 class PairSettings:
     """What is made of K rated responses."""
 
-    keep: Literal["best_worst", "all"] = "best_worst"
-    """"best_worst": one pair per prompt (arXiv 2401.10020); "all": the ranked list."""
+    keep: Literal["best_worst", "all", "winners"] = "best_worst"
+    """"best_worst": one pair per prompt (arXiv 2401.10020); "all": the ranked list, for listwise
+    objectives; "winners": the best response is imitated (SFT), the positive-only ablation."""
     min_gap: float = 0.0
     """Least difference of score between best and worst; equal scores never make a pair."""
 
@@ -49,8 +50,7 @@ def pair(
             if reason:
                 dropped[reason] += 1
             elif group is not None:
-                best_worst = settings.keep == "best_worst"
-                groups.append(group.best_and_worst() if best_worst else group)
+                groups.append(group if settings.keep == "all" else group.best_and_worst())
         stage.write("groups", PreferenceGroup, groups)
         stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
         return groups

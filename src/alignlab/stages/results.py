@@ -92,7 +92,7 @@ def _judge_rows(measured: Sequence[Measured]) -> list[EvalResult]:
     for judge, where in dict.fromkeys((j.judge, j.where) for j in measured[0].judgements):
         own = where == "own"
         scored = [
-            replace(prompt, prompt_id=f"{m.seed}/{prompt.prompt_id}")
+            replace(prompt, prompt_id=f"{m.seed}/{prompt.prompt_id}", cluster=prompt.prompt_id)
             for m in measured
             for j in m.judgements
             if (j.judge, j.where) == (judge, where) and (m.truths or not own)

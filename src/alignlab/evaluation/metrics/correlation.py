@@ -8,7 +8,7 @@ counts, tau = c'Sc / sqrt(c'Xc * c'Yc), with S, X, Y the sums of sign products p
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from alignlab.evaluation.metrics.intervals import (
     NOTHING,
@@ -22,8 +22,8 @@ from alignlab.seeds import generator
 
 DRAWS = 1000
 """Bootstrap draws of a correlation by default."""
-_ROWS = 512
-"""Rows of the sign matrix held at once."""
+_ROWS = 256
+"""Rows of the sign matrix held at once; bounds memory."""
 
 
 def spearman(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
@@ -33,9 +33,11 @@ def spearman(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
 
 def kendall_tau_b(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
     """Kendall's tau-b; None where a side is constant."""
-    x, y = np.asarray(x_N, dtype=np.float64), np.asarray(y_N, dtype=np.float64)
-    sums = _sign_sums(x, y, np.zeros(len(x), dtype=np.int64))
-    return _tau(np.ones((1, 1)), sums)[0]
+    level_x, level_y = _levels(x_N, y_N)
+    every = slice(0, len(level_x))
+    sign_x, sign_y = _signs(level_x, every), _signs(level_y, every)
+    untied = int(np.abs(sign_x).sum()) * int(np.abs(sign_y).sum())
+    return int((sign_x * sign_y).sum()) / untied**0.5 if untied > 0 else None
 
 
 def spearman_interval(
@@ -55,10 +57,10 @@ def kendall_interval(
     x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints, *, seed: int = 0, draws: int = DRAWS
 ) -> Interval:
     """Pooled Kendall tau-b, bootstrapped over prompts; `prompt_N` numbers the prompts."""
-    value = kendall_tau_b(x_N, y_N)
+    sums = _sign_sums(x_N, y_N, prompt_N)
+    (value,) = _tau(np.ones((1, len(sums[0]))), sums)
     if value is None:
         return NOTHING
-    sums = _sign_sums(np.asarray(x_N, np.float64), np.asarray(y_N, np.float64), prompt_N)
     counts = resample_counts(int(prompt_N.max()) + 1, draws, generator(seed, "kendall"))
     return percentile_interval(value, _floats(_tau(counts, sums)), n=len(prompt_N))
 
@@ -95,21 +97,31 @@ def _mid_ranks(level_N: Ints, weight_N: Floats) -> Floats:
     return ranks
 
 
-def _sign_sums(x_N: Floats, y_N: Floats, prompt_N: Ints) -> tuple[Floats, Floats, Floats]:
+def _sign_sums(x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints) -> tuple[Floats, Floats, Floats]:
     """Sums over item pairs of sign products, per pair of prompts: (xy, xx, yy), each (P, P)."""
-    prompts = int(prompt_N.max()) + 1 if len(prompt_N) else 0
-    member_NP = np.zeros((len(x_N), prompts))
-    member_NP[np.arange(len(x_N)), prompt_N] = 1
-    sums = tuple(np.zeros((prompts, prompts)) for _ in range(3))
-    for start in range(0, len(x_N), _ROWS):
+    order = np.argsort(prompt_N, kind="stable")
+    level_x, level_y = (level_N[order] for level_N in _levels(x_N, y_N))
+    prompt_N = prompt_N[order]
+    starts = np.flatnonzero(np.diff(prompt_N, prepend=-1))
+    sums = tuple(np.zeros((len(starts), len(starts))) for _ in range(3))
+    for start in range(0, len(order), _ROWS):
         rows = slice(start, start + _ROWS)
-        sign_x = np.sign(x_N[rows, None] - x_N[None, :])
-        sign_y = np.sign(y_N[rows, None] - y_N[None, :])
+        sign_x, sign_y = _signs(level_x, rows), _signs(level_y, rows)
+        row_starts = np.flatnonzero(np.diff(prompt_N[rows], prepend=-1))
         for total, product in zip(
-            sums, (sign_x * sign_y, sign_x * sign_x, sign_y * sign_y), strict=True
+            sums, (sign_x * sign_y, np.abs(sign_x), np.abs(sign_y)), strict=True
         ):
-            total += member_NP[rows].T @ (product @ member_NP)
+            per_row_prompt = np.add.reduceat(product, row_starts, axis=0)
+            by_prompt = np.add.reduceat(per_row_prompt, starts, axis=1, dtype=np.int64)
+            total[prompt_N[rows][row_starts]] += by_prompt
     return sums[0], sums[1], sums[2]
+
+
+def _signs(level_N: Ints, rows: slice) -> NDArray[np.int16]:
+    """Sign of each row item's level minus every item's; a sum over `_ROWS` of them fits."""
+    levels = level_N.astype(np.int32)
+    signs: NDArray[np.int16] = np.sign(levels[rows, None] - levels[None, :]).astype(np.int16)
+    return signs
 
 
 def _tau(counts_DP: Floats, sums: tuple[Floats, Floats, Floats]) -> list[float | None]:

@@ -7,11 +7,12 @@ All intervals resample prompts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.correlation import (
@@ -20,7 +21,13 @@ from alignlab.evaluation.metrics.correlation import (
     spearman,
     spearman_interval,
 )
-from alignlab.evaluation.metrics.intervals import NOTHING, Interval, bootstrap_mean, bootstrap_ratio
+from alignlab.evaluation.metrics.intervals import (
+    NOTHING,
+    Interval,
+    bootstrap_mean,
+    bootstrap_ratio,
+    labels,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ class ScoredPrompt:
                 f"prompt {self.prompt_id!r}: expected a reference score for each of "
                 f"{len(self.judge)} judged responses, found {len(self.reference)}"
             )
+
+    @property
+    def unit(self) -> str:
+        """What the bootstrap draws: the cluster, or the prompt itself."""
+        return self.cluster or self.prompt_id
 
     @property
     def both(self) -> tuple[tuple[float, float], ...]:
@@ -121,11 +133,16 @@ def judge_quality(
     pairs_P3 = np.array([_pairs(p) for p in prompts], dtype=np.float64).reshape(-1, 3)
     correct_P, tied_P, wrong_P = pairs_P3.T
     all_P = pairs_P3.sum(1)
+    units = [p.unit for p in prompts]
     five, chance = _five_best(prompts, top, seed)
     return JudgeQuality(
-        pairwise_accuracy=bootstrap_ratio(correct_P, all_P, seed=seed),
-        pairwise_accuracy_ties_half=bootstrap_ratio(correct_P + tied_P / 2, all_P, seed=seed),
-        pairwise_accuracy_untied=bootstrap_ratio(correct_P, correct_P + wrong_P, seed=seed),
+        pairwise_accuracy=bootstrap_ratio(correct_P, all_P, prompts_N=units, seed=seed),
+        pairwise_accuracy_ties_half=bootstrap_ratio(
+            correct_P + tied_P / 2, all_P, prompts_N=units, seed=seed
+        ),
+        pairwise_accuracy_untied=bootstrap_ratio(
+            correct_P, correct_P + wrong_P, prompts_N=units, seed=seed
+        ),
         five_best=five,
         five_best_chance=chance,
         exact_match=_exact_match(prompts, seed),
@@ -162,7 +179,7 @@ def _five_best(
     if not given:
         return NOTHING, NOTHING
     best = max(given) if top is None else top
-    hits, chances, numbers = [], [], []
+    hits, chances, numbers, units = [], [], [], []
     for prompt in prompts:
         known = [score for score in prompt.reference if score is not None]
         if not known:
@@ -175,36 +192,43 @@ def _five_best(
         ]
         hits.append(picked.count(max(known)))
         numbers.append(len(picked))
+        units.append(prompt.unit)
         chances.append(len(picked) * known.count(max(known)) / len(prompt.reference))
     return (
-        bootstrap_ratio(hits, numbers, seed=seed),
-        bootstrap_ratio(chances, numbers, seed=seed),
+        bootstrap_ratio(hits, numbers, prompts_N=units, seed=seed),
+        bootstrap_ratio(chances, numbers, prompts_N=units, seed=seed),
     )
 
 
 def _exact_match(prompts: Sequence[ScoredPrompt], seed: int) -> Interval:
     """Share of fully scored prompts (K >= 2) whose order agrees."""
-    full = [p.both for p in prompts if len(p.both) == len(p.judge) >= 2]
-    return bootstrap_mean(
-        [float(_order([a for a, _ in both]) == _order([b for _, b in both])) for both in full],
-        seed=seed,
-    )
+    full = [p for p in prompts if len(p.both) == len(p.judge) >= 2]
+    agrees = [float(_order([a for a, _ in p.both]) == _order([b for _, b in p.both])) for p in full]
+    return bootstrap_mean(agrees, prompts_N=[p.unit for p in full], seed=seed)
 
 
 def _correlations(prompts: Sequence[ScoredPrompt], seed: int) -> dict[str, Interval]:
     """The four correlations, under the names of `JudgeQuality`'s fields."""
-    scored = [p.both for p in prompts if p.both]
+    scored = [p for p in prompts if p.both]
     if not scored:
         names = ("spearman", "spearman_by_prompt", "kendall_tau", "kendall_tau_by_prompt")
         return dict.fromkeys(names, NOTHING)
-    prompt_N = np.repeat(np.arange(len(scored)), [len(both) for both in scored])
-    judge_N, reference_N = np.array([pair for both in scored for pair in both]).T
-    columns = [np.array(both).T for both in scored]
-    rho_P = [rho for x, y in columns if (rho := spearman(x, y)) is not None]
-    tau_P = [tau for x, y in columns if (tau := kendall_tau_b(x, y)) is not None]
+    unit_N = np.repeat(labels([p.unit for p in scored]), [len(p.both) for p in scored])
+    judge_N, reference_N = np.array([pair for p in scored for pair in p.both]).T
     return {
-        "spearman": spearman_interval(judge_N, reference_N, prompt_N, seed=seed),
-        "spearman_by_prompt": bootstrap_mean(rho_P, seed=seed),
-        "kendall_tau": kendall_interval(judge_N, reference_N, prompt_N, seed=seed),
-        "kendall_tau_by_prompt": bootstrap_mean(tau_P, seed=seed),
+        "spearman": spearman_interval(judge_N, reference_N, unit_N, seed=seed),
+        "spearman_by_prompt": _by_prompt(scored, spearman, seed),
+        "kendall_tau": kendall_interval(judge_N, reference_N, unit_N, seed=seed),
+        "kendall_tau_by_prompt": _by_prompt(scored, kendall_tau_b, seed),
     }
+
+
+def _by_prompt(
+    scored: Sequence[ScoredPrompt],
+    measure: Callable[[ArrayLike, ArrayLike], float | None],
+    seed: int,
+) -> Interval:
+    """Mean of a correlation over the prompts where it is defined."""
+    found = [(p.unit, measure(*np.array(p.both).T)) for p in scored]
+    known = [(unit, value) for unit, value in found if value is not None]
+    return bootstrap_mean([v for _, v in known], prompts_N=[u for u, _ in known], seed=seed)
