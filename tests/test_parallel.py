@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ def vanish(n: int) -> int:
 
 
 def rest(path: str) -> None:
-    open(path, "w").write(str(os.getpid()))
+    Path(path).write_text(str(os.getpid()))
     time.sleep(600)
 
 

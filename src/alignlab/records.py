@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -49,8 +48,8 @@ def from_dict(cls: type[T], plain: Mapping[str, Any]) -> T:
         made = _VERDICTS[verdict.pop("kind")]
         rest = {k: v for k, v in plain.items() if k != "verdict"}
         rest["verdict"] = from_dict(made, verdict)
-        return _adapter(cls).validate_python(rest)  # type: ignore[no-any-return]
-    return _adapter(cls).validate_python(plain)  # type: ignore[no-any-return]
+        return _adapter(cls).validate_python(rest)
+    return _adapter(cls).validate_python(plain)
 
 
 def to_line(record: Any) -> str:
@@ -69,6 +68,10 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@cache
-def _adapter(cls: type) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    if cls not in _adapters:
+        _adapters[cls] = TypeAdapter(cls)
+    return _adapters[cls]
+
+
+_adapters: dict[type, TypeAdapter[Any]] = {}

@@ -64,13 +64,14 @@ class Run:
         """
         run = cls(path)
         made = path / "config.yaml"
-        if path.exists() and not made.exists() and any(path.iterdir()):
+        if path.exists() and not made.exists() and not _barely_begun(path):
             raise BadInput(f"{path}: expected a run directory or an empty folder, found a full one")
         (path / "stages").mkdir(parents=True, exist_ok=True)
         run._lock = _lock(path / ".lock", f"{path}: another process is working on this run")
         config = yaml.safe_dump(to_dict(identity.config), sort_keys=False, allow_unicode=True)
         if made.exists():
             _refuse_change(path, yaml.safe_load(made.read_text()), to_dict(identity.config))
+            _cut_torn_line(path / "events.jsonl")
             run.event("resume")
             return run
         manifest = {
@@ -298,8 +299,13 @@ def read_records(path: Path, cls: type[T]) -> Iterator[T]:
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step: a reader or a killed writer never leaves half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        # On a full disk nothing may be left that takes up room.
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -334,6 +340,21 @@ def _lock(path: Path, busy: str, patience_s: float = 10.0) -> int:
                 os.close(handle)
                 raise RunFailed(busy) from None
             time.sleep(0.05)
+
+
+def _barely_begun(path: Path) -> bool:
+    """Whether a folder holds nothing but what a run that was killed at its start leaves there."""
+    own = {"stages", ".lock", "manifest.json"}
+    left = {p.name for p in path.iterdir() if not p.name.startswith((".manifest.", ".config."))}
+    begun = "stages" in left and left <= own and not any((path / "stages").iterdir())
+    return begun or not left
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Cut off a last line that a full disk left half written."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _refuse_change(where: Path, before: Any, now: Any) -> None:

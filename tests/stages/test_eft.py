@@ -75,7 +75,11 @@ def test_an_over_represented_score_is_thinned(tmp_path):
     made = build_eft(lab(tmp_path), judged_by(answers), groups, settings)
     scores = [d.response.text for d in made]
     # 20 fours, 10 ones, 10 threes: the median count is 10, so ten fours go.
-    assert {s: scores.count(s) for s in set(scores)} == {"Score: 4": 10, "Score: 1": 10, "Score: 3": 10}
+    assert {s: scores.count(s) for s in set(scores)} == {
+        "Score: 4": 10,
+        "Score: 1": 10,
+        "Score: 3": 10,
+    }
     assert counted(tmp_path)["dropped"] == {"score over-represented": 10}
 
 
@@ -84,12 +88,23 @@ def test_auto_falls_back_on_ranks_and_says_so(tmp_path):
     settings = EFTSettings(minimum=1, balance=100.0)
     made = build_eft(lab(tmp_path), judged_by(answers), [group(0, "a", "b", "c")], settings)
     assert sorted(d.response.text for d in made) == ["Score: 0", "Score: 2", "Score: 5"]
-    assert counted(tmp_path)["changed"] == {"human rank written as the score": 3}
+    assert counted(tmp_path)["changed"] == {"target from human ranks": 3}
     assert counted(tmp_path)["dropped"] == {}
 
 
+def test_human_scores_on_the_judges_scale_are_taken_as_they_are(tmp_path):
+    asked = group(0, "a", "b", "c")
+    scored = PreferenceGroup(asked.prompt, asked.responses, (4.6, 3.2, 3.2), "humans")
+    settings = EFTSettings(targets="human", balance=100.0)
+    made = build_eft(lab(tmp_path), judged_by({}), [scored], settings)
+    assert sorted(d.response.text for d in made) == ["Score: 3", "Score: 3", "Score: 5"]
+    assert counted(tmp_path)["changed"] == {"target from human scores": 3}
+
+
 def test_judged_never_falls_back(tmp_path):
-    made = build_eft(lab(tmp_path), judged_by({"a": ["x"], "b": ["x"]}), [group(0, "a", "b")], SETTINGS)
+    made = build_eft(
+        lab(tmp_path), judged_by({"a": ["x"], "b": ["x"]}), [group(0, "a", "b")], SETTINGS
+    )
     assert made == []
     assert counted(tmp_path)["dropped"] == {"judgement unreadable": 2}
 

@@ -75,7 +75,11 @@ def test_a_resumed_stage_gives_the_same_groups(tmp_path):
 def test_demonstrations_beat_the_student(tmp_path):
     asked = [prompt(0), prompt(1), prompt(2)]
     chosen = [r for p in asked[:2] for r in responses(p, "good", by="teacher")]
-    rejected = [*responses(asked[0], "bad"), *responses(asked[1], "good"), *responses(asked[2], "x")]
+    rejected = [
+        *responses(asked[0], "bad"),
+        *responses(asked[1], "good"),
+        *responses(asked[2], "x"),
+    ]
     groups = demonstration_pairs(lab(tmp_path), asked, chosen, rejected)
     (group,) = groups
     assert [r.text for r in group.responses] == ["good", "bad"]

@@ -70,7 +70,7 @@ def test_zero_takes_the_datas_own(tmp_path):
 
 def test_a_killed_stage_goes_on_with_the_next_round(tmp_path):
     def one_a_round(request, sample):
-        round_, index = map(int, request.id.split("."))
+        round_, _index = map(int, request.id.split("."))
         if round_ == 2 and not resumed:
             raise KeyboardInterrupt
         return f"Who lives in house {round_}?"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -65,7 +65,7 @@ def assemble(
     Raises:
         BadInput: an unknown key or a value of the wrong type.
     """
-    given = [configs.read_yaml(Path(file))] if file else []
+    given: list[Mapping[str, Any]] = [configs.read_yaml(Path(file))] if file else []
     given += [configs.parse_overrides(overrides), settings]
     first = configs.build(recipe.config, *given)
     name = first.preset if first.preset != "auto" else _preset_for(first.model)
@@ -80,7 +80,7 @@ def _preset(name: str, config: type) -> dict[str, Any]:
     return {key: value for key, value in yaml.safe_load(text).items() if key in known}
 
 
-def _preset_for(model: str) -> str:
+def _preset_for(model: str) -> Literal["sandbox", "small", "paper"]:
     """A preset by the model: the sandbox's own, a small one, or one of the paper's size."""
     if model.startswith("sandbox:"):
         return "sandbox"

@@ -15,10 +15,6 @@ from alignlab.feedback.rules import RandomJudge
 from alignlab.parallel import Branch, run_branches
 from alignlab.recipes.self_rewarding import improve
 from alignlab.recipes.study import (
-    BranchResult,
-    Judgement,
-    Lab,
-    Measured,
     Recipe,
     Start,
     StudyConfig,
@@ -33,6 +29,8 @@ from alignlab.recipes.teacher_reward import reward
 from alignlab.registry import register
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings
+from alignlab.stages.lab import Lab
+from alignlab.stages.measure import BranchResult, Judgement, Measured
 from alignlab.stages.pair import pair
 from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Prompt

@@ -8,13 +8,8 @@ one fixed model; here each M(t) writes its own (`propose.n=0` takes the data's p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from alignlab.recipes.study import (
-    BranchResult,
-    Judgement,
-    Lab,
-    Measured,
     Recipe,
     Start,
     StudyConfig,
@@ -29,6 +24,8 @@ from alignlab.recipes.study import (
 from alignlab.registry import register
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge
+from alignlab.stages.lab import Lab
+from alignlab.stages.measure import BranchResult, Judgement, Measured
 from alignlab.stages.pair import pair
 from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Prompt
@@ -37,14 +34,7 @@ PromptsOf = Callable[[Lab, Checkpoint, int], list[Prompt]]
 """(lab, model, iteration) -> the prompts of that iteration."""
 
 
-@dataclass(frozen=True)
-class SelfRewardingConfig(StudyConfig):
-    """Settings of the self-rewarding loop."""
-
-    judge: JudgeSettings = field(default_factory=JudgeSettings)
-
-
-def study(lab: Lab, config: SelfRewardingConfig) -> Measured:
+def study(lab: Lab, config: StudyConfig) -> Measured:
     """M0 -> M1 -> M2 -> ... and their measurement."""
     start = tune(lab, config)
     earlier: list[Prompt] = []
@@ -62,7 +52,7 @@ def study(lab: Lab, config: SelfRewardingConfig) -> Measured:
 
 def improve(
     lab: Lab,
-    config: SelfRewardingConfig,
+    config: StudyConfig,
     start: Start,
     prompts_of: PromptsOf,
     judging: JudgeSettings,
@@ -86,7 +76,7 @@ def improve(
     return result
 
 
-def _models(config: SelfRewardingConfig) -> dict[str, str]:
+def _models(config: StudyConfig) -> dict[str, str]:
     how = "SFT on the winners" if config.pairs.keep == "winners" else config.objective.name.upper()
     named = {
         "M0": "the base model",
@@ -101,7 +91,7 @@ def _models(config: SelfRewardingConfig) -> dict[str, str]:
 register("recipe", "self_rewarding")(
     Recipe(
         name="self_rewarding",
-        config=SelfRewardingConfig,
+        config=StudyConfig,
         question="Does a model get better by training on its own judgements of its own answers?",
         study=study,
         models=_models,

@@ -13,9 +13,6 @@ from functools import reduce
 
 from alignlab.parallel import Branch, run_branches
 from alignlab.recipes.study import (
-    BranchResult,
-    Lab,
-    Measured,
     Recipe,
     Start,
     StudyConfig,
@@ -28,7 +25,8 @@ from alignlab.recipes.teacher_demonstration import imitate_teacher
 from alignlab.recipes.teacher_reward import reward
 from alignlab.registry import register
 from alignlab.stages.answer import answer
-from alignlab.stages.lab import resolve_model
+from alignlab.stages.lab import Lab, resolve_model
+from alignlab.stages.measure import BranchResult, Measured
 from alignlab.stages.propose import ProposeSettings
 from alignlab.stages.train import slug
 from alignlab.types import Checkpoint, Prompt

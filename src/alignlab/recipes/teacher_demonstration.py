@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from alignlab.recipes.study import (
-    BranchResult,
-    Lab,
-    Measured,
     Recipe,
     Start,
     StudyConfig,
@@ -19,6 +16,8 @@ from alignlab.recipes.study import (
     tune,
 )
 from alignlab.registry import register
+from alignlab.stages.lab import Lab
+from alignlab.stages.measure import BranchResult, Measured
 from alignlab.stages.pair import demonstration_pairs
 from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Demonstration, Prompt
@@ -38,7 +37,8 @@ def study(lab: Lab, config: TeacherDemonstrationConfig) -> Measured:
     """M0 -> M1 -> rounds of the teacher's answers preferred over the student's."""
     start = tune(lab, config)
     result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
-    student, earlier = start.m1, []
+    student = start.m1
+    earlier: list[Prompt] = []
     for iteration in range(1, config.iterations + 1):
         step = lab.scope(f"iteration-{iteration}")
         prompts = own_prompts(step, config, start, student, earlier)

@@ -9,10 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alignlab.recipes.study import (
-    BranchResult,
-    Judgement,
-    Lab,
-    Measured,
     Recipe,
     Start,
     StudyConfig,
@@ -25,6 +21,8 @@ from alignlab.recipes.study import (
 from alignlab.registry import register
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import model_judge
+from alignlab.stages.lab import Lab
+from alignlab.stages.measure import BranchResult, Judgement, Measured
 from alignlab.stages.pair import pair
 from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Prompt
@@ -44,7 +42,8 @@ def study(lab: Lab, config: TeacherRewardConfig) -> Measured:
     """M0 -> M1 -> rounds of samples judged by the teacher."""
     start = tune(lab, config)
     result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
-    student, earlier = start.m1, []
+    student = start.m1
+    earlier: list[Prompt] = []
     for iteration in range(1, config.iterations + 1):
         step = lab.scope(f"iteration-{iteration}")
         prompts = own_prompts(step, config, start, student, earlier)

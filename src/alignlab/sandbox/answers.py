@@ -22,7 +22,8 @@ class Noise:
     """How an answer goes wrong; every field is a probability."""
 
     drop: float = 0.0
-    """Per answer: leaves out half or more of what it should tell."""
+    """Per answer: leaves out half or more of what it should tell; where that is one fact, it
+    tells another instead, half as often."""
     false: float = 0.0
     """Per fact: states a wrong value."""
     off_topic: float = 0.0
@@ -42,9 +43,9 @@ class Noise:
 LEVELS: dict[str, Noise] = {
     "ideal": Noise(),
     "strong": Noise(0.02, 0.01, 0.02, 0.01, 0.02, 0.01, 0.01, 0.0),
-    "weak": Noise(0.22, 0.06, 0.12, 0.08, 0.15, 0.05, 0.08, 0.04),
-    "human": Noise(0.28, 0.08, 0.16, 0.12, 0.20, 0.08, 0.12, 0.05),
-    "web": Noise(0.45, 0.15, 0.30, 0.25, 0.30, 0.20, 0.25, 0.15),
+    "weak": Noise(0.24, 0.07, 0.14, 0.10, 0.18, 0.06, 0.10, 0.05),
+    "human": Noise(0.28, 0.08, 0.18, 0.14, 0.24, 0.09, 0.15, 0.07),
+    "web": Noise(0.36, 0.10, 0.26, 0.20, 0.28, 0.16, 0.22, 0.12),
 }
 """Noise by level: the teachers, people who write seed data, and the pretraining text."""
 
@@ -61,7 +62,7 @@ def write_answer(
     `believe` maps a true fact to the one that the writer holds true; by default the same.
     """
     units = _plan(rng, question)
-    if happens(rng, noise.drop):
+    if happens(rng, noise.drop / (2 if len(units) == 1 else 1)):
         units = _dropped(rng, units)
     held = [tuple(_held(rng, f, noise, believe) for f in unit) for unit in units]
     if happens(rng, noise.repeat):

@@ -134,7 +134,7 @@ def _demonstration(options: SandboxData, asked: Prompt) -> Demonstration:
 
 
 def _group(options: SandboxData, asked: Prompt) -> PreferenceGroup:
-    """Different responses, best first as a person sees them: the oracle's score plus an error."""
+    """Different responses, best first as a person scores them: the oracle's score plus an error."""
     rng = generator(options.seed, "group", asked.id)
     question = parse_question(asked.text)
     assert question is not None
@@ -153,6 +153,6 @@ def _group(options: SandboxData, asked: Prompt) -> PreferenceGroup:
     return PreferenceGroup(
         asked,
         tuple(ranked[i] for i in order),
-        tuple(-float(rank) for rank in range(options.k)),
+        tuple(round(min(5.0, max(0.0, seen[i])), 1) for i in order),
         "sandbox:human",
     )

@@ -12,7 +12,9 @@ from alignlab.sandbox.draws import pick
 from alignlab.sandbox.world import ATTRIBUTES, BY_NAME, Fact, world
 
 _PLACEHOLDERS = {"{e}": r"(?P<e>[a-z]+)", "{v}": r"(?P<v>[a-z]+(?: [a-z]+)?)"}
-_JOINTS = re.compile(r", (?:while|but|and) ")
+JOINTS = ("while", "but", "and")
+"""Words that join two clauses after a comma."""
+_JOINT = re.compile(rf", (?:{'|'.join(JOINTS)}) ")
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,13 @@ def lower_first(text: str) -> str:
 
 
 def joined(first: str, second: str, word: str) -> str:
-    """Two clauses as one sentence without its full stop, joined by while, but or and."""
+    """Two clauses as one sentence without its full stop, joined by one of JOINTS."""
     return f"{first}, {word} {lower_first(second)}"
 
 
 def read_sentence(text: str) -> tuple[Claim, ...] | None:
     """The claims of a sentence given without its full stop; None when a clause makes no sense."""
-    claims = tuple(read_clause(part) for part in _JOINTS.split(text))
+    claims = tuple(read_clause(part) for part in _JOINT.split(text))
     return None if None in claims else tuple(c for c in claims if c is not None)
 
 

@@ -4,7 +4,8 @@ The SFT baseline judges every response of a ranked group several times. A group 
 mean scores order its responses as the humans did; each kept response then gives one example,
 judge prompt -> the sampled judgement nearest to its mean. Scores that are over-represented are
 thinned. Where the baseline cannot judge (its answers are unreadable, or hardly ever agree), the
-humans' ranks are written as scores instead, and that is counted.
+humans' own scores are the targets instead, or their ranks where they gave no scores on the judge's
+scale; the manifest counts how many targets came so.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class EFTSettings:
 
     limit: int = 1775
     """Most examples."""
-    targets: Literal["auto", "judged", "ranks"] = "auto"
-    """"judged": the baseline's own agreeing judgements; "ranks": the humans' ranks as scores;
-    "auto": judged, filled up with ranks when fewer than `minimum` agree."""
+    targets: Literal["auto", "judged", "human"] = "auto"
+    """"judged": the baseline's own agreeing judgements; "human": the humans' scores or ranks;
+    "auto": judged, filled up with the humans' when fewer than `minimum` agree."""
     minimum: int = 200
     """Fewest judged examples that "auto" takes for enough."""
     balance: float = 2.0
@@ -55,7 +56,7 @@ class _Target:
     response: Response
     score: float
     text: str
-    origin: Literal["judged", "ranks"]
+    origin: Literal["judged", "human scores", "human ranks"]
 
 
 def build_eft(
@@ -70,7 +71,7 @@ def build_eft(
         baseline_judge: the SFT baseline with the judge prompt that the examples will carry.
     """
     feedback: dict[str, Feedback] = {}
-    if settings.targets != "ranks":
+    if settings.targets != "human":
         prompts = [group.prompt for group in groups]
         responses = [response for group in groups for response in group.responses]
         judged = judge(lab, baseline_judge, prompts, responses, name="eft-judge")
@@ -86,8 +87,8 @@ def build_eft(
             dropped["score over-represented"] += thinned
         if len(balanced) > len(kept):
             dropped[f"over the limit of {settings.limit}"] += len(balanced) - len(kept)
-        from_ranks = sum(t.origin == "ranks" for t in kept)
-        changed = {"human rank written as the score": from_ranks} if from_ranks else {}
+        origins = Counter(t.origin for t in kept if t.origin != "judged")
+        changed = {f"target from {origin}": number for origin, number in origins.items()}
         demonstrations = [_demonstration(baseline_judge, target) for target in kept]
         stage.write("demonstrations", Demonstration, demonstrations)
         stage.count([Count(stage.name, "eft", len(kept), dict(dropped), changed)])
@@ -109,13 +110,13 @@ def _targets(
             refused.append((group, reason))
         else:
             targets += [_judged(group.prompt, r, feedback[r.id]) for r in group.responses]
-    use_ranks = settings.targets == "ranks" or (
+    use_human = settings.targets == "human" or (
         settings.targets == "auto" and len(targets) < settings.minimum
     )
     dropped: Counter[str] = Counter()
     for group, reason in refused:
-        if use_ranks:
-            targets += _ranked(judge, group)
+        if use_human:
+            targets += _human(judge, group)
         else:
             dropped[reason] += len(group.responses)
     return targets, dropped
@@ -149,19 +150,24 @@ def _judged(prompt: Prompt, response: Response, feedback: Feedback) -> _Target:
     return _Target(prompt, response, score, feedback.raw[index], "judged")
 
 
-def _ranked(judge: LLMJudge, group: PreferenceGroup) -> list[_Target]:
-    """The humans' order spread evenly over the judge's scale, equal ranks sharing a score."""
-    levels = sorted(set(group.scores))
+def _human(judge: LLMJudge, group: PreferenceGroup) -> list[_Target]:
+    """The humans' scores, rounded, where they are on the judge's scale; else their ranks spread
+    evenly over it, equal ranks sharing a score.
+    """
     low, high = judge.prompt.low, judge.prompt.high
+    if all(low <= score <= high for score in group.scores):
+        return [
+            _Target(group.prompt, r, round(s), judge.prompt.target(round(s)), "human scores")
+            for r, s in zip(group.responses, group.scores, strict=True)
+        ]
+    levels = sorted(set(group.scores))
     if len(levels) == 1:
         return []
     step = (high - low) / (len(levels) - 1)
+    spread = [round(low + step * levels.index(score)) for score in group.scores]
     return [
-        _Target(group.prompt, response, score, judge.prompt.target(score), "ranks")
-        for response, score in (
-            (r, round(low + step * levels.index(s)))
-            for r, s in zip(group.responses, group.scores, strict=True)
-        )
+        _Target(group.prompt, r, score, judge.prompt.target(score), "human ranks")
+        for r, score in zip(group.responses, spread, strict=True)
     ]
 
 
@@ -188,6 +194,6 @@ def _demonstration(judge: LLMJudge, target: _Target) -> Demonstration:
         id=f"eft-{target.response.id}",
         prompt_id=prompt.id,
         text=target.text,
-        sampler=SampledBy(judge.name if target.origin == "judged" else "human ranks"),
+        sampler=SampledBy(judge.name if target.origin == "judged" else target.origin),
     )
     return Demonstration(prompt, response, task="eft")

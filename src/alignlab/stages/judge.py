@@ -36,6 +36,7 @@ def judge(
                     feedback = source.rate(chunk, lab.seed_for("judge", source.name))
                     file.append(str(number), feedback, meter.since(before))
                     bar.advance(len(chunk))
+        if not stage.done:
             stage.count([_count(stage.name, file.read())])
         return file.read()
 

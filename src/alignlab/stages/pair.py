@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,11 +46,11 @@ def pair(
         groups = []
         for prompt, several in by_prompt(prompts, responses):
             group = _group(prompt, several, known, source, lab.seed_for("ties"))
-            reason = _refuse(group, settings)
-            if reason:
-                dropped[reason] += 1
-            elif group is not None:
-                groups.append(group if settings.keep == "all" else group.best_and_worst())
+            made = _accept(group, settings)
+            if isinstance(made, str):
+                dropped[made] += 1
+            else:
+                groups.append(made)
         stage.write("groups", PreferenceGroup, groups)
         stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
         return groups
@@ -93,25 +93,26 @@ def best_as_demonstrations(groups: Sequence[PreferenceGroup]) -> list[Demonstrat
 def _group(
     prompt: Prompt,
     responses: Sequence[Response],
-    known: dict[str, float] | None,
+    known: Mapping[str, float],
     source: str,
     seed: int,
 ) -> PreferenceGroup | None:
-    rated = [r for r in responses if known and r.id in known]
+    rated = [r for r in responses if r.id in known]
     distinct = list({r.text: r for r in rated}.values())
-    if len(distinct) < 2 or known is None:
+    if len(distinct) < 2:
         return None
     ordered = sorted(distinct, key=lambda r: (-known[r.id], seeds.derive(seed, r.id)))
     return PreferenceGroup(prompt, tuple(ordered), tuple(known[r.id] for r in ordered), source)
 
 
-def _refuse(group: PreferenceGroup | None, settings: PairSettings) -> str | None:
-    """Why a prompt's responses make no training group, or None."""
+def _accept(group: PreferenceGroup | None, settings: PairSettings) -> PreferenceGroup | str:
+    """What a prompt's ordered responses are trained on, or why they are not."""
     if group is None:
         return "fewer than two different scored responses"
     gap = group.scores[0] - group.scores[-1]
-    if gap == 0:
+    pair = group.best_and_worst()
+    if pair is None:
         return "all scores are equal"
     if gap < settings.min_gap:
         return f"best and worst differ by less than {settings.min_gap}"
-    return None
+    return group if settings.keep == "all" else pair

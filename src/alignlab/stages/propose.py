@@ -62,14 +62,14 @@ def propose(
         if not stage.done and "spare" not in file.units:
             missing = len(spare) if not settings.n else settings.n - file.count()
             taken = list(spare)[: max(0, missing)] if settings.top_up or not settings.n else []
-            written = file.count()
-            file.append("spare", taken)
+            # Counted first: what a kill leaves uncommitted is counted the same once more.
             stage.count(
                 [
-                    Count(stage.name, "prompts written", written, dict(dropped)),
+                    Count(stage.name, "prompts written", file.count(), dict(dropped)),
                     Count(stage.name, "prompts from the data", len(taken)),
                 ]
             )
+            file.append("spare", taken)
         return file.read()
 
 

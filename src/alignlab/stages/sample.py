@@ -71,7 +71,7 @@ def sample_into(
     file = stage.records("responses", Response)
     sampling, seed = settings.sampling(), lab.seed_for(purpose)
     todo = [c for c in enumerate(chunks(prompts, settings.chunk)) if str(c[0]) not in file.units]
-    if not todo:
+    if stage.done:
         return
     with progress.task(lab.title(f"{completer.name} answers"), len(prompts)) as bar:
         bar.advance(len(prompts) - sum(len(chunk) for _, chunk in todo))

@@ -51,12 +51,22 @@ def reference_logps(
     if missing:
         scored = score_groups(scorer, list(missing.values()), token_budget)
         fresh = {key: found.sums for key, found in zip(missing, scored, strict=True)}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as stream:
-            for key, sums in fresh.items():
-                stream.write(json.dumps({"group": key, "logps": sums}) + "\n")
         known.update(fresh)
+        _write(file, known)
     return [known[key] for key in keys]
+
+
+def _write(file: Path, known: dict[str, tuple[float, ...]]) -> None:
+    """Replace the cache in one step.
+
+    Were a part of it left by a kill, the rest would be computed in other batches, whose rounding
+    differs, and the resumed run would not end with the same weights.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    lines = (json.dumps({"group": key, "logps": sums}) for key, sums in known.items())
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    partial.replace(file)
 
 
 def _read(file: Path) -> dict[str, tuple[float, ...]]:

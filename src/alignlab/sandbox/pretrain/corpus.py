@@ -13,7 +13,7 @@ from alignlab.sandbox.draws import happens, pick, shuffled
 from alignlab.sandbox.judging import judge_request, judgement
 from alignlab.sandbox.oracle import assess, noisy
 from alignlab.sandbox.prompts import FAMILIES, Question, draw_question, phrase
-from alignlab.sandbox.statements import clause
+from alignlab.sandbox.statements import JOINTS, clause, joined
 from alignlab.sandbox.world import BY_NAME, NAMES, Fact, world
 from alignlab.seeds import generator
 
@@ -31,9 +31,9 @@ class CorpusConfig:
 
     withheld: float = 0.0
     """Share of the facts that no text states; where an answer needs one, it guesses."""
-    declarative: float = 0.64
+    declarative: float = 0.52
     """Share of documents that state facts about towns."""
-    web: float = 0.26
+    web: float = 0.38
     """Share of documents that are noisy questions and answers, half of them as a chat."""
     lists: float = 0.05
     """Share of documents that list questions, or ask in a chat for one more."""
@@ -94,18 +94,28 @@ def withheld_facts(config: CorpusConfig, seed: int) -> frozenset[Fact]:
 
 
 def _declarative(desk: _Desk) -> str:
-    """A few facts of one town, or single facts of several."""
-    rng, towns = desk.rng, desk.towns
-    if happens(rng, 0.6):
-        town = pick(rng, towns)
-        facts = [world().fact(town, a) for a in shuffled(rng, NAMES)[: 3 + int(rng.integers(5))]]
-    else:
-        facts = [world().fact(pick(rng, towns), pick(rng, NAMES)) for _ in range(4)]
-    sentences, topic = [], ""
+    """A few facts of one town, or a few attributes of two towns."""
+    rng, names = desk.rng, shuffled(desk.rng, NAMES)
+    if happens(rng, 0.7):
+        town = pick(rng, desk.towns)
+        return _portrait(desk, [world().fact(town, a) for a in names[: 3 + int(rng.integers(5))]])
+    towns = shuffled(rng, desk.towns)[:2]
+    pairs = [[world().fact(town, name) for town in towns] for name in names[:3]]
+    clauses = [[clause(rng, fact) for fact in pair if fact not in desk.unknown] for pair in pairs]
+    sentences = [
+        joined(pair[0], pair[1], pick(rng, JOINTS)) if len(pair) == 2 else pair[0]
+        for pair in clauses
+        if pair
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def _portrait(desk: _Desk, facts: list[Fact]) -> str:
+    """Facts of one town, a sentence each."""
+    sentences: list[str] = []
     for fact in (f for f in facts if f not in desk.unknown):
-        pronoun = fact.entity == topic and happens(rng, 0.4)
-        sentences.append(clause(rng, fact, pronoun=pronoun) + ".")
-        topic = fact.entity
+        pronoun = bool(sentences) and happens(desk.rng, 0.4)
+        sentences.append(clause(desk.rng, fact, pronoun=pronoun) + ".")
     return " ".join(sentences)
 
 

@@ -29,7 +29,7 @@ class PretrainConfig:
     """What it reads."""
     seed: int = 0
     """Decides the corpus, the first weights and the withheld facts."""
-    steps: int = 1000
+    steps: int = 1200
     """Optimiser steps; each reads rows x length tokens that no other step reads."""
     rows: int = 8
     """Sequences per step."""
