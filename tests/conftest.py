@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import CommandLine
+
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture
+def alignlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line, run in this process: `alignlab("list", "recipes")`."""
+    return CommandLine(monkeypatch, capsys)
 
 
 def shared_path(relative: str) -> Path:

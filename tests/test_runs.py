@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alignlab.errors import BadInput, RunFailed
-from alignlab.runs import Run, RunIdentity, file_digest, read_json
+from alignlab.runs import Run, RunIdentity, file_digest, read_json, write_json
 from alignlab.types import Count, Usage
 
 
@@ -154,3 +154,48 @@ def test_a_unit_is_written_once(tmp_path):
         file.append("u", [])
         with pytest.raises(ValueError, match="already written"):
             file.append("u", [])
+
+
+def test_a_run_killed_while_it_was_begun_is_begun_again(tmp_path):
+    close(start(tmp_path / "r"))
+    (tmp_path / "r/config.yaml").rename(tmp_path / "r/.config.yaml.123")
+    (tmp_path / "r/events.jsonl").unlink()
+    run = start(tmp_path / "r")
+    assert (tmp_path / "r/config.yaml").exists()
+    close(run)
+
+
+def test_a_refused_run_or_stage_is_free_for_others_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("alignlab.runs._lock.__defaults__", (0.0,))
+    run = start(tmp_path / "r")
+    with run.stage("a", config={"n": 1}):
+        pass
+    run.close()
+    with pytest.raises(BadInput):
+        start(tmp_path / "r", beta=0.2)
+    again = start(tmp_path / "r")
+    with pytest.raises(BadInput), again.stage("a", config={"n": 2}):
+        pass
+    with again.scope("s").stage("b"), pytest.raises(RunFailed), again.scope("s").stage("b"):
+        pass
+    again.close()
+    start(tmp_path / "r").close()
+
+
+def test_a_torn_event_is_cut_off(tmp_path):
+    close(start(tmp_path / "r"))
+    with (tmp_path / "r/events.jsonl").open("a") as file:
+        file.write('{"time": "2026-')
+    close(start(tmp_path / "r"))
+    events = [json.loads(line) for line in (tmp_path / "r/events.jsonl").open()]
+    assert [e["event"] for e in events] == ["start", "resume"]
+
+
+def test_a_full_disk_keeps_nothing_of_a_file_half_replaced(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("alignlab.runs.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_json(tmp_path / "a.json", {})
+    assert list(tmp_path.iterdir()) == []

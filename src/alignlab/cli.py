@@ -63,6 +63,38 @@ def run(
     _say_where(run_recipe(recipe, *(overrides or []), config=config))
 
 
+@app.command(
+    epilog="Example: alignlab train dpo --model ./my-model --data 'pairs.jsonl?test_share=0.1' "
+    "--out runs/dpo lr=1e-6 objective.beta=0.3"
+)
+def train(
+    objective: Annotated[str, typer.Argument(help="A name from `alignlab list objectives`.")],
+    overrides: Overrides = None,
+    model: Annotated[str, typer.Option(help="Hub id, local folder, or sandbox:NAME.")] = "",
+    data: Annotated[str, typer.Option(help="PATH or FORMAT:PATH.")] = "",
+    out: Annotated[str, typer.Option(help="Run directory.")] = "",
+    config: Config = None,
+    options: Annotated[bool, typer.Option("--options", help="Show every setting.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model towards an objective, or resume the training where it stopped."""
+    if options:
+        from alignlab.commands.list import show_train_options
+
+        show_train_options(objective)
+        return
+    for name, value in (("--model", model), ("--data", data), ("--out", out)):
+        if not value:
+            raise BadInput(f"train: {name} is missing")
+    from alignlab.commands.train import train as train_model
+    from alignlab.records import to_dict
+
+    done = train_model(
+        objective, *(overrides or []), model=model, data=data, out=out, config=config
+    )
+    typer.echo(json.dumps(to_dict(done), indent=1) if as_json else str(done))
+
+
 @app.command(epilog="Example: alignlab check compare model=./my-model strong=openai:gpt-x@URL")
 def check(
     recipe: Annotated[str, typer.Argument(help="A name from `alignlab list recipes`.")],
@@ -177,7 +209,8 @@ def data_convert(
 def main() -> None:
     """Entry point; exit code 0 done, 1 the run failed, 2 bad input."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer.Exit comes back as its code
+        _leave(code or 0, "")
     except BadInput as error:
         _leave(2, str(error))
     except RunFailed as error:
@@ -209,7 +242,9 @@ def _translate(error: Exception) -> tuple[int, str | None]:
     if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
         return 2, f"{getattr(error, 'filename', None)}: cannot be written ({text})"
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return 2, f"{error.filename}: expected a folder, found a file"
+        named = Path(error.filename)
+        file = next((p for p in (*reversed(named.parents), named) if p.is_file()), named)
+        return 2, f"{file}: expected a folder, found a file"
     return 1, None
 
 

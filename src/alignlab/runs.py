@@ -18,6 +18,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -68,12 +69,22 @@ class Run:
             raise BadInput(f"{path}: expected a run directory or an empty folder, found a full one")
         (path / "stages").mkdir(parents=True, exist_ok=True)
         run._lock = _lock(path / ".lock", f"{path}: another process is working on this run")
+        try:
+            run._begin(identity)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _begin(self, identity: RunIdentity) -> None:
+        """Write what the run is, or make sure that it is the same."""
+        path, made = self.path, self.path / "config.yaml"
         config = yaml.safe_dump(to_dict(identity.config), sort_keys=False, allow_unicode=True)
         if made.exists():
             _refuse_change(path, yaml.safe_load(made.read_text()), to_dict(identity.config))
             _cut_torn_line(path / "events.jsonl")
-            run.event("resume")
-            return run
+            self.event("resume")
+            return
         manifest = {
             "recipe": identity.recipe,
             "command": shlex.join(["alignlab", *sys.argv[1:]]),
@@ -86,8 +97,13 @@ class Run:
         }
         write_json(path / "manifest.json", manifest)
         write_text(made, config)
-        run.event("start", recipe=identity.recipe)
-        return run
+        self.event("start", recipe=identity.recipe)
+
+    def close(self) -> None:
+        """Let others work on the run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def scope(self, name: str) -> Run:
         """A part of the run whose stages are numbered and stored apart."""
@@ -153,6 +169,14 @@ class Stage:
     def __enter__(self) -> Stage:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path / ".lock", f"{self.name}: another process works on this stage")
+        try:
+            self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def _open(self) -> None:
         known = self.path / "config.json"
         if known.exists():
             _refuse_change(known, read_json(known), to_dict(self.identity))
@@ -165,7 +189,6 @@ class Stage:
             write_json(status, {"state": "running"})
             self.run.event("stage", stage=self.name)
         self._since = time.monotonic()
-        return self
 
     def __exit__(
         self,
@@ -173,20 +196,27 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and not self.done:
-            self._seconds += time.monotonic() - self._since
-            status = {
-                "state": "done",
-                "seconds": round(self._seconds, 3),
-                "usage": asdict(self._usage),
-                "records": {name: file.count() for name, file in sorted(self._files.items())},
-            }
-            write_json(self.path / "status.json", status)
-            self.run.event("done", stage=self.name, seconds=status["seconds"])
-            self.done = True
-        elif kind is not None:
-            self.run.event("failed", stage=self.name, error=f"{kind.__name__}: {error}")
-        os.close(self._lock)
+        try:
+            if kind is None and not self.done:
+                self._finish()
+            elif kind is not None:
+                # On a full disk this fails like the work before it, which is what is told.
+                with suppress(OSError):
+                    self.run.event("failed", stage=self.name, error=f"{kind.__name__}: {error}")
+        finally:
+            os.close(self._lock)
+
+    def _finish(self) -> None:
+        self._seconds += time.monotonic() - self._since
+        status = {
+            "state": "done",
+            "seconds": round(self._seconds, 3),
+            "usage": asdict(self._usage),
+            "records": {name: file.count() for name, file in sorted(self._files.items())},
+        }
+        write_json(self.path / "status.json", status)
+        self.run.event("done", stage=self.name, seconds=status["seconds"])
+        self.done = True
 
     def records(self, name: str, cls: type[T]) -> RecordFile[T]:
         """The stage's file of records of one kind."""

@@ -289,6 +289,8 @@ class Corpus:
     """Path -> SHA-256 of every file that was read."""
     labelled: tuple[Labelled, ...] = ()
     """Responses with a label instead of a rank (unpaired preferences)."""
+    commented: tuple[Commented, ...] = ()
+    """Responses with feedback in words."""
 
 
 @dataclass(frozen=True)
@@ -361,6 +363,19 @@ class Labelled:
     prompt: Prompt
     response: Response
     desirable: bool
+
+    @property
+    def id(self) -> str:
+        return self.response.id
+
+
+@dataclass(frozen=True)
+class Commented:
+    """One response with what was said of it."""
+
+    prompt: Prompt
+    response: Response
+    comment: str
 
     @property
     def id(self) -> str:

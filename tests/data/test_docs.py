@@ -46,6 +46,7 @@ def test_example(write: Write, name: str) -> None:
                 corpus.demonstrations,
                 corpus.groups,
                 corpus.labelled,
+                corpus.commented,
                 corpus.prompts,
                 corpus.test_groups,
             ),

@@ -62,7 +62,7 @@ def test_a_missing_chat_template_names_the_option(tmp_path):
     _, path = saved(tmp_path)
     tiny_tokenizer(template=None).save_pretrained(path)
     (path / "chat_template.jinja").unlink(missing_ok=True)
-    with pytest.raises(BadInput, match="--chat-template"):
+    with pytest.raises(BadInput, match="chat_template=FILE"):
         load(path)
     file = tmp_path / "t.jinja"
     file.write_text(TEMPLATE)

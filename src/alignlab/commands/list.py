@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -38,10 +39,22 @@ def list_parts(what: str) -> dict[str, str]:
 def show_options(recipe: str) -> None:
     """Print every setting of a recipe with its default and its meaning."""
     known: Recipe = registry.get("recipe", recipe)
+    _show(configs.describe(known.config))
+
+
+def show_train_options(objective: str) -> None:
+    """Print every setting of a training towards an objective."""
+    from alignlab.commands.train import TrainSettings
+
+    own = configs.describe(registry.get("objective", objective), "objective.")
+    _show([o for o in configs.describe(TrainSettings) if o.key != "objective"] + own)
+
+
+def _show(options: Sequence[configs.Option]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("setting", "default", "meaning"):
         table.add_column(column, overflow="fold")
-    for option in configs.describe(known.config):
+    for option in options:
         table.add_row(option.key, _plain(option.default), option.doc)
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from alignlab import configs, registry
+from alignlab.commands.early import make_parts
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
 from alignlab.report import write_report
@@ -40,18 +41,22 @@ def run(recipe: str, *overrides: str, config: str | Path | None = None, **settin
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings)
+    make_parts(known, chosen)
     out = Path(chosen.out or f"runs/{recipe}")
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
     study_run = Run.start(out, RunIdentity(recipe, _identity(chosen), seeds))
-    study_run.describe(Study(recipe, known.question, known.baseline, known.models(chosen)))
-    began = time.monotonic()
-    lab = Lab(study_run, chosen.seed, chosen.hardware, chosen.chat_template or None)
-    torch.set_num_threads(lab.threads)
-    measured = [known.study(_seed_lab(lab, seed, len(seeds)), chosen) for seed in seeds]
-    results(lab, measured, chosen.measure.examples)
-    study_run.finish()
-    _add_wall_time(study_run, time.monotonic() - began)
-    return write_report(out)
+    try:
+        study_run.describe(Study(recipe, known.question, known.baseline, known.models(chosen)))
+        began = time.monotonic()
+        lab = Lab(study_run, chosen.seed, chosen.hardware, chosen.chat_template or None)
+        torch.set_num_threads(lab.threads)
+        measured = [known.study(_seed_lab(lab, seed, len(seeds)), chosen) for seed in seeds]
+        results(lab, measured, chosen.measure.examples)
+        study_run.finish()
+        _add_wall_time(study_run, time.monotonic() - began)
+        return write_report(out)
+    finally:
+        study_run.close()
 
 
 def assemble(

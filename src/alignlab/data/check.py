@@ -69,6 +69,7 @@ def check(spec: str) -> CheckReport:
         "demonstrations": [each.prompt for each in corpus.demonstrations],
         "groups": [each.prompt for each in corpus.groups],
         "labelled": [each.prompt for each in corpus.labelled],
+        "commented": [each.prompt for each in corpus.commented],
         "prompts": list(corpus.prompts),
     }
     held_out = {
@@ -98,6 +99,7 @@ def check(spec: str) -> CheckReport:
 def _responses(corpus: Corpus) -> Iterator[str]:
     yield from (each.response.text for each in corpus.demonstrations)
     yield from (each.response.text for each in corpus.labelled)
+    yield from (each.response.text for each in corpus.commented)
     for group in (*corpus.groups, *corpus.test_groups):
         yield from (response.text for response in group.responses)
 

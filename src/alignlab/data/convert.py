@@ -85,6 +85,7 @@ def _part(corpus: Corpus, part: Part) -> Corpus:
         corpus,
         demonstrations=(),
         labelled=(),
+        commented=(),
         groups=corpus.test_groups,
         prompts=corpus.test_prompts,
     )

@@ -15,7 +15,15 @@ from alignlab.data.rows import Row, listed
 from alignlab.data.sift import STAGE, held_out_prompts, of_kind, prompt_of, sift
 from alignlab.errors import BadInput
 from alignlab.registry import get, names, register
-from alignlab.types import Corpus, Count, Demonstration, Labelled, PreferenceGroup, Prompt
+from alignlab.types import (
+    Commented,
+    Corpus,
+    Count,
+    Demonstration,
+    Labelled,
+    PreferenceGroup,
+    Prompt,
+)
 
 O = TypeVar("O", bound=ReadOptions)  # noqa: E741 - the options of a format
 RecordOf = Callable[[Row, Any], list[Made]]
@@ -142,6 +150,7 @@ def _collect(name: str, record: RecordOf, table: Table, options: Options, faults
         groups=of_kind(sifted.train, PreferenceGroup),
         prompts=of_kind(sifted.train, Prompt),
         labelled=of_kind(sifted.train, Labelled),
+        commented=of_kind(sifted.train, Commented),
         test_prompts=held_out_prompts(sifted.test),
         test_groups=of_kind(sifted.test, PreferenceGroup),
         counts=(*file_counts(table), sifted.count),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from alignlab.data.rows import Row, is_text
 from alignlab.types import (
+    Commented,
     Demonstration,
     Labelled,
     Message,
@@ -22,7 +23,7 @@ from alignlab.types import (
     SampledBy,
 )
 
-Record = Demonstration | PreferenceGroup | Labelled | Prompt
+Record = Demonstration | PreferenceGroup | Labelled | Commented | Prompt
 UNKNOWN_WRITER = "unknown"
 
 
@@ -110,6 +111,18 @@ def labelled(messages: Sequence[Message], answer: Answer, desirable: bool, origi
     if not answer.text.strip():
         return Dropped("empty response")
     return Kept(Labelled(asked, _response(asked, answer), desirable))
+
+
+def commented(messages: Sequence[Message], answer: Answer, comment: str, origin: Origin) -> Made:
+    """Make a response with feedback in words."""
+    asked = _prompt(messages, origin)
+    if isinstance(asked, Dropped):
+        return asked
+    if not answer.text.strip():
+        return Dropped("empty response")
+    if not comment.strip():
+        return Dropped("empty feedback")
+    return Kept(Commented(asked, _response(asked, answer), comment))
 
 
 def pair(messages: Sequence[Message], chosen: Answer, rejected: Answer, origin: Origin) -> Made:

@@ -12,22 +12,25 @@ from alignlab.data.options import Options
 from alignlab.data.rows import Row, listed
 from alignlab.errors import bad_record
 from alignlab.records import from_dict
-from alignlab.types import Demonstration, Labelled, PreferenceGroup, Prompt
+from alignlab.types import Commented, Demonstration, Labelled, PreferenceGroup, Prompt
 
 _KINDS: Mapping[frozenset[str], type[Record]] = {
     frozenset({"prompt", "responses", "scores", "source"}): PreferenceGroup,
     frozenset({"prompt", "response", "task"}): Demonstration,
     frozenset({"prompt", "response", "desirable"}): Labelled,
+    frozenset({"prompt", "response", "comment"}): Commented,
     frozenset({"id", "messages", "source", "reference", "query_type"}): Prompt,
 }
 
 
 @row_format("records", columns=_KINDS)
 def own_records(row: Row, options: Options) -> list[Made]:
-    """Groups, demonstrations, labelled responses or prompts as a stage of a run wrote them."""
+    """Groups, demonstrations, labelled or commented responses, prompts, as a run wrote them."""
     kind = next((kind for keys, kind in _KINDS.items() if keys == set(row.values)), None)
     if kind is None:
-        expected = "the fields of a group, a demonstration, a labelled response or a prompt"
+        expected = (
+            "the fields of a group, a demonstration, a labelled or commented response, a prompt"
+        )
         raise bad_record(row.file, row.line, None, expected, listed(row.values))
     try:
         return [Kept(from_dict(kind, row.values))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from alignlab.data.made import Dropped, Kept, Made, Record, content_id
-from alignlab.types import Count, Demonstration, Labelled, PreferenceGroup, Prompt
+from alignlab.types import Commented, Count, Demonstration, Labelled, PreferenceGroup, Prompt
 
 R = TypeVar("R")
 STAGE = "data"
@@ -101,6 +101,8 @@ def _content(record: Record) -> str:
         return content_id(kind, record.prompt.id, *texts, *map(repr, record.scores))
     if isinstance(record, Labelled):
         return content_id(kind, record.response.id, str(record.desirable))
+    if isinstance(record, Commented):
+        return content_id(kind, record.response.id, record.comment)
     return content_id(kind, record.id)
 
 
@@ -125,7 +127,7 @@ def _renamed(record: Record, identity: str) -> Record:
                 for response in record.responses
             ),
         )
-    if isinstance(record, Labelled):
+    if isinstance(record, Labelled | Commented):
         return replace(record, response=replace(record.response, id=identity))
     raise AssertionError("demonstrations and prompts of one id are equal")
 

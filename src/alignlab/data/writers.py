@@ -112,6 +112,7 @@ def _prompts(corpus: Corpus, pairs: Pairs) -> Written:
         *(each.prompt for each in corpus.demonstrations),
         *(each.prompt for each in corpus.groups),
         *(each.prompt for each in corpus.labelled),
+        *(each.prompt for each in corpus.commented),
     ]
     distinct: dict[tuple[Message, ...], Prompt] = {}
     for prompt in everything:
@@ -148,6 +149,7 @@ def _others(corpus: Corpus, *used: str) -> Counter[str]:
         "demonstrations": "a demonstration has no second response",
         "groups": "a group beside demonstrations",
         "labelled": "a labelled response is no target and no pair",
+        "commented": "a response with feedback in words",
         "prompts": "a prompt without responses",
     }
     numbers = {why: len(getattr(corpus, kind)) for kind, why in reasons.items() if kind not in used}

@@ -45,7 +45,7 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
     if is_adapted(lm.model):
         raise BadInput(f"{lm.name} already has an adapter; merge it or load the model without")
     settings = PeftLora(
-        task_type=TaskType.CAUSAL_LM,
+        task_type=TaskType.SEQ_CLS if is_reward_model(lm.model) else TaskType.CAUSAL_LM,
         r=config.r,
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
@@ -67,6 +67,11 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
 def is_adapted(model: Any) -> bool:
     """Whether the model carries a PEFT adapter."""
     return hasattr(model, "merge_and_unload")
+
+
+def is_reward_model(model: Any) -> bool:
+    """Whether a model is a sequence classifier, whose trained head belongs to an adapter."""
+    return type(base_of(model)).__name__.endswith("ForSequenceClassification")
 
 
 def base_of(model: Any) -> Any:

@@ -76,6 +76,6 @@ def _end_of_turn(tokenizer: Any, template: str) -> int:
     if tokenizer.eos_token_id is None:
         raise BadInput(
             "the chat template ends a turn with no special token and the tokenizer "
-            "has no end-of-sequence token; give a template with --chat-template"
+            "has no end-of-sequence token; give a template with chat_template=FILE"
         )
     return int(tokenizer.eos_token_id)

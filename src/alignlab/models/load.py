@@ -26,6 +26,7 @@ DTYPES: dict[str, torch.dtype] = {
 """The names by which configurations call tensor types."""
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+_HUB_SMALL_FILES = [pattern for pattern in _HUB_FILES if pattern != "*.safetensors"]
 _HASHED = (".safetensors", ".jinja", ".model")
 _HASHED_NAMES = ("tokenizer.json", "vocab.json", "merges.txt")
 
@@ -54,6 +55,7 @@ def load(
     adapter: str | Path | None = None,
     chat_template: str | Path | None = None,
     trust_remote_code: bool = False,
+    model_class: Any = AutoModelForCausalLM,
 ) -> LanguageModel:
     """Load a decoder and its tokenizer from safetensors files.
 
@@ -64,15 +66,18 @@ def load(
         adapter: a folder or hub id with a PEFT adapter to put on the model, not merged.
         chat_template: a Jinja template, or a file with one, instead of the tokenizer's own.
         trust_remote_code: run code that comes with the model.
+        model_class: transformers' class for another head than the vocabulary's.
 
     Raises:
         BadInput: no such model, no safetensors weights, or no chat template.
     """
     folder = _resolve(str(spec))
+    if model_class is AutoModelForCausalLM:
+        _refuse_classifier(folder)
     tokenizer = _tokenizer(folder, chat_template, trust_remote_code)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = model_class.from_pretrained(
             folder,
             dtype=_dtype(dtype),
             use_safetensors=True,
@@ -85,8 +90,8 @@ def load(
         ) from error
     if adapter is not None:
         model = _with_adapter(model, str(adapter))
-    model.to(chosen)  # type: ignore[arg-type]
-    model.eval()  # type: ignore[no-untyped-call]
+    model.to(chosen)
+    model.eval()
     name = folder.name if Path(spec).is_dir() else str(spec)
     template = tokenizer.chat_template if chat_template is not None else None
     digest = fingerprint(folder, chat_template=template)
@@ -205,7 +210,7 @@ def _save_state(
         config.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _resolve(spec: str) -> Path:
+def _resolve(spec: str, files: list[str] = _HUB_FILES) -> Path:
     """The local folder of a model: the spec itself, or the hub's snapshot of it."""
     folder = Path(spec)
     if folder.is_dir():
@@ -218,12 +223,21 @@ def _resolve(spec: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(spec, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(spec, allow_patterns=files))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise BadInput(
             f"{spec}: expected a model folder or a hub id that can be reached, "
             f"found: {_first_line(error)}"
         ) from error
+
+
+def _refuse_classifier(folder: Path) -> None:
+    """A classifier would load as a decoder with a random vocabulary head."""
+    config = folder / "config.json"
+    named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    for name in named.get("architectures") or ():
+        if name.endswith("ForSequenceClassification"):
+            raise BadInput(f"{folder}: expected a decoder, found a reward model ({name})")
 
 
 def _tokenizer(folder: Path, chat_template: str | Path | None, trust_remote_code: bool) -> Any:
@@ -232,18 +246,25 @@ def _tokenizer(folder: Path, chat_template: str | Path | None, trust_remote_code
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{folder}: expected a tokenizer, found: {_first_line(error)}") from error
     if chat_template is not None:
-        given = str(chat_template)
-        tokenizer.chat_template = (
-            Path(given).read_text(encoding="utf-8") if "{" not in given else given
-        )
+        tokenizer.chat_template = _template(str(chat_template))
     if not tokenizer.chat_template:
         raise BadInput(
             f"{folder}: the tokenizer has no chat template; give one with "
-            f"--chat-template FILE (a Jinja template)"
+            f"chat_template=FILE (a Jinja template)"
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _template(given: str) -> str:
+    """A chat template given as such, or in a file."""
+    if "{" in given:
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{given}: expected a file with a chat template, found: {error}") from error
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:

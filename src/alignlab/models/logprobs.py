@@ -9,7 +9,7 @@ import torch
 
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup, micro_batches
-from alignlab.models.scorer import ResponseScorer
+from alignlab.models.scorer import ResponseScorer, Scorer, TokenLogps
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def response_logprobs(
 
 
 def score_groups(
-    scorer: ResponseScorer, groups: Sequence[TokenGroup], token_budget: int
+    scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup], token_budget: int
 ) -> list[ResponseLogps]:
     """As `response_logprobs`, with a scorer at hand."""
     found: dict[int, ResponseLogps] = {}

@@ -9,10 +9,11 @@ batches of whole sequences, and the reason is logged once.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +24,14 @@ from transformers import PreTrainedModel
 from alignlab.models import attention
 from alignlab.models.adapters import base_of
 from alignlab.models.head import row_logps
-from alignlab.models.packed import Targets, TokenGroup, make_targets, pack, rounded_up
+from alignlab.models.packed import (
+    PackedBatch,
+    Targets,
+    TokenGroup,
+    make_targets,
+    pack,
+    rounded_up,
+)
 from alignlab.models.tiles import layout
 
 log = logging.getLogger(__name__)
@@ -58,11 +66,31 @@ class EmbeddingNoise:
     generator: torch.Generator
 
 
-class ResponseScorer:
-    """Scores groups of responses under one model.
+S = TypeVar("S")
+"""What a scorer gives for a micro-batch."""
+
+
+class Stream(NamedTuple):
+    """A packed micro-batch and the model's hidden state at each of its positions."""
+
+    batch: PackedBatch
+    hidden_Td: Tensor
+
+
+class Rows(NamedTuple):
+    """A micro-batch as padded whole sequences, prompt and response each."""
+
+    token_NT: Tensor
+    mask_NT: Tensor
+    length_N: tuple[int, ...]
+    """Tokens of each sequence."""
+
+
+class Scorer(ABC, Generic[S]):
+    """A model's values for groups of responses: packed where that is exact, else plain.
 
     Args:
-        model: a transformers decoder, or a peft model around one.
+        model: a transformers model, or a peft model around one.
         plain_because: a reason not to use the packed forward at all.
     """
 
@@ -78,7 +106,7 @@ class ResponseScorer:
     @contextmanager
     def scored(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None = None
-    ) -> Iterator[TokenLogps]:
+    ) -> Iterator[S]:
         """Score groups; take gradients inside the `with` block."""
         longest = max(group.longest for group in groups)
         if self.fallback is None and self.limit is not None and longest > self.limit:
@@ -93,15 +121,34 @@ class ResponseScorer:
         ):
             yield found
 
-    @contextmanager
+    @abstractmethod
     def _packed(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
-    ) -> Iterator[TokenLogps]:
+    ) -> AbstractContextManager[S]:
+        """Values by way of `_stream`."""
+
+    @abstractmethod
+    def _plain(
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+    ) -> AbstractContextManager[S]:
+        """Values by the model's own forward over `_rows`."""
+
+    @abstractmethod
+    def _values(self, found: S) -> Tensor:
+        """What the probe compares."""
+
+    @abstractmethod
+    def _head_unserved(self) -> str | None:
+        """Why the model's head cannot be put on the packed stream; None when it can."""
+
+    @contextmanager
+    def _stream(
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+    ) -> Iterator[Stream]:
         batch = pack(groups, self.base.device)
         lengths = torch.tensor([g.longest for g in groups])
         length_1T = lengths.repeat_interleave(torch.tensor([g.tokens for g in groups]))[None]
         length_1T = pad(length_1T, (0, batch.token_1T.shape[1] - batch.tokens), value=1)
-        head = self.base.get_output_embeddings()
         with (
             attention.packed(_configs(self.base), layout(batch)) as self._seen,
             _noisy(self.base, length_1T, noise),
@@ -109,45 +156,31 @@ class ResponseScorer:
             hidden = self.base.base_model(
                 input_ids=batch.token_1T, position_ids=batch.position_1T, use_cache=False
             )[0]
-            filling = (0, rounded_up(len(batch.row_R)) - len(batch.row_R))
-            logps = row_logps(
-                hidden[0].index_select(0, pad(batch.row_R, filling)),
-                head.weight,
-                head.bias,
-                pad(batch.targets.token_R, filling),
-                softcap=getattr(_text_config(self.base), "final_logit_softcapping", None),
-            )
-            yield TokenLogps(logps[: len(batch.row_R)], batch.targets)
+            yield Stream(batch, hidden[0])
 
-    @contextmanager
-    def _plain(
-        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
-    ) -> Iterator[TokenLogps]:
-        sequences = [(g.prompt_T, r, g.longest) for g in groups for r in g.responses]
-        width = max(len(prompt) + len(response) for prompt, response, _ in sequences)
-        token_NT = np.zeros((len(sequences), width), dtype=np.int64)
+    def _rows(self, groups: Sequence[TokenGroup], fill: int = 0) -> Rows:
+        sequences = [g.prompt_T + r for g in groups for r in g.responses]
+        lengths = tuple(map(len, sequences))
+        token_NT = np.full((len(sequences), max(lengths)), fill, dtype=np.int64)
         mask_NT = np.zeros_like(token_NT)
-        rows: list[np.ndarray] = []
-        for n, (prompt, response, _) in enumerate(sequences):
-            end = len(prompt) + len(response)
-            token_NT[n, :end] = prompt + response
-            mask_NT[n, :end] = 1
-            rows.append(n * width + np.arange(len(prompt) - 1, end - 1))
+        for n, sequence in enumerate(sequences):
+            token_NT[n, : len(sequence)] = sequence
+            mask_NT[n, : len(sequence)] = 1
         device = self.base.device
-        length_N1 = torch.tensor([[longest] for _, _, longest in sequences])
+        return Rows(
+            torch.from_numpy(token_NT).to(device), torch.from_numpy(mask_NT).to(device), lengths
+        )
+
+    def _logits(
+        self, rows: Rows, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+    ) -> Tensor:
+        """The logits of the model's own forward."""
+        length_N1 = torch.tensor([[g.longest] for g in groups for _ in g.responses])
         with _noisy(self.base, length_N1, noise):
-            logits = self.base(
-                input_ids=torch.from_numpy(token_NT).to(device),
-                attention_mask=torch.from_numpy(mask_NT).to(device),
-                use_cache=False,
+            logits: Tensor = self.base(
+                input_ids=rows.token_NT, attention_mask=rows.mask_NT, use_cache=False
             ).logits
-        targets = make_targets(groups, device)
-        row_R = torch.from_numpy(np.concatenate(rows)).to(device)
-        chosen_RV = logits.flatten(0, 1).index_select(0, row_R)
-        if chosen_RV.dtype in (torch.bfloat16, torch.float16):
-            chosen_RV = chosen_RV.float()
-        token_logit_R = chosen_RV.gather(1, targets.token_R[:, None])[:, 0]
-        yield TokenLogps(token_logit_R - torch.logsumexp(chosen_RV, dim=1), targets)
+        return logits
 
     def _probe(self) -> str | None:
         """Why the packed forward is not exact for this model; None when it is."""
@@ -155,17 +188,17 @@ class ResponseScorer:
             return f"{type(self.base).__name__} does not use transformers' attention interface"
         if self.base.base_model is self.base:
             return f"{type(self.base).__name__} has no body apart from its head"
-        if type(self.base.get_output_embeddings()) is not torch.nn.Linear:
-            return f"the vocabulary head of {type(self.base).__name__} is not a linear layer"
+        if reason := self._head_unserved():
+            return reason
         groups = _probe_groups(_text_config(self.base).vocab_size)
         training = self.base.training
         self.base.eval()
         try:
             with torch.no_grad():
                 with self._plain(groups, None) as plain:
-                    expected_R = plain.logp_R
+                    expected = self._values(plain)
                 with self._packed(groups, None) as packed:
-                    found_R = packed.logp_R
+                    found = self._values(packed)
         except (attention.Unserved, TypeError, ValueError, RuntimeError) as error:
             return f"{type(self.base).__name__}: {str(error).splitlines()[0]}"
         finally:
@@ -173,11 +206,10 @@ class ResponseScorer:
         if not self._seen.calls:
             return f"{type(self.base).__name__} does not use transformers' attention interface"
         self.limit = self._window()
-        worst = float((expected_R - found_R).abs().max())
+        worst = float((expected - found).abs().max())
         if not worst <= TOLERANCE.get(self.base.dtype, HALF_TOLERANCE):
             return (
-                f"{type(self.base).__name__} gives other values for packed groups "
-                f"(by {worst:.2g} nats)"
+                f"{type(self.base).__name__} gives other values for packed groups (by {worst:.2g})"
             )
         return None
 
@@ -189,6 +221,54 @@ class ResponseScorer:
             window = None
         limits = [w for w in (window, getattr(config, "attention_chunk_size", None)) if w]
         return min(limits, default=None)
+
+
+class ResponseScorer(Scorer[TokenLogps]):
+    """Log-probabilities of responses under a decoder."""
+
+    @contextmanager
+    def _packed(
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+    ) -> Iterator[TokenLogps]:
+        head = self.base.get_output_embeddings()
+        with self._stream(groups, noise) as (batch, hidden_Td):
+            filling = (0, rounded_up(len(batch.row_R)) - len(batch.row_R))
+            logps = row_logps(
+                hidden_Td.index_select(0, pad(batch.row_R, filling)),
+                head.weight,
+                head.bias,
+                pad(batch.targets.token_R, filling),
+                softcap=getattr(_text_config(self.base), "final_logit_softcapping", None),
+            )
+            yield TokenLogps(logps[: len(batch.row_R)], batch.targets)
+
+    @contextmanager
+    def _plain(
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+    ) -> Iterator[TokenLogps]:
+        rows = self._rows(groups)
+        width = rows.token_NT.shape[1]
+        targets = make_targets(groups, self.base.device)
+        ends = zip(rows.length_N, targets.length_N, strict=True)
+        row_R = np.concatenate(
+            [n * width + np.arange(end - own - 1, end - 1) for n, (end, own) in enumerate(ends)]
+        )
+        logits = self._logits(rows, groups, noise)
+        chosen_RV = logits.flatten(0, 1).index_select(
+            0, torch.from_numpy(row_R).to(self.base.device)
+        )
+        if chosen_RV.dtype in (torch.bfloat16, torch.float16):
+            chosen_RV = chosen_RV.float()
+        token_logit_R = chosen_RV.gather(1, targets.token_R[:, None])[:, 0]
+        yield TokenLogps(token_logit_R - torch.logsumexp(chosen_RV, dim=1), targets)
+
+    def _values(self, found: TokenLogps) -> Tensor:
+        return found.logp_R
+
+    def _head_unserved(self) -> str | None:
+        if type(self.base.get_output_embeddings()) is not torch.nn.Linear:
+            return f"the vocabulary head of {type(self.base).__name__} is not a linear layer"
+        return None
 
 
 def _configs(model: Any) -> list[Any]:

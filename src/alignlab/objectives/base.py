@@ -1,14 +1,15 @@
 """What an objective is given and what it gives back.
 
 Axes: B groups (prompts) of a micro-batch, K responses of a group, best first. Groups with fewer
-than K responses are padded; `mask_BK` says which entries are real.
+than K responses are padded; `mask_BK` says which entries are real. Most objectives take
+`GroupLogps`; one that needs something else names a sibling of it as its `takes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -32,19 +33,64 @@ class GroupLogps:
 
 
 @dataclass(frozen=True)
+class LabelledLogps:
+    """Log-probabilities in nats of single responses that are each desirable or not."""
+
+    policy_B: Tensor
+    """log pi(y|x), summed over the response's tokens (float64, with gradient)."""
+    reference_B: Tensor
+    """log pi_ref(y|x), without gradient."""
+    desirable_B: Tensor
+    """True where the response is said to be good."""
+    mismatched_policy_M: Tensor
+    """log pi(y'|x) of the M pairs of a prompt and another prompt's response of the whole step,
+    without gradient."""
+    mismatched_reference_M: Tensor
+    """log pi_ref(y'|x) of the same pairs."""
+
+
+@dataclass(frozen=True)
+class CommentedLogps:
+    """Log-probabilities in nats of responses, and of what was said of them."""
+
+    policy_B: Tensor
+    """Summed over the tokens (float64, with gradient): log pi(y|x), or log pi(feedback|y, x)."""
+    length_B: Tensor
+    """Tokens of each."""
+    is_feedback_B: Tensor
+    """True where the entry is feedback, False where it is a response."""
+
+
+@dataclass(frozen=True)
+class GroupRewards:
+    """A reward model's values for whole responses."""
+
+    reward_BK: Tensor
+    """r(x, y) (float64, with gradient); 0 where padded."""
+    score_BK: Tensor
+    """The feedback's scores, not increasing along K; 0 where padded."""
+    mask_BK: Tensor
+    """True where there is a response."""
+
+
+@dataclass(frozen=True)
 class ObjectiveOutput:
     """The loss of each group and what is worth watching."""
 
     loss_B: Tensor
     """Loss per group; a step minimises sum(weight * loss) / sum(weight) over its groups."""
     metrics: Mapping[str, Tensor]
-    """Name -> detached value per group (B,); reported as means over groups."""
+    """Name -> detached value per group that has one; reported as means over those groups."""
     weight_B: Tensor | None = None
     """Weight of each group, without gradient; None is 1 each."""
 
 
 class Objective(Protocol):
-    """A loss over groups of responses."""
+    """A loss over groups of responses.
+
+    Its class may say what it is given: `takes: ClassVar[type]`, one of the types above; left
+    out, it is `GroupLogps`.
+    """
 
     needs_reference: ClassVar[bool]
     """Whether `reference_BK` must be there."""
@@ -54,7 +100,13 @@ class Objective(Protocol):
     best_only: ClassVar[bool]
     """Whether only the first response of each group enters the loss."""
 
-    def __call__(self, logps: GroupLogps) -> ObjectiveOutput: ...
+    def __call__(self, given: Any, /) -> ObjectiveOutput: ...
+
+
+def input_of(objective: Objective) -> type:
+    """The type of what an objective is given."""
+    taken: type = getattr(objective, "takes", GroupLogps)
+    return taken
 
 
 def log_ratios_BK(logps: GroupLogps) -> Tensor:
@@ -81,30 +133,38 @@ def plackett_luce_nll_B(utility_BK: Tensor, mask_BK: Tensor) -> Tensor:
     return terms_BK.sum(1)
 
 
-def preference_metrics(logps: GroupLogps, reward_BK: Tensor) -> dict[str, Tensor]:
+def reward_metrics(reward_BK: Tensor, mask_BK: Tensor) -> dict[str, Tensor]:
     """TRL's names: the best response is chosen, the mean of the others rejected; each (B,).
 
     `rewards/accuracies` is the share of the others that the best one beats.
     """
     reward_BK = reward_BK.detach()
-    others_BK = logps.mask_BK.clone()
-    others_BK[:, 0] = False
-    count_B = others_BK.sum(1).clamp(min=1)
-
-    def rejected(value_BK: Tensor) -> Tensor:
-        return torch.where(others_BK, value_BK, 0.0).sum(1) / count_B
-
     chosen_B = reward_BK[:, 0]
-    rejected_B = rejected(reward_BK)
-    policy_BK = logps.policy_BK.detach()
+    rejected_B = mean_of_others_B(reward_BK, mask_BK)
+    beaten_BK = (chosen_B[:, None] > reward_BK).to(reward_BK.dtype)
     return {
         "rewards/chosen": chosen_B,
         "rewards/rejected": rejected_B,
         "rewards/margins": chosen_B - rejected_B,
-        "rewards/accuracies": rejected((chosen_B[:, None] > reward_BK).to(reward_BK.dtype)),
-        "logps/chosen": policy_BK[:, 0],
-        "logps/rejected": rejected(policy_BK),
+        "rewards/accuracies": mean_of_others_B(beaten_BK, mask_BK),
     }
+
+
+def preference_metrics(logps: GroupLogps, reward_BK: Tensor) -> dict[str, Tensor]:
+    """As `reward_metrics`, with the policy's log-probabilities beside the rewards."""
+    policy_BK = logps.policy_BK.detach()
+    return {
+        **reward_metrics(reward_BK, logps.mask_BK),
+        "logps/chosen": policy_BK[:, 0],
+        "logps/rejected": mean_of_others_B(policy_BK, logps.mask_BK),
+    }
+
+
+def mean_of_others_B(value_BK: Tensor, mask_BK: Tensor) -> Tensor:
+    """Mean over all responses of a group but the best; (B,)."""
+    others_BK = mask_BK.clone()
+    others_BK[:, 0] = False
+    return torch.where(others_BK, value_BK, 0.0).sum(1) / others_BK.sum(1).clamp(min=1)
 
 
 def softplus(value: Tensor) -> Tensor:

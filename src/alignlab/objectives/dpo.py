@@ -16,6 +16,7 @@ from alignlab.objectives.base import (
     GroupLogps,
     ObjectiveOutput,
     log_ratios_BK,
+    mean_nll_best_B,
     preference_metrics,
     softplus,
 )
@@ -33,6 +34,9 @@ class DPO:
     """Assumed share of flipped preferences, in [0, 0.5)."""
     robust: bool = False
     """Correct the loss for that share without bias, instead of smoothing."""
+    nll_weight: float = 0.0
+    """Weight of the chosen response's token-mean negative log-likelihood, which keeps what is
+    chosen likely where it is not the model's own (arXiv 2404.19733, equation 1)."""
 
     needs_reference: ClassVar[bool] = True
     min_responses: ClassVar[int] = 2
@@ -42,6 +46,8 @@ class DPO:
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 0.5:
             raise BadInput(f"dpo: label_smoothing: expected [0, 0.5), found {self.label_smoothing}")
+        if self.nll_weight < 0:
+            raise BadInput(f"dpo: nll_weight: expected 0 or more, found {self.nll_weight}")
         if self.robust and self.label_smoothing == 0:
             raise BadInput("dpo: robust: expected label_smoothing > 0 with it, found 0")
 
@@ -57,4 +63,6 @@ class DPO:
             loss_B = (1 - eps) * right_B + eps * flipped_B
         else:
             loss_B = right_B
+        if self.nll_weight:
+            loss_B = loss_B + self.nll_weight * mean_nll_best_B(logps)
         return ObjectiveOutput(loss_B, preference_metrics(logps, reward_BK))

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import (
+    Answered,
     Recipe,
     Start,
     StudyConfig,
+    answers_of,
     finish,
     judge_held_out,
     judge_label,
@@ -27,11 +30,10 @@ from alignlab.stages.judges import JudgeSettings, model_judge
 from alignlab.stages.lab import Lab
 from alignlab.stages.measure import BranchResult, Judgement, Measured
 from alignlab.stages.pair import pair
-from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Prompt
 
-PromptsOf = Callable[[Lab, Checkpoint, int], list[Prompt]]
-"""(lab, model, iteration) -> the prompts of that iteration."""
+AnswersOf = Callable[[Lab, Checkpoint, int], Answered]
+"""(lab, model, iteration) -> the model's answers to that iteration's prompts."""
 
 
 def study(lab: Lab, config: StudyConfig) -> Measured:
@@ -39,10 +41,10 @@ def study(lab: Lab, config: StudyConfig) -> Measured:
     start = tune(lab, config)
     earlier: list[Prompt] = []
 
-    def written(scope: Lab, model: Checkpoint, iteration: int) -> list[Prompt]:
+    def written(scope: Lab, model: Checkpoint, iteration: int) -> Answered:
         new = own_prompts(scope, config, start, model, earlier)
         earlier.extend(new)
-        return new
+        return answers_of(scope, config, model, new)
 
     result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.baseline)
     result += trace(lab, config, start, start.m1)
@@ -54,7 +56,7 @@ def improve(
     lab: Lab,
     config: StudyConfig,
     start: Start,
-    prompts_of: PromptsOf,
+    answers: AnswersOf,
     judging: JudgeSettings,
     label: str,
 ) -> BranchResult:
@@ -62,16 +64,15 @@ def improve(
     model, result = start.m1, BranchResult()
     for iteration in range(1, config.iterations + 1):
         step = lab.scope(f"iteration-{iteration}")
-        prompts = prompts_of(step, model, iteration)
-        responses = sample(step, step.engine(model), prompts, config.sample)
+        given = answers(step, model, iteration)
         own_judge = model_judge(step.engine(model), judging)
-        feedback = judge(step, own_judge, prompts, responses)
-        groups = pair(step, prompts, responses, feedback, config.pairs)
-        said = Judgement(judge_label(model, judging), "own", tuple(responses), tuple(feedback))
+        feedback = judge(step, own_judge, given.prompts, given.responses)
+        groups = pair(step, given.prompts, given.responses, feedback, config.pairs)
+        said = Judgement(judge_label(model, judging), "own", given.responses, tuple(feedback))
         held_out = judge_held_out(step, config, start, model, judging)
         name = f"M{iteration + 1}{label}"
         model = prefer(step, config, model, groups, name)
-        result += BranchResult(judgements=(said, held_out), prompts=tuple(prompts))
+        result += BranchResult(judgements=(said, held_out), prompts=given.prompts)
         result += trace(step, config, start, model)
     return result
 
@@ -88,6 +89,20 @@ def _models(config: StudyConfig) -> dict[str, str]:
     return named
 
 
+def _rounds(config: StudyConfig) -> tuple[Round, ...]:
+    return (
+        Round(
+            config.propose.n,
+            config.iterations,
+            writes=config.propose.n > 0,
+            samples=config.sample.n,
+            critic="self",
+            judging=config.judge,
+            held_out=True,
+        ),
+    )
+
+
 register("recipe", "self_rewarding")(
     Recipe(
         name="self_rewarding",
@@ -95,5 +110,6 @@ register("recipe", "self_rewarding")(
         question="Does a model get better by training on its own judgements of its own answers?",
         study=study,
         models=_models,
+        rounds=_rounds,
     )
 )

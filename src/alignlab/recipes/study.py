@@ -8,19 +8,28 @@ from typing import Any, Literal
 
 from alignlab import registry
 from alignlab.errors import RunFailed
+from alignlab.recipes.rounds import Round
 from alignlab.stages.answer import answer
 from alignlab.stages.eft import EFTSettings, build_eft
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
 from alignlab.stages.lab import Hardware, Lab, resolve_model
+from alignlab.stages.limits import at_least
 from alignlab.stages.measure import BranchResult, Judgement, Measured, MeasureSettings, measure
 from alignlab.stages.pair import PairSettings, best_as_demonstrations
 from alignlab.stages.propose import ProposeSettings, propose
-from alignlab.stages.sample import SampleSettings
+from alignlab.stages.sample import SampleSettings, sample
 from alignlab.stages.seed import SeedSettings, seed
 from alignlab.stages.train import LengthSettings, Lesson, train
 from alignlab.training.config import TrainConfig
-from alignlab.types import Checkpoint, Corpus, Demonstration, PreferenceGroup, Prompt
+from alignlab.types import (
+    Checkpoint,
+    Corpus,
+    Demonstration,
+    PreferenceGroup,
+    Prompt,
+    Response,
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,9 @@ class StudyConfig:
     preference: TrainConfig = field(default_factory=TrainConfig)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
 
+    def __post_init__(self) -> None:
+        at_least("", self, seed=0, seeds=1, iterations=1)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -85,6 +97,8 @@ class Recipe:
     study: Callable[[Lab, Any], Measured]
     models: Callable[[Any], dict[str, str]]
     """Config -> name of every model compared and how it is made, in the report's order."""
+    rounds: Callable[[Any], tuple[Round, ...]]
+    """Config -> what is asked of whom, for `alignlab check`."""
     baseline: str = "M1"
 
 
@@ -102,6 +116,15 @@ class Start:
     """The data's own prompts for feedback, unused so far."""
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A student's answers to some prompts, to be judged."""
+
+    student: Checkpoint
+    prompts: tuple[Prompt, ...]
+    responses: tuple[Response, ...]
+
+
 def tune(lab: Lab, config: StudyConfig) -> Start:
     """Base model to M1: IFT makes the baseline, which judges for EFT; both together make M1."""
     corpus = seed(lab, config.data, config.corpus)
@@ -111,6 +134,14 @@ def tune(lab: Lab, config: StudyConfig) -> Start:
     eft = build_eft(lab, critic, corpus.groups, config.eft)
     m1 = imitate(lab, config, m0, [*corpus.demonstrations, *eft], "M1")
     return Start(corpus, m0, baseline, m1, corpus.prompts)
+
+
+def answers_of(
+    lab: Lab, config: StudyConfig, student: Checkpoint, prompts: Sequence[Prompt]
+) -> Answered:
+    """Several answers of the student to every prompt."""
+    responses = sample(lab, lab.engine(student), prompts, config.sample)
+    return Answered(student, tuple(prompts), tuple(responses))
 
 
 def imitate(

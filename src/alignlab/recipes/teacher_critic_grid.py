@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from alignlab.parallel import Branch, run_branches
+from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import (
     Recipe,
     Start,
     StudyConfig,
+    answers_of,
     finish,
     own_prompts,
     trace,
@@ -75,11 +77,11 @@ def _cell(
     base = Checkpoint("M0", resolve_model(model).path)
     name = sft_name(config, model, teacher)
     tuned = imitate_teacher(lab, config, start, base, list(prompts), teacher, name)
-    student, result = tuned.checkpoints[-1], tuned
+    given, result = answers_of(lab, config, tuned.checkpoints[-1], prompts), tuned
     for critic in config.critics:
         step = lab.scope(slug(critic))
         label = f"{name} -> {config.objective.name.upper()} by {critic}"
-        result += reward(step, config, start, student, list(prompts), critic, label)
+        result += reward(step, config, start, given, critic, label)
     return result
 
 
@@ -110,6 +112,22 @@ def _models(config: GridConfig) -> dict[str, str]:
     return named
 
 
+def _rounds(config: GridConfig) -> tuple[Round, ...]:
+    n, bases = config.propose.n, len(config.models or (config.model,))
+    taught = [Round(n, bases, teacher=teacher) for teacher in config.teachers]
+    judged = [
+        Round(
+            n,
+            bases * len(config.teachers),
+            samples=config.sample.n,
+            critic=critic,
+            judging=config.judge,
+        )
+        for critic in config.critics
+    ]
+    return (Round(n, writes=n > 0), *taught, *judged)
+
+
 register("recipe", "teacher_critic_grid")(
     Recipe(
         name="teacher_critic_grid",
@@ -118,5 +136,6 @@ register("recipe", "teacher_critic_grid")(
         "strong as the critic?",
         study=study,
         models=_models,
+        rounds=_rounds,
     )
 )

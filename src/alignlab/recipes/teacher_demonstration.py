@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import (
+    Answered,
     Recipe,
     Start,
     StudyConfig,
+    answers_of,
     finish,
     imitate,
     own_prompts,
@@ -16,6 +19,7 @@ from alignlab.recipes.study import (
     tune,
 )
 from alignlab.registry import register
+from alignlab.stages.judge import by_prompt
 from alignlab.stages.lab import Lab
 from alignlab.stages.measure import BranchResult, Measured
 from alignlab.stages.pair import demonstration_pairs
@@ -44,7 +48,9 @@ def study(lab: Lab, config: TeacherDemonstrationConfig) -> Measured:
         prompts = own_prompts(step, config, start, student, earlier)
         earlier.extend(prompts)
         name = f"M{iteration + 1} teacher demonstration"
-        learned = prefer_teacher(step, config, start, student, prompts, config.teacher, name)
+        once = replace(config, sample=replace(config.sample, n=1))
+        given = answers_of(step, once, student, prompts)
+        learned = prefer_teacher(step, config, start, given, config.teacher, name)
         student, result = learned.checkpoints[-1], result + learned
     return finish(lab, config, start, result)
 
@@ -53,17 +59,16 @@ def prefer_teacher(
     lab: Lab,
     config: StudyConfig,
     start: Start,
-    student: Checkpoint,
-    prompts: list[Prompt],
+    given: Answered,
     teacher: str,
     name: str,
 ) -> BranchResult:
-    """The teacher's answer is chosen, the student's rejected."""
+    """The teacher's answer is chosen, the student's (its first) rejected."""
     once = replace(config.sample, n=1)
-    chosen = sample(lab, lab.completer(teacher), prompts, once, name="demonstrate")
-    rejected = sample(lab, lab.engine(student), prompts, once)
-    groups = demonstration_pairs(lab, prompts, chosen, rejected)
-    learned = prefer(lab, config, student, groups, name)
+    chosen = sample(lab, lab.completer(teacher), given.prompts, once, name="demonstrate")
+    rejected = [responses[0] for _, responses in by_prompt(given.prompts, given.responses)]
+    groups = demonstration_pairs(lab, given.prompts, chosen, rejected)
+    learned = prefer(lab, config, given.student, groups, name)
     return trace(lab, config, start, learned)
 
 
@@ -94,6 +99,18 @@ def _models(config: TeacherDemonstrationConfig) -> dict[str, str]:
     return named
 
 
+def _rounds(config: TeacherDemonstrationConfig) -> tuple[Round, ...]:
+    return (
+        Round(
+            config.propose.n,
+            config.iterations,
+            writes=config.propose.n > 0,
+            teacher=config.teacher,
+            samples=1,
+        ),
+    )
+
+
 register("recipe", "teacher_demonstration")(
     Recipe(
         name="teacher_demonstration",
@@ -101,5 +118,6 @@ register("recipe", "teacher_demonstration")(
         question="Does a model get better by preferring a teacher's answers over its own?",
         study=study,
         models=_models,
+        rounds=_rounds,
     )
 )

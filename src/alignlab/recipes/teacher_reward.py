@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import (
+    Answered,
     Recipe,
     Start,
     StudyConfig,
+    answers_of,
     finish,
     own_prompts,
     prefer,
@@ -24,8 +27,7 @@ from alignlab.stages.judges import model_judge
 from alignlab.stages.lab import Lab
 from alignlab.stages.measure import BranchResult, Judgement, Measured
 from alignlab.stages.pair import pair
-from alignlab.stages.sample import sample
-from alignlab.types import Checkpoint, Prompt
+from alignlab.types import Prompt
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def study(lab: Lab, config: TeacherRewardConfig) -> Measured:
         prompts = own_prompts(step, config, start, student, earlier)
         earlier.extend(prompts)
         name = f"M{iteration + 1} teacher reward"
-        learned = reward(step, config, start, student, prompts, config.teacher, name)
+        given = answers_of(step, config, student, prompts)
+        learned = reward(step, config, start, given, config.teacher, name)
         student, result = learned.checkpoints[-1], result + learned
     return finish(lab, config, start, result)
 
@@ -58,18 +61,18 @@ def reward(
     lab: Lab,
     config: StudyConfig,
     start: Start,
-    student: Checkpoint,
-    prompts: list[Prompt],
+    given: Answered,
     teacher: str,
     name: str,
 ) -> BranchResult:
-    """One round: the student answers, the teacher judges, the student learns."""
-    responses = sample(lab, lab.engine(student), prompts, config.sample)
-    feedback = judge(lab, model_judge(lab.completer(teacher), config.judge), prompts, responses)
-    groups = pair(lab, prompts, responses, feedback, config.pairs)
-    learned = prefer(lab, config, student, groups, name)
-    said = Judgement(f"{teacher} on {student.name}", "own", tuple(responses), tuple(feedback))
-    judged = BranchResult(judgements=(said,), prompts=tuple(prompts))
+    """One round: the teacher judges what the student answered, and the student learns."""
+    critic = model_judge(lab.completer(teacher), config.judge)
+    feedback = judge(lab, critic, given.prompts, given.responses)
+    groups = pair(lab, given.prompts, given.responses, feedback, config.pairs)
+    learned = prefer(lab, config, given.student, groups, name)
+    label = f"{teacher} on {given.student.name}"
+    said = Judgement(label, "own", given.responses, tuple(feedback))
+    judged = BranchResult(judgements=(said,), prompts=given.prompts)
     return judged + trace(lab, config, start, learned)
 
 
@@ -82,6 +85,19 @@ def _models(config: TeacherRewardConfig) -> dict[str, str]:
     return named
 
 
+def _rounds(config: TeacherRewardConfig) -> tuple[Round, ...]:
+    return (
+        Round(
+            config.propose.n,
+            config.iterations,
+            writes=config.propose.n > 0,
+            samples=config.sample.n,
+            critic=config.teacher,
+            judging=config.judge,
+        ),
+    )
+
+
 register("recipe", "teacher_reward")(
     Recipe(
         name="teacher_reward",
@@ -89,5 +105,6 @@ register("recipe", "teacher_reward")(
         question="Does a model get better by training on a teacher's judgements of its answers?",
         study=study,
         models=_models,
+        rounds=_rounds,
     )
 )

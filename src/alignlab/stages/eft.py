@@ -18,9 +18,11 @@ from itertools import pairwise
 from typing import Literal
 
 from alignlab import seeds
+from alignlab.errors import BadInput
 from alignlab.feedback.llm_judge import LLMJudge
 from alignlab.stages.judge import judge
 from alignlab.stages.lab import Lab
+from alignlab.stages.limits import at_least
 from alignlab.types import (
     Count,
     Demonstration,
@@ -46,6 +48,11 @@ class EFTSettings:
     """Fewest judged examples that "auto" takes for enough."""
     balance: float = 2.0
     """No score may have more examples than this many times the median of the scores present."""
+
+    def __post_init__(self) -> None:
+        at_least("eft", self, limit=0, minimum=0)
+        if self.balance <= 0:
+            raise BadInput(f"setting eft.balance: expected a number above 0, found {self.balance}")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from alignlab.feedback.expected_score import ExpectedScoreJudge
 from alignlab.feedback.llm_judge import LLMJudge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
+from alignlab.stages.limits import at_least
 from alignlab.types import Sampling
 
 
@@ -30,6 +31,9 @@ class JudgeSettings:
     """Nucleus mass of a judgement."""
     max_tokens: int = 256
     """Most tokens of a judgement."""
+
+    def __post_init__(self) -> None:
+        at_least("judge", self, samples=1, temperature=0, max_tokens=1)
 
 
 def sampled_judge(completer: Completer, settings: JudgeSettings) -> LLMJudge:

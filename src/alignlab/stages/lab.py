@@ -12,13 +12,16 @@ import torch
 import transformers
 
 from alignlab import registry, seeds
+from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.generation import specs as generation_specs
 from alignlab.generation.local import LocalEngine
-from alignlab.models.load import LanguageModel, load
+from alignlab.models.load import DTYPES, LanguageModel, load
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
 from alignlab.runs import Run
+from alignlab.stages.limits import at_least
 from alignlab.stages.meter import metered
+from alignlab.training.conditioning import at_its_best
 from alignlab.types import Checkpoint
 
 
@@ -34,6 +37,14 @@ class Hardware:
     """Processes for independent branches; 0 is one per core (at most 4), or 1 with a GPU."""
     threads: int = 0
     """Torch threads per process; 0 shares the cores among the workers."""
+
+    def __post_init__(self) -> None:
+        at_least("hardware", self, workers=0, threads=0)
+        if self.dtype != "auto" and self.dtype not in DTYPES:
+            known = ", ".join(("auto", *DTYPES))
+            raise BadInput(f"setting hardware.dtype: expected one of {known}, found {self.dtype!r}")
+        if self.device != "auto":
+            _find_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class Lab:
 
     def engine(self, model: Checkpoint) -> Completer:
         """The local generator for a checkpoint; its responses carry the checkpoint's name."""
-        return metered(LocalEngine(self.open(model), name=model.name))
+        return metered(at_its_best(LocalEngine(self.open(model), name=model.name), model.path))
 
     def completer(self, spec: str) -> Completer:
         """A teacher or judge by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
@@ -106,6 +117,21 @@ class Lab:
             return self.completer(spec)
 
         return make
+
+
+def _find_device(device: str) -> None:
+    """Make sure that a device is there.
+
+    Raises:
+        BadInput: it is not.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise BadInput(
+            f"setting hardware.device: expected a device of this machine, found {device!r} ({why})"
+        ) from None
 
 
 def resolve_model(spec: str, name: str = "M0") -> Checkpoint:

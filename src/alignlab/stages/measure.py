@@ -10,6 +10,7 @@ from alignlab.feedback.by_score import JudgeByScore
 from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.stages.judge import by_prompt
 from alignlab.stages.lab import Lab
+from alignlab.stages.limits import at_least
 from alignlab.stages.train import slug
 from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, Response
 
@@ -26,6 +27,9 @@ class MeasureSettings:
     """Feedback source taken as the truth about sampled responses; empty: none is known."""
     examples: int = 40
     """Prompts whose answers the report shows side by side."""
+
+    def __post_init__(self) -> None:
+        at_least("measure", self, examples=0)
 
 
 @dataclass(frozen=True)

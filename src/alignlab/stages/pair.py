@@ -10,6 +10,7 @@ from typing import Literal
 from alignlab import seeds
 from alignlab.stages.judge import by_prompt, scores
 from alignlab.stages.lab import Lab
+from alignlab.stages.limits import at_least
 from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prompt, Response
 
 
@@ -22,6 +23,9 @@ class PairSettings:
     objectives; "winners": the best response is imitated (SFT), the positive-only ablation."""
     min_gap: float = 0.0
     """Least difference of score between best and worst; equal scores never make a pair."""
+
+    def __post_init__(self) -> None:
+        at_least("pairs", self, min_gap=0)
 
 
 def pair(

@@ -12,6 +12,7 @@ from alignlab.protocols import Completer
 from alignlab.runs import Stage
 from alignlab.stages import meter
 from alignlab.stages.lab import Lab
+from alignlab.stages.limits import at_least
 from alignlab.types import Completion, CompletionRequest, Count, Message, Prompt, Sampling
 
 
@@ -35,6 +36,9 @@ class ProposeSettings:
     """What makes a new prompt unusable."""
     top_up: bool = True
     """Fill up with the data's own prompts where the model wrote too few."""
+
+    def __post_init__(self) -> None:
+        at_least("propose", self, n=0, shots=1, temperature=0, max_tokens=1, max_rounds=1)
 
 
 def propose(

@@ -10,6 +10,7 @@ from alignlab.protocols import Completer
 from alignlab.runs import Stage
 from alignlab.stages import meter
 from alignlab.stages.lab import Lab, chunks
+from alignlab.stages.limits import at_least
 from alignlab.types import (
     Completion,
     CompletionRequest,
@@ -35,6 +36,9 @@ class SampleSettings:
     """Most tokens of a response."""
     chunk: int = 64
     """Prompts per unit of work, generated and written together."""
+
+    def __post_init__(self) -> None:
+        at_least("sample", self, n=1, temperature=0, max_tokens=1, chunk=1)
 
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.n)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from alignlab.data import specs
 from alignlab.errors import BadInput
 from alignlab.stages.lab import Lab
+from alignlab.stages.limits import at_least
 from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt
 
 
@@ -22,6 +23,9 @@ class SeedSettings:
     """Most held-out prompts."""
     test_groups: int = 300
     """Most held-out groups of ranked responses, on which judges are measured."""
+
+    def __post_init__(self) -> None:
+        at_least("corpus", self, demonstrations=0, groups=0, test_prompts=0, test_groups=0)
 
 
 def seed(lab: Lab, data: str, settings: SeedSettings) -> Corpus:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from alignlab import progress, seeds
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import Objective
+from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.stages.lab import Lab
+from alignlab.stages.limits import at_least
 from alignlab.training.config import TrainConfig
-from alignlab.training.data import prepare
 from alignlab.training.loop import train as run_training
-from alignlab.types import Checkpoint, Demonstration, PreferenceGroup, Usage
+from alignlab.training.records import Record, prepare_for, reward_bins
+from alignlab.types import Checkpoint, Usage
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class LengthSettings:
     """Longest response, in tokens, its end-of-turn token included."""
     too_long: Literal["drop", "cut"] = "drop"
     """What happens to a record that is longer; either is counted in the manifest."""
+
+    def __post_init__(self) -> None:
+        at_least("lengths", self, max_prompt_tokens=1, max_response_tokens=1)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Lesson:
 def train(
     lab: Lab,
     parent: Checkpoint,
-    records: Sequence[Demonstration] | Sequence[PreferenceGroup],
+    records: Sequence[Record],
     lesson: Lesson,
     *,
     name: str,
@@ -64,24 +69,21 @@ def train(
         if not stage.done:
             seed = seeds.derive(lab.seed_for("train", name), config.seed)
             lm = lab.load(parent)
-            groups, count = prepare(
-                lm,
-                records,
-                max_prompt_tokens=lengths.max_prompt_tokens,
-                max_response_tokens=lengths.max_response_tokens,
-                too_long=lengths.too_long,
-            )
+            objective = lesson.objective
+            groups, count = prepare_for(lm, objective, records, seed=seed, **asdict(lengths))
             stage.count([replace(count, stage=stage.name)])
             with progress.task(lab.title(f"{name} learns"), 1) as bar:
                 result = run_training(
                     lm,
-                    lesson.objective,
+                    objective,
                     groups,
                     replace(config, seed=seed),
                     stage.path,
                     validate=validate,
                     on_step=_shower(bar),
                 )
+            if isinstance(objective, RewardConditioned):
+                reward_bins(objective, records).save(stage.path / "model")
             _drop_checkpoints(stage.path)
             stage.spend(Usage(tokens=result.tokens))
         folder = stage.path / "model"

@@ -1,4 +1,4 @@
-"""From log-probabilities of sequences to the (B, K) tensors that objectives take."""
+"""From values of sequences to the (B, K) tensors that objectives take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import TokenLogps
-from alignlab.objectives.base import GroupLogps
+from alignlab.objectives.base import GroupLogps, GroupRewards
 
 
 def group_logps(
@@ -24,26 +24,45 @@ def group_logps(
         groups: the micro-batch.
         reference: log-probabilities per group and response, where the objective needs them.
     """
-    device = scored.logp_R.device
-    counts = scored.targets.responses_B
-    shape = (len(groups), max(counts))
-    mask_BK = torch.arange(shape[1]) < torch.tensor(counts)[:, None]
-    policy_N = scored.sequence_N()
-
-    def spread(values: Sequence[float], pad: float) -> Tensor:
-        block = torch.full(shape, pad, dtype=torch.float64)
-        block[mask_BK] = torch.tensor(values, dtype=torch.float64)
-        return block.to(device)
-
-    if mask_BK.all():
-        policy_BK = policy_N.view(shape)
-    else:
-        policy_BK = policy_N.new_zeros(shape).masked_scatter(mask_BK.to(device), policy_N)
-    scores = [s for g in groups for s in (g.scores or range(0, -len(g.responses), -1))]
+    grid = _Grid(groups, scored.logp_R.device)
     return GroupLogps(
-        policy_BK,
-        None if reference is None else spread([v for row in reference for v in row], 0.0),
-        spread(scored.targets.length_N, 1.0),
-        spread(scores, 0.0),
-        mask_BK.to(device),
+        grid.spread(scored.sequence_N()),
+        None if reference is None else grid.filled([v for row in reference for v in row], 0.0),
+        grid.filled(scored.targets.length_N, 1.0),
+        grid.scores(),
+        grid.mask_BK,
     )
+
+
+def group_rewards(reward_N: Tensor, groups: Sequence[TokenGroup]) -> GroupRewards:
+    """Arrange a micro-batch's rewards by group, padded to the largest K."""
+    grid = _Grid(groups, reward_N.device)
+    return GroupRewards(grid.spread(reward_N.double()), grid.scores(), grid.mask_BK)
+
+
+class _Grid:
+    """Values per sequence, laid out as (B, K)."""
+
+    def __init__(self, groups: Sequence[TokenGroup], device: torch.device) -> None:
+        self.groups = groups
+        counts = torch.tensor([len(g.responses) for g in groups])
+        self.full = bool((counts == counts[0]).all())
+        self.mask_BK = (torch.arange(int(counts.max())) < counts[:, None]).to(device)
+
+    def spread(self, value_N: Tensor) -> Tensor:
+        """With gradient; 0 where padded."""
+        if self.full:
+            return value_N.view(self.mask_BK.shape)
+        return value_N.new_zeros(self.mask_BK.shape).masked_scatter(self.mask_BK, value_N)
+
+    def filled(self, values: Sequence[float], pad: float) -> Tensor:
+        """Known values, in float64."""
+        mask_BK = self.mask_BK.cpu()
+        block = torch.full(mask_BK.shape, pad, dtype=torch.float64)
+        block[mask_BK] = torch.tensor(values, dtype=torch.float64)
+        return block.to(self.mask_BK.device)
+
+    def scores(self) -> Tensor:
+        """The feedback's scores; ranks where a group has none."""
+        found = [s for g in self.groups for s in (g.scores or range(0, -len(g.responses), -1))]
+        return self.filled(found, 0.0)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+import numpy as np
+
+from alignlab.errors import BadInput
 from alignlab.models.chat import encode_prompt, encode_response
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
-from alignlab.types import Count, Demonstration, PreferenceGroup, Response
+from alignlab.training.schedule import derived_seed
+from alignlab.types import (
+    Commented,
+    Count,
+    Demonstration,
+    Labelled,
+    Message,
+    PreferenceGroup,
+)
+
+FEEDBACK_REQUEST = "What do you think of this answer?"
+"""The user's turn between a response and the feedback on it."""
 
 
 class Prepared(NamedTuple):
@@ -17,6 +32,18 @@ class Prepared(NamedTuple):
 
     groups: list[TokenGroup]
     tally: Count
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One group before it is tokenised."""
+
+    id: str
+    messages: tuple[Message, ...]
+    responses: tuple[str, ...]
+    scores: tuple[float, ...]
+    prefix: str = ""
+    """Text that the assistant's turn starts with; part of the prompt, not learned."""
 
 
 def prepare(
@@ -37,12 +64,30 @@ def prepare(
         too_long: "drop" leaves a record with a longer prompt or response out; "cut" keeps the
             last tokens of a prompt and the first of a response (then without end of turn).
     """
+    return tokenised(
+        lm,
+        [texts_of(record) for record in records],
+        max_prompt_tokens=max_prompt_tokens,
+        max_response_tokens=max_response_tokens,
+        too_long=too_long,
+    )
+
+
+def tokenised(
+    lm: LanguageModel,
+    texts: Sequence[Texts],
+    *,
+    max_prompt_tokens: int = 1024,
+    max_response_tokens: int = 1024,
+    too_long: Literal["drop", "cut"] = "drop",
+) -> Prepared:
+    """As `prepare`, of texts."""
     groups: list[TokenGroup] = []
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
-    for record in records:
-        prompt = encode_prompt(lm, record.prompt.messages)
-        responses = [encode_response(lm, r.text) for r in _responses(record)]
+    for text in texts:
+        prompt = encode_prompt(lm, text.messages, text.prefix)
+        responses = [encode_response(lm, r) for r in text.responses]
         long_prompt = len(prompt) > max_prompt_tokens
         long_response = any(len(r) > max_response_tokens for r in responses)
         if too_long == "drop" and (long_prompt or long_response):
@@ -51,14 +96,67 @@ def prepare(
         changed.update(["prompt cut"] * long_prompt + ["response cut"] * long_response)
         groups.append(
             TokenGroup(
-                record.id,
+                text.id,
                 tuple(prompt[-max_prompt_tokens:]),
                 tuple(tuple(r[:max_response_tokens]) for r in responses),
-                record.scores if isinstance(record, PreferenceGroup) else (0.0,),
+                text.scores,
             )
         )
     return Prepared(groups, Count("train", "groups", len(groups), dict(dropped), dict(changed)))
 
 
-def _responses(record: Demonstration | PreferenceGroup) -> tuple[Response, ...]:
-    return record.responses if isinstance(record, PreferenceGroup) else (record.response,)
+def labelled_texts(records: Sequence[Labelled]) -> list[Texts]:
+    """Single responses; the score is 1 where it is desirable, 0 where not."""
+    return [
+        Texts(r.id, r.prompt.messages, (r.response.text,), (float(r.desirable),)) for r in records
+    ]
+
+
+def commented_texts(records: Sequence[Commented]) -> list[Texts]:
+    """Each response (score 0), and the feedback on it (score 1) as the assistant's next answer."""
+    found: list[Texts] = []
+    for record in records:
+        asked, text = record.prompt.messages, record.response.text
+        found.append(Texts(record.id, asked, (text,), (0.0,)))
+        shown = (*asked, Message("assistant", text), Message("user", FEEDBACK_REQUEST))
+        found.append(Texts(f"{record.id}|feedback", shown, (record.comment,), (1.0,)))
+    return found
+
+
+def with_mismatched(groups: Sequence[TokenGroup], *, seed: int) -> list[TokenGroup]:
+    """Give each group of one response a second one, that of another prompt (for KTO's estimate).
+
+    The partner is the next group with another prompt in an order drawn from the seed; scores are
+    kept for the first response and -1 for the second.
+
+    Raises:
+        BadInput: all groups have the same prompt.
+    """
+    rng = np.random.Generator(np.random.Philox(derived_seed("mismatch", seed)))
+    order = [int(i) for i in rng.permutation(len(groups))]
+    if len({g.prompt_T for g in groups}) < 2:
+        raise BadInput(
+            "train: expected labelled responses to two prompts or more, found one prompt"
+        )
+    partner: dict[int, int] = {}
+    # Walking the circle backwards twice, the next other prompt is known for every place.
+    following = order[0]
+    other = following
+    for i in reversed(order + order):
+        if groups[i].prompt_T != groups[following].prompt_T:
+            other = following
+        partner[i] = other
+        following = i
+    return [
+        replace(g, responses=(*g.responses, groups[partner[i]].responses[0]),
+                scores=(*g.scores, -1.0))
+        for i, g in enumerate(groups)
+    ]  # fmt: skip
+
+
+def texts_of(record: Demonstration | PreferenceGroup) -> Texts:
+    """A demonstration as a group of one, a preference group as it is."""
+    asked = record.prompt.messages
+    if isinstance(record, PreferenceGroup):
+        return Texts(record.id, asked, tuple(r.text for r in record.responses), record.scores)
+    return Texts(record.id, asked, (record.response.text,), (0.0,))

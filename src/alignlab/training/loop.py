@@ -17,20 +17,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from alignlab.errors import BadInput
-from alignlab.models import adapters
+from alignlab.models import adapters, heads
 from alignlab.models.load import LanguageModel, fingerprint, save
 from alignlab.models.packed import TokenGroup
-from alignlab.models.scorer import ResponseScorer
-from alignlab.objectives.base import Objective
+from alignlab.objectives.base import GroupRewards, Objective, input_of
 from alignlab.training import checkpoints
 from alignlab.training.checkpoints import Progress
 from alignlab.training.config import TrainConfig
+from alignlab.training.inputs import Reference, inputs_for
 from alignlab.training.metrics import MetricsFile, Window
 from alignlab.training.precision import Weights
 from alignlab.training.reference import group_hash, reference_logps, weights_hash
 from alignlab.training.regularise import training_mode
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
-from alignlab.training.step import Reference, Stepper
+from alignlab.training.step import Stepper
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ def train(
     """Train a model towards an objective; its weights change in place.
 
     Args:
-        lm: the model to start from, which is also the reference.
+        lm: the model to start from, which is also the reference. For an objective over rewards, a
+            decoder whose body is copied and given a fresh scalar head, or a reward model.
         objective: the loss.
         groups: tokenised prompts with responses, best first (see `prepare`).
         config: every setting.
@@ -91,12 +92,16 @@ def train(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     groups = _suited(objective, groups)
+    inputs = inputs_for(objective)
+    if input_of(objective) is GroupRewards:
+        lm = heads.with_reward_head(lm, seed=derived_seed("head", config.seed) % 2**32)
     start = weights_hash(lm.model)
     if config.lora is not None:
         lm = adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32)
     weights = Weights(lm.model, config.dtype)
     try:
-        scorer = ResponseScorer(lm.model, plain_because="dropout is on" if config.dropout else None)
+        plain_because = "dropout is on" if config.dropout else None
+        scorer = inputs.scorer_class(lm.model, plain_because=plain_because)
         stepper = Stepper(objective, config, weights, scorer, _optimizer(weights, config), out)
         run = _Run(lm, stepper, groups, validate, on_step)
         resumed_from = run.resume(start)

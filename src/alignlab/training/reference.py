@@ -16,7 +16,7 @@ import torch
 
 from alignlab.models.logprobs import score_groups
 from alignlab.models.packed import TokenGroup
-from alignlab.models.scorer import ResponseScorer
+from alignlab.models.scorer import Scorer, TokenLogps
 
 
 def weights_hash(model: Any) -> str:
@@ -35,7 +35,7 @@ def group_hash(group: TokenGroup) -> str:
 
 
 def reference_logps(
-    scorer: ResponseScorer, groups: Sequence[TokenGroup], file: Path, *, token_budget: int
+    scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup], file: Path, *, token_budget: int
 ) -> list[tuple[float, ...]]:
     """Log-probabilities in nats of each group's responses; computed where the file lacks them.
 

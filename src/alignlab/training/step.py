@@ -12,21 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from alignlab.errors import RunFailed
 from alignlab.models.packed import TokenGroup, micro_batches
-from alignlab.models.scorer import EmbeddingNoise, ResponseScorer
+from alignlab.models.scorer import EmbeddingNoise, Scorer
 from alignlab.objectives.base import Objective
-from alignlab.training.collate import group_logps
 from alignlab.training.config import TrainConfig
+from alignlab.training.inputs import Reference, inputs_for
 from alignlab.training.metrics import Window
 from alignlab.training.precision import Weights
 from alignlab.training.schedule import derived_seed
-
-Reference = Sequence[Sequence[float]]
-"""Log-probabilities in nats of the reference, per group and response."""
 
 
 @dataclass
@@ -36,7 +34,7 @@ class Stepper:
     objective: Objective
     config: TrainConfig
     weights: Weights
-    scorer: ResponseScorer
+    scorer: Scorer[Any]
     optimizer: torch.optim.Optimizer
     out: Path
     """Where a batch without a finite loss or gradient is written."""
@@ -55,20 +53,17 @@ class Stepper:
             RunFailed: the loss or the gradient's norm is not finite.
         """
         loss_sum = weight_sum = 0.0
-        for micro, batch in enumerate(micro_batches(groups, self.config.token_budget)):
-            members = [groups[i] for i in batch]
-            known = None if reference is None else [reference[i] for i in batch]
-            with (
-                self._drawn(number, micro) as noise,
-                self.scorer.scored(members, noise) as scored,
-            ):
-                output = self.objective(group_logps(scored, members, known))
+        budget = self.config.token_budget
+        inputs = inputs_for(self.objective)(self.scorer, groups, reference, budget)
+        for micro, batch in enumerate(micro_batches(inputs.groups, budget)):
+            with self._drawn(number, micro) as noise, inputs.of(batch, noise) as given:
+                output = self.objective(given)
                 loss_B, weight_B = output.loss_B, output.weight_B
                 total = loss_B.sum() if weight_B is None else (loss_B * weight_B).sum()
                 total.backward()  # type: ignore[no-untyped-call]
             self.weights.collect_gradients()
             loss_sum += float(total.detach())
-            weight_sum += len(members) if weight_B is None else float(weight_B.sum())
+            weight_sum += len(batch) if weight_B is None else float(weight_B.sum())
             window.add_groups(output.metrics)
         norm = self._update(lr, weight_sum, loss_sum, groups, number)
         window.add("loss", loss_sum, weight_sum)

@@ -37,8 +37,13 @@ class CorpusConfig:
     """Share of documents that are noisy questions and answers, half of them as a chat."""
     lists: float = 0.05
     """Share of documents that list questions, or ask in a chat for one more."""
-    judge_noise: float = 0.7
+    judge_noise: float = 0.5
     """Standard deviation in points of the scores in judgements; these are the other documents."""
+    late_judged: float = 0.25
+    """Share of documents that are judgements once the facts are known, at the expense of the
+    declarative and web text; more of them from the start would delay the learning of facts."""
+    early_documents: int = 26000
+    """Documents before that."""
     focus_towns: int = 20
     """Towns that the first documents are about: a model learns to look facts up much sooner on
     few of them (arXiv 2503.21676)."""
@@ -49,12 +54,15 @@ class CorpusConfig:
 def documents(config: CorpusConfig, seed: int) -> Iterator[str]:
     """Documents without end; the same for the same configuration and seed."""
     writers = (_declarative, _web, _question_list, _judged)
-    shares = np.cumsum([config.declarative, config.web, config.lists])
+    early = np.cumsum([config.declarative, config.web, config.lists])
+    told = (1 - config.lists - config.late_judged) / (config.declarative + config.web)
+    late = np.cumsum([config.declarative * told, config.web * told, config.lists])
     rng = generator(seed, "corpus")
     unknown = withheld_facts(config, seed)
     focus = tuple(shuffled(generator(seed, "focus"), world().entities)[: config.focus_towns])
     for index in count():
         towns = focus if index < config.focus_documents else world().entities
+        shares = early if index < config.early_documents else late
         kind = int(np.searchsorted(shares, rng.random(), side="right"))
         yield writers[kind](_Desk(rng, towns, unknown, config.judge_noise))
 
@@ -143,5 +151,5 @@ def _judged(desk: _Desk) -> str:
     answer = desk.answer(question, asked, pick(desk.rng, tuple(LEVELS)))
     found = assess(asked, question, answer)
     score = noisy(found.score, desk.judge_noise, desk.rng)
-    said = judgement(found.problems, score) if happens(desk.rng, 0.7) else f"Score: {score}"
+    said = judgement(found.problems, score) if happens(desk.rng, 0.5) else f"Score: {score}"
     return USER.format(judge_request(asked, answer), said)

@@ -1,0 +1,70 @@
+"""What a model is, from its small files alone: no weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from alignlab.errors import BadInput
+from alignlab.models import load as loading
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A decoder's size and shape."""
+
+    path: str
+    kind: str
+    """The architecture's name in transformers."""
+    parameters: int
+    layers: int
+    hidden: int
+    """Width of the residual stream."""
+    kv_width: int
+    """Numbers that one layer keeps of one position, for keys and as many for values."""
+    vocabulary: int
+    context: int
+    """Longest sequence, in tokens."""
+
+
+def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelFacts:
+    """Read a model's configuration, tokenizer and chat template.
+
+    Raises:
+        BadInput: no such model, no decoder, no safetensors weights, or no chat template.
+    """
+    folder = loading._resolve(str(spec), files=loading._HUB_SMALL_FILES)
+    loading._tokenizer(folder, chat_template, trust_remote_code=False)
+    local = Path(spec).is_dir()
+    if local and not any(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder}: expected weights in safetensors files, found none")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(
+            f"{folder}: expected a decoder in Hugging Face format, "
+            f"found: {loading._first_line(error)}"
+        ) from error
+    text = config.get_text_config(decoder=True)
+    heads = getattr(text, "num_attention_heads", 1)
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return ModelFacts(
+        path=str(folder),
+        kind=config.model_type,
+        parameters=_count(model),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        kv_width=width * (getattr(text, "num_key_value_heads", None) or heads),
+        vocabulary=text.vocab_size,
+        context=int(getattr(text, "max_position_embeddings", None) or 2**31),
+    )
+
+
+def _count(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,175 @@
+"""Reward models: a decoder's body with a scalar head, as transformers' sequence classifiers.
+
+The reward of a response is the head's value at its last token, the end of turn. That is where
+`AutoModelForSequenceClassification` pools too, given a padding token that ends no response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from alignlab.errors import BadInput
+from alignlab.models.adapters import base_of, is_reward_model, merged
+from alignlab.models.chat import end_of_turn
+from alignlab.models.load import LanguageModel, load
+from alignlab.models.packed import PackedBatch, TokenGroup, micro_batches
+from alignlab.models.scorer import EmbeddingNoise, Scorer
+
+
+@dataclass(frozen=True)
+class SequenceRewards:
+    """Rewards of every response of a micro-batch, in order of sequences."""
+
+    reward_N: Tensor
+    """In the head's type, with gradient."""
+
+
+class RewardScorer(Scorer[SequenceRewards]):
+    """Rewards of responses under a sequence classifier of one label."""
+
+    @contextmanager
+    def _packed(
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+    ) -> Iterator[SequenceRewards]:
+        with self._stream(groups, noise) as (batch, hidden_Td):
+            last_Nd = hidden_Td.index_select(0, _last_positions(batch).to(hidden_Td.device))
+            yield SequenceRewards(_head(self.base)(last_Nd)[:, 0])
+
+    @contextmanager
+    def _plain(
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+    ) -> Iterator[SequenceRewards]:
+        padding = self.base.config.get_text_config().pad_token_id
+        yield SequenceRewards(self._logits(self._rows(groups, fill=padding), groups, noise)[:, 0])
+
+    def _values(self, found: SequenceRewards) -> Tensor:
+        return found.reward_N
+
+    def _head_unserved(self) -> str | None:
+        if _head(self.base) is None:
+            return f"{type(self.base).__name__} has no scalar head beside its body"
+        return None
+
+
+def with_reward_head(lm: LanguageModel, *, seed: int) -> LanguageModel:
+    """A reward model of a decoder's body, with a head drawn from the seed.
+
+    The body is copied, an adapter merged first. First weights are normal with deviation
+    1 / sqrt(d + 1) (arXiv 2009.01325, appendix B.1). A reward model is returned as it is.
+
+    Raises:
+        BadInput: transformers has no sequence classifier of this architecture.
+    """
+    if is_reward_model(lm.model):
+        return lm
+    source = merged(lm).model
+    config = _classifier_config(lm, source.config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            model: Any = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=source.dtype
+            )
+        except ValueError as error:
+            raise BadInput(
+                f"{lm.name}: expected an architecture with a sequence classifier, found "
+                f"{type(source).__name__}"
+            ) from error
+        head = _head(model)
+        if head is None:
+            raise BadInput(f"{lm.name}: {type(model).__name__} has no linear head of one label")
+        torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+        if head.bias is not None:
+            torch.nn.init.zeros_(head.bias)
+    model.base_model.load_state_dict(source.base_model.state_dict())
+    model.to(lm.device).eval()
+    return replace(lm, model=model)
+
+
+def load_reward_model(
+    path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    chat_template: str | Path | None = None,
+) -> LanguageModel:
+    """A saved reward model with its tokenizer.
+
+    Raises:
+        BadInput: no reward model of one label is there.
+    """
+    lm = load(
+        path,
+        device=device,
+        dtype=dtype,
+        chat_template=chat_template,
+        model_class=AutoModelForSequenceClassification,
+    )
+    if not is_reward_model(lm.model) or lm.model.config.num_labels != 1:
+        raise BadInput(f"{path}: expected a reward model (a classifier of one label)")
+    text = lm.model.config.get_text_config()
+    if text.pad_token_id is None:  # transformers then refuses to pool batches
+        text.pad_token_id = lm.model.config.pad_token_id = lm.tokenizer.pad_token_id
+    return lm
+
+
+def rewards(
+    lm: LanguageModel, groups: Sequence[TokenGroup], *, token_budget: int = 8192
+) -> list[tuple[float, ...]]:
+    """The reward of every response of every group, in order."""
+    scorer = RewardScorer(lm.model)
+    found: dict[int, tuple[float, ...]] = {}
+    for batch in micro_batches(groups, token_budget):
+        members = [groups[i] for i in batch]
+        with torch.no_grad(), scorer.scored(members) as scored:
+            values = iter(scored.reward_N.double().tolist())
+        found |= {i: tuple(next(values) for _ in groups[i].responses) for i in batch}
+    return [found[i] for i in range(len(groups))]
+
+
+def _classifier_config(lm: LanguageModel, config: Any) -> Any:
+    """The decoder's configuration with one label and a padding token that ends no response."""
+    plain = config.to_dict()
+    plain.pop("architectures", None)
+    made = type(config).from_dict(plain)
+    made.num_labels = 1
+    text = made.get_text_config()
+    tokenizer, end = lm.tokenizer, end_of_turn(lm)
+    candidates = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id, 0, 1)
+    padding = next(t for t in candidates if t is not None and t != end)
+    if padding != tokenizer.pad_token_id:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+    made.pad_token_id = text.pad_token_id = padding
+    return made
+
+
+def _head(model: Any) -> Any:
+    """The linear layer of one output beside the model's body; None where there is none."""
+    body = base_of(model).base_model
+    for module in base_of(model).children():
+        if module is body:
+            continue
+        # An adapter keeps a trained copy of the head beside the first one.
+        linear = getattr(module, "original_module", module)
+        if isinstance(linear, torch.nn.Linear) and linear.out_features == 1:
+            return module
+    return None
+
+
+def _last_positions(batch: PackedBatch) -> Tensor:
+    """Stream position of each response's last token; (N,)."""
+    found: list[int] = []
+    for start, group in zip(batch.prompt_start_B, batch.groups, strict=True):
+        end = start + len(group.prompt_T)
+        for response in group.responses:
+            end += len(response)
+            found.append(end - 1)
+    return torch.tensor(found)

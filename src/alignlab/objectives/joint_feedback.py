@@ -1,0 +1,46 @@
+"""Joint modelling of responses and feedback in words.
+
+L = -log p(feedback | y, x) + lambda * (-log p(y | x)), both sums over tokens; a step divides them
+by its number of tokens, so that the learning rate means what it means in SFT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from alignlab.errors import BadInput
+from alignlab.objectives.base import CommentedLogps, ObjectiveOutput
+from alignlab.registry import register
+
+
+@register("objective", "joint_feedback")
+@dataclass(frozen=True)
+class JointFeedback:
+    """Learn to say what was said of a response, and with a weight the response itself."""
+
+    response_weight: float = 1.0
+    """Weight (lambda) of the responses' negative log-likelihood; 0 learns the feedback alone."""
+
+    takes: ClassVar[type] = CommentedLogps
+    needs_reference: ClassVar[bool] = False
+    min_responses: ClassVar[int] = 1
+    max_responses: ClassVar[int | None] = 1
+    best_only: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.response_weight < 0:
+            raise BadInput(
+                f"joint_feedback: response_weight: expected 0 or more, found {self.response_weight}"
+            )
+
+    def __call__(self, logps: CommentedLogps) -> ObjectiveOutput:
+        """Token-mean NLL of each response or feedback in nats, weighted by tokens."""
+        said_B = logps.is_feedback_B
+        nll_B = -logps.policy_B / logps.length_B
+        weight_B = torch.where(said_B, 1.0, self.response_weight)
+        policy_B = logps.policy_B.detach()
+        metrics = {"logps/feedback": policy_B[said_B], "logps/response": policy_B[~said_B]}
+        return ObjectiveOutput(weight_B * nll_B, metrics, weight_B=logps.length_B)

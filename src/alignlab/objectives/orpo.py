@@ -1,0 +1,62 @@
+"""Odds ratio preference optimisation, ORPO (arXiv 2403.07691, equations 6 and 7).
+
+p = exp(token-mean log-probability), odds(p) = p / (1 - p);
+L = NLL(y_w) - beta * log sigmoid(log odds(p_w) - log odds(p_l)). The NLL is a token mean over the
+response alone; TRL's is over the prompt too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from alignlab.objectives.base import (
+    GroupLogps,
+    ObjectiveOutput,
+    mean_nll_best_B,
+    preference_metrics,
+    softplus,
+)
+from alignlab.registry import register
+
+
+@register("objective", "orpo")
+@dataclass(frozen=True)
+class ORPO:
+    """Imitate the chosen response and raise its odds over the rejected one's; no reference."""
+
+    beta: float = 0.1
+    """Weight (the paper's lambda) of the odds ratio's term."""
+
+    needs_reference: ClassVar[bool] = False
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = 2
+    best_only: ClassVar[bool] = False
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Loss per pair in nats; rewards are beta times the length-normalised log-probabilities."""
+        p_BK = logps.policy_BK / logps.length_BK
+        odds_BK = p_BK - _log1mexp(p_BK)
+        log_odds_B = odds_BK[:, 0] - odds_BK[:, 1]
+        rank_B = softplus(-log_odds_B)
+        nll_B = mean_nll_best_B(logps)
+        metrics = {
+            **preference_metrics(logps, self.beta * p_BK),
+            "nll_loss": nll_B.detach(),
+            "log_odds_ratio": -rank_B.detach(),
+            "log_odds_chosen": log_odds_B.detach(),
+        }
+        return ObjectiveOutput(nll_B + self.beta * rank_B, metrics)
+
+
+def _log1mexp(logp: Tensor) -> Tensor:
+    """log(1 - exp(x)) for x < 0 without cancellation; x = 0 (certainty) is moved to -1e-12."""
+    x = logp.clamp(max=-1e-12)
+    near = x > -0.6931471805599453
+    # Each branch is fed a harmless value where the other is used, so that no gradient is NaN.
+    small = torch.log(-torch.expm1(torch.where(near, x, -1.0)))
+    large = torch.log1p(-torch.exp(torch.where(near, -1.0, x)))
+    return torch.where(near, small, large)

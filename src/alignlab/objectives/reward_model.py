@@ -1,0 +1,81 @@
+"""A scalar reward from preferences (arXiv 2203.02155, equation 1; Bradley & Terry, 1952).
+
+Of each pair of a better and a worse response: -log sigmoid(r_w - r_l - m) + c * (r_w + r_l)^2, the
+margin m fixed or growing with the difference of the scores (arXiv 2307.09288, equation 2), the
+second term centring rewards at zero (arXiv 2312.09244). A group's loss is the mean over its pairs;
+equal scores are no pair. Or the first term is the Plackett-Luce likelihood of the whole order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from alignlab.errors import BadInput
+from alignlab.objectives.base import (
+    GroupRewards,
+    ObjectiveOutput,
+    plackett_luce_nll_B,
+    reward_metrics,
+    softplus,
+)
+from alignlab.registry import register
+
+
+@register("objective", "reward_model")
+@dataclass(frozen=True)
+class RewardModel:
+    """Fit a scalar head so that better responses have higher rewards."""
+
+    margin: float = 0.0
+    """Wanted difference of the rewards of every pair."""
+    margin_per_score: float = 0.0
+    """Wanted difference per unit by which the feedback's scores differ, on top of `margin`."""
+    centre: float = 0.0
+    """Weight (c) of the squared sum of a pair's rewards; 0.01 is usual."""
+    plackett_luce: bool = False
+    """Fit the order of the whole group at once instead of all its pairs."""
+
+    takes: ClassVar[type] = GroupRewards
+    needs_reference: ClassVar[bool] = False
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = None
+    best_only: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "margin_per_score", "centre"):
+            if getattr(self, name) < 0:
+                raise BadInput(
+                    f"reward_model: {name}: expected 0 or more, found {getattr(self, name)}"
+                )
+        if self.plackett_luce and (self.margin or self.margin_per_score):
+            raise BadInput("reward_model: a margin has no effect with plackett_luce; leave it out")
+
+    def __call__(self, given: GroupRewards) -> ObjectiveOutput:
+        """Loss per group in nats; a group whose scores are all equal has none but a likelihood."""
+        r_BK = given.reward_BK
+        gap_BKK = given.score_BK[:, :, None] - given.score_BK[:, None, :]
+        pair_BKK = (gap_BKK > 0) & given.mask_BK[:, :, None] & given.mask_BK[:, None, :]
+        if self.plackett_luce:
+            rank_B = plackett_luce_nll_B(r_BK, given.mask_BK)
+        else:
+            wanted_BKK = self.margin + self.margin_per_score * gap_BKK
+            short_BKK = wanted_BKK - (r_BK[:, :, None] - r_BK[:, None, :])
+            rank_B = _mean_over_pairs_B(softplus(short_BKK), pair_BKK)
+        loss_B = rank_B
+        if self.centre:
+            sum_BKK = r_BK[:, :, None] + r_BK[:, None, :]
+            loss_B = loss_B + self.centre * _mean_over_pairs_B(sum_BKK**2, pair_BKK)
+        shown_BK = torch.where(given.mask_BK, r_BK.detach(), 0.0)
+        mean_B = shown_BK.sum(1) / given.mask_BK.sum(1)
+        metrics = {**reward_metrics(r_BK, given.mask_BK), "mean_reward": mean_B}
+        return ObjectiveOutput(loss_B, metrics)
+
+
+def _mean_over_pairs_B(value_BKK: Tensor, pair_BKK: Tensor) -> Tensor:
+    """Mean over a group's pairs (better, worse); 0 where there is none."""
+    count_B = pair_BKK.sum((1, 2)).clamp(min=1)
+    return torch.where(pair_BKK, value_BKK, 0.0).sum((1, 2)) / count_B

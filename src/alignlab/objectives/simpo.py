@@ -1,0 +1,34 @@
+"""Simple preference optimisation, SimPO (arXiv 2405.14734, equation 6).
+
+L = -log sigmoid(beta * (p_w - p_l) - gamma), p the length-normalised log-probability.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignlab.objectives.base import GroupLogps, ObjectiveOutput, preference_metrics, softplus
+from alignlab.registry import register
+
+
+@register("objective", "simpo")
+@dataclass(frozen=True)
+class SimPO:
+    """Raise the chosen response's mean log-probability over the rejected one's; no reference."""
+
+    beta: float = 2.0
+    """Scale of the rewards, per nat and token; the paper uses 2 to 10."""
+    gamma: float = 1.0
+    """Wanted margin of the rewards; the paper uses 0.3 to 0.5 of beta."""
+
+    needs_reference: ClassVar[bool] = False
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = 2
+    best_only: ClassVar[bool] = False
+
+    def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
+        """Loss per pair; rewards are beta times the length-normalised log-probabilities."""
+        reward_BK = self.beta * logps.policy_BK / logps.length_BK
+        loss_B = softplus(self.gamma - reward_BK[:, 0] + reward_BK[:, 1])
+        return ObjectiveOutput(loss_B, preference_metrics(logps, reward_BK))

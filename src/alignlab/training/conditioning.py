@@ -1,0 +1,128 @@
+"""Reward-conditioned data: scores cut into bins, and a prefix that names a response's bin.
+
+The prefix starts the assistant's turn, so that a sampler asks for the best bin by giving it as
+the `prefix` of a request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from alignlab.errors import BadInput
+from alignlab.protocols import ChoiceScorer, Completer
+from alignlab.training.data import Texts
+from alignlab.types import Completion, CompletionRequest, PreferenceGroup
+
+FILE = "reward_bins.json"
+"""Name of the file with a model's bins, beside its weights."""
+
+
+@dataclass(frozen=True)
+class RewardBins:
+    """Scores cut at edges; bin 1 is the worst."""
+
+    edges: tuple[float, ...]
+    """Rising; a score equal to an edge is in the bin above it."""
+
+    @property
+    def count(self) -> int:
+        """Number of bins."""
+        return len(self.edges) + 1
+
+    @property
+    def best(self) -> str:
+        """The prefix from which to generate."""
+        return self._name(self.count)
+
+    def prefix(self, score: float) -> str:
+        """The prefix of a response with this score."""
+        return self._name(1 + int(np.searchsorted(self.edges, score, side="right")))
+
+    def _name(self, number: int) -> str:
+        return f"[reward {number} of {self.count}]\n"
+
+    def save(self, folder: str | Path) -> None:
+        """Write the bins beside a model's weights."""
+        (Path(folder) / FILE).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+
+def fit_bins(scores: Sequence[float], bins: int) -> RewardBins:
+    """Bins of about equally many scores; equal scores share a bin.
+
+    Raises:
+        BadInput: fewer different scores than bins.
+    """
+    levels = np.unique(np.asarray(scores, dtype=np.float64))
+    if len(levels) < bins:
+        raise BadInput(
+            f"reward_conditioned: bins: expected at most the {len(levels)} different scores of the "
+            f"data, found {bins}"
+        )
+    if len(levels) == bins:
+        return RewardBins(tuple(levels[1:].tolist()))
+    cuts = np.quantile(scores, np.arange(1, bins) / bins, method="higher").tolist()
+    edges = (levels[0], *cuts)
+    if any(a >= b for a, b in pairwise(edges)):
+        raise BadInput(
+            f"reward_conditioned: bins: the scores are too unevenly spread for {bins} bins; "
+            "take fewer"
+        )
+    return RewardBins(tuple(cuts))
+
+
+def load_bins(folder: str | Path) -> RewardBins:
+    """The bins of a trained model.
+
+    Raises:
+        BadInput: the model was not trained with a reward in its prefix.
+    """
+    file = Path(folder) / FILE
+    if not file.is_file():
+        raise BadInput(f"{folder}: expected a reward-conditioned model with {FILE}, found none")
+    return RewardBins(tuple(json.loads(file.read_text(encoding="utf-8"))["edges"]))
+
+
+def conditioned_texts(groups: Sequence[PreferenceGroup], bins: RewardBins) -> list[Texts]:
+    """Every response of every group, after the prefix of its score's bin."""
+    return [
+        Texts(r.id, g.prompt.messages, (r.text,), (score,), prefix=bins.prefix(score))
+        for g in groups
+        for r, score in zip(g.responses, g.scores, strict=True)
+    ]
+
+
+class BestBin:
+    """A reward-conditioned model that is always asked for the best bin.
+
+    Choices are scored as they are: what is asked there is a judgement, not a good answer.
+    """
+
+    def __init__(self, completer: Completer, bins: RewardBins) -> None:
+        self._completer, self._bins = completer, bins
+        self.name = completer.name
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
+        """Complete each request after the best bin's prefix."""
+        best = self._bins.best
+        return self._completer.complete([replace(r, prefix=best + r.prefix) for r in requests])
+
+    def choice_logprobs(
+        self, requests: Sequence[CompletionRequest], choices: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Log-probability in nats of each choice, without the prefix."""
+        if not isinstance(self._completer, ChoiceScorer):
+            raise BadInput(f"{self.name}: expected log-probabilities, which it does not give")
+        return self._completer.choice_logprobs(requests, choices)
+
+
+def at_its_best(completer: Completer, folder: str | Path) -> Completer:
+    """The completer of the model in a folder, asked for the best bin where it was so trained."""
+    if not (Path(folder) / FILE).is_file():
+        return completer
+    return BestBin(completer, load_bins(folder))

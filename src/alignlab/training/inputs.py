@@ -1,0 +1,157 @@
+"""What an objective is shown of a step's micro-batches: one class per input type.
+
+A step's inputs are made once per step (KTO's estimate is over the whole step) and then asked for
+each micro-batch in turn.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from alignlab.errors import BadInput
+from alignlab.models.heads import RewardScorer
+from alignlab.models.logprobs import score_groups
+from alignlab.models.packed import TokenGroup
+from alignlab.models.scorer import EmbeddingNoise, ResponseScorer, Scorer
+from alignlab.objectives.base import (
+    CommentedLogps,
+    GroupLogps,
+    GroupRewards,
+    LabelledLogps,
+    Objective,
+    input_of,
+)
+from alignlab.training.collate import group_logps, group_rewards
+
+Reference = Sequence[Sequence[float]]
+"""Log-probabilities in nats of the reference, per group and response."""
+
+
+class StepInputs(ABC):
+    """The inputs of one step's micro-batches.
+
+    Args:
+        scorer: gives the model's values, with gradient.
+        groups: the step's.
+        reference: of the same groups, where the objective needs it.
+        token_budget: tokens of one forward pass.
+    """
+
+    scorer_class: type[Scorer[Any]] = ResponseScorer
+
+    def __init__(
+        self,
+        scorer: Scorer[Any],
+        groups: Sequence[TokenGroup],
+        reference: Reference | None,
+        token_budget: int,
+    ) -> None:
+        self.scorer, self.groups, self.reference = scorer, groups, reference
+        self.prepare(token_budget)
+
+    def prepare(self, token_budget: int) -> None:  # noqa: B027 - most inputs need nothing
+        """Do what the whole step shares."""
+
+    @abstractmethod
+    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> AbstractContextManager[Any]:
+        """The input made of the groups with these indices; take gradients inside the block."""
+
+    def known(self, batch: Sequence[int]) -> Reference | None:
+        """The reference's values of a micro-batch."""
+        return None if self.reference is None else [self.reference[i] for i in batch]
+
+
+class GroupInputs(StepInputs):
+    """Log-probabilities by group."""
+
+    @contextmanager
+    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[GroupLogps]:
+        members = [self.groups[i] for i in batch]
+        with self.scorer.scored(members, noise) as scored:
+            yield group_logps(scored, members, self.known(batch))
+
+
+class LabelledInputs(StepInputs):
+    """Single responses with a label; each group's second response is another prompt's."""
+
+    def prepare(self, token_budget: int) -> None:
+        """Score the step's mismatched pairs, without dropout or gradient."""
+        if self.reference is None:
+            raise ValueError("labelled responses need the reference's log-probabilities")
+        others = [replace(g, responses=g.responses[1:], scores=()) for g in self.groups]
+        found = score_groups(self.scorer, others, token_budget)
+        device = self.scorer.base.device
+        self.policy_M = torch.tensor([f.sums[0] for f in found], dtype=torch.float64, device=device)
+        known = [row[1] for row in self.reference]
+        self.reference_M = torch.tensor(known, dtype=torch.float64, device=device)
+        self.groups = [
+            replace(g, responses=g.responses[:1], scores=g.scores[:1]) for g in self.groups
+        ]
+
+    @contextmanager
+    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[LabelledLogps]:
+        members = [self.groups[i] for i in batch]
+        known = [row[:1] for row in self.known(batch) or ()]
+        with self.scorer.scored(members, noise) as scored:
+            logps = group_logps(scored, members, known)
+            assert logps.reference_BK is not None
+            yield LabelledLogps(
+                logps.policy_BK[:, 0],
+                logps.reference_BK[:, 0],
+                logps.score_BK[:, 0] > 0,
+                self.policy_M,
+                self.reference_M,
+            )
+
+
+class CommentedInputs(StepInputs):
+    """Responses and feedback on them, told apart by score: 1 is feedback, 0 a response."""
+
+    @contextmanager
+    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[CommentedLogps]:
+        members = [self.groups[i] for i in batch]
+        with self.scorer.scored(members, noise) as scored:
+            logps = group_logps(scored, members, None)
+            yield CommentedLogps(
+                logps.policy_BK[:, 0], logps.length_BK[:, 0], logps.score_BK[:, 0] > 0
+            )
+
+
+class RewardInputs(StepInputs):
+    """A reward model's values by group."""
+
+    scorer_class = RewardScorer
+
+    @contextmanager
+    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[GroupRewards]:
+        members = [self.groups[i] for i in batch]
+        with self.scorer.scored(members, noise) as scored:
+            yield group_rewards(scored.reward_N, members)
+
+
+_INPUTS: dict[type, type[StepInputs]] = {
+    GroupLogps: GroupInputs,
+    LabelledLogps: LabelledInputs,
+    CommentedLogps: CommentedInputs,
+    GroupRewards: RewardInputs,
+}
+
+
+def inputs_for(objective: Objective) -> type[StepInputs]:
+    """The class that makes what an objective is given.
+
+    Raises:
+        BadInput: this loop does not make it (the input of another kind of training).
+    """
+    taken = input_of(objective)
+    if taken not in _INPUTS:
+        raise BadInput(
+            f"{type(objective).__name__} takes {taken.__name__}, which cannot be had here"
+        )
+    return _INPUTS[taken]

@@ -1,0 +1,130 @@
+"""Which records an objective learns from, and their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from alignlab.errors import BadInput
+from alignlab.models.load import LanguageModel
+from alignlab.objectives.base import CommentedLogps, LabelledLogps, Objective, input_of
+from alignlab.objectives.reward_conditioned import RewardConditioned
+from alignlab.training.conditioning import RewardBins, conditioned_texts, fit_bins
+from alignlab.training.data import (
+    Prepared,
+    Texts,
+    commented_texts,
+    labelled_texts,
+    texts_of,
+    tokenised,
+    with_mismatched,
+)
+from alignlab.types import Commented, Demonstration, Labelled, PreferenceGroup
+
+Record = Demonstration | PreferenceGroup | Labelled | Commented
+
+KINDS: dict[type, str] = {
+    Demonstration: "demonstrations",
+    PreferenceGroup: "preference groups",
+    Labelled: "labelled responses",
+    Commented: "responses with feedback in words",
+}
+"""What messages call the records."""
+
+
+def record_kind(objective: Objective) -> type[Record]:
+    """The one kind of record that an objective learns from."""
+    if input_of(objective) is LabelledLogps:
+        return Labelled
+    if input_of(objective) is CommentedLogps:
+        return Commented
+    one_response = objective.max_responses == 1 and not isinstance(objective, RewardConditioned)
+    return Demonstration if one_response else PreferenceGroup
+
+
+def prepare_for(
+    lm: LanguageModel,
+    objective: Objective,
+    records: Sequence[Record],
+    *,
+    seed: int,
+    max_prompt_tokens: int = 1024,
+    max_response_tokens: int = 1024,
+    too_long: Literal["drop", "cut"] = "drop",
+) -> Prepared:
+    """Tokenise records as an objective takes them (see `prepare` for the lengths).
+
+    Where labelled responses are learned from, a group gives its best as desirable and its worst
+    as not.
+
+    Args:
+        seed: pairs prompts with other prompts' responses, where the objective needs that.
+
+    Raises:
+        BadInput: records of another kind than the objective learns from, or none that is left.
+    """
+    kind = record_kind(objective)
+    grouped = [r for r in records if isinstance(r, PreferenceGroup)] if kind is Labelled else []
+    if grouped:
+        records = [r for each in records for r in _as_labelled(each)]
+    groups, tally = tokenised(
+        lm,
+        _texts(objective, records),
+        max_prompt_tokens=max_prompt_tokens,
+        max_response_tokens=max_response_tokens,
+        too_long=too_long,
+    )
+    if grouped:
+        equal = sum(g.best_and_worst() is None for g in grouped)
+        tally = replace(
+            tally,
+            dropped={**tally.dropped, **({"all scores equal": equal} if equal else {})},
+            changed={**tally.changed, "group to two labelled responses": len(grouped) - equal},
+        )
+    if not groups:
+        reasons = ", ".join(f"{why} {n}" for why, n in tally.dropped.items()) or "there was none"
+        raise BadInput(
+            f"train: no record is left to train on ({reasons}); lengths are set by "
+            "lengths.max_prompt_tokens, lengths.max_response_tokens and lengths.too_long"
+        )
+    if kind is Labelled:
+        groups = with_mismatched(groups, seed=seed)
+    return Prepared(groups, tally)
+
+
+def reward_bins(objective: RewardConditioned, records: Sequence[Record]) -> RewardBins:
+    """The bins that fit the records' scores."""
+    scores = [s for r in records if isinstance(r, PreferenceGroup) for s in r.scores]
+    return fit_bins(scores, objective.bins)
+
+
+def _texts(objective: Objective, records: Sequence[Record]) -> list[Texts]:
+    kind = record_kind(objective)
+    # A demonstration is a group of one: the loop complains where that is too few.
+    fitting = (kind, Demonstration) if kind is PreferenceGroup else (kind,)
+    for record in records:
+        if not isinstance(record, fitting):
+            raise BadInput(
+                f"train: {type(objective).__name__} learns from {KINDS[kind]}, found "
+                f"{KINDS[type(record)]}"
+            )
+    if kind is Labelled:
+        return labelled_texts([r for r in records if isinstance(r, Labelled)])
+    if kind is Commented:
+        return commented_texts([r for r in records if isinstance(r, Commented)])
+    if isinstance(objective, RewardConditioned):
+        groups = [r for r in records if isinstance(r, PreferenceGroup)]
+        return conditioned_texts(groups, reward_bins(objective, groups))
+    return [texts_of(r) for r in records if isinstance(r, Demonstration | PreferenceGroup)]
+
+
+def _as_labelled(record: Record) -> Sequence[Record]:
+    """A group's best response as desirable and its worst as not; nothing where scores are equal."""
+    if not isinstance(record, PreferenceGroup):
+        return [record]
+    ends = record.best_and_worst()
+    if ends is None:
+        return []
+    best, worst = ends.responses
+    return [Labelled(record.prompt, best, True), Labelled(record.prompt, worst, False)]

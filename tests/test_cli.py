@@ -1,0 +1,121 @@
+"""The command line: what it prints, and the exit code it ends with."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alignlab import cli, registry
+from alignlab.errors import BadInput, RunFailed
+from tests.conftest import ROOT
+from tests.recipes.small import SMALL
+
+
+def test_a_real_process_prints_its_help():
+    done = subprocess.run(
+        [sys.executable, "-m", "alignlab", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for command in ("demo", "run", "check", "report", "compare", "evaluate", "list", "doctor"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "check", "report", "compare", "evaluate", "list", "doctor"]
+)
+def test_every_command_shows_an_example(alignlab, command: str):
+    ended = alignlab(command, "--help")
+    assert ended.code == 0
+    assert f"Example: alignlab {command}" in " ".join(ended.out.split())
+
+
+def test_list_names_every_recipe_with_its_question(alignlab):
+    ended = alignlab("list", "recipes")
+    assert ended.code == 0
+    names = [line.split()[0] for line in ended.out.splitlines()]
+    assert names == registry.names("recipe")
+    assert json.loads(alignlab("list", "recipes", "--json").out).keys() == set(names)
+
+
+@pytest.mark.parametrize("what", ["objectives", "feedback", "engines", "data"])
+def test_every_part_has_a_line_about_it(alignlab, what: str):
+    parts = json.loads(alignlab("list", what, "--json").out)
+    assert parts
+    assert all(parts.values()), parts
+
+
+@pytest.mark.parametrize("recipe", registry.names("recipe"))
+def test_every_setting_has_a_sentence(alignlab, recipe: str):
+    ended = alignlab("run", recipe, "--options")
+    assert ended.code == 0
+    for setting in ("model", "sft.lr", "judge.method", "propose.filters.max_similarity"):
+        assert f"\n{setting} " in ended.out
+    lines = [line.split(None, 1) for line in ended.out.splitlines() if line[:1].isalpha()]
+    assert all(len(line) == 2 for line in lines)
+
+
+def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = (*SMALL, "propose.n=8", "sample.max_tokens=16")
+    first = alignlab("run", "teacher_demonstration", "out=a", *settings)
+    assert (first.code, first.out) == (0, "report: a/report.html\n")
+    Path("settings.yaml").write_text("out: b\nseed: 1\n")
+    second = alignlab("run", "teacher_demonstration", "--config", "settings.yaml", *settings)
+    assert (second.code, second.out) == (0, "report: b/report.html\n")
+    assert json.loads(Path("b/summary.json").read_text())["seed"] == 1
+    Path("a/report.html").unlink()
+    assert alignlab("report", "a").out == "report: a/report.html\n"
+    assert Path("a/report.html").exists()
+    both = alignlab("compare", "a", "b")
+    assert both.code == 0
+    assert Path(both.out.removeprefix("report: ").strip()).exists()
+
+
+def test_a_preset_lies_under_the_settings(alignlab, tmp_path):
+    ended = alignlab("check", "self_rewarding", "propose.n=7", "--json", f"out={tmp_path / 'r'}")
+    plan = json.loads(ended.out)
+    assert plan["preset"] == "sandbox"
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (BadInput("data.jsonl, line 3:\n expected this"), 2, "data.jsonl, line 3: expected this"),
+        (RunFailed("the budget is spent"), 1, "the budget is spent"),
+        (KeyboardInterrupt(), 1, "stopped; the same command resumes where it stopped"),
+        (OSError(errno.ENOSPC, "No space left on device", "f"), 2, "f: no space left"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "the output folder: no space left"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "no space left on"),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), 2, "f: cannot be written"),
+        (OSError(errno.EROFS, "Read-only file system", "f"), 2, "f: cannot be written"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(alignlab, monkeypatch, error, code: int, says: str):
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    ended = alignlab("run")
+    assert ended.code == code
+    assert says in ended.line
+
+
+def test_our_own_bugs_keep_their_traceback(alignlab, monkeypatch):
+    def fail(**_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        alignlab("run")
