@@ -287,6 +287,9 @@ class Corpus:
     counts: tuple[Count, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     """Path -> SHA-256 of every file that was read."""
+    reserved: tuple[str, ...] = ()
+    """Words that belong to the held-out part (the test entities of the sandbox, say): prompts
+    that a model writes for training must not hold them."""
     labelled: tuple[Labelled, ...] = ()
     """Responses with a label instead of a rank (unpaired preferences)."""
     commented: tuple[Commented, ...] = ()

@@ -12,7 +12,7 @@ from alignlab.generation.scripted import ScriptedEngine
 from alignlab.runs import Stage
 from alignlab.stages.judge import judge
 from alignlab.stages.lab import Lab
-from alignlab.stages.propose import ProposeSettings, propose
+from alignlab.stages.propose import Material, ProposeSettings, propose
 from alignlab.stages.sample import SampleSettings, sample
 from tests.stages.making import lab, prompt, responses
 
@@ -32,7 +32,12 @@ def judged(where: Lab) -> None:
 
 
 def proposed(where: Lab) -> None:
-    propose(where, ScriptedEngine(say), PROMPTS, [prompt(9)], ProposeSettings(n=3, max_rounds=1))
+    propose(
+        where,
+        ScriptedEngine(say),
+        Material(PROMPTS, [prompt(9)]),
+        ProposeSettings(n=3, max_rounds=1),
+    )
 
 
 def files(path: Path) -> dict[str, bytes]:

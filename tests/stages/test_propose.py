@@ -6,11 +6,12 @@ from alignlab.data.filters import FilterConfig
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.runs import Run
 from alignlab.stages.lab import Lab
-from alignlab.stages.propose import ProposeSettings, propose
+from alignlab.stages.propose import Material, ProposeSettings, propose
 from tests.stages.making import lab, prompt
 
 EXAMPLES = [prompt(n) for n in range(10)]
 SPARE = [prompt(100 + n) for n in range(10)]
+MATERIAL = Material(EXAMPLES, SPARE)
 FILTERS = FilterConfig(max_similarity=2.0)
 
 
@@ -24,7 +25,7 @@ def numbered(request, sample):
 
 
 def test_as_many_as_wanted(tmp_path):
-    made = propose(lab(tmp_path), ScriptedEngine(numbered), EXAMPLES, SPARE, settings())
+    made = propose(lab(tmp_path), ScriptedEngine(numbered), MATERIAL, settings())
     assert [p.text for p in made] == [f"Who lives in house 0 {i}?" for i in range(6)]
     assert len({p.id for p in made}) == 6
     assert {p.source for p in made} == {"scripted"}
@@ -37,7 +38,7 @@ def test_examples_are_shown_as_a_numbered_list(tmp_path):
         seen.append(request)
         return numbered(request, sample)
 
-    propose(lab(tmp_path), ScriptedEngine(look), EXAMPLES, SPARE, settings(shots=3))
+    propose(lab(tmp_path), ScriptedEngine(look), MATERIAL, settings(shots=3))
     request = seen[0]
     assert request.messages == ()
     assert request.prefix.startswith("Question 1: What is question ")
@@ -50,7 +51,7 @@ def test_bad_proposals_are_counted_and_topped_up(tmp_path):
     def stuck(request, sample):
         return "What is question 3?" if request.id.endswith(("0", "1")) else "Hm?"
 
-    made = propose(lab(tmp_path), ScriptedEngine(stuck), EXAMPLES, SPARE, settings())
+    made = propose(lab(tmp_path), ScriptedEngine(stuck), MATERIAL, settings())
     assert [p.id for p in made] == [p.id for p in SPARE[:6]]
     (file,) = tmp_path.rglob("counts.jsonl")
     written, taken = map(json.loads, file.open())
@@ -58,14 +59,32 @@ def test_bad_proposals_are_counted_and_topped_up(tmp_path):
     assert written["dropped"] == {"duplicate": 6, "too short": 12}
 
 
+def test_nothing_about_the_held_out_part_is_kept(tmp_path):
+    held_out = [prompt(7, "Who lives in house 0 0?")]
+    material = Material(EXAMPLES, SPARE, held_out, reserved=("Two",))
+
+    def write(request, sample):
+        round_, index = request.id.split(".")
+        return f"Who lives in house {round_} {'two' if index == '2' else index}?"
+
+    made = propose(lab(tmp_path), ScriptedEngine(write), material, settings(max_rounds=1))
+    assert [p.text[-2:] for p in made[:4]] == ["1?", "3?", "4?", "5?"]
+    texts = [p.text for p in made]
+    assert "Who lives in house 0 0?" not in texts
+    assert not any("two" in text for text in texts)
+    (file,) = tmp_path.rglob("counts.jsonl")
+    written = json.loads(file.open().readline())
+    assert written["dropped"] == {"duplicate": 1, "about what is held out": 1}
+
+
 def test_without_top_up_there_are_fewer(tmp_path):
     engine = ScriptedEngine(lambda request, sample: "Hm?")
-    assert propose(lab(tmp_path), engine, EXAMPLES, SPARE, settings(top_up=False)) == []
+    assert propose(lab(tmp_path), engine, MATERIAL, settings(top_up=False)) == []
 
 
 def test_zero_takes_the_datas_own(tmp_path):
     engine = ScriptedEngine(numbered)
-    assert propose(lab(tmp_path), engine, EXAMPLES, SPARE, settings(n=0)) == SPARE
+    assert propose(lab(tmp_path), engine, MATERIAL, settings(n=0)) == SPARE
 
 
 def test_a_killed_stage_goes_on_with_the_next_round(tmp_path):
@@ -79,10 +98,10 @@ def test_a_killed_stage_goes_on_with_the_next_round(tmp_path):
     whole = tmp_path / "whole"
     cut = tmp_path / "cut"
     try:
-        propose(lab(cut), ScriptedEngine(one_a_round), EXAMPLES, SPARE, settings())
+        propose(lab(cut), ScriptedEngine(one_a_round), MATERIAL, settings())
     except KeyboardInterrupt:
         resumed = True
     assert resumed
-    again = propose(Lab(Run(cut), 0), ScriptedEngine(one_a_round), EXAMPLES, SPARE, settings())
-    assert again == propose(lab(whole), ScriptedEngine(one_a_round), EXAMPLES, SPARE, settings())
+    again = propose(Lab(Run(cut), 0), ScriptedEngine(one_a_round), MATERIAL, settings())
+    assert again == propose(lab(whole), ScriptedEngine(one_a_round), MATERIAL, settings())
     assert [p.text for p in again][:3] == [f"Who lives in house {i}?" for i in range(3)]

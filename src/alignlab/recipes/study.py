@@ -17,7 +17,7 @@ from alignlab.stages.lab import Hardware, Lab, resolve_model
 from alignlab.stages.limits import at_least
 from alignlab.stages.measure import BranchResult, Judgement, Measured, MeasureSettings, measure
 from alignlab.stages.pair import PairSettings, best_as_demonstrations
-from alignlab.stages.propose import ProposeSettings, propose
+from alignlab.stages.propose import Material, ProposeSettings, propose
 from alignlab.stages.sample import SampleSettings, sample
 from alignlab.stages.seed import SeedSettings, seed
 from alignlab.stages.train import LengthSettings, Lesson, train
@@ -187,7 +187,9 @@ def own_prompts(
     examples = [d.prompt for d in start.corpus.demonstrations] + list(earlier)
     used = {p.id for p in earlier}
     spare = [p for p in start.prompts if p.id not in used]
-    return propose(lab, lab.engine(model), examples, spare, config.propose)
+    held_out = [*start.corpus.test_prompts, *(g.prompt for g in start.corpus.test_groups)]
+    material = Material(examples, spare, held_out, start.corpus.reserved)
+    return propose(lab, lab.engine(model), material, config.propose)
 
 
 def trace(lab: Lab, config: StudyConfig, start: Start, checkpoint: Checkpoint) -> BranchResult:

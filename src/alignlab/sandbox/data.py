@@ -92,6 +92,7 @@ def build_corpus(options: SandboxData) -> Corpus:
         test_prompts=test_prompts,
         test_groups=test_groups,
         counts=tuple(Count("data", what, len(part)) for what, part in parts.items()),
+        reserved=world().test,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,28 +42,35 @@ class ProposeSettings:
         at_least("propose", self, n=0, shots=1, temperature=0, max_tokens=1, max_rounds=1)
 
 
+@dataclass(frozen=True)
+class Material:
+    """What a model that writes prompts is shown, and what it must keep away from."""
+
+    examples: Sequence[Prompt]
+    """Prompts to show and to differ from (IFT prompts and earlier proposals)."""
+    spare: Sequence[Prompt] = ()
+    """The data's own prompts, to top up with."""
+    held_out: Sequence[Prompt] = ()
+    """Test prompts, from which a new prompt must differ as from the examples."""
+    reserved: Sequence[str] = ()
+    """Words of the held-out part, which no new prompt may hold."""
+
+
 def propose(
     lab: Lab,
     completer: Completer,
-    examples: Sequence[Prompt],
-    spare: Sequence[Prompt],
+    material: Material,
     settings: ProposeSettings,
     *,
     name: str = "propose",
-    raw: bool = True,
 ) -> list[Prompt]:
-    """Have a model write prompts until there are enough, or use the data's own.
-
-    Args:
-        examples: prompts to show and to differ from (IFT prompts and earlier proposals).
-        spare: the data's own prompts, to top up with.
-        raw: continue plain text, as a base model can; False asks in a chat, as a server must be.
-    """
+    """Have a model continue a list of prompts until there are enough, or use the data's own."""
+    spare = material.spare
     with lab.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
         file = stage.records("prompts", Prompt)
         dropped: Counter[str] = Counter()
         if settings.n and not stage.done:
-            _write_rounds(stage, lab, completer, examples, settings, dropped, raw)
+            _write_rounds(stage, lab, completer, material, settings, dropped)
         if not stage.done and "spare" not in file.units:
             missing = len(spare) if not settings.n else settings.n - file.count()
             taken = list(spare)[: max(0, missing)] if settings.top_up or not settings.n else []
@@ -81,10 +89,9 @@ def _write_rounds(
     stage: Stage,
     lab: Lab,
     completer: Completer,
-    examples: Sequence[Prompt],
+    material: Material,
     settings: ProposeSettings,
     dropped: Counter[str],
-    raw: bool,
 ) -> None:
     file = stage.records("prompts", Prompt)
     refused = stage.records("refused", Count)
@@ -98,19 +105,22 @@ def _write_rounds(
             if unit in file.units:
                 continue
             requests = [
-                _request(lab, stage.name, examples, settings, f"{round_}.{i}", raw)
+                _request(lab, stage.name, material.examples, settings, f"{round_}.{i}")
                 for i in range(settings.n)
             ]
             before = meter.mark()
             completions = completer.complete(requests)
-            new = [_prompt(completer, several[0]) for several in completions]
-            result = filter_prompts(new, [*examples, *kept], settings.filters)
+            written = [_prompt(completer, several[0]) for several in completions]
+            new = [p for p in written if not _names(p, material.reserved)]
+            known = [*material.examples, *kept, *material.held_out]
+            result = filter_prompts(new, known, settings.filters)
             wanted = result.kept[: settings.n - len(kept)]
             if unit not in refused.units:
-                refused.append(unit, [result.count])
+                reserved = {"about what is held out": len(written) - len(new)}
+                refused.append(unit, [result.count, Count(stage.name, "reserved", 0, reserved)])
             file.append(unit, wanted, meter.since(before))
         for count in refused.read():
-            dropped.update(count.dropped)
+            dropped.update({reason: n for reason, n in count.dropped.items() if n})
 
 
 def _request(
@@ -119,7 +129,6 @@ def _request(
     examples: Sequence[Prompt],
     settings: ProposeSettings,
     number: str,
-    raw: bool,
 ) -> CompletionRequest:
     draw = seeds.generator(lab.seed, purpose, number)
     shown = draw.choice(len(examples), size=min(settings.shots, len(examples)), replace=False)
@@ -132,10 +141,14 @@ def _request(
         settings.temperature, settings.top_p, settings.max_tokens, stop=("\nQuestion", "\n\n")
     )
     seed = lab.seed_for(purpose, number)
-    if raw:
-        return CompletionRequest(number, (), sampling, seed, prefix=text)
-    ask = f"Here are questions that people asked an assistant. Write one more.\n\n{text}"
-    return CompletionRequest(number, (Message("user", ask),), sampling, seed)
+    return CompletionRequest(number, (), sampling, seed, prefix=text)
+
+
+def _names(prompt: Prompt, reserved: Sequence[str]) -> bool:
+    """Whether a prompt holds one of the reserved words."""
+    return not set(re.findall(r"\w+", prompt.text.lower())).isdisjoint(
+        word.lower() for word in reserved
+    )
 
 
 def _prompt(completer: Completer, completion: Completion) -> Prompt:

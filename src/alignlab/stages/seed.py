@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from alignlab.data import specs
 from alignlab.errors import BadInput
+from alignlab.runs import read_json, write_json
 from alignlab.stages.lab import Lab
 from alignlab.stages.limits import at_least
 from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt
@@ -41,6 +42,7 @@ def seed(lab: Lab, data: str, settings: SeedSettings) -> Corpus:
             if not corpus.demonstrations:
                 raise BadInput(f"{data}: expected examples with a prompt and an answer, found none")
             _write(stage, corpus, settings)
+            write_json(stage.path / "reserved.json", list(corpus.reserved))
         return Corpus(
             name=data,
             demonstrations=tuple(stage.records("demonstrations", Demonstration).read()),
@@ -49,6 +51,7 @@ def seed(lab: Lab, data: str, settings: SeedSettings) -> Corpus:
             test_prompts=tuple(stage.records("test_prompts", Prompt).read()),
             test_groups=tuple(stage.records("test_groups", PreferenceGroup).read()),
             counts=tuple(stage.records("counts", Count).read()),
+            reserved=tuple(read_json(stage.path / "reserved.json")),
         )
 
 
