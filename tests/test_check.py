@@ -35,7 +35,7 @@ def test_a_self_rewarding_run_by_hand(tmp_path):
     assert asked["answers", STUDENT] == Calls("answers", STUDENT, 288, 288 * 24)
     assert asked["answers", "the models compared"].number == 8 * 5 * 3
     assert asked["scores", "sandbox:oracle"] == Calls("scores", "sandbox:oracle", 8 * 5 * 3)
-    assert asked["comparisons", "sandbox:oracle"].number == 2 * 8 * 4 * 3
+    assert not any(what == "comparisons" for what, _ in asked)  # the scores decide
 
 
 def test_the_bounds_hold_for_the_run_itself(tmp_path):

@@ -7,11 +7,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from alignlab.errors import BadInput, RunFailed
+from alignlab.errors import BadInput, RunFailed, unknown_name
+
+if TYPE_CHECKING:
+    from alignlab.commands.evaluate import Evaluated
 
 app = typer.Typer(
     name="alignlab",
@@ -24,6 +28,24 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Check and convert data files.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
+
+class _Benchmarks(TyperGroup):
+    """Commands by benchmark; of a name that is not one, the nearest is told."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            raise unknown_name("benchmark of files", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+evaluate_app = typer.Typer(
+    cls=_Benchmarks,
+    help="Measure what others produced: files of annotations, or of a judge's scores.",
+    epilog="Example: alignlab evaluate judge --scores M1.jsonl.gz --reference reference.jsonl.gz",
+    no_args_is_help=True,
+)
+app.add_typer(evaluate_app, name="evaluate")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings.")]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
@@ -130,21 +152,54 @@ def compare(
     _say_where(compare_pages(*runs))
 
 
-@app.command(
-    epilog="Example: alignlab evaluate judge --scores M1.jsonl.gz --reference reference.jsonl.gz"
+@evaluate_app.command(
+    "judge",
+    epilog="Example: alignlab evaluate judge --scores M1.jsonl.gz --reference reference.jsonl.gz",
 )
-def evaluate(
-    benchmark: Annotated[str, typer.Argument(help="A name from `alignlab list benchmarks`.")],
-    scores: Annotated[Path | None, typer.Option(help="A judge's scores (judge).")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Reference scores (judge).")] = None,
+def evaluate_judge(
+    scores: Annotated[Path, typer.Option(help="The judge's scores.")],
+    reference: Annotated[Path, typer.Option(help="Reference scores of the same responses.")],
     as_json: AsJson = False,
 ) -> None:
-    """Measure outputs or judges that others produced."""
-    from alignlab.commands.evaluate import evaluate as evaluate_files
-    from alignlab.commands.evaluate import table
+    """Measure a judge's scores against reference scores."""
+    from alignlab.commands.evaluate import judge
 
-    rows = evaluate_files(benchmark, scores=scores, reference=reference)
-    typer.echo(json.dumps({"rows": rows}, indent=1) if as_json else table(rows))
+    _show(judge(scores, reference), as_json)
+
+
+@evaluate_app.command(
+    "alpaca_eval",
+    epilog="Example: alignlab evaluate alpaca_eval --annotations annotations.json "
+    "--difficulty difficulty.csv --gamed df_gamed.csv",
+)
+def evaluate_alpaca_eval(
+    annotations: Annotated[Path, typer.Option(help="annotations.json or a CSV, also .gz.")],
+    difficulty: Annotated[
+        Path | None, typer.Option(help="CSV of difficulties, for length-controlled figures.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="CSV of published weights, with --difficulty.")
+    ] = None,
+    gamed: Annotated[
+        Path | None, typer.Option(help="CSV of gamed baselines for a refit, with --difficulty.")
+    ] = None,
+    difficulty_by: Annotated[
+        Literal["instruction", "row"],
+        typer.Option(help="row: as the leaderboard did for models with missing rows."),
+    ] = "instruction",
+    as_json: AsJson = False,
+) -> None:
+    """Measure models from AlpacaEval 2.0 annotations: win rates, plain and length-controlled."""
+    from alignlab.commands.evaluate import alpaca_eval
+
+    found = alpaca_eval(
+        annotations,
+        difficulty=difficulty,
+        weights=weights,
+        gamed=gamed,
+        difficulty_by=difficulty_by,
+    )
+    _show(found, as_json)
 
 
 @app.command("list", epilog="Example: alignlab list recipes")
@@ -252,6 +307,15 @@ def _leave(code: int, message: str) -> None:
     if message:
         print(f"alignlab: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _show(found: Evaluated, as_json: bool) -> None:
+    from alignlab.commands.tables import show
+
+    if as_json:
+        typer.echo(json.dumps({"rows": found.rows}, indent=1))
+    else:
+        show(found.table)
 
 
 def _say_where(path: Path) -> None:

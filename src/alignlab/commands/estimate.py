@@ -74,8 +74,8 @@ def calls(
     found.append(_generated("answers", "the models compared", tests * models, config))
     measure = config.measure
     found.append(Calls("scores", measure.judge, tests * models))
-    compared_by = measure.pair_judge or measure.judge
-    found.append(Calls("comparisons", compared_by, 2 * tests * (models - 1)))
+    if measure.pair_judge:
+        found.append(Calls("comparisons", measure.pair_judge, 2 * tests * (models - 1)))
     return tuple(_summed(found, config.seeds))
 
 

@@ -1,40 +1,37 @@
-"""Evaluate what others produced: files of outputs, annotations or scores."""
+"""Evaluate what others produced: files of annotations or of a judge's scores."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from alignlab.errors import BadInput, unknown_name
+from rich.table import Table
+
+from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval, AlpacaEvalResult
 from alignlab.evaluation.judge_files import evaluate_judge_files
+from alignlab.records import to_dict
 from alignlab.types import EvalResult
 
 
-def evaluate(
-    benchmark: str, *, scores: str | Path | None = None, reference: str | Path | None = None
-) -> list[dict[str, Any]]:
-    """Measure files on a benchmark; one row per model or judge, metrics as columns.
+@dataclass(frozen=True)
+class Evaluated:
+    """What was measured, for a machine and for a reader."""
+
+    rows: tuple[dict[str, Any], ...]
+    """One for each model or judge: "model", then its metrics by name."""
+    table: Table
+    """The same, rounded, with 95% intervals."""
+
+
+def judge(scores: str | Path, reference: str | Path) -> Evaluated:
+    """Measure a judge's scores against reference scores of the same responses.
 
     Raises:
-        BadInput: unknown benchmark, or files that are missing or bad.
+        BadInput: an unreadable file or record, or files that do not hold the same responses.
     """
-    if benchmark != "judge":
-        raise unknown_name("benchmark of files", benchmark, ["judge"])
-    if scores is None or reference is None:
-        raise BadInput("evaluate judge: expected --scores FILE and --reference FILE")
-    return _rows(evaluate_judge_files(Path(scores), Path(reference)))
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as text, one metric a line."""
-    lines = []
-    for row in rows:
-        for name, value in row.items():
-            lines.append(f"{name:32}  {value}" if name != "model" else f"[{value}]")
-    return "\n".join(lines)
-
-
-def _rows(results: list[EvalResult]) -> list[dict[str, Any]]:
+    results = evaluate_judge_files(Path(scores), Path(reference))
     rows: dict[str, dict[str, Any]] = {}
     for result in results:
         row = rows.setdefault(result.model, {"model": result.model})
@@ -42,4 +39,83 @@ def _rows(results: list[EvalResult]) -> list[dict[str, Any]]:
         if result.low is not None:
             row[f"{result.metric}_low"], row[f"{result.metric}_high"] = result.low, result.high
         row.setdefault("unscored", result.unscored)
-    return list(rows.values())
+    return Evaluated(tuple(rows.values()), _judge_table(results))
+
+
+def alpaca_eval(
+    annotations: str | Path,
+    *,
+    difficulty: str | Path | None = None,
+    weights: str | Path | None = None,
+    gamed: str | Path | None = None,
+    difficulty_by: Literal["instruction", "row"] = "instruction",
+) -> Evaluated:
+    """Measure every model of an AlpacaEval 2.0 annotation file; rates are in per cent.
+
+    `lc_win_rate` is None without difficulties and either published weights or gamed baselines
+    for a refit (see `AlpacaEval`).
+
+    Raises:
+        BadInput: an unreadable file or record, or options that have no effect together.
+    """
+    benchmark = AlpacaEval(_path(difficulty), _path(weights), _path(gamed), difficulty_by)
+    results = benchmark.evaluate(Path(annotations))
+    return Evaluated(tuple(to_dict(result) for result in results), _alpaca_eval_table(results))
+
+
+def _path(file: str | Path | None) -> Path | None:
+    return None if file is None else Path(file)
+
+
+def _judge_table(results: Sequence[EvalResult]) -> Table:
+    first = results[0]
+    table = _table(
+        f"{first.model} against {first.against}; responses without a score: {first.unscored}",
+        ("metric", "value", "95% interval", "n"),
+    )
+    for r in results:
+        if isinstance(r.value, float) and not r.value.is_integer():
+            value = f"{r.value:.4f}"
+        else:
+            value = f"{r.value:g}"
+        between = "" if r.low is None else f"{r.low:.3f} to {r.high:.3f}"
+        table.add_row(r.metric, value, between, f"{r.n:,}")
+    return table
+
+
+def _alpaca_eval_table(results: Sequence[AlpacaEvalResult]) -> Table:
+    table = _table(
+        "AlpacaEval 2.0: per cent of 805 instructions, 95% intervals",
+        ("model", "win rate", "", "length-controlled", "", "discrete", "won", "lost", "drawn")
+        + ("n", "missing", "length"),
+    )
+    for r in results:
+        rates = {row.metric: row for row in r.rows()}
+        table.add_row(
+            r.model,
+            *_rate(rates.get("win_rate")),
+            *_rate(rates.get("lc_win_rate")),
+            _rate(rates.get("discrete_win_rate"))[0],
+            *map(str, (r.n_wins, r.n_wins_base, r.n_draws, r.n_total, r.n_missing, r.avg_length)),
+        )
+    return table
+
+
+def _rate(row: EvalResult | None) -> tuple[str, str]:
+    """A share as per cent, and its interval."""
+    if row is None or row.value is None:
+        return "-", ""
+    between = "" if row.low is None or row.high is None else f"{_cent(row.low)} to {_cent(row.high)}"
+    return _cent(row.value), between
+
+
+def _cent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _table(title: str, columns: Iterable[str]) -> Table:
+    """An empty table: names to the left, numbers to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=bool(number))
+    return table

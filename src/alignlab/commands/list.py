@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from alignlab import configs, registry
+from alignlab.commands.tables import show
 from alignlab.errors import unknown_name
 from alignlab.recipes.study import Recipe
 
@@ -56,7 +56,7 @@ def _show(options: Sequence[configs.Option]) -> None:
         table.add_column(column, overflow="fold")
     for option in options:
         table.add_row(option.key, _plain(option.default), option.doc)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    show(table)
 
 
 def _about(part: Any) -> str:

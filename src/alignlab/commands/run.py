@@ -51,7 +51,7 @@ def run(recipe: str, *overrides: str, config: str | Path | None = None, **settin
         lab = Lab(study_run, chosen.seed, chosen.hardware, chosen.chat_template or None)
         torch.set_num_threads(lab.threads)
         measured = [known.study(_seed_lab(lab, seed, len(seeds)), chosen) for seed in seeds]
-        results(lab, measured, chosen.measure.examples)
+        results(lab, measured)
         study_run.finish()
         _add_wall_time(study_run, time.monotonic() - began)
         return write_report(out)

@@ -15,7 +15,14 @@ from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
 from alignlab.stages.lab import Hardware, Lab, resolve_model
 from alignlab.stages.limits import at_least
-from alignlab.stages.measure import BranchResult, Judgement, Measured, MeasureSettings, measure
+from alignlab.stages.measure import (
+    BranchResult,
+    HeldOut,
+    Judgement,
+    Measured,
+    MeasureSettings,
+    measure,
+)
 from alignlab.stages.pair import PairSettings, best_as_demonstrations
 from alignlab.stages.propose import Material, ProposeSettings, propose
 from alignlab.stages.sample import SampleSettings, sample
@@ -222,12 +229,6 @@ def judge_label(model: Checkpoint, settings: JudgeSettings) -> str:
 
 def finish(lab: Lab, config: StudyConfig, start: Start, result: BranchResult) -> Measured:
     """Measure everything that the branches left."""
-    return measure(
-        lab,
-        config.measure,
-        start.corpus.test_prompts,
-        result,
-        start.corpus.test_groups,
-        start.m1,
-        "M1",
-    )
+    held_out = HeldOut(start.corpus.test_prompts, start.corpus.test_groups)
+    own_judge = model_judge(lab.engine(start.m1), config.judge)
+    return measure(lab, config.measure, held_out, result, start.m1, own_judge)

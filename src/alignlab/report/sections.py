@@ -82,7 +82,7 @@ def _comparisons(results: Sequence[EvalResult], notes: Mapping[str, str]) -> lis
             Section(
                 anchor="win-rate" if number == 0 else f"win-rate-{number + 1}",
                 title=f"Win rate against {against}",
-                lead="How often a judge prefers the model's answer, both orders shown; "
+                lead="How often the judge prefers the model's answer; "
                 "a tie counts half. Filled marks differ from one half beyond their interval.",
                 forests=(
                     forest.single(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from alignlab import progress
+from alignlab import progress, seeds
 from alignlab.feedback.by_score import JudgeByScore
 from alignlab.protocols import FeedbackSource, PairJudge
-from alignlab.stages.judge import by_prompt
+from alignlab.stages.judge import by_prompt, judge
 from alignlab.stages.lab import Lab
 from alignlab.stages.limits import at_least
 from alignlab.stages.train import slug
@@ -65,12 +65,21 @@ class BranchResult:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """What the models and judges of a study are measured on."""
+
+    prompts: tuple[Prompt, ...]
+    groups: tuple[PreferenceGroup, ...]
+    """Ranked groups on which judges are measured."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """One seed's verdicts, from which all figures are computed."""
 
     seed: int
     baseline: str
-    prompts: tuple[Prompt, ...]
+    held_out: HeldOut
     answers: Mapping[str, Sequence[Response]]
     scored: Mapping[str, Sequence[Feedback]]
     """Model -> feedback on its answers, in prompt order."""
@@ -79,25 +88,35 @@ class Measured:
     judgements: tuple[Judgement, ...]
     truths: Mapping[str, Feedback]
     """Response id -> the truth about a judged response."""
-    held_out: tuple[PreferenceGroup, ...] = ()
-    """Ranked groups on which judges were measured."""
+    examples: tuple[Prompt, ...]
+    """A drawn choice of prompts, whose answers the report shows."""
+    said: Mapping[str, Feedback]
+    """Response id -> what the study's own judge said of an answer to an example."""
 
 
 def measure(
     lab: Lab,
     settings: MeasureSettings,
-    prompts: Sequence[Prompt],
+    held_out: HeldOut,
     result: BranchResult,
-    held_out: Sequence[PreferenceGroup],
     itself: Checkpoint,
-    baseline: str,
+    own_judge: FeedbackSource,
 ) -> Measured:
-    """Score every model's answers, compare them with the baseline's, and find the truths."""
+    """Score every model's answers, compare them with the baseline's, and find the truths.
+
+    Args:
+        itself: the baseline, M1, which `self` stands for in the settings' judges.
+        own_judge: the study's own judge, whose reasons are shown beside the scores.
+    """
+    prompts, baseline = held_out.prompts, itself.name
     source = lab.judge(settings.judge, itself)
-    pairs = (
-        lab.pair_judge(settings.pair_judge, itself) if settings.pair_judge else JudgeByScore(source)
-    )
     scored = {m: _score(lab, source, prompts, m, a) for m, a in result.answers.items()}
+    pairs: PairJudge
+    if settings.pair_judge:
+        pairs = lab.pair_judge(settings.pair_judge, itself)
+    else:
+        pairs = JudgeByScore(_Known(source.name, scored))
+    examples = _drawn(prompts, settings.examples, lab.seed)
     base = result.answers[baseline]
     duels = {
         m: _duel(lab, pairs, prompts, m, a, base)
@@ -107,13 +126,14 @@ def measure(
     return Measured(
         seed=lab.seed,
         baseline=baseline,
-        prompts=tuple(prompts),
+        held_out=held_out,
         answers=result.answers,
         scored=scored,
         duels=duels,
         judgements=result.judgements,
         truths=_truths(lab, settings, result, itself),
-        held_out=tuple(held_out),
+        examples=examples,
+        said=_said(lab, own_judge, examples, result),
     )
 
 
@@ -184,3 +204,16 @@ def _truths(
                 items = by_prompt(list(known.values()), responses)
                 file.append("all", source.rate(items, lab.seed_for("truth")))
         return {f.response_ids[0]: f for f in file.read()}
+
+
+def _drawn(prompts: Sequence[Prompt], most: int, seed: int) -> tuple[Prompt, ...]:
+    return tuple(sorted(prompts, key=lambda p: seeds.derive(seed, "examples", p.id))[:most])
+
+
+def _said(
+    lab: Lab, judge_: FeedbackSource, examples: Sequence[Prompt], result: BranchResult
+) -> dict[str, Feedback]:
+    """What the study's own judge says of every model's answers to the examples."""
+    answers = [r for several in result.answers.values() for r in several]
+    feedback = judge(lab, judge_, examples, answers, name="judge-examples")
+    return {f.response_ids[0]: f for f in feedback}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from alignlab import seeds
 from alignlab.evaluation.benchmarks.head_to_head import read_outcomes, win_rate_rows
 from alignlab.evaluation.benchmarks.reward_modelling import (
     HELD_OUT,
@@ -25,13 +24,12 @@ from alignlab.types import (
     Audit,
     EvalResult,
     Example,
-    Feedback,
     Prompt,
     Shown,
 )
 
 
-def results(lab: Lab, measured: Sequence[Measured], examples: int) -> list[EvalResult]:
+def results(lab: Lab, measured: Sequence[Measured]) -> list[EvalResult]:
     """All figures of a study, pooled over its seeds with intervals over prompts."""
     with lab.run.stage("results") as stage:
         file = stage.records("results", EvalResult)
@@ -39,7 +37,7 @@ def results(lab: Lab, measured: Sequence[Measured], examples: int) -> list[EvalR
             rows = _score_rows(measured) + _duel_rows(measured) + _text_rows(measured)
             rows += _judge_rows(measured)
             stage.write("audit", Audit, [a for m in measured for a in _audits(m)])
-            stage.write("examples", Example, _examples(measured[0], examples, lab.seed))
+            stage.write("examples", Example, _examples(measured[0]))
             file.append("all", rows)
         return file.read()
 
@@ -55,7 +53,7 @@ def _score_rows(measured: Sequence[Measured]) -> list[EvalResult]:
         for row in score_rows(
             _subject(measured, model, "score"),
             [f for m in measured for f in m.scored[model]],
-            measured[0].prompts,
+            measured[0].held_out.prompts,
         )
     ]
 
@@ -67,7 +65,7 @@ def _duel_rows(measured: Sequence[Measured]) -> list[EvalResult]:
         for row in win_rate_rows(
             _subject(measured, model, "head_to_head", measured[0].baseline),
             [o for m in measured for o in read_outcomes(m.duels[model], training_seed=m.seed)],
-            measured[0].prompts,
+            measured[0].held_out.prompts,
         )
     ]
 
@@ -86,7 +84,9 @@ def _text_rows(measured: Sequence[Measured]) -> list[EvalResult]:
 def _judge_rows(measured: Sequence[Measured]) -> list[EvalResult]:
     """Judge tables: every judge on the responses it judged, and on held-out ranked groups."""
     ranked: dict[str, float | None] = {
-        r.id: s for g in measured[0].held_out for r, s in zip(g.responses, g.scores, strict=True)
+        r.id: s
+        for g in measured[0].held_out.groups
+        for r, s in zip(g.responses, g.scores, strict=True)
     }
     rows: list[EvalResult] = []
     for judge, where in dict.fromkeys((j.judge, j.where) for j in measured[0].judgements):
@@ -116,14 +116,19 @@ def _audits(measured: Measured) -> list[Audit]:
     ]
 
 
-def _examples(measured: Measured, most: int, seed: int) -> list[Example]:
-    """A drawn choice of prompts with every model's answer and what was said of it."""
-    chosen = sorted(measured.prompts, key=lambda p: seeds.derive(seed, "examples", p.id))[:most]
-    return [Example(p, tuple(_shown(measured, p, m) for m in measured.answers)) for p in chosen]
+def _examples(measured: Measured) -> list[Example]:
+    """The drawn prompts with every model's answer and what was said of it."""
+    return [
+        Example(prompt, tuple(_shown(measured, prompt, model) for model in measured.answers))
+        for prompt in measured.examples
+    ]
 
 
 def _shown(measured: Measured, prompt: Prompt, model: str) -> Shown:
-    text = next((r.text for r in measured.answers[model] if r.prompt_id == prompt.id), "")
-    said: list[Feedback] = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
+    answer = next((r for r in measured.answers[model] if r.prompt_id == prompt.id), None)
+    if answer is None:  # the model failed to answer, which its stage counted
+        return Shown(model, "")
+    said = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
     said += [f for f in measured.duels.get(model, ()) if f.prompt_id == prompt.id]
-    return Shown(model, text, tuple(said))
+    said += [measured.said[answer.id]]
+    return Shown(model, answer.text, tuple(said))
