@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from alignlab.runs import read_records
+from alignlab.records import read_records
 from alignlab.sandbox import checkpoint_path
 from alignlab.types import Feedback, Response, Score, Unscored
 from tests.conftest import ROOT

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from alignlab.errors import BadInput, RunFailed
-from alignlab.runs import Run, RunIdentity, file_digest, read_json, write_json
+from alignlab.files import file_digest, read_json
+from alignlab.runs import Run, RunIdentity
 from alignlab.types import Count, Usage
 
 
@@ -109,7 +110,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 
 def test_a_run_in_use_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("alignlab.runs._lock.__defaults__", (0.0,))
+    monkeypatch.setattr("alignlab.files.lock.__defaults__", (0.0,))
     run = start(tmp_path / "r")
     with pytest.raises(RunFailed, match="another process is working"):
         start(tmp_path / "r")
@@ -166,7 +167,7 @@ def test_a_run_killed_while_it_was_begun_is_begun_again(tmp_path):
 
 
 def test_a_refused_run_or_stage_is_free_for_others_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("alignlab.runs._lock.__defaults__", (0.0,))
+    monkeypatch.setattr("alignlab.files.lock.__defaults__", (0.0,))
     run = start(tmp_path / "r")
     with run.stage("a", config={"n": 1}):
         pass
@@ -189,13 +190,3 @@ def test_a_torn_event_is_cut_off(tmp_path):
     close(start(tmp_path / "r"))
     events = [json.loads(line) for line in (tmp_path / "r/events.jsonl").open()]
     assert [e["event"] for e in events] == ["start", "resume"]
-
-
-def test_a_full_disk_keeps_nothing_of_a_file_half_replaced(tmp_path, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("alignlab.runs.os.replace", full)
-    with pytest.raises(OSError, match="No space"):
-        write_json(tmp_path / "a.json", {})
-    assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -60,6 +61,14 @@ def to_line(record: Any) -> str:
 def from_line(cls: type[T], line: str) -> T:
     """Read one JSON line back."""
     return from_dict(cls, json.loads(line))
+
+
+def read_records(path: Path, cls: type[T]) -> Iterator[T]:
+    """Records of one kind from a JSONL file; nothing when there is no such file."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield from_line(cls, line)
 
 
 def fingerprint(value: Any) -> str:

@@ -9,15 +9,13 @@ as those of a run that was never killed. Times live in status.json and events.js
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -28,8 +26,9 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
-from alignlab.errors import BadInput, RunFailed
-from alignlab.records import from_line, to_dict, to_line
+from alignlab.errors import BadInput
+from alignlab.files import cut_torn_line, lock, read_json, write_json, write_text
+from alignlab.records import read_records, to_dict, to_line
 from alignlab.types import Count, Study, Usage
 
 T = TypeVar("T")
@@ -68,7 +67,7 @@ class Run:
         if path.exists() and not made.exists() and not _barely_begun(path):
             raise BadInput(f"{path}: expected a run directory or an empty folder, found a full one")
         (path / "stages").mkdir(parents=True, exist_ok=True)
-        run._lock = _lock(path / ".lock", f"{path}: another process is working on this run")
+        run._lock = lock(path / ".lock", f"{path}: another process is working on this run")
         try:
             run._begin(identity)
         except BaseException:
@@ -82,7 +81,7 @@ class Run:
         config = yaml.safe_dump(to_dict(identity.config), sort_keys=False, allow_unicode=True)
         if made.exists():
             _refuse_change(path, yaml.safe_load(made.read_text()), to_dict(identity.config))
-            _cut_torn_line(path / "events.jsonl")
+            cut_torn_line(path / "events.jsonl")
             self.event("resume")
             return
         manifest = {
@@ -168,7 +167,7 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path / ".lock", f"{self.name}: another process works on this stage")
+        self._lock = lock(self.path / ".lock", f"{self.name}: another process works on this stage")
         try:
             self._open()
         except BaseException:
@@ -318,73 +317,12 @@ class RecordFile(Generic[T]):
             os.truncate(self.path, end)
 
 
-def read_records(path: Path, cls: type[T]) -> Iterator[T]:
-    """Records of one kind from a JSONL file; nothing when there is no such file."""
-    if path.exists():
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                yield from_line(cls, line)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader or a killed writer never leaves half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        # On a full disk nothing may be left that takes up room.
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _lock(path: Path, busy: str, patience_s: float = 10.0) -> int:
-    """Hold a file lock until closed; the system frees it when the process dies.
-
-    Workers of a killed run see their parent gone within a second, hence the patience.
-    """
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(handle)
-                raise RunFailed(busy) from None
-            time.sleep(0.05)
-
-
 def _barely_begun(path: Path) -> bool:
     """Whether a folder holds nothing but what a run that was killed at its start leaves there."""
     own = {"stages", ".lock", "manifest.json"}
     left = {p.name for p in path.iterdir() if not p.name.startswith((".manifest.", ".config."))}
     begun = "stages" in left and left <= own and not any((path / "stages").iterdir())
     return begun or not left
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Cut off a last line that a full disk left half written."""
-    if path.exists():
-        content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _refuse_change(where: Path, before: Any, now: Any) -> None:

@@ -15,6 +15,7 @@ from alignlab.models.facts import model_facts
 from alignlab.protocols import Completer
 from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import Recipe, StudyConfig
+from alignlab.specs import split
 from alignlab.stages.judges import model_judge, sampled_judge
 from alignlab.stages.lab import resolve_model
 from alignlab.types import Completion, CompletionRequest
@@ -53,7 +54,7 @@ def completer(spec: str) -> Completer:
         return _Absent("self")
     kind, _, rest = spec.partition(":")
     if kind == "local" and rest:
-        folder, _, _ = rest.partition("?")
+        folder = split(rest).head
         model_facts(resolve_model(folder).path)
         return _Absent(folder)
     return generation_specs.completer(spec)

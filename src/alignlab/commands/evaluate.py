@@ -69,35 +69,31 @@ def _path(file: str | Path | None) -> Path | None:
 
 def _judge_table(results: Sequence[EvalResult]) -> Table:
     first = results[0]
-    table = _table(
-        f"{first.model} against {first.against}; responses without a score: {first.unscored}",
-        ("metric", "value", "95% interval", "n"),
-    )
+    columns = ("metric", "value", "95% interval", "n")
+    table = _table(f"{first.model} against {first.against}", columns)
     for r in results:
-        if isinstance(r.value, float) and not r.value.is_integer():
-            value = f"{r.value:.4f}"
-        else:
-            value = f"{r.value:g}"
+        value = "-" if r.value is None else f"{r.value:{'g' if r.value.is_integer() else '.4f'}}"
         between = "" if r.low is None else f"{r.low:.3f} to {r.high:.3f}"
         table.add_row(r.metric, value, between, f"{r.n:,}")
+    table.add_row("unscored", f"{first.unscored:,}")
     return table
 
 
 def _alpaca_eval_table(results: Sequence[AlpacaEvalResult]) -> Table:
+    controlled = any(r.lc_win_rate is not None for r in results)
+    rates = ("win_rate", "lc_win_rate") if controlled else ("win_rate",)
+    heads = {"win_rate": ("win rate", ""), "lc_win_rate": ("length-controlled", "")}
     table = _table(
-        "AlpacaEval 2.0: per cent of 805 instructions, 95% intervals",
-        ("model", "win rate", "", "length-controlled", "", "discrete", "won", "lost", "drawn")
-        + ("n", "missing", "length"),
+        "AlpacaEval 2.0: rates in per cent, 95% intervals",
+        ["model", *(head for rate in rates for head in heads[rate])]
+        + ["discrete", "won", "lost", "drawn", "n", "missing", "length"],
     )
     for r in results:
-        rates = {row.metric: row for row in r.rows()}
-        table.add_row(
-            r.model,
-            *_rate(rates.get("win_rate")),
-            *_rate(rates.get("lc_win_rate")),
-            _rate(rates.get("discrete_win_rate"))[0],
-            *map(str, (r.n_wins, r.n_wins_base, r.n_draws, r.n_total, r.n_missing, r.avg_length)),
-        )
+        found = {row.metric: row for row in r.rows()}
+        cells = [cell for rate in rates for cell in _rate(found.get(rate))]
+        discrete, _ = _rate(found.get("discrete_win_rate"))
+        counts = (r.n_wins, r.n_wins_base, r.n_draws, r.n_total, r.n_missing, r.avg_length)
+        table.add_row(r.model, *cells, discrete, *map(str, counts))
     return table
 
 

@@ -17,7 +17,8 @@ from alignlab.commands.early import make_parts
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
 from alignlab.report import write_report
-from alignlab.runs import Run, RunIdentity, read_json, write_json
+from alignlab.files import read_json, write_json
+from alignlab.runs import Run, RunIdentity
 from alignlab.stages.lab import Lab
 from alignlab.stages.results import results
 from alignlab.types import Study

@@ -18,7 +18,8 @@ from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
 from alignlab.objectives.base import Objective
 from alignlab.records import to_dict
-from alignlab.runs import Run, RunIdentity, read_records
+from alignlab.records import read_records
+from alignlab.runs import Run, RunIdentity
 from alignlab.stages.held_out import held_out
 from alignlab.stages.lab import Hardware, Lab, resolve_model
 from alignlab.stages.train import LengthSettings, Lesson

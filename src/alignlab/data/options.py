@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from alignlab.configs import parse_overrides
 from alignlab.errors import BadInput
 from alignlab.seeds import derive
+from alignlab.specs import split
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def split_rest(rest: str) -> tuple[str, Mapping[str, Any]]:
     Raises:
         BadInput: an option is not key=value, or no path is given.
     """
-    path, _, query = rest.partition("?")
-    if not path:
+    parts = split(rest)
+    if not parts.head:
         raise BadInput(f"expected a path of data before its options, found {rest!r}")
-    return path, parse_overrides([unquote(part) for part in query.split("&") if part])
+    return parts.head, parse_overrides([unquote(part) for part in parts.options])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
 import json
 import re
@@ -21,6 +20,7 @@ from alignlab.data.hub import HubChoice, looks_like_hub_id, read_hub
 from alignlab.data.json_rows import broken_json, json_rows
 from alignlab.data.rows import Row, listed
 from alignlab.errors import BadInput, bad_record
+from alignlab.files import file_digest
 
 _TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|valid|validation)([^a-z]|$)")
 
@@ -63,7 +63,7 @@ def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> Table
         return _read_folder(place, faults, hub)
     if place.is_file():
         _refuse(hub, path)
-        return Table(path, tuple(_read_file(place, faults)), {path: _sha256(place)})
+        return Table(path, tuple(_read_file(place, faults)), {path: file_digest(place)})
     if looks_like_hub_id(path):
         rows, digest = read_hub(path, hub or HubChoice())
         return Table(path, rows, {path: digest})
@@ -87,7 +87,7 @@ def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> Table:
     return Table(
         str(folder),
         rows,
-        {str(p): _sha256(p) for p in data},
+        {str(p): file_digest(p) for p in data},
         tuple(str(p) for p in inside if p not in data),
     )
 
@@ -217,8 +217,3 @@ def _refuse(hub: HubChoice | None, path: str) -> None:
 
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -19,7 +19,7 @@ from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
 from alignlab.generation.requests import check_sampling, failed
 from alignlab.generation.specs import read_options
 from alignlab.models.chat import encode_prompt, stop_tokens
-from alignlab.models.load import LanguageModel, load
+from alignlab.models.load import LanguageModel, context_length, load
 from alignlab.registry import register
 from alignlab.types import Completion, CompletionRequest, Finish, Sampling
 
@@ -48,7 +48,7 @@ class LocalEngine:
         self.name = name or lm.name
         self.batch_size = batch_size
         self._end = torch.tensor(sorted(stop_tokens(lm)), device=lm.device)
-        self._context = _context_length(lm)
+        self._context = context_length(lm)
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request `sampling.n` times, in the order given.
@@ -64,7 +64,7 @@ class LocalEngine:
             prompt = tuple(encode_prompt(self.lm, request.messages, request.prefix.rstrip(" ")))
             limit = min(sampling.max_tokens, self._context - len(prompt))
             if limit < 1 or not prompt:
-                reason = f"the prompt has {len(prompt)} tokens, the context {self._context}"
+                reason = f"the prompt fills the model's context of {self._context} tokens"
                 results[index] = [failed(reason, prompt_tokens=len(prompt))] * sampling.n
                 continue
             kind = (sampling.temperature, sampling.top_p, sampling.stop)
@@ -221,8 +221,3 @@ def _uniforms(requests: Sequence[CompletionRequest], rows: Sequence[_Row]) -> Te
 def _first_stop(text: str, stop: tuple[str, ...]) -> int | None:
     found = [place for s in stop if (place := text.find(s)) >= 0]
     return min(found) if found else None
-
-
-def _context_length(lm: LanguageModel) -> int:
-    config = lm.model.config.get_text_config(decoder=True)
-    return int(getattr(config, "max_position_embeddings", None) or 2**31)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TypeVar
 
-from alignlab.configs import build, parse_overrides
 from alignlab.errors import BadInput
 from alignlab.protocols import Completer
 from alignlab.registry import get, names
-
-T = TypeVar("T")
 
 
 def completer(spec: str, *, cache_dir: Path | None = None) -> Completer:
@@ -33,13 +29,3 @@ def completer(spec: str, *, cache_dir: Path | None = None) -> Completer:
     else:
         engine = factory(rest)
     return engine
-
-
-def read_options(rest: str, cls: type[T]) -> tuple[str, T]:
-    """Split `HEAD?key=value&key=value` and build the options.
-
-    Raises:
-        BadInput: an option that is unknown, of the wrong type, or not key=value.
-    """
-    head, _, query = rest.partition("?")
-    return head, build(cls, parse_overrides([part for part in query.split("&") if part]))

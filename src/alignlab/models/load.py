@@ -160,6 +160,12 @@ def fingerprint(folder: str | Path, *, chat_template: str | None = None) -> str:
     return digest.hexdigest()[:16]
 
 
+def context_length(lm: LanguageModel) -> int:
+    """Most tokens of a sequence, where the model's configuration limits them."""
+    config = lm.model.config.get_text_config(decoder=True)
+    return int(getattr(config, "max_position_embeddings", None) or 2**31)
+
+
 def replace_folder(partial: Path, path: Path) -> None:
     """Put a finished folder in the place of another; at no instant is `path` half written."""
     old = path.with_name(path.name + ".old")

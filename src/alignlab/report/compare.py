@@ -14,7 +14,7 @@ from alignlab.report.labels import duration
 from alignlab.report.load import RunData, read_run
 from alignlab.report.page import environment
 from alignlab.report.tables import Cell, Table
-from alignlab.runs import write_text
+from alignlab.files import write_text
 from alignlab.types import EvalResult
 
 FIGURES = (

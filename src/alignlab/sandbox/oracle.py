@@ -18,7 +18,7 @@ import numpy as np
 
 from alignlab.errors import BadInput, unknown_name
 from alignlab.registry import register
-from alignlab.sandbox.options import read_options
+from alignlab.specs import read_options
 from alignlab.sandbox.prompts import Question, parse_question
 from alignlab.sandbox.reading import Line, numbered, read_answer
 from alignlab.sandbox.world import Fact, world

@@ -17,7 +17,7 @@ from alignlab.registry import register
 from alignlab.sandbox.answers import LEVELS, write_answer
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
-from alignlab.sandbox.options import read_options
+from alignlab.specs import read_options
 from alignlab.sandbox.oracle import TOP, assess, noisy
 from alignlab.sandbox.prompts import FAMILIES, draw_question, parse_question, phrase
 from alignlab.sandbox.world import world

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from alignlab.data import specs
 from alignlab.errors import BadInput
-from alignlab.runs import read_json, write_json
+from alignlab.files import read_json, write_json
 from alignlab.stages.lab import Lab
 from alignlab.stages.limits import at_least
 from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt

@@ -11,7 +11,7 @@ import numpy as np
 
 from alignlab.errors import BadInput
 from alignlab.models.chat import encode_prompt, encode_response
-from alignlab.models.load import LanguageModel
+from alignlab.models.load import LanguageModel, context_length
 from alignlab.models.packed import TokenGroup
 from alignlab.training.schedule import derived_seed
 from alignlab.types import (
@@ -81,7 +81,8 @@ def tokenised(
     max_response_tokens: int = 1024,
     too_long: Literal["drop", "cut"] = "drop",
 ) -> Prepared:
-    """As `prepare`, of texts."""
+    """As `prepare`, of texts; what does not fit into the model's context is left out."""
+    context = context_length(lm)
     groups: list[TokenGroup] = []
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
@@ -92,6 +93,10 @@ def tokenised(
         long_response = any(len(r) > max_response_tokens for r in responses)
         if too_long == "drop" and (long_prompt or long_response):
             dropped["prompt too long" if long_prompt else "response too long"] += 1
+            continue
+        longest = max(min(len(r), max_response_tokens) for r in responses)
+        if min(len(prompt), max_prompt_tokens) + longest > context:
+            dropped["longer than the model's context"] += 1
             continue
         changed.update(["prompt cut"] * long_prompt + ["response cut"] * long_response)
         groups.append(
