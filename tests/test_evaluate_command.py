@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from alignlab.commands.evaluate import evaluate
+from alignlab.errors import BadInput
 from alignlab.evaluation.annotation_files import WEIGHT_COLUMNS
 from tests.conftest import shared_path
 from tests.evaluation.test_alpaca_eval import HEADER, published_weights
@@ -70,7 +72,7 @@ def test_tables_are_rounded_and_have_intervals(alignlab, annotations, scores):
     table = alignlab("evaluate", "alpaca_eval", "--annotations", annotations).out.splitlines()
     assert table[1].split()[:3] == ["model", "win", "rate"]
     # A standard error of 28.9 points reaches beyond what a rate can be.
-    assert table[2].split() == "m 50.0 0.0 to 100.0 50.0 1 1 1 3 1 2".split()
+    assert " ".join(table[2].split()) == "m 50.0 0.0 to 100.0 50.0 1 1 1 3 1 2"
     assert "length-controlled" not in "".join(table)
     table = alignlab("evaluate", "judge", "--scores", scores[0], "--reference", scores[1]).out
     lines = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
@@ -107,6 +109,19 @@ def test_bad_arguments_are_one_line(alignlab, arguments, says):
     ended = alignlab("evaluate", *arguments)
     assert ended.code == 2
     assert says in ended.line
+
+
+def test_from_python(annotations, scores):
+    (row,) = evaluate("alpaca_eval", annotations=annotations).rows
+    assert (row["model"], row["win_rate"]) == ("m", 50.0)
+    (row,) = evaluate("judge", scores=scores[0], reference=str(scores[1])).rows
+    assert row["model"] == "mine"
+    with pytest.raises(BadInput, match="did you mean 'judge'"):
+        evaluate("judges")
+    with pytest.raises(BadInput, match="evaluate judge: missing a required argument: 'reference'"):
+        evaluate("judge", scores=scores[0])
+    with pytest.raises(BadInput, match="evaluate judge: got an unexpected keyword argument"):
+        evaluate("judge", scores=scores[0], reference=scores[1], annotations=annotations)
 
 
 @pytest.mark.shared

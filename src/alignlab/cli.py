@@ -135,11 +135,16 @@ def check(
 @app.command(epilog="Example: alignlab report runs/demo")
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run directories; several are compared.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables instead.")] = False,
 ) -> None:
     """Write the report of a run again, or one page that compares several."""
     from alignlab.commands.report import report as make_report
+    from alignlab.commands.report import tables
 
-    _say_where(make_report(*runs))
+    if markdown:
+        typer.echo("\n".join(tables(run) for run in runs))
+    else:
+        _say_where(make_report(*runs))
 
 
 @app.command(epilog="Example: alignlab compare runs/seed-0 runs/seed-1")

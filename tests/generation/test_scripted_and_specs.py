@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.generation.local import LocalOptions
 from alignlab.generation.scripted import ScriptedEngine, scripted_engine
-from alignlab.generation.specs import completer, read_options
+from alignlab.generation.specs import completer
 from tests.generation.tiny import ask, tiny
 
 
@@ -60,14 +59,3 @@ def test_local_by_spec(tmp_path: Path) -> None:
 def test_bad_specs(spec: str) -> None:
     with pytest.raises(BadInput):
         completer(spec)
-
-
-def test_read_options() -> None:
-    assert read_options("a/b?batch_size=1&name=z", LocalOptions) == (
-        "a/b",
-        LocalOptions(batch_size=1, name="z"),
-    )
-    assert read_options("a", LocalOptions) == ("a", LocalOptions())
-    for bad in ("a?batch_size=one", "a?batch_size", "a?batchsize=1"):
-        with pytest.raises(BadInput, match=r"batch_?size"):
-            read_options(bad, LocalOptions)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-OPTIONAL = {"vllm": "vllm", "relevance": "sentence-transformers", "quant": "bitsandbytes"}
+OPTIONAL = {"hub": "datasets"}
 """Extra of this package -> the distribution it brings."""
 
 

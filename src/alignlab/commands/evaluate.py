@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
 
+from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval, AlpacaEvalResult
 from alignlab.evaluation.judge_files import evaluate_judge_files
 from alignlab.records import to_dict
 from alignlab.types import EvalResult
+
+RATES = {"win_rate": "win rate", "lc_win_rate": "length-controlled"}
+"""Metrics shown with their intervals -> their heads."""
+COUNTS = ("won", "lost", "drawn", "n", "missing", "length")
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,26 @@ class Evaluated:
     """One for each model or judge: "model", then its metrics by name."""
     table: Table
     """The same, rounded, with 95% intervals."""
+
+
+def evaluate(benchmark: str, **files: Any) -> Evaluated:
+    """Measure files on a benchmark: `evaluate("judge", scores=FILE, reference=FILE)`.
+
+    Args:
+        benchmark: "judge" or "alpaca_eval".
+        files: what the function of that name here takes.
+
+    Raises:
+        BadInput: an unknown benchmark, files that it does not take or lacks, or bad files.
+    """
+    if benchmark not in BENCHMARKS:
+        raise unknown_name("benchmark of files", benchmark, BENCHMARKS)
+    measure = BENCHMARKS[benchmark]
+    try:
+        inspect.signature(measure).bind(**files)
+    except TypeError as error:
+        raise BadInput(f"evaluate {benchmark}: {error}") from None
+    return measure(**files)
 
 
 def judge(scores: str | Path, reference: str | Path) -> Evaluated:
@@ -63,6 +89,9 @@ def alpaca_eval(
     return Evaluated(tuple(to_dict(result) for result in results), _alpaca_eval_table(results))
 
 
+BENCHMARKS: dict[str, Callable[..., Evaluated]] = {"alpaca_eval": alpaca_eval, "judge": judge}
+
+
 def _path(file: str | Path | None) -> Path | None:
     return None if file is None else Path(file)
 
@@ -81,12 +110,10 @@ def _judge_table(results: Sequence[EvalResult]) -> Table:
 
 def _alpaca_eval_table(results: Sequence[AlpacaEvalResult]) -> Table:
     controlled = any(r.lc_win_rate is not None for r in results)
-    rates = ("win_rate", "lc_win_rate") if controlled else ("win_rate",)
-    heads = {"win_rate": ("win rate", ""), "lc_win_rate": ("length-controlled", "")}
+    rates = [name for name in RATES if controlled or name != "lc_win_rate"]
+    heads = [head for name in rates for head in (RATES[name], "")]
     table = _table(
-        "AlpacaEval 2.0: rates in per cent, 95% intervals",
-        ["model", *(head for rate in rates for head in heads[rate])]
-        + ["discrete", "won", "lost", "drawn", "n", "missing", "length"],
+        "AlpacaEval 2.0: rates in per cent, 95% intervals", ("model", *heads, "discrete", *COUNTS)
     )
     for r in results:
         found = {row.metric: row for row in r.rows()}
@@ -99,14 +126,14 @@ def _alpaca_eval_table(results: Sequence[AlpacaEvalResult]) -> Table:
 
 def _rate(row: EvalResult | None) -> tuple[str, str]:
     """A share as per cent, and its interval."""
-    if row is None or row.value is None:
+    if row is None:
         return "-", ""
-    between = "" if row.low is None or row.high is None else f"{_cent(row.low)} to {_cent(row.high)}"
+    between = "" if row.low is None else f"{_cent(row.low)} to {_cent(row.high)}"
     return _cent(row.value), between
 
 
-def _cent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _cent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from alignlab import configs, registry
 from alignlab.commands.tables import show
 from alignlab.errors import unknown_name
-from alignlab.recipes.study import Recipe
+
+if TYPE_CHECKING:
+    from alignlab.recipes.study import Recipe
 
 KINDS = {
     "recipes": "recipe",
@@ -33,7 +35,8 @@ def list_parts(what: str) -> dict[str, str]:
     if what not in KINDS:
         raise unknown_name("list", what, KINDS)
     kind = KINDS[what]
-    return {name: _about(registry.get(kind, name)) for name in registry.names(kind)}
+    about = _question if kind == "recipe" else _about
+    return {name: about(registry.get(kind, name)) for name in registry.names(kind)}
 
 
 def show_options(recipe: str) -> None:
@@ -59,9 +62,11 @@ def _show(options: Sequence[configs.Option]) -> None:
     show(table)
 
 
+def _question(recipe: Recipe) -> str:
+    return recipe.question
+
+
 def _about(part: Any) -> str:
-    if isinstance(part, Recipe):
-        return part.question
     doc = inspect.getdoc(part) or inspect.getdoc(sys.modules[part.__module__]) or ""
     return " ".join(doc.split("\n\n")[0].split())
 

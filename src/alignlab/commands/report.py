@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from alignlab.errors import BadInput
-from alignlab.report import compare_runs, write_report
+from alignlab.report import compare_runs, markdown, write_report
 
 
 def report(*runs: str | Path) -> Path:
@@ -22,6 +22,11 @@ def compare(*runs: str | Path) -> Path:
     if len(runs) < 2:
         raise BadInput(f"expected two or more run directories, found {len(runs)}")
     return compare_runs([_run(run) for run in runs])
+
+
+def tables(run: str | Path) -> str:
+    """A run's main figures as Markdown tables."""
+    return markdown(_run(run))
 
 
 def _run(folder: str | Path) -> Path:

@@ -14,10 +14,10 @@ import yaml
 
 from alignlab import configs, registry
 from alignlab.commands.early import make_parts
+from alignlab.files import read_json, write_json
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
 from alignlab.report import write_report
-from alignlab.files import read_json, write_json
 from alignlab.runs import Run, RunIdentity
 from alignlab.stages.lab import Lab
 from alignlab.stages.results import results
@@ -75,7 +75,10 @@ def assemble(
     given += [configs.parse_overrides(overrides), settings]
     first = configs.build(recipe.config, *given)
     name = first.preset if first.preset != "auto" else _preset_for(first.model)
-    chosen = configs.build(recipe.config, _preset(name, recipe.config), *given)
+    preset = _preset(name, recipe.config)
+    if first.objective.name != preset["objective"]["name"]:
+        del preset["objective"]  # its options are of another objective
+    chosen = configs.build(recipe.config, preset, *given)
     return replace(chosen, preset=name)
 
 

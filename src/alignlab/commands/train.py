@@ -17,8 +17,7 @@ from alignlab.models import adapters
 from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
 from alignlab.objectives.base import Objective
-from alignlab.records import to_dict
-from alignlab.records import read_records
+from alignlab.records import read_records, to_dict
 from alignlab.runs import Run, RunIdentity
 from alignlab.stages.held_out import held_out
 from alignlab.stages.lab import Hardware, Lab, resolve_model

@@ -17,10 +17,10 @@ from alignlab.errors import BadInput
 from alignlab.generation.choices import choice_logprobs, split_choices
 from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
 from alignlab.generation.requests import check_sampling, failed
-from alignlab.generation.specs import read_options
 from alignlab.models.chat import encode_prompt, stop_tokens
 from alignlab.models.load import LanguageModel, context_length, load
 from alignlab.registry import register
+from alignlab.specs import read_options
 from alignlab.types import Completion, CompletionRequest, Finish, Sampling
 
 
@@ -190,7 +190,8 @@ class LocalOptions:
 @register("engine", "local")
 def local_engine(rest: str) -> LocalEngine:
     """`local:FOLDER[?batch_size=256&dtype=bfloat16&name=M1]`: a model from a folder or hub id."""
-    folder, options = read_options(rest, LocalOptions)
+    named = read_options(rest, LocalOptions)
+    folder, options = named.name, named.options
     lm = load(folder, dtype=options.dtype)
     name = options.name or f"local:{Path(folder).name}@{lm.fingerprint[:8]}"
     return LocalEngine(lm, batch_size=options.batch_size, name=name)

@@ -22,9 +22,9 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.generation.cache import AnswerCache, request_key
 from alignlab.generation.http import CallFailed, ChatAnswer, Hopeless, chat
 from alignlab.generation.requests import check_sampling, failed
-from alignlab.generation.specs import read_options
 from alignlab.records import from_dict, to_dict
 from alignlab.registry import register
+from alignlab.specs import read_options
 from alignlab.types import Completion, CompletionRequest, Usage
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -264,12 +264,12 @@ class OpenAIEngine:
 @register("engine", "openai")
 def openai_engine(rest: str, *, cache_dir: Path | None = None) -> OpenAIEngine:
     """`openai:MODEL[@URL][?concurrency=8&budget_usd=5&...]`: the options are OpenAIConfig's."""
-    head, config = read_options(rest, OpenAIConfig)
-    model, _, address = head.partition("@http")
+    named = read_options(rest, OpenAIConfig)
+    model, _, address = named.name.partition("@http")
     return OpenAIEngine(
         model,
         f"http{address}" if address else DEFAULT_URL,
-        config=config,
+        config=named.options,
         cache_dir=cache_dir,
     )
 

@@ -145,7 +145,7 @@ def random_judge(lab: Lab, shared: Shared) -> BranchResult:
     config, start, given = shared.config, shared.start, shared.answered
     feedback = judge(lab, RandomJudge(), given.prompts, given.responses)
     groups = pair(lab, given.prompts, given.responses, feedback, config.pairs)
-    learned = prefer(lab, config, start.m1, groups, "random judge")
+    learned = prefer(lab, config, start, start.m1, groups, "random judge")
     said = Judgement("random on M1", "own", given.responses, tuple(feedback))
     judged = BranchResult(judgements=(said,), prompts=given.prompts)
     return judged + trace(lab, config, start, learned)

@@ -71,7 +71,7 @@ def improve(
         said = Judgement(judge_label(model, judging), "own", given.responses, tuple(feedback))
         held_out = judge_held_out(step, config, start, model, judging)
         name = f"M{iteration + 1}{label}"
-        model = prefer(step, config, model, groups, name)
+        model = prefer(step, config, start, model, groups, name)
         result += BranchResult(judgements=(said, held_out), prompts=given.prompts)
         result += trace(step, config, start, model)
     return result

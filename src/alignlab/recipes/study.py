@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from alignlab import registry
-from alignlab.errors import RunFailed
+from alignlab.errors import BadInput, RunFailed
 from alignlab.recipes.rounds import Round
 from alignlab.stages.answer import answer
 from alignlab.stages.eft import EFTSettings, build_eft
@@ -27,6 +27,7 @@ from alignlab.stages.pair import PairSettings, best_as_demonstrations
 from alignlab.stages.propose import Material, ProposeSettings, propose
 from alignlab.stages.sample import SampleSettings, sample
 from alignlab.stages.seed import SeedSettings, seed
+from alignlab.stages.select import SelectSettings, mean_score
 from alignlab.stages.train import LengthSettings, Lesson, train
 from alignlab.training.config import TrainConfig
 from alignlab.types import (
@@ -67,7 +68,7 @@ class StudyConfig:
     """Run directory; empty is runs/RECIPE."""
     preset: Literal["auto", "sandbox", "small", "paper", "poster"] = "auto"
     """Defaults for a kind of model; auto: sandbox for the sandbox's models, small below a
-    billion parameters, else paper (arXiv 2401.10020); poster is 4-bit LoRA."""
+    billion parameters, else paper (arXiv 2401.10020); poster trains LoRA adapters."""
     seed: int = 0
     """Decides every random draw."""
     seeds: int = 1
@@ -87,10 +88,16 @@ class StudyConfig:
     pairs: PairSettings = field(default_factory=PairSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     preference: TrainConfig = field(default_factory=TrainConfig)
+    select: SelectSettings = field(default_factory=SelectSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
 
     def __post_init__(self) -> None:
         at_least("", self, seed=0, seeds=1, iterations=1)
+        if bool(self.select.prompts) != bool(self.preference.validate_every):
+            raise BadInput(
+                "settings select.prompts and preference.validate_every: expected both or neither, "
+                f"found {self.select.prompts} and {self.preference.validate_every}"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,8 @@ class Start:
     """M0 + IFT + EFT."""
     prompts: tuple[Prompt, ...]
     """The data's own prompts for feedback, unused so far."""
+    validation: tuple[Prompt, ...] = ()
+    """Prompts on which checkpoints are compared."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,13 @@ def tune(lab: Lab, config: StudyConfig) -> Start:
     critic = sampled_judge(lab.engine(baseline), config.judge)
     eft = build_eft(lab, critic, corpus.groups, config.eft)
     m1 = imitate(lab, config, m0, [*corpus.demonstrations, *eft], "M1")
-    return Start(corpus, m0, baseline, m1, corpus.prompts)
+    kept = len(corpus.prompts) - config.select.prompts
+    if kept < 0:
+        raise BadInput(
+            f"setting select.prompts: expected at most the data's {len(corpus.prompts)} prompts, "
+            f"found {config.select.prompts}"
+        )
+    return Start(corpus, m0, baseline, m1, corpus.prompts[:kept], corpus.prompts[kept:])
 
 
 def answers_of(
@@ -166,6 +181,7 @@ def imitate(
 def prefer(
     lab: Lab,
     config: StudyConfig,
+    start: Start,
     parent: Checkpoint,
     groups: Sequence[PreferenceGroup],
     name: str,
@@ -184,7 +200,11 @@ def prefer(
     if config.pairs.keep == "winners":
         return imitate(lab, config, parent, best_as_demonstrations(groups), name)
     lesson = Lesson(config.objective.build(), config.preference, config.lengths)
-    return train(lab, parent, groups, lesson, name=name)
+    if not config.select.prompts:
+        return train(lab, parent, groups, lesson, name=name)
+    source = lab.judge(config.select.judge or config.measure.judge, start.m1)
+    value = mean_score(lab, source, start.validation, config.sample)
+    return train(lab, parent, groups, lesson, name=name, validate=value)
 
 
 def own_prompts(

@@ -68,7 +68,7 @@ def prefer_teacher(
     chosen = sample(lab, lab.completer(teacher), given.prompts, once, name="demonstrate")
     rejected = [responses[0] for _, responses in by_prompt(given.prompts, given.responses)]
     groups = demonstration_pairs(lab, given.prompts, chosen, rejected)
-    learned = prefer(lab, config, given.student, groups, name)
+    learned = prefer(lab, config, start, given.student, groups, name)
     return trace(lab, config, start, learned)
 
 

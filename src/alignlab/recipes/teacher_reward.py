@@ -69,7 +69,7 @@ def reward(
     critic = model_judge(lab.completer(teacher), config.judge)
     feedback = judge(lab, critic, given.prompts, given.responses)
     groups = pair(lab, given.prompts, given.responses, feedback, config.pairs)
-    learned = prefer(lab, config, given.student, groups, name)
+    learned = prefer(lab, config, start, given.student, groups, name)
     label = f"{teacher} on {given.student.name}"
     said = Judgement(label, "own", given.responses, tuple(feedback))
     judged = BranchResult(judgements=(said,), prompts=given.prompts)

@@ -7,6 +7,7 @@ Which records are shown, when a run has seeds and branches: see `load.shown`.
 """
 
 from alignlab.report.compare import compare_runs
+from alignlab.report.markdown import markdown
 from alignlab.report.page import write_report
 
-__all__ = ["compare_runs", "write_report"]
+__all__ = ["compare_runs", "markdown", "write_report"]

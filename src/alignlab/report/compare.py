@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alignlab.errors import BadInput
+from alignlab.files import write_text
 from alignlab.report import answer, forest, labels
 from alignlab.report.answer import CHANCE, Answer
 from alignlab.report.forest import Forest
@@ -14,7 +15,6 @@ from alignlab.report.labels import duration
 from alignlab.report.load import RunData, read_run
 from alignlab.report.page import environment
 from alignlab.report.tables import Cell, Table
-from alignlab.files import write_text
 from alignlab.types import EvalResult
 
 FIGURES = (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from alignlab.files import write_json, write_text
 from alignlab.report import answer, browser, process, sections, summary
 from alignlab.report.labels import duration
 from alignlab.report.load import RunData, read_run
-from alignlab.files import write_json, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_EXAMPLES = 200

@@ -18,11 +18,11 @@ import numpy as np
 
 from alignlab.errors import BadInput, unknown_name
 from alignlab.registry import register
-from alignlab.specs import read_options
 from alignlab.sandbox.prompts import Question, parse_question
 from alignlab.sandbox.reading import Line, numbered, read_answer
 from alignlab.sandbox.world import Fact, world
 from alignlab.seeds import generator
+from alignlab.specs import read_options
 from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
 
 TOP = 5

@@ -17,11 +17,11 @@ from alignlab.registry import register
 from alignlab.sandbox.answers import LEVELS, write_answer
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
-from alignlab.specs import read_options
 from alignlab.sandbox.oracle import TOP, assess, noisy
 from alignlab.sandbox.prompts import FAMILIES, draw_question, parse_question, phrase
 from alignlab.sandbox.world import world
 from alignlab.seeds import generator
+from alignlab.specs import read_options
 from alignlab.types import Completion, CompletionRequest
 
 JUDGE_NOISE = {"strong": 0.5, "weak": 1.0, "human": 0.8}

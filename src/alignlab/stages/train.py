@@ -15,7 +15,6 @@ from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.stages.lab import Lab
 from alignlab.stages.limits import at_least
 from alignlab.training.config import TrainConfig
-from alignlab.training.loop import train as run_training
 from alignlab.training.records import Record, prepare_for, reward_bins
 from alignlab.types import Checkpoint, Usage
 
@@ -44,6 +43,18 @@ class Lesson:
     lengths: LengthSettings
 
 
+@dataclass(frozen=True)
+class Trained:
+    """How a training ended."""
+
+    steps: int
+    best_step: int | None
+    """Step whose weights were kept by validation; None keeps the last."""
+    best_value: float | None
+    plain_because: str | None
+    """Why prompts were not shared among responses; None when they were."""
+
+
 def train(
     lab: Lab,
     parent: Checkpoint,
@@ -63,6 +74,9 @@ def train(
         BadInput: no record is left to train on, or settings that the objective refuses.
         RunFailed: the loss is not a number; the batch is saved beside the metrics.
     """
+    # Importing the loop takes seconds, which commands that train nothing need not wait for.
+    from alignlab.training.loop import train as run_training
+
     config, lengths = lesson.config, lesson.lengths
     inputs = {"parent": parent.name, "records": str(len(records))}
     with lab.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
@@ -84,6 +98,8 @@ def train(
                 )
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
+            kept = Trained(result.steps, result.best_step, result.best_value, result.plain_because)
+            stage.write("trained", Trained, [kept])
             _drop_checkpoints(stage.path)
             stage.spend(Usage(tokens=result.tokens))
         folder = stage.path / "model"

@@ -88,6 +88,8 @@ def train(
         BadInput: groups that the objective cannot take, or settings without effect.
         RunFailed: the loss or a gradient is not finite; the batch is saved in `out`.
     """
+    if config.validate_every and validate is None:
+        raise BadInput("train: validate_every: expected a validation with it, found none")
     started = time.perf_counter()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nltk.tokenize import wordpunct_tokenize
-
 
 def words(text: str) -> list[str]:
     """Words and runs of punctuation (NLTK's `wordpunct_tokenize`)."""
+    from nltk.tokenize import wordpunct_tokenize  # importing it takes a second
+
     return list(wordpunct_tokenize(text))
 
 

@@ -1,0 +1,65 @@
+"""Win rates of a study repeated over training seeds, with what the seeds themselves vary.
+
+    python benchmarks/findings.py runs/compare
+
+prints a Markdown table: the pooled win rate against the baseline, the rate of every seed, and the
+95% interval when prompts and seeds are both resampled, which is what a claim about a method (not
+about the models at hand) needs. Three seeds make a rough interval; it is shown all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.benchmarks.head_to_head import read_outcomes
+from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
+from alignlab.records import from_dict
+from alignlab.runs import read_json, read_records
+from alignlab.stages.train import slug
+from alignlab.types import Feedback, Study
+
+
+def outcomes_by_seed(run: Path, model: str) -> dict[int, list[Outcome]]:
+    """Training seed -> the model's outcomes against the baseline."""
+    found: dict[int, list[Outcome]] = {}
+    for scope in sorted(run.glob("stages/seed-*")):
+        seed = int(scope.name.removeprefix("seed-"))
+        for file in scope.glob(f"[0-9][0-9]-duel-{slug(model)}/feedback.jsonl"):
+            found[seed] = read_outcomes(list(read_records(file, Feedback)), training_seed=seed)
+    return found
+
+
+def table(run: Path) -> str:
+    """The Markdown table of a run.
+
+    Raises:
+        BadInput: the run was not repeated over seeds.
+    """
+    study = from_dict(Study, read_json(run / "study.json"))
+    lines = [
+        "| model | win rate | by seed | 95% over prompts and seeds | |",
+        "|---|---|---|---|---|",
+    ]
+    for model in study.models:
+        by_seed = outcomes_by_seed(run, model)
+        if not by_seed:
+            continue
+        pooled = [outcome for outcomes in by_seed.values() for outcome in outcomes]
+        result = win_rate(pooled, resample_seeds=True)
+        each = " / ".join(f"{win_rate(o).rate.value:.3f}" for o in by_seed.values())
+        rate = result.rate
+        lines.append(
+            f"| {model} | {rate.value:.3f} | {each} | [{rate.low:.3f}, {rate.high:.3f}] "
+            f"| {result.verdict} |"
+        )
+    if len(lines) == 2:
+        raise BadInput(f"{run}: expected a run with seeds=2 or more, found none")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    print(table(parser.parse_args().run))

@@ -1,0 +1,86 @@
+"""A run's main figures as Markdown tables, for notes and documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from alignlab.errors import BadInput
+from alignlab.files import read_json
+from alignlab.records import from_dict
+from alignlab.types import EvalResult
+
+JUDGED = (
+    ("pairwise_accuracy", "pairwise, ties wrong"),
+    ("pairwise_accuracy_ties_half", "pairwise, ties half"),
+    ("spearman", "Spearman"),
+)
+BENCHMARKS = {"judge_own_samples": "own samples", "judge_held_out": "held-out groups"}
+
+
+def markdown(run_dir: Path) -> str:
+    """Win rate, score, length and repetition per model, and the judge table, from summary.json.
+
+    Raises:
+        BadInput: the run has no summary yet.
+    """
+    path = run_dir / "summary.json"
+    if not path.exists():
+        raise BadInput(f"{path}: expected a finished run's summary, found none")
+    summary = read_json(path)
+    known = EvalResult.__dataclass_fields__
+    rows = [
+        from_dict(EvalResult, {k: v for k, v in row.items() if k in known})
+        for row in summary["rows"]
+        if row.get("group") is None
+    ]
+    parts = [_models(rows), _judges(rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _models(rows: Sequence[EvalResult]) -> str:
+    table = [["model", "score", "win rate", "n", "unscored", "tokens", "4-gram repetition"]]
+    for model in dict.fromkeys(r.model for r in rows if r.benchmark == "score"):
+        score = _find(rows, model, "score", "mean")
+        win = _find(rows, model, "head_to_head", "win_rate")
+        table.append(
+            [
+                model,
+                _shown(score, 2),
+                _shown(win, 3),
+                str(score.n if score else 0),
+                str(score.unscored if score else 0),
+                _shown(_find(rows, model, "text", "tokens"), 1, interval=False),
+                _shown(_find(rows, model, "text", "repetition_4"), 3, interval=False),
+            ]
+        )
+    return _table(table) if len(table) > 1 else ""
+
+
+def _judges(rows: Sequence[EvalResult]) -> str:
+    table = [["judge", "on", *(name for _, name in JUDGED), "pairs", "unscored"]]
+    judged = dict.fromkeys((r.model, r.benchmark) for r in rows if r.benchmark in BENCHMARKS)
+    for model, benchmark in judged:
+        found = [_find(rows, model, benchmark, metric) for metric, _ in JUDGED]
+        first = found[0]
+        counts = [str(first.n), str(first.unscored)] if first else ["0", "0"]
+        table.append([model, BENCHMARKS[benchmark], *(_shown(f, 3) for f in found), *counts])
+    return _table(table) if len(table) > 1 else ""
+
+
+def _find(rows: Iterable[EvalResult], model: str, benchmark: str, metric: str) -> EvalResult | None:
+    wanted = (model, benchmark, metric)
+    return next((r for r in rows if (r.model, r.benchmark, r.metric) == wanted), None)
+
+
+def _shown(row: EvalResult | None, digits: int, *, interval: bool = True) -> str:
+    if row is None or row.value is None:
+        return "-"
+    if not interval or row.low is None or row.high is None:
+        return f"{row.value:.{digits}f}"
+    return f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = ("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])

@@ -1,0 +1,43 @@
+"""Settings of a recipe: preset under file under key=value."""
+
+import pytest
+
+from alignlab import registry
+from alignlab.commands.run import assemble
+from alignlab.errors import BadInput
+
+RECIPE = registry.get("recipe", "self_rewarding")
+
+
+def made(*overrides, file=None):
+    return assemble(RECIPE, file, overrides, {})
+
+
+def test_the_sandbox_has_its_own_preset_and_key_value_wins():
+    assert made().preset == "sandbox"
+    assert made().objective.options == {"beta": 1.0}
+    assert made("objective.options.beta=0.2").objective.options == {"beta": 0.2}
+
+
+def test_presets_follow_the_models_size(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
+    assert made(f"model={tmp_path}").preset == "small"
+    assert made("model=org/name").preset == "paper"
+    assert made("model=org/name", "preset=poster").preference.lora.r == 16
+
+
+def test_another_objective_does_not_take_the_presets_options():
+    assert made("objective.name=slic").objective.options == {}
+    made("objective.name=slic").objective.build()
+
+
+def test_a_file_lies_between_preset_and_key_value(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("sft: {lr: 0.5}\npropose: {n: 7}\n")
+    chosen = made("propose.n=8", file=file)
+    assert (chosen.sft.lr, chosen.sft.epochs, chosen.propose.n) == (0.5, 3, 8)
+
+
+def test_unknown_settings_name_the_nearest():
+    with pytest.raises(BadInput, match=r"unknown setting 'propos'; did you mean 'propose'"):
+        made("propos=1")

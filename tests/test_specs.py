@@ -1,0 +1,37 @@
+"""Options behind a name or a path."""
+
+import dataclasses
+
+import pytest
+
+from alignlab.errors import BadInput
+from alignlab.specs import Named, Split, read_options, split
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    batch_size: int = 2
+    name: str = ""
+
+
+@pytest.mark.parametrize(
+    ("rest", "head", "options"),
+    [
+        ("a/b", "a/b", ()),
+        ("", "", ()),
+        ("a?", "a", ()),
+        ("a?x=1&&y=2&", "a", ("x=1", "y=2")),
+        ("a?x=1?2", "a", ("x=1?2",)),
+        ("?x", "", ("x",)),
+    ],
+)
+def test_split(rest, head, options):
+    assert split(rest) == Split(head, options)
+
+
+def test_read_options():
+    assert read_options("a/b?batch_size=1&name=z", Options) == Named("a/b", Options(1, "z"))
+    assert read_options("a", Options) == Named("a", Options())
+    for bad in ("a?batch_size=one", "a?batch_size", "a?batchsize=1"):
+        with pytest.raises(BadInput, match=r"batch_?size"):
+            read_options(bad, Options)
