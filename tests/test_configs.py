@@ -32,6 +32,15 @@ def test_later_layers_win_and_leave_the_rest():
     assert made == Outer(Inner(2.0, ("a",)))
 
 
+@dataclass(frozen=True)
+class Special:
+    inner: Inner = field(default_factory=lambda: Inner(lr=7.0))
+
+
+def test_a_layer_changes_nested_defaults_in_part():
+    assert configs.build(Special, {"inner": {"names": ["a"]}}).inner == Inner(7.0, ("a",))
+
+
 def test_layers_are_not_changed_by_merging():
     preset = {"inner": {"lr": 1.0}}
     configs.build(Outer, preset, {"inner": {"lr": 2.0}})

@@ -34,7 +34,7 @@ def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
     Raises:
         BadInput: an unknown key (the nearest valid one is named) or a value of the wrong type.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = _defaults(cls)
     for layer in layers:
         _check_keys(cls, layer, "")
         _merge(merged, layer)
@@ -107,6 +107,14 @@ def describe(cls: type, prefix: str = "") -> list[Option]:
             default = field.default_factory()
         found.append(Option(prefix + field.name, default, docs.get(field.name, "")))
     return found
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """The class's own nested defaults, which a layer changes in part; none where one is missing."""
+    missing = dataclasses.MISSING
+    if any(f.default is missing and f.default_factory is missing for f in dataclasses.fields(cls)):
+        return {}
+    return dataclasses.asdict(cls())
 
 
 def _check_keys(cls: type, layer: Mapping[str, Any], prefix: str) -> None:

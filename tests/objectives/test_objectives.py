@@ -216,3 +216,17 @@ def test_options_without_effect_are_refused():
         DPO(robust=True)
     with pytest.raises(BadInput, match=r"\[0, 0.5\)"):
         DPO(label_smoothing=0.5)
+
+
+def test_dpo_with_nll_adds_the_chosen_responses_mean_nll():
+    logps = GroupLogps(
+        policy_BK=torch.tensor([[-4.0, -3.0]], dtype=torch.float64),
+        reference_BK=torch.tensor([[-5.0, -3.5]], dtype=torch.float64),
+        length_BK=torch.tensor([[8, 2]]),
+        score_BK=torch.tensor([[1.0, 0.0]]),
+        mask_BK=torch.tensor([[True, True]]),
+    )
+    plain, with_nll = DPO(beta=0.5)(logps), DPO(beta=0.5, nll_weight=2.0)(logps)
+    torch.testing.assert_close(with_nll.loss_B - plain.loss_B, torch.tensor([2 * 4.0 / 8]).double())
+    with pytest.raises(BadInput, match="nll_weight"):
+        DPO(nll_weight=-1.0)

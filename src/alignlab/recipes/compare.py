@@ -90,6 +90,11 @@ def study(lab: Lab, config: CompareConfig) -> Measured:
     return finish(lab, config, start, reduce(BranchResult.__add__, results, base))
 
 
+def _sampled(config: CompareConfig) -> JudgeSettings:
+    """How the branch of sampled judgements reads them, whatever the study's own judge does."""
+    return replace(config.judge, method="samples")
+
+
 def _run(lab: Lab, shared: Shared, name: str) -> BranchResult:
     return BRANCHES[name](lab, shared)
 
@@ -98,7 +103,7 @@ def self_reward_samples(lab: Lab, shared: Shared) -> BranchResult:
     """Self-reward, the mean of sampled judgements."""
     config = shared.config
     label = f" self-reward ({config.judge.samples} samples)"
-    return improve(lab, config, shared.start, shared.answers, config.judge, label)
+    return improve(lab, config, shared.start, shared.answers, _sampled(config), label)
 
 
 def self_reward_expected(lab: Lab, shared: Shared) -> BranchResult:
@@ -206,9 +211,9 @@ def _rounds(config: CompareConfig) -> tuple[Round, ...]:
     for name in config.branches:
         if name not in BRANCHES:
             raise unknown_name("branch", name, BRANCHES)
-    n, k, judging = config.propose.n, config.sample.n, config.judge
+    n, k, judging = config.propose.n, config.sample.n, config.critic
     own = {
-        "self_reward_samples": judging,
+        "self_reward_samples": _sampled(config),
         "self_reward_expected": config.expected,
     }
     others = {

@@ -85,6 +85,9 @@ class StudyConfig:
     propose: ProposeSettings = field(default_factory=ProposeSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
+    """How the study's own models are asked to judge."""
+    critic: JudgeSettings = field(default_factory=JudgeSettings)
+    """How teachers are asked to judge."""
     pairs: PairSettings = field(default_factory=PairSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     preference: TrainConfig = field(default_factory=TrainConfig)

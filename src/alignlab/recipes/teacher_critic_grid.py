@@ -121,7 +121,7 @@ def _rounds(config: GridConfig) -> tuple[Round, ...]:
             bases * len(config.teachers),
             samples=config.sample.n,
             critic=critic,
-            judging=config.judge,
+            judging=config.critic,
         )
         for critic in config.critics
     ]

@@ -66,7 +66,7 @@ def reward(
     name: str,
 ) -> BranchResult:
     """One round: the teacher judges what the student answered, and the student learns."""
-    critic = model_judge(lab.completer(teacher), config.judge)
+    critic = model_judge(lab.completer(teacher), config.critic)
     feedback = judge(lab, critic, given.prompts, given.responses)
     groups = pair(lab, given.prompts, given.responses, feedback, config.pairs)
     learned = prefer(lab, config, start, given.student, groups, name)
@@ -93,7 +93,7 @@ def _rounds(config: TeacherRewardConfig) -> tuple[Round, ...]:
             writes=config.propose.n > 0,
             samples=config.sample.n,
             critic=config.teacher,
-            judging=config.judge,
+            judging=config.critic,
         ),
     )
 
