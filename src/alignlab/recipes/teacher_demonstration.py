@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import (
@@ -10,14 +10,11 @@ from alignlab.recipes.study import (
     Recipe,
     Start,
     StudyConfig,
-    answers_of,
-    finish,
     imitate,
-    own_prompts,
     prefer,
     trace,
-    tune,
 )
+from alignlab.recipes.taught import TaughtConfig, models_with_teacher, rounds_with_teacher
 from alignlab.registry import register
 from alignlab.stages.judge import by_prompt
 from alignlab.stages.lab import Lab
@@ -26,33 +23,16 @@ from alignlab.stages.pair import demonstration_pairs
 from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Demonstration, Prompt
 
-
-@dataclass(frozen=True)
-class TeacherDemonstrationConfig(StudyConfig):
-    """Settings of training on a teacher's answers."""
-
-    teacher: str = "sandbox:strong"
-    """Who demonstrates: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
-    iterations: int = 1
-    """Rounds of demonstrations and preference training."""
+LABEL = "teacher demonstration"
 
 
-def study(lab: Lab, config: TeacherDemonstrationConfig) -> Measured:
+def study(lab: Lab, config: TaughtConfig) -> Measured:
     """M0 -> M1 -> rounds of the teacher's answers preferred over the student's."""
-    start = tune(lab, config)
-    result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
-    student = start.m1
-    earlier: list[Prompt] = []
-    for iteration in range(1, config.iterations + 1):
-        step = lab.scope(f"iteration-{iteration}")
-        prompts = own_prompts(step, config, start, student, earlier)
-        earlier.extend(prompts)
-        name = f"M{iteration + 1} teacher demonstration"
-        once = replace(config, sample=replace(config.sample, n=1))
-        given = answers_of(step, once, student, prompts)
-        learned = prefer_teacher(step, config, start, given, config.teacher, name)
-        student, result = learned.checkpoints[-1], result + learned
-    return finish(lab, config, start, result)
+
+    def learn(step: Lab, start: Start, given: Answered, name: str) -> BranchResult:
+        return prefer_teacher(step, config, start, given, config.teacher, name)
+
+    return rounds_with_teacher(lab, config, LABEL, learn, answers=1)
 
 
 def prefer_teacher(
@@ -90,16 +70,12 @@ def imitate_teacher(
     return trace(lab, config, start, learned)
 
 
-def _models(config: TeacherDemonstrationConfig) -> dict[str, str]:
-    named = {"M0": "the base model", "M1": "M0 tuned on human answers and judgements"}
-    for t in range(1, config.iterations + 1):
-        named[f"M{t + 1} teacher demonstration"] = (
-            f"{config.objective.name.upper()}, answers of {config.teacher} over the student's own"
-        )
-    return named
+def _models(config: TaughtConfig) -> dict[str, str]:
+    how = f"{config.objective.name.upper()}, answers of {config.teacher} over the student's own"
+    return models_with_teacher(config, LABEL, how)
 
 
-def _rounds(config: TeacherDemonstrationConfig) -> tuple[Round, ...]:
+def _rounds(config: TaughtConfig) -> tuple[Round, ...]:
     return (
         Round(
             config.propose.n,
@@ -114,7 +90,7 @@ def _rounds(config: TeacherDemonstrationConfig) -> tuple[Round, ...]:
 register("recipe", "teacher_demonstration")(
     Recipe(
         name="teacher_demonstration",
-        config=TeacherDemonstrationConfig,
+        config=TaughtConfig,
         question="Does a model get better by preferring a teacher's answers over its own?",
         study=study,
         models=_models,

@@ -6,55 +6,33 @@ samples; only the judge is another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import (
     Answered,
     Recipe,
     Start,
     StudyConfig,
-    answers_of,
-    finish,
-    own_prompts,
     prefer,
     trace,
-    tune,
 )
+from alignlab.recipes.taught import TaughtConfig, models_with_teacher, rounds_with_teacher
 from alignlab.registry import register
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import model_judge
 from alignlab.stages.lab import Lab
 from alignlab.stages.measure import BranchResult, Judgement, Measured
 from alignlab.stages.pair import pair
-from alignlab.types import Prompt
+
+LABEL = "teacher reward"
 
 
-@dataclass(frozen=True)
-class TeacherRewardConfig(StudyConfig):
-    """Settings of training on a teacher's judgements."""
-
-    teacher: str = "sandbox:strong"
-    """The judge: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
-    iterations: int = 1
-    """Rounds of feedback and preference training."""
-
-
-def study(lab: Lab, config: TeacherRewardConfig) -> Measured:
+def study(lab: Lab, config: TaughtConfig) -> Measured:
     """M0 -> M1 -> rounds of samples judged by the teacher."""
-    start = tune(lab, config)
-    result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
-    student = start.m1
-    earlier: list[Prompt] = []
-    for iteration in range(1, config.iterations + 1):
-        step = lab.scope(f"iteration-{iteration}")
-        prompts = own_prompts(step, config, start, student, earlier)
-        earlier.extend(prompts)
-        name = f"M{iteration + 1} teacher reward"
-        given = answers_of(step, config, student, prompts)
-        learned = reward(step, config, start, given, config.teacher, name)
-        student, result = learned.checkpoints[-1], result + learned
-    return finish(lab, config, start, result)
+
+    def learn(step: Lab, start: Start, given: Answered, name: str) -> BranchResult:
+        return reward(step, config, start, given, config.teacher, name)
+
+    return rounds_with_teacher(lab, config, LABEL, learn, answers=config.sample.n)
 
 
 def reward(
@@ -76,16 +54,12 @@ def reward(
     return judged + trace(lab, config, start, learned)
 
 
-def _models(config: TeacherRewardConfig) -> dict[str, str]:
-    named = {"M0": "the base model", "M1": "M0 tuned on human answers and judgements"}
-    for t in range(1, config.iterations + 1):
-        named[f"M{t + 1} teacher reward"] = (
-            f"{config.objective.name.upper()} on the student's answers judged by {config.teacher}"
-        )
-    return named
+def _models(config: TaughtConfig) -> dict[str, str]:
+    how = f"{config.objective.name.upper()} on the student's answers judged by {config.teacher}"
+    return models_with_teacher(config, LABEL, how)
 
 
-def _rounds(config: TeacherRewardConfig) -> tuple[Round, ...]:
+def _rounds(config: TaughtConfig) -> tuple[Round, ...]:
     return (
         Round(
             config.propose.n,
@@ -101,7 +75,7 @@ def _rounds(config: TeacherRewardConfig) -> tuple[Round, ...]:
 register("recipe", "teacher_reward")(
     Recipe(
         name="teacher_reward",
-        config=TeacherRewardConfig,
+        config=TaughtConfig,
         question="Does a model get better by training on a teacher's judgements of its answers?",
         study=study,
         models=_models,
