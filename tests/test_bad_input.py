@@ -157,10 +157,10 @@ def test_teachers_that_cannot_be_made_are_told_before_any_work(
 def test_expected_scores_need_log_probabilities(alignlab, tmp_path):
     script = jsonl(tmp_path / "said.jsonl", [])
     ended = alignlab(
-        "run", "teacher_reward", f"teacher=scripted:{script}", "judge.method=expected", *SMALL
+        "run", "teacher_reward", f"teacher=scripted:{script}", "critic.method=expected", *SMALL
     )
     assert ended.code == 2
-    assert "judge.method: the expected score needs log-probabilities" in ended.line
+    assert "the expected score needs log-probabilities" in ended.line
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

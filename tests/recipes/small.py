@@ -17,6 +17,8 @@ SMALL = (
     "sample.chunk=4",
     "judge.samples=2",
     "judge.max_tokens=16",
+    "critic.samples=2",
+    "critic.max_tokens=16",
     "measure.examples=3",
 )
 """For models of the sandbox."""

@@ -197,8 +197,8 @@ def prefer(
     if not groups:
         raise RunFailed(
             f"{name}: the feedback left no two responses of which one is better (see counts.jsonl "
-            "of the pair stage); a judge that cannot be read may give an expected score: "
-            "judge.method=expected"
+            "of the pair stage); a model that cannot be read may give an expected score: "
+            "judge.method=expected, critic.method=expected"
         )
     if config.pairs.keep == "winners":
         return imitate(lab, config, parent, best_as_demonstrations(groups), name)

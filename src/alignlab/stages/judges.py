@@ -54,7 +54,7 @@ def model_judge(completer: Completer, settings: JudgeSettings) -> FeedbackSource
         return sampled_judge(completer, settings)
     if not isinstance(completer, ChoiceScorer):
         raise BadInput(
-            f"judge.method: the expected score needs log-probabilities, which {completer.name} "
-            "does not give; use samples"
+            f"method=expected: the expected score needs log-probabilities, which {completer.name} "
+            "does not give; use method=samples"
         )
     return ExpectedScoreJudge(completer, judge_prompt(settings.prompt))
