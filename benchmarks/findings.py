@@ -1,10 +1,12 @@
 """Win rates of a study repeated over training seeds, with what the seeds themselves vary.
 
-    python benchmarks/findings.py runs/compare
+    python benchmarks/findings.py runs/compare [--without sandbox]
 
 prints a Markdown table: the pooled win rate against the baseline, the rate of every seed, and the
 95% interval when prompts and seeds are both resampled, which is what a claim about a method (not
 about the models at hand) needs. Three seeds make a rough interval; it is shown all the same.
+`--without` leaves out prompts whose text is also a test prompt of the data named, on which
+settings were chosen, say.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from alignlab.data.specs import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.head_to_head import read_outcomes
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.records import from_dict
 from alignlab.runs import read_json, read_records
 from alignlab.stages.train import slug
-from alignlab.types import Feedback, Study
+from alignlab.types import Feedback, Prompt, Study
 
 
 def outcomes_by_seed(run: Path, model: str) -> dict[int, list[Outcome]]:
@@ -31,19 +34,34 @@ def outcomes_by_seed(run: Path, model: str) -> dict[int, list[Outcome]]:
     return found
 
 
-def table(run: Path) -> str:
-    """The Markdown table of a run.
+def shared_prompts(run: Path, data: str) -> set[str]:
+    """Ids of the run's test prompts whose text is a test prompt of other data too."""
+    known = {prompt.text for prompt in load(data).test_prompts}
+    return {
+        prompt.id
+        for file in run.glob("stages/seed-*/01-seed/test_prompts.jsonl")
+        for prompt in read_records(file, Prompt)
+        if prompt.text in known
+    }
+
+
+def table(run: Path, without: str | None = None) -> str:
+    """The Markdown table of a run, prompts that other data shares left out.
 
     Raises:
         BadInput: the run was not repeated over seeds.
     """
     study = from_dict(Study, read_json(run / "study.json"))
+    left_out = shared_prompts(run, without) if without else set()
     lines = [
-        "| model | win rate | by seed | 95% over prompts and seeds | |",
-        "|---|---|---|---|---|",
+        "| model | win rate | by seed | 95% over prompts and seeds | n | |",
+        "|---|---|---|---|---|---|",
     ]
     for model in study.models:
-        by_seed = outcomes_by_seed(run, model)
+        by_seed = {
+            seed: [outcome for outcome in outcomes if outcome.prompt_id not in left_out]
+            for seed, outcomes in outcomes_by_seed(run, model).items()
+        }
         if not by_seed:
             continue
         pooled = [outcome for outcomes in by_seed.values() for outcome in outcomes]
@@ -52,7 +70,7 @@ def table(run: Path) -> str:
         rate = result.rate
         lines.append(
             f"| {model} | {rate.value:.3f} | {each} | [{rate.low:.3f}, {rate.high:.3f}] "
-            f"| {result.verdict} |"
+            f"| {rate.n} | {result.verdict} |"
         )
     if len(lines) == 2:
         raise BadInput(f"{run}: expected a run with seeds=2 or more, found none")
@@ -62,4 +80,6 @@ def table(run: Path) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    print(table(parser.parse_args().run))
+    parser.add_argument("--without", metavar="DATA", help="data whose test prompts are left out")
+    given = parser.parse_args()
+    print(table(given.run, given.without))
