@@ -1,4 +1,4 @@
-"""A loss of one's own, tried against a known truth in a minute.
+"""A loss of one's own, tried against a known truth in a minute or two.
 
     python examples/new_objective.py
 
