@@ -10,6 +10,7 @@ import transformers as t
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from alignlab.models.attention import keep_soft_cap
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
 
@@ -74,6 +75,7 @@ def tiny_model(name: str = "llama", *, seed: int = 0, scale: float = 5.0) -> Any
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = t.AutoModelForCausalLM.from_config(config_of(name), dtype=torch.float32)
+    keep_soft_cap(model)
     for parameter in model.parameters():
         if parameter.ndim > 1:
             parameter.data.mul_(scale)

@@ -19,6 +19,12 @@ def saved(tmp_path, **options):
     return lm, save(lm, tmp_path / "m", **options)
 
 
+@pytest.mark.parametrize(("name", "expected"), [("llama", "sdpa"), ("gemma2", "eager")])
+def test_capped_scores_are_never_left_to_an_attention_without_a_cap(tmp_path, name, expected):
+    path = save(tiny_lm(name), tmp_path / "m")
+    assert load(path).model.config._attn_implementation == expected
+
+
 def test_round_trip(tmp_path):
     lm, path = saved(tmp_path)
     again = load(path)

@@ -82,6 +82,17 @@ def through(configs: Sequence[Any], implementation: str) -> Iterator[None]:
             config._attn_implementation = name
 
 
+def keep_soft_cap(model: Any) -> None:
+    """Make a model whose scores are capped (Gemma 2) attend eagerly where it would by SDPA.
+
+    SDPA has no soft cap and leaves it out; older transformers choose it for such models all the
+    same.
+    """
+    capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None
+    if capped and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation("eager")
+
+
 def attention(
     module: Any,
     query: Tensor,

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from alignlab.errors import BadInput
+from alignlab.models.attention import keep_soft_cap
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ def load(
             f"{folder}: expected a decoder in Hugging Face format with safetensors "
             f"weights, found: {_first_line(error)}"
         ) from error
+    keep_soft_cap(model)
     if adapter is not None:
         model = _with_adapter(model, str(adapter))
     if not getattr(model, "is_quantized", False):  # those are read to where they stay

@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from alignlab.errors import BadInput
 from alignlab.models import load as loading
+from alignlab.models.attention import keep_soft_cap
 from alignlab.models.chat import encode_prompt, encode_response, template_end
 from alignlab.models.heads import load_reward_model, rewards
 from alignlab.models.load import LanguageModel, context_length
@@ -154,6 +155,7 @@ def open_rewarder(
         raise BadInput(
             f"{spec}: expected a reward model, found: {loading._first_line(error)}"
         ) from error
+    keep_soft_cap(model)
     if model.config.num_labels != 1:
         raise BadInput(
             f"{spec}: expected a classifier of one label, found {model.config.num_labels} labels"
