@@ -46,6 +46,7 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
         config = AutoConfig.from_pretrained(folder)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            model.tie_weights()
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(
             f"{folder}: expected a decoder in Hugging Face format, "
