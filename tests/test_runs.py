@@ -194,7 +194,11 @@ def test_a_torn_event_is_cut_off(tmp_path):
 
 @pytest.mark.parametrize(
     "spec",
-    ["openai:m@https://user:hunter2@host/v1", "openai:m@http://host/v1?api_key=hunter2"],
+    [
+        "openai:m@https://user:hunter2@host/v1",
+        "openai:m@https://hunter2@host/v1",
+        "openai:m@http://host/v1?api_key=hunter2",
+    ],
 )
 def test_secrets_in_settings_are_refused_and_written_nowhere(tmp_path, spec):
     with pytest.raises(BadInput, match="expected no password or key"):
@@ -202,3 +206,5 @@ def test_secrets_in_settings_are_refused_and_written_nowhere(tmp_path, spec):
     files = [f for f in (tmp_path / "run").rglob("*") if f.is_file()]
     assert not any(b"hunter2" in f.read_bytes() for f in files)
     close(start(tmp_path / "run", judge="openai:m@http://host:8000/v1?budget_usd=1"))
+    several = "ensemble:llm:openai:a@http://host|llm:openai:b@http://host:1,openai:c@https://host"
+    close(start(tmp_path / "several", judge=several))

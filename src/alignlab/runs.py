@@ -35,8 +35,8 @@ from alignlab.types import Count, Study, Usage
 
 T = TypeVar("T")
 
-_SECRET = re.compile(r"://[^/\s@]+:[^/\s@]+@|[?&,](api_?key|password)=", re.IGNORECASE)
-"""A user's password, or a key among the options of an address."""
+_SECRET = re.compile(r"://[^/\s@]+@(?!https?://)|[?&,](api_?key|password)=", re.IGNORECASE)
+"""A user or a password (not the next of several MODEL@URL), or a key among an address's options."""
 
 VERSIONED = ("alignlab", "torch", "transformers", "tokenizers", "peft", "numpy", "accelerate")
 

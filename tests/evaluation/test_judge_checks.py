@@ -57,6 +57,12 @@ def test_scores_that_follow_length(given):
     assert (lost.n, lost.unscored) == (3, 1)
 
 
+def test_a_judge_that_says_nothing_readable_is_told_of(given):
+    found = rows(given, [Unscored("nonsense")] * 4, pair=False)
+    assert set(found) == {"unreadable"}
+    assert found["unreadable"].value == 1
+
+
 def test_no_judge_and_nothing_said_of_answers(given):
     answer = given.answers[0].turns[given.questions[0].id][-1]
     about = Feedback(answer.prompt_id, (answer.id,), "judge", Score(1.0))

@@ -260,6 +260,14 @@ def test_budget_stops_cleanly_and_the_cache_counts(tmp_path: Path) -> None:
         assert len(seen.bodies) == 10
 
 
+def test_a_budget_in_dollars_counts_what_was_asked_for_before_there_was_a_price(tmp_path: Path):
+    with serve(lambda body, _: echo(body)) as seen:
+        _engine(seen.url, tmp_path).complete([ask("a", "q")])
+        priced = _engine(seen.url, tmp_path, budget_usd=0.001, usd_per_million_prompt=100.0)
+        with pytest.raises(RunFailed, match=r"\$0.001 is spent \(1 calls, 16 tokens, \$0.0010"):
+            priced.complete([ask("b", "another")])
+
+
 def test_a_budget_of_calls_is_exact_and_shared(tmp_path: Path) -> None:
     def slow(body: dict, _: int) -> Reply:
         return Reply(body=echo(body).body, delay_s=0.02)

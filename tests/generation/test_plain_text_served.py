@@ -59,6 +59,15 @@ def test_an_endpoint_that_only_chats_says_so(status: int) -> None:
         assert seen.bodies[0]["max_tokens"] == 1
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_outage_is_no_answer_to_the_question(status: int) -> None:
+    with (
+        serve(lambda body, number: refused(status)) as seen,
+        pytest.raises(RunFailed, match=str(status)),
+    ):
+        OpenAIEngine("m", seen.url, config=QUICK).continues_text()
+
+
 def test_a_refused_key_is_no_answer_to_the_question() -> None:
     with serve(lambda body, number: refused(401)) as seen, pytest.raises(RunFailed, match="key"):
         OpenAIEngine("m", seen.url, config=QUICK).continues_text()

@@ -33,6 +33,16 @@ def test_tokens_are_shared_out() -> None:
     assert answer.usage == Usage(9, 7, 1)
 
 
+def test_absurd_figures_are_none() -> None:
+    top = [{"token": "a", "logprob": -(10**400)}, {"token": "b", "logprob": -1}]
+    raw = _reply(
+        "a", usage={"prompt_tokens": 10**30}, logprobs={"content": [{"top_logprobs": top}]}
+    )
+    answer = read_reply(raw, ASKED, KEY)
+    assert answer.usage == Usage(0, 0, 1)
+    assert answer.top_logprobs == (("b", -1.0),)
+
+
 def test_halves_of_characters_become_whole_or_are_replaced() -> None:
     raw = rb'{"choices": [{"message": {"content": "\ud83d\ude00 \ud83d!"}}]}'
     (completion,) = read_reply(raw, ASKED, KEY).completions

@@ -167,3 +167,5 @@ def test_the_sandbox_s_teacher_writes_prompts(tmp_path):
 def test_a_writer_without_work_is_refused():
     with pytest.raises(BadInput, match=r"propose\.by: has no effect"):
         settings(n=0, by="sandbox:strong")
+    with pytest.raises(BadInput, match="leave it out for the model under study"):
+        settings(by="self")

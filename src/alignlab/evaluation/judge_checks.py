@@ -14,7 +14,7 @@ from alignlab.evaluation.metrics.intervals import labels
 from alignlab.evaluation.rows import Subject
 from alignlab.evaluation.task_rows import Measure, Valued, one_row
 from alignlab.evaluation.tasks import Asked, value_of
-from alignlab.types import EvalResult, Feedback, Preference, Score
+from alignlab.types import EvalResult, Feedback, Preference, Score, Unscored
 
 NAME = "judge_checks"
 
@@ -29,13 +29,14 @@ def judge_checks(asked: Asked, said: Sequence[Feedback]) -> list[EvalResult]:
     pairs = [f for f in known if len(f.response_ids) == 2]
     single = [f for f in known if len(f.response_ids) == 1]
     about = Subject(f"judge {asked.judge.name}", NAME)
+    rated = [f for f in single if isinstance(f.verdict, Score | Unscored)]
     rows = []
     if pairs:
         rows += [*position_rows(about, pairs, asked.seed), *_longer(about, pairs, length, asked)]
-    if any(isinstance(f.verdict, Score) for f in single):
-        rows.append(_with_length(about, single, length, asked))
-    if rows:
-        unread = [Valued(f.prompt_id, float(value_of(f) is None)) for f in known]
+    if any(isinstance(f.verdict, Score) for f in rated):
+        rows.append(_with_length(about, rated, length, asked))
+    if pairs or rated:
+        unread = [Valued(f.prompt_id, float(value_of(f) is None)) for f in (*pairs, *rated)]
         rows.append(one_row(about, Measure("unreadable", is_share=True), unread, seed=asked.seed))
     return rows
 

@@ -16,7 +16,10 @@ from alignlab.types import Usage
 
 @dataclass(frozen=True)
 class Tariff:
-    """Prices and budgets. A budget counts all that the run's cache holds of the endpoint."""
+    """Prices and budgets. A budget counts all that the run's cache holds of the endpoint.
+
+    Dollars count at the prices of their time, or at these if that is more.
+    """
 
     usd_per_million_prompt: float = 0.0
     """Price of a million prompt tokens, in dollars."""
@@ -98,14 +101,15 @@ class Account:
         spent = self.spent
         tokens = spent.usage.prompt_tokens + spent.usage.tokens
         calls = spent.usage.calls + self._under_way
+        usd = max(spent.usd, tariff.price(spent.usage).usd)
         over = (
-            (tariff.budget_usd, spent.usd, f"${tariff.budget_usd or 0:g}"),
+            (tariff.budget_usd, usd, f"${tariff.budget_usd or 0:g}"),
             (tariff.budget_tokens, tokens, f"{tariff.budget_tokens} tokens"),
             (tariff.budget_calls, calls, f"{tariff.budget_calls} calls"),
         )
         for budget, used, words in over:
             if budget is not None and used >= budget:
-                took = f"{spent.usage.calls} calls, {tokens} tokens, ${spent.usd:.4f}"
+                took = f"{spent.usage.calls} calls, {tokens} tokens, ${usd:.4f}"
                 raise RunFailed(
                     f"{self._source}: the budget of {words} is spent ({took}); "
                     "the same command with a higher one goes on"

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS spent (
     calls INTEGER NOT NULL, usd REAL NOT NULL
 );
 INSERT OR IGNORE INTO spent
-    SELECT source, SUM(prompt_tokens), SUM(tokens), SUM(calls), 0 FROM answers GROUP BY source
+    SELECT source, SUM(prompt_tokens), SUM(tokens), SUM(calls), 0 FROM answers
+    WHERE NOT EXISTS (SELECT * FROM spent) GROUP BY source
 """
 _ADD = """
 INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET

@@ -28,6 +28,7 @@ from alignlab.types import Usage
 
 _TRY_AGAIN = {408, 409, 425, 429}
 _HOPELESS = {401, 402, 403, 404}
+_NOT_IMPLEMENTED = 501
 _UNREAD = {"X-Stainless-Raw-Response": "true"}
 """What `with_raw_response` asks the client for: the reply as it came, to be read here."""
 LONGEST_WAIT_S = 60.0
@@ -129,7 +130,8 @@ def _worth_retrying(error: BaseException) -> bool:
     if isinstance(error, openai.APIStatusError):
         if error.code == "insufficient_quota":
             return False
-        return error.status_code in _TRY_AGAIN or error.status_code >= 500
+        status = error.status_code
+        return status in _TRY_AGAIN or (status >= 500 and status != _NOT_IMPLEMENTED)
     return isinstance(error, openai.APIConnectionError | Unreadable)
 
 

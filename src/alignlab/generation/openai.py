@@ -122,14 +122,20 @@ class OpenAIEngine:
     def continues_text(self) -> bool:
         """Whether the endpoint continues plain text, as a request without messages asks for.
 
-        One token is asked for. A refusal is a no; other errors are raised as by `complete`.
+        One token is asked for. A refusal is a no.
+
+        Raises:
+            RunFailed: as `complete`, or nothing can be told, for every attempt failed.
         """
         one = Sampling(temperature=0, top_p=1, max_tokens=1)
         request = CompletionRequest("continues text", (), one, 0, prefix="One, two,")
+        dead_calls = self._dead_calls
         try:
             ((said,),) = self.complete([request])
         except NotThere:
             return False
+        if self._dead_calls > dead_calls:
+            raise RunFailed(f"{self._source}: expected a token of plain text, found {said.error}")
         return said.finish != "error"
 
     def choice_logprobs(

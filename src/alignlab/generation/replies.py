@@ -13,6 +13,8 @@ from typing import Any
 
 from alignlab.types import Completion, Usage
 
+ABSURD = 2**40
+"""No count of tokens, and no whole number that a reply tells, is as large."""
 SHOWN = 80
 """Characters of a reply that a complaint shows."""
 SECRET_LENGTH = 16
@@ -113,7 +115,7 @@ def _unicode(text: str, key: str) -> str:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value < ABSURD else 0
 
 
 def _top_logprobs(choice: Any) -> tuple[tuple[str, float], ...]:
@@ -124,6 +126,7 @@ def _top_logprobs(choice: Any) -> tuple[tuple[str, float], ...]:
         for one in (top if isinstance(top, list) else ())
         if isinstance(token := _at(one, "token"), str)
         and isinstance(logprob := _at(one, "logprob"), int | float)
+        and (isinstance(logprob, float) or abs(logprob) < ABSURD)
     )
 
 

@@ -132,7 +132,7 @@ def _rounds(config: SelfRefineConfig) -> tuple[Round, ...]:
     return (
         Round(config.traces, writes=n > 0, samples=1),
         Round(2 * config.traces, teacher=config.teacher),
-        Round(n, rounds, writes=n > 0, samples=3),
+        Round(n, rounds if n else 1, writes=n > 0, samples=3),  # rounds share the data's prompts
     )
 
 

@@ -46,6 +46,8 @@ class ProposeSettings:
         at_least("propose", self, n=0, shots=1, temperature=0, max_tokens=1, max_rounds=1)
         if self.by and not self.n:
             raise BadInput("setting propose.by: has no effect with propose.n=0")
+        if self.by == "self":
+            raise BadInput("setting propose.by: leave it out for the model under study")
 
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens)
