@@ -1,9 +1,11 @@
 """Every noun survives the way to JSON and back."""
 
+from dataclasses import replace
+
 import pytest
 
 from alignlab import seeds, types
-from alignlab.records import fingerprint, from_line, to_line
+from alignlab.records import fingerprint, from_line, to_line, whole_records
 
 PROMPT = types.Prompt(
     "p", (types.Message("user", 'Où? \u2028 "q"\n'),), reference="r", query_type="open"
@@ -75,3 +77,15 @@ def test_seeds_depend_on_every_name():
         == 4
     )
     assert seeds.generator(1, "x").random() == seeds.generator(1, "x").random()
+
+
+def test_whole_records_end_before_half_a_line_even_within_a_character(tmp_path):
+    wrote = [replace(RESPONSE, text="a\u2028b\x85c"), replace(RESPONSE, id="r2", text="é")]
+    lines = "".join(map(to_line, wrote)).encode()
+    file = tmp_path / "responses.jsonl"
+    for cut in range(len(to_line(wrote[0]).encode()), len(lines)):
+        file.write_bytes(lines[:cut])
+        assert list(whole_records(file, types.Response)) == wrote[:1]
+    file.write_bytes(lines)
+    assert list(whole_records(file, types.Response)) == wrote
+    assert list(whole_records(tmp_path / "none.jsonl", types.Response)) == []

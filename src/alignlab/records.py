@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from alignlab import types
+from alignlab.errors import bad_record
 
 T = TypeVar("T")
 
@@ -69,6 +70,36 @@ def read_records(path: Path, cls: type[T]) -> Iterator[T]:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 yield from_line(cls, line)
+
+
+def whole_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that were written to their end; a stage may be in the middle of one, or dead.
+
+    Nothing when there is no such file.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:  # half a line may end within a character
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n") and line.strip():
+                yield number, line.decode()
+
+
+def whole_records(path: Path, cls: type[T]) -> Iterator[T]:
+    """Records of one kind from a JSONL file of a run that may still be under way.
+
+    Raises:
+        BadInput: a line that was written to its end is no such record.
+    """
+    for number, line in whole_lines(path):
+        try:
+            yield from_line(cls, line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise bad_record(path, number, where, first["msg"], first["input"]) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise bad_record(path, number, None, f"a {cls.__name__}", str(error)) from None
 
 
 def fingerprint(value: Any) -> str:

@@ -184,3 +184,21 @@ def test_the_command(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunFailed, match="another process works on this sheet"):
         annotate(data, sheet, format="labels", browser=False, say=said.append)
     module.os.close(other)
+
+
+def test_an_open_sheet_is_left_alone(data: Path) -> None:
+    sheet = data.with_name("eva.jsonl")
+    export(data, sheet, "limit=1", format="labels")
+    before = sheet.read_bytes()
+    held = module.lock(sheet.with_name(f".{sheet.name}.lock"), "busy")
+    with pytest.raises(RunFailed, match="another process works on this sheet"):
+        annotate(data, sheet, format="labels", browser=False)
+    module.os.close(held)
+    assert sheet.read_bytes() == before
+
+
+def test_a_sheet_in_a_new_folder(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.ThreadingHTTPServer, "serve_forever", lambda self: None)
+    sheet = data.parent / "new" / "folder" / "eva.jsonl"
+    assert annotate(data, sheet, format="labels", browser=False) == 0
+    assert sheet.exists()

@@ -180,7 +180,8 @@ def test_which_key_must_be_clear(data: Path, tmp_path: Path) -> None:
     for name in ("one.csv", "two.csv"):
         export(data, tmp_path / name, format="numerical")
     copy = filled(tmp_path / "one.csv", "anna", "rating", lambda row: 1)
-    with pytest.raises(BadInput, match=r"expected one \*\.key\.jsonl .* found one\.csv\.key"):
+    says = r"anna\.csv: expected anna\.csv\.key\.jsonl beside it, found one\.csv\.key"
+    with pytest.raises(BadInput, match=says):
         import_(copy)
 
 
@@ -223,6 +224,32 @@ def test_a_run_is_exported(tmp_path: Path) -> None:
     assert samples.rows == 1
     with pytest.raises(BadInput, match="expected stages named 'x', found 02-sample, 03-answer-m0"):
         export(run, tmp_path / "none.csv", "stages=x", format="numerical")
+
+
+def test_later_turns_are_no_rivals(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    later = run / "stages" / "05-answer-m0-turn-2" / "responses.jsonl"
+    later.parent.mkdir()
+    later.write_text(to_line(Response("p0/M0/1", "p0", "m0 goes on", SampledBy("M0"))))
+    for name, override in (("all", ()), ("m0", ("stages=answer-m0",))):
+        made = export(run, tmp_path / f"{name}.csv", *override, format="numerical")
+        assert "m0 says 0" in Path(made.path).read_text()
+        assert "m0 goes on" not in Path(made.path).read_text()
+    with pytest.raises(BadInput, match="expected stages named 'turn-2'"):
+        export(run, tmp_path / "none.csv", "stages=turn-2", format="numerical")
+
+
+def test_a_killed_run_is_exported_up_to_its_last_whole_record(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    answers = run / "stages" / "03-answer-m0" / "responses.jsonl"
+    more = to_line(Response("a2", "p1", "one\u2028line é", SampledBy("M0"))).encode()
+    whole = answers.read_bytes() + more
+    answers.write_bytes(whole + more[: more.index("é".encode()) + 1])
+    made = export(run, tmp_path / "sheet.jsonl", "stages=answer-m0", format="numerical")
+    assert made.rows == 3
+    answers.write_bytes(whole + b'{"id": "a3"}\n')
+    with pytest.raises(BadInput, match=r"responses\.jsonl, line 4, field .prompt_id."):
+        export(run, tmp_path / "other.jsonl", "stages=answer-m0", format="numerical")
 
 
 @pytest.mark.shared

@@ -15,6 +15,7 @@ import pytest
 from alignlab.data import load
 from alignlab.data.compared import FIRST, SECOND, TIE
 from alignlab.data.finegrained_rlhf import IN_A_CIRCLE, finegrained_pairs
+from alignlab.data.gathered import UNKNOWN, UNREADABLE
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
 from alignlab.data.wmt_mqm import weight
@@ -63,11 +64,16 @@ def test_finegrained_errors_and_corrections(write: Write) -> None:
         ({"preference": [1, 1]}, "field 'preference': expected 6, one per pair, found 2 pref"),
         ({"preference": [3] * 6}, r"field 'preference\[0\]': expected an integer from 0 to 2"),
         ({"prediction 2": None}, "field 'prediction 2': expected text, found null"),
+        ({"passages": [3]}, r"field 'passages': expected lists of texts.*found \[3\]"),
+        ({"passages": ["abc"]}, "field 'passages': expected lists of texts"),
+        ({"passages": [["T", 3]]}, "field 'passages': expected lists of texts"),
+        ({"passages": [[]]}, "field 'passages': expected lists of texts"),
     ],
 )
 def test_bad_finegrained(write: Write, change: dict[str, Any], says: str) -> None:
+    path = write([{**FINE, "preference": [0] * 6, "passages": [], **change}])
     with pytest.raises(BadInput, match=says):
-        load(f"finegrained_rlhf:{write([{**FINE, 'preference': [0] * 6, **change}])}")
+        load(f"finegrained_rlhf:{path}?passages=true")
 
 
 def marks(system: str, rater: str, target: str, *found: tuple[str, str]) -> list[dict[str, str]]:
@@ -105,6 +111,49 @@ def test_one_rater_twice_is_not_one_sum(write: Write) -> None:
     assert group.scores == pytest.approx((0, -3))
 
 
+def test_the_order_of_errors_makes_no_difference(write: Write) -> None:
+    major, comma = ("Fluency/Grammar", "Minor"), ("Fluency/Punctuation", "Minor")
+    rows = marks("x", "r1", "A", comma, comma, comma, major)
+    rows += marks("y", "r1", "B", major, comma, comma, comma)
+    (group,) = load(f"wmt_mqm:{write(rows)}").groups
+    assert group.scores == (-1.3, -1.3)
+
+
+def test_an_answer_with_an_unreadable_error_is_left_out(write: Write) -> None:
+    rows = [
+        *marks("x", "r1", "A", ("Style/Awkward", "Minor")),
+        *marks("x", "r2", "<v>A</v>", ("Accuracy/Mistranslation", "Critical")),
+        *marks("y", "r1", "B", ("Style/Awkward", "Major")),
+        *marks("z", "r1", "C", ("No-error", "No-error")),
+    ]
+    corpus = load(f"wmt_mqm:{write(rows)}?bad=drop")
+    assert [r.text for r in corpus.groups[0].responses] == ["C", "B"]
+    (count,) = corpus.counts
+    assert (count.dropped, count.changed) == ({"bad record": 1}, {UNREADABLE: 1})
+    # Whose error it is cannot be known: none of the prompt's answers has a sure score.
+    unknown = [{**rows[1], "severity": "Major", "target": None}]
+    (count,) = load(f"wmt_mqm:{write([*rows[:1], *unknown, *rows[2:]])}?bad=drop").counts
+    assert (count.kept, count.dropped) == (0, {"bad record": 1, UNKNOWN: 1})
+    # Not even the prompt is known: the row alone is lost.
+    other = [{**row, "source": "Other."} for row in rows[2:]]
+    lost = [{**rows[0], "source": None}]
+    (count,) = load(f"wmt_mqm:{write([*rows[2:], *other, *lost])}?bad=drop").counts
+    assert (count.kept, count.dropped) == (2, {"bad record": 1})
+
+
+@pytest.mark.parametrize("tested", [1, 2])
+def test_held_out_ratings_are_not_trained_on(write: Write, tested: int) -> None:
+    rows = marks("x", "r1", "A", ("No-error", "No-error"))
+    rows += marks("y", "r1", "B", ("Style/Awkward", "Major"))
+    path = write(rows, "d/a_train.jsonl")
+    write([{**row, "rater": "r2", "severity": "Minor"} for row in rows[:tested]], "d/b_test.jsonl")
+    corpus = load(f"wmt_mqm:{path.parent}")
+    assert corpus.groups == ()
+    assert corpus.counts[-1].dropped["prompt is held out"] == 1
+    # The held-out side has its own ratings alone; one answer is no group.
+    assert [group.scores for group in corpus.test_groups] == ([(-1, -1)] if tested == 2 else [])
+
+
 def test_tsv_quoted_and_not(write: Write) -> None:
     def rows(text: str) -> list[dict[str, Any]]:
         return [dict(r.values) for r in read_table(str(write(text, "t.tsv")), Faults()).rows]
@@ -112,6 +161,12 @@ def test_tsv_quoted_and_not(write: Write) -> None:
     assert rows('a\tb\n"x ""y"""\tz\n') == [{"a": 'x "y"', "b": "z"}]
     assert rows('a\tb\n"Oh," he\tz\n') == [{"a": '"Oh," he', "b": "z"}]
     assert rows('a\tb\r\n"Oh," he\tz\r\n') == [{"a": '"Oh," he', "b": "z"}]
+    stray = rows('a\tb\tc\n1\t"He left.\tx\n\n2\tThen came."\ty\n')
+    assert [row["b"] for row in stray] == ['"He left.', 'Then came."']
+    mixed = rows('a\tb\n"Yes."\tx\n"He left.\tx\nThen\tcame."\n')
+    assert [row["a"] for row in mixed] == ['"Yes."', '"He left.', "Then"]
+    assert rows('a\tb\n"two\nlines"\tz\n') == [{"a": "two\nlines", "b": "z"}]
+    assert rows('a\n"two\nlines"\n') == [{"a": "two\nlines"}]
     with pytest.raises(BadInput, match=r"t\.tsv, line"):
         rows('a\tb\n"Oh," he\tz\tmore\n')
     with pytest.raises(BadInput, match="line 2: expected 2 fields"):
@@ -140,6 +195,8 @@ def test_prometheus_by_hand(write: Write) -> None:
     assert group.responses[0].text == "Because\n###Notes:\nof it."
     assert group.scores == pytest.approx((13 / 3, 2))
     assert (group.prompt.text, group.prompt.reference) == ("Why?", "So.")
+    repeated = [*rows, {**rows[0], "gpt4_score": [4]}]
+    assert load(str(write(repeated))).groups[0].scores == pytest.approx((13 / 3, 3))
     with pytest.raises(BadInput, match="field 'gpt4_score': expected at least one score"):
         load(str(write([{**rows[0], "gpt4_score": []}])))
     with pytest.raises(BadInput, match="field 'instruction': expected a prompt with ###The"):

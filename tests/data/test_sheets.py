@@ -118,6 +118,21 @@ def test_rows_lost_from_a_sheet_come_back(tmp_path: Path) -> None:
     assert path.read_text().splitlines(keepends=True) == lines
 
 
+@pytest.mark.parametrize("name", ["sheet.csv", "sheet.jsonl"])
+def test_a_renamed_sheet_keeps_its_key(tmp_path: Path, name: str) -> None:
+    path, alice = tmp_path / name, tmp_path / f"alice{Path(name).suffix}"
+    asked = SheetSettings("numerical")
+    first = write_sheet(path, PROMPTS[:2], RESPONSES, asked)
+    path.rename(alice)
+    again = write_sheet(path, PROMPTS[2:], RESPONSES, asked)
+    assert again.key.items[:6] == first.key.items
+    assert (len(again.key.items), again.added) == (12, 12)
+    read_answers([path, alice], read_key(key_path(path)))
+    path.unlink()
+    with pytest.raises(BadInput, match="this sheet was made with"):
+        sheet(path, seed=1)
+
+
 def test_other_settings_or_responses_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     sheet(path)
@@ -140,6 +155,8 @@ def test_other_settings_or_responses_are_refused(tmp_path: Path) -> None:
         ({"form": "text", "low": 1}, "text sheet: 1 has no effect"),
         ({"form": "numerical", "labels": ("a", "b")}, "has no effect"),
         ({"form": "numerical", "low": 5, "high": 5}, "expected above 5"),
+        ({"form": "numerical", "high": float("inf")}, "setting high: expected a finite number"),
+        ({"form": "numerical", "low": float("nan")}, "setting low: expected a finite number"),
         ({"form": "labels", "labels": ("a", "A ")}, "two different ones"),
         ({"form": "labels", "labels": ("a", "b"), "desirable": ("c",)}, "one of the labels"),
         ({"form": "labels", "high": 3}, "has no effect"),

@@ -83,6 +83,19 @@ def test_groups_come_best_first_with_ties_kept() -> None:
     }
 
 
+def test_level_responses_are_a_tie_whatever_the_rounding() -> None:
+    names = ("a", "b", "c", "d")
+    several = [Response(name, "p", name, SampledBy("m")) for name in names]
+    rankings = ((0, 1, 2, 3), (0, 1, 2, 3), (2, 0, 1, 3))
+    human = HumanFeedback([said(str(n), Ranking(r), *names) for n, r in enumerate(rankings)])
+    (group,) = preference_groups([PROMPT], several, human).records
+    assert group.scores == (7 / 9, 7 / 9, 4 / 9, 0)  # type: ignore[union-attr]
+    # Two ratings of 0.1 and 0.2 are as good as two of 0.15.
+    tenths = [(0.1, "a"), (0.2, "a"), (0.15, "b"), (0.15, "b")]
+    a, b, _ = verdicts(*(said("x", Score(value), name) for value, name in tenths))
+    assert (a.value, b.value) == (0.15, 0.15)  # type: ignore[union-attr]
+
+
 def test_labels_go_by_majority() -> None:
     votes = {"a": (1, 1, 0), "b": (1, 0), "c": (0,)}
     feedback = [
@@ -122,6 +135,8 @@ def test_a_file_of_feedback_is_a_source(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (None, "expected human:FILE of feedback records"),
+        ("", "feedback.jsonl: expected at least one record, found an empty file"),
+        (to_line(said("x", Score(4), "a")).replace("4", "NaN"), "expected finite scores"),
         ("{}\n", "line 1: expected a feedback record"),
         (to_line(said("x", Score(4), "a")) + "no\n", "line 2: expected a feedback record"),
         (

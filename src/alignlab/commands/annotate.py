@@ -142,10 +142,11 @@ def annotate(
     sheet = Path(out)
     if sheet.suffix != ".jsonl":
         raise BadInput(f"{sheet}: expected a file name ending in .jsonl")
-    made = export(source, sheet, *overrides, format=format, **settings)
+    sheet.parent.mkdir(parents=True, exist_ok=True)
     busy = f"{sheet}: another process works on this sheet"
     held = lock(sheet.with_name(f".{sheet.name}.lock"), busy, patience_s=1.0)
     try:
+        made = export(source, sheet, *overrides, format=format, **settings)
         desk = Desk(sheet, read_key(Path(made.key)))
         with serve(desk, port) as server:
             address = f"http://{HERE}:{server.server_port}/"

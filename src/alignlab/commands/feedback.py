@@ -208,7 +208,7 @@ def _only_key(sheet: Path) -> Path:
     keys = [beside] if beside.exists() else sorted(sheet.parent.glob("*.key.jsonl"))
     if len(keys) != 1:
         found = ", ".join(each.name for each in keys) or "none"
-        raise BadInput(f"{sheet.parent}: expected one *.key.jsonl beside the sheet, found {found}")
+        raise BadInput(f"{sheet}: expected {beside.name} beside it, found {found}")
     return keys[0]
 
 

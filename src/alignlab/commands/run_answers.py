@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from alignlab.commands.material import Answered
 from alignlab.errors import BadInput
-from alignlab.records import read_records
+from alignlab.records import whole_records
 from alignlab.types import Count, Example, PreferenceGroup, Prompt, Response
 
 HELD_OUT = "answer-"
 """What the stages in which models answer held-out prompts are called."""
+LATER_TURN = re.compile(r"answer-[^/]*-turn-\d+$")
+"""Stages in which models answer a conversation's later turns; no prompt asks for these alone."""
 
 
 def is_run(path: Path) -> bool:
@@ -23,7 +24,7 @@ def is_run(path: Path) -> bool:
 
 
 def answers_of_run(run: Path, stages: str = "") -> Answered:
-    """Every response of some stages of a run, each text to a prompt once.
+    """Every response of some stages of a run, each text to a prompt once; first turns alone.
 
     Args:
         stages: a part of their names; left out, the stages that answer held-out prompts, or all
@@ -32,16 +33,17 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
     Raises:
         BadInput: a record that cannot be read, or no response to a prompt that the run holds.
     """
-    files = sorted((run / "stages").rglob("responses.jsonl"))
+    files = [
+        file
+        for file in sorted((run / "stages").rglob("responses.jsonl"))
+        if not LATER_TURN.search(_stage(run, file))
+    ]
     wanted = [file for file in files if (stages or HELD_OUT) in _stage(run, file)]
     if stages and not wanted:
         known = ", ".join(_stage(run, file) for file in files) or "none with responses"
         raise BadInput(f"{run}: expected stages named {stages!r}, found {known}")
-    try:
-        prompts = {prompt.id: prompt for prompt in _prompts(run)}
-        found = [r for file in wanted or files for r in read_records(file, Response)]
-    except (ValidationError, ValueError) as error:
-        raise BadInput(f"{run}: expected records of a run, found {error}") from None
+    prompts = {prompt.id: prompt for prompt in _prompts(run)}
+    found = [r for file in wanted or files for r in whole_records(file, Response)]
     dropped: Counter[str] = Counter()
     kept: dict[tuple[str, str], Response] = {}
     for response in found:
@@ -61,12 +63,12 @@ def _prompts(run: Path) -> Iterator[Prompt]:
     """Every prompt that a stage wrote down, by itself or in another record."""
     for name in ("prompts.jsonl", "test_prompts.jsonl"):
         for file in sorted((run / "stages").rglob(name)):
-            yield from read_records(file, Prompt)
+            yield from whole_records(file, Prompt)
     for name in ("groups.jsonl", "test_groups.jsonl"):
         for file in sorted((run / "stages").rglob(name)):
-            yield from (group.prompt for group in read_records(file, PreferenceGroup))
+            yield from (group.prompt for group in whole_records(file, PreferenceGroup))
     for file in sorted((run / "stages").rglob("examples.jsonl")):
-        yield from (example.prompt for example in read_records(file, Example))
+        yield from (example.prompt for example in whole_records(file, Example))
 
 
 def _stage(run: Path, file: Path) -> str:

@@ -155,7 +155,8 @@ def _records(objective: Objective, corpus: Corpus, pairs: str, *, seed: int = 0)
     }
     found = list(held[kind] or (corpus.groups if kind is Labelled else ()))
     if not found:
-        has = ", ".join(f"{len(v)} {KINDS[k]}" for k, v in held.items() if v) or "no records"
+        has = ", ".join(f"{len(v)} {KINDS[k]}" for k, v in held.items() if v)
+        has = has or (f"{len(corpus.prompts)} prompts alone" if corpus.prompts else "no records")
         one = kind is PreferenceGroup and bool(corpus.demonstrations)
         why = " (a group needs 2 responses or more to a prompt; these have 1)" if one else ""
         raise BadInput(

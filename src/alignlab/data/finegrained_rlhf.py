@@ -15,7 +15,7 @@ from alignlab.data.compared import FIRST, SECOND, TIE, Compared
 from alignlab.data.formats import row_format
 from alignlab.data.made import Answer, Kept, Made, Origin, commented, demonstration, group, user
 from alignlab.data.options import Options
-from alignlab.data.rows import Row
+from alignlab.data.rows import Row, is_text
 from alignlab.errors import bad_record
 from alignlab.types import Message
 
@@ -110,9 +110,10 @@ def _asked(row: Row, passages: bool) -> tuple[Message, ...]:
     question = row.text("question")
     if not passages:
         return user(question)
-    # A passage is a list: its title, then its sentences.
-    texts = [" ".join(map(str, passage[1:])) for passage in row.items("passages")]
-    return user("\n\n".join([question, *texts]))
+    given = row.items("passages")
+    if not all(isinstance(each, list) and each and all(map(is_text, each)) for each in given):
+        raise row.bad("passages", "lists of texts, each a title and its sentences")
+    return user("\n\n".join([question, *(" ".join(each[1:]) for each in given)]))
 
 
 def _in_words(row: Row, said: Row) -> str:

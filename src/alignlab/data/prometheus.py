@@ -6,6 +6,8 @@ scores (`gpt4_score`, 1 to 5), whose mean orders it among the answers to the sam
 
 from __future__ import annotations
 
+from math import fsum
+
 from alignlab.data.gathered import Rated, gathered_format
 from alignlab.data.made import Answer, Origin, user
 from alignlab.data.options import Options
@@ -25,6 +27,7 @@ def prometheus(row: Row, options: Options) -> Rated:
     category = row.optional_text("category") or "unknown"
     return Rated(
         user(shown.asked),
-        Answer(shown.answered, sum(scores) / len(scores), row.text("response_source")),
+        Answer(shown.answered, fsum(scores) / len(scores), row.text("response_source")),
         Origin(f"prometheus/{category}", reference=shown.reference, ordered_by="gpt4_score"),
+        f"{row.file}:{row.line}",  # a repeated answer was graded anew
     )

@@ -189,11 +189,14 @@ def _tsv(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
     """Fields between tabs, quoted as in CSV; where that does not fit, quotes are plain characters.
 
     A sentence that opens with a quotation mark looks like a quoted field, and files of sentences
-    (WMT's) quote none.
+    (WMT's) quote none. Where each line has all the fields, no quoted field goes over several.
     """
     content, found = handle.read(), Faults(stop=False)
     rows = list(_quoted_tsv(file, io.BytesIO(content), found))
-    if found.found and (plain := _plain_tsv(file, content)):
+    plain = _plain_tsv(file, content)
+    # A file of one column has no tabs to tell a text of two lines from two texts.
+    merged = len(rows) < len(plain) and len(plain[0].values) > 1
+    if plain and (found.found or merged):
         yield from plain
         return
     yield from rows
@@ -204,13 +207,14 @@ def _tsv(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
 def _plain_tsv(file: str, content: bytes) -> list[Row]:
     """Rows of a file without quoting; none where its lines are not of one length or not UTF-8."""
     try:
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError:
         return []
-    header, *cells = (line.split("\t") for line in lines)
-    if any(len(each) != len(header) for each in cells):
+    filled = [(n, line.split("\t")) for n, line in enumerate(lines, start=1) if line]
+    header = filled[0][1] if filled else []
+    if any(len(cells) != len(header) for _, cells in filled):
         return []
-    return [Row(file, n, dict(zip(header, each, strict=True))) for n, each in enumerate(cells, 2)]
+    return [Row(file, n, dict(zip(header, cells, strict=True))) for n, cells in filled[1:]]
 
 
 _READERS: dict[str, Callable[[str, IO[bytes], Faults], Iterator[Row]]] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,9 @@ class SheetSettings:
         for given in idle.get(self.form, (self.low, self.high, self.labels, self.desirable)):
             if given not in (None, ()):
                 raise BadInput(f"a {self.form} sheet: {given!r} has no effect; leave it out")
+        for name, bound in self.scale._asdict().items():
+            if not math.isfinite(bound):
+                raise BadInput(f"setting {name}: expected a finite number, found {bound}")
         if not self.scale.low < self.scale.high:
             raise BadInput(f"setting high: expected above {self.scale.low:g}, found {self.high}")
         if len(set(map(plain_label, self.choices))) < 2 or "" in map(plain_label, self.choices):
@@ -231,13 +235,14 @@ def write_sheet(
         raise BadInput(f"{path}: expected responses to show, found none ({why})")
     known = _known(path, settings)
     key = Key(str(key_path(path)), settings, (*known, *_only_new(path, known, items)))
-    shown = {row.text("item") for row in read_table(str(path), Faults()).rows} if known else set()
+    there = path.exists()  # a key may lie alone: its sheet was renamed when it was filled in
+    shown = {row.text("item") for row in read_table(str(path), Faults()).rows} if there else set()
     lacking = [item for item in key.items if item.item not in shown]
     path.parent.mkdir(parents=True, exist_ok=True)
     # The key first: rows without a key could never be read back.
     write_text(key_path(path), "".join(map(to_line, (settings, *key.items))))
     if lacking:
-        sheet = path.read_text("utf-8-sig") if known else ""
+        sheet = path.read_text("utf-8-sig") if there else ""
         write = _as_csv if path.suffix == ".csv" else _as_jsonl
         write_text(path, write(sheet, lacking, settings))
     return Exported(key, len(lacking), count)
@@ -256,14 +261,14 @@ def plain_label(label: str) -> str:
 
 
 def _known(path: Path, settings: SheetSettings) -> tuple[SheetItem, ...]:
-    """The rows that a sheet has already."""
-    if not path.exists():
-        return ()
+    """The rows that a sheet's key has already; copies of the sheet may be read back by it."""
     if not key_path(path).exists():
-        raise BadInput(f"{path}: expected a new file or a sheet with its key, found neither")
+        if path.exists():
+            raise BadInput(f"{path}: expected a new file or a sheet with its key, found neither")
+        return ()
     key = read_key(key_path(path))
     if key.settings != settings:
-        raise BadInput(f"{path}: this sheet was made with {key.settings}, found {settings}")
+        raise BadInput(f"{key.path}: this sheet was made with {key.settings}, found {settings}")
     return key.items
 
 

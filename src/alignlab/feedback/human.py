@@ -8,8 +8,10 @@ of the prompt's other responses that it is put before, a tie counting half (Bord
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,8 +42,8 @@ class Opinion(NamedTuple):
     """What one annotator said of one response."""
 
     annotator: str
-    value: float | str
-    """A number, higher is better, or words."""
+    value: Fraction | str
+    """A number, higher is better, or words; exact, so that equal means are equal."""
 
 
 class Learnt(NamedTuple):
@@ -75,8 +77,10 @@ class HumanFeedback:
         words = [each.value for each in said if isinstance(each.value, str)]
         if words:
             return Critique("\n\n".join(words))
-        numbers = tuple(each.value for each in said if isinstance(each.value, float))
-        return Score(sum(numbers) / len(numbers), numbers) if numbers else NOBODY
+        numbers = [each.value for each in said if isinstance(each.value, Fraction)]
+        if not numbers:
+            return NOBODY
+        return Score(float(sum(numbers) / len(numbers)), tuple(map(float, numbers)))
 
 
 @register("feedback", "human")
@@ -93,6 +97,8 @@ def make_human(rest: str) -> HumanFeedback:
             except (ValidationError, ValueError, KeyError, TypeError) as error:
                 first = str(error).splitlines()[0]
                 raise bad_record(path, number, None, "a feedback record", first) from None
+    if not found:
+        raise bad_record(path, None, None, "at least one record", "an empty file")
     kinds = {type(each.verdict).__name__ for each in found}
     if len(kinds) > 1:
         raise BadInput(f"{path}: expected feedback of one format, found {', '.join(sorted(kinds))}")
@@ -153,11 +159,14 @@ def commented_responses(
     return Learnt(found, _counted(dropped))
 
 
-def _values(one: Feedback) -> list[tuple[str, float | str]]:
+def _values(one: Feedback) -> list[tuple[str, Fraction | str]]:
     """What a record says of each of its responses."""
     verdict = one.verdict
     if isinstance(verdict, Score):
-        return [(one.response_ids[0], float(verdict.value))]
+        if not math.isfinite(verdict.value):
+            raise BadInput(f"feedback of people: expected finite scores, found {verdict.value}")
+        # By its digits: 0.1 and 0.2 are on average 0.15.
+        return [(one.response_ids[0], Fraction(str(verdict.value)))]
     if isinstance(verdict, Critique):
         return [(one.response_ids[0], verdict.text)]
     if isinstance(verdict, Ranking):
@@ -167,11 +176,11 @@ def _values(one: Feedback) -> list[tuple[str, float | str]]:
     raise BadInput(f"feedback of people: expected scores, ranks or words, found {verdict!r}")
 
 
-def _shares_beaten(ranks: Sequence[int]) -> list[float]:
+def _shares_beaten(ranks: Sequence[int]) -> list[Fraction]:
     """For each response the share of the others that it is ranked before, ties half."""
     others = max(len(ranks) - 1, 1)
     return [
-        (sum(mine < other for other in ranks) + (ranks.count(mine) - 1) / 2) / others
+        Fraction(2 * sum(mine < other for other in ranks) + ranks.count(mine) - 1, 2 * others)
         for mine in ranks
     ]
 

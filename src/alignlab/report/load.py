@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from alignlab.errors import BadInput, bad_record
-from alignlab.records import from_dict, from_line
+from alignlab.errors import BadInput
+from alignlab.records import from_dict, whole_lines, whole_records
 from alignlab.types import Audit, Count, Drift, EvalResult, Example, ScalePoint, Study, Usage
 
 T = TypeVar("T")
@@ -156,37 +156,14 @@ def _stage_path(run: Path, file: Path) -> str:
 
 def _by_stage(run: Path, name: str, cls: type[T]) -> dict[str, list[T]]:
     """Records of one kind by stage."""
-    return {_stage_path(run, file): _records(file, cls) for file in _files(run, name)}
-
-
-def _whole_lines(file: Path) -> list[str]:
-    """Lines that were written to their end; a running stage may be in the middle of one."""
-    return [
-        line
-        for line in _text(file).splitlines(keepends=True)
-        if line.endswith("\n") and line != "\n"
-    ]
-
-
-def _records(file: Path, cls: type[T]) -> list[T]:
-    found = []
-    for number, line in enumerate(_whole_lines(file), start=1):
-        try:
-            found.append(from_line(cls, line))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise bad_record(file, number, where, first["msg"], first["input"]) from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise bad_record(file, number, None, f"a {cls.__name__}", str(error)) from None
-    return found
+    return {_stage_path(run, file): list(whole_records(file, cls)) for file in _files(run, name)}
 
 
 def _metrics(file: Path) -> list[dict[str, float]]:
     """Training metrics, with what is no number left out."""
     return [
         {k: float(v) for k, v in json.loads(line).items() if isinstance(v, int | float)}
-        for line in _whole_lines(file)
+        for _, line in whole_lines(file)
     ]
 
 
@@ -215,7 +192,7 @@ def _text(file: Path) -> str:
 def _times(events: Path) -> tuple[float, bool]:
     """Seconds at work (pauses between a stop and a resume left out), and whether it is done."""
     total, first, last, finished = 0.0, None, None, False
-    for line in _whole_lines(events):
+    for _, line in whole_lines(events):
         event = json.loads(line)
         when = datetime.fromisoformat(event["time"])
         if event["event"] in ("start", "resume"):
