@@ -185,7 +185,8 @@ def test_killed_and_resumed_asks_nothing_twice(files, tiny_folder, tmp_path, mon
     Dying.dies = False
     resumed = run_benchmark("vicuna_bench", out=tmp_path / "killed", **given)
     assert Dying.asked == 5
-    assert resumed.rows[0] == plain.rows[0]
+    unnamed = [[{**row, "model": ""} for row in found.rows] for found in (resumed, plain)]
+    assert unnamed[0] == unnamed[1]  # the judges' names differ
     answers = [
         sorted((tmp_path / run / "stages").glob("*answer*/responses.jsonl"))[0].read_text()
         for run in ("plain", "killed")

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alignlab.data.read import Faults
+from alignlab.data.read import Faults, read_table
 from alignlab.data.sheet_answers import Answers, read_answers
 from alignlab.data.sheets import (
     Form,
     Key,
     SheetSettings,
+    _harmless,
     key_path,
     make_items,
     read_key,
@@ -287,3 +288,9 @@ def test_any_text_survives_a_sheet(tmp_path_factory: Any, texts: list[str]) -> N
         made = write_sheet(folder / name, [prompt], responses, SheetSettings("numerical"))
         assert read_answers([folder / name], made.key).annotators == ()
         assert {i.response for i in read_key(key_path(folder / name)).items} == set(responses)
+        as_shown = _harmless if name.endswith(".csv") else str
+        shown = {
+            row.values["item"]: row.values["response"]
+            for row in read_table(str(folder / name), Faults()).rows
+        }
+        assert shown == {i.item: as_shown(i.response.text) for i in made.key.items}

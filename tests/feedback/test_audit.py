@@ -13,7 +13,7 @@ from alignlab.feedback.llm_judge import LLMJudge
 from alignlab.feedback.pairwise import PairwiseJudge
 from alignlab.feedback.sentences import SentenceJudge
 from alignlab.protocols import PairJudge
-from alignlab.types import Preference
+from alignlab.types import Preference, Score
 from tests.feedback.worlds import by, prompt, response
 
 PLAIN = response("r", "It is Lima.")
@@ -78,4 +78,8 @@ def test_a_judge_of_pairs_is_caught(words: str, attack: str) -> None:
 def test_more_words_beside_the_point_lower_the_share_of_relevant_sentences() -> None:
     judge = SentenceJudge(by(lambda asked: f"Relevant: {'yes' if 'Lima' in asked else 'no'}"))
     assert fallen_for(JudgeByScore(judge)) == set()
-    assert ATTACKS[CONTROL] == "{text}"
+    for attack, form in ATTACKS.items():
+        said = replace(PLAIN, text=form.replace("{text}", PLAIN.text))
+        (found,) = judge.rate([(prompt(), [said])], 0)
+        assert isinstance(found.verdict, Score)
+        assert (found.verdict.value < 1) == (attack != CONTROL)

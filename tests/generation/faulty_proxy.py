@@ -1,8 +1,9 @@
 """An HTTP proxy before any OpenAI-compatible server that breaks a share of the calls.
 
-Which call breaks, and how, is decided by a seed, the request's content and how often it came, so it
-does not depend on the order of arrival. A broken call never reaches the server: what the server is
-asked is what is paid for, and is counted here by the request's content.
+Which call breaks is decided by a seed, the request's content and how often it came, so it does not
+depend on the order of arrival; how, by turns, so that every fault occurs. A broken call never
+reaches the server: what the server is asked is what is paid for, and is counted here by the
+request's content.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Proxy:
         with self.lock:
             self.came[content] += 1
             rng = seeds.generator(self.seed, content, self.came[content])
-            kind = FAULTS[int(rng.integers(len(FAULTS)))] if rng.random() < self.share else None
+            kind = FAULTS[self.faults.total() % len(FAULTS)] if rng.random() < self.share else None
             if kind:
                 self.faults[kind] += 1
             return kind

@@ -21,7 +21,7 @@ import pytest
 from alignlab.registry import get
 from alignlab.seeds import generator
 from tests.generation import served_judging as judging
-from tests.generation.faulty_proxy import proxy
+from tests.generation.faulty_proxy import FAULTS, proxy
 from tests.generation.stub_server import Reply, completion, serve
 from tests.running import CommandLine
 
@@ -44,9 +44,10 @@ def _scores(body: dict[str, Any], _: int) -> Reply:
 
 
 def test_stub(alignlab: CommandLine, tmp_path: Path) -> None:
-    with serve(_scores) as seen, proxy(seen.url, hold_after=8) as between:
+    with serve(_scores) as seen, proxy(seen.url, share=0.55, hold_after=8) as between:
         found = judging.judged(alignlab, between, "m", tmp_path, timeout_s=0.5)
     judging.check(found)
+    assert set(found.proxy.faults) == set(FAULTS)
     assert found.at_kill == 8
     assert found.at_budget == found.budget
     assert len(seen.bodies) == judging.RESPONSES

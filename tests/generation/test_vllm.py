@@ -171,6 +171,7 @@ def test_equals_the_local_engine(folder: Path) -> None:
     assert found["greedy"][2][0]["finish"] == "error"
     assert found["sampled"][:2] == found["alone"]
     assert len(set(found["sampled"] + found["other"])) == 5
+    assert len(found["crowd"]) == 40
     assert set(found["crowd"]) <= {"stop", "length"}
     (scored,) = local.choice_logprobs([ask("c", "Hi", prefix="Score: ")], CHOICES)
     assert found["choices"][0] == pytest.approx(scored, abs=1e-2)
