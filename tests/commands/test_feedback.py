@@ -216,7 +216,7 @@ def test_a_run_is_exported(tmp_path: Path) -> None:
         2,
         {
             "prompt not kept in the run": 1,
-            "repeated response": 1,
+            "another model's text as well": 1,
             "a prompt's only response, nothing to rank": 1,
         },
     )

@@ -265,7 +265,11 @@ def _figures(answers: Answers, key: Key, seed: int) -> Evaluated:
 
 
 def _by_model(answers: Answers, key: Key, seed: int) -> dict[str, Interval]:
-    """The mean score of each writer's responses, where there is more than one writer."""
+    """The mean score of each writer's responses, where there is more than one writer.
+
+    A text that several wrote was shown, and counts here, as the first one's alone; the export tells
+    how many these were.
+    """
     prompts, responses = _shown(key)
     by_id = {prompt.id: prompt for prompt in prompts}
     rated = HumanFeedback(answers.feedback).rate([(by_id[r.prompt_id], [r]) for r in responses], 0)

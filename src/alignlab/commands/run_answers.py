@@ -49,8 +49,11 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
     for response in found:
         if response.prompt_id not in prompts:
             dropped["prompt not kept in the run"] += 1
-        elif kept.setdefault((response.prompt_id, response.text), response) is not response:
-            dropped["repeated response"] += 1
+            continue
+        first = kept.setdefault((response.prompt_id, response.text), response)
+        if first is not response:
+            same = first.sampler.model == response.sampler.model
+            dropped["repeated response" if same else "another model's text as well"] += 1
     if not kept:
         why = ", ".join(f"{reason} {n}" for reason, n in dropped.items()) or "no responses"
         raise BadInput(f"{run}: expected responses of a run, found none ({why})")
