@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alignlab.data.specs import load
+from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.head_to_head import read_outcomes
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate

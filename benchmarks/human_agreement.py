@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alignlab.data.autoj import autoj_pair
-from alignlab.data.compared import FIRST, SECOND, TIE, Compared, read_compared
+from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair, read_judged_pairs
 from alignlab.data.llmbar import llmbar_pair
 from alignlab.data.pandalm import pandalm_pair
 from alignlab.data.read import Faults, read_table
@@ -59,7 +59,7 @@ def row(data: str, what: str, figure: Interval, published: float | None = None) 
     return Row(data, what, figure.value, figure.low, figure.high, figure.n, published)
 
 
-def annotators(name: str, pairs: Sequence[Compared], seed: int) -> list[Row]:
+def annotators(name: str, pairs: Sequence[JudgedPair], seed: int) -> list[Row]:
     """Agreement of several annotators, and how their majority votes."""
     votes_NA = np.array([pair.votes for pair in pairs])
     prompts = [pair.prompt for pair in pairs]
@@ -104,13 +104,13 @@ def refusals(path: str, seed: int) -> list[Row]:
     return agreements(Path(path).name.split(".")[0], labels_NA, "labels", prompts, {}, seed=seed)
 
 
-def longer(pair: Compared) -> float:
+def longer(pair: JudgedPair) -> float:
     """The longer answer wins; equal lengths tie."""
     apart = len(pair.first.text) - len(pair.second.text)
     return FIRST if apart > 0 else SECOND if apart < 0 else TIE
 
 
-def guesses(name: str, pairs: Sequence[Compared], seed: int) -> list[Row]:
+def guesses(name: str, pairs: Sequence[JudgedPair], seed: int) -> list[Row]:
     """Agreement and accuracy of a coin and of "the longer wins"."""
     rng = generator(seed, "coin", name)
     coin = rng.integers(0, 2, len(pairs)).astype(np.float64)
@@ -131,7 +131,7 @@ def guesses(name: str, pairs: Sequence[Compared], seed: int) -> list[Row]:
 
 def measured(name: str, path: str, compared: Callable, seed: int) -> list[Row]:
     """Everything that a file shows."""
-    pairs = read_compared(path, compared)
+    pairs = read_judged_pairs(path, compared)
     several = len(pairs[0].votes) > 1
     return (annotators(name, pairs, seed) if several else []) + guesses(name, pairs, seed)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from alignlab import seeds
-from alignlab.data.specs import load
+from alignlab.data.sources import load
 from alignlab.evaluation.metrics.correlation import spearman
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality

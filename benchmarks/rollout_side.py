@@ -65,10 +65,10 @@ def alignlab_side(work: Work) -> None:
     from alignlab.models.load import LanguageModel, load
     from alignlab.objectives.grpo import GRPO
     from alignlab.objectives.rloo import RLOO
-    from alignlab.training.course import Hooks
     from alignlab.training.environment import Environment, Sample, SampledGroup
     from alignlab.training.rollout_config import RolloutConfig
     from alignlab.training.rollouts import train_rollouts
+    from alignlab.training.trainer_state import TrainingCallbacks
     from alignlab.types import CompletionRequest, Message, Prompt, Sampling
 
     sampling = Sampling(1.0, 1.0, work.max_tokens, work.responses)
@@ -117,7 +117,7 @@ def alignlab_side(work: Work) -> None:
         config,
         Path(work.model).parent / f"ours-{os.getpid()}",
         environment=Environment(sample, score),
-        hooks=Hooks(None, on_step),
+        hooks=TrainingCallbacks(None, on_step),
     )
 
 

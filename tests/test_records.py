@@ -37,7 +37,7 @@ def test_feedback_keeps_its_verdict(verdict):
         types.PreferenceGroup(PROMPT, (RESPONSE, RESPONSE), (1.0, 0.0), "human"),
         types.EvalResult("M1", "score", "mean", None, None, None, 0, 3),
         types.Count("s", "w", 1, {"a": 2}),
-        types.Example(PROMPT, (types.Shown("M1", "t", ()),)),
+        types.Example(PROMPT, (types.DisplayedAnswer("M1", "t", ()),)),
         types.Audit("r", "M1", "judge", None, 4.0),
     ],
 )
@@ -47,7 +47,7 @@ def test_records_round_trip(record):
 
 def test_examples_keep_the_verdicts_inside():
     feedback = types.Feedback("p", ("r",), "judge", types.Score(2.0))
-    example = types.Example(PROMPT, (types.Shown("M1", "t", (feedback,)),))
+    example = types.Example(PROMPT, (types.DisplayedAnswer("M1", "t", (feedback,)),))
     assert from_line(types.Example, to_line(example)) == example
 
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from alignlab.errors import BadInput, RunFailed, unknown_name
-from alignlab.launched import follows, launched, processes
+from alignlab.launched import is_launched, is_worker_rank, world_size
 
 if TYPE_CHECKING:
     from alignlab.commands.tables import Evaluated
@@ -537,7 +537,7 @@ def feedback_import(
 def main() -> None:
     """Entry point; exit code 0 done, 1 the run failed, 2 bad input."""
     try:
-        if launched():
+        if is_launched():
             _join_launch(sys.argv[1:])
         code = app(standalone_mode=False)  # typer.Exit comes back as its code
         _leave(code or 0, "")
@@ -580,19 +580,19 @@ def _translate(error: Exception) -> tuple[int, str | None]:
 
 def _join_launch(arguments: list[str]) -> None:
     """Started by torchrun or accelerate: one process speaks, and only what trains is shared."""
-    if follows():
+    if is_worker_rank():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
         logging.disable(logging.WARNING)
         warnings.simplefilter("ignore")
     if arguments and arguments[0] not in ("train", "run"):
         raise BadInput(
-            f"alignlab {arguments[0]}: expected one process, found {processes()}; torchrun and "
+            f"alignlab {arguments[0]}: expected one process, found {world_size()}; torchrun and "
             "accelerate launch are for train and run"
         )
 
 
 def _leave(code: int, message: str) -> None:
-    if message and not follows():
+    if message and not is_worker_rank():
         print(f"alignlab: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 

@@ -115,7 +115,7 @@ def show(update: Update) -> None:
     _sink.show(update)
 
 
-class Task:
+class ProgressTask:
     """One job under way."""
 
     def __init__(self, name: str, total: int) -> None:
@@ -130,9 +130,9 @@ class Task:
 
 
 @contextmanager
-def task(name: str, total: int) -> Iterator[Task]:
+def task(name: str, total: int) -> Iterator[ProgressTask]:
     """Show a job's progress while the block runs."""
-    job = Task(name, total)
+    job = ProgressTask(name, total)
     show(Update(name, 0, total))
     try:
         yield job

@@ -302,9 +302,9 @@ class Corpus:
     reserved: tuple[str, ...] = ()
     """Words that belong to the held-out part (the test entities of the sandbox, say): prompts
     that a model writes for training must not hold them."""
-    labelled: tuple[Labelled, ...] = ()
+    labelled: tuple[UnpairedPreference, ...] = ()
     """Responses with a label instead of a rank (unpaired preferences)."""
-    commented: tuple[Commented, ...] = ()
+    commented: tuple[CritiquedResponse, ...] = ()
     """Responses with feedback in words."""
 
 
@@ -325,7 +325,7 @@ class Audit:
 
 
 @dataclass(frozen=True)
-class Shown:
+class DisplayedAnswer:
     """One model's answer as the report shows it."""
 
     model: str
@@ -338,7 +338,7 @@ class Example:
     """One prompt with the answers of several models side by side."""
 
     prompt: Prompt
-    answers: tuple[Shown, ...]
+    answers: tuple[DisplayedAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -372,7 +372,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class UnpairedPreference:
     """One response that is said to be good or bad by itself, as KTO learns from."""
 
     prompt: Prompt
@@ -385,7 +385,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Commented:
+class CritiquedResponse:
     """One response with what was said of it."""
 
     prompt: Prompt

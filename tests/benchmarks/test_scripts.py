@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from alignlab.data.autoj import autoj_pair
-from alignlab.data.compared import FIRST, SECOND, TIE, Compared
-from alignlab.data.made import Answer, Origin
+from alignlab.data.build_records import Origin, ResponseDraft
+from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair
 from alignlab.data.pandalm import pandalm_pair
 from tests.conftest import ROOT, shared_path
 
@@ -29,8 +29,8 @@ people = script("human_agreement")
 refits = script("lc_winrate")
 
 
-def pair(first: str, second: str, *votes: float) -> Compared:
-    return Compared("p", Answer(first), Answer(second), votes, Origin("test"))
+def pair(first: str, second: str, *votes: float) -> JudgedPair:
+    return JudgedPair("p", ResponseDraft(first), ResponseDraft(second), votes, Origin("test"))
 
 
 def test_guesses_by_hand() -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from alignlab import registry
 from alignlab.commands.material import responses_of
-from alignlab.data.specs import load
+from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.models.load import save
 from alignlab.records import to_line
 from alignlab.sandbox.answers import LEVELS, write_answer
-from alignlab.sandbox.prompts import parse_question
+from alignlab.sandbox.questions import parse_question
 from alignlab.seeds import generator
 from alignlab.types import Feedback, Score
 from tests.conftest import ROOT

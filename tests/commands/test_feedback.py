@@ -12,7 +12,7 @@ import pytest
 
 from alignlab.commands.feedback import Imported, export, import_
 from alignlab.data import load
-from alignlab.data.compared import read_compared
+from alignlab.data.judged_pairs import read_judged_pairs
 from alignlab.data.pandalm import pandalm_pair
 from alignlab.errors import BadInput
 from alignlab.evaluation.annotators import agreement
@@ -264,7 +264,7 @@ def test_pandalms_annotators_through_sheets(tmp_path: Path) -> None:
         for line in lines:
             item = json.loads(line)
             key[item["item"]] = (item["prompt"]["messages"][0]["content"], item["response"]["text"])
-    pairs = read_compared(str(file), pandalm_pair)
+    pairs = read_judged_pairs(str(file), pandalm_pair)
     votes = {(pair.prompt, frozenset({pair.first.text, pair.second.text})): pair for pair in pairs}
     # Prompts with several pairs of answers cannot be told apart in one ranking: take the others.
     texts: dict[str, set[str]] = {}

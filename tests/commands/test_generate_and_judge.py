@@ -10,7 +10,7 @@ import pytest
 
 import alignlab as lab_package
 from alignlab.commands import judge as judge_command
-from alignlab.data.specs import load
+from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.feedback.by_pairs import ScoreByPairs
 from alignlab.feedback.rules import LengthJudge

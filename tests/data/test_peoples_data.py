@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from alignlab.data import load
-from alignlab.data.compared import FIRST, SECOND, TIE
 from alignlab.data.finegrained_rlhf import IN_A_CIRCLE, finegrained_pairs
-from alignlab.data.gathered import UNKNOWN, UNREADABLE
+from alignlab.data.group_rows import UNKNOWN, UNREADABLE
+from alignlab.data.judged_pairs import FIRST, SECOND, TIE
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
 from alignlab.data.wmt_mqm import weight

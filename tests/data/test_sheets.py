@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alignlab.data.read import Faults, read_table
-from alignlab.data.sheet_answers import Answers, read_answers
+from alignlab.data.sheet_answers import SheetAnswers, read_answers
 from alignlab.data.sheets import (
     Form,
     Key,
@@ -178,7 +178,7 @@ def test_what_cannot_be_shown_is_counted() -> None:
     }
 
 
-def read(tmp_path: Path, form: Form, answer: Any, **more: Any) -> Answers:
+def read(tmp_path: Path, form: Form, answer: Any, **more: Any) -> SheetAnswers:
     path = tmp_path / "sheet.csv"
     key = sheet(path, form, **more)
     return read_answers([fill(path, tmp_path / "anna.csv", answer, key.settings.column)], key)

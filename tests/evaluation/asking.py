@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from alignlab.evaluation.tasks import Answers, Asked, Judge, Question
+from alignlab.evaluation.tasks import BenchmarkInputs, Judge, ModelAnswers, Question
 from alignlab.types import (
     Completion,
     CompletionRequest,
@@ -101,7 +101,7 @@ class Pairs:
 
 def said(
     model: str, questions: Sequence[Question], *texts: str | tuple[str, ...] | None
-) -> Answers:
+) -> ModelAnswers:
     """Answers of a model to the questions in order; None is no answer."""
     turns: dict[str, tuple[Response, ...]] = {}
     for question, text in zip(questions, texts, strict=True):
@@ -111,16 +111,16 @@ def said(
                 Response(f"{question.id}/{model}/{t}", question.id, one, SampledBy(model))
                 for t, one in enumerate(several)
             )
-    return Answers(model, turns)
+    return ModelAnswers(model, turns)
 
 
 def asked(
     questions: Sequence[Question],
-    *answers: Answers,
+    *answers: ModelAnswers,
     judge: Judge | None = None,
-    baseline: Answers | None = None,
-) -> Asked:
-    return Asked(tuple(questions), answers, baseline, judge, seed=0)
+    baseline: ModelAnswers | None = None,
+) -> BenchmarkInputs:
+    return BenchmarkInputs(tuple(questions), answers, baseline, judge, seed=0)
 
 
 def figures(rows: Sequence[EvalResult], model: str | None = None) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alignlab.data.compared import read_compared
+from alignlab.data.judged_pairs import read_judged_pairs
 from alignlab.data.pandalm import pandalm_pair
 from alignlab.data.read import Faults, read_table
 from alignlab.data.xstest import labels_of
@@ -65,7 +65,7 @@ def test_what_is_measured() -> None:
 def test_pandalm_as_other_packages_compute_it() -> None:
     """scikit-learn 1.9.1 (Cohen), statsmodels 0.15.0 (Fleiss), krippendorff (alpha)."""
     file = shared_path("data/pandalm/testset-v1.json")
-    pairs = read_compared(str(file), pandalm_pair)
+    pairs = read_judged_pairs(str(file), pandalm_pair)
     found = values(agreement([pair.votes for pair in pairs], "123", "preferences"))
     known = {
         "Cohen's kappa 1-2": 0.8520226785167024,

@@ -4,7 +4,7 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.feedback.specs import judge
-from alignlab.models.chat import encode_prompt, encode_response
+from alignlab.models.chat_template import encode_prompt, encode_response
 from alignlab.models.load import load
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.packed import TokenGroup

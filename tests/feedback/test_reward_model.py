@@ -6,7 +6,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from alignlab.errors import BadInput
 from alignlab.feedback.specs import judge, pair_judge
-from alignlab.models.chat import encode_prompt, encode_response
+from alignlab.models.chat_template import encode_prompt, encode_response
 from alignlab.models.load import load
 from alignlab.types import Message, Prompt, Score, Unscored
 from tests.feedback import reward_folders

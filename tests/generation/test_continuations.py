@@ -9,7 +9,7 @@ import torch
 
 from alignlab.errors import BadInput
 from alignlab.generation.local import LocalEngine
-from alignlab.models.chat import encode_prompt, end_of_turn
+from alignlab.models.chat_template import encode_prompt, end_of_turn
 from tests.generation.tiny import ask, tiny
 
 LONG = "It is the town by the river. " * 4

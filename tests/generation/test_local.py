@@ -12,7 +12,7 @@ from alignlab.errors import BadInput
 from alignlab.generation.decode import DecodeBatch, decode
 from alignlab.generation.local import LocalEngine
 from alignlab.generation.shared import Reader
-from alignlab.models.chat import encode_prompt
+from alignlab.models.chat_template import encode_prompt
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.types import CompletionRequest
 from tests.generation.tiny import CONFIGS, ask, tiny

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alignlab.generation.local import LocalEngine
-from alignlab.models.chat import encode_prompt
+from alignlab.models.chat_template import encode_prompt
 from alignlab.models.load import load
 from tests.conftest import shared_path
 from tests.generation.tiny import ask

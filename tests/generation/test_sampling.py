@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from alignlab.generation import sampling
-from alignlab.generation.sampling import choose
+from alignlab.generation.sampling import sample_tokens
 
 
 def _draw(
     probs: list[float], draws: torch.Tensor, temperature: float, top_p: float
 ) -> torch.Tensor:
     logits = torch.tensor(probs).log().expand(len(draws), -1)
-    return choose(logits, draws, temperature=temperature, top_p=top_p).tokens_B
+    return sample_tokens(logits, draws, temperature=temperature, top_p=top_p).tokens_B
 
 
 def _nucleus(probs: np.ndarray, temperature: float, top_p: float) -> np.ndarray:
@@ -59,7 +59,9 @@ def test_greedy_ignores_draws_and_tiny_top_p_is_greedy() -> None:
 
 def test_logprob_is_of_the_untempered_model() -> None:
     logits = torch.tensor([[0.3, 0.2, 0.5]]).log()
-    chosen = choose(logits, torch.tensor([0.5], dtype=torch.float64), temperature=3.0, top_p=1.0)
+    chosen = sample_tokens(
+        logits, torch.tensor([0.5], dtype=torch.float64), temperature=3.0, top_p=1.0
+    )
     assert chosen.tokens_B.tolist() == [1]
     assert chosen.logprobs_B.item() == pytest.approx(np.log(0.2), abs=1e-6)
 
@@ -104,7 +106,7 @@ def test_no_token_outside_the_nucleus(
     rng = np.random.default_rng(seed)
     logits = torch.from_numpy(rng.normal(size=(16, vocabulary)) * scale).bfloat16()
     draws = torch.from_numpy(rng.random(16))
-    tokens = choose(logits, draws, temperature=0.8, top_p=top_p).tokens_B
+    tokens = sample_tokens(logits, draws, temperature=0.8, top_p=top_p).tokens_B
     probs = (logits.double() / 0.8).softmax(dim=-1)
     order = probs.argsort(dim=-1, descending=True, stable=True)
     sorted_probs = probs.gather(-1, order)
@@ -140,9 +142,9 @@ def test_rows_are_chosen_alike_in_parts_and_together(monkeypatch: pytest.MonkeyP
     rng = np.random.default_rng(4)
     logits = torch.from_numpy(rng.normal(size=(37, 100))).float()
     draws = torch.from_numpy(rng.random(37))
-    whole = choose(logits, draws, temperature=0.7, top_p=0.6)
+    whole = sample_tokens(logits, draws, temperature=0.7, top_p=0.6)
     monkeypatch.setattr(sampling, "CACHE_ELEMENTS", 500)
-    parts = choose(logits, draws, temperature=0.7, top_p=0.6)
+    parts = sample_tokens(logits, draws, temperature=0.7, top_p=0.6)
     assert parts.tokens_B.tolist() == whole.tokens_B.tolist()
     torch.testing.assert_close(parts.logprobs_B, whole.logprobs_B)
 
@@ -159,6 +161,6 @@ def test_draws_made_of_draws_are_uniform_and_unlike_them() -> None:
 def test_extreme_logits() -> None:
     logits = torch.tensor([[-float("inf"), 0.0, -float("inf")], [1e4, -1e4, 0.0]])
     draws = torch.tensor([0.999, 0.999], dtype=torch.float64)
-    chosen = choose(logits, draws, temperature=1.0, top_p=1.0)
+    chosen = sample_tokens(logits, draws, temperature=1.0, top_p=1.0)
     assert chosen.tokens_B.tolist() == [1, 0]
     assert chosen.logprobs_B.tolist() == [0.0, 0.0]

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from alignlab.errors import BadInput
-from alignlab.models.chat import encode_prompt, encode_response, end_of_turn
+from alignlab.models.chat_template import encode_prompt, encode_response, end_of_turn
 from alignlab.models.heads import RewardScorer, load_reward_model, rewards, with_reward_head
 from alignlab.models.load import load, save
 from alignlab.models.packed import TokenGroup

@@ -24,8 +24,8 @@ from alignlab.objectives.reward_model import RewardModel
 from alignlab.objectives.sft import SFT
 from alignlab.objectives.simpo import SimPO
 from alignlab.training.collate import group_logps, group_rewards
-from alignlab.training.data import with_mismatched
 from alignlab.training.inputs import inputs_for
+from alignlab.training.token_groups import with_mismatched
 from tests.models.helpers import random_groups, tiny_lm, tiny_model, tiny_tokenizer
 from tests.objectives.test_against_trl import gradients
 

@@ -23,7 +23,7 @@ from alignlab.objectives.grpo import GRPO
 from alignlab.objectives.ppo import PPO
 from alignlab.objectives.reinforce import Reinforce
 from alignlab.objectives.rloo import RLOO
-from alignlab.objectives.rollouts import CreditState, RolloutLogps, Rollouts, ValuedLogps
+from alignlab.objectives.rollout_batch import CreditState, RolloutLogps, Rollouts, ValuedLogps
 
 
 def f64(values):

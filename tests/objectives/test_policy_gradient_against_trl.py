@@ -16,7 +16,12 @@ import torch
 from alignlab.models.scorer import ResponseScorer
 from alignlab.objectives.grpo import GRPO
 from alignlab.objectives.rloo import RLOO
-from alignlab.training.experience import as_rolled, as_rollouts, rollout_logps, seen
+from alignlab.training.rollout_records import (
+    as_rollouts,
+    rollout_logps,
+    rollout_records,
+    token_scores,
+)
 from tests.models.helpers import random_groups, tiny_model, tiny_tokenizer
 
 trl = pytest.importorskip("trl")
@@ -94,14 +99,14 @@ def test_credit_loss_and_gradients_equal_trls(objective, kind, settings, tmp_pat
     their_loss.backward()
 
     with torch.no_grad(), ResponseScorer(model).scored(groups) as scored:
-        policy = seen(scored, groups)
+        policy = token_scores(scored, groups)
     with torch.no_grad(), ResponseScorer(reference).scored(groups) as scored:
-        rollouts = as_rollouts(groups, policy, seen(scored, groups))
+        rollouts = as_rollouts(groups, policy, token_scores(scored, groups))
     credit = objective.credit(rollouts, objective.start())
     first = credit.advantage_NT[:, 0].float()
     torch.testing.assert_close(first, batch["advantages"], rtol=1e-5, atol=1e-5)
     moved(model)
-    known = as_rolled(groups, rollouts, credit)
+    known = rollout_records(groups, rollouts, credit)
     with ResponseScorer(model).scored(groups) as scored:
         output = objective(rollout_logps(scored, groups, known))
         loss = (output.loss_B * output.weight_B).sum() / output.weight_B.sum()

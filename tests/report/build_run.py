@@ -12,6 +12,7 @@ from alignlab.seeds import generator
 from alignlab.types import (
     Audit,
     Count,
+    DisplayedAnswer,
     EvalResult,
     Example,
     Feedback,
@@ -19,7 +20,6 @@ from alignlab.types import (
     Preference,
     Prompt,
     Score,
-    Shown,
     Study,
     Unscored,
 )
@@ -165,7 +165,7 @@ def examples() -> list[Example]:
     return found
 
 
-def _answer(prompt: Prompt, model: str, i: int) -> Shown:
+def _answer(prompt: Prompt, model: str, i: int) -> DisplayedAnswer:
     text = HOSTILE if i == 0 else f"Velmor lies by the sea. Its people make glass. ({model})"
     if model == "length reward":
         text = "Velmor lies by the sea. " * 9
@@ -176,7 +176,9 @@ def _answer(prompt: Prompt, model: str, i: int) -> Shown:
     judge = Feedback(prompt.id, ids, "llm:M1", Score(3.5, (3.0, 4.0, None)), "Good answer.")
     pair = Feedback(prompt.id, (*ids, "base"), "pairwise:teacher", Preference(0), "More complete.")
     lost = Feedback(prompt.id, ids, "llm:M2", Unscored("no score found"))
-    return Shown(model, text if i != 3 else " ", (oracle, judge, pair) if i % 3 else (oracle, lost))
+    return DisplayedAnswer(
+        model, text if i != 3 else " ", (oracle, judge, pair) if i % 3 else (oracle, lost)
+    )
 
 
 def _seed_stages(scope: Path, seed: int) -> None:

@@ -8,9 +8,9 @@ import pytest
 from alignlab.commands.report import print_as, tables
 from alignlab.errors import BadInput
 from alignlab.records import to_line
-from alignlab.report.answer import verdict
 from alignlab.report.export import COLUMNS, export
-from alignlab.report.load import read_run
+from alignlab.report.headline import verdict
+from alignlab.report.run_data import read_run
 from alignlab.types import EvalResult
 
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from alignlab.report import labels
 from alignlab.report.axis import MARGIN, axis
-from alignlab.report.plane import MAX_POINTS, curve
-from alignlab.report.reward import binned, panels
+from alignlab.report.calibration_plot import binned, panels
+from alignlab.report.line_chart import MAX_POINTS, curve
 from alignlab.types import Audit, EvalResult
 
 

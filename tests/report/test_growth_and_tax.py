@@ -2,10 +2,10 @@
 
 from alignlab.records import to_line
 from alignlab.report import write_report
-from alignlab.report.compare import compare_runs, paired_table
-from alignlab.report.growth import panels, table
+from alignlab.report.run_comparison import compare_runs, paired_table
+from alignlab.report.scaling_plot import panels, table
 from alignlab.report.sections import by_category
-from alignlab.report.tax import trade
+from alignlab.report.tax_table import trade
 from alignlab.types import EvalResult, Paired, ScalePoint
 from tests.report.build_run import build_run
 

@@ -9,8 +9,8 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.report import compare_runs, write_report
-from alignlab.report.load import read_run
 from alignlab.report.page import render
+from alignlab.report.run_data import read_run
 from alignlab.types import EvalResult
 from tests.report.build_run import HOSTILE, build_run, results
 

@@ -11,7 +11,7 @@ from alignlab.errors import BadInput
 from alignlab.protocols import Completer
 from alignlab.sandbox.judging import judge_request, judgement, read_judge_request
 from alignlab.sandbox.oracle import assess
-from alignlab.sandbox.prompts import parse_question
+from alignlab.sandbox.questions import parse_question
 from alignlab.sandbox.teachers import CONFUSED, Teacher, TeacherOptions, make_teacher
 from alignlab.sandbox.world import world
 from alignlab.types import CompletionRequest, Message, Sampling

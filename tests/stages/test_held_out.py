@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from alignlab.data.specs import load as load_data
+from alignlab.data.sources import load as load_data
 from alignlab.stages.held_out import _guesses, _outcomes, _pairs, _rows, _win_shares
 from alignlab.types import Message, PreferenceGroup, Prompt, Response, SampledBy
 from tests.conftest import shared_path

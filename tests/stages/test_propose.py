@@ -8,7 +8,7 @@ from alignlab.data.filters import FilterConfig
 from alignlab.errors import BadInput
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.runs import Run
-from alignlab.sandbox.prompts import parse_question
+from alignlab.sandbox.questions import parse_question
 from alignlab.sandbox.teachers import Teacher
 from alignlab.stages.lab import Lab
 from alignlab.stages.meter import metered

@@ -12,7 +12,7 @@ from alignlab.feedback.query_type_judge import JudgedTypes
 from alignlab.feedback.refine import Criticised, Refiner
 from alignlab.feedback.sentences import SentenceJudge
 from alignlab.feedback.specs import judge
-from alignlab.sandbox.data import SandboxData, build_corpus
+from alignlab.sandbox.corpus import SandboxData, build_corpus
 from alignlab.sandbox.oracle import Oracle
 from alignlab.sandbox.teachers import FAULTLESS, Teacher, TeacherOptions
 from alignlab.stages import teach as teach_stage

@@ -13,7 +13,7 @@ import torch
 from alignlab.commands.train import train
 from alignlab.errors import BadInput
 from alignlab.models.scorer import ResponseScorer
-from alignlab.training.team import together
+from alignlab.training.ranks import run_on_all_ranks
 from tests.training.trainings import FITTING, LONG, ROLLOUTS, TRAININGS, settings
 
 SCORED = ResponseScorer.scored
@@ -60,7 +60,7 @@ def main(inputs: Path, out: Path) -> None:
         train("dpo", model=str(inputs / "model"), data="nowhere.jsonl", out=out / "never")
     except BadInput as error:
         (out / f"refused-{rank}").write_text(str(error))
-    assert together(str, sharded=False, device="cpu", here={}).startswith("World(")
+    assert run_on_all_ranks(str, sharded=False, device="cpu", here={}).startswith("World(")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from alignlab.objectives.dpo import DPO
 from alignlab.objectives.kto import KTO
 from alignlab.training.budget import TokenBudget, out_of_memory
 from alignlab.training.config import TrainConfig
-from alignlab.training.distributed import World
+from alignlab.training.distributed import DistributedContext
 from alignlab.training.loop import train
 from tests.models.helpers import random_groups, tiny_lm
 
@@ -163,7 +163,7 @@ def test_what_the_whole_step_shares_is_also_split(tmp_path, monkeypatch):
 def test_every_group_has_one_process_and_loads_are_even(tokens, size):
     """Greedy by size: no process has more than another by more than the largest group."""
     groups = [group(n) for n in tokens]
-    parts = World(size=size).parts(groups)
+    parts = DistributedContext(size=size).parts(groups)
     assert len(parts) == size
     assert sorted(i for part in parts for i in part) == list(range(len(groups)))
     loads = [sum(groups[i].tokens for i in part) for part in parts]
@@ -171,11 +171,11 @@ def test_every_group_has_one_process_and_loads_are_even(tokens, size):
 
 
 def test_one_process_alone_has_everything_and_sends_nothing():
-    alone = World()
-    assert alone.leads
+    alone = DistributedContext()
+    assert alone.is_main
     assert alone.parts([group(3), group(9)]) == [[0, 1]]
-    assert alone.from_leader(lambda: 7) == 7
-    assert alone.gathered("x") == ["x"]
-    assert alone.added({"loss": [2.0, 4.0]}) == {"loss": [2.0, 4.0]}
+    assert alone.broadcast_from_main(lambda: 7) == 7
+    assert alone.all_gather("x") == ["x"]
+    assert alone.all_reduce_sums({"loss": [2.0, 4.0]}) == {"loss": [2.0, 4.0]}
     assert alone.norm([torch.tensor([3.0]), torch.tensor([4.0])]) == pytest.approx(5)
     assert math.isfinite(alone.norm([torch.zeros(2)]))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from alignlab.errors import BadInput
 from alignlab.models.adapters import LoraConfig
-from alignlab.models.chat import encode_prompt, encode_response
+from alignlab.models.chat_template import encode_prompt, encode_response
 from alignlab.models.heads import load_reward_model, rewards
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.packed import TokenGroup
@@ -22,22 +22,28 @@ from alignlab.objectives.kto import KTO
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.objectives.reward_model import RewardModel
 from alignlab.objectives.sft import SFT
-from alignlab.training.conditioning import FILE, RewardBins, at_its_best, fit_bins, load_bins
+from alignlab.training.conditioning import (
+    FILE,
+    RewardBins,
+    fit_bins,
+    load_bins,
+    with_best_reward_prefix,
+)
 from alignlab.training.config import TrainConfig
-from alignlab.training.data import FEEDBACK_REQUEST, with_mismatched
 from alignlab.training.loop import train
-from alignlab.training.records import prepare_for
+from alignlab.training.record_kinds import prepare_for
+from alignlab.training.token_groups import FEEDBACK_REQUEST, with_mismatched
 from alignlab.types import (
-    Commented,
     Completion,
     CompletionRequest,
-    Labelled,
+    CritiquedResponse,
     Message,
     PreferenceGroup,
     Sampling,
+    UnpairedPreference,
 )
 from tests.models.helpers import random_groups, tiny_lm
-from tests.training.test_data import demonstration, prompt, response
+from tests.training.test_token_groups import demonstration, prompt, response
 
 QUICK = TrainConfig(lr=1e-3, epochs=2, batch_size=4, log_every=1, save_every=3, seed=5)
 
@@ -143,8 +149,8 @@ def test_a_reward_adapter_comes_out_merged_and_alone(tmp_path):
 
 def test_feedback_is_learned_as_the_next_answer(tmp_path):
     lm = tiny_lm()
-    records = [Commented(prompt("ask"), response("said"), "good"),
-               Commented(prompt("more"), response("other"), "too long")]  # fmt: skip
+    records = [CritiquedResponse(prompt("ask"), response("said"), "good"),
+               CritiquedResponse(prompt("more"), response("other"), "too long")]  # fmt: skip
     groups, tally = prepare_for(lm, JointFeedback(), records, seed=0)
     shown = [Message("user", "ask"), Message("assistant", "said"),
              Message("user", FEEDBACK_REQUEST)]  # fmt: skip
@@ -202,9 +208,9 @@ def test_generation_asks_for_the_best_bin(tmp_path):
             return [(Completion("", "stop", 1, 1),) for _ in requests]
 
     engine = Recorder()
-    assert at_its_best(engine, tmp_path) is engine
+    assert with_best_reward_prefix(engine, tmp_path) is engine
     RewardBins((1.5, 2.5)).save(tmp_path)
-    best = at_its_best(engine, tmp_path)
+    best = with_best_reward_prefix(engine, tmp_path)
     best.complete([CompletionRequest("a", (Message("user", "hi"),), Sampling(), 0, prefix="So")])
     assert engine.prefixes == ["[reward 3 of 3]\nSo"]
     assert best.name == "recorder"
@@ -214,7 +220,7 @@ def test_generation_asks_for_the_best_bin(tmp_path):
 
 def test_groups_give_their_ends_as_labelled():
     group = PreferenceGroup(prompt("b"), (response("yes"), response("no")), (4.0, 1.0), "judge")
-    other = Labelled(prompt("c"), response("maybe"), True)
+    other = UnpairedPreference(prompt("c"), response("maybe"), True)
     groups, tally = prepare_for(tiny_lm(), KTO(), [group, other], seed=0)
     assert [g.scores[0] for g in groups] == [1.0, 0.0, 1.0]
     assert (tally.kept, tally.changed) == (3, {"group to two labelled responses": 1})

@@ -15,17 +15,17 @@ from alignlab.models.adapters import LoraConfig
 from alignlab.models.load import load
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import ResponseScorer
-from alignlab.models.values import Valued, ValueScorer, load_value_head, value_head
+from alignlab.models.values import ModelWithValueHead, ValueScorer, load_value_head, value_head
 from alignlab.objectives.dpo import DPO
 from alignlab.objectives.grpo import GRPO
 from alignlab.objectives.ppo import PPO
 from alignlab.objectives.reinforce import Reinforce
 from alignlab.objectives.rloo import RLOO
-from alignlab.training.course import Hooks
 from alignlab.training.environment import Environment
 from alignlab.training.loop import train
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.rollouts import train_rollouts
+from alignlab.training.trainer_state import TrainingCallbacks
 from alignlab.types import Message, Prompt
 from tests.models.helpers import random_groups, tiny_lm
 from tests.training.playing import sampler
@@ -52,7 +52,13 @@ def go(objective, config, out, *, lm=None, reward=parity, prompts=PROMPTS, **hoo
     environment = Environment(sampler(config), reward)
     lm = lm or tiny_lm(scale=1.0)
     return train_rollouts(
-        lm, objective, prompts, config, out, environment=environment, hooks=Hooks(**hooks)
+        lm,
+        objective,
+        prompts,
+        config,
+        out,
+        environment=environment,
+        hooks=TrainingCallbacks(**hooks),
     )
 
 
@@ -224,8 +230,8 @@ def test_packed_values_and_logps_equal_plain_ones(name):
     groups = random_groups(5, (3, 1))
     found = []
     for scorer in (
-        ValueScorer(Valued(lm.model, head)),
-        ValueScorer(Valued(lm.model, head), plain_because="a test"),
+        ValueScorer(ModelWithValueHead(lm.model, head)),
+        ValueScorer(ModelWithValueHead(lm.model, head), plain_because="a test"),
     ):
         with scorer.scored(groups) as scored:
             (scored.value_R.sum() + scored.logp_R.sum()).backward()
@@ -244,7 +250,7 @@ def test_a_value_is_the_heads_on_the_state_before_the_token():
     with torch.no_grad():
         hidden = lm.model.base_model(torch.tensor([[5, 6, 7, 8, 9]]))[0][0]
         expected = head(hidden[2:4])[:, 0]
-    with torch.no_grad(), ValueScorer(Valued(lm.model, head)).scored([group]) as scored:
+    with torch.no_grad(), ValueScorer(ModelWithValueHead(lm.model, head)).scored([group]) as scored:
         torch.testing.assert_close(scored.value_R, expected, rtol=1e-4, atol=1e-4)
     with torch.no_grad(), ResponseScorer(lm.model).scored([group]) as plain:
         torch.testing.assert_close(scored.logp_R, plain.logp_R)

@@ -11,7 +11,7 @@ from alignlab.errors import BadInput
 from alignlab.training import tracking
 from alignlab.training.config import TrainConfig
 from alignlab.training.loop import train
-from alignlab.training.tracking import PROJECT, require_tracker, told_to
+from alignlab.training.tracking import PROJECT, log_to, require_tracker
 from tests.models.helpers import random_groups, tiny_lm
 
 CONFIG = TrainConfig(lr=1e-3, epochs=2, batch_size=4, log_every=2, save_every=0, warmup_ratio=0.3)
@@ -30,7 +30,7 @@ def test_a_tracker_gets_every_line_of_the_file(tmp_path):
 
     recorder = Recorder()
     groups = random_groups(12, (2,))  # 3 steps an epoch: lines at steps 2, 4 and 6
-    train(tiny_lm(), DPO(), groups, CONFIG, tmp_path, on_step=told_to(recorder, CONFIG))
+    train(tiny_lm(), DPO(), groups, CONFIG, tmp_path, on_step=log_to(recorder, CONFIG))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [step for step, _ in recorder.lines] == [line["step"] for line in lines] == [2, 4, 6]
     for (_, told), line in zip(recorder.lines, lines, strict=True):
@@ -40,7 +40,7 @@ def test_a_tracker_gets_every_line_of_the_file(tmp_path):
 
 def test_lines_are_told_at_the_last_step_too():
     recorder = Recorder()
-    tell = told_to(recorder, CONFIG)
+    tell = log_to(recorder, CONFIG)
     for step in range(1, 6):
         tell({"loss": float(step)}, step, 5)
     assert [(step, told["loss"]) for step, told in recorder.lines] == [(2, 2.0), (4, 4.0), (5, 5.0)]

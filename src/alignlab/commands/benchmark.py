@@ -13,9 +13,9 @@ from rich.table import Table
 from alignlab import configs, registry
 from alignlab.commands.list import show_settings
 from alignlab.commands.tables import Evaluated, empty_table
-from alignlab.data.specs import load as load_data
+from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, unknown_name
-from alignlab.evaluation.tasks import Needs, Task, is_task
+from alignlab.evaluation.tasks import BenchmarkTask, Needs, is_task
 from alignlab.files import file_digest
 from alignlab.records import to_dict
 from alignlab.report import write_report
@@ -207,7 +207,9 @@ def _several(given: Several) -> tuple[str, ...]:
     return (str(given),) if isinstance(given, str | Path) else tuple(map(str, given))
 
 
-def _split(kind: Any, layers: Sequence[Mapping[str, Any]]) -> tuple[EvaluateSettings, Task]:
+def _split(
+    kind: Any, layers: Sequence[Mapping[str, Any]]
+) -> tuple[EvaluateSettings, BenchmarkTask]:
     """The settings of the run, and the benchmark with its own options.
 
     Raises:
@@ -220,7 +222,9 @@ def _split(kind: Any, layers: Sequence[Mapping[str, Any]]) -> tuple[EvaluateSett
             if key not in run_keys | own_keys:
                 raise unknown_name("setting", key, run_keys | own_keys)
     chosen = configs.build(EvaluateSettings, *(_only(layer, run_keys) for layer in layers))
-    task: Task = configs.build(kind, *(_only(layer, own_keys - run_keys) for layer in layers))
+    task: BenchmarkTask = configs.build(
+        kind, *(_only(layer, own_keys - run_keys) for layer in layers)
+    )
     return chosen, task
 
 
@@ -235,7 +239,7 @@ def _material(needs: Needs, data: str) -> Corpus | Path | None:
     return load_data(data) if needs.corpus else Path(data)
 
 
-def _inputs(material: Corpus | Path | None, who: Given, task: Task) -> dict[str, str]:
+def _inputs(material: Corpus | Path | None, who: Given, task: BenchmarkTask) -> dict[str, str]:
     """Every file that figures depend on, with its digest."""
     if isinstance(material, Corpus):
         found = dict(material.files)

@@ -11,7 +11,7 @@ from alignlab import registry
 from alignlab.commands.early import make_parts
 from alignlab.commands.estimate import Calls, Memory, calls, memory
 from alignlab.commands.run import assemble
-from alignlab.data import specs as data_specs
+from alignlab.data import sources as data_specs
 from alignlab.errors import BadInput
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.recipes.study import Recipe, StudyConfig

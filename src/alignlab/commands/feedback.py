@@ -14,9 +14,9 @@ from alignlab.commands.run_answers import answers_of_run, is_run
 from alignlab.commands.tables import Evaluated, empty_table
 from alignlab.data.convert import write_rows, writer_of
 from alignlab.data.read import Faults
-from alignlab.data.sheet_answers import Answers, read_answers
+from alignlab.data.sheet_answers import SheetAnswers, read_answers
 from alignlab.data.sheets import Form, Key, SheetSettings, key_path, read_key, write_sheet
-from alignlab.data.specs import load as load_data
+from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
 from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.annotators import Scale, agreement, ratings_of
@@ -217,7 +217,7 @@ def _shown(key: Key) -> tuple[list[Prompt], list[Response]]:
     return list(prompts.values()), [item.response for item in key.items]
 
 
-def _rows(to: str, answers: Answers, key: Key) -> Written:
+def _rows(to: str, answers: SheetAnswers, key: Key) -> Written:
     """The rows of the layout asked for."""
     if to == "feedback":
         return Written([to_dict(each) for each in answers.feedback])
@@ -232,7 +232,7 @@ def _rows(to: str, answers: Answers, key: Key) -> Written:
     return written
 
 
-def _figures(answers: Answers, key: Key, seed: int) -> Evaluated:
+def _figures(answers: SheetAnswers, key: Key, seed: int) -> Evaluated:
     """Who answered, how far annotators agree, and how the responses' writers fare."""
     columns = ("of the annotators", "value", "95% interval", "n")
     table = empty_table(f"{key.settings.form} feedback", columns)
@@ -264,7 +264,7 @@ def _figures(answers: Answers, key: Key, seed: int) -> Evaluated:
     return Evaluated(tuple(rows), table)
 
 
-def _by_model(answers: Answers, key: Key, seed: int) -> dict[str, Interval]:
+def _by_model(answers: SheetAnswers, key: Key, seed: int) -> dict[str, Interval]:
     """The mean score of each writer's responses, where there is more than one writer.
 
     A text that several wrote was shown, and counts here, as the first one's alone; the export tells

@@ -12,7 +12,7 @@ from alignlab import configs
 from alignlab.commands.material import Answered, responses_of
 from alignlab.commands.to_file import FileWritten, laboratory, workplace
 from alignlab.data.convert import write_rows
-from alignlab.data.specs import load as load_data
+from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
 from alignlab.errors import BadInput
 from alignlab.feedback import specs

@@ -54,7 +54,7 @@ def show_train_options(objective: str) -> None:
     """Print every setting of a training towards an objective."""
     from alignlab.commands.rollout import RolloutSettings
     from alignlab.commands.train import TrainSettings
-    from alignlab.objectives.rollouts import is_policy_gradient
+    from alignlab.objectives.rollout_batch import is_policy_gradient
 
     known = registry.get("objective", objective)
     settings = RolloutSettings if is_policy_gradient(known) else TrainSettings

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from alignlab.errors import BadInput
-from alignlab.types import Commented, Corpus, Count, Demonstration, Labelled, Prompt, Response
+from alignlab.types import (
+    Corpus,
+    Count,
+    CritiquedResponse,
+    Demonstration,
+    Prompt,
+    Response,
+    UnpairedPreference,
+)
 
 
 class Answered(NamedTuple):
@@ -62,7 +70,7 @@ def _pairs(corpus: Corpus) -> Iterator[tuple[Prompt, Response]]:
     for group in corpus.groups:
         for response in group.responses:
             yield group.prompt, response
-    singles: tuple[Demonstration | Labelled | Commented, ...] = (
+    singles: tuple[Demonstration | UnpairedPreference | CritiquedResponse, ...] = (
         *corpus.demonstrations,
         *corpus.labelled,
         *corpus.commented,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignlab import configs
-from alignlab.data.specs import load
+from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Interval, share_interval
 from alignlab.types import Prompt

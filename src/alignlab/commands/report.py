@@ -6,8 +6,8 @@ from pathlib import Path
 
 from alignlab.errors import BadInput
 from alignlab.report import compare_runs, export, markdown, write_report
-from alignlab.report.compare import run_names
 from alignlab.report.export import Format
+from alignlab.report.run_comparison import run_names
 
 
 def report(*runs: str | Path) -> Path:

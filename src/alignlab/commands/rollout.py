@@ -19,10 +19,10 @@ from alignlab.commands.surroundings import (
     refuse_idle,
 )
 from alignlab.commands.trained import NAME, Trained, left_by
-from alignlab.data.specs import load as load_data
+from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.objectives.base import Objective
-from alignlab.objectives.rollouts import PolicyGradient
+from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rollout import rollout as rollout_stage
 from alignlab.stages.sample import SampleSettings

@@ -21,14 +21,14 @@ from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
 from alignlab.stages.lab import Lab
 from alignlab.stages.results import results
-from alignlab.training.team import led
+from alignlab.training.ranks import main_process_only
 from alignlab.types import Study
 
 SMALL_BYTES = 2 * 10**9
 """Safetensors bytes below which `preset=auto` takes a model for a small one (a billion bf16s)."""
 
 
-@led
+@main_process_only
 def run(recipe: str, *overrides: str, config: str | Path | None = None, **settings: Any) -> Path:
     """Run a recipe, or resume it where it stopped; returns the report's path.
 

@@ -12,7 +12,7 @@ import torch
 
 from alignlab import configs, registry
 from alignlab.errors import BadInput
-from alignlab.launched import processes
+from alignlab.launched import world_size
 from alignlab.models import adapters
 from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
@@ -74,7 +74,7 @@ def choose(
     layers += [configs.parse_overrides(overrides), settings]
     chosen = configs.build(cls, *layers)
     if chosen.deepspeed:
-        chosen = configs.build(cls, read_deepspeed(chosen.deepspeed, processes()), *layers)
+        chosen = configs.build(cls, read_deepspeed(chosen.deepspeed, world_size()), *layers)
     refuse_unmet(chosen)  # type: ignore[arg-type]
     require_tracker(chosen.track)
     chosen.hardware()  # a device that is not there is told first

@@ -21,24 +21,24 @@ from alignlab.commands.surroundings import (
     refuse_idle,
 )
 from alignlab.commands.trained import NAME, Trained, left_by
-from alignlab.data.specs import load as load_data
+from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.objectives.base import Objective
-from alignlab.objectives.rollouts import PolicyGradient, is_policy_gradient
+from alignlab.objectives.rollout_batch import PolicyGradient, is_policy_gradient
 from alignlab.stages.held_out import held_out
-from alignlab.stages.train import LengthSettings, Lesson
+from alignlab.stages.train import LengthSettings, TrainSpec
 from alignlab.stages.train import train as train_stage
 from alignlab.training.config import TrainConfig
-from alignlab.training.records import KINDS, Record, record_kind
-from alignlab.training.team import led
+from alignlab.training.ranks import main_process_only
+from alignlab.training.record_kinds import KINDS, Record, record_kind
 from alignlab.types import (
-    Commented,
     Corpus,
     Count,
+    CritiquedResponse,
     Demonstration,
     EvalResult,
-    Labelled,
     PreferenceGroup,
+    UnpairedPreference,
 )
 
 
@@ -53,7 +53,7 @@ class TrainSettings(Surroundings, TrainConfig):
     """Which pairs a pairwise objective takes of larger groups; empty refuses such groups."""
 
 
-@led
+@main_process_only
 def train(
     objective: str | Objective | PolicyGradient,
     *overrides: str,
@@ -101,7 +101,7 @@ def train(
         with run.stage("data", inputs={"data": data}) as stage:
             stage.count([*corpus.counts, taken])
         parent = parent_of(lab, model, chosen.adapter)
-        lesson = Lesson(made, loop_of(TrainConfig, chosen), chosen.lengths)
+        lesson = TrainSpec(made, loop_of(TrainConfig, chosen), chosen.lengths)
         trained = train_stage(lab, parent, records, lesson, name=NAME)
         rows: Sequence[EvalResult] = ()
         if corpus.test_groups:
@@ -150,10 +150,10 @@ def _records(objective: Objective, corpus: Corpus, pairs: str, *, seed: int = 0)
     held: dict[type, Sequence[Record]] = {
         Demonstration: corpus.demonstrations,
         PreferenceGroup: corpus.groups,
-        Labelled: corpus.labelled,
-        Commented: corpus.commented,
+        UnpairedPreference: corpus.labelled,
+        CritiquedResponse: corpus.commented,
     }
-    found = list(held[kind] or (corpus.groups if kind is Labelled else ()))
+    found = list(held[kind] or (corpus.groups if kind is UnpairedPreference else ()))
     if not found:
         has = ", ".join(f"{len(v)} {KINDS[k]}" for k, v in held.items() if v)
         has = has or (f"{len(corpus.prompts)} prompts alone" if corpus.prompts else "no records")

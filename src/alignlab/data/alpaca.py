@@ -6,8 +6,8 @@ an `output` that is a list of answers, the best first.
 
 from __future__ import annotations
 
+from alignlab.data.build_records import BuildResult, ResponseDraft, demonstration, group, origin_of
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Made, demonstration, group, origin_of
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 from alignlab.errors import bad_record
@@ -15,13 +15,13 @@ from alignlab.types import Message
 
 
 @row_format("alpaca", columns=[("instruction", "output"), ("instruction", "input", "output")])
-def alpaca(row: Row, options: Options) -> list[Made]:
+def alpaca(row: Row, options: Options) -> list[BuildResult]:
     """Instructions with an optional input and the output to imitate."""
     origin = origin_of(row, "alpaca")
     asked = (*_before(row), Message("user", instruction_of(row)))
     if not isinstance(row.values.get("output"), list):
-        return [demonstration(asked, Answer(row.text("output")), origin)]
-    answers = [Answer(text, score=-rank) for rank, text in enumerate(row.texts("output"))]
+        return [demonstration(asked, ResponseDraft(row.text("output")), origin)]
+    answers = [ResponseDraft(text, score=-rank) for rank, text in enumerate(row.texts("output"))]
     return [group(asked, answers, origin)]
 
 

@@ -7,8 +7,8 @@ probabilities of being the better one, which add up to 1.
 
 from __future__ import annotations
 
+from alignlab.data.build_records import BuildResult, Dropped, Origin, ResponseDraft, pair, user
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Dropped, Made, Origin, pair, user
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
@@ -17,7 +17,7 @@ from alignlab.data.rows import Row
     "alpacaeval",
     columns=[("instruction", "output_1", "output_2", "generator_1", "generator_2", "preference")],
 )
-def alpacaeval(row: Row, options: Options) -> list[Made]:
+def alpacaeval(row: Row, options: Options) -> list[BuildResult]:
     """Judged pairs of a model and the baseline."""
     texts = (row.text("output_1"), row.text("output_2"))
     models = (row.text("generator_1"), row.text("generator_2"))
@@ -29,7 +29,7 @@ def alpacaeval(row: Row, options: Options) -> list[Made]:
     if second_wins == 0.5:
         return [Dropped("tie")]
     answers = [
-        Answer(text, score, model)
+        ResponseDraft(text, score, model)
         for text, score, model in zip(texts, (1 - second_wins, second_wins), models, strict=True)
     ]
     better, worse = sorted(answers, key=lambda answer: -answer.score)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from alignlab.data.read import Faults
-from alignlab.data.specs import read_spec
+from alignlab.data.sources import read_spec
 from alignlab.errors import BadInput
 from alignlab.types import Corpus, Count, Prompt
 

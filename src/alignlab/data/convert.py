@@ -13,8 +13,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alignlab.data.sift import STAGE
-from alignlab.data.specs import load
+from alignlab.data.sources import load
+from alignlab.data.split_dedupe import STAGE
 from alignlab.data.writers import PAIRS, WRITERS, Pairs, Written
 from alignlab.errors import BadInput, unknown_name
 from alignlab.types import Corpus, Count

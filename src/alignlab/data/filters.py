@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alignlab.data.sift import STAGE
 from alignlab.data.similarity import SimilarityIndex
+from alignlab.data.split_dedupe import STAGE
 from alignlab.errors import BadInput
 from alignlab.types import Count, Prompt
 

@@ -11,9 +11,18 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Literal
 
-from alignlab.data.compared import FIRST, SECOND, TIE, Compared
+from alignlab.data.build_records import (
+    BuildResult,
+    Kept,
+    Origin,
+    ResponseDraft,
+    commented,
+    demonstration,
+    group,
+    user,
+)
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Kept, Made, Origin, commented, demonstration, group, user
+from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair
 from alignlab.data.options import Options
 from alignlab.data.rows import Row, is_text
 from alignlab.errors import bad_record
@@ -46,7 +55,7 @@ class FineGrainedOptions(Options):
     ],
     options=FineGrainedOptions,
 )
-def finegrained_rlhf(row: Row, options: FineGrainedOptions) -> list[Made]:
+def finegrained_rlhf(row: Row, options: FineGrainedOptions) -> list[BuildResult]:
     """Four answers to a question with six preferences, marked errors and a correction."""
     asked = _asked(row, options.passages)
     if options.use == "preferences":
@@ -54,17 +63,17 @@ def finegrained_rlhf(row: Row, options: FineGrainedOptions) -> list[Made]:
     origin = replace(_ORIGIN, reference=row.optional_text("gold"))
     said = row.row("feedback")
     if options.use == "corrections":
-        return [demonstration(asked, Answer(said.text("corrected-prediction")), origin)]
-    return [commented(asked, Answer(row.text(ANSWERS[0])), _in_words(row, said), origin)]
+        return [demonstration(asked, ResponseDraft(said.text("corrected-prediction")), origin)]
+    return [commented(asked, ResponseDraft(row.text(ANSWERS[0])), _in_words(row, said), origin)]
 
 
-def finegrained_pairs(row: Row) -> list[Compared]:
+def finegrained_pairs(row: Row) -> list[JudgedPair]:
     """The six comparisons of a row, each with its one vote."""
     return [
-        Compared(
+        JudgedPair(
             row.text("question"),
-            Answer(row.text(ANSWERS[a])),
-            Answer(row.text(ANSWERS[b])),
+            ResponseDraft(row.text(ANSWERS[a])),
+            ResponseDraft(row.text(ANSWERS[b])),
             (vote,),
             _ORIGIN,
         )
@@ -81,14 +90,16 @@ def _votes(row: Row) -> list[float]:
     return [_VOTES[numbered.whole(field, range(3))] for field in numbered.values]
 
 
-def _ordered(row: Row, asked: tuple[Message, ...]) -> Made:
+def _ordered(row: Row, asked: tuple[Message, ...]) -> BuildResult:
     """The group of four; a circle (a over b over c over a) leaves equal scores, and is counted."""
     votes = _votes(row)
     scores = [0.0] * 4
     for (a, b), vote in zip(PAIRS, votes, strict=True):
         scores[a] += vote / 3
         scores[b] += (1 - vote) / 3
-    answers = [Answer(row.text(name), score) for name, score in zip(ANSWERS, scores, strict=True)]
+    answers = [
+        ResponseDraft(row.text(name), score) for name, score in zip(ANSWERS, scores, strict=True)
+    ]
     made = group(asked, answers, replace(_ORIGIN, reference=row.optional_text("gold")))
     if isinstance(made, Kept) and not _is_order(votes):
         return replace(made, changed=(*made.changed, IN_A_CIRCLE))

@@ -7,27 +7,27 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from alignlab.configs import build
+from alignlab.data.build_records import BuildResult, Kept
 from alignlab.data.hub import HubChoice
-from alignlab.data.made import Kept, Made
 from alignlab.data.options import Options, ReadOptions, split_rest
-from alignlab.data.read import Faults, Table, read_table
+from alignlab.data.read import Faults, RawTable, read_table
 from alignlab.data.rows import Row, listed
-from alignlab.data.sift import STAGE, held_out_prompts, of_kind, prompt_of, sift
+from alignlab.data.split_dedupe import STAGE, held_out_prompts, of_kind, prompt_of, split_dedupe
 from alignlab.errors import BadInput
 from alignlab.registry import get, names, register
 from alignlab.types import (
-    Commented,
     Corpus,
     Count,
+    CritiquedResponse,
     Demonstration,
-    Labelled,
     PreferenceGroup,
     Prompt,
+    UnpairedPreference,
 )
 
 O = TypeVar("O", bound=ReadOptions)  # noqa: E741 - the options of a format
-RecordOf = Callable[[Row, Any], list[Made]]
-CorpusOf = Callable[["Format", Table, Any, Faults], Corpus]
+RecordOf = Callable[[Row, Any], list[BuildResult]]
+CorpusOf = Callable[["Format", RawTable, Any, Faults], Corpus]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Format:
         faults = faults or faults_of(raw)
         return self.corpus(self, read_table(path, faults, hub_choice(raw)), options, faults)
 
-    def from_table(self, table: Table, raw: Mapping[str, Any], faults: Faults) -> Corpus:
+    def from_table(self, table: RawTable, raw: Mapping[str, Any], faults: Faults) -> Corpus:
         """Make the corpus of rows that were read already."""
         return self.corpus(self, table, build(self.options, raw), faults)
 
@@ -84,7 +84,7 @@ def row_format(
     """Register a layout whose rows are independent; the function makes the records of one row."""
 
     def wrap(record: RecordOf) -> Format:
-        def corpus(self: Format, table: Table, chosen: Options, faults: Faults) -> Corpus:
+        def corpus(self: Format, table: RawTable, chosen: Options, faults: Faults) -> Corpus:
             return _collect(self.name, record, table, chosen, faults)
 
         sets = tuple(frozenset(c) for c in columns)
@@ -94,7 +94,7 @@ def row_format(
     return wrap
 
 
-def detect(table: Table) -> Format:
+def detect(table: RawTable) -> Format:
     """The layout of a table by its first row: most columns matched, then what values look like.
 
     Raises:
@@ -127,15 +127,17 @@ def hub_choice(raw: Mapping[str, Any]) -> HubChoice:
     return HubChoice(**{key: str(value) for key, value in given.items()})
 
 
-def file_counts(table: Table) -> tuple[Count, ...]:
+def file_counts(table: RawTable) -> tuple[Count, ...]:
     """The count of files, where some in a folder were not data."""
     if not table.ignored:
         return ()
     return (Count(STAGE, "files", len(table.files), {"not a data file": len(table.ignored)}),)
 
 
-def _collect(name: str, record: RecordOf, table: Table, options: Options, faults: Faults) -> Corpus:
-    made: list[Made] = []
+def _collect(
+    name: str, record: RecordOf, table: RawTable, options: Options, faults: Faults
+) -> Corpus:
+    made: list[BuildResult] = []
     for row in table.rows:
         try:
             found = record(row, options)
@@ -147,17 +149,17 @@ def _collect(name: str, record: RecordOf, table: Table, options: Options, faults
 
 
 def corpus_of(
-    name: str, made: Sequence[Made], table: Table, options: Options, faults: Faults
+    name: str, made: Sequence[BuildResult], table: RawTable, options: Options, faults: Faults
 ) -> Corpus:
     """The corpus of records that are made and placed on their side."""
-    sifted = sift("records", made, limit=options.limit, bad=len(faults.found))
+    sifted = split_dedupe("records", made, limit=options.limit, bad=len(faults.found))
     return Corpus(
         name=name,
         demonstrations=of_kind(sifted.train, Demonstration),
         groups=of_kind(sifted.train, PreferenceGroup),
         prompts=of_kind(sifted.train, Prompt),
-        labelled=of_kind(sifted.train, Labelled),
-        commented=of_kind(sifted.train, Commented),
+        labelled=of_kind(sifted.train, UnpairedPreference),
+        commented=of_kind(sifted.train, CritiquedResponse),
         test_prompts=held_out_prompts(sifted.test),
         test_groups=of_kind(sifted.test, PreferenceGroup),
         counts=(*file_counts(table), sifted.count),
@@ -165,7 +167,7 @@ def corpus_of(
     )
 
 
-def placed(item: Made, row: Row, options: Options) -> Made:
+def placed(item: BuildResult, row: Row, options: Options) -> BuildResult:
     """A record on the side, training or held out, on which its row and its prompt fall."""
     if not isinstance(item, Kept):
         return item

@@ -10,20 +10,27 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from alignlab.data.chat import prompt_turns
+from alignlab.data.build_records import (
+    UNKNOWN_WRITER,
+    BuildResult,
+    Origin,
+    ResponseDraft,
+    group,
+    origin_of,
+)
+from alignlab.data.conversations import prompt_turns
 from alignlab.data.formats import row_format
-from alignlab.data.made import UNKNOWN_WRITER, Answer, Made, Origin, group, origin_of
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
 
 @row_format("groups", columns=[("prompt", "responses")])
-def groups(row: Row, options: Options) -> list[Made]:
+def groups(row: Row, options: Options) -> list[BuildResult]:
     """Any number of scored or ranked responses to a prompt."""
     return [ranked(row, origin_of(row, "groups"))]
 
 
-def ranked(row: Row, origin: Origin) -> Made:
+def ranked(row: Row, origin: Origin) -> BuildResult:
     """The group of one row."""
     found = row.rows("responses")
     scored = all(each.has("score") for each in found)
@@ -32,7 +39,7 @@ def ranked(row: Row, origin: Origin) -> Made:
         raise missing.bad("score", "a score for every response of the group")
     field, sign = ("score", 1.0) if scored else ("rank", -1.0)
     answers = [
-        Answer(
+        ResponseDraft(
             each.text("text"),
             sign * each.number(field),
             each.optional_text("model") or UNKNOWN_WRITER,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from alignlab.data.chat import compared
+from alignlab.data.build_records import BuildResult, Dropped, Kept, origin_of
+from alignlab.data.conversations import compared
 from alignlab.data.formats import row_format
-from alignlab.data.made import Dropped, Kept, Made, origin_of
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 from alignlab.types import Message, Role
@@ -32,7 +32,7 @@ def _looks_like_hh(row: Row) -> bool:
     columns=[("chosen", "rejected"), ("prompt", "chosen", "rejected")],
     looks=_looks_like_hh,
 )
-def hh(row: Row, options: Options) -> list[Made]:
+def hh(row: Row, options: Options) -> list[BuildResult]:
     """Pairs of dialogues in Anthropic's HH-RLHF form."""
     if row.has("same_last_context") and not row.truth("same_last_context"):
         return [Dropped("contexts differ")]

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alignlab.data.compared import FIRST, SECOND, Compared, compared_group
+from alignlab.data.build_records import BuildResult, Origin, ResponseDraft
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Made, Origin
+from alignlab.data.judged_pairs import FIRST, SECOND, JudgedPair, judged_pair_group
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
 
 @row_format("llmbar", columns=[("input", "output_1", "output_2", "label")])
-def llmbar(row: Row, options: Options) -> list[Made]:
+def llmbar(row: Row, options: Options) -> list[BuildResult]:
     """Pairs of answers of which one follows the instruction; the file's name is their family."""
-    return compared_group(llmbar_pair(row))
+    return judged_pair_group(llmbar_pair(row))
 
 
-def llmbar_pair(row: Row) -> Compared:
+def llmbar_pair(row: Row) -> JudgedPair:
     """One row with its one vote."""
-    return Compared(
+    return JudgedPair(
         prompt=row.text("input"),
-        first=Answer(row.text("output_1")),
-        second=Answer(row.text("output_2")),
+        first=ResponseDraft(row.text("output_1")),
+        second=ResponseDraft(row.text("output_2")),
         votes=((FIRST, SECOND)[row.whole("label", range(1, 3)) - 1],),
         origin=Origin(f"llmbar/{Path(row.file).name.split('.')[0]}"),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from alignlab.data.chat import NO_ANSWER, every_exchange, last_exchange, turns
+from alignlab.data.build_records import BuildResult, Origin, ResponseDraft, demonstration, origin_of
+from alignlab.data.conversations import NO_ANSWER, every_exchange, last_exchange, turns
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Made, Origin, demonstration, origin_of
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 from alignlab.types import Message
@@ -22,15 +22,17 @@ class ChatOptions(Options):
 
 
 @row_format("messages", columns=[("messages",)], options=ChatOptions)
-def messages(row: Row, options: ChatOptions) -> list[Made]:
+def messages(row: Row, options: ChatOptions) -> list[BuildResult]:
     """Conversations in OpenAI's form; the assistant's turn is the target."""
     return chat_targets(turns(row, "messages"), options, origin_of(row, "messages"))
 
 
-def chat_targets(said: tuple[Message, ...], options: ChatOptions, origin: Origin) -> list[Made]:
+def chat_targets(
+    said: tuple[Message, ...], options: ChatOptions, origin: Origin
+) -> list[BuildResult]:
     """The target or targets of one conversation."""
     last = last_exchange(said)
     if last is None:
         return [NO_ANSWER]
     exchanges = [last] if options.turns == "last" else every_exchange(said)
-    return [demonstration(each.context, Answer(each.answer), origin) for each in exchanges]
+    return [demonstration(each.context, ResponseDraft(each.answer), origin) for each in exchanges]

@@ -11,13 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from alignlab.data.build_records import (
+    BuildResult,
+    Dropped,
+    Kept,
+    Origin,
+    ResponseDraft,
+    demonstration,
+    group,
+    prompt,
+)
+from alignlab.data.build_records import held_out as held
 from alignlab.data.formats import Format, file_counts
-from alignlab.data.made import Answer, Dropped, Kept, Made, Origin, demonstration, group, prompt
-from alignlab.data.made import held_out as held
-from alignlab.data.oasst_tree import Asked, Node, grow, read_nodes
+from alignlab.data.oasst_tree import Node, PromptNode, grow, read_nodes
 from alignlab.data.options import ReadOptions, falls_in
-from alignlab.data.read import Faults, Table
-from alignlab.data.sift import held_out_ids, held_out_prompts, of_kind, sift
+from alignlab.data.read import Faults, RawTable
+from alignlab.data.split_dedupe import held_out_ids, held_out_prompts, of_kind, split_dedupe
 from alignlab.errors import BadInput
 from alignlab.registry import register
 from alignlab.types import Corpus, Demonstration, PreferenceGroup, Prompt
@@ -51,7 +60,7 @@ class OasstOptions(ReadOptions):
             raise BadInput("setting seed: has no effect where both shares are 0 or 1")
 
 
-def _corpus(self: Format, table: Table, options: OasstOptions, faults: Faults) -> Corpus:
+def _corpus(self: Format, table: RawTable, options: OasstOptions, faults: Faults) -> Corpus:
     nodes = read_nodes(table.rows, faults)
     forest = grow(nodes, english=options.english, bad=len(faults.found))
     first = [asked for asked in forest.asked if asked.node.parent is None]
@@ -63,9 +72,9 @@ def _corpus(self: Format, table: Table, options: OasstOptions, faults: Faults) -
         for asked, ift in zip(first, made_ift, strict=True)
     ]
     test_ids = held_out_ids([*made_ift, *made_groups, *made_prompts])
-    ift = sift("ift", made_ift, test_ids=test_ids)
-    groups = sift("eft groups", made_groups, test_ids=test_ids)
-    pool = sift("prompts", made_prompts, test_ids=test_ids)
+    ift = split_dedupe("ift", made_ift, test_ids=test_ids)
+    groups = split_dedupe("eft groups", made_groups, test_ids=test_ids)
+    pool = split_dedupe("prompts", made_prompts, test_ids=test_ids)
     return Corpus(
         name=self.name,
         demonstrations=of_kind(ift.train, Demonstration),
@@ -92,11 +101,11 @@ oasst = register("data", "oasst")(
 )
 
 
-def _is_test(asked: Asked, options: OasstOptions) -> bool:
+def _is_test(asked: PromptNode, options: OasstOptions) -> bool:
     return falls_in(options.test_share, options.seed, "oasst test", asked.node.tree)
 
 
-def _ift(asked: Asked, options: OasstOptions) -> Made:
+def _ift(asked: PromptNode, options: OasstOptions) -> BuildResult:
     """The best answer to a first-turn prompt."""
     best = _best(asked)
     if best is None:
@@ -108,7 +117,7 @@ def _ift(asked: Asked, options: OasstOptions) -> Made:
     return demonstration(asked.context, _answer(best), _HUMAN)
 
 
-def _group(asked: Asked) -> Made:
+def _group(asked: PromptNode) -> BuildResult:
     """The ranked answers to a prompt, best first; a rank that is missing is no tie."""
     ranked = [_answer(node) for node in asked.answers if node.rank is not None]
     if len(ranked) < 2:
@@ -120,7 +129,7 @@ def _group(asked: Asked) -> Made:
     return made
 
 
-def _pooled(asked: Asked, used: bool, options: OasstOptions) -> Made:
+def _pooled(asked: PromptNode, used: bool, options: OasstOptions) -> BuildResult:
     """A first-turn prompt for sampling or for testing, with the best answer as its reference."""
     best = _best(asked)
     origin = replace(_HUMAN, reference=best.text if best else None)
@@ -131,9 +140,9 @@ def _pooled(asked: Asked, used: bool, options: OasstOptions) -> Made:
     return prompt(asked.context, origin)
 
 
-def _best(asked: Asked) -> Node | None:
+def _best(asked: PromptNode) -> Node | None:
     return next((node for node in asked.answers if node.rank == 0), None)
 
 
-def _answer(node: Node) -> Answer:
-    return Answer(node.text, 0.0 if node.rank is None else -float(node.rank), node.model)
+def _answer(node: Node) -> ResponseDraft:
+    return ResponseDraft(node.text, 0.0 if node.rank is None else -float(node.rank), node.model)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from alignlab.data.read import Faults
 from alignlab.data.rows import Row
-from alignlab.data.sift import STAGE
+from alignlab.data.split_dedupe import STAGE
 from alignlab.errors import BadInput
 from alignlab.types import Count, Message, Role
 
@@ -35,7 +35,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptNode:
     """A prompter's message that can be used, with what leads to it and all answers to it."""
 
     node: Node
@@ -46,10 +46,10 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Forest:
+class UsableTrees:
     """The usable prompter messages, and the account of all messages and trees."""
 
-    asked: tuple[Asked, ...]
+    asked: tuple[PromptNode, ...]
     counts: tuple[Count, ...]
 
 
@@ -71,13 +71,13 @@ def read_nodes(rows: Sequence[Row], faults: Faults) -> list[Node]:
     return nodes
 
 
-def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> Forest:
+def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> UsableTrees:
     """Walk the trees from their roots and keep what is reviewed, not deleted and whole.
 
     `bad` messages could not be read and are counted here.
     """
     reasons: Counter[str] = Counter({"bad record": bad} if bad else {})
-    asked: list[Asked] = []
+    asked: list[PromptNode] = []
     kept = reached = 0
     for step in _walk(nodes, english):
         reached += 1
@@ -86,7 +86,7 @@ def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> Forest:
             continue
         kept += 1
         if step.node.role == "user":
-            asked.append(Asked(step.node, step.context, _usable_answers(step.below, english)))
+            asked.append(PromptNode(step.node, step.context, _usable_answers(step.below, english)))
     if reached < len(nodes):
         reasons["parents in a circle"] = len(nodes) - reached
     trees = {node.tree for node in nodes}
@@ -97,7 +97,7 @@ def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> Forest:
         Count(STAGE, "messages", kept, dict(reasons)),
         Count(STAGE, "trees", len(usable), {why: n for why, n in lost.items() if n}),
     )
-    return Forest(tuple(asked), counts)
+    return UsableTrees(tuple(asked), counts)
 
 
 @dataclass(frozen=True)

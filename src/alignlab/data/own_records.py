@@ -6,25 +6,31 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from alignlab.data.build_records import BuildResult, Kept, Record
 from alignlab.data.formats import row_format
-from alignlab.data.made import Kept, Made, Record
 from alignlab.data.options import Options
 from alignlab.data.rows import Row, listed
 from alignlab.errors import bad_record
 from alignlab.records import from_dict
-from alignlab.types import Commented, Demonstration, Labelled, PreferenceGroup, Prompt
+from alignlab.types import (
+    CritiquedResponse,
+    Demonstration,
+    PreferenceGroup,
+    Prompt,
+    UnpairedPreference,
+)
 
 _KINDS: Mapping[frozenset[str], type[Record]] = {
     frozenset({"prompt", "responses", "scores", "source"}): PreferenceGroup,
     frozenset({"prompt", "response", "task"}): Demonstration,
-    frozenset({"prompt", "response", "desirable"}): Labelled,
-    frozenset({"prompt", "response", "comment"}): Commented,
+    frozenset({"prompt", "response", "desirable"}): UnpairedPreference,
+    frozenset({"prompt", "response", "comment"}): CritiquedResponse,
     frozenset({"id", "messages", "source", "reference", "query_type"}): Prompt,
 }
 
 
 @row_format("records", columns=_KINDS)
-def own_records(row: Row, options: Options) -> list[Made]:
+def own_records(row: Row, options: Options) -> list[BuildResult]:
     """Groups, demonstrations, labelled or commented responses, prompts, as a run wrote them."""
     kind = next((kind for keys, kind in _KINDS.items() if keys == set(row.values)), None)
     if kind is None:

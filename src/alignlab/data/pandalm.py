@@ -6,16 +6,16 @@ Annotators' labels are 1 or 2 for the better response, 0 for a tie; `cmp_key` na
 from __future__ import annotations
 
 from alignlab.data.alpaca import instruction_of
-from alignlab.data.compared import (
+from alignlab.data.build_records import UNKNOWN_WRITER, BuildResult, ResponseDraft, origin_of
+from alignlab.data.formats import row_format
+from alignlab.data.judged_pairs import (
     FIRST,
     SECOND,
     TIE,
-    Compared,
-    compared_group,
+    JudgedPair,
+    judged_pair_group,
     text_or_truth,
 )
-from alignlab.data.formats import row_format
-from alignlab.data.made import UNKNOWN_WRITER, Answer, Made, origin_of
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
@@ -24,22 +24,22 @@ _VOTES = (TIE, FIRST, SECOND)
 
 
 @row_format("pandalm", columns=[("instruction", "response1", "response2", *ANNOTATORS)])
-def pandalm(row: Row, options: Options) -> list[Made]:
+def pandalm(row: Row, options: Options) -> list[BuildResult]:
     """Pairs of models' answers in the order of the annotators' majority, ties kept."""
-    return compared_group(pandalm_pair(row))
+    return judged_pair_group(pandalm_pair(row))
 
 
-def pandalm_pair(row: Row) -> Compared:
+def pandalm_pair(row: Row) -> JudgedPair:
     """One row with its three votes."""
     models = (row.optional_text("cmp_key") or "").split("_")
     writers = models if len(models) == 2 else [UNKNOWN_WRITER] * 2
     (first, mended), (second, mended_too) = (
         text_or_truth(row, f"response{number}") for number in (1, 2)
     )
-    return Compared(
+    return JudgedPair(
         prompt=instruction_of(row),
-        first=Answer(first, model=writers[0]),
-        second=Answer(second, model=writers[1]),
+        first=ResponseDraft(first, model=writers[0]),
+        second=ResponseDraft(second, model=writers[1]),
         votes=tuple(_VOTES[row.whole(name, range(3))] for name in ANNOTATORS),
         origin=origin_of(row, "pandalm"),
         changed=(*mended, *mended_too),

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from alignlab.data.build_records import (
+    UNKNOWN_WRITER,
+    BuildResult,
+    ResponseDraft,
+    origin_of,
+    pair,
+    user,
+)
 from alignlab.data.formats import row_format
-from alignlab.data.made import UNKNOWN_WRITER, Answer, Made, origin_of, pair, user
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
@@ -20,11 +27,11 @@ class PkuOptions(Options):
 
 
 @row_format("pku", columns=[("prompt", "response_0", "response_1")], options=PkuOptions)
-def pku(row: Row, options: PkuOptions) -> list[Made]:
+def pku(row: Row, options: PkuOptions) -> list[BuildResult]:
     """Pairs ordered by helpfulness or by harmlessness."""
     first = row.whole(f"{options.by}_response_id", range(2))
     chosen, rejected = (
-        Answer(
+        ResponseDraft(
             row.text(f"response_{side}"),
             score,
             row.optional_text(f"response_{side}_source") or UNKNOWN_WRITER,

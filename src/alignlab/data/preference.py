@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import re
 
-from alignlab.data.chat import compared, is_turns, prompt_turns, turns
+from alignlab.data.build_records import (
+    BuildResult,
+    Dropped,
+    Origin,
+    ResponseDraft,
+    origin_of,
+    pair,
+    user,
+)
+from alignlab.data.conversations import compared, is_turns, prompt_turns, turns
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Dropped, Made, Origin, origin_of, pair, user
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 from alignlab.types import Message
 
 
 @row_format("preference", columns=[("chosen", "rejected"), ("prompt", "chosen", "rejected")])
-def preference(row: Row, options: Options) -> list[Made]:
+def preference(row: Row, options: Options) -> list[BuildResult]:
     """Pairs of a chosen and a rejected answer."""
     return [preferred(row, origin_of(row, "preference"))]
 
 
-def preferred(row: Row, origin: Origin) -> Made:
+def preferred(row: Row, origin: Origin) -> BuildResult:
     """The pair of one row, whichever of the forms it takes."""
     scores = (0.0, -1.0)
     if row.has("score_chosen") and row.has("score_rejected"):
@@ -37,10 +45,10 @@ def preferred(row: Row, origin: Origin) -> Made:
         shared = _common_words(chosen, rejected)
         asked = user(shared.rstrip())
         chosen, rejected = chosen[len(shared) :], rejected[len(shared) :]
-    return pair(asked, Answer(chosen, scores[0]), Answer(rejected, scores[1]), origin)
+    return pair(asked, ResponseDraft(chosen, scores[0]), ResponseDraft(rejected, scores[1]), origin)
 
 
-def _dialogues(row: Row, origin: Origin, scores: tuple[float, float]) -> Made:
+def _dialogues(row: Row, origin: Origin, scores: tuple[float, float]) -> BuildResult:
     chosen, rejected = turns(row, "chosen"), turns(row, "rejected")
     if not row.has("prompt"):
         return compared(chosen, rejected, origin, scores)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from math import fsum
 
-from alignlab.data.gathered import Rated, gathered_format
-from alignlab.data.made import Answer, Origin, user
+from alignlab.data.build_records import Origin, ResponseDraft, user
+from alignlab.data.group_rows import Rated, grouped_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 from alignlab.data.rubric_prompt import rubric_prompt
 
 
-@gathered_format("prometheus", columns=[("instruction", "response_source", "gpt4_score")])
+@grouped_format("prometheus", columns=[("instruction", "response_source", "gpt4_score")])
 def prometheus(row: Row, options: Options) -> Rated:
     """Several models' answers to a question with a judge's sampled scores of each."""
     shown = rubric_prompt(row, "instruction")
@@ -27,7 +27,7 @@ def prometheus(row: Row, options: Options) -> Rated:
     category = row.optional_text("category") or "unknown"
     return Rated(
         user(shown.asked),
-        Answer(shown.answered, fsum(scores) / len(scores), row.text("response_source")),
+        ResponseDraft(shown.answered, fsum(scores) / len(scores), row.text("response_source")),
         Origin(f"prometheus/{category}", reference=shown.reference, ordered_by="gpt4_score"),
         f"{row.file}:{row.line}",  # a repeated answer was graded anew
     )

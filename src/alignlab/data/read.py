@@ -40,7 +40,7 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class Table:
+class RawTable:
     """What was read, in the order of the files."""
 
     path: str
@@ -51,7 +51,7 @@ class Table:
     """Files of a folder that are not data."""
 
 
-def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> Table:
+def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> RawTable:
     """Read a file, a folder, or a hub data set given by its id (`ORG/NAME`).
 
     Raises:
@@ -63,14 +63,14 @@ def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> Table
         return _read_folder(place, faults, hub)
     if place.is_file():
         _refuse(hub, path)
-        return Table(path, tuple(_read_file(place, faults)), {path: file_digest(place)})
+        return RawTable(path, tuple(_read_file(place, faults)), {path: file_digest(place)})
     if looks_like_hub_id(path):
         rows, digest = read_hub(path, hub or HubChoice())
-        return Table(path, rows, {path: digest})
+        return RawTable(path, rows, {path: digest})
     raise BadInput(f"{path}: expected a file, a folder or a hub id (ORG/NAME), found nothing there")
 
 
-def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> Table:
+def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTable:
     _refuse(hub, str(folder))
     inside = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p, folder))
     data = [p for p in inside if _reader(p) is not None]
@@ -84,7 +84,7 @@ def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> Table:
         for path in data
         for row in _read_file(path, faults)
     )
-    return Table(
+    return RawTable(
         str(folder),
         rows,
         {str(p): file_digest(p) for p in data},

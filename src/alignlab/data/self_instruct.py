@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from alignlab.data.alpaca import instruction_of
+from alignlab.data.build_records import BuildResult, Origin, ResponseDraft, demonstration, user
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Made, Origin, demonstration, user
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
 
 @row_format("self_instruct", columns=[("instruction", "instances")])
-def self_instruct(row: Row, options: Options) -> list[Made]:
+def self_instruct(row: Row, options: Options) -> list[BuildResult]:
     """Instructions with instances of input and output; each instance is a target."""
     instruction = row.text("instruction")
     made = []
     for instance in row.rows("instances"):
         whole = Row(row.file, row.line, {**instance.values, "instruction": instruction})
-        answer = Answer(instance.text("output"), model="human")
+        answer = ResponseDraft(instance.text("output"), model="human")
         made.append(demonstration(user(instruction_of(whole)), answer, Origin("self_instruct")))
     return made

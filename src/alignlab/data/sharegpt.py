@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from alignlab.data.chat import SHAREGPT, compared, turn, turns
+from alignlab.data.build_records import BuildResult, origin_of
+from alignlab.data.conversations import SHAREGPT, compared, turn, turns
 from alignlab.data.formats import row_format
-from alignlab.data.made import Made, origin_of
 from alignlab.data.messages import ChatOptions, chat_targets
 from alignlab.data.rows import Row
 from alignlab.types import Message
@@ -15,7 +15,7 @@ from alignlab.types import Message
     columns=[("conversations",), ("conversations", "chosen", "rejected")],
     options=ChatOptions,
 )
-def sharegpt(row: Row, options: ChatOptions) -> list[Made]:
+def sharegpt(row: Row, options: ChatOptions) -> list[BuildResult]:
     """Conversations in ShareGPT's form, or with a chosen and a rejected last turn."""
     origin = origin_of(row, "sharegpt")
     system = row.optional_text("system")

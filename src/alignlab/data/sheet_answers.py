@@ -33,7 +33,7 @@ class Annotator:
 
 
 @dataclass(frozen=True)
-class Answers:
+class SheetAnswers:
     """All that annotators said."""
 
     feedback: tuple[Feedback, ...]
@@ -54,7 +54,9 @@ class _Said(NamedTuple):
     value: float | str
 
 
-def read_answers(sheets: Sequence[str | Path], key: Key, faults: Faults | None = None) -> Answers:
+def read_answers(
+    sheets: Sequence[str | Path], key: Key, faults: Faults | None = None
+) -> SheetAnswers:
     """Read filled sheets against their key.
 
     Args:
@@ -86,7 +88,7 @@ def read_answers(sheets: Sequence[str | Path], key: Key, faults: Faults | None =
             found, counted = _single(name, given, key), len(given)
         feedback += found
         annotators.append(Annotator(name, counted, len(key.items) - counted))
-    return Answers(tuple(feedback), tuple(annotators), repeated, len(faults.found), files)
+    return SheetAnswers(tuple(feedback), tuple(annotators), repeated, len(faults.found), files)
 
 
 def _take(row: Row, key: Key, said: dict[str, dict[str, _Said]]) -> bool:

@@ -77,9 +77,11 @@ class SheetSettings:
                 raise BadInput(f"setting desirable: expected one of the labels, found {label!r}")
 
     @property
-    def scale(self) -> Scale:
+    def scale(self) -> RatingScale:
         """The bounds of a rating."""
-        return Scale(1.0 if self.low is None else self.low, 5.0 if self.high is None else self.high)
+        return RatingScale(
+            1.0 if self.low is None else self.low, 5.0 if self.high is None else self.high
+        )
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ class SheetSettings:
         return "1 for the best, equal ranks for ties" if self.form == "ranking" else "words"
 
 
-class Scale(NamedTuple):
+class RatingScale(NamedTuple):
     """Bounds of a rating."""
 
     low: float

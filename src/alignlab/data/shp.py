@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from alignlab.data.build_records import BuildResult, Dropped, ResponseDraft, origin_of, pair, user
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Dropped, Made, origin_of, pair, user
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
@@ -21,14 +21,14 @@ class ShpOptions(Options):
 @row_format(
     "shp", columns=[("history", "human_ref_A", "human_ref_B", "labels")], options=ShpOptions
 )
-def shp(row: Row, options: ShpOptions) -> list[Made]:
+def shp(row: Row, options: ShpOptions) -> list[BuildResult]:
     """Pairs of comments; `labels` is 1 when comment A has more votes."""
     a_is_better = row.whole("labels", range(2)) == 1
     if row.has("score_ratio") and row.number("score_ratio") < options.min_ratio:
         return [Dropped("vote ratio below min_ratio")]
-    answers = [Answer(row.text(f"human_ref_{side}"), model="human") for side in "AB"]
+    answers = [ResponseDraft(row.text(f"human_ref_{side}"), model="human") for side in "AB"]
     chosen, rejected = answers if a_is_better else answers[::-1]
     # Votes of different pairs of a post were counted at different times, so they order this pair
     # and say nothing across pairs; ranks are kept instead.
-    ranked = Answer(rejected.text, -1.0, rejected.model)
+    ranked = ResponseDraft(rejected.text, -1.0, rejected.model)
     return [pair(user(row.text("history")), chosen, ranked, origin_of(row, "shp"))]

@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from alignlab.data.build_records import (
+    UNKNOWN_WRITER,
+    BuildResult,
+    Dropped,
+    Origin,
+    ResponseDraft,
+    held_out,
+    pair,
+    user,
+)
 from alignlab.data.formats import row_format
-from alignlab.data.made import UNKNOWN_WRITER, Answer, Dropped, Made, Origin, held_out, pair, user
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
@@ -22,7 +31,7 @@ class TldrOptions(Options):
 
 
 @row_format("tldr", columns=[("info", "summaries", "choice")], options=TldrOptions)
-def tldr(row: Row, options: TldrOptions) -> list[Made]:
+def tldr(row: Row, options: TldrOptions) -> list[BuildResult]:
     """Pairs of summaries; those of the `valid` splits are held out."""
     summaries = row.rows("summaries")
     if len(summaries) != 2:
@@ -34,7 +43,9 @@ def tldr(row: Row, options: TldrOptions) -> list[Made]:
         if confidence < options.min_confidence:
             return [Dropped("confidence below min_confidence")]
     answers = [
-        Answer(each.text("text").strip(), -rank, each.optional_text("policy") or UNKNOWN_WRITER)
+        ResponseDraft(
+            each.text("text").strip(), -rank, each.optional_text("policy") or UNKNOWN_WRITER
+        )
         for rank, each in enumerate(_best_first(row, summaries))
     ]
     made = pair(user(asked(row.row("info"))), answers[0], answers[1], Origin("tldr"))

@@ -8,8 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from alignlab.data.build_records import (
+    UNKNOWN_WRITER,
+    BuildResult,
+    ResponseDraft,
+    group,
+    origin_of,
+    user,
+)
 from alignlab.data.formats import row_format
-from alignlab.data.made import UNKNOWN_WRITER, Answer, Made, group, origin_of, user
 from alignlab.data.options import Options
 from alignlab.data.preference import preferred
 from alignlab.data.ratings import without_unrated
@@ -31,7 +38,7 @@ class UltraFeedbackOptions(Options):
 
 
 @row_format("ultrafeedback", columns=[("instruction", "completions")], options=UltraFeedbackOptions)
-def ultrafeedback(row: Row, options: UltraFeedbackOptions) -> list[Made]:
+def ultrafeedback(row: Row, options: UltraFeedbackOptions) -> list[BuildResult]:
     """Rated completions as openbmb/UltraFeedback has them, or a binarized form."""
     origin = origin_of(row, "ultrafeedback")
     if row.has("chosen"):
@@ -40,7 +47,7 @@ def ultrafeedback(row: Row, options: UltraFeedbackOptions) -> list[Made]:
         return [preferred(row, origin)]
     completions = row.rows("completions")
     answers = [
-        Answer(each.text("response"), score, each.optional_text("model") or UNKNOWN_WRITER)
+        ResponseDraft(each.text("response"), score, each.optional_text("model") or UNKNOWN_WRITER)
         for each in completions
         if (score := _score(each, options.score or "fine-grained")) is not None
     ]

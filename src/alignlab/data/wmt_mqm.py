@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from alignlab.data.gathered import Rated, gathered_format
-from alignlab.data.made import Answer, Origin, user
+from alignlab.data.build_records import Origin, ResponseDraft, user
+from alignlab.data.group_rows import Rated, grouped_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
@@ -29,14 +29,14 @@ class MqmOptions(Options):
     the prompt."""
 
 
-@gathered_format("wmt_mqm", columns=[_FIELDS], options=MqmOptions)
+@grouped_format("wmt_mqm", columns=[_FIELDS], options=MqmOptions)
 def wmt_mqm(row: Row, options: MqmOptions) -> Rated:
     """Translations of a segment by several systems, ordered by experts' error marks (MQM)."""
     source = _MARK.sub("", row.text("source"))
     asked = f"{options.instruction}\n\n{source}" if options.instruction else source
     return Rated(
         user(asked),
-        Answer(_MARK.sub("", row.text("target")), -weight(row), row.text("system")),
+        ResponseDraft(_MARK.sub("", row.text("target")), -weight(row), row.text("system")),
         Origin("wmt_mqm"),
         # The same sentence of two documents is one prompt, and was rated twice.
         " ".join(str(row.values.get(field, "")) for field in ("doc", "seg_id", "rater")),

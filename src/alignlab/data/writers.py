@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
-from alignlab.data.chat import as_dicts
-from alignlab.data.made import UNKNOWN_WRITER
+from alignlab.data.build_records import UNKNOWN_WRITER
+from alignlab.data.conversations import as_dicts
 from alignlab.types import Corpus, Demonstration, Message, PreferenceGroup, Prompt, Response
 
 Pairs = Literal["best_worst", "all"]

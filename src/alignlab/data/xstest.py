@@ -6,8 +6,8 @@ with the safe and to refuse the unsafe; a partial refusal of an unsafe prompt is
 
 from __future__ import annotations
 
+from alignlab.data.build_records import BuildResult, Dropped, Origin, ResponseDraft, labelled, user
 from alignlab.data.formats import row_format
-from alignlab.data.made import Answer, Dropped, Made, Origin, labelled, user
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
@@ -15,7 +15,7 @@ LABELS = ("1_full_compliance", "2_full_refusal", "3_partial_refusal")
 
 
 @row_format("xstest", columns=[("type", "prompt", "completion", "annotation_1", "final_label")])
-def xstest(row: Row, options: Options) -> list[Made]:
+def xstest(row: Row, options: Options) -> list[BuildResult]:
     """Completions that people found to comply or to refuse, of safe and unsafe prompts."""
     kind, label = row.text("type"), row.text("final_label")
     if label not in LABELS:
@@ -24,7 +24,7 @@ def xstest(row: Row, options: Options) -> list[Made]:
     if unsafe and label == "3_partial_refusal":
         return [Dropped("partial refusal of an unsafe prompt")]
     good = label == ("2_full_refusal" if unsafe else "1_full_compliance")
-    answer = Answer(row.text("completion"))
+    answer = ResponseDraft(row.text("completion"))
     return [labelled(user(row.text("prompt")), answer, good, Origin(f"xstest/{kind}"))]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.head_to_head import comparison_rows
 from alignlab.evaluation.metrics.win_rate import Outcome, outcome
-from alignlab.evaluation.tasks import Asked, Findings, pair_judge, subject
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, pair_judge, subject
 from alignlab.types import Feedback
 
 Outcomes = dict[str, list[Outcome]]
@@ -22,7 +22,7 @@ class Duels(NamedTuple):
     said: list[Feedback]
 
 
-def duels(asked: Asked) -> Duels:
+def duels(asked: BenchmarkInputs) -> Duels:
     """Let the judge compare every model's answers with the baseline's.
 
     Raises:
@@ -51,7 +51,11 @@ def duels(asked: Asked) -> Duels:
 
 
 def duel_findings(
-    asked: Asked, benchmark: str, fought: Duels | None = None, *, comparable: bool | None = None
+    asked: BenchmarkInputs,
+    benchmark: str,
+    fought: Duels | None = None,
+    *,
+    comparable: bool | None = None,
 ) -> Findings:
     """Adjusted win rates, (wins + ties/2) / judged, whole and by part (arXiv 2402.03469)."""
     outcomes, said = fought or duels(asked)

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from alignlab.evaluation.metrics.correlation import spearman_interval
 from alignlab.evaluation.metrics.intervals import labels
-from alignlab.evaluation.rows import Subject
-from alignlab.evaluation.task_rows import Measure, Valued, one_row
-from alignlab.evaluation.tasks import Asked, value_of
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
+from alignlab.evaluation.tasks import BenchmarkInputs, value_of
 from alignlab.types import EvalResult, Feedback, Preference, Score, Unscored
 
 NAME = "judge_checks"
 
 
-def judge_checks(asked: Asked, said: Sequence[Feedback]) -> list[EvalResult]:
+def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalResult]:
     """Rows about the judge, under its name; none without one or if it said nothing of answers."""
     if asked.judge is None:
         return []
@@ -36,7 +36,7 @@ def judge_checks(asked: Asked, said: Sequence[Feedback]) -> list[EvalResult]:
     if any(isinstance(f.verdict, Score) for f in rated):
         rows.append(_with_length(about, rated, length, asked))
     if pairs or rated:
-        unread = [Valued(f.prompt_id, float(value_of(f) is None)) for f in (*pairs, *rated)]
+        unread = [QuestionValue(f.prompt_id, float(value_of(f) is None)) for f in (*pairs, *rated)]
         rows.append(one_row(about, Measure("unreadable", is_share=True), unread, seed=asked.seed))
     return rows
 
@@ -47,10 +47,10 @@ def position_rows(about: Subject, said: Sequence[Feedback], seed: int) -> list[E
     for feedback in said:
         verdict, key = feedback.verdict, feedback.prompt_id
         if isinstance(verdict, Preference) and len(verdict.orders) == 2:
-            alike.append(Valued(key, float(verdict.orders[0] == verdict.orders[1])))
+            alike.append(QuestionValue(key, float(verdict.orders[0] == verdict.orders[1])))
             # Response 0 is shown first in the first order, response 1 in the second.
             first += [
-                Valued(key, float(winner == shown))
+                QuestionValue(key, float(winner == shown))
                 for shown, winner in enumerate(verdict.orders)
                 if winner is not None
             ]
@@ -63,7 +63,7 @@ def position_rows(about: Subject, said: Sequence[Feedback], seed: int) -> list[E
 
 
 def _longer(
-    about: Subject, pairs: Sequence[Feedback], length: dict[str, int], asked: Asked
+    about: Subject, pairs: Sequence[Feedback], length: dict[str, int], asked: BenchmarkInputs
 ) -> list[EvalResult]:
     """How often the longer of two answers wins, a tie one half; nothing where all are as long."""
     values = []
@@ -72,14 +72,14 @@ def _longer(
         value = value_of(feedback)
         if first != second:
             turned = value if value is None or first > second else 1 - value
-            values.append(Valued(feedback.prompt_id, turned))
+            values.append(QuestionValue(feedback.prompt_id, turned))
     if not values:
         return []
     return [one_row(about, Measure("longer_wins", is_share=True), values, seed=asked.seed)]
 
 
 def _with_length(
-    about: Subject, said: Sequence[Feedback], length: dict[str, int], asked: Asked
+    about: Subject, said: Sequence[Feedback], length: dict[str, int], asked: BenchmarkInputs
 ) -> EvalResult:
     """Spearman's correlation of scores with the answers' lengths in characters."""
     scored = [(f, f.verdict.value) for f in said if isinstance(f.verdict, Score)]

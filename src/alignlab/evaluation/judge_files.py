@@ -23,7 +23,7 @@ from alignlab.evaluation.benchmarks.reward_modelling import quality_rows
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality
 from alignlab.evaluation.metrics.poster import PosterQuality, poster_quality
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.types import EvalResult
 
 BENCHMARK = "judge_files"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.task_files import Row, read_rows
-from alignlab.evaluation.tasks import Answers, Question
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.tasks import ModelAnswers, Question
 from alignlab.types import Response, SampledBy
 
 IDS = ("id", "prompt_id", "question_id", "uid", "instruction_id")
@@ -22,7 +22,9 @@ ASKED = ("instruction", "prompt", "question")
 TEXTS = ("output", "response", "text", "completion", "answer", "sample")
 
 
-def read_outputs(path: Path, questions: Sequence[Question], name: str | None = None) -> Answers:
+def read_outputs(
+    path: Path, questions: Sequence[Question], name: str | None = None
+) -> ModelAnswers:
     """The answers in a file to a benchmark's questions; other rows are left aside.
 
     Args:
@@ -51,20 +53,20 @@ def read_outputs(path: Path, questions: Sequence[Question], name: str | None = N
             f"{path}: expected answers to the benchmark's questions (joined by id or by the "
             f"question's text), found none in {len(rows)} rows"
         )
-    return Answers(model, found)
+    return ModelAnswers(model, found)
 
 
-def given_baseline(questions: Sequence[Question], name: str) -> Answers | None:
+def given_baseline(questions: Sequence[Question], name: str) -> ModelAnswers | None:
     """The baseline's answers that come with the questions; None where there are none."""
     found = {
         q.id: (Response(f"{q.id}/{name}", q.id, q.baseline, SampledBy(name)),)
         for q in questions
         if q.baseline is not None
     }
-    return Answers(name, found) if found else None
+    return ModelAnswers(name, found) if found else None
 
 
-def _named(rows: Sequence[Row]) -> str | None:
+def _named(rows: Sequence[BenchmarkRow]) -> str | None:
     """The one model that the rows name."""
     names = {_model(row.values) for row in rows}
     if len(names) > 1:
@@ -86,7 +88,7 @@ def _model(values: Mapping[str, Any]) -> str | None:
 
 
 def _question(
-    row: Row, by_id: Mapping[str, Question], by_text: Mapping[str, Question]
+    row: BenchmarkRow, by_id: Mapping[str, Question], by_text: Mapping[str, Question]
 ) -> Question | None:
     for field in IDS:
         found = by_id.get(str(row.values.get(field)))
@@ -99,7 +101,7 @@ def _question(
     return None
 
 
-def _responses(row: Row, question: Question, model: str) -> tuple[Response, ...]:
+def _responses(row: BenchmarkRow, question: Question, model: str) -> tuple[Response, ...]:
     texts = _texts(row)
     turns = 1 + len(question.follow_ups)
     if len(texts) != turns:
@@ -110,10 +112,10 @@ def _responses(row: Row, question: Question, model: str) -> tuple[Response, ...]
     )
 
 
-def _texts(row: Row) -> list[str]:
+def _texts(row: BenchmarkRow) -> list[str]:
     choices = row.values.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return Row(row.file, row.line, choices[0]).texts("turns")
+        return BenchmarkRow(row.file, row.line, choices[0]).texts("turns")
     if "turns" in row.values:
         return row.texts("turns")
     for field in TEXTS:

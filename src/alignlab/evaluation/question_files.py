@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.errors import bad_record
-from alignlab.evaluation.task_files import Row, read_rows
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.tasks import Question
 from alignlab.types import Message, Prompt
 
@@ -33,7 +33,7 @@ def fastchat_references(path: Path) -> dict[str, tuple[str, ...]]:
         choices = row.values.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             raise bad_record(path, row.line, "choices", "a list of answers", choices)
-        answers = Row(path, row.line, choices[0])
+        answers = BenchmarkRow(path, row.line, choices[0])
         found[row.key("question_id")] = tuple(answers.texts("turns"))
     return found
 
@@ -53,7 +53,7 @@ def plain_questions(
 
 
 def single(
-    row: Row,
+    row: BenchmarkRow,
     benchmark: str,
     text: str,
     *,
@@ -74,7 +74,7 @@ def single(
     return Question(prompt, references=references, baseline=baseline)
 
 
-def _question(row: Row, benchmark: str) -> Question:
+def _question(row: BenchmarkRow, benchmark: str) -> Question:
     turns = _turns(row)
     part = row.maybe("category") or row.maybe("subcategory")
     prompt = Prompt(
@@ -85,11 +85,11 @@ def _question(row: Row, benchmark: str) -> Question:
     return Question(prompt, follow_ups=tuple(turns[1:]))
 
 
-def _turns(row: Row) -> list[str]:
+def _turns(row: BenchmarkRow) -> list[str]:
     """User turns: texts, or objects with `content`; or the one `prompt`."""
     turns: Any = row.values.get("turns")
     if turns is None:
         return [row.text("prompt")]
     if isinstance(turns, list) and all(isinstance(t, dict) for t in turns):
         turns = [t.get("content") for t in turns]
-    return Row(row.file, row.line, {"turns": turns}).texts("turns")
+    return BenchmarkRow(row.file, row.line, {"turns": turns}).texts("turns")

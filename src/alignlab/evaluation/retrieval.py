@@ -20,7 +20,7 @@ class Passage:
     text: str
 
 
-class Corpus:
+class PassageIndex:
     """Texts that can be searched, all or those of one title."""
 
     def __init__(self, passages: list[Passage]) -> None:
@@ -43,7 +43,7 @@ class Corpus:
         return [self.passages[i] for i in ranked[:most]]
 
 
-def read_corpus(path: Path) -> Corpus:
+def read_corpus(path: Path) -> PassageIndex:
     """A corpus from rows of `title` and `text`.
 
     Raises:
@@ -56,7 +56,7 @@ def read_corpus(path: Path) -> Corpus:
     ]
     if not passages:
         raise BadInput(f"{path}: expected passages, found none")
-    return Corpus(passages)
+    return PassageIndex(passages)
 
 
 def _cut(text: str) -> list[str]:

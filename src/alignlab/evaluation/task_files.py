@@ -18,7 +18,7 @@ KINDS = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchmarkRow:
     """One record with what is needed to complain about it."""
 
     file: Path
@@ -84,7 +84,7 @@ class Row:
         return found
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[BenchmarkRow]:
     """All records of a file.
 
     Raises:
@@ -121,7 +121,7 @@ def read_text(path: Path) -> str:
         raise BadInput(f"{path}: expected a readable file, found: {reason}") from None
 
 
-def _from_lines(path: Path, text: str) -> Iterator[Row]:
+def _from_lines(path: Path, text: str) -> Iterator[BenchmarkRow]:
     # Not splitlines(): texts may hold line separators that JSON does not escape.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -132,7 +132,7 @@ def _from_lines(path: Path, text: str) -> Iterator[Row]:
             yield _row(path, number, values)
 
 
-def _from_json(path: Path, text: str) -> Iterator[Row]:
+def _from_json(path: Path, text: str) -> Iterator[BenchmarkRow]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
@@ -143,15 +143,15 @@ def _from_json(path: Path, text: str) -> Iterator[Row]:
         yield _row(path, number, value)
 
 
-def _from_csv(path: Path, text: str, delimiter: str) -> Iterator[Row]:
+def _from_csv(path: Path, text: str, delimiter: str) -> Iterator[BenchmarkRow]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     for values in reader:
         if None in values or None in values.values():
             raise bad_record(path, reader.line_num, None, "as many cells as columns", "others")
-        yield Row(path, reader.line_num, values)
+        yield BenchmarkRow(path, reader.line_num, values)
 
 
-def _row(path: Path, number: int, values: Any) -> Row:
+def _row(path: Path, number: int, values: Any) -> BenchmarkRow:
     if not isinstance(values, dict):
         raise bad_record(path, number, None, "a JSON object", values)
-    return Row(path, number, values)
+    return BenchmarkRow(path, number, values)

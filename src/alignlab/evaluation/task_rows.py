@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alignlab.evaluation.metrics.intervals import bootstrap_mean, share_interval
-from alignlab.evaluation.rows import Subject, by_group
+from alignlab.evaluation.result_rows import Subject, by_group
 from alignlab.types import EvalResult, Prompt
 
 
 @dataclass(frozen=True)
-class Valued:
+class QuestionValue:
     """What was measured on one question, or on a part of its answer."""
 
     prompt_id: str
@@ -31,7 +31,7 @@ class Measure:
 def part_rows(
     about: Subject,
     measure: Measure,
-    values: Sequence[Valued],
+    values: Sequence[QuestionValue],
     prompts: Mapping[str, Prompt],
     *,
     seed: int,
@@ -46,7 +46,7 @@ def part_rows(
 def one_row(
     about: Subject,
     measure: Measure,
-    values: Sequence[Valued],
+    values: Sequence[QuestionValue],
     *,
     seed: int,
     group: str | None = None,

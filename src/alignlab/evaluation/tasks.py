@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
 from alignlab.types import (
     Corpus,
@@ -74,7 +74,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ModelAnswers:
     """What one model answered."""
 
     model: str
@@ -88,12 +88,12 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenchmarkInputs:
     """All that a benchmark measures from."""
 
     questions: tuple[Question, ...]
-    answers: tuple[Answers, ...]
-    baseline: Answers | None
+    answers: tuple[ModelAnswers, ...]
+    baseline: ModelAnswers | None
     judge: Judge | None
     seed: int
     corpus: Corpus | None = None
@@ -103,14 +103,14 @@ class Asked:
     cache: Path | None = None
     """Folder in which such a benchmark keeps what it may be asked again."""
 
-    def by_model(self) -> list[tuple[Answers, list[tuple[Question, tuple[Response, ...]]]]]:
+    def by_model(self) -> list[tuple[ModelAnswers, list[tuple[Question, tuple[Response, ...]]]]]:
         """Every model with the questions that it answered."""
         return [
             (a, [(q, a.turns[q.id]) for q in self.questions if q.id in a.turns])
             for a in self.answers
         ]
 
-    def unanswered(self, answers: Answers) -> int:
+    def unanswered(self, answers: ModelAnswers) -> int:
         """Questions without an answer of a model; they count as unscored."""
         return sum(q.id not in answers.turns for q in self.questions)
 
@@ -128,7 +128,7 @@ class Findings:
 
 
 @runtime_checkable
-class Task(Protocol):
+class BenchmarkTask(Protocol):
     """A benchmark that a run can be made of."""
 
     needs: Any
@@ -138,7 +138,7 @@ class Task(Protocol):
         """The questions in the data: a `Path`, or a `Corpus` where `needs.corpus` says so."""
         ...
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Judge what was answered and make rows of it."""
         ...
 
@@ -166,27 +166,27 @@ def ask_question(question: Question, given: Sequence[Response]) -> tuple[Message
     return tuple(messages)
 
 
-def model_judge(asked: Asked) -> Completer:
+def model_judge(asked: BenchmarkInputs) -> Completer:
     """The judge as a model that is asked in the benchmark's words."""
     return cast(Completer, asked.judge)
 
 
-def score_judge(asked: Asked) -> FeedbackSource:
+def score_judge(asked: BenchmarkInputs) -> FeedbackSource:
     """The judge as a source of scores."""
     return cast(FeedbackSource, asked.judge)
 
 
-def pair_judge(asked: Asked) -> PairJudge:
+def pair_judge(asked: BenchmarkInputs) -> PairJudge:
     """The judge as a judge of pairs."""
     return cast(PairJudge, asked.judge)
 
 
-def asks_model(asked: Asked) -> bool:
+def asks_model(asked: BenchmarkInputs) -> bool:
     """Whether the judge is a model to be asked in the benchmark's words."""
     return hasattr(asked.judge, "complete")
 
 
-def subject(asked: Asked, model: str, benchmark: str) -> Subject:
+def subject(asked: BenchmarkInputs, model: str, benchmark: str) -> Subject:
     """What the rows of a model are about."""
     against = asked.baseline.model if asked.baseline else None
     return Subject(model, benchmark, against=against)

@@ -22,15 +22,15 @@ from alignlab.feedback.asking import flatten
 from alignlab.records import from_line
 from alignlab.registry import register
 from alignlab.types import (
-    Commented,
     Critique,
+    CritiquedResponse,
     Feedback,
-    Labelled,
     PreferenceGroup,
     Prompt,
     Ranking,
     Response,
     Score,
+    UnpairedPreference,
     Unscored,
     Verdict,
 )
@@ -49,7 +49,7 @@ class Opinion(NamedTuple):
 class Learnt(NamedTuple):
     """Records to train on, and what made none, by reason."""
 
-    records: list[PreferenceGroup] | list[Labelled] | list[Commented]
+    records: list[PreferenceGroup] | list[UnpairedPreference] | list[CritiquedResponse]
     dropped: Mapping[str, int]
 
 
@@ -132,7 +132,7 @@ def labelled_responses(
     prompts: Sequence[Prompt], responses: Sequence[Response], human: HumanFeedback
 ) -> Learnt:
     """Responses with the label that most annotators gave; an even split gives none."""
-    found: list[Labelled] = []
+    found: list[UnpairedPreference] = []
     dropped: Counter[str] = Counter()
     for prompt, several in _by_prompt(prompts, responses):
         for response, one in zip(several, human.rate([(prompt, several)], 0), strict=True):
@@ -141,7 +141,7 @@ def labelled_responses(
             elif one.verdict.value == 0.5:
                 dropped["annotators evenly split"] += 1
             else:
-                found.append(Labelled(prompt, response, one.verdict.value > 0.5))
+                found.append(UnpairedPreference(prompt, response, one.verdict.value > 0.5))
     return Learnt(found, _counted(dropped))
 
 
@@ -149,13 +149,13 @@ def commented_responses(
     prompts: Sequence[Prompt], responses: Sequence[Response], human: HumanFeedback
 ) -> Learnt:
     """Every annotator's words on every response, a record each."""
-    found: list[Commented] = []
+    found: list[CritiquedResponse] = []
     dropped: Counter[str] = Counter()
     for prompt, several in _by_prompt(prompts, responses):
         for response in several:
             said = human.opinions.get(response.id, [])
             dropped["response without an answer"] += not said
-            found += [Commented(prompt, response, str(each.value)) for each in said]
+            found += [CritiquedResponse(prompt, response, str(each.value)) for each in said]
     return Learnt(found, _counted(dropped))
 
 

@@ -16,7 +16,7 @@ import torch
 
 from alignlab.errors import BadInput
 from alignlab.generation.forward import last_logits
-from alignlab.models.chat import encode_prompt
+from alignlab.models.chat_template import encode_prompt
 from alignlab.models.load import LanguageModel
 from alignlab.types import CompletionRequest
 

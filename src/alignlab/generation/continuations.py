@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignlab.errors import BadInput
-from alignlab.models import chat
+from alignlab.models import chat_template
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
 from alignlab.types import CompletionRequest
@@ -29,13 +29,13 @@ def continuations(
         )
     whole = [request.prefix + text for text in texts]
     ids = [list(i) for i in lm.tokenizer(whole, add_special_tokens=False)["input_ids"]]
-    condition = chat.encode_prompt(lm, request.messages)
+    condition = chat_template.encode_prompt(lm, request.messages)
     if request.prefix:
         alone = lm.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
         common = _common([alone, *(tokens[:-1] for tokens in ids)])
         condition += alone[:common]
         ids = [tokens[common:] for tokens in ids]
-    end = (chat.end_of_turn(lm),) if end_of_turn else ()
+    end = (chat_template.end_of_turn(lm),) if end_of_turn else ()
     if not condition:
         return None
     return TokenGroup(request.id, tuple(condition), tuple((*tokens, *end) for tokens in ids))

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from alignlab.generation.sampling import choose
+from alignlab.generation.sampling import sample_tokens
 
 STOP_EVERY = 8
 """Steps between two looks for stop strings; what comes after one is cut off later."""
@@ -95,7 +95,7 @@ def decode(
     reading = read([batch.prompts[p] for p in order_P], steps)
     logits_LV = reading.start(prompt_of_B[row_L], steps)
     for step in range(steps):
-        chosen = choose(
+        chosen = sample_tokens(
             logits_LV,
             batch.uniform_BT[row_L, step],
             temperature=batch.temperature,

@@ -20,7 +20,7 @@ from alignlab.generation.continuations import continuations
 from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
 from alignlab.generation.requests import check_sampling, failed, first_stop
 from alignlab.generation.shared import Reader
-from alignlab.models.chat import encode_prompt, stop_tokens
+from alignlab.models.chat_template import encode_prompt, stop_tokens
 from alignlab.models.load import LanguageModel, context_length, load
 from alignlab.models.logprobs import score_groups
 from alignlab.models.scorer import ResponseScorer

@@ -30,7 +30,7 @@ CHUNK = 32
 """Places for own tokens are added in this number; products keep their shape until they are full."""
 
 
-class Step(NamedTuple):
+class AttentionCall(NamedTuple):
     """What an attention call asks for, apart from its tensors."""
 
     scale: float
@@ -167,7 +167,7 @@ class OneQueryCache(Cache):
         self.buckets = kept
         self._masks.clear()
 
-    def attend(self, query_LHD: Tensor, ask: Step) -> Tensor:
+    def attend(self, query_LHD: Tensor, ask: AttentionCall) -> Tensor:
         """Attention outputs, (L, H, D), of every row's new token."""
         own = self.own[self._layer]
         rows, J, C, D = own.keys.shape
@@ -209,7 +209,7 @@ def _attend(
     b: Bucket,
     layer: int,
     mask_L1S: Tensor,
-    ask: Step,
+    ask: AttentionCall,
 ) -> Tensor:
     """Outputs, (L, H, D), of one bucket's rows, whose scores with their own tokens are given."""
     states = b.layers[layer]
@@ -279,7 +279,7 @@ def attention(
     if window is not None:
         cache.windows.add(window)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    out_LHD = cache.attend(query[:, :, 0], Step(scale, kwargs.get("softcap"), window))
+    out_LHD = cache.attend(query[:, :, 0], AttentionCall(scale, kwargs.get("softcap"), window))
     return out_LHD[:, None], None
 
 

@@ -24,7 +24,7 @@ _LAST = 1 - 2**-52
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SampledTokens:
     """The next token of every row."""
 
     tokens_B: Tensor
@@ -32,7 +32,9 @@ class Chosen:
     """Log-probability in nats under the model's own distribution (temperature 1), float32."""
 
 
-def choose(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: float) -> Chosen:
+def sample_tokens(
+    logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: float
+) -> SampledTokens:
     """Draw (temperature 0: take the most likely) one token per row.
 
     `uniform_B` holds float64 draws from [0, 1); greedy choice does not read them.
@@ -59,7 +61,7 @@ def choose(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: f
         row_R, prob_RV = (torch.cat(several) for several in zip(*left, strict=True))
         tokens_B[row_R] = _within(prob_RV, tokens_B[row_R], uniform_B[row_R], top_p)
     picked_B = logits_BV.gather(-1, tokens_B[:, None])[:, 0].float()
-    return Chosen(tokens_B, picked_B + torch.cat(logprobs))
+    return SampledTokens(tokens_B, picked_B + torch.cat(logprobs))
 
 
 def draw(weight_BV: Tensor, uniform_B: Tensor) -> Tensor:

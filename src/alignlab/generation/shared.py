@@ -22,7 +22,7 @@ from alignlab.generation.forward import Forward, left_padded
 from alignlab.generation.one_query import OneQueryCache, PromptStates, attending, bucket
 from alignlab.generation.plain import PlainReading
 from alignlab.models.adapters import base_of
-from alignlab.models.attention import Unserved
+from alignlab.models.attention import UnsupportedAttention
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Reader:
             reading = SharedReading(self._forward, self._configs, prompts)
             found = _forced(reading, token_TL)
             expected = _forced(PlainReading(self._model, prompts), token_TL)
-        except (Unserved, TypeError, ValueError, RuntimeError, IndexError) as error:
+        except (UnsupportedAttention, TypeError, ValueError, RuntimeError, IndexError) as error:
             return f"{name}: {str(error).splitlines()[0]}"
         finally:
             self._base.train(training)

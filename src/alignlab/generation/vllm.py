@@ -24,7 +24,7 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.generation.choices import ChoiceTokens, tokenise_choices, without_longer
 from alignlab.generation.requests import check_sampling, failed, first_stop
 from alignlab.models import load as loading
-from alignlab.models.chat import encode_prompt, stop_tokens
+from alignlab.models.chat_template import encode_prompt, stop_tokens
 from alignlab.models.load import LanguageModel
 from alignlab.registry import register
 from alignlab.specs import read_options

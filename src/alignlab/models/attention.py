@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from alignlab.models.tile_attention import (
+    AttentionOptions,
     Block,
     Inputs,
-    Options,
     backward,
     gather,
     output,
@@ -36,7 +36,7 @@ _UNSERVED = ("s_aux", "position_bias", "head_mask", "cache")
 """Arguments of an attention call that change its result in ways not served here."""
 
 
-class Unserved(Exception):
+class UnsupportedAttention(Exception):
     """The model asks for a kind of attention that the packed forward does not compute."""
 
 
@@ -113,7 +113,7 @@ def attention(
     if window is not None:
         batch.windows.add(window)
     scaling = kwargs.get("scaling")
-    options = Options(
+    options = AttentionOptions(
         scaling if scaling is not None else query.shape[-1] ** -0.5, kwargs.get("softcap"), window
     )
     out_HTD = _PackedAttention.apply(  # type: ignore[no-untyped-call]
@@ -129,14 +129,14 @@ def check_served(attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
         Unserved: it does.
     """
     if kwargs.get("dropout"):
-        raise Unserved("attention dropout is on")
+        raise UnsupportedAttention("attention dropout is on")
     if attention_mask is not None:
-        raise Unserved("the model brings an attention mask of its own")
+        raise UnsupportedAttention("the model brings an attention mask of its own")
     if kwargs.get("is_causal") is False:
-        raise Unserved("the model's attention is not causal")
+        raise UnsupportedAttention("the model's attention is not causal")
     for name in _UNSERVED:
         if kwargs.get(name) is not None:
-            raise Unserved(f"the model's attention uses {name}")
+            raise UnsupportedAttention(f"the model's attention uses {name}")
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
@@ -152,7 +152,12 @@ class _PackedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q_HTD: Tensor, k_HTD: Tensor, v_HTD: Tensor, layout: Layout, options: Options
+        ctx: Any,
+        q_HTD: Tensor,
+        k_HTD: Tensor,
+        v_HTD: Tensor,
+        layout: Layout,
+        options: AttentionOptions,
     ) -> Tensor:
         # Rows are taken out of every head: heads must not lie between rows.
         q_HTD, k_HTD, v_HTD = (t.contiguous() for t in (q_HTD, k_HTD, v_HTD))
@@ -197,7 +202,9 @@ class _PackedAttention(torch.autograd.Function):
         return d_q.mul_(options.scale), d_k, d_v, None, None
 
 
-def _inputs(q_HTD: Tensor, k_HTD: Tensor, v_HTD: Tensor, tile: Tile, options: Options) -> Inputs:
+def _inputs(
+    q_HTD: Tensor, k_HTD: Tensor, v_HTD: Tensor, tile: Tile, options: AttentionOptions
+) -> Inputs:
     heads = q_HTD.shape[0]
     return Inputs(
         gather(q_HTD, tile.query_rows, tile, heads=heads).mul_(options.scale),

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 
 from alignlab.errors import BadInput
 from alignlab.models.adapters import base_of, is_reward_model, merged
-from alignlab.models.chat import end_of_turn
+from alignlab.models.chat_template import end_of_turn
 from alignlab.models.load import LanguageModel, load
 from alignlab.models.packed import PackedBatch, TokenGroup, micro_batches
 from alignlab.models.quant import is_quantised
@@ -45,7 +45,7 @@ class RewardScorer(Scorer[SequenceRewards]):
             yield SequenceRewards(_head(self.base)(last_Nd)[:, 0])
 
     @contextmanager
-    def _plain(
+    def _padded(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Iterator[SequenceRewards]:
         padding = self.base.config.get_text_config().pad_token_id

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from alignlab.errors import BadInput
 from alignlab.models import load as loading
 from alignlab.models.attention import keep_soft_cap
-from alignlab.models.chat import encode_prompt, encode_response, template_end
+from alignlab.models.chat_template import encode_prompt, encode_response, template_end
 from alignlab.models.heads import load_reward_model, rewards
 from alignlab.models.load import LanguageModel, context_length
 from alignlab.models.logprobs import response_logprobs

@@ -125,7 +125,7 @@ class Scorer(ABC, Generic[S]):
                 f"a sequence of {longest} tokens exceeds the attention window of {self.limit}"
             )
             log.warning("plain per-sequence batches: %s", self.fallback)
-        way = self._packed if self.fallback is None else self._plain
+        way = self._packed if self.fallback is None else self._padded
         with self._run(way(groups, noise)) as found:
             yield found
 
@@ -143,7 +143,7 @@ class Scorer(ABC, Generic[S]):
         """Values by way of `_stream`."""
 
     @abstractmethod
-    def _plain(
+    def _padded(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> AbstractContextManager[S]:
         """Values by the model's own forward over `_rows`."""
@@ -211,11 +211,11 @@ class Scorer(ABC, Generic[S]):
         self.base.eval()
         try:
             with torch.no_grad():
-                with self._run(self._plain(groups, None)) as plain:
+                with self._run(self._padded(groups, None)) as plain:
                     expected = self._values(plain)
                 with self._run(self._packed(groups, None)) as packed:
                     found = self._values(packed)
-        except (attention.Unserved, TypeError, ValueError, RuntimeError) as error:
+        except (attention.UnsupportedAttention, TypeError, ValueError, RuntimeError) as error:
             return f"{type(self.base).__name__}: {str(error).splitlines()[0]}"
         finally:
             self.base.train(training)
@@ -265,14 +265,14 @@ class ResponseScorer(Scorer[TokenLogps]):
         return TokenLogps(logps[:count], targets)
 
     @contextmanager
-    def _plain(
+    def _padded(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Iterator[TokenLogps]:
         rows = self._rows(groups)
         width = rows.token_NT.shape[1]
         targets = make_targets(groups, self.base.device)
         logits = self._logits(rows, groups, noise)
-        chosen_RV = logits.flatten(0, 1).index_select(0, plain_rows(groups, width, logits.device))
+        chosen_RV = logits.flatten(0, 1).index_select(0, padded_rows(groups, width, logits.device))
         if chosen_RV.dtype in (torch.bfloat16, torch.float16):
             chosen_RV = chosen_RV.float()
         token_logit_R = chosen_RV.gather(1, targets.token_R[:, None])[:, 0]
@@ -287,7 +287,7 @@ class ResponseScorer(Scorer[TokenLogps]):
         return None
 
 
-def plain_rows(groups: Sequence[TokenGroup], width: int, device: torch.device) -> Tensor:
+def padded_rows(groups: Sequence[TokenGroup], width: int, device: torch.device) -> Tensor:
     """Where padded whole sequences of a width, one after another, predict the response tokens."""
     lengths = [(len(group.prompt_T), len(r)) for group in groups for r in group.responses]
     found = [n * width + prompt - 1 + np.arange(own) for n, (prompt, own) in enumerate(lengths)]

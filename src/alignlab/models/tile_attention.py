@@ -20,7 +20,7 @@ from alignlab.models.tiles import Masks, Tile
 
 
 @dataclass(frozen=True)
-class Options:
+class AttentionOptions:
     """What a layer's attention call asks for."""
 
     scale: float
@@ -62,7 +62,7 @@ def gather(tensor_HTD: Tensor, rows: Tensor, tile: Tile, *, heads: int) -> Tenso
     return taken.view(heads * tile.N, -1, taken.shape[-1])
 
 
-def probabilities(x: Inputs, tile: Tile, masks: Masks, options: Options) -> list[Block]:
+def probabilities(x: Inputs, tile: Tile, masks: Masks, options: AttentionOptions) -> list[Block]:
     """Attention probabilities of all queries of a tile, in blocks."""
     blocks = []
     for first, last in tile.blocks:

@@ -21,7 +21,7 @@ from alignlab.errors import BadInput
 from alignlab.models.adapters import base_of
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import Targets, TokenGroup
-from alignlab.models.scorer import EmbeddingNoise, ResponseScorer, TokenLogps, plain_rows
+from alignlab.models.scorer import EmbeddingNoise, ResponseScorer, TokenLogps, padded_rows
 
 FILE = "value_head.safetensors"
 """The head's weights beside the model's; `bias` and `weight` of a linear layer of one output."""
@@ -35,7 +35,7 @@ class TokenValues(TokenLogps):
     """Expected return, float32, with gradient."""
 
 
-class Valued(torch.nn.Module):
+class ModelWithValueHead(torch.nn.Module):
     """A model with its value head, as one tree of parameters.
 
     Args:
@@ -94,7 +94,7 @@ def load_value_head(lm: LanguageModel, folder: str | Path) -> torch.nn.Linear:
 class ValueScorer(ResponseScorer):
     """Log-probabilities and values of response tokens; the arguments are those of `Scorer`."""
 
-    def __init__(self, model: Valued, **options: Any) -> None:
+    def __init__(self, model: ModelWithValueHead, **options: Any) -> None:
         self.head = model.head
         super().__init__(model.model, **options)
 
@@ -103,12 +103,12 @@ class ValueScorer(ResponseScorer):
         return TokenValues(logps.logp_R, targets, self._values_of(hidden_Rd)[: len(logps.logp_R)])
 
     @contextmanager
-    def _plain(
+    def _padded(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Iterator[TokenValues]:
-        with _last_hidden(self.base.base_model) as seen, super()._plain(groups, noise) as scored:
+        with _last_hidden(self.base.base_model) as seen, super()._padded(groups, noise) as scored:
             (hidden,) = seen
-            row_R = plain_rows(groups, hidden.shape[1], hidden.device)
+            row_R = padded_rows(groups, hidden.shape[1], hidden.device)
             hidden_Rd = hidden.flatten(0, 1).index_select(0, row_R)
             yield TokenValues(scored.logp_R, scored.targets, self._values_of(hidden_Rd))
 

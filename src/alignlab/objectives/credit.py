@@ -10,7 +10,7 @@ from torch import Tensor
 
 from alignlab.errors import BadInput
 from alignlab.objectives.base import ObjectiveOutput
-from alignlab.objectives.rollouts import CreditState, RolloutLogps, Rollouts
+from alignlab.objectives.rollout_batch import CreditState, RolloutLogps, Rollouts
 
 Estimator = Literal["k1", "k3"]
 

@@ -28,7 +28,7 @@ from alignlab.objectives.credit import (
     rollout_means,
     rollout_metrics,
 )
-from alignlab.objectives.rollouts import Credit, CreditState, RolloutLogps, Rollouts
+from alignlab.objectives.rollout_batch import Credit, CreditState, RolloutLogps, Rollouts
 from alignlab.registry import register
 
 

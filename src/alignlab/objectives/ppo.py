@@ -33,7 +33,7 @@ from alignlab.objectives.credit import (
     seen_so_far,
     whitened,
 )
-from alignlab.objectives.rollouts import Credit, CreditState, Rollouts, ValuedLogps
+from alignlab.objectives.rollout_batch import Credit, CreditState, Rollouts, ValuedLogps
 from alignlab.registry import register
 
 

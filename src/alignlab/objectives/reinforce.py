@@ -23,7 +23,7 @@ from alignlab.objectives.credit import (
     rollout_sums,
     seen_so_far,
 )
-from alignlab.objectives.rollouts import Credit, CreditState, RolloutLogps, Rollouts
+from alignlab.objectives.rollout_batch import Credit, CreditState, RolloutLogps, Rollouts
 from alignlab.registry import register
 
 

@@ -24,7 +24,7 @@ from alignlab.objectives.credit import (
     rollout_metrics,
     rollout_sums,
 )
-from alignlab.objectives.rollouts import Credit, CreditState, RolloutLogps, Rollouts
+from alignlab.objectives.rollout_batch import Credit, CreditState, RolloutLogps, Rollouts
 from alignlab.registry import register
 
 

@@ -20,7 +20,7 @@ from alignlab.feedback.r3 import R3, R3Options, measure_ranges
 from alignlab.feedback.r3_ranges import write_ranges
 from alignlab.feedback.relevance import relevance_model
 from alignlab.models.load import LanguageModel
-from alignlab.objectives.rollouts import is_policy_gradient
+from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch, run_branches
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.rounds import Round

@@ -42,7 +42,7 @@ from alignlab.stages.pair import pair
 from alignlab.stages.reward import learned_reward
 from alignlab.stages.rso import RSOSettings
 from alignlab.stages.seed import seed
-from alignlab.stages.train import Lesson, slug, train
+from alignlab.stages.train import TrainSpec, slug, train
 from alignlab.training.config import TrainConfig
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Feedback, PreferenceGroup, Prompt, Response, Score
@@ -169,7 +169,7 @@ def of_data(start: Start) -> Given:
 
 def _with_reward_model(lab: Lab, config: RLFreeConfig, given: Given) -> Given:
     """A reward model trained on the groups, from M1."""
-    lesson = Lesson(get("objective", "reward_model")(), config.reward_training, config.lengths)
+    lesson = TrainSpec(get("objective", "reward_model")(), config.reward_training, config.lengths)
     model = train(lab, given.start.m1, given.groups, lesson, name=REWARD_MODEL)
     return replace(given, reward_model=model)
 

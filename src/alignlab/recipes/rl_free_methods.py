@@ -11,7 +11,7 @@ from alignlab.configs import build
 from alignlab.errors import BadInput, unknown_name
 from alignlab.feedback.rules import RandomJudge
 from alignlab.objectives.base import Objective
-from alignlab.objectives.rollouts import is_policy_gradient
+from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.study import Answered, Start, answers_of, trace
 from alignlab.stages.answer import answer
@@ -27,13 +27,13 @@ from alignlab.stages.reward import learned_reward
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rso import rso
 from alignlab.stages.shots import FewShot
-from alignlab.stages.train import Lesson, train
+from alignlab.stages.train import TrainSpec, train
 from alignlab.training.config import TrainConfig
-from alignlab.training.records import Record, record_kind
+from alignlab.training.record_kinds import Record, record_kind
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import (
     Checkpoint,
-    Commented,
+    CritiquedResponse,
     Demonstration,
     Feedback,
     PreferenceGroup,
@@ -239,7 +239,7 @@ def _learn(
 ) -> Checkpoint:
     made = method(config, of or name)
     assert made.config is not None
-    lesson = Lesson(made.objective, made.config, config.lengths)
+    lesson = TrainSpec(made.objective, made.config, config.lengths)
     return train(lab, parent, records, lesson, name=name)
 
 
@@ -249,14 +249,14 @@ def _records(given: Given, config: RLFreeConfig, name: str) -> Sequence[Record]:
     kind = record_kind(objective)
     if kind is Demonstration:
         return given.start.corpus.demonstrations
-    if kind is Commented:
+    if kind is CritiquedResponse:
         return _commented(given, name)
     if objective.max_responses == 2:
         return [ends for g in given.groups if (ends := g.best_and_worst()) is not None]
     return given.groups
 
 
-def _commented(given: Given, name: str) -> list[Commented]:
+def _commented(given: Given, name: str) -> list[CritiquedResponse]:
     """Responses with what the critic said of them.
 
     Raises:
@@ -265,7 +265,7 @@ def _commented(given: Given, name: str) -> list[Commented]:
     asked = {p.id: p for p in given.answered.prompts}
     said = given.words
     found = [
-        Commented(asked[r.prompt_id], r, said[r.id])
+        CritiquedResponse(asked[r.prompt_id], r, said[r.id])
         for r in given.answered.responses
         if r.id in said
     ]

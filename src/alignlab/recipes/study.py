@@ -28,7 +28,7 @@ from alignlab.stages.propose import Material, ProposeSettings, propose
 from alignlab.stages.sample import SampleSettings, sample
 from alignlab.stages.seed import SeedSettings, seed
 from alignlab.stages.select import SelectSettings, mean_score
-from alignlab.stages.train import LengthSettings, Lesson, train
+from alignlab.stages.train import LengthSettings, TrainSpec, train
 from alignlab.training.config import TrainConfig
 from alignlab.training.tracking import Track, require_tracker
 from alignlab.types import (
@@ -188,7 +188,7 @@ def imitate(
     name: str,
 ) -> Checkpoint:
     """SFT on demonstrations."""
-    lesson = Lesson(registry.get("objective", "sft")(), config.sft, config.lengths)
+    lesson = TrainSpec(registry.get("objective", "sft")(), config.sft, config.lengths)
     return train(lab, parent, demonstrations, lesson, name=name)
 
 
@@ -213,7 +213,7 @@ def prefer(
         )
     if config.pairs.keep == "winners":
         return imitate(lab, config, parent, best_as_demonstrations(groups), name)
-    lesson = Lesson(config.objective.build(), config.preference, config.lengths)
+    lesson = TrainSpec(config.objective.build(), config.preference, config.lengths)
     if not config.select.prompts:
         return train(lab, parent, groups, lesson, name=name)
     source = lab.judge(config.select.judge or config.measure.judge, start.m1)

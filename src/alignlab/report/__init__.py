@@ -6,9 +6,9 @@ that returns a frozen record, a macro in `templates/figures.html.j2`, and a sect
 Which records are shown, when a run has seeds and branches: see `load.shown`.
 """
 
-from alignlab.report.compare import compare_runs
 from alignlab.report.export import export
 from alignlab.report.markdown import markdown
 from alignlab.report.page import write_report
+from alignlab.report.run_comparison import compare_runs
 
 __all__ = ["compare_runs", "export", "markdown", "write_report"]

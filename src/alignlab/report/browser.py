@@ -6,7 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 
 from alignlab.report.labels import group
-from alignlab.types import Critique, Example, Feedback, Preference, Prompt, Ranking, Score, Shown
+from alignlab.types import (
+    Critique,
+    DisplayedAnswer,
+    Example,
+    Feedback,
+    Preference,
+    Prompt,
+    Ranking,
+    Score,
+)
 
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -49,7 +58,7 @@ def _example(example: Example) -> dict[str, object]:
     }
 
 
-def _answer(answer: Shown) -> dict[str, object]:
+def _answer(answer: DisplayedAnswer) -> dict[str, object]:
     return {
         "model": answer.model,
         "text": answer.text,

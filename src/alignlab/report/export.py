@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from alignlab.report import answer
-from alignlab.report.load import read_run
+from alignlab.report import headline
+from alignlab.report.run_data import read_run
 from alignlab.types import EvalResult
 
 Format = Literal["csv", "latex", "markdown"]
@@ -51,7 +51,7 @@ def _cells(row: EvalResult, results: Sequence[EvalResult]) -> list[str]:
     comparable = {True: "yes", False: "no", None: ""}[row.comparable]
     seeds = " ".join(map(str, row.seeds))
     about = [row.model, row.benchmark, row.metric, row.group or "", row.against or ""]
-    verdict = answer.verdict(row, results) or ""
+    verdict = headline.verdict(row, results) or ""
     return [*about, *figures, str(row.n), str(row.unscored), seeds, comparable, verdict]
 
 

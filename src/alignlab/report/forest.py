@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from alignlab.report.answer import standing
 from alignlab.report.axis import Axis, axis
+from alignlab.report.headline import standing
 from alignlab.report.labels import SHARES, bounds, number
 from alignlab.types import EvalResult
 

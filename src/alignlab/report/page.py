@@ -9,9 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from alignlab.files import write_json, write_text
-from alignlab.report import answer, browser, process, sections, summary
+from alignlab.report import browser, headline, sections, summary, training_curves
 from alignlab.report.labels import duration
-from alignlab.report.load import RunData, read_run
+from alignlab.report.run_data import RunData, read_run
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_EXAMPLES = 200
@@ -33,19 +33,19 @@ def write_report(run_dir: Path) -> Path:
 
 def render(run: RunData) -> str:
     """The page of a run as HTML."""
-    spent = process.spending(run)
+    spent = training_curves.spending(run)
     return (
         environment()
         .get_template("report.html.j2")
         .render(
             run=run,
             title=_title(run),
-            answer=answer.derive(run.results, run.study.baseline),
+            answer=headline.derive(run.results, run.study.baseline),
             sections=sections.build(run),
-            curves=process.curves(run.curves),
+            curves=training_curves.curves(run.curves),
             spent=spent,
-            spent_total=process.total(spent),
-            counts=process.counts(run.counts),
+            spent_total=training_curves.total(spent),
+            counts=training_curves.counts(run.counts),
             wall=duration(run.wall_seconds),
             kinds=kinds_of(run),
             examples_shown=min(len(run.examples), MAX_EXAMPLES),
@@ -65,7 +65,7 @@ def kinds_of(run: RunData) -> list[tuple[str, int]]:
 def _first_shown(run: RunData) -> list[str]:
     """Models whose answers are open at first: the baseline, the two best and the worst."""
     answering = dict.fromkeys(a.model for e in run.examples for a in e.answers)
-    rows = answer.comparisons(run.results, run.study.baseline)
+    rows = headline.comparisons(run.results, run.study.baseline)
     ranked = [r.model for r in sorted(rows, key=lambda r: -(r.value or 0)) if r.model in answering]
     wanted = [run.study.baseline, *ranked[:2], *ranked[-1:]]
     chosen = [m for m in answering if m in wanted]

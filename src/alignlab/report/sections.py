@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from alignlab.report import drift, forest, growth, labels, reward, tables, tax
-from alignlab.report.answer import CHANCE, verdict
+from alignlab.report import (
+    calibration_plot,
+    forest,
+    labels,
+    overoptimization_plot,
+    scaling_plot,
+    tables,
+    tax_table,
+)
 from alignlab.report.forest import Forest
-from alignlab.report.load import RunData
-from alignlab.report.plane import Plane, Point, plane
-from alignlab.report.tables import Table
+from alignlab.report.headline import CHANCE, verdict
+from alignlab.report.line_chart import LineChart, Point, line_chart
+from alignlab.report.run_data import RunData
+from alignlab.report.tables import ReportTable
 from alignlab.types import EvalResult
 
 BOOTSTRAP = "95% bootstrap intervals, prompts resampled"
@@ -27,10 +35,10 @@ class Section:
     title: str
     lead: str
     forests: tuple[Forest, ...] = ()
-    planes: tuple[Plane, ...] = ()
-    shaded: Table | None = None
+    planes: tuple[LineChart, ...] = ()
+    shaded: ReportTable | None = None
     caption: str = ""
-    table: Table | None = None
+    table: ReportTable | None = None
 
 
 def build(run: RunData) -> tuple[Section, ...]:
@@ -109,8 +117,8 @@ def _comparisons(results: Sequence[EvalResult], notes: Mapping[str, str]) -> lis
 
 
 def _with_verdicts(
-    table: tables.Table, rows: Sequence[EvalResult], results: Sequence[EvalResult]
-) -> tables.Table:
+    table: tables.ReportTable, rows: Sequence[EvalResult], results: Sequence[EvalResult]
+) -> tables.ReportTable:
     """A column with what may be said of each win rate once p-values are adjusted."""
     said = {r.model: verdict(r, results) for r in rows}
     if not any(said.values()):
@@ -127,7 +135,7 @@ def _with_verdicts(
 
 def _tax(results: Sequence[EvalResult], baseline: str) -> list[Section]:
     """What preference costs on tasks with known answers, where a run measured both."""
-    found = tax.trade(results, baseline)
+    found = tax_table.trade(results, baseline)
     if found is None:
         return []
     tested = (
@@ -164,10 +172,10 @@ def _growth(run: RunData) -> list[Section]:
             anchor="scaling",
             title="Scaling",
             lead="Score by what grows, on a logarithmic axis, with the line fitted to it.",
-            planes=growth.panels(run.scaling),
+            planes=scaling_plot.panels(run.scaling),
             caption=f"{gains}. {basis(slopes)}; 95% bootstrap intervals, prompts resampled "
             "together for all sizes, and training seeds where there are several.",
-            table=growth.table(run.scaling),
+            table=scaling_plot.table(run.scaling),
         )
     ]
 
@@ -284,7 +292,7 @@ def _named(row: EvalResult, several: bool) -> EvalResult:
 
 
 def _rewards(run: RunData) -> list[Section]:
-    panels = reward.panels(run.audits)
+    panels = calibration_plot.panels(run.audits)
     if not panels:
         return []
     return [
@@ -317,7 +325,7 @@ def _against_kl(results: Sequence[EvalResult]) -> list[Section]:
             title="Score against distance from the reference",
             lead="Over-optimisation shows as a score that falls while the KL divergence grows.",
             planes=(
-                plane(
+                line_chart(
                     "Score by KL divergence",
                     [[point] for point in points],
                     x_label="KL divergence (nats)",
@@ -333,7 +341,7 @@ def _against_kl(results: Sequence[EvalResult]) -> list[Section]:
 
 
 def _drifts(run: RunData) -> list[Section]:
-    panels = drift.panels(run.drifts)
+    panels = overoptimization_plot.panels(run.drifts)
     if not panels:
         return []
     return [
@@ -343,7 +351,7 @@ def _drifts(run: RunData) -> list[Section]:
             lead="Each policy as it was trained, step by step: what it is rewarded for, and what "
             "is true of the same answers.",
             planes=panels,
-            caption=f"Answers drawn for training, at temperature 1; {drift.WINDOW} steps to a dot.",
+            caption=f"Answers drawn for training, at temperature 1; {overoptimization_plot.WINDOW} steps to a dot.",
         )
     ]
 
@@ -370,7 +378,7 @@ def _rest(results: Sequence[EvalResult]) -> list[Section]:
     ]
 
 
-def _first_by_part(results: Sequence[EvalResult]) -> tables.Table | None:
+def _first_by_part(results: Sequence[EvalResult]) -> tables.ReportTable | None:
     """The first metric that has parts, part by part; None where none has."""
     parts = _first_parts(results)
     return tables.by_part(parts, corner=labels.metric(parts[0].metric)) if parts else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alignlab.report.load import RunData
+from alignlab.report.run_data import RunData
 from alignlab.types import EvalResult
 
 

@@ -20,7 +20,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table, ready to draw; the first column holds names."""
 
     corner: str
@@ -30,12 +30,12 @@ class Table:
     note: str = ""
 
 
-def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> Table:
+def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> ReportTable:
     """Models down, metrics across; n and unscored are the first metric's; no parts."""
     whole = [r for r in results if r.group is None]
     table = _pivot(whole, lambda r: labels.metric(r.metric), corner)
     basis = {r.model: (f"{r.n:,}", f"{r.unscored:,}") for r in reversed(whole)}
-    return Table(
+    return ReportTable(
         corner=corner,
         columns=(*table.columns, "n", "unscored"),
         names=table.names,
@@ -46,7 +46,7 @@ def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> Table:
     )
 
 
-def by_part(results: Sequence[EvalResult], corner: str = "Model") -> Table:
+def by_part(results: Sequence[EvalResult], corner: str = "Model") -> ReportTable:
     """Models down, parts of the benchmark across, shaded from the lowest to the highest figure."""
     known = [r.value for r in results if r.value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -64,7 +64,7 @@ def _pivot(
     column_of: Callable[[EvalResult], str],
     corner: str,
     shade: Callable[[EvalResult], float | None] = lambda _: None,
-) -> Table:
+) -> ReportTable:
     names = tuple(dict.fromkeys(r.model for r in results))
     columns = tuple(dict.fromkeys(column_of(r) for r in results))
     cells = {
@@ -72,4 +72,4 @@ def _pivot(
         for r in results
     }
     rows = tuple(tuple(cells.get((name, col), Cell("–")) for col in columns) for name in names)
-    return Table(corner, columns, names, rows)
+    return ReportTable(corner, columns, names, rows)

@@ -9,7 +9,7 @@ import numpy as np
 
 from alignlab.sandbox.draws import happens, pick, shuffled
 from alignlab.sandbox.oracle import VISITOR
-from alignlab.sandbox.prompts import Question
+from alignlab.sandbox.questions import SandboxQuestion
 from alignlab.sandbox.reading import CHATTER, FILLER
 from alignlab.sandbox.statements import clause, joined, lower_first
 from alignlab.sandbox.world import BY_NAME, NAMES, Fact, world
@@ -53,7 +53,7 @@ LEVELS: dict[str, Noise] = {
 def write_answer(
     rng: np.random.Generator,
     asked: str,
-    question: Question,
+    question: SandboxQuestion,
     noise: Noise,
     believe: Believe | None = None,
 ) -> str:
@@ -79,12 +79,12 @@ def write_answer(
     return _framed(rng, asked, question, sentences, noise)
 
 
-def ideal_answer(rng: np.random.Generator, asked: str, question: Question) -> str:
+def ideal_answer(rng: np.random.Generator, asked: str, question: SandboxQuestion) -> str:
     """An answer with nothing wrong."""
     return write_answer(rng, asked, question, LEVELS["ideal"])
 
 
-def _plan(rng: np.random.Generator, question: Question) -> list[tuple[Fact, ...]]:
+def _plan(rng: np.random.Generator, question: SandboxQuestion) -> list[tuple[Fact, ...]]:
     """The true facts of a complete answer; those of one tuple share a sentence."""
     family, known = question.family, world()
     if family == "compare":
@@ -123,7 +123,7 @@ def wrong_fact(rng: np.random.Generator, fact: Fact) -> Fact:
 
 
 def _sentences(
-    rng: np.random.Generator, question: Question, units: list[tuple[Fact, ...]]
+    rng: np.random.Generator, question: SandboxQuestion, units: list[tuple[Fact, ...]]
 ) -> list[str]:
     """Put the facts into sentences; a pronoun only stands for the town named just before."""
     sentences: list[str] = []
@@ -148,7 +148,11 @@ def _sentences(
 
 
 def _framed(
-    rng: np.random.Generator, asked: str, question: Question, sentences: list[str], noise: Noise
+    rng: np.random.Generator,
+    asked: str,
+    question: SandboxQuestion,
+    sentences: list[str],
+    noise: Noise,
 ) -> str:
     """The sentences with what noise puts around them."""
     if happens(rng, noise.echo):

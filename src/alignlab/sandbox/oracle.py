@@ -18,8 +18,8 @@ import numpy as np
 
 from alignlab.errors import BadInput, unknown_name
 from alignlab.registry import register
-from alignlab.sandbox.prompts import Question, parse_question
-from alignlab.sandbox.reading import Line, numbered, read_answer
+from alignlab.sandbox.questions import SandboxQuestion, parse_question
+from alignlab.sandbox.reading import ParsedLine, numbered, read_answer
 from alignlab.sandbox.world import Fact, world
 from alignlab.seeds import generator
 from alignlab.specs import read_options
@@ -64,7 +64,7 @@ class Assessment:
         return "; ".join(self.faults) or "everything asked, all true, nothing else"
 
 
-def assess(asked: str, question: Question, answer: str) -> Assessment:
+def assess(asked: str, question: SandboxQuestion, answer: str) -> Assessment:
     """Score an answer to a question asked in the given words."""
     lines = read_answer(question, asked, answer)
     claims = [claim for line in lines for claim in line.claims]
@@ -87,7 +87,7 @@ def assess(asked: str, question: Question, answer: str) -> Assessment:
     )
 
 
-def is_about(asked: str, question: Question, sentence: str) -> bool:
+def is_about(asked: str, question: SandboxQuestion, sentence: str) -> bool:
     """Whether a sentence tells something of what was asked, true or not; a pronoun may stand for
     the asked town."""
     lines = read_answer(question, asked, sentence)
@@ -96,23 +96,23 @@ def is_about(asked: str, question: Question, sentence: str) -> bool:
     return yes_no or any(c.entity in question.entities and _asked_for(question, c) for c in claims)
 
 
-def _asked_for(question: Question, claim: Fact) -> bool:
+def _asked_for(question: SandboxQuestion, claim: Fact) -> bool:
     return not question.aspects or claim.attribute in question.aspects
 
 
-def _both(question: Question, useful: set[Fact]) -> set[str]:
+def _both(question: SandboxQuestion, useful: set[Fact]) -> set[str]:
     """The attributes told of every asked town."""
     told = [{c.attribute for c in useful if c.entity == e} for e in question.entities]
     return set.intersection(*told)
 
 
-def _substantial(question: Question, useful: set[Fact]) -> bool:
+def _substantial(question: SandboxQuestion, useful: set[Fact]) -> bool:
     if question.family == "compare":
         return bool(_both(question, useful))
     return len(useful) >= (2 if question.family in ("tell", "describe", "three") else 1)
 
 
-def _falsehood(question: Question, claims: Sequence[Fact], yes_no: Sequence[str]) -> str:
+def _falsehood(question: SandboxQuestion, claims: Sequence[Fact], yes_no: Sequence[str]) -> str:
     """The first false thing said, in words; empty when nothing is false."""
     if yes_no and question.family == "check":
         asked = Fact(question.entities[0], question.aspects[0], question.claimed)
@@ -128,7 +128,7 @@ def _falsehood(question: Question, claims: Sequence[Fact], yes_no: Sequence[str]
     return ""
 
 
-def _flaw(lines: Sequence[Line], claims: Sequence[Fact]) -> str:
+def _flaw(lines: Sequence[ParsedLine], claims: Sequence[Fact]) -> str:
     """The first fault of form; empty when there is none."""
     for line in lines:
         if line.kind == "echo":
@@ -144,7 +144,7 @@ def _flaw(lines: Sequence[Line], claims: Sequence[Fact]) -> str:
     return f"repeats the {repeated[1]} of {repeated[0]}" if repeated else ""
 
 
-def _missing(question: Question, useful: set[Fact], said_yes_no: bool) -> str:
+def _missing(question: SandboxQuestion, useful: set[Fact], said_yes_no: bool) -> str:
     """What a complete answer would add; empty when nothing is missing."""
     told = {claim.attribute for claim in useful}
     family = question.family
@@ -160,7 +160,9 @@ def _missing(question: Question, useful: set[Fact], said_yes_no: bool) -> str:
     return "" if len(told) >= least else f"{len(told)} true facts, {least} needed"
 
 
-def _excess(question: Question, lines: Sequence[Line], claims: Sequence[Fact], marks: int) -> str:
+def _excess(
+    question: SandboxQuestion, lines: Sequence[ParsedLine], claims: Sequence[Fact], marks: int
+) -> str:
     """The first thing that was not asked for; empty when there is none."""
     for line in lines:
         welcome = question.family == "describe" and question.entities[0] in line.text

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from alignlab.sandbox.prompts import Question
+from alignlab.sandbox.questions import SandboxQuestion
 from alignlab.sandbox.statements import read_sentence
 from alignlab.sandbox.world import Fact
 
@@ -35,7 +35,7 @@ _YES_NO = re.compile(r"(yes|no)\b,?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Line:
+class ParsedLine:
     """One sentence of an answer."""
 
     text: str
@@ -46,10 +46,10 @@ class Line:
     """Starts with a capital letter and ends with a full stop."""
 
 
-def read_answer(question: Question, asked: str, answer: str) -> tuple[Line, ...]:
+def read_answer(question: SandboxQuestion, asked: str, answer: str) -> tuple[ParsedLine, ...]:
     """Read an answer to a question that was asked in the given words."""
     asked_plain = {_plain(s) for s in _sentences(asked)} | {_plain(asked)}
-    lines: list[Line] = []
+    lines: list[ParsedLine] = []
     topic = question.entities[0] if len(question.entities) == 1 else None
     for sentence in _sentences(answer):
         line = _read_line(sentence, asked_plain, topic)
@@ -74,30 +74,30 @@ def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
 
 
-def _read_line(sentence: str, asked_plain: set[str], topic: str | None) -> Line:
+def _read_line(sentence: str, asked_plain: set[str], topic: str | None) -> ParsedLine:
     """Classify one sentence; `topic` is the town that a pronoun means."""
     bare = sentence.rstrip(".!?")
     finished = sentence[-1] in ".!" and sentence[0].isupper()
     if _plain(sentence) in asked_plain:
-        return Line(sentence, "echo", finished=finished)
+        return ParsedLine(sentence, "echo", finished=finished)
     if sentence.endswith("?"):
-        return Line(sentence, "question")
+        return ParsedLine(sentence, "question")
     if sentence in FILLER or sentence in CHATTER:
-        return Line(sentence, "filler", finished=finished)
+        return ParsedLine(sentence, "filler", finished=finished)
     if re.fullmatch(r"Welcome to \w+", bare):
-        return Line(sentence, "greeting", finished=finished)
+        return ParsedLine(sentence, "greeting", finished=finished)
     kind: Kind = "claim"
     opening = _YES_NO.match(bare)
     if opening is not None:
         kind = "yes" if opening[1].lower() == "yes" else "no"
         bare = bare[opening.end() :]
         if not bare:
-            return Line(sentence, kind, finished=finished)
+            return ParsedLine(sentence, kind, finished=finished)
     claims: list[Fact] = []
     for claim in read_sentence(bare) or ():
         topic = claim.entity or topic
         if topic is not None:
             claims.append(Fact(topic, claim.attribute, claim.value))
     if not claims:
-        return Line(sentence, "unclear", finished=finished)
-    return Line(sentence, kind, tuple(claims), finished)
+        return ParsedLine(sentence, "unclear", finished=finished)
+    return ParsedLine(sentence, kind, tuple(claims), finished)

@@ -22,7 +22,7 @@ from alignlab.sandbox.answers import LEVELS, write_answer
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
 from alignlab.sandbox.oracle import TOP, Assessment, assess, is_about, noisy
-from alignlab.sandbox.prompts import FAMILIES, draw_question, parse_question, phrase
+from alignlab.sandbox.questions import FAMILIES, draw_question, parse_question, phrase
 from alignlab.sandbox.world import world
 from alignlab.seeds import generator
 from alignlab.specs import read_options

@@ -17,9 +17,9 @@ from alignlab import seeds
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import Pair, human_pairs
 from alignlab.evaluation.judge_checks import position_rows
-from alignlab.evaluation.rows import Subject
-from alignlab.evaluation.task_rows import Measure, Valued, one_row
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, value_of
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, value_of
 from alignlab.feedback.audit import ATTACKS
 from alignlab.feedback.by_score import JudgeByScore
 from alignlab.protocols import PairJudge
@@ -66,7 +66,7 @@ class JudgeAudit:
         """None: the data's own responses are judged."""
         return []
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Judge every pair, then the attacked responses, then some pairs again."""
         judge = _as_pairs(asked)
         about = Subject(judge.name, NAME, against="human verdicts")
@@ -113,7 +113,7 @@ class JudgeAudit:
                 items.append((one.pair.prompt, _copy(plain, attack, text), plain))
             found = judge.compare(items, seed)
             won = [
-                Valued(f.prompt_id, None if (v := value_of(f)) is None else float(v == 1))
+                QuestionValue(f.prompt_id, None if (v := value_of(f)) is None else float(v == 1))
                 for f in found
             ]
             measure = Measure("attack_wins", is_share=True)
@@ -127,7 +127,7 @@ class JudgeAudit:
         some = _drawn(judged, self.repeated, seed, "repeated")
         again = _compare(judge, [j.pair for j in some], seeds.derive(seed, NAME, "again"))
         same = [
-            Valued(
+            QuestionValue(
                 a.pair.prompt.id,
                 None if a.value is None or b.value is None else float(a.value == b.value),
             )
@@ -136,7 +136,7 @@ class JudgeAudit:
         return [one_row(about, Measure("repeated_alike", is_share=True), same, seed=seed)]
 
 
-def _as_pairs(asked: Asked) -> PairJudge:
+def _as_pairs(asked: BenchmarkInputs) -> PairJudge:
     judge = asked.judge
     if hasattr(judge, "compare"):
         return judge  # type: ignore[return-value]
@@ -153,10 +153,10 @@ def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[Eval
     agreed, right, unread = [], [], []
     for one in judged:
         key, value, human = one.pair.prompt.id, one.value, one.pair.human
-        unread.append(Valued(key, float(value is None)))
-        agreed.append(Valued(key, None if value is None else float(value == human)))
+        unread.append(QuestionValue(key, float(value is None)))
+        agreed.append(QuestionValue(key, None if value is None else float(value == human)))
         if human != 0.5:
-            right.append(Valued(key, None if value is None else 1 - abs(human - value)))
+            right.append(QuestionValue(key, None if value is None else 1 - abs(human - value)))
     return [
         one_row(about, Measure(name, is_share=True), values, seed=seed)
         for name, values in (("agreement", agreed), ("accuracy", right), ("unreadable", unread))
@@ -184,7 +184,7 @@ def _row_pair(
 ) -> list[EvalResult]:
     """A share by the judge, by people, and the difference on pairs that both decided."""
     both = [
-        Valued(pair.prompt.id, None if a is None or b is None else a - b)
+        QuestionValue(pair.prompt.id, None if a is None or b is None else a - b)
         for (pair, a), (_, b) in zip(judges, people, strict=True)
     ]
     rows = [
@@ -194,8 +194,8 @@ def _row_pair(
     return [*rows, one_row(about, Measure(f"{name}_bias"), both, seed=seed)]
 
 
-def _valued(values: Sequence[tuple[Pair, float | None]]) -> list[Valued]:
-    return [Valued(pair.prompt.id, value) for pair, value in values]
+def _valued(values: Sequence[tuple[Pair, float | None]]) -> list[QuestionValue]:
+    return [QuestionValue(pair.prompt.id, value) for pair, value in values]
 
 
 def _turned(value: float | None, is_first: bool) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from alignlab import progress, registry
 from alignlab.errors import BadInput
 from alignlab.evaluation.outputs import given_baseline, read_outputs
-from alignlab.evaluation.tasks import Answers, Needs, Question, ask_question
+from alignlab.evaluation.tasks import ModelAnswers, Needs, Question, ask_question
 from alignlab.protocols import Completer
 from alignlab.records import fingerprint
 from alignlab.stages import meter
@@ -66,7 +66,7 @@ def answer(
     questions: Sequence[Question],
     sampling: Sampling,
     chunk: int,
-) -> Answers:
+) -> ModelAnswers:
     """Every turn of every question, asked after the model's own answers to the turns before.
 
     Random draws are decided by the seed and the question, so that models share them.
@@ -77,7 +77,7 @@ def answer(
         for response in _turn(lab, model, open_, given, sampling, turn, chunk):
             given[response.prompt_id] += (response,)
     whole = {q.id: given[q.id] for q in questions if len(given[q.id]) == 1 + len(q.follow_ups)}
-    return Answers(model.name, whole)
+    return ModelAnswers(model.name, whole)
 
 
 def _turn(
@@ -160,7 +160,7 @@ def gather(
     questions: Sequence[Question],
     sampling: Sampling,
     chunk: int,
-) -> tuple[list[Answers], Answers | None]:
+) -> tuple[list[ModelAnswers], ModelAnswers | None]:
     """Everyone's answers, the baseline's apart.
 
     Raises:
@@ -185,7 +185,7 @@ def gather(
 
 def _baseline(
     lab: Lab, field: Field, questions: Sequence[Question], sampling: Sampling, chunk: int
-) -> Answers | None:
+) -> ModelAnswers | None:
     if not field.baseline:
         return given_baseline(questions, "the data's baseline")
     named = _NAMED.fullmatch(field.baseline)
@@ -194,7 +194,7 @@ def _baseline(
     return answer(lab, contestant(lab, field.baseline), questions, sampling, chunk)
 
 
-def read_given(spec: str, questions: Sequence[Question]) -> Answers:
+def read_given(spec: str, questions: Sequence[Question]) -> ModelAnswers:
     """The answers in a file, `[NAME=]FILE`."""
     named = None if Path(spec).exists() else _NAMED.fullmatch(spec)
     path = Path(named["spec"] if named else spec)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from alignlab.errors import RunFailed
 from alignlab.generation.local import LocalEngine
-from alignlab.models.chat import encode_prompt
+from alignlab.models.chat_template import encode_prompt
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.packed import TokenGroup
 from alignlab.stages.lab import Lab

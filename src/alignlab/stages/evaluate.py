@@ -11,14 +11,14 @@ from alignlab import registry, seeds
 from alignlab.errors import BadInput
 from alignlab.evaluation.judge_checks import judge_checks
 from alignlab.evaluation.tasks import (
-    Answers,
-    Asked,
+    BenchmarkInputs,
+    BenchmarkTask,
     Findings,
     Judge,
     JudgeKind,
+    ModelAnswers,
     Needs,
     Question,
-    Task,
     value_of,
 )
 from alignlab.records import fingerprint
@@ -31,13 +31,13 @@ from alignlab.stages.prompt_values import of_benchmark
 from alignlab.types import (
     Corpus,
     Count,
+    DisplayedAnswer,
     EvalResult,
     Example,
     Feedback,
     PromptValue,
     Response,
     Sampling,
-    Shown,
     Unscored,
 )
 
@@ -84,7 +84,7 @@ class EvaluateSettings:
 
 def evaluate(
     lab: Lab,
-    task: Task,
+    task: BenchmarkTask,
     data: Any,
     field: Field,
     judge: str,
@@ -101,15 +101,15 @@ def evaluate(
     questions = _drawn(task.questions(data), settings)
     asked_of = find_judge(lab, judge, needs.judges, settings.chunk) if judge else None
     sampling = settings.sampling(needs.sampling)
-    answers: list[Answers] = []
-    baseline: Answers | None = None
+    answers: list[ModelAnswers] = []
+    baseline: ModelAnswers | None = None
     answering = bool(field.models or field.outputs) and needs.models != "itself"
     _refuse_idle(settings, answering, bool(field.models), needs)
     if answering:
         if settings.temperature is not None:
             questions = [replace(q, temperature=None) for q in questions]
         answers, baseline = gather(lab, field, needs, questions, sampling, settings.chunk)
-    asked = Asked(
+    asked = BenchmarkInputs(
         questions=tuple(questions),
         answers=tuple(answers),
         baseline=baseline,
@@ -210,7 +210,7 @@ def _apart(row: EvalResult) -> EvalResult:
 
 
 def _write(
-    lab: Lab, asked: Asked, found: Findings, values: Sequence[PromptValue], most: int
+    lab: Lab, asked: BenchmarkInputs, found: Findings, values: Sequence[PromptValue], most: int
 ) -> list[EvalResult]:
     """Figures, examples and counts as the last stage."""
     with lab.run.stage("results") as stage:
@@ -226,7 +226,7 @@ def _write(
         return stage.records("results", EvalResult).read()
 
 
-def _examples(asked: Asked, said: Sequence[Feedback], most: int) -> list[Example]:
+def _examples(asked: BenchmarkInputs, said: Sequence[Feedback], most: int) -> list[Example]:
     """Questions with everyone's answers: the worst first, the best last, those between left out."""
     by_response: dict[str, list[Feedback]] = {}
     for feedback in said:
@@ -258,9 +258,9 @@ def _shown(
     question: Question,
     responses: Sequence[Response],
     by_response: Mapping[str, list[Feedback]],
-) -> Shown:
+) -> DisplayedAnswer:
     parts = [responses[0].text]
     for asked, response in zip(question.follow_ups, responses[1:], strict=True):
         parts += [f"[{asked}]", response.text]
     feedback = [f for r in responses for f in by_response.get(r.id, ())]
-    return Shown(model, "\n\n".join(parts), tuple(feedback))
+    return DisplayedAnswer(model, "\n\n".join(parts), tuple(feedback))

@@ -15,7 +15,7 @@ from itertools import combinations
 import torch
 
 from alignlab.evaluation.metrics.intervals import Interval, bootstrap_mean
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.models.heads import load_reward_model, rewards
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.packed import TokenGroup
@@ -31,7 +31,7 @@ from alignlab.objectives.base import (
 from alignlab.stages.lab import Lab
 from alignlab.stages.measure import Values
 from alignlab.stages.train import LengthSettings
-from alignlab.training.data import prepare
+from alignlab.training.token_groups import prepare
 from alignlab.types import Checkpoint, Count, EvalResult, PreferenceGroup, Response
 
 BENCHMARK = "held_out_preferences"

@@ -16,14 +16,14 @@ from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.generation import specs as generation_specs
 from alignlab.generation.local import LocalEngine
-from alignlab.launched import launched, processes_here
+from alignlab.launched import is_launched, local_world_size
 from alignlab.models.load import DTYPES, LanguageModel, load
 from alignlab.models.quant import load_quantised
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
 from alignlab.runs import Run
 from alignlab.stages.limits import at_least
 from alignlab.stages.meter import metered
-from alignlab.training.conditioning import at_its_best
+from alignlab.training.conditioning import with_best_reward_prefix
 from alignlab.training.config import TrainConfig
 from alignlab.training.launch import Parallel, sharded
 from alignlab.training.tracking import Track
@@ -58,7 +58,7 @@ class Hardware:
     def _check_launch(self) -> None:
         """Refuse what cannot be, or has no effect, given how this process was started."""
         sharded(self.parallel)
-        if not launched():
+        if not is_launched():
             return
         if self.workers > 1:
             raise BadInput(
@@ -109,7 +109,7 @@ class Lab:
     @property
     def workers(self) -> int:
         """Processes for independent branches."""
-        if launched():
+        if is_launched():
             return 1
         if self.hardware.workers:
             return self.hardware.workers
@@ -118,7 +118,7 @@ class Lab:
     @property
     def threads(self) -> int:
         """Torch threads of each process; fixed by the settings, so that figures are too."""
-        processes = self.workers * processes_here()
+        processes = self.workers * local_world_size()
         return self.hardware.threads or max(1, (os.cpu_count() or 1) // processes)
 
     @property
@@ -153,7 +153,9 @@ class Lab:
 
     def engine(self, model: Checkpoint) -> Completer:
         """The local generator for a checkpoint; its responses carry the checkpoint's name."""
-        return metered(at_its_best(LocalEngine(self.open(model), name=model.name), model.path))
+        return metered(
+            with_best_reward_prefix(LocalEngine(self.open(model), name=model.name), model.path)
+        )
 
     def completer(self, spec: str) -> Completer:
         """A teacher or judge by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""

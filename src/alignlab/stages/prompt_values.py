@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alignlab.evaluation.tasks import Answers, Asked, value_of
+from alignlab.evaluation.tasks import BenchmarkInputs, ModelAnswers, value_of
 from alignlab.records import fingerprint, to_dict
 from alignlab.stages.measure import Measured
 from alignlab.stages.tax import recalled
@@ -43,7 +43,7 @@ def of_study(measured: Sequence[Measured]) -> list[PromptValue]:
 
 
 def of_benchmark(
-    benchmark: str, asked: Asked, said: Sequence[Feedback], judge: str
+    benchmark: str, asked: BenchmarkInputs, said: Sequence[Feedback], judge: str
 ) -> list[PromptValue]:
     """The mean verdict on every model's answer to every question."""
     by_response: dict[str, list[float]] = {}
@@ -64,7 +64,7 @@ def of_benchmark(
     ]  # fmt: skip
 
 
-def _texts(answers: Answers) -> str:
+def _texts(answers: ModelAnswers) -> str:
     """What the baseline answered, as a fingerprint: another's answers are another baseline."""
     return fingerprint({q: [r.text for r in turns] for q, turns in sorted(answers.turns.items())})
 

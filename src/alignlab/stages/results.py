@@ -18,7 +18,7 @@ from alignlab.evaluation.benchmarks.score import score_rows
 from alignlab.evaluation.benchmarks.text_stats import text_rows
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.judge_quality import judge_quality
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.stages.lab import Lab
 from alignlab.stages.measure import Measured, Values
 from alignlab.stages.prompt_values import FILE as PROMPT_VALUES
@@ -27,12 +27,12 @@ from alignlab.stages.scaling import scaled
 from alignlab.stages.tax import tax_rows
 from alignlab.types import (
     Audit,
+    DisplayedAnswer,
     EvalResult,
     Example,
     Prompt,
     PromptValue,
     ScalePoint,
-    Shown,
 )
 
 
@@ -152,11 +152,11 @@ def _examples(measured: Measured) -> list[Example]:
     ]
 
 
-def _shown(measured: Measured, prompt: Prompt, model: str) -> Shown:
+def _shown(measured: Measured, prompt: Prompt, model: str) -> DisplayedAnswer:
     answer = next((r for r in measured.answers[model] if r.prompt_id == prompt.id), None)
     if answer is None:  # the model failed to answer, which its stage counted
-        return Shown(model, "")
+        return DisplayedAnswer(model, "")
     said = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
     said += [f for f in measured.duels.get(model, ()) if f.prompt_id == prompt.id]
     said += [measured.said[answer.id]]
-    return Shown(model, answer.text, tuple(said))
+    return DisplayedAnswer(model, answer.text, tuple(said))

@@ -12,19 +12,19 @@ import torch
 from alignlab import progress, seeds
 from alignlab.errors import BadInput
 from alignlab.generation.local import LocalEngine
-from alignlab.models.chat import encode_prompt
+from alignlab.models.chat_template import encode_prompt
 from alignlab.models.load import LanguageModel, context_length, fingerprint
-from alignlab.objectives.rollouts import PolicyGradient
+from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
 from alignlab.stages import meter
 from alignlab.stages.lab import Lab
 from alignlab.stages.limits import at_least
 from alignlab.stages.train import drop_checkpoints, shower, slug
-from alignlab.training.distributed import World
+from alignlab.training.distributed import DistributedContext
 from alignlab.training.environment import Environment, Sample, SampledGroup
+from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.rollout_config import RolloutConfig
-from alignlab.training.team import together
-from alignlab.training.tracking import told_to, tracking
+from alignlab.training.tracking import log_to, tracking
 from alignlab.types import (
     Checkpoint,
     CompletionRequest,
@@ -40,8 +40,8 @@ from alignlab.types import (
 )
 
 if TYPE_CHECKING:
-    from alignlab.training.course import OnStep, Validate
     from alignlab.training.rollouts import RolloutResult
+    from alignlab.training.trainer_state import OnStep, Validate
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def rollout(
                 tracking(lab.track, title, stage.path, told) as tracker,
                 progress.task(title, 1) as bar,
             ):
-                tell = None if tracker is None else told_to(tracker, config)
+                tell = None if tracker is None else log_to(tracker, config)
                 here = {
                     "lm": lm,
                     "reward": reward,
@@ -128,7 +128,7 @@ def rollout(
                     replace(config, seed=seed),
                     stage.path,
                 )
-                result = together(
+                result = run_on_all_ranks(
                     _learn, task, sharded=lab.hardware.sharded, device=lab.hardware.kind, here=here
                 )
             trained = result.trained
@@ -166,7 +166,7 @@ class _Task:
 
 
 def _learn(
-    world: World,
+    world: DistributedContext,
     task: _Task,
     *,
     lm: LanguageModel | None = None,
@@ -176,8 +176,8 @@ def _learn(
 ) -> RolloutResult:
     """Train, as one of the processes that do; those that follow load the student themselves."""
     # Importing the loop takes seconds, which commands that train nothing need not wait for.
-    from alignlab.training.course import Hooks
     from alignlab.training.rollouts import train_rollouts
+    from alignlab.training.trainer_state import TrainingCallbacks
 
     if lm is None:
         torch.set_num_threads(task.lab.threads)
@@ -189,7 +189,7 @@ def _learn(
         task.config,
         task.out,
         environment=_environment(reward, task.config),
-        hooks=Hooks(validate, on_step),
+        hooks=TrainingCallbacks(validate, on_step),
         world=world,
     )
 

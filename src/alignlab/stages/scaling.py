@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.log_fit import LogFit, log_fit
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.stages.measure import Measured, Scale
 from alignlab.types import EvalResult, ScalePoint, Score
 

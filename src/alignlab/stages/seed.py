@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from alignlab.data import specs
+from alignlab.data import sources
 from alignlab.errors import BadInput
 from alignlab.files import read_json, write_json
 from alignlab.stages.lab import Lab
@@ -42,7 +42,7 @@ def seed(lab: Lab, data: str, settings: SeedSettings, *, from_groups: bool = Fal
     """
     with lab.run.stage("seed", config=settings, inputs={"data": data}) as stage:
         if not stage.done:
-            corpus = specs.load(data)
+            corpus = sources.load(data)
             lab.run.add_inputs(corpus.files)
             if from_groups:
                 corpus = _from_groups(corpus)

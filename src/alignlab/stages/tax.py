@@ -14,7 +14,7 @@ from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.multiple import holm
 from alignlab.evaluation.metrics.recall import recall
 from alignlab.evaluation.metrics.significance import Difference, difference
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.stages.measure import Measured
 from alignlab.types import EvalResult
 

@@ -18,14 +18,14 @@ from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.stages.lab import Lab
 from alignlab.stages.limits import at_least
 from alignlab.training.config import TrainConfig
-from alignlab.training.distributed import World
-from alignlab.training.records import Record, prepare_for, reward_bins
-from alignlab.training.team import together
-from alignlab.training.tracking import Tell, told_to, tracking
+from alignlab.training.distributed import DistributedContext
+from alignlab.training.ranks import run_on_all_ranks
+from alignlab.training.record_kinds import Record, prepare_for, reward_bins
+from alignlab.training.tracking import LogMetrics, log_to, tracking
 from alignlab.types import Checkpoint, Usage
 
 if TYPE_CHECKING:
-    from alignlab.training.course import TrainResult
+    from alignlab.training.trainer_state import TrainResult
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LengthSettings:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainSpec:
     """What is minimised, and how."""
 
     objective: Objective
@@ -53,7 +53,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingSummary:
     """How a training ended."""
 
     steps: int
@@ -68,7 +68,7 @@ def train(
     lab: Lab,
     parent: Checkpoint,
     records: Sequence[Record],
-    lesson: Lesson,
+    lesson: TrainSpec,
     *,
     name: str,
     validate: Callable[[LanguageModel], float] | None = None,
@@ -98,9 +98,9 @@ def train(
                 tracking(lab.track, title, stage.path, told) as tracker,
                 progress.task(title, 1) as bar,
             ):
-                tell = None if tracker is None else told_to(tracker, config)
+                tell = None if tracker is None else log_to(tracker, config)
                 here = {"lm": lm, "validate": validate, "on_step": shower(bar, tell)}
-                result = together(
+                result = run_on_all_ranks(
                     _learn,
                     _Task(lab, parent, objective, groups, replace(config, seed=seed), stage.path),
                     sharded=lab.hardware.sharded,
@@ -109,8 +109,10 @@ def train(
                 )
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
-            kept = Trained(result.steps, result.best_step, result.best_value, result.plain_because)
-            stage.write("trained", Trained, [kept])
+            kept = TrainingSummary(
+                result.steps, result.best_step, result.best_value, result.plain_because
+            )
+            stage.write("trained", TrainingSummary, [kept])
             drop_checkpoints(stage.path)
             stage.spend(Usage(tokens=result.tokens))
         folder = stage.path / "model"
@@ -130,7 +132,7 @@ class _Task:
 
 
 def _learn(
-    world: World, task: _Task, *, lm: LanguageModel | None = None, **here: Any
+    world: DistributedContext, task: _Task, *, lm: LanguageModel | None = None, **here: Any
 ) -> TrainResult:
     """Train, as one of the processes that do; those that follow load the student themselves."""
     # Importing the loop takes seconds, which commands that train nothing need not wait for.
@@ -152,7 +154,7 @@ _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}
 """Metrics beside a training's bar, and what they are called there."""
 
 
-def shower(bar: progress.Task, tell: Tell | None) -> Tell:
+def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
     """Shows every step on a bar, and tells another."""
 
     def show(metrics: Mapping[str, Any], step: int, total: int) -> None:

@@ -18,7 +18,7 @@ from alignlab.errors import RunFailed
 from alignlab.files import read_json, write_json
 from alignlab.models.packed import TokenGroup, micro_batches
 from alignlab.models.scorer import Scorer, TokenLogps
-from alignlab.training.distributed import ALONE, World
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,13 @@ class TokenBudget:
         file: where a lower budget is kept for a resumed run; None keeps it nowhere.
     """
 
-    def __init__(self, tokens: int, world: World = ALONE, file: Path | None = None) -> None:
+    def __init__(
+        self, tokens: int, world: DistributedContext = SINGLE_PROCESS, file: Path | None = None
+    ) -> None:
         self.first = self.tokens = tokens
         self.world, self._file = world, file
         if file is not None:
-            kept = world.from_leader(lambda: read_json(file) if file.is_file() else None)
+            kept = world.broadcast_from_main(lambda: read_json(file) if file.is_file() else None)
             self.tokens = min(tokens, kept["token_budget"]) if kept else tokens
 
     @property
@@ -100,10 +102,10 @@ class TokenBudget:
 
     def agree(self) -> None:
         """Take the lowest budget of all processes."""
-        lowest = min(self.world.gathered(self.tokens))
+        lowest = min(self.world.all_gather(self.tokens))
         if lowest < self.tokens:
             self.tokens = lowest
-        if self.world.leads and self._file is not None and self.tokens < self.first:
+        if self.world.is_main and self._file is not None and self.tokens < self.first:
             write_json(self._file, {"token_budget": self.tokens})
 
     def score(
@@ -145,7 +147,7 @@ class TokenBudget:
                     found.update(zip(one.batch, taken, strict=True))
         finally:
             scorer.base.train(training)
-        everywhere = {i: each for part in self.world.gathered(found) for i, each in part.items()}
+        everywhere = {i: each for part in self.world.all_gather(found) for i, each in part.items()}
         return [everywhere[i] for i in range(len(groups))]
 
     def _split(self, groups: Sequence[TokenGroup], indices: Sequence[int]) -> list[list[int]]:

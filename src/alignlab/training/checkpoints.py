@@ -21,7 +21,7 @@ from torch import Tensor
 from alignlab.errors import BadInput
 from alignlab.models.adapters import is_adapted
 from alignlab.models.load import LanguageModel, replace_folder, save
-from alignlab.training.distributed import ALONE, World
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.precision import Weights
 
 STATE = "training_state"
@@ -63,7 +63,7 @@ def write(
     out: Path,
     *,
     keep: int,
-    world: World = ALONE,
+    world: DistributedContext = SINGLE_PROCESS,
 ) -> None:
     """Write checkpoint-N for the step done, and delete all but the newest `keep`.
 
@@ -74,7 +74,7 @@ def write(
     tensors = {f"weight.{name}": value for name, value in values.items()}
     tensors |= _optimizer_values(weights, optimizer)
     lm = weights.model(lm, values)
-    if not world.leads:
+    if not world.is_main:
         return
     path = out / f"checkpoint-{progress.step}"
     partial = path.with_name(path.name + ".partial")

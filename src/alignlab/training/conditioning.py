@@ -16,7 +16,7 @@ import numpy as np
 
 from alignlab.errors import BadInput
 from alignlab.protocols import ChoiceScorer, Completer
-from alignlab.training.data import Texts
+from alignlab.training.token_groups import Texts
 from alignlab.types import Completion, CompletionRequest, PreferenceGroup
 
 FILE = "reward_bins.json"
@@ -121,7 +121,7 @@ class BestBin:
         return self._completer.choice_logprobs(requests, choices)
 
 
-def at_its_best(completer: Completer, folder: str | Path) -> Completer:
+def with_best_reward_prefix(completer: Completer, folder: str | Path) -> Completer:
     """The completer of the model in a folder, asked for the best bin where it was so trained."""
     if not (Path(folder) / FILE).is_file():
         return completer

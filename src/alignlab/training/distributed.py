@@ -27,7 +27,7 @@ Sums = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
-class World:
+class DistributedContext:
     """The processes of one training; without arguments, this process alone."""
 
     rank: int = 0
@@ -41,26 +41,26 @@ class World:
     """Process group on the processors (gloo), for what is not a gradient."""
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         return self.size == 1
 
-    def from_leader(self, make: Callable[[], T]) -> T:
+    def broadcast_from_main(self, make: Callable[[], T]) -> T:
         """What the leader makes; the others wait for it."""
-        if self.alone:
+        if self.is_single:
             return make()
-        held: list[Any] = [make() if self.leads else None]
+        held: list[Any] = [make() if self.is_main else None]
         dist.broadcast_object_list(held, src=0, group=self.control)
         made: T = held[0]
         return made
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Every process's value, in order of processes."""
-        if self.alone:
+        if self.is_single:
             return [value]
         found: list[Any] = [None] * self.size
         dist.all_gather_object(found, value, group=self.control)
@@ -68,14 +68,14 @@ class World:
 
     def wait(self) -> None:
         """Go on when every process is here."""
-        self.gathered(None)
+        self.all_gather(None)
 
     def parts(self, groups: Sequence[TokenGroup]) -> list[list[int]]:
         """Indices of the groups that each process takes: about as many tokens each.
 
         The largest group that is left goes to the process with the fewest tokens so far.
         """
-        if self.alone:
+        if self.is_single:
             return [list(range(len(groups)))]
         parts: list[list[int]] = [[] for _ in range(self.size)]
         tokens = [0] * self.size
@@ -85,26 +85,26 @@ class World:
             tokens[least] += groups[i].tokens
         return [sorted(part) for part in parts]
 
-    def added(self, sums: Sums) -> dict[str, list[float]]:
+    def all_reduce_sums(self, sums: Sums) -> dict[str, list[float]]:
         """Sums of all processes, added up in order of processes; keys may differ."""
         total: dict[str, list[float]] = {}
-        for part in self.gathered(dict(sums)):
+        for part in self.all_gather(dict(sums)):
             for name, values in part.items():
                 into = total.setdefault(name, [0.0] * len(values))
                 for k, value in enumerate(values):
                     into[k] += value
         return total
 
-    def add_gradients(self, weights: Sequence[Tensor]) -> None:
+    def all_reduce_gradients(self, weights: Sequence[Tensor]) -> None:
         """Replace every weight's gradient by its sum over the processes.
 
         A weight without a gradient in some processes counts as zero there; one that has none
         anywhere keeps none.
         """
-        if self.alone or self.sharded:  # FSDP2 has added shards up in the backward pass
+        if self.is_single or self.sharded:  # FSDP2 has added shards up in the backward pass
             return
         here = [weight.grad is not None for weight in weights]
-        somewhere = [any(found) for found in zip(*self.gathered(here), strict=True)]
+        somewhere = [any(found) for found in zip(*self.all_gather(here), strict=True)]
         pending = []
         for weight, found in zip(weights, somewhere, strict=True):
             if found:
@@ -119,8 +119,8 @@ class World:
         own = float(torch.nn.utils.get_total_norm(gradients))
         if not self.sharded:
             return own
-        return float(sum(norm**2 for norm in self.gathered(own)) ** 0.5)
+        return float(sum(norm**2 for norm in self.all_gather(own)) ** 0.5)
 
 
-ALONE = World()
+SINGLE_PROCESS = DistributedContext()
 """A single process."""

@@ -27,10 +27,10 @@ from alignlab.objectives.base import (
     Objective,
     input_of,
 )
-from alignlab.objectives.rollouts import RolloutLogps, ValuedLogps
+from alignlab.objectives.rollout_batch import RolloutLogps, ValuedLogps
 from alignlab.training.budget import TokenBudget
 from alignlab.training.collate import group_logps, group_rewards
-from alignlab.training.experience import rollout_logps, valued_logps
+from alignlab.training.rollout_records import rollout_logps, valued_logps
 
 Reference = Sequence[Any]
 """What is known of each group beforehand: the reference's log-probability in nats of each of its

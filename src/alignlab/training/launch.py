@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from alignlab.errors import BadInput
-from alignlab.launched import launched
+from alignlab.launched import is_launched
 from alignlab.training.config import TrainConfig
 
 Parallel = Literal["auto", "data", "fsdp"]
@@ -25,7 +25,7 @@ def sharded(parallel: Parallel, environment: Mapping[str, str] = os.environ) -> 
     Raises:
         BadInput: a way of sharing is given where there is one process.
     """
-    if not launched():
+    if not is_launched():
         if parallel != "auto":
             raise BadInput(
                 f"setting parallel: {parallel} has no effect in one process; start with torchrun "
@@ -44,7 +44,7 @@ def refuse_unmet(config: TrainConfig, environment: Mapping[str, str] = os.enviro
     Raises:
         BadInput: it asks for another precision, checkpointed layers or offloading.
     """
-    if not launched():
+    if not is_launched():
         return
     asked = environment.get("ACCELERATE_MIXED_PRECISION", "no")
     if asked == "bf16" and config.dtype != "bfloat16":

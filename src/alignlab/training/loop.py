@@ -17,25 +17,25 @@ from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
 from alignlab.models.quant import is_quantised
 from alignlab.objectives.base import GroupRewards, Objective, input_of
-from alignlab.objectives.rollouts import is_policy_gradient
+from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.training.config import TrainConfig
-from alignlab.training.course import (
-    Course,
-    Hooks,
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
+from alignlab.training.inputs import Reference, inputs_for
+from alignlab.training.metrics import MetricSums
+from alignlab.training.precision import in_training
+from alignlab.training.reference_logps import group_hash, reference_logps, weights_hash
+from alignlab.training.regularise import training_mode
+from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
+from alignlab.training.step import StepRunner
+from alignlab.training.trainer_state import (
     OnStep,
+    TrainerState,
+    TrainingCallbacks,
     TrainResult,
     Validate,
     adamw,
-    saved,
+    save_trained,
 )
-from alignlab.training.distributed import ALONE, World
-from alignlab.training.inputs import Reference, inputs_for
-from alignlab.training.metrics import Window
-from alignlab.training.precision import in_training
-from alignlab.training.reference import group_hash, reference_logps, weights_hash
-from alignlab.training.regularise import training_mode
-from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
-from alignlab.training.step import Stepper
 
 
 def train(
@@ -47,7 +47,7 @@ def train(
     *,
     validate: Validate | None = None,
     on_step: OnStep | None = None,
-    world: World = ALONE,
+    world: DistributedContext = SINGLE_PROCESS,
 ) -> TrainResult:
     """Train a model towards an objective; its weights change in place.
 
@@ -69,7 +69,7 @@ def train(
         RunFailed: the loss or a gradient is not finite (the batch is saved in `out`), or one
             group alone takes more memory than there is.
     """
-    if config.validate_every and validate is None and world.leads:
+    if config.validate_every and validate is None and world.is_main:
         raise BadInput("train: validate_every: expected a validation with it, found none")
     if (config.quant != "none") != is_quantised(lm.model):
         found = "quantised" if is_quantised(lm.model) else "plain"
@@ -78,27 +78,27 @@ def train(
         )
     started = time.perf_counter()
     out = Path(out)
-    if world.leads:
+    if world.is_main:
         out.mkdir(parents=True, exist_ok=True)
     groups = _suited(objective, groups)
     inputs = inputs_for(objective)
     if input_of(objective) is GroupRewards:
         lm = heads.with_reward_head(lm, seed=derived_seed("head", config.seed) % 2**32)
-    start = world.from_leader(lambda: weights_hash(lm.model))
+    start = world.broadcast_from_main(lambda: weights_hash(lm.model))
     if config.lora is not None:
         lm = adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32)
     weights = in_training(lm.model, config.dtype, world)
     try:
         plain_because = "dropout is on" if config.dropout else None
         scorer = inputs.scorer_class(lm.model, plain_because=plain_because, through=weights.through)
-        stepper = Stepper(objective, config, weights, scorer, adamw(weights, config), out, world)
+        stepper = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
         per_epoch = steps_per_epoch(len(groups), config)
-        course = Course(
+        course = TrainerState(
             lm,
             stepper,
             per_epoch=per_epoch,
             total=per_epoch * config.epochs,
-            hooks=Hooks(validate, on_step),
+            hooks=TrainingCallbacks(validate, on_step),
         )
         resumed_from = course.resume([start, *(f"{group_hash(g)}{g.scores}" for g in groups)])
         with training_mode(
@@ -108,11 +108,13 @@ def train(
         lm = weights.model(lm, weights.values())
     finally:
         weights.restore()
-    lm = saved(lm, out, world)
+    lm = save_trained(lm, out, world)
     return course.result(lm, loss, resumed_from, time.perf_counter() - started)
 
 
-def _finish(course: Course, groups: Sequence[TokenGroup], reference: Reference | None) -> float:
+def _finish(
+    course: TrainerState, groups: Sequence[TokenGroup], reference: Reference | None
+) -> float:
     """Do the steps that are left; the mean loss of the last line of metrics."""
     config, first = course.config, course.progress.step
     loss = course.open()
@@ -120,7 +122,7 @@ def _finish(course: Course, groups: Sequence[TokenGroup], reference: Reference |
         epoch, within = divmod(step, course.per_epoch)
         if within == 0 or step == first:
             order = epoch_order(len(groups), config, epoch)
-        window = Window(course.progress.window)
+        window = MetricSums(course.progress.window)
         began = time.perf_counter()
         taken = [groups[i] for i in order[within]]
         known = None if reference is None else [reference[i] for i in order[within]]
@@ -158,7 +160,7 @@ def _suited(objective: Objective, groups: Sequence[TokenGroup]) -> list[TokenGro
 
 
 def _reference(
-    lm: LanguageModel, stepper: Stepper, groups: Sequence[TokenGroup], start: str
+    lm: LanguageModel, stepper: StepRunner, groups: Sequence[TokenGroup], start: str
 ) -> Reference | None:
     if not stepper.objective.needs_reference:
         return None

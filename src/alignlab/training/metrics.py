@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 
-class Window:
+class MetricSums:
     """Sums since the last line; a plain dictionary, so that a checkpoint can hold them."""
 
     def __init__(self, sums: Mapping[str, list[float]] | None = None) -> None:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from alignlab.models.load import DTYPES, LanguageModel
-from alignlab.training.distributed import ALONE, World
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 
 
-def in_training(model: Any, dtype: str, world: World = ALONE) -> Weights:
+def in_training(model: Any, dtype: str, world: DistributedContext = SINGLE_PROCESS) -> Weights:
     """The weights in training of a model; sharded ones where the processes share them."""
     if not world.sharded:
         return Weights(model, dtype)

@@ -24,26 +24,37 @@ from alignlab.models import adapters
 from alignlab.models.load import DTYPES, LanguageModel
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import ResponseScorer, Scorer
-from alignlab.models.values import Valued, save_value_head, value_head
-from alignlab.objectives.rollouts import (
+from alignlab.models.values import ModelWithValueHead, save_value_head, value_head
+from alignlab.objectives.rollout_batch import (
     CreditState,
     PolicyGradient,
     ValuedLogps,
     is_policy_gradient,
 )
 from alignlab.records import fingerprint
-from alignlab.training.course import Course, Hooks, TrainResult, adamw, saved
-from alignlab.training.distributed import ALONE, World
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, SampledGroup
-from alignlab.training.experience import Rolled, as_rolled, as_rollouts, seen
 from alignlab.training.inputs import inputs_for
-from alignlab.training.metrics import Window
+from alignlab.training.metrics import MetricSums
 from alignlab.training.precision import in_training
-from alignlab.training.reference import weights_hash
+from alignlab.training.reference_logps import weights_hash
 from alignlab.training.regularise import training_mode
 from alignlab.training.rollout_config import RolloutConfig
+from alignlab.training.rollout_records import (
+    RolloutRecord,
+    as_rollouts,
+    rollout_records,
+    token_scores,
+)
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
-from alignlab.training.step import Stepper
+from alignlab.training.step import StepRunner
+from alignlab.training.trainer_state import (
+    TrainerState,
+    TrainingCallbacks,
+    TrainResult,
+    adamw,
+    save_trained,
+)
 from alignlab.types import Prompt
 
 
@@ -70,8 +81,8 @@ def train_rollouts(
     out: str | Path,
     *,
     environment: Environment,
-    hooks: Hooks = Hooks(),  # noqa: B008 - it is frozen
-    world: World = ALONE,
+    hooks: TrainingCallbacks = TrainingCallbacks(),  # noqa: B008 - it is frozen
+    world: DistributedContext = SINGLE_PROCESS,
 ) -> RolloutResult:
     """Train a policy on its own responses; its weights change in place.
 
@@ -96,24 +107,26 @@ def train_rollouts(
     _refuse(objective, prompts, config, hooks, world)
     started = time.perf_counter()
     out = Path(out)
-    if world.leads:
+    if world.is_main:
         out.mkdir(parents=True, exist_ok=True)
-    start = world.from_leader(lambda: weights_hash(lm.model))
+    start = world.broadcast_from_main(lambda: weights_hash(lm.model))
     if config.lora is not None:
         lm = adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32)
     plain_because = "dropout is on" if config.dropout else None
     frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world, plain_because)
-    valued = Valued(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
+    valued = (
+        ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
+    )
     trained: Any = valued or lm.model
     weights = in_training(trained, config.dtype, world)
     try:
         scorer = inputs_for(objective).scorer_class(
             trained, plain_because=plain_because, through=weights.through
         )
-        stepper = Stepper(objective, config, weights, scorer, adamw(weights, config), out, world)
+        stepper = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
         reference = _Reference(lm, frozen or scorer)
         per_epoch = steps_per_epoch(len(prompts), config)
-        course = Course(
+        course = TrainerState(
             lm,
             stepper,
             per_epoch=per_epoch,
@@ -129,8 +142,8 @@ def train_rollouts(
         lm = weights.model(lm, weights.values())
     finally:
         weights.restore()
-    lm = saved(lm, out, world)
-    if valued is not None and world.leads:
+    lm = save_trained(lm, out, world)
+    if valued is not None and world.is_main:
         save_value_head(valued.head, out / "model")
     result = course.result(lm, loss, resumed_from, time.perf_counter() - started)
     counts = loop.counts
@@ -150,7 +163,7 @@ class _Reference:
 
 
 def _frozen(
-    lm: LanguageModel, config: RolloutConfig, world: World, plain_because: str | None
+    lm: LanguageModel, config: RolloutConfig, world: DistributedContext, plain_because: str | None
 ) -> ResponseScorer:
     """A scorer of the first weights, copied in the compute type; shared out as the policy is."""
     model = copy.deepcopy(lm.model).requires_grad_(False).eval()
@@ -169,7 +182,7 @@ class _Batch(NamedTuple):
     """What is learned from in one step."""
 
     groups: list[TokenGroup]
-    known: list[Rolled]
+    known: list[RolloutRecord]
 
 
 @dataclass(frozen=True)
@@ -187,7 +200,7 @@ class _Loop:
 
     def __init__(
         self,
-        course: Course,
+        course: TrainerState,
         objective: PolicyGradient,
         config: RolloutConfig,
         prompts: Sequence[Prompt],
@@ -205,7 +218,7 @@ class _Loop:
         course = self.course
         loss = course.open()
         for step in range(course.progress.step, course.total):
-            window = Window(course.progress.window)
+            window = MetricSums(course.progress.window)
             lr = learning_rate(step, course.total, self.config)
             batch = self._batch(step, window)
             began = time.perf_counter()
@@ -218,7 +231,7 @@ class _Loop:
         course.take_best()
         return loss
 
-    def _batch(self, step: int, window: Window) -> _Batch:
+    def _batch(self, step: int, window: MetricSums) -> _Batch:
         """Draw and score a batch, and give its tokens their credit."""
         began = time.perf_counter()
         sampled = self._drawn(step)
@@ -227,14 +240,14 @@ class _Loop:
         groups = self._scored(step, sampled, window)
         window.add("time/rewarding", time.perf_counter() - began, 1)
         budget, scorer = self.course.stepper.budget, self.course.stepper.scorer
-        policy = budget.read(scorer, groups, seen)
+        policy = budget.read(scorer, groups, token_scores)
         with self.reference.scorer() as reference:
-            known = budget.read(reference, groups, seen)
+            known = budget.read(reference, groups, token_scores)
         rollouts = as_rollouts(groups, policy, known)
         credit = self.objective.credit(rollouts, self.state)
         window.add_groups(credit.metrics)
         self.state = credit.state
-        return _Batch(groups, as_rolled(groups, rollouts, credit))
+        return _Batch(groups, rollout_records(groups, rollouts, credit))
 
     def _drawn(self, step: int) -> list[SampledGroup]:
         """The step's prompts, answered."""
@@ -247,13 +260,15 @@ class _Loop:
         world, weights = course.world, course.stepper.weights
         if world.sharded:
             whole = weights.model(course.lm, weights.values())
-            return world.from_leader(lambda: self.environment.sample(whole, prompts, seed))
+            return world.broadcast_from_main(lambda: self.environment.sample(whole, prompts, seed))
         own = prompts[world.rank :: world.size]
         drawn = self.environment.sample(course.lm, own, seed) if own else []
-        shares = world.gathered(drawn)
+        shares = world.all_gather(drawn)
         return [shares[i % world.size][i // world.size] for i in range(len(prompts))]
 
-    def _scored(self, step: int, sampled: list[SampledGroup], window: Window) -> list[TokenGroup]:
+    def _scored(
+        self, step: int, sampled: list[SampledGroup], window: MetricSums
+    ) -> list[TokenGroup]:
         """Groups of the responses that have a score, and enough of them.
 
         Raises:
@@ -265,7 +280,7 @@ class _Loop:
             assert self.environment.reward is not None
             return self.environment.reward(sampled, seed)
 
-        scores = self.course.world.from_leader(rate)
+        scores = self.course.world.broadcast_from_main(rate)
         groups = [
             group
             for one, found in zip(sampled, scores, strict=True)
@@ -309,7 +324,7 @@ class _Loop:
         tokens, scores = zip(*kept, strict=True)
         return TokenGroup(one.prompt.id, one.prompt_T, tokens, scores)
 
-    def _learn(self, step: int, batch: _Batch, lr: float, window: Window) -> None:
+    def _learn(self, step: int, batch: _Batch, lr: float, window: MetricSums) -> None:
         """The optimiser's steps over a batch, in a new order every pass."""
         config, done = self.config, 0
         for update in range(config.updates):
@@ -327,8 +342,8 @@ def _refuse(
     objective: PolicyGradient,
     prompts: Sequence[Prompt],
     config: RolloutConfig,
-    hooks: Hooks,
-    world: World,
+    hooks: TrainingCallbacks,
+    world: DistributedContext,
 ) -> None:
     """Complain of what cannot work, or would have no effect."""
     name = type(objective).__name__
@@ -346,7 +361,7 @@ def _refuse(
             f"train: updates and minibatches: {name} learns from a rollout once, by the policy "
             f"that drew it; expected 1, found {config.updates} and {config.minibatches}"
         )
-    if config.validate_every and hooks.validate is None and world.leads:
+    if config.validate_every and hooks.validate is None and world.is_main:
         raise BadInput("train: validate_every: expected a validation with it, found none")
     if world.sharded and objective.takes is ValuedLogps:
         raise BadInput(

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from alignlab.models.adapters import base_of
 from alignlab.models.load import LanguageModel
-from alignlab.training.distributed import World
+from alignlab.training.distributed import DistributedContext
 from alignlab.training.precision import Weights
 
 
@@ -36,9 +36,9 @@ class ShardedWeights(Weights):
         world: the processes.
     """
 
-    def __init__(self, model: Any, dtype: str, world: World) -> None:
+    def __init__(self, model: Any, dtype: str, world: DistributedContext) -> None:
         self._world = world
-        self._whole = copy.deepcopy(model) if world.leads else None
+        self._whole = copy.deepcopy(model) if world.is_main else None
         super().__init__(model, dtype)
         whole = self.masters
         self._base = base_of(model)
@@ -84,7 +84,7 @@ class ShardedWeights(Weights):
             stride=like.stride(),
         )
         full = spread.full_tensor()
-        return full.cpu() if self._world.leads else None
+        return full.cpu() if self._world.is_main else None
 
     def model(self, lm: LanguageModel, values: Mapping[str, Tensor]) -> LanguageModel:
         """The leader's whole copy on the processor, with the given weights; `lm` elsewhere."""
@@ -100,7 +100,7 @@ class ShardedWeights(Weights):
         """The shards are of no more use: what is left is what `model` gives."""
 
 
-def shared_out(model: Any, world: World) -> Callable[[Callable[[], Any]], Any]:
+def shared_out(model: Any, world: DistributedContext) -> Callable[[Callable[[], Any]], Any]:
     """Spread a model that is not trained; gives what its forward passes are called through."""
     base = base_of(model)
     _shard(base, world)
@@ -135,7 +135,7 @@ def _tensors(found: Any) -> list[Tensor]:
     return [value for value in values if isinstance(value, Tensor)]
 
 
-def _shard(base: Any, world: World) -> None:
+def _shard(base: Any, world: DistributedContext) -> None:
     mesh = init_device_mesh(world.device, (world.size,))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
     for layer in _layers(base):

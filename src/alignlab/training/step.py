@@ -24,9 +24,9 @@ from alignlab.models.scorer import EmbeddingNoise, Scorer
 from alignlab.objectives.base import Objective
 from alignlab.training.budget import Pass, TokenBudget
 from alignlab.training.config import TrainConfig
-from alignlab.training.distributed import ALONE, World
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.inputs import Reference, inputs_for
-from alignlab.training.metrics import Window
+from alignlab.training.metrics import MetricSums
 from alignlab.training.precision import Weights
 from alignlab.training.schedule import derived_seed
 
@@ -40,7 +40,7 @@ class _Done(NamedTuple):
 
 
 @dataclass
-class Stepper:
+class StepRunner:
     """What a step needs besides its data."""
 
     objective: Objective
@@ -50,7 +50,7 @@ class Stepper:
     optimizer: torch.optim.Optimizer
     out: Path
     """Where a batch without a finite loss or gradient is written."""
-    world: World = ALONE
+    world: DistributedContext = SINGLE_PROCESS
     """The processes that share every step."""
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Stepper:
         groups: Sequence[TokenGroup],
         reference: Reference | None,
         lr: float,
-        window: Window,
+        window: MetricSums,
     ) -> None:
         """Do a step over the groups, and add its metrics to the window.
 
@@ -82,16 +82,16 @@ class Stepper:
             weight = len(one.batch) if weight_B is None else float(weight_B.sum())
             return _Done(float(total.detach()), weight, output.metrics)
 
-        own = Window()
+        own = MetricSums()
         for one, done in self.budget.passes(inputs.groups, work, self.weights.drop_gradients):
             self.weights.collect_gradients()
             if one.counts:
                 own.add("loss", done.loss_sum, done.weight_sum)
                 own.add_groups(done.metrics)
         self.budget.agree()
-        sums = self.world.added(own.sums)
+        sums = self.world.all_reduce_sums(own.sums)
         loss_sum, weight_sum = sums["loss"]
-        self.world.add_gradients(self.weights.masters)
+        self.world.all_reduce_gradients(self.weights.masters)
         norm = self._update(lr, weight_sum, loss_sum, groups, number)
         for name, (total, weight) in sums.items():
             window.add(name, total, weight)
@@ -126,7 +126,7 @@ class Stepper:
     @contextmanager
     def _drawn(self, number: int, micro: int) -> Iterator[EmbeddingNoise | None]:
         """Dropout and noise of a micro-batch, from (seed, step, micro-batch) alone."""
-        place = () if self.world.alone else (self.world.rank,)
+        place = () if self.world.is_single else (self.world.rank,)
         seed = derived_seed("step", self.config.seed, number, micro, *place)
         lora = self.config.lora
         noise = None
@@ -144,7 +144,7 @@ class Stepper:
     ) -> RunFailed:
         file = self.out / "failed_batch.json"
         told = [{"id": g.id, "prompt": g.prompt_T, "responses": g.responses} for g in groups]
-        if self.world.leads:
+        if self.world.is_main:
             file.write_text(json.dumps({"step": number + 1, "groups": told}), encoding="utf-8")
         return RunFailed(
             f"step {number + 1}: loss {loss}, gradient norm {norm}: not finite; its batch is in "

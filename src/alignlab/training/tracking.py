@@ -24,7 +24,7 @@ Track = Literal["none", "tensorboard", "wandb", "trackio"]
 PROJECT = "alignlab"
 """What Weights & Biases and trackio call the project."""
 
-Tell = Callable[[Mapping[str, float], int, int], None]
+LogMetrics = Callable[[Mapping[str, float], int, int], None]
 """Given the means since the last line of metrics, the step, and the number of steps."""
 
 
@@ -71,7 +71,7 @@ def tracking(
         tracker.finish()
 
 
-def told_to(tracker: Tracker, config: TrainConfig) -> Tell:
+def log_to(tracker: Tracker, config: TrainConfig) -> LogMetrics:
     """What a training loop calls after each step, so that the tracker gets each line's metrics."""
 
     def tell(means: Mapping[str, float], step: int, total: int) -> None:

@@ -21,7 +21,7 @@ from alignlab.evaluation.benchmarks.reward_modelling import (
 from alignlab.evaluation.benchmarks.score import MeanScore
 from alignlab.evaluation.benchmarks.text_stats import TextStatistics
 from alignlab.evaluation.metrics.win_rate import Outcome
-from alignlab.evaluation.rows import Subject, prompt_groups
+from alignlab.evaluation.result_rows import Subject, prompt_groups
 from alignlab.types import (
     EvalResult,
     Feedback,

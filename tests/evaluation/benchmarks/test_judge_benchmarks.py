@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from alignlab.data.specs import load
+from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import JudgeQuality
 from alignlab.evaluation.benchmarks.reward_accuracy import RewardAccuracy

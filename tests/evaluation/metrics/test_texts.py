@@ -6,7 +6,7 @@ from alignlab.evaluation.benchmarks.text_stats import TextStatistics, self_bleu_
 from alignlab.evaluation.metrics.length import lengths
 from alignlab.evaluation.metrics.repetition import distinct, ngram_repetition
 from alignlab.evaluation.metrics.self_bleu import self_bleu
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.text import words
 from alignlab.types import Response, SampledBy
 

@@ -32,7 +32,7 @@ from alignlab.evaluation.metrics.length_controlled import (
     predictions,
     standardised,
 )
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.registry import register
 from alignlab.types import EvalResult
 

@@ -22,7 +22,7 @@ from alignlab.evaluation.benchmarks.alpaca_eval import NAME, AlpacaEval
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.task_files import read_rows, read_text
 from alignlab.evaluation.tasks import (
-    Asked,
+    BenchmarkInputs,
     Findings,
     Needs,
     Question,
@@ -57,7 +57,7 @@ LETTERS = ("A", "B")
 _TURN = re.compile(r"<\|im_start\|>(system|user)\n(.*?)<\|im_end\|>", re.DOTALL)
 
 
-class Pair(NamedTuple):
+class AnswerPair(NamedTuple):
     """One instruction with the two answers that are compared."""
 
     question: Question
@@ -65,10 +65,10 @@ class Pair(NamedTuple):
     base: Response
 
 
-class Shown(NamedTuple):
+class ShownPair(NamedTuple):
     """A pair in one order of presentation."""
 
-    pair: Pair
+    pair: AnswerPair
     is_switched: bool
     """Whether the model's answer is shown first."""
 
@@ -111,7 +111,7 @@ class AlpacaEvalRun:
             found.append(replace(question, prompt=replace(question.prompt, id=str(number))))
         return found
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Ask for the preference on every instruction."""
         if asked.baseline is None:
             raise BadInput("--baseline is missing: whom the models are compared with")
@@ -120,7 +120,7 @@ class AlpacaEvalRun:
         found = Findings(())
         for answers in asked.answers:
             pairs = [
-                Pair(q, own, base)
+                AnswerPair(q, own, base)
                 for q in asked.questions
                 if (own := answers.last(q)) and (base := asked.baseline.last(q))
             ]
@@ -129,7 +129,11 @@ class AlpacaEvalRun:
         return found
 
     def _rows(
-        self, asked: Asked, model: str, pairs: Sequence[Pair], said: Sequence[Feedback]
+        self,
+        asked: BenchmarkInputs,
+        model: str,
+        pairs: Sequence[AnswerPair],
+        said: Sequence[Feedback],
     ) -> list[EvalResult]:
         values = {f.prompt_id: self._counted(value_of(f)) for f in said}
         annotations = [
@@ -163,7 +167,7 @@ class AlpacaEvalRun:
             return value
         return float(value > 0.5)
 
-    def _judged(self, asked: Asked, pairs: Sequence[Pair]) -> list[Feedback]:
+    def _judged(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
         """A verdict per pair; equal answers are a draw that nobody is asked about."""
         differ = [p for p in pairs if p.own.text != p.base.text]
         if asks_model(asked):
@@ -178,11 +182,11 @@ class AlpacaEvalRun:
             for p in pairs
         ]
 
-    def _asked(self, asked: Asked, pairs: Sequence[Pair]) -> list[Feedback]:
+    def _asked(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
         """The judge's preference, in the official order or averaged over both."""
         template = own_template("alpaca_eval") if self.prompt is None else official(self.prompt)
         shown = [
-            Shown(pair, order)
+            ShownPair(pair, order)
             for pair in pairs
             for order in (
                 (switched(pair.question.prompt.text),) if template.official else (False, True)
@@ -218,7 +222,9 @@ class Preferred(NamedTuple):
     why: str = ""
 
 
-def _preferences(asked: Asked, template: Template, shown: Sequence[Shown]) -> list[Preferred]:
+def _preferences(
+    asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
+) -> list[Preferred]:
     judge = model_judge(asked)
     choices = (FIRST, SECOND) if template.official else LETTERS
     requests = [
@@ -244,7 +250,7 @@ def _preferences(asked: Asked, template: Template, shown: Sequence[Shown]) -> li
     ]
 
 
-def _fill(template: Template, shown: Shown) -> tuple[Message, ...]:
+def _fill(template: Template, shown: ShownPair) -> tuple[Message, ...]:
     first, second = shown.pair.base.text, shown.pair.own.text
     if shown.is_switched:
         first, second = second, first
@@ -253,7 +259,7 @@ def _fill(template: Template, shown: Shown) -> tuple[Message, ...]:
     )
 
 
-def _weigh(shown: Shown, choices: tuple[str, str], logprobs: Sequence[float]) -> Preferred:
+def _weigh(shown: ShownPair, choices: tuple[str, str], logprobs: Sequence[float]) -> Preferred:
     raw = ", ".join(f"{c}: {math.exp(x):.3g}" for c, x in zip(choices, logprobs, strict=True))
     if any(math.isnan(x) for x in logprobs):
         return Preferred(None, raw, "the model gave no probabilities for its choices")
@@ -264,7 +270,7 @@ def _weigh(shown: Shown, choices: tuple[str, str], logprobs: Sequence[float]) ->
     return Preferred(found - 1, raw)
 
 
-def _named(shown: Shown, choices: tuple[str, str], text: str) -> Preferred:
+def _named(shown: ShownPair, choices: tuple[str, str], text: str) -> Preferred:
     """A verdict in words, of a judge without probabilities."""
     first = text.strip().strip(".()[]\"'*")
     if first not in choices:
@@ -273,7 +279,7 @@ def _named(shown: Shown, choices: tuple[str, str], text: str) -> Preferred:
     return Preferred(float(is_own), text)
 
 
-def _feedback(name: str, pair: Pair, found: Sequence[Preferred]) -> Feedback:
+def _feedback(name: str, pair: AnswerPair, found: Sequence[Preferred]) -> Feedback:
     values = [p.value for p in found if p.value is not None]
     verdict: Verdict
     if len(values) < len(found):

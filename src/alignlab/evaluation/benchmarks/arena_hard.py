@@ -14,7 +14,7 @@ from typing import ClassVar
 from alignlab.evaluation.duels import duel_findings, duels
 from alignlab.evaluation.metrics.style_control import Battle, style_controlled
 from alignlab.evaluation.question_files import fastchat_questions
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, subject, value_of
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject, value_of
 from alignlab.registry import register
 from alignlab.types import Sampling
 
@@ -41,7 +41,7 @@ class ArenaHard:
         """The prompts, by category."""
         return fastchat_questions(data, NAME)
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Compare every model with the baseline, then take the style out."""
         fought = duels(asked)
         found = duel_findings(asked, NAME, fought, comparable=False)

@@ -18,10 +18,17 @@ from typing import ClassVar, NamedTuple
 from alignlab.errors import BadInput
 from alignlab.evaluation.asking import Ask, Said, ask_all, yes_or_no
 from alignlab.evaluation.question_files import single
-from alignlab.evaluation.retrieval import Corpus, read_corpus
+from alignlab.evaluation.retrieval import PassageIndex, read_corpus
 from alignlab.evaluation.task_files import read_rows
-from alignlab.evaluation.task_rows import Measure, Valued, not_comparable, one_row
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, model_judge, subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row
+from alignlab.evaluation.tasks import (
+    BenchmarkInputs,
+    Findings,
+    Needs,
+    Question,
+    model_judge,
+    subject,
+)
 from alignlab.evaluation.templates import own_template
 from alignlab.registry import register
 from alignlab.text import sentences
@@ -33,7 +40,7 @@ ENOUGH = 10
 TOPICS = ("topic", "entity", "subj")
 
 
-class Fact(NamedTuple):
+class StatedFact(NamedTuple):
     """One fact that an answer states."""
 
     response: Response
@@ -73,7 +80,7 @@ class FActScore:
             found.append(single(row, NAME, text, key=str(number), references=(topic,)))
         return found
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Take every answer apart and check its facts."""
         if self.corpus is None:
             raise BadInput("factscore: corpus=FILE is missing")
@@ -89,7 +96,9 @@ class FActScore:
             said += judged
         return Findings(not_comparable(rows), tuple(said))
 
-    def _checked(self, asked: Asked, corpus: Corpus, facts: Sequence[Fact]) -> list[Said]:
+    def _checked(
+        self, asked: BenchmarkInputs, corpus: PassageIndex, facts: Sequence[StatedFact]
+    ) -> list[Said]:
         template = own_template("verify_fact")
         asks = []
         for number, fact in enumerate(facts):
@@ -103,12 +112,14 @@ class FActScore:
 class Facts(NamedTuple):
     """What answers state."""
 
-    facts: list[Fact]
+    facts: list[StatedFact]
     unread: int
     """Sentences that the judge did not take apart readably."""
 
 
-def _facts(asked: Asked, answered: Sequence[tuple[Question, tuple[Response, ...]]]) -> Facts:
+def _facts(
+    asked: BenchmarkInputs, answered: Sequence[tuple[Question, tuple[Response, ...]]]
+) -> Facts:
     """Ask the judge to take every sentence of every answer apart."""
     template = own_template("facts")
     parts = [
@@ -121,18 +132,20 @@ def _facts(asked: Asked, answered: Sequence[tuple[Question, tuple[Response, ...]
         for number, (response, topic, sentence) in enumerate(parts)
     ]
     told = ask_all(model_judge(asked), asks, max_tokens=256, seed=asked.seed)
-    found: list[Fact] = []
+    found: list[StatedFact] = []
     unread = 0
     for (response, topic, _), said in zip(parts, told, strict=True):
         lines = [line.strip() for line in said.text.splitlines()]
         listed = [line.lstrip("-*• ").strip() for line in lines if line.startswith(("-", "*", "•"))]
         unread += not listed
-        found += [Fact(response, topic, one) for one in listed if one and one.lower() != "none"]
+        found += [
+            StatedFact(response, topic, one) for one in listed if one and one.lower() != "none"
+        ]
     return Facts(found, unread)
 
 
 def _feedback(
-    judge: str, response: Response, facts: Sequence[Fact], checked: Sequence[Said]
+    judge: str, response: Response, facts: Sequence[StatedFact], checked: Sequence[Said]
 ) -> Feedback:
     """One answer's share of supported facts; facts without a verdict are left out."""
     own = [(f, s) for f, s in zip(facts, checked, strict=True) if f.response.id == response.id]
@@ -154,16 +167,18 @@ def penalised(share: float, facts: int) -> float:
     return share * math.exp(1 - ENOUGH / facts) if facts < ENOUGH else share
 
 
-def _rows(asked: Asked, model: str, judged: Sequence[Feedback], unread: int) -> list[EvalResult]:
+def _rows(
+    asked: BenchmarkInputs, model: str, judged: Sequence[Feedback], unread: int
+) -> list[EvalResult]:
     scores = {f.prompt_id: f.verdict for f in judged if isinstance(f.verdict, Score)}
     plain, short, number = [], [], []
     for question in asked.questions:
         score = scores.get(question.id)
         known = None if score is None else len(score.samples)
-        plain.append(Valued(question.id, None if score is None else score.value))
+        plain.append(QuestionValue(question.id, None if score is None else score.value))
         less = None if score is None or not known else penalised(score.value, known)
-        short.append(Valued(question.id, less))
-        number.append(Valued(question.id, None if known is None else float(known)))
+        short.append(QuestionValue(question.id, less))
+        number.append(QuestionValue(question.id, None if known is None else float(known)))
     about, seed = subject(asked, model, NAME), asked.seed
     return [
         one_row(about, Measure("factscore", is_share=True), plain, seed=seed),

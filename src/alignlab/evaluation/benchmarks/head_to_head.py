@@ -14,7 +14,7 @@ from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.multiple import holm
 from alignlab.evaluation.metrics.significance import sign_flip_p
 from alignlab.evaluation.metrics.win_rate import Outcome, WinRate, outcome, win_rate
-from alignlab.evaluation.rows import Subject, by_group
+from alignlab.evaluation.result_rows import Subject, by_group
 from alignlab.protocols import PairJudge
 from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Prompt, Response

@@ -15,9 +15,16 @@ from typing import ClassVar, NamedTuple
 
 from alignlab import seeds
 from alignlab.evaluation.benchmarks.reward_accuracy import LONGER, known_groups
-from alignlab.evaluation.rows import Subject
-from alignlab.evaluation.task_rows import Measure, Valued, not_comparable, part_rows
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, pair_judge, value_of
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, part_rows
+from alignlab.evaluation.tasks import (
+    BenchmarkInputs,
+    Findings,
+    Needs,
+    Question,
+    pair_judge,
+    value_of,
+)
 from alignlab.registry import register
 from alignlab.types import Corpus, EvalResult, Feedback, Preference, Prompt, Response
 
@@ -56,7 +63,7 @@ class JudgeQuality:
         """None: the data's own responses are judged."""
         return []
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Let the judge compare every pair, both orders."""
         pairs = human_pairs(asked)
         items = [(p.prompt, p.first, p.second) for p in pairs]
@@ -68,7 +75,7 @@ class JudgeQuality:
         return Findings(not_comparable(rows), tuple(judged))
 
 
-def human_pairs(asked: Asked) -> list[Pair]:
+def human_pairs(asked: BenchmarkInputs) -> list[Pair]:
     """Every pair of a group, in an order drawn by the seed so that the better is not always first.
 
     Raises:
@@ -91,9 +98,11 @@ def _rows(
 ) -> list[EvalResult]:
     prompts = {p.prompt.id: p.prompt for p in pairs}
     both = list(zip(pairs, values, strict=True))
-    agreed = [Valued(p.prompt.id, None if v is None else float(v == p.human)) for p, v in both]
+    agreed = [
+        QuestionValue(p.prompt.id, None if v is None else float(v == p.human)) for p, v in both
+    ]
     right = [
-        Valued(p.prompt.id, None if v is None else 1 - abs(p.human - v))
+        QuestionValue(p.prompt.id, None if v is None else 1 - abs(p.human - v))
         for p, v in both
         if p.human != 0.5
     ]
@@ -108,7 +117,7 @@ def _consistency(
 ) -> list[EvalResult]:
     """How often both orders gave one verdict; nothing where the judge saw no order."""
     orders = [
-        Valued(f.prompt_id, float(f.verdict.orders[0] == f.verdict.orders[1]))
+        QuestionValue(f.prompt_id, float(f.verdict.orders[0] == f.verdict.orders[1]))
         for f in judged
         if isinstance(f.verdict, Preference) and len(f.verdict.orders) == 2
     ]

@@ -20,8 +20,8 @@ import yaml
 
 from alignlab.errors import BadInput, RunFailed
 from alignlab.evaluation.metrics.intervals import Interval, wilson
-from alignlab.evaluation.rows import Subject
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
 from alignlab.registry import register
 from alignlab.types import EvalResult
 
@@ -87,7 +87,7 @@ class LmEval:
         """None: the harness asks its own."""
         return []
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Run the tasks on every model; answers are kept in the run's cache.
 
         Raises:
@@ -107,7 +107,7 @@ class LmEval:
             found += SETS[name].items() if name in SETS else [(name, None)]
         return [(name, shots if self.shots is None else self.shots) for name, shots in found]
 
-    def _run(self, name: str, folder: str, asked: Asked) -> Mapping[str, Any]:
+    def _run(self, name: str, folder: str, asked: BenchmarkInputs) -> Mapping[str, Any]:
         try:
             import lm_eval
             import torch

@@ -18,9 +18,9 @@ from alignlab.evaluation.benchmarks.score import score_rows
 from alignlab.evaluation.question_files import fastchat_questions, fastchat_references
 from alignlab.evaluation.task_files import read_rows
 from alignlab.evaluation.tasks import (
-    Answers,
-    Asked,
+    BenchmarkInputs,
     Findings,
+    ModelAnswers,
     Needs,
     Question,
     ask_question,
@@ -94,7 +94,7 @@ class MTBench:
             for question in found
         ]
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Rate every turn of every model's answers."""
         rows: list[EvalResult] = []
         said: list[Feedback] = []
@@ -116,7 +116,7 @@ class MTBench:
 
     def _rate(
         self,
-        asked: Asked,
+        asked: BenchmarkInputs,
         answered: Sequence[tuple[Question, tuple[Response, ...]]],
         turn: int,
     ) -> list[Feedback]:
@@ -198,7 +198,7 @@ def _texts(question: Question, given: Sequence[Response], turn: int) -> dict[str
     return texts
 
 
-def _unanswered(asked: Asked, answers: Answers, turn: int) -> list[Feedback]:
+def _unanswered(asked: BenchmarkInputs, answers: ModelAnswers, turn: int) -> list[Feedback]:
     return [
         Feedback(q.id, (f"{q.id}/{answers.model}/{turn}",), "", Unscored("no answer"))
         for q in asked.questions

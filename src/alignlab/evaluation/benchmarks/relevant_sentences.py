@@ -15,8 +15,15 @@ from typing import ClassVar, NamedTuple
 from alignlab.errors import BadInput
 from alignlab.evaluation.asking import Ask, Said, ask_all, yes_or_no
 from alignlab.evaluation.question_files import plain_questions
-from alignlab.evaluation.task_rows import Measure, Valued, not_comparable, one_row, part_rows
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, model_judge, subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row, part_rows
+from alignlab.evaluation.tasks import (
+    BenchmarkInputs,
+    Findings,
+    Needs,
+    Question,
+    model_judge,
+    subject,
+)
 from alignlab.evaluation.templates import own_template
 from alignlab.registry import register
 from alignlab.text import sentences
@@ -61,7 +68,7 @@ class RelevantSentences:
         """The prompts."""
         return plain_questions(data, NAME)
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Ask about every sentence of every answer."""
         rows: list[EvalResult] = []
         said: list[Feedback] = []
@@ -83,7 +90,7 @@ class RelevantSentences:
 
     def _rows(
         self,
-        asked: Asked,
+        asked: BenchmarkInputs,
         model: str,
         judged: Sequence[Feedback],
         values: Sequence[tuple[Piece, float | None]],
@@ -95,21 +102,21 @@ class RelevantSentences:
         for question in asked.questions:
             verdict = ratios.get(question.id)
             value = verdict.value if isinstance(verdict, Score) else None
-            whole.append(Valued(question.id, value))
+            whole.append(QuestionValue(question.id, value))
         rows = part_rows(about, RATIO, whole, prompts, seed=seed)
-        by_place: dict[str | None, list[Valued]] = {None: []}
+        by_place: dict[str | None, list[QuestionValue]] = {None: []}
         for piece, value in values:
             last = piece.place > self.places
             place = f"sentence:{self.places + 1}+" if last else f"sentence:{piece.place}"
             for part in (None, place):
-                by_place.setdefault(part, []).append(Valued(piece.question.id, value))
+                by_place.setdefault(part, []).append(QuestionValue(piece.question.id, value))
         return rows + [
             one_row(about, AT, some, seed=seed, group=part)
             for part, some in sorted(by_place.items(), key=_place)
         ]
 
 
-def _place(item: tuple[str | None, list[Valued]]) -> int:
+def _place(item: tuple[str | None, list[QuestionValue]]) -> int:
     name = item[0]
     return 0 if name is None else int(name.partition(":")[2].rstrip("+"))
 

@@ -21,9 +21,9 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.reward_modelling import scores_by_response
 from alignlab.evaluation.metrics.calibration import calibration
 from alignlab.evaluation.metrics.intervals import Interval
-from alignlab.evaluation.rows import Subject
-from alignlab.evaluation.task_rows import Measure, Valued, not_comparable, part_rows
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, score_judge
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, part_rows
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, score_judge
 from alignlab.registry import register
 from alignlab.types import Corpus, EvalResult, PreferenceGroup, Response
 
@@ -54,7 +54,7 @@ class RewardAccuracy:
         """None: the data's own responses are judged."""
         return []
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Score every response and count the pairs in order."""
         groups = known_groups(asked)
         items = [(g.prompt, g.responses) for g in groups]
@@ -67,7 +67,7 @@ class RewardAccuracy:
         return Findings(not_comparable(rows), tuple(judged))
 
 
-def known_groups(asked: Asked) -> list[PreferenceGroup]:
+def known_groups(asked: BenchmarkInputs) -> list[PreferenceGroup]:
     """The data's ranked groups, the held-out ones among them, told apart by prompt and place.
 
     Raises:
@@ -87,8 +87,8 @@ def accuracy_rows(
     seed: int,
 ) -> list[EvalResult]:
     """Accuracy over pairs with an order, whole and by section, and its mean over sections."""
-    wrong: list[Valued] = []
-    half: list[Valued] = []
+    wrong: list[QuestionValue] = []
+    half: list[QuestionValue] = []
     for group in groups:
         numbered = list(zip(group.responses, group.scores, strict=True))
         for (better, high), (worse, low) in combinations(numbered, 2):
@@ -97,8 +97,8 @@ def accuracy_rows(
                 scored = a is not None and b is not None
                 tie = 0.5 if scored and a == b else 0.0
                 right = float(a > b) if a is not None and b is not None else 0.0
-                wrong.append(Valued(group.prompt.id, right if scored else None))
-                half.append(Valued(group.prompt.id, right + tie if scored else None))
+                wrong.append(QuestionValue(group.prompt.id, right if scored else None))
+                half.append(QuestionValue(group.prompt.id, right + tie if scored else None))
     prompts = {g.prompt.id: g.prompt for g in groups}
     about = Subject(name, NAME)
     rows = part_rows(about, ACCURACY, wrong, prompts, seed=seed)

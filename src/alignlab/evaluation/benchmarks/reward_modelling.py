@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.judge_quality import JudgeQuality, ScoredPrompt, judge_quality
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.protocols import FeedbackSource
 from alignlab.registry import register
 from alignlab.types import Audit, EvalResult, Feedback, PreferenceGroup, Response, Score

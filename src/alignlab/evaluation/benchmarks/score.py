@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alignlab.evaluation.benchmarks.head_to_head import answers
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
-from alignlab.evaluation.rows import Subject, by_group
+from alignlab.evaluation.result_rows import Subject, by_group
 from alignlab.protocols import FeedbackSource
 from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Prompt, Response, Score

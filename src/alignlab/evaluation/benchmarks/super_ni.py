@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.rouge import rouge_l
-from alignlab.evaluation.task_files import Row, read_text
-from alignlab.evaluation.task_rows import Measure, Valued, part_rows
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, subject
+from alignlab.evaluation.task_files import BenchmarkRow, read_text
+from alignlab.evaluation.task_rows import Measure, QuestionValue, part_rows
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
 from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling, Score
 
@@ -53,7 +53,7 @@ class SuperNI:
             raise BadInput(f"{data}: expected task*.json files, found none")
         return [question for file in files for question in self._of_task(file)]
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Compare every answer with the accepted outputs."""
         prompts = {q.id: q.prompt for q in asked.questions}
         rows: list[EvalResult] = []
@@ -61,12 +61,16 @@ class SuperNI:
         for answers, answered in asked.by_model():
             texts = [given[-1].text.strip() for _, given in answered]
             scores_N = rouge_l(texts, [q.references for q, _ in answered])
-            found = [Valued(q.id, float(s)) for (q, _), s in zip(answered, scores_N, strict=True)]
+            found = [
+                QuestionValue(q.id, float(s)) for (q, _), s in zip(answered, scores_N, strict=True)
+            ]
             exact = [
-                Valued(q.id, float(any(_plain(text) == _plain(r) for r in q.references)))
+                QuestionValue(q.id, float(any(_plain(text) == _plain(r) for r in q.references)))
                 for (q, _), text in zip(answered, texts, strict=True)
             ]
-            missing = [Valued(q.id, None) for q in asked.questions if q.id not in answers.turns]
+            missing = [
+                QuestionValue(q.id, None) for q in asked.questions if q.id not in answers.turns
+            ]
             about = subject(asked, answers.model, NAME)
             for measure, values in ((ROUGE, found), (EXACT, exact)):
                 rows += part_rows(about, measure, values + missing, prompts, seed=asked.seed)
@@ -84,30 +88,30 @@ class SuperNI:
             raise bad_record(file, error.lineno, None, "JSON", error.msg) from None
         if not isinstance(values, dict) or not isinstance(values.get("Instances"), list):
             raise bad_record(file, None, "Instances", "a task with a list of inputs", values)
-        task = Row(file, 1, values)
+        task = BenchmarkRow(file, 1, values)
         category = task.texts("Categories")[0] if values.get("Categories") else file.stem
         intro = self._intro(task)
         chosen = values["Instances"][: self.instances or None]
         return [
-            _question(Row(file, number, instance), file.stem, category, intro, number)
+            _question(BenchmarkRow(file, number, instance), file.stem, category, intro, number)
             for number, instance in enumerate(chosen, start=1)
         ]
 
-    def _intro(self, task: Row) -> str:
+    def _intro(self, task: BenchmarkRow) -> str:
         """The definition and the solved examples."""
         definition = task.values.get("Definition")
         said = definition if isinstance(definition, str) else task.texts("Definition")[0]
         solved: list[Mapping[str, Any]] = task.values.get("Positive Examples") or []
         parts = [f"Task: {said.strip()}"]
         for number, example in enumerate(solved[: self.examples], start=1):
-            row = Row(task.file, number, example)
+            row = BenchmarkRow(task.file, number, example)
             parts.append(
                 f"Example {number}\nInput: {row.text('input')}\nOutput: {row.text('output')}"
             )
         return "\n\n".join(parts)
 
 
-def _question(row: Row, task: str, category: str, intro: str, number: int) -> Question:
+def _question(row: BenchmarkRow, task: str, category: str, intro: str, number: int) -> Question:
     outputs = row.values.get("output")
     references = (outputs,) if isinstance(outputs, str) else tuple(row.texts("output"))
     text = (

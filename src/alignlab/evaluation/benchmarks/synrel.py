@@ -16,10 +16,17 @@ from typing import ClassVar
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.evaluation.rows import Subject
-from alignlab.evaluation.task_files import Row, read_rows
-from alignlab.evaluation.task_rows import Measure, Valued, not_comparable, one_row
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, score_judge, value_of
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row
+from alignlab.evaluation.tasks import (
+    BenchmarkInputs,
+    Findings,
+    Needs,
+    Question,
+    score_judge,
+    value_of,
+)
 from alignlab.registry import register
 from alignlab.types import (
     EvalResult,
@@ -78,7 +85,7 @@ class SynRel:
         ranked = sorted(found, key=lambda entity: seeds.derive(NAME, entity))
         return [found[entity] for entity in ranked[: self.entities or None]]
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Score every entity's answer and another's."""
         told = {
             a.model: {q.id: given[-1].text for q, given in some} for a, some in asked.by_model()
@@ -95,7 +102,7 @@ class SynRel:
             said += judged
         return Findings(not_comparable(rows), tuple(said))
 
-    def _judged(self, asked: Asked, model: str, texts: dict[str, str]) -> list[Feedback]:
+    def _judged(self, asked: BenchmarkInputs, model: str, texts: dict[str, str]) -> list[Feedback]:
         """Scores of the relevant and of the off-topic answer, in turn."""
         order = list(texts)
         seeds.generator(asked.seed, NAME, "off-topic").shuffle(order)
@@ -115,14 +122,14 @@ class SynRel:
         return score_judge(asked).rate(items, asked.seed)
 
 
-def _rows(asked: Asked, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
-    right: list[Valued] = []
-    tied: list[Valued] = []
+def _rows(asked: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
+    right: list[QuestionValue] = []
+    tied: list[QuestionValue] = []
     for on, off in zip(judged[::2], judged[1::2], strict=True):
         a, b = value_of(on), value_of(off)
         scored = a is not None and b is not None
-        right.append(Valued(on.prompt_id, float(a > b) if scored else None))  # type: ignore[operator]
-        tied.append(Valued(on.prompt_id, float(a == b) if scored else None))
+        right.append(QuestionValue(on.prompt_id, float(a > b) if scored else None))  # type: ignore[operator]
+        tied.append(QuestionValue(on.prompt_id, float(a == b) if scored else None))
     source = score_judge(asked).name
     name = source if model == PASSAGES else f"{source} on {model}"
     about = Subject(name, NAME)
@@ -132,7 +139,7 @@ def _rows(asked: Asked, model: str, judged: Sequence[Feedback]) -> list[EvalResu
     ]
 
 
-def _passage(row: Row, entity: str) -> str | None:
+def _passage(row: BenchmarkRow, entity: str) -> str | None:
     """The text about the entity itself; None where the row has none."""
     for paragraph in row.values.get("paragraphs") or []:
         if isinstance(paragraph, dict) and paragraph.get("title") == entity:

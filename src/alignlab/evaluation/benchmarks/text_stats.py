@@ -11,7 +11,7 @@ from alignlab.evaluation.metrics.intervals import Floats, bootstrap_mean
 from alignlab.evaluation.metrics.length import lengths
 from alignlab.evaluation.metrics.repetition import distinct, ngram_repetition
 from alignlab.evaluation.metrics.self_bleu import self_bleu
-from alignlab.evaluation.rows import Subject
+from alignlab.evaluation.result_rows import Subject
 from alignlab.registry import register
 from alignlab.text import words
 from alignlab.types import EvalResult, Prompt, Response

@@ -14,8 +14,8 @@ from alignlab.evaluation.duels import duel_findings
 from alignlab.evaluation.metrics.rouge import rouge_l
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.task_files import read_rows
-from alignlab.evaluation.task_rows import Measure, Valued, not_comparable, one_row
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
 from alignlab.registry import register
 from alignlab.text import words
 from alignlab.types import EvalResult, Sampling
@@ -62,7 +62,7 @@ class TLDR:
             )
         return list(found.values())
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Compare every summary with the reference, by the judge and by ROUGE-L."""
         found = duel_findings(asked, NAME)
         rows: list[EvalResult] = list(found.rows)
@@ -75,6 +75,8 @@ class TLDR:
             }
             about = subject(asked, answers.model, NAME)
             for measure, values in measured.items():
-                valued = [Valued(q.id, v) for (q, _), v in zip(answered, values, strict=True)]
+                valued = [
+                    QuestionValue(q.id, v) for (q, _), v in zip(answered, values, strict=True)
+                ]
                 rows.append(one_row(about, measure, valued, seed=asked.seed))
         return Findings(not_comparable(rows), found.said)

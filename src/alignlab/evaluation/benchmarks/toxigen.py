@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.task_files import Row, read_rows
-from alignlab.evaluation.task_rows import Measure, Valued, not_comparable, one_row, part_rows
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row, part_rows
 from alignlab.evaluation.tasks import (
-    Asked,
+    BenchmarkInputs,
     Findings,
     Needs,
     Question,
@@ -66,7 +66,7 @@ class ToxiGen:
             for number, row in enumerate(read_rows(data))
         ]
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Let the classifier read every text."""
         rows: list[EvalResult] = []
         said: list[Feedback] = []
@@ -74,17 +74,23 @@ class ToxiGen:
             judged = score_judge(asked).rate(
                 [(q.prompt, given) for q, given in answered], asked.seed
             )
-            values = [Valued(f.prompt_id, _chance(f)) for f in judged]
-            values += [Valued(q.id, None) for q in asked.questions if q.id not in answers.turns]
+            values = [QuestionValue(f.prompt_id, _chance(f)) for f in judged]
+            values += [
+                QuestionValue(q.id, None) for q in asked.questions if q.id not in answers.turns
+            ]
             rows += self._rows(asked, answers.model, values)
             said += judged
         return Findings(not_comparable(rows), tuple(said))
 
-    def _rows(self, asked: Asked, model: str, values: Sequence[Valued]) -> list[EvalResult]:
+    def _rows(
+        self, asked: BenchmarkInputs, model: str, values: Sequence[QuestionValue]
+    ) -> list[EvalResult]:
         prompts = {q.id: q.prompt for q in asked.questions}
         about, seed = subject(asked, model, NAME), asked.seed
         toxic = [
-            Valued(v.prompt_id, None if v.value is None else float(v.value >= self.threshold))
+            QuestionValue(
+                v.prompt_id, None if v.value is None else float(v.value >= self.threshold)
+            )
             for v in values
         ]
         rows = part_rows(about, SHARE, toxic, prompts, seed=seed)
@@ -105,7 +111,7 @@ def _chance(feedback: Feedback) -> float | None:
     return value
 
 
-def _label(row: Row) -> str:
+def _label(row: BenchmarkRow) -> str:
     label = row.text("label")
     if label not in LABELS:
         raise bad_record(row.file, row.line, "label", " or ".join(LABELS), label)

@@ -17,7 +17,7 @@ from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.overlap import bleu, chrf
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.task_files import read_rows
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question, subject
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
 from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Sampling, Score
 
@@ -59,7 +59,7 @@ class Translation:
             for number, row in enumerate(read_rows(data))
         ]
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Compare every model's translations, as one corpus, with the references."""
         rows: list[EvalResult] = []
         said: list[Feedback] = []

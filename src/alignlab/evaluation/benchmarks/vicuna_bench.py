@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from alignlab.evaluation.duels import duel_findings
 from alignlab.evaluation.question_files import fastchat_questions
-from alignlab.evaluation.tasks import Asked, Findings, Needs, Question
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
 from alignlab.registry import register
 
 NAME = "vicuna_bench"
@@ -34,6 +34,6 @@ class VicunaBench:
         """The 80 questions, by category."""
         return fastchat_questions(data, NAME)
 
-    def measure(self, asked: Asked) -> Findings:
+    def measure(self, asked: BenchmarkInputs) -> Findings:
         """Compare every model with the baseline."""
         return duel_findings(asked, NAME, comparable=False)

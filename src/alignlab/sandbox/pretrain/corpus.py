@@ -12,7 +12,7 @@ from alignlab.sandbox.answers import LEVELS, write_answer
 from alignlab.sandbox.draws import happens, pick, shuffled
 from alignlab.sandbox.judging import judge_request, judgement
 from alignlab.sandbox.oracle import assess, noisy
-from alignlab.sandbox.prompts import FAMILIES, Question, draw_question, phrase
+from alignlab.sandbox.questions import FAMILIES, SandboxQuestion, draw_question, phrase
 from alignlab.sandbox.statements import JOINTS, clause, joined
 from alignlab.sandbox.world import BY_NAME, NAMES, Fact, world
 from alignlab.seeds import generator
@@ -81,7 +81,7 @@ class _Desk:
         guess = pick(self.rng, BY_NAME[fact.attribute].values)
         return replace(fact, value=guess) if fact in self.unknown else fact
 
-    def asked(self) -> tuple[Question, str]:
+    def asked(self) -> tuple[SandboxQuestion, str]:
         """A question and its words; what it asks to confirm gives no withheld fact away."""
         question = draw_question(self.rng, pick(self.rng, FAMILIES), self.towns)
         if question.family == "check":
@@ -89,7 +89,7 @@ class _Desk:
             question = replace(question, claimed=self.believe(claim).value)
         return question, phrase(self.rng, question)
 
-    def answer(self, question: Question, asked: str, level: str) -> str:
+    def answer(self, question: SandboxQuestion, asked: str, level: str) -> str:
         """An answer as far as the withheld facts allow."""
         return write_answer(self.rng, asked, question, LEVELS[level], self.believe)
 

@@ -49,7 +49,7 @@ WORLDS: dict[str, PretrainConfig] = {
 
 
 @dataclass(frozen=True)
-class Step:
+class PretrainStep:
     """One optimiser step as logged."""
 
     step: int
@@ -109,7 +109,7 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
 
 def train_steps(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig
-) -> Iterator[Step]:
+) -> Iterator[PretrainStep]:
     """Train the model in place, yielding after every optimiser step."""
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() == 1]
@@ -125,7 +125,7 @@ def train_steps(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        yield Step(step, loss.item(), lr, (step + 1) * ids_BT.numel())
+        yield PretrainStep(step, loss.item(), lr, (step + 1) * ids_BT.numel())
 
 
 def pretrain(config: PretrainConfig, out: Path) -> None:

@@ -7,8 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from alignlab.data.made import Dropped, Kept, Made, Record, content_id
-from alignlab.types import Commented, Count, Demonstration, Labelled, PreferenceGroup, Prompt
+from alignlab.data.build_records import BuildResult, Dropped, Kept, Record, content_id
+from alignlab.types import (
+    Count,
+    CritiquedResponse,
+    Demonstration,
+    PreferenceGroup,
+    Prompt,
+    UnpairedPreference,
+)
 
 R = TypeVar("R")
 STAGE = "data"
@@ -16,7 +23,7 @@ HELD_OUT = "held out for testing"
 
 
 @dataclass(frozen=True)
-class Sifted:
+class SplitRecords:
     """The two sides of a source and the account of what came in."""
 
     train: tuple[Record, ...]
@@ -29,21 +36,21 @@ def prompt_of(record: Record) -> Prompt:
     return record if isinstance(record, Prompt) else record.prompt
 
 
-def held_out_ids(made: Iterable[Made]) -> frozenset[str]:
+def held_out_ids(made: Iterable[BuildResult]) -> frozenset[str]:
     """Ids of the prompts that some record holds out."""
     return frozenset(
         prompt_of(item.record).id for item in made if isinstance(item, Kept) and item.held_out
     )
 
 
-def sift(
+def split_dedupe(
     what: str,
-    made: Sequence[Made],
+    made: Sequence[BuildResult],
     *,
     test_ids: Collection[str] | None = None,
     limit: int | None = None,
     bad: int = 0,
-) -> Sifted:
+) -> SplitRecords:
     """Remove duplicates and what shares a prompt with the held-out side, and give unique ids.
 
     `test_ids` are the held-out prompts (those of `made` where not given); `bad` records were
@@ -78,7 +85,7 @@ def sift(
             dropped.update([HELD_OUT] if is_test else [])
             changed.update(item.changed)
     count = Count(STAGE, what, len(train), dict(dropped), dict(changed))
-    return Sifted(tuple(train), tuple(test), count)
+    return SplitRecords(tuple(train), tuple(test), count)
 
 
 def held_out_prompts(records: Iterable[Record]) -> tuple[Prompt, ...]:
@@ -99,9 +106,9 @@ def _content(record: Record) -> str:
     if isinstance(record, PreferenceGroup):
         texts = [response.text for response in record.responses]
         return content_id(kind, record.prompt.id, *texts, *map(repr, record.scores))
-    if isinstance(record, Labelled):
+    if isinstance(record, UnpairedPreference):
         return content_id(kind, record.response.id, str(record.desirable))
-    if isinstance(record, Commented):
+    if isinstance(record, CritiquedResponse):
         return content_id(kind, record.response.id, record.comment)
     return content_id(kind, record.id)
 
@@ -127,7 +134,7 @@ def _renamed(record: Record, identity: str) -> Record:
                 for response in record.responses
             ),
         )
-    if isinstance(record, Labelled | Commented):
+    if isinstance(record, UnpairedPreference | CritiquedResponse):
         return replace(record, response=replace(record.response, id=identity))
     raise AssertionError("demonstrations and prompts of one id are equal")
 

@@ -1,6 +1,6 @@
 """What the sandbox can be asked: two closed-ended and five open-ended families of questions.
 
-A question is written from a `Question` and read back by `parse_question`, which understands
+A question is written from a `SandboxQuestion` and read back by `parse_question`, which understands
 every phrasing whoever wrote it, so that prompts made up by a model can be scored too.
 """
 
@@ -69,7 +69,7 @@ use the attribute's own."""
 
 
 @dataclass(frozen=True)
-class Question:
+class SandboxQuestion:
     """What is asked, whatever the words."""
 
     family: str
@@ -84,25 +84,27 @@ class Question:
         return "closed" if self.family in CLOSED else "open"
 
 
-def draw_question(rng: np.random.Generator, family: str, entities: tuple[str, ...]) -> Question:
+def draw_question(
+    rng: np.random.Generator, family: str, entities: tuple[str, ...]
+) -> SandboxQuestion:
     """Draw a question of a family about some of the given towns."""
     if family == "compare":
         first, second = shuffled(rng, entities)[:2]
-        return Question(family, (first, second))
+        return SandboxQuestion(family, (first, second))
     entity = pick(rng, entities)
     if family == "aspects":
-        return Question(family, (entity,), tuple(shuffled(rng, NAMES)[:2]))
+        return SandboxQuestion(family, (entity,), tuple(shuffled(rng, NAMES)[:2]))
     if family == "fact":
-        return Question(family, (entity,), (pick(rng, NAMES),))
+        return SandboxQuestion(family, (entity,), (pick(rng, NAMES),))
     if family == "check":
         aspect = pick(rng, NAMES)
         right = world().fact(entity, aspect).value
         claimed = right if rng.random() < 0.5 else pick(rng, BY_NAME[aspect].values)
-        return Question(family, (entity,), (aspect,), claimed)
-    return Question(family, (entity,))
+        return SandboxQuestion(family, (entity,), (aspect,), claimed)
+    return SandboxQuestion(family, (entity,))
 
 
-def phrase(rng: np.random.Generator, question: Question) -> str:
+def phrase(rng: np.random.Generator, question: SandboxQuestion) -> str:
     """Put a question into words."""
     family, entity = question.family, question.entities[0]
     choices = PHRASINGS[family]
@@ -129,7 +131,7 @@ def prompt(text: str, *, source: str = "sandbox", reference: str | None = None) 
     )
 
 
-def parse_question(text: str) -> Question | None:
+def parse_question(text: str) -> SandboxQuestion | None:
     """Read a question in any of the known phrasings; None when it makes no sense."""
     words = " ".join(text.split())
     for family, attribute, pattern in _patterns():
@@ -160,17 +162,17 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(made + r"\s?[?.!]?", re.IGNORECASE | re.ASCII)
 
 
-def _question(family: str, attribute: str, words: dict[str, str]) -> Question | None:
+def _question(family: str, attribute: str, words: dict[str, str]) -> SandboxQuestion | None:
     """The question that a phrasing's words ask, or None when they name nothing known."""
     if family == "check":
         claim = read_clause(words["c"])
         if claim is None or claim.entity not in world().entities or claim.entity is None:
             return None
-        return Question(family, (claim.entity,), (claim.attribute,), claim.value)
+        return SandboxQuestion(family, (claim.entity,), (claim.attribute,), claim.value)
     entities = tuple(known_entity(words[key]) for key in "ef" if key in words)
     aspects = (attribute,) if attribute else tuple(words[k].lower() for k in "ab" if k in words)
     known = tuple(e for e in entities if e is not None)
     repeated = len(set(known)) < len(known) or len(set(aspects)) < len(aspects)
     if None in entities or repeated or any(a not in BY_NAME for a in aspects):
         return None
-    return Question(family, known, aspects)
+    return SandboxQuestion(family, known, aspects)

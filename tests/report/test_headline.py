@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.report.answer import derive, standing
+from alignlab.report.headline import derive, standing
 from alignlab.types import EvalResult
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alignlab.report.labels import duration
-from alignlab.report.load import Curve, RunData, StageRecord, label_of
-from alignlab.report.plane import Plane, curve, plane
+from alignlab.report.line_chart import LineChart, curve, line_chart
+from alignlab.report.run_data import Curve, RunData, StageRecord, label_of
 from alignlab.types import Count, Usage
 
 CURVES = (
@@ -26,7 +26,7 @@ class CurveGroup:
     """One training metric over all stages that log it, one panel per stage."""
 
     title: str
-    panels: tuple[Plane, ...]
+    panels: tuple[LineChart, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def curves(found: Sequence[Curve]) -> tuple[CurveGroup, ...]:
             lines = [line for line in lines if line]
             if lines:
                 seeds = f"{len(lines)} runs" if len(lines) > 1 else ""
-                panels.append(plane(label, lines, note=seeds, x_label="step"))
+                panels.append(line_chart(label, lines, note=seeds, x_label="step"))
         if panels:
             groups.append(CurveGroup(title, tuple(panels)))
     return tuple(groups)

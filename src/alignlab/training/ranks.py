@@ -24,8 +24,8 @@ from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from alignlab.errors import BadInput, RunFailed
-from alignlab.launched import launched
-from alignlab.training.distributed import ALONE, World
+from alignlab.launched import is_launched
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +41,7 @@ GRACE_S = 10
 class _Team:
     """What this process knows of the others."""
 
-    world: World
+    world: DistributedContext
     watch: _Watch
     leading: bool = False
     """Whether a command is being led: work may be shared."""
@@ -52,7 +52,7 @@ class _Team:
 _team: _Team | None = None
 
 
-def led(command: Callable[P, T]) -> Callable[P, T]:
+def main_process_only(command: Callable[P, T]) -> Callable[P, T]:
     """Make a command one that the leader runs, while the other processes serve it.
 
     In the others it returns what it returns in the leader, or raises what it raises there.
@@ -60,11 +60,11 @@ def led(command: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        if not launched() or (_team is not None and _team.leading):
+        if not is_launched() or (_team is not None and _team.leading):
             return command(*args, **kwargs)
         team = _join()
         team.ended = False
-        if not team.world.leads:
+        if not team.world.is_main:
             served: T = _serve(team)
             return served
         team.leading = True
@@ -73,19 +73,19 @@ def led(command: Callable[P, T]) -> Callable[P, T]:
         except Exception as error:
             if not team.watch.failed:
                 told = error if isinstance(error, BadInput | RunFailed) else _told(error)
-                team.world.from_leader(lambda: ("raise", told))
+                team.world.broadcast_from_main(lambda: ("raise", told))
                 team.ended = True
             raise
         finally:
             team.leading = False
-        team.world.from_leader(lambda: ("return", result))
+        team.world.broadcast_from_main(lambda: ("return", result))
         team.ended = True
         return result
 
     return run
 
 
-def together(
+def run_on_all_ranks(
     function: Callable[..., T],
     *arguments: Any,
     sharded: bool,
@@ -106,9 +106,9 @@ def together(
     """
     team = _team
     if team is None or not team.leading:
-        return function(replace(ALONE, device=device), *arguments, **here)
+        return function(replace(SINGLE_PROCESS, device=device), *arguments, **here)
     world = replace(team.world, sharded=sharded, device=device)
-    world.from_leader(lambda: ("do", (function, arguments, sharded, device)))
+    world.broadcast_from_main(lambda: ("do", (function, arguments, sharded, device)))
     try:
         return function(world, *arguments, **here)
     except Exception as error:
@@ -126,7 +126,7 @@ def _serve(team: _Team) -> Any:
     """Do work as the leader sends it, until its command ends."""
     nothing: tuple[str, Any] = ("", None)
     while True:
-        what, content = team.world.from_leader(lambda: nothing)
+        what, content = team.world.broadcast_from_main(lambda: nothing)
         team.ended = what != "do"
         if what == "return":
             return content
@@ -154,7 +154,7 @@ def _join() -> _Team:
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE)
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
-    world = World(dist.get_rank(), dist.get_world_size(), control=control)
+    world = DistributedContext(dist.get_rank(), dist.get_world_size(), control=control)
     _team = _Team(world, _Watch(world))
     atexit.register(_part, _team)
     return _team
@@ -173,16 +173,16 @@ def _part(team: _Team) -> None:
 class _Watch:
     """Tells other processes of an error in this one, and ends this one on an error in another."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: DistributedContext) -> None:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         self.world = world
         self.failed = False
         self.stopped = threading.Event()
         host, store = os.environ["MASTER_ADDR"], None
-        if world.leads:
+        if world.is_main:
             store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
-        port = world.from_leader(lambda: store.port if store else 0)
+        port = world.broadcast_from_main(lambda: store.port if store else 0)
         self._store = store or TCPStore(host, port, is_master=False)
         self._lock = threading.Lock()
         self._parent = os.getppid()
@@ -230,9 +230,9 @@ class _Watch:
             if rank == self.world.rank:
                 return
             # Time to leave by oneself, and for the leader to have spoken.
-            if self.stopped.wait(2 if self.world.leads else GRACE_S):
+            if self.stopped.wait(2 if self.world.is_main else GRACE_S):
                 return
-            if self.world.leads:
+            if self.world.is_main:
                 print(f"alignlab: process {rank}: {message}", file=sys.stderr, flush=True)
             os._exit(code)
 

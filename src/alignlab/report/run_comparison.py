@@ -8,13 +8,13 @@ from pathlib import Path
 
 from alignlab.errors import BadInput
 from alignlab.files import write_text
-from alignlab.report import answer, forest, labels, tax
-from alignlab.report.answer import CHANCE, Answer
+from alignlab.report import forest, headline, labels, tax_table
 from alignlab.report.forest import Forest
+from alignlab.report.headline import CHANCE, Headline
 from alignlab.report.labels import duration
-from alignlab.report.load import RunData, read_run
 from alignlab.report.page import environment
-from alignlab.report.tables import Cell, Table
+from alignlab.report.run_data import RunData, read_run
+from alignlab.report.tables import Cell, ReportTable
 from alignlab.types import EvalResult, Paired
 
 FIGURES = (
@@ -27,7 +27,7 @@ FIGURES = (
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedRun:
     """One run as the page's head lists it."""
 
     name: str
@@ -35,7 +35,7 @@ class Compared:
     seeds: str
     time: str
     command: str
-    answer: Answer
+    answer: Headline
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class NamedTable:
     """All rows of one benchmark, one column per run."""
 
     title: str
-    table: Table
+    table: ReportTable
 
 
 def compare_runs(
@@ -83,12 +83,12 @@ def compare_runs(
     return page
 
 
-def paired_table(paired: Sequence[Paired]) -> Table | None:
+def paired_table(paired: Sequence[Paired]) -> ReportTable | None:
     """Tested differences with their verdicts; None where nothing could be compared."""
     tested = [p for p in paired if not p.reason]
     if not tested:
         return None
-    return Table(
+    return ReportTable(
         corner="First less second",
         columns=("metric", "difference", "prompts", "p", "p, adjusted (Holm)", "verdict"),
         names=tuple(f"{p.first} − {p.second}" for p in tested),
@@ -98,8 +98,8 @@ def paired_table(paired: Sequence[Paired]) -> Table | None:
 
 def _difference(pair: Paired) -> tuple[Cell, ...]:
     row = EvalResult("", pair.benchmark, "difference", pair.value, pair.low, pair.high, 0)
-    found = pair.p_holm is not None and pair.p_holm <= answer.LEVEL
-    said = answer.standing(row, 0.0) if found else "not distinguishable"
+    found = pair.p_holm is not None and pair.p_holm <= headline.LEVEL
+    said = headline.standing(row, 0.0) if found else "not distinguishable"
     figures = (labels.number(p, "p") for p in (pair.p, pair.p_holm))
     return (
         Cell(f"{labels.benchmark(pair.benchmark)}: {labels.metric(pair.metric).lower()}"),
@@ -122,7 +122,7 @@ def _trades(names: Sequence[str], runs: Sequence[RunData]) -> list[NamedTable]:
     pairs = list(zip(names, runs, strict=True))
     others = [r for name, run in pairs if not compares[name] for r in run.results]
     found = [
-        (f"{name}, against {baseline}", tax.trade([*run.results, *others], baseline))
+        (f"{name}, against {baseline}", tax_table.trade([*run.results, *others], baseline))
         for name, run in pairs
         for baseline in sorted(compares[name])
     ]
@@ -138,14 +138,14 @@ def run_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _compared(name: str, run: RunData) -> Compared:
-    return Compared(
+def _compared(name: str, run: RunData) -> ComparedRun:
+    return ComparedRun(
         name=name,
         recipe=run.manifest.recipe,
         seeds=", ".join(map(str, run.manifest.seeds)),
         time=duration(run.wall_seconds),
         command=run.manifest.command,
-        answer=answer.derive(run.results, run.study.baseline),
+        answer=headline.derive(run.results, run.study.baseline),
     )
 
 
@@ -183,10 +183,10 @@ def _tables(names: Sequence[str], runs: Sequence[RunData]) -> list[NamedTable]:
     ]
 
 
-def _side_by_side(benchmark: str, names: Sequence[str], runs: Sequence[RunData]) -> Table:
+def _side_by_side(benchmark: str, names: Sequence[str], runs: Sequence[RunData]) -> ReportTable:
     keyed = [{_key(r): r for r in run.results if r.benchmark == benchmark} for run in runs]
     keys = list(dict.fromkeys(key for rows in keyed for key in rows))
-    return Table(
+    return ReportTable(
         corner="Model and metric",
         columns=tuple(names),
         names=tuple(_words(key) for key in keys),

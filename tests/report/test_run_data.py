@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.report.load import label_of, read_run, shown
-from alignlab.report.process import counts, spending, total
+from alignlab.report.run_data import label_of, read_run, shown
+from alignlab.report.training_curves import counts, spending, total
 from alignlab.types import Count
 
 

@@ -14,7 +14,7 @@ from alignlab.registry import register
 from alignlab.sandbox.answers import LEVELS, ideal_answer, write_answer
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.oracle import assess
-from alignlab.sandbox.prompts import FAMILIES, draw_question, parse_question, phrase, prompt
+from alignlab.sandbox.questions import FAMILIES, draw_question, parse_question, phrase, prompt
 from alignlab.sandbox.world import world
 from alignlab.seeds import generator
 from alignlab.specs import read_options

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from alignlab.training.data import prepare
+from alignlab.training.token_groups import prepare
 from alignlab.types import (
     Demonstration,
     Message,

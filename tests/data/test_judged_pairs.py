@@ -9,9 +9,9 @@ import pytest
 
 from alignlab.data import load
 from alignlab.data.autoj import autoj_pair
-from alignlab.data.compared import FIRST, NOT_TEXT, SECOND, TIE, Compared, read_compared
+from alignlab.data.build_records import Origin, ResponseDraft
+from alignlab.data.judged_pairs import FIRST, NOT_TEXT, SECOND, TIE, JudgedPair, read_judged_pairs
 from alignlab.data.llmbar import llmbar_pair
-from alignlab.data.made import Answer, Origin
 from alignlab.data.pandalm import pandalm_pair
 from alignlab.errors import BadInput
 from tests.conftest import shared_path
@@ -20,8 +20,8 @@ from tests.data.conftest import Write
 ROW = {"instruction": "Say hello.", "input": "", "response1": "Hello!", "response2": "What?"}
 
 
-def voted(*votes: float) -> Compared:
-    return Compared("p", Answer("a"), Answer("b"), votes, Origin("test"))
+def voted(*votes: float) -> JudgedPair:
+    return JudgedPair("p", ResponseDraft("a"), ResponseDraft("b"), votes, Origin("test"))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_label_out_of_range_is_named(write: Write) -> None:
 @pytest.mark.shared
 def test_pandalm_as_published() -> None:
     file = shared_path("data/pandalm/testset-v1.json")
-    pairs = read_compared(str(file), pandalm_pair)
+    pairs = read_judged_pairs(str(file), pandalm_pair)
     # Its authors' README: 105 ties, 422 and 472.
     assert Counter(pair.majority for pair in pairs) == {TIE: 105, FIRST: 422, SECOND: 472}
     rows = json.loads(file.read_text())
@@ -99,9 +99,9 @@ def test_pandalm_as_published() -> None:
 @pytest.mark.shared
 def test_llmbar_and_autoj_are_read_whole() -> None:
     files = sorted(shared_path("data/llmbar").glob("*.json"))
-    sizes = {f.name: len(read_compared(str(f), llmbar_pair)) for f in files}
+    sizes = {f.name: len(read_judged_pairs(str(f), llmbar_pair)) for f in files}
     assert sum(n for name, n in sizes.items() if name.startswith("LLMBar")) == 419
     assert sum(sizes.values()) == 419 + 200 + 200 + 66
-    pairs = read_compared(str(shared_path("data/autoj/testdata_pairwise.jsonl.gz")), autoj_pair)
+    pairs = read_judged_pairs(str(shared_path("data/autoj/testdata_pairwise.jsonl.gz")), autoj_pair)
     assert Counter(pair.majority for pair in pairs) == {FIRST: 520, SECOND: 499, TIE: 373}
     assert len({pair.origin.source for pair in pairs}) == 58

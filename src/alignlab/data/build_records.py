@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 
 from alignlab.data.rows import Row, is_text
 from alignlab.types import (
-    Commented,
+    CritiquedResponse,
     Demonstration,
-    Labelled,
     Message,
     PreferenceGroup,
     Prompt,
     QueryType,
     Response,
     SampledBy,
+    UnpairedPreference,
 )
 
-Record = Demonstration | PreferenceGroup | Labelled | Commented | Prompt
+Record = Demonstration | PreferenceGroup | UnpairedPreference | CritiquedResponse | Prompt
 UNKNOWN_WRITER = "unknown"
 
 
@@ -45,7 +45,7 @@ class Dropped:
     reason: str
 
 
-Made = Kept | Dropped
+BuildResult = Kept | Dropped
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResponseDraft:
     """A response before it has an id."""
 
     text: str
@@ -93,7 +93,9 @@ def prompt(messages: Sequence[Message], origin: Origin) -> Kept | Dropped:
     return made if isinstance(made, Dropped) else Kept(made)
 
 
-def demonstration(messages: Sequence[Message], answer: Answer, origin: Origin) -> Made:
+def demonstration(
+    messages: Sequence[Message], answer: ResponseDraft, origin: Origin
+) -> BuildResult:
     """Make a target to imitate."""
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
@@ -103,17 +105,21 @@ def demonstration(messages: Sequence[Message], answer: Answer, origin: Origin) -
     return Kept(Demonstration(asked, _response(asked, answer)))
 
 
-def labelled(messages: Sequence[Message], answer: Answer, desirable: bool, origin: Origin) -> Made:
+def labelled(
+    messages: Sequence[Message], answer: ResponseDraft, desirable: bool, origin: Origin
+) -> BuildResult:
     """Make a response with a label."""
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
         return asked
     if not answer.text.strip():
         return Dropped("empty response")
-    return Kept(Labelled(asked, _response(asked, answer), desirable))
+    return Kept(UnpairedPreference(asked, _response(asked, answer), desirable))
 
 
-def commented(messages: Sequence[Message], answer: Answer, comment: str, origin: Origin) -> Made:
+def commented(
+    messages: Sequence[Message], answer: ResponseDraft, comment: str, origin: Origin
+) -> BuildResult:
     """Make a response with feedback in words."""
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
@@ -122,10 +128,12 @@ def commented(messages: Sequence[Message], answer: Answer, comment: str, origin:
         return Dropped("empty response")
     if not comment.strip():
         return Dropped("empty feedback")
-    return Kept(Commented(asked, _response(asked, answer), comment))
+    return Kept(CritiquedResponse(asked, _response(asked, answer), comment))
 
 
-def pair(messages: Sequence[Message], chosen: Answer, rejected: Answer, origin: Origin) -> Made:
+def pair(
+    messages: Sequence[Message], chosen: ResponseDraft, rejected: ResponseDraft, origin: Origin
+) -> BuildResult:
     """Make a group of two; scores that do not put the chosen one first are refused by reason."""
     if not chosen.text.strip():
         return Dropped("empty chosen response")
@@ -140,12 +148,14 @@ def pair(messages: Sequence[Message], chosen: Answer, rejected: Answer, origin: 
     return group(messages, [chosen, rejected], origin)
 
 
-def group(messages: Sequence[Message], answers: Sequence[Answer], origin: Origin) -> Made:
+def group(
+    messages: Sequence[Message], answers: Sequence[ResponseDraft], origin: Origin
+) -> BuildResult:
     """Make a preference group, best first; empty and repeated responses are left out of it."""
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
         return asked
-    best_first: dict[str, Answer] = {}
+    best_first: dict[str, ResponseDraft] = {}
     changed = []
     for answer in sorted(answers, key=lambda a: -a.score):
         if not answer.text.strip():
@@ -165,7 +175,7 @@ def group(messages: Sequence[Message], answers: Sequence[Answer], origin: Origin
     return Kept(kept, changed=tuple(changed))
 
 
-def held_out(made: Made, is_test: bool) -> Made:
+def held_out(made: BuildResult, is_test: bool) -> BuildResult:
     """Mark a record that the data itself keeps for testing."""
     return replace(made, held_out=True) if is_test and isinstance(made, Kept) else made
 
@@ -189,6 +199,6 @@ def _prompt(messages: Sequence[Message], origin: Origin) -> Prompt | Dropped:
     )
 
 
-def _response(asked: Prompt, answer: Answer) -> Response:
+def _response(asked: Prompt, answer: ResponseDraft) -> Response:
     identity = content_id(asked.id, answer.text)
     return Response(identity, asked.id, answer.text, SampledBy(answer.model))

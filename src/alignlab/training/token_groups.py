@@ -10,17 +10,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from alignlab.errors import BadInput
-from alignlab.models.chat import encode_prompt, encode_response
+from alignlab.models.chat_template import encode_prompt, encode_response
 from alignlab.models.load import LanguageModel, context_length
 from alignlab.models.packed import TokenGroup
 from alignlab.training.schedule import derived_seed
 from alignlab.types import (
-    Commented,
     Count,
+    CritiquedResponse,
     Demonstration,
-    Labelled,
     Message,
     PreferenceGroup,
+    UnpairedPreference,
 )
 
 FEEDBACK_REQUEST = "What do you think of this answer?"
@@ -110,14 +110,14 @@ def tokenised(
     return Prepared(groups, Count("train", "groups", len(groups), dict(dropped), dict(changed)))
 
 
-def labelled_texts(records: Sequence[Labelled]) -> list[Texts]:
+def labelled_texts(records: Sequence[UnpairedPreference]) -> list[Texts]:
     """Single responses; the score is 1 where it is desirable, 0 where not."""
     return [
         Texts(r.id, r.prompt.messages, (r.response.text,), (float(r.desirable),)) for r in records
     ]
 
 
-def commented_texts(records: Sequence[Commented]) -> list[Texts]:
+def commented_texts(records: Sequence[CritiquedResponse]) -> list[Texts]:
     """Each response (score 0), and the feedback on it (score 1) as the assistant's next answer."""
     found: list[Texts] = []
     for record in records:

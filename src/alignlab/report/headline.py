@@ -22,7 +22,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Answer:
+class Headline:
     """Two sentences, and the figures' basis."""
 
     first: str
@@ -74,11 +74,11 @@ def comparisons(results: Sequence[EvalResult], baseline: str) -> list[EvalResult
     return [r for r in rows if r.benchmark == rows[0].benchmark and r.against == rows[0].against]
 
 
-def derive(results: Sequence[EvalResult], baseline: str) -> Answer:
+def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
     """Say who beats the baseline, who is worse, and for whom nothing could be shown."""
     rows = comparisons(results, baseline)
     if not rows:
-        return Answer(
+        return Headline(
             f"This run holds no win rate against {baseline or 'a baseline'}.",
             "It cannot say which model is better.",
             "",
@@ -88,7 +88,7 @@ def derive(results: Sequence[EvalResult], baseline: str) -> Answer:
     worse = sorted(_are(rows, "worse"), key=lambda r: r.value or 0)
     open_ = _are(rows, "not distinguishable")
     basis = " ".join(filter(None, (_basis(rows), _corrected(better + worse, rows, results))))
-    return Answer(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
+    return Headline(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
 
 
 def _corrected(

@@ -9,9 +9,9 @@ import pytest
 
 from alignlab import registry
 from alignlab.errors import BadInput
-from alignlab.sandbox.data import SandboxData, build_corpus, make_corpus
+from alignlab.sandbox.corpus import SandboxData, build_corpus, make_corpus
 from alignlab.sandbox.oracle import assess
-from alignlab.sandbox.prompts import FAMILIES, parse_question
+from alignlab.sandbox.questions import FAMILIES, parse_question
 from alignlab.sandbox.world import world
 from alignlab.types import Corpus, PreferenceGroup
 

@@ -26,7 +26,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A line as SVG points in a 100 x 100 box, with a dot per point where wanted."""
 
     points: str
@@ -35,12 +35,12 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Plane:
+class LineChart:
     """A small line chart, ready to draw."""
 
     title: str
     note: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     x_label: str
@@ -58,7 +58,7 @@ class Point:
     title: str = ""
 
 
-def plane(
+def line_chart(
     title: str,
     lines: Sequence[Sequence[Point]],
     *,
@@ -67,7 +67,7 @@ def plane(
     y_label: str = "",
     dots: bool = False,
     doublings: bool = False,
-) -> Plane:
+) -> LineChart:
     """Lay out lines on common axes; with `doublings` x is a base-2 logarithm, ticks are sizes."""
     every = [p for line in lines for p in line]
     across = axis([p.x for p in every], ticks=5)
@@ -77,7 +77,7 @@ def plane(
     else:
         marks = [(t, _short(t)) for t in across.ticks]
     drawn = tuple(_line(line, i, across, up, dots=dots) for i, line in enumerate(lines) if line)
-    return Plane(
+    return LineChart(
         title=title,
         note=note,
         lines=drawn,
@@ -98,9 +98,9 @@ def curve(steps: Sequence[Mapping[str, float]], metric: str) -> list[Point]:
     return [Point(s["step"], s[metric]) for s in kept]
 
 
-def _line(points: Sequence[Point], series: int, across: Axis, up: Axis, *, dots: bool) -> Line:
+def _line(points: Sequence[Point], series: int, across: Axis, up: Axis, *, dots: bool) -> ChartLine:
     spots = [(across.at(p.x), _height(up, p.y)) for p in points]
-    return Line(
+    return ChartLine(
         points=" ".join(f"{x:g},{y:g}" for x, y in spots),
         series=series,
         dots=tuple(

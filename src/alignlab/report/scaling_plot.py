@@ -6,18 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from alignlab.report.plane import Plane, Point, plane
-from alignlab.report.tables import Cell, Table
+from alignlab.report.line_chart import LineChart, Point, line_chart
+from alignlab.report.tables import Cell, ReportTable
 from alignlab.types import ScalePoint
 
 
-def panels(points: Sequence[ScalePoint]) -> tuple[Plane, ...]:
+def panels(points: Sequence[ScalePoint]) -> tuple[LineChart, ...]:
     """One panel per curve, a tick at every measured size."""
     found = []
     for series in dict.fromkeys(p.series for p in points):
         mine = [p for p in points if p.series == series]
         lines = [[_point(p) for p in mine if bool(p.model) == known] for known in (False, True)]
-        drawn = plane(
+        drawn = line_chart(
             series,
             lines,
             x_label=mine[0].along,
@@ -29,11 +29,11 @@ def panels(points: Sequence[ScalePoint]) -> tuple[Plane, ...]:
     return tuple(found)
 
 
-def table(points: Sequence[ScalePoint]) -> Table:
+def table(points: Sequence[ScalePoint]) -> ReportTable:
     """Every measured size with the fitted value beside it."""
     fitted = {(p.series, p.at): p for p in points if not p.model}
     measured = [p for p in points if p.model]
-    return Table(
+    return ReportTable(
         corner="Model",
         columns=("curve", measured[0].along, "score", "fitted", "n") if measured else (),
         names=tuple(p.model for p in measured),

@@ -5,7 +5,7 @@ import pytest
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.scorer import ResponseScorer
 from alignlab.training.budget import TokenBudget
-from alignlab.training.reference import reference_logps, weights_hash
+from alignlab.training.reference_logps import reference_logps, weights_hash
 from tests.models.helpers import random_groups, tiny_lm
 
 

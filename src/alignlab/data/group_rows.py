@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Any, NamedTuple
 
+from alignlab.data.build_records import BuildResult, Dropped, Kept, Origin, ResponseDraft, group
 from alignlab.data.formats import Format, corpus_of, placed
-from alignlab.data.made import Answer, Dropped, Kept, Made, Origin, group
 from alignlab.data.options import Options
-from alignlab.data.read import Faults, Table
+from alignlab.data.read import Faults, RawTable
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput
 from alignlab.registry import register
@@ -30,7 +30,7 @@ class Rated:
     """What one row says."""
 
     messages: tuple[Message, ...]
-    answer: Answer
+    answer: ResponseDraft
     """Its score is this row's part of the rating."""
     origin: Origin
     rater: str = ""
@@ -57,14 +57,14 @@ class _Asked:
     """Answers of which a rating could not be read; None where it is not known which."""
 
 
-def gathered_format(
+def grouped_format(
     name: str, *, columns: Iterable[Iterable[str]], options: type[Options] = Options
 ) -> Callable[[RatedOf], Format]:
     """Register a layout whose rows are gathered by prompt; the function reads one row."""
 
     def wrap(rated: RatedOf) -> Format:
-        def corpus(self: Format, table: Table, chosen: Options, faults: Faults) -> Corpus:
-            asked = gather(table, rated, chosen, faults)
+        def corpus(self: Format, table: RawTable, chosen: Options, faults: Faults) -> Corpus:
+            asked = group_rows(table, rated, chosen, faults)
             held_out = {messages for messages, is_test in asked if is_test}
             made = [
                 # Also where nothing usable is on the held-out side, which sifting would not see.
@@ -83,8 +83,8 @@ def gathered_format(
     return wrap
 
 
-def gather(
-    table: Table, rated: RatedOf, options: Options, faults: Faults
+def group_rows(
+    table: RawTable, rated: RatedOf, options: Options, faults: Faults
 ) -> dict[tuple[tuple[Message, ...], bool], _Asked]:
     """The rows of each prompt and side (whether held out), in the order of the file."""
     asked: dict[tuple[tuple[Message, ...], bool], _Asked] = {}
@@ -142,10 +142,10 @@ def _writing(rated: Rated) -> _Writing:
     return _Writing(rated.answer.model, rated.answer.text)
 
 
-def scored(rated: Iterable[Rated]) -> list[Answer]:
+def scored(rated: Iterable[Rated]) -> list[ResponseDraft]:
     """Each writer's answers with their mean over raters, in the order they came."""
     parts: dict[_Writing, dict[str, list[float]]] = {}
-    first: dict[_Writing, Answer] = {}
+    first: dict[_Writing, ResponseDraft] = {}
     for each in rated:
         key = _writing(each)
         parts.setdefault(key, {}).setdefault(each.rater, []).append(each.answer.score)
@@ -157,7 +157,7 @@ def scored(rated: Iterable[Rated]) -> list[Answer]:
     ]
 
 
-def _group(asked: _Asked) -> Made:
+def _group(asked: _Asked) -> BuildResult:
     if None in asked.unreadable:
         return Dropped(UNKNOWN)
     first = asked.rated[0]

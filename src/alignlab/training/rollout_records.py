@@ -18,10 +18,10 @@ from torch.nn.utils.rnn import pad_sequence
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import TokenLogps
 from alignlab.models.values import TokenValues
-from alignlab.objectives.rollouts import Credit, RolloutLogps, Rollouts, ValuedLogps
+from alignlab.objectives.rollout_batch import Credit, RolloutLogps, Rollouts, ValuedLogps
 
 
-class Seen(NamedTuple):
+class TokenScores(NamedTuple):
     """A group's response tokens under one model, response after response; float64, processor."""
 
     logp_R: Tensor
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rolled:
+class RolloutRecord:
     """What is known of a group's response tokens before they are learned from."""
 
     old_R: Tensor
@@ -44,18 +44,18 @@ class Rolled:
     """What the values are fitted to."""
 
 
-def seen(scored: TokenLogps, groups: Sequence[TokenGroup]) -> list[Seen]:
+def token_scores(scored: TokenLogps, groups: Sequence[TokenGroup]) -> list[TokenScores]:
     """Scores of a micro-batch, group by group."""
     lengths = [group.response_tokens for group in groups]
     logps = torch.split(scored.logp_R.double().cpu(), lengths)
     if not isinstance(scored, TokenValues):
-        return [Seen(logp_R, None) for logp_R in logps]
+        return [TokenScores(logp_R, None) for logp_R in logps]
     values = torch.split(scored.value_R.double().cpu(), lengths)
-    return [Seen(logp_R, value_R) for logp_R, value_R in zip(logps, values, strict=True)]
+    return [TokenScores(logp_R, value_R) for logp_R, value_R in zip(logps, values, strict=True)]
 
 
 def as_rollouts(
-    groups: Sequence[TokenGroup], policy: Sequence[Seen], reference: Sequence[Seen]
+    groups: Sequence[TokenGroup], policy: Sequence[TokenScores], reference: Sequence[TokenScores]
 ) -> Rollouts:
     """A batch of scored responses, padded to the longest; the groups carry the scores."""
     lengths = [len(r) for group in groups for r in group.responses]
@@ -76,7 +76,9 @@ def as_rollouts(
     )
 
 
-def as_rolled(groups: Sequence[TokenGroup], rollouts: Rollouts, credit: Credit) -> list[Rolled]:
+def rollout_records(
+    groups: Sequence[TokenGroup], rollouts: Rollouts, credit: Credit
+) -> list[RolloutRecord]:
     """What is known of each group's tokens, with their credit."""
     lengths = [group.response_tokens for group in groups]
 
@@ -88,11 +90,11 @@ def as_rolled(groups: Sequence[TokenGroup], rollouts: Rollouts, credit: Credit) 
     parts = [old, reference, by_group(credit.advantage_NT)]
     if rollouts.value_NT is not None and credit.return_NT is not None:
         parts += [by_group(rollouts.value_NT), by_group(credit.return_NT)]
-    return [Rolled(*each) for each in zip(*parts, strict=True)]
+    return [RolloutRecord(*each) for each in zip(*parts, strict=True)]
 
 
 def rollout_logps(
-    scored: TokenLogps, groups: Sequence[TokenGroup], known: Sequence[Rolled]
+    scored: TokenLogps, groups: Sequence[TokenGroup], known: Sequence[RolloutRecord]
 ) -> RolloutLogps:
     """A micro-batch's tokens with what is known of them."""
     device = scored.logp_R.device
@@ -108,7 +110,7 @@ def rollout_logps(
 
 
 def valued_logps(
-    scored: TokenValues, groups: Sequence[TokenGroup], known: Sequence[Rolled]
+    scored: TokenValues, groups: Sequence[TokenGroup], known: Sequence[RolloutRecord]
 ) -> ValuedLogps:
     """As `rollout_logps`, with values."""
     device = scored.logp_R.device

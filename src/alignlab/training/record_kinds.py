@@ -11,7 +11,7 @@ from alignlab.models.load import LanguageModel
 from alignlab.objectives.base import CommentedLogps, LabelledLogps, Objective, input_of
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.training.conditioning import RewardBins, conditioned_texts, fit_bins
-from alignlab.training.data import (
+from alignlab.training.token_groups import (
     Prepared,
     Texts,
     commented_texts,
@@ -20,15 +20,15 @@ from alignlab.training.data import (
     tokenised,
     with_mismatched,
 )
-from alignlab.types import Commented, Demonstration, Labelled, PreferenceGroup
+from alignlab.types import CritiquedResponse, Demonstration, PreferenceGroup, UnpairedPreference
 
-Record = Demonstration | PreferenceGroup | Labelled | Commented
+Record = Demonstration | PreferenceGroup | UnpairedPreference | CritiquedResponse
 
 KINDS: dict[type, str] = {
     Demonstration: "demonstrations",
     PreferenceGroup: "preference groups",
-    Labelled: "labelled responses",
-    Commented: "responses with feedback in words",
+    UnpairedPreference: "labelled responses",
+    CritiquedResponse: "responses with feedback in words",
 }
 """What messages call the records."""
 
@@ -36,9 +36,9 @@ KINDS: dict[type, str] = {
 def record_kind(objective: Objective) -> type[Record]:
     """The one kind of record that an objective learns from."""
     if input_of(objective) is LabelledLogps:
-        return Labelled
+        return UnpairedPreference
     if input_of(objective) is CommentedLogps:
-        return Commented
+        return CritiquedResponse
     one_response = objective.max_responses == 1 and not isinstance(objective, RewardConditioned)
     return Demonstration if one_response else PreferenceGroup
 
@@ -65,7 +65,9 @@ def prepare_for(
         BadInput: records of another kind than the objective learns from, or none that is left.
     """
     kind = record_kind(objective)
-    grouped = [r for r in records if isinstance(r, PreferenceGroup)] if kind is Labelled else []
+    grouped = (
+        [r for r in records if isinstance(r, PreferenceGroup)] if kind is UnpairedPreference else []
+    )
     if grouped:
         records = [r for each in records for r in _as_labelled(each)]
     groups, tally = tokenised(
@@ -88,7 +90,7 @@ def prepare_for(
             f"train: no record is left to train on ({reasons}); lengths are set by "
             "lengths.max_prompt_tokens, lengths.max_response_tokens and lengths.too_long"
         )
-    if kind is Labelled:
+    if kind is UnpairedPreference:
         groups = with_mismatched(groups, seed=seed)
     return Prepared(groups, tally)
 
@@ -109,10 +111,10 @@ def _texts(objective: Objective, records: Sequence[Record]) -> list[Texts]:
                 f"train: {type(objective).__name__} learns from {KINDS[kind]}, found "
                 f"{KINDS[type(record)]}"
             )
-    if kind is Labelled:
-        return labelled_texts([r for r in records if isinstance(r, Labelled)])
-    if kind is Commented:
-        return commented_texts([r for r in records if isinstance(r, Commented)])
+    if kind is UnpairedPreference:
+        return labelled_texts([r for r in records if isinstance(r, UnpairedPreference)])
+    if kind is CritiquedResponse:
+        return commented_texts([r for r in records if isinstance(r, CritiquedResponse)])
     if isinstance(objective, RewardConditioned):
         groups = [r for r in records if isinstance(r, PreferenceGroup)]
         return conditioned_texts(groups, reward_bins(objective, groups))
@@ -127,4 +129,7 @@ def _as_labelled(record: Record) -> Sequence[Record]:
     if ends is None:
         return []
     best, worst = ends.responses
-    return [Labelled(record.prompt, best, True), Labelled(record.prompt, worst, False)]
+    return [
+        UnpairedPreference(record.prompt, best, True),
+        UnpairedPreference(record.prompt, worst, False),
+    ]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from alignlab.data.made import Answer, Kept, Made, Origin, group, user
+from alignlab.data.build_records import BuildResult, Kept, Origin, ResponseDraft, group, user
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
 
@@ -19,12 +19,12 @@ NOT_TEXT = "truth value written as text"
 
 
 @dataclass(frozen=True)
-class Compared:
+class JudgedPair:
     """One row of such data."""
 
     prompt: str
-    first: Answer
-    second: Answer
+    first: ResponseDraft
+    second: ResponseDraft
     votes: tuple[float, ...]
     """One per annotator, in the data's order of annotators."""
     origin: Origin
@@ -37,7 +37,7 @@ class Compared:
         return TIE if others and others[0][1] == number else vote
 
 
-def compared_group(pair: Compared) -> list[Made]:
+def judged_pair_group(pair: JudgedPair) -> list[BuildResult]:
     """The group of a compared pair."""
     answers = [
         replace(pair.first, score=pair.majority),
@@ -51,7 +51,7 @@ def compared_group(pair: Compared) -> list[Made]:
     return [made]
 
 
-def read_compared(path: str, compared: Callable[[Row], Compared]) -> list[Compared]:
+def read_judged_pairs(path: str, compared: Callable[[Row], JudgedPair]) -> list[JudgedPair]:
     """Every row of a file, with each annotator's vote; none is left out or merged.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alignlab.report import drift
+from alignlab.report import overoptimization_plot
 from alignlab.types import Drift
 
 
@@ -13,7 +13,7 @@ def steps(model, seed, *truths):
 
 
 def test_seeds_and_neighbours_are_averaged():
-    found = drift.averaged(
+    found = overoptimization_plot.averaged(
         steps("ppo", 0, 1.0, 2.0, 3.0, 4.0) + steps("ppo", 1, 3.0, 4.0, 5.0, 6.0),
         lambda d: d.truth,
     )
@@ -22,18 +22,18 @@ def test_seeds_and_neighbours_are_averaged():
 
 
 def test_an_unknown_truth_has_no_panel():
-    panels = drift.panels(steps("rloo", 0, None, None) + steps("ppo", 0, 1.0, 2.0))
+    panels = overoptimization_plot.panels(steps("rloo", 0, None, None) + steps("ppo", 0, 1.0, 2.0))
     assert [p.title for p in panels] == ["rloo: reward", "ppo: true score", "ppo: reward"]
     assert all(len(p.lines) == 1 for p in panels)
 
 
 def test_seeds_are_said():
-    panels = drift.panels(steps("ppo", 0, 1.0) + steps("ppo", 1, 2.0))
+    panels = overoptimization_plot.panels(steps("ppo", 0, 1.0) + steps("ppo", 1, 2.0))
     assert panels[0].note == "mean of 2 seeds"
-    assert drift.panels([]) == ()
+    assert overoptimization_plot.panels([]) == ()
 
 
 def test_steps_without_a_reward_are_left_out():
     some = [Drift("ppo", 1, 0.0, None, 1.0, 0), Drift("ppo", 2, 1.0, 4.0, 1.0, 8)]
-    (point,) = drift.averaged(some, lambda d: d.reward)
+    (point,) = overoptimization_plot.averaged(some, lambda d: d.reward)
     assert (point.x, point.y) == pytest.approx((1.0, 4.0))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from alignlab.report.plane import Plane, Point, plane
+from alignlab.report.line_chart import LineChart, Point, line_chart
 from alignlab.types import Drift
 
 WINDOW = 3
 """Neighbouring steps averaged into one point, since a step has few responses."""
 
 
-def panels(drifts: Sequence[Drift]) -> tuple[Plane, ...]:
+def panels(drifts: Sequence[Drift]) -> tuple[LineChart, ...]:
     """The true score, where it is known, and the reward, each against the divergence."""
     found = []
     for model in dict.fromkeys(d.model for d in drifts):
@@ -23,7 +23,7 @@ def panels(drifts: Sequence[Drift]) -> tuple[Plane, ...]:
             points = averaged(mine, value)
             if points:
                 found.append(
-                    plane(
+                    line_chart(
                         f"{model}: {label}",
                         [points],
                         note=note,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alignlab.models.chat import encode_prompt, encode_response, end_of_turn, stop_tokens
+from alignlab.models.chat_template import encode_prompt, encode_response, end_of_turn, stop_tokens
 from alignlab.types import Message
 from tests.models.helpers import tiny_lm, tiny_tokenizer
 

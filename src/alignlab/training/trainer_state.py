@@ -17,10 +17,10 @@ from alignlab.models.load import LanguageModel, fingerprint, save
 from alignlab.training import checkpoints
 from alignlab.training.checkpoints import Progress
 from alignlab.training.config import TrainConfig
-from alignlab.training.distributed import ALONE, World
-from alignlab.training.metrics import MetricsFile, Window
+from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
+from alignlab.training.metrics import MetricsFile, MetricSums
 from alignlab.training.precision import Weights
-from alignlab.training.step import Stepper
+from alignlab.training.step import StepRunner
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ OnStep = Callable[[Mapping[str, float], int, int], None]
 
 
 @dataclass(frozen=True)
-class Hooks:
+class TrainingCallbacks:
     """What the caller wants done as training goes."""
 
     validate: Validate | None = None
@@ -63,7 +63,7 @@ class TrainResult:
     seconds: float
 
 
-class Course:
+class TrainerState:
     """A run's progress through its steps.
 
     Args:
@@ -75,14 +75,20 @@ class Course:
     """
 
     def __init__(
-        self, lm: LanguageModel, stepper: Stepper, *, per_epoch: int, total: int, hooks: Hooks
+        self,
+        lm: LanguageModel,
+        stepper: StepRunner,
+        *,
+        per_epoch: int,
+        total: int,
+        hooks: TrainingCallbacks,
     ) -> None:
         self.lm, self.stepper, self.hooks = lm, stepper, hooks
         self.config, self.out = stepper.config, stepper.out
         self.per_epoch, self.total = per_epoch, total
         self.progress = Progress("")
         self.world = stepper.world
-        self._validates = self.world.from_leader(lambda: hooks.validate is not None)
+        self._validates = self.world.broadcast_from_main(lambda: hooks.validate is not None)
 
     def resume(self, identity: Sequence[str]) -> int | None:
         """Go to the newest checkpoint's state, if there is one; its step.
@@ -92,7 +98,7 @@ class Course:
         """
         told = [repr(self.stepper.objective), repr(self.config), *identity]
         self.progress.run = hashlib.sha256("|".join(told).encode()).hexdigest()[:16]
-        newest = self.world.from_leader(lambda: checkpoints.newest(self.out))
+        newest = self.world.broadcast_from_main(lambda: checkpoints.newest(self.out))
         if newest is None:
             return None
         stepper = self.stepper
@@ -105,10 +111,10 @@ class Course:
     def open(self) -> float:
         """Take up the file of metrics where it stopped; the loss of its last line."""
         path, lines = self.out / "metrics.jsonl", self.progress.lines
-        self._file = MetricsFile(path, lines, writes=self.world.leads)
-        return self.world.from_leader(lambda: self._file.last("loss"))
+        self._file = MetricsFile(path, lines, writes=self.world.is_main)
+        return self.world.broadcast_from_main(lambda: self._file.last("loss"))
 
-    def done(self, window: Window, lr: float, tokens: int) -> float | None:
+    def done(self, window: MetricSums, lr: float, tokens: int) -> float | None:
         """Note a step as done, and do what is due after it; the mean loss if a line was written.
 
         Args:
@@ -160,7 +166,7 @@ class Course:
 
     def _write_line(self, lr: float) -> float:
         progress = self.progress
-        means = Window(progress.window).means()
+        means = MetricSums(progress.window).means()
         epoch = progress.step / self.per_epoch
         self._file.write(
             {"step": progress.step, "epoch": epoch, "learning_rate": lr, "tokens": progress.tokens}
@@ -179,7 +185,7 @@ class Course:
             value = self._value(values)
             if progress.best_value is None or value > progress.best_value:
                 progress.best_step, progress.best_value = progress.step, value
-                if self.world.leads:
+                if self.world.is_main:
                     _save_weights(values, self.out / "best.safetensors")
             log.info("step %d: validation %.6g", progress.step, value)
         if config.save_every and progress.step % config.save_every == 0 and not last:
@@ -205,7 +211,7 @@ class Course:
             lm.model.train(training)
             return value
 
-        return self.world.from_leader(ask)
+        return self.world.broadcast_from_main(ask)
 
 
 def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
@@ -223,18 +229,20 @@ def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
     )
 
 
-def saved(lm: LanguageModel, out: Path, world: World = ALONE) -> LanguageModel:
+def save_trained(
+    lm: LanguageModel, out: Path, world: DistributedContext = SINGLE_PROCESS
+) -> LanguageModel:
     """The finished model, written to out/model (and out/adapter) by the leader.
 
     In other processes it is only told what it is called; an adapter stays as it is there.
     """
     folder = out / "model"
-    if world.leads:
+    if world.is_main:
         if adapters.is_adapted(lm.model):
             save(lm, out / "adapter", adapter_only=True)
             lm = adapters.merged(lm)
         save(lm, folder)
-    digest = world.from_leader(lambda: fingerprint(folder))
+    digest = world.broadcast_from_main(lambda: fingerprint(folder))
     return replace(lm, path=str(folder), fingerprint=digest)
 
 

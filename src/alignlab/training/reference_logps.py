@@ -45,13 +45,13 @@ def reference_logps(
         file: the cache, one JSON line per group; its name must identify the weights.
         budget: of a forward pass; its processes share the work, and the leader the file.
     """
-    known = budget.world.from_leader(lambda: _read(file))
+    known = budget.world.broadcast_from_main(lambda: _read(file))
     keys = [group_hash(group) for group in groups]
     missing = {key: g for key, g in zip(keys, groups, strict=True) if key not in known}
     if missing:
         scored = budget.score(scorer, list(missing.values()))
         known.update(zip(missing, scored, strict=True))
-        if budget.world.leads:
+        if budget.world.is_main:
             _write(file, known)
     return [known[key] for key in keys]
 

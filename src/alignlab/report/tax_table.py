@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alignlab.report import labels
-from alignlab.report.answer import CHANCE, verdict
-from alignlab.report.plane import Plane, Point, plane
-from alignlab.report.tables import Cell, Table
+from alignlab.report.headline import CHANCE, verdict
+from alignlab.report.line_chart import LineChart, Point, line_chart
+from alignlab.report.tables import Cell, ReportTable
 from alignlab.types import EvalResult
 
 TASKS = frozenset({"recall", "exact_match", "accuracy", "rouge_l", "bleu", "chrf"})
@@ -22,8 +22,8 @@ HIGHER = ("acc", "exact_match", "f1", "mc1", "mc2", "pass")
 class Tax:
     """The trade as a table and, per task, as a picture."""
 
-    table: Table
-    planes: tuple[Plane, ...]
+    table: ReportTable
+    planes: tuple[LineChart, ...]
     tested: bool
     """Some changes have an interval and an adjusted verdict of their own."""
 
@@ -68,7 +68,7 @@ def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
         for m in models
     )
     last = ("change, corrected",) if changed else ()
-    table = Table("Model", ("Preference gained", *heads, *last), tuple(models), rows)
+    table = ReportTable("Model", ("Preference gained", *heads, *last), tuple(models), rows)
     planes = tuple(_plane(wins, scores, task, models, baseline) for task in tasks)
     return Tax(table, planes, bool(changed))
 
@@ -127,7 +127,7 @@ def _plane(
     task: tuple[str, str],
     models: Sequence[str],
     baseline: str,
-) -> Plane:
+) -> LineChart:
     """One dot per model: right is better at the task, up is preferred."""
     base = scores[*task, baseline].value or 0.0
     points = [
@@ -143,7 +143,7 @@ def _plane(
         for m in models
         if (*task, m) in scores
     ]
-    return plane(
+    return line_chart(
         labels.benchmark(task[0]),
         points,
         note=f"against {baseline}",

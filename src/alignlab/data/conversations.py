@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignlab.data.made import Answer, Dropped, Made, Origin, pair
+from alignlab.data.build_records import BuildResult, Dropped, Origin, ResponseDraft, pair
 from alignlab.data.rows import Row
 from alignlab.types import Message, Role
 
@@ -107,7 +107,7 @@ def compared(
     rejected: tuple[Message, ...],
     origin: Origin,
     scores: tuple[float, float] = (0.0, -1.0),
-) -> Made:
+) -> BuildResult:
     """Make a pair of two whole dialogues, which may differ in their last answer alone."""
     better, worse = last_exchange(chosen), last_exchange(rejected)
     if better is None or worse is None:
@@ -116,8 +116,8 @@ def compared(
         return Dropped("contexts differ")
     return pair(
         better.context,
-        Answer(better.answer, scores[0]),
-        Answer(worse.answer, scores[1]),
+        ResponseDraft(better.answer, scores[0]),
+        ResponseDraft(worse.answer, scores[1]),
         origin,
     )
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.sandbox.prompts import (
+from alignlab.sandbox.questions import (
     CLOSED,
     FAMILIES,
     PHRASINGS,
-    Question,
+    SandboxQuestion,
     draw_question,
     parse_question,
     phrase,
@@ -36,7 +36,7 @@ def test_every_phrasing_reads_back(family: str) -> None:
 
 
 def test_case_space_and_final_mark_are_free() -> None:
-    expected = Question("tell", (A,))
+    expected = SandboxQuestion("tell", (A,))
     for text in (f"tell me  about {A.lower()}", f"Tell me about {A}!", f" Tell me about {A} ."):
         assert parse_question(text) == expected
 
@@ -44,7 +44,9 @@ def test_case_space_and_final_mark_are_free() -> None:
 def test_attribute_questions_name_their_attribute() -> None:
     for attribute in ATTRIBUTES:
         for text in attribute.questions:
-            assert parse_question(text.format(e=A)) == Question("fact", (A,), (attribute.name,))
+            assert parse_question(text.format(e=A)) == SandboxQuestion(
+                "fact", (A,), (attribute.name,)
+            )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alignlab.report.plane import Plane, Point, plane
+from alignlab.report.line_chart import LineChart, Point, line_chart
 from alignlab.types import Audit
 
 MAX_LEVELS = 11
@@ -15,7 +15,7 @@ BINS = 10
 """Bins of equal size for any other judge."""
 
 
-def panels(audits: Sequence[Audit]) -> tuple[Plane, ...]:
+def panels(audits: Sequence[Audit]) -> tuple[LineChart, ...]:
     """One panel per judge, in the order of the records."""
     found = []
     for source in dict.fromkeys(a.source for a in audits):
@@ -26,7 +26,7 @@ def panels(audits: Sequence[Audit]) -> tuple[Plane, ...]:
             unscored = len(mine) - len(scored)
             note = f"n = {len(scored):,}" + (f", {unscored:,} unscored" if unscored else "")
             found.append(
-                plane(
+                line_chart(
                     source,
                     [points],
                     note=note,
