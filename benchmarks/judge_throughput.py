@@ -36,6 +36,7 @@ from urllib.parse import urlsplit
 
 import openai
 import torch
+from alignlab.stages.lab import Lab
 from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -49,7 +50,6 @@ from alignlab.registry import get
 from alignlab.runs import Run, RunIdentity
 from alignlab.seeds import derive
 from alignlab.stages.judge import judge
-from alignlab.stages.lab import Lab
 from alignlab.types import CompletionRequest, Message, Prompt, Response, SampledBy, Sampling
 
 HERE = Path(__file__).parent

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
 from alignlab import progress, registry
-from alignlab.commands.check import Plan, Used, check
-from alignlab.commands.early import make_parts
-from alignlab.commands.estimate import STUDENT, Calls, memory
+from alignlab._old_names import MOVED
+from alignlab.commands.check import check
+from alignlab.commands.preflight import memory, plan_study
 from alignlab.commands.run import assemble, run
+from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.models.facts import ModelFacts, model_facts
+from alignlab.plan import Calls, Plan, StageTime, Used
 from alignlab.recipes.study import StudyConfig
+from alignlab.recording import STUDENT
 from alignlab.sandbox import checkpoint_path
 from tests.recipes.small import SMALL
 
 
 def called(plan: Plan) -> dict[tuple[str, str], Calls]:
-    return {(c.what, c.by): c for c in plan.calls}
+    return {(c.what, c.by): replace(c, read=0) for c in plan.calls}
 
 
 def test_a_self_rewarding_run_by_hand(tmp_path):
@@ -28,14 +32,17 @@ def test_a_self_rewarding_run_by_hand(tmp_path):
     plan = check("self_rewarding", *SMALL, f"out={out}", "iterations=2", "seeds=3")
     assert not out.exists()
     assert (plan.preset, plan.seeds, plan.resumes) == ("sandbox", 3, False)
-    assert plan.models == ("M0", "SFT baseline", "M1", "M2", "M3")
+    assert list(plan.models) == ["M0", "SFT baseline", "M1", "M2", "M3"]
+    assert plan.models["M2"] == "M1 after DPO on its own answers, judged by M1, 2 samples"
     assert plan.data[0] == Used("demonstrations", 24, 300)
     asked = called(plan)
     # 12 prompts, 2 iterations, 3 seeds, in up to 8 rounds of 40 tokens.
     assert asked["prompts", STUDENT] == Calls("prompts", STUDENT, 576, 576 * 40)
-    assert asked["answers", STUDENT] == Calls("answers", STUDENT, 288, 288 * 24)
-    assert asked["answers", "the models compared"].number == 8 * 5 * 3
-    assert asked["scores", "sandbox:oracle"] == Calls("scores", "sandbox:oracle", 8 * 5 * 3)
+    # 12 prompts x 4 answers x 2 iterations and 8 held-out answers of 5 models, of 3 seeds.
+    assert asked["answers", STUDENT] == Calls("answers", STUDENT, 408, 408 * 24)
+    # 8 held-out answers of 5 models, and the truth about the 96 that were judged.
+    assert asked["scores", "sandbox:oracle"].number == (8 * 5 + 96) * 3
+    assert asked["scores", "sandbox:oracle"].tokens is None
     assert not any(what == "comparisons" for what, _ in asked)  # the scores decide
 
 
@@ -51,13 +58,16 @@ def test_the_bounds_hold_for_the_run_itself(tmp_path):
         for file in out.glob("stages/**/status.json")
     }
     asked = called(plan)
-    for stage, key in (
-        ("sample", ("answers", STUDENT)),
-        ("judge", ("judgements", "sandbox:strong")),
-    ):
-        assert spent[stage]["calls"] == asked[key].number
-        assert spent[stage]["tokens"] <= asked[key].tokens
+    answering = [s for name, s in spent.items() if name == "sample" or name.startswith("answer-")]
+    answers, judged = asked["answers", STUDENT], asked["judgements", "sandbox:strong"]
+    assert sum(s["calls"] for s in answering) == answers.number
+    assert sum(s["tokens"] for s in answering) <= answers.tokens
+    assert spent["judge"]["calls"] == judged.number
+    assert spent["judge"]["tokens"] <= judged.tokens
     assert spent["propose"]["calls"] <= asked["prompts", STUDENT].number
+    trained = {name for name in spent if (out / "stages").rglob(f"*-{name}/metrics.jsonl")}
+    assert {s.stage for s in plan.stages} & trained >= {"sft-baseline", "m1", "m2-teacher-reward"}
+    assert json.loads((out / "study.json").read_text())["models"] == plan.models
     assert check("teacher_reward", *settings).resumes
 
 
@@ -72,17 +82,19 @@ def test_every_recipe_says_what_it_asks(recipe: str):
 
 
 def test_branches_left_out_are_not_counted():
-    plan = check("compare", *SMALL, "branches=[sft_strong]")
-    assert plan.models == ("M0", "M1", "SFT on strong teacher")
-    assert ("judgements", STUDENT) not in called(plan)
-    assert called(plan)["demonstrations", "sandbox:strong"].number == 12
+    plan = check("compare", *SMALL, "branches=[sft_strong]", "eft.targets=human")
+    assert list(plan.models) == ["M0", "M1", "SFT on strong teacher"]
+    # Only M1's reasons for the 3 examples of 3 models, 2 samples each.
+    assert called(plan)["judgements", STUDENT].number == 18
+    assert called(plan)["answers", "sandbox:strong"].number == 12
 
 
 def test_an_expected_score_costs_one_call_and_no_tokens():
     sampled = called(check("self_rewarding", *SMALL))["judgements", STUDENT]
     expected = called(check("self_rewarding", *SMALL, "judge.method=expected"))
-    assert expected["judgements", STUDENT].number == sampled.number / 2
-    assert expected["judgements", STUDENT].tokens == 0
+    # The 48 ranked responses are judged twice each for EFT, whatever the method.
+    assert expected["judgements", STUDENT].number - 96 == (sampled.number - 96) / 2
+    assert expected["judgements", STUDENT].tokens == 96 * 16
 
 
 def test_facts_come_from_small_files_alone():
@@ -134,4 +146,56 @@ def test_quantised_weights_are_counted_and_their_package_is_looked_for(monkeypat
     assert sizes[1] - sizes[2] == pytest.approx(0.48)
     monkeypatch.setattr("alignlab.models.quant.util.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"nf4 needs bitsandbytes"):
-        make_parts(recipe, poster)
+        plan_study(recipe, poster)
+
+
+def test_money_and_time_by_hand(tmp_path):
+    prices = "usd_per_million_prompt=10&usd_per_million_completion=100"
+    teacher = f"openai:gpt-x@http://127.0.0.1:9/v1?{prices}"
+    settings = ["eft.targets=human", f"teacher={teacher}", "corpus.demonstrations=24"]
+    plan = plan_study(
+        registry.get("recipe", "teacher_demonstration"),
+        assemble(registry.get("recipe", "teacher_demonstration"), None, [*SMALL, *settings], {}),
+        gflops=1.0,
+    )
+    (price,) = plan.money
+    asked = next(c for c in plan.calls if c.by == teacher)
+    # 12 answers of up to 24 tokens to prompts of up to 40.
+    assert (asked.number, asked.tokens, asked.read) == (12, 288, 480)
+    assert price.dollars == pytest.approx((480 * 10 + 288 * 100) / 1e6)
+    # 908,928 parameters, 2 operations each and token, 12 prompts read and answered once.
+    sampled = next(s for s in plan.stages if s.stage == "iteration-1/01-sample")
+    assert sampled == StageTime(sampled.stage, pytest.approx(2 * 908_928 * (480 + 288) / 1e9))
+    assert "up to 0.03 dollars for openai:gpt-x" in str(plan)
+
+
+def test_planning_asks_nobody_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("alignlab.context.load", lambda *a, **k: pytest.fail("a model is loaded"))
+    for recipe in registry.names("recipe"):
+        check(recipe, *SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rewards_of_rollouts_are_counted():
+    settings = ["branches=[rloo_critic]", "prompts=8", "divergence=0",
+                "feedback=llm:sandbox:strong", "rollout={steps: 5, batch_size: 4, responses: 2}",
+                "measure={judge: longer, truth: ''}"]  # fmt: skip
+    asked = called(check("compare_objectives", *SMALL, *settings))
+    # 8 prompts x 4 samples scored 3 times each; 5 steps of 4 prompts x 2 responses likewise.
+    assert asked["judgements", "sandbox:strong"].number == 8 * 4 * 3
+    assert asked["rewards", "sandbox:strong"].number == 5 * 4 * 2 * 3
+    assert asked["rollouts", STUDENT].number == 5 * 4 * 2
+
+
+def test_old_names_of_recipes_are_found_and_not_listed():
+    assert registry.get("recipe", "rl_free") is registry.get("recipe", "compare_objectives")
+    assert check("compare", *SMALL).out == "runs/compare"
+    assert not {"compare", "rl_free"} & set(registry.names("recipe"))
+
+
+def test_old_paths_of_modules_import_the_modules_of_today():
+    for old, new in MOVED.items():
+        assert import_module(old) is import_module(new), old
+    assert import_module("alignlab.stages.lab").Lab is RunContext
+    assert import_module("alignlab.context").__spec__.name == "alignlab.context"

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from alignlab.errors import BadInput, RunFailed
 from alignlab.files import file_digest, read_json
 from alignlab.runs import Run, RunIdentity
-from alignlab.types import Count, Usage
+from alignlab.types import Count, Unscored, Usage
 
 
 def start(path: Path, **config: object) -> Run:
@@ -208,3 +209,98 @@ def test_secrets_in_settings_are_refused_and_written_nowhere(tmp_path, spec):
     close(start(tmp_path / "run", judge="openai:m@http://host:8000/v1?budget_usd=1"))
     several = "ensemble:llm:openai:a@http://host|llm:openai:b@http://host:1,openai:c@https://host"
     close(start(tmp_path / "several", judge=several))
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    n: int = 1
+    inner: Inner = field(default_factory=Inner)
+    name: str = "a"
+
+
+@pytest.mark.parametrize(
+    ("now", "refused"),
+    [
+        (Settings(), None),
+        (Settings(name="b"), r"config.name=None, found 'b'"),
+        (Settings(inner=Inner(0.25)), r"config.inner.rate=None, found 0.25"),
+        (Settings(n=2), r"config.n=1, found 2"),
+    ],
+)
+def test_settings_that_an_earlier_version_lacked_must_hold_their_defaults(tmp_path, now, refused):
+    run = start(tmp_path / "r")
+    with run.stage("a", config={"n": 1, "inner": {}}):
+        pass
+    close(run)
+    run = start(tmp_path / "r")
+    if refused is None:
+        with run.stage("a", config=now) as stage:
+            assert stage.done
+        return
+    with pytest.raises(BadInput, match=refused), run.stage("a", config=now):
+        pass
+
+
+def test_a_setting_that_is_gone_is_a_change(tmp_path):
+    run = start(tmp_path / "r")
+    with run.stage("a", config={"rate": 0.5, "old": 3}):
+        pass
+    close(run)
+    run = start(tmp_path / "r")
+    with pytest.raises(BadInput, match=r"config.old=3, found None"), run.stage("a", config=Inner()):
+        pass
+
+
+def doubled(run, fail_at=None):
+    """A stage over 7 items in chunks of 3; threes are lost."""
+    seen = []
+
+    def work(some):
+        if fail_at in some:
+            raise RuntimeError
+        seen.append(list(some))
+        return [Unscored("a three") if n == 3 else Count("", "n", 2 * n) for n in some]
+
+    with run.stage("map") as stage:
+        found = stage.map("numbers", Count, [1, 2, 3, 4, 5, 6, 7], work, chunk=3, title="doubling")
+        return [c.kept for c in found], stage.lost(), seen
+
+
+def test_chunks_are_done_once_and_what_is_lost_is_counted_once(tmp_path):
+    run = start(tmp_path / "r")
+    with pytest.raises(RuntimeError):
+        doubled(run, fail_at=4)
+    close(run)
+    found, lost, seen = doubled(start(tmp_path / "r"))
+    assert found == [2, 4, 8, 10, 12, 14]
+    assert lost == {"a three": 1}
+    assert seen == [[4, 5, 6], [7]]
+
+
+def test_a_chunk_whose_loss_was_counted_before_a_kill_is_counted_once(tmp_path):
+    run = start(tmp_path / "r")
+    assert doubled(run)[1] == {"a three": 1}
+    close(run)
+    folder = tmp_path / "r/stages/01-map"
+    lines = (folder / "commits.jsonl").read_text().splitlines(keepends=True)
+    assert [json.loads(line)["file"] for line in lines[:2]] == ["lost.jsonl", "numbers.jsonl"]
+    (folder / "commits.jsonl").write_text(lines[0])
+    (folder / "status.json").write_text('{"state": "running"}')
+    found, lost, seen = doubled(start(tmp_path / "r"))
+    assert (len(found), lost, len(seen)) == (6, {"a three": 1}, 3)
+
+
+def test_work_that_is_done_once_is_not_done_again(tmp_path):
+    for _ in range(2):
+        run = start(tmp_path / "r")
+        with run.stage("once") as stage:
+            found = stage.once("n", Count, lambda: [Count("", "n", 1)], title="counting")
+            assert [c.kept for c in found] == [1]
+        close(run)
+    with start(tmp_path / "r").stage("once") as stage:
+        stage.once("n", Count, lambda: pytest.fail("done again"), title="counting")

@@ -1,4 +1,4 @@
-"""Independent branches of a study on several processes, which die with the one that began them."""
+"""Run independent branches of a study on several processes, which die with their parent."""
 
 from __future__ import annotations
 

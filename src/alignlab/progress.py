@@ -130,6 +130,17 @@ class ProgressTask:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Show no progress while the block runs."""
+    global _sink
+    before, _sink = _sink, Silent()
+    try:
+        yield
+    finally:
+        _sink = before
+
+
+@contextmanager
 def task(name: str, total: int) -> Iterator[ProgressTask]:
     """Show a job's progress while the block runs."""
     job = ProgressTask(name, total)

@@ -39,6 +39,21 @@ def to_dict(record: Any) -> Any:
     return record
 
 
+def default_keys(record: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of settings that hold their defaults, nested ones included."""
+    if isinstance(record, Mapping):
+        for key, value in record.items():
+            yield from default_keys(value, f"{prefix}{key}.")
+    if not dataclasses.is_dataclass(record) or isinstance(record, type):
+        return
+    for field in dataclasses.fields(record):
+        value, made = getattr(record, field.name), field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        if default is not dataclasses.MISSING and value == default:
+            yield prefix + field.name
+        yield from default_keys(value, f"{prefix}{field.name}.")
+
+
 def from_dict(cls: type[T], plain: Mapping[str, Any]) -> T:
     """A record from plain JSON values.
 

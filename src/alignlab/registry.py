@@ -25,13 +25,17 @@ PACKAGES: dict[str, str] = {
 
 _parts: dict[tuple[str, str], Any] = {}
 _options: dict[tuple[str, str], type] = {}
+_old: dict[tuple[str, str], str] = {}
 _discovered: set[str] = set()
 
 
-def register(kind: str, name: str, *, options: type | None = None) -> Callable[[T], T]:
+def register(
+    kind: str, name: str, *, options: type | None = None, old: tuple[str, ...] = ()
+) -> Callable[[T], T]:
     """Register the decorated part under a name; registering a name twice is an error.
 
-    `options` is the config class of what a spec may add to the name, where it may add something.
+    `options` is the config class of what a spec may add to the name, where it may add something;
+    `old` are earlier names, by which the part is still found but not listed.
     """
     if kind not in PACKAGES:
         raise ValueError(f"unknown kind of part {kind!r}; known: {sorted(PACKAGES)}")
@@ -43,6 +47,7 @@ def register(kind: str, name: str, *, options: type | None = None) -> Callable[[
         ):
             raise ValueError(f"{kind} {name!r} is registered twice")
         _parts[kind, name] = part
+        _old.update({(kind, earlier): name for earlier in old})
         if options is not None:
             _options[kind, name] = options
         return part
@@ -60,6 +65,8 @@ def get(kind: str, name: str) -> Any:
     if found is None:
         _discover(kind)
         found = _parts.get((kind, name))
+    if found is None and (kind, name) in _old:
+        return get(kind, _old[kind, name])
     if found is None:
         raise unknown_name(kind, name, names(kind))
     return found

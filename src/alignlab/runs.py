@@ -1,4 +1,4 @@
-"""A run directory: stages that append records, and resume where a killed run stopped.
+"""Keep a run directory: stages append records, and resume where a killed run stopped.
 
 Work is cut into *units* (a chunk of prompts, a training run). A unit's records are written first
 and then named in the stage's `commits.jsonl` with the length the record file then has; what lies
@@ -16,7 +16,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,13 +28,15 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
+from alignlab import meter, progress
 from alignlab.errors import BadInput
 from alignlab.files import cut_torn_line, lock, read_json, write_json, write_text
-from alignlab.records import read_records, to_dict, to_line
+from alignlab.records import default_keys, read_records, to_dict, to_line
 from alignlab.specs import lasting
-from alignlab.types import Count, Study, Usage
+from alignlab.types import Count, StudyDescription, Unscored, Usage
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 _SECRET = re.compile(r"://[^/\s@]+@(?!https?://)|[?&,](api_?key|password)=", re.IGNORECASE)
 """A user or a password (not the next of several MODEL@URL), or a key among an address's options."""
@@ -43,11 +46,14 @@ VERSIONED = ("alignlab", "torch", "transformers", "tokenizers", "peft", "numpy",
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What a run directory was made for; a resumed run must be made for the same."""
+    """Purpose of a run directory; a resumed run must have the same."""
 
     recipe: str
     config: Mapping[str, Any]
     seeds: tuple[int, ...]
+    settings: Any = None
+    """The settings record that `config` was made of: settings that a run of an earlier version
+    did not have yet must hold their defaults."""
 
 
 class Run:
@@ -90,7 +96,8 @@ class Run:
                 "an endpoint comes from its environment variable), found one in an address"
             )
         if made.exists():
-            _refuse_change(path, yaml.safe_load(made.read_text()), to_dict(identity.config))
+            before = yaml.safe_load(made.read_text())
+            _refuse_change(path, before, identity.config, identity.settings)
             cut_torn_line(path / "events.jsonl")
             self.event("resume")
             return
@@ -115,7 +122,7 @@ class Run:
             self._lock = None
 
     def scope(self, name: str) -> Run:
-        """A part of the run whose stages are numbered and stored apart."""
+        """Return a part of the run whose stages are numbered and stored apart."""
         return Run(self.path, (*self.scope_names, name))
 
     def stage(
@@ -124,9 +131,7 @@ class Run:
         """Open the next stage of this scope, to do, to resume or (if done) to read."""
         self._stages += 1
         folder = self.path.joinpath("stages", *self.scope_names, f"{self._stages:02d}-{name}")
-        return Stage(
-            self, folder, {"name": name, "config": to_dict(config), "inputs": inputs or {}}
-        )
+        return Stage(self, folder, {"name": name, "config": config, "inputs": inputs or {}})
 
     def event(self, event: str, **details: Any) -> None:
         """Append one line to events.jsonl."""
@@ -134,7 +139,7 @@ class Run:
         with (self.path / "events.jsonl").open("a") as file:
             file.write(line)
 
-    def describe(self, study: Study) -> None:
+    def describe(self, study: StudyDescription) -> None:
         """Write what the run asks and compares, for the report."""
         write_json(self.path / "study.json", to_dict(study))
 
@@ -188,7 +193,7 @@ class Stage:
     def _open(self) -> None:
         known = self.path / "config.json"
         if known.exists():
-            _refuse_change(known, read_json(known), to_dict(self.identity))
+            _refuse_change(known, read_json(known), self.identity, self.identity)
         else:
             write_json(known, to_dict(self.identity))
         status = self.path / "status.json"
@@ -228,7 +233,7 @@ class Stage:
         self.done = True
 
     def records(self, name: str, cls: type[T]) -> RecordFile[T]:
-        """The stage's file of records of one kind."""
+        """Return the stage's file of records of one kind."""
         filename = f"{name}.jsonl"
         file = RecordFile(self, filename, cls)
         if not self.done:
@@ -242,6 +247,72 @@ class Stage:
         if "all" not in file.units:
             file.append("all", list(records))
         return file.read()
+
+    def once(
+        self, name: str, cls: type[T], work: Callable[[], Sequence[T]], *, title: str
+    ) -> list[T]:
+        """Do work whose records are written as one unit, and return the file's records.
+
+        Args:
+            name: name of the record file, without its ending.
+            title: title of the progress bar.
+        """
+        file = self.records(name, cls)
+        if "all" not in file.units:
+            before = meter.mark()
+            with progress.task(title, 1):
+                file.append("all", work(), meter.since(before))
+        return file.read()
+
+    def map(
+        self,
+        name: str,
+        cls: type[T],
+        items: Sequence[S],
+        work: Callable[[Sequence[S]], Sequence[T | Unscored]],
+        *,
+        chunk: int,
+        title: str,
+    ) -> list[T]:
+        """Work through items chunk by chunk, each chunk written once, and return all records.
+
+        Reasons of what is `Unscored` are counted in the stage's file "lost", chunk by chunk.
+
+        Args:
+            name: name of the record file, without its ending.
+            chunk: items per unit; the same in every run of the stage.
+            title: title of the progress bar.
+        """
+        file = self.records(name, cls)
+        parts = [(str(i // chunk), items[i : i + chunk]) for i in range(0, len(items), chunk)]
+        todo = [(unit, some) for unit, some in parts if unit not in file.units]
+        if not todo:
+            return file.read()
+        with progress.task(title, len(items)) as bar:
+            bar.advance(len(items) - sum(len(some) for _, some in todo))
+            for unit, some in todo:
+                before = meter.mark()
+                found = work(some)
+                lost = Counter(f.reason for f in found if isinstance(f, Unscored))
+                if lost:
+                    self._lose(unit, lost)
+                made = [f for f in found if not isinstance(f, Unscored)]
+                file.append(unit, made, meter.since(before))
+                bar.advance(len(some))
+        return file.read()
+
+    def _lose(self, unit: str, reasons: Mapping[str, int]) -> None:
+        """Count what a unit lost; before the unit itself, as a repeated unit is counted once."""
+        file = self.records("lost", Count)
+        if unit not in file.units:
+            file.append(unit, [Count(self.name, "lost", 0, dict(reasons))])
+
+    def lost(self) -> dict[str, int]:
+        """Return how many items were lost to `map`, by reason."""
+        total: Counter[str] = Counter()
+        for count in self.records("lost", Count).read():
+            total.update(count.dropped)
+        return dict(total)
 
     def count(self, counts: Sequence[Count]) -> None:
         """Keep what was kept and dropped; it goes into the manifest."""
@@ -312,7 +383,7 @@ class RecordFile(Generic[T]):
         self.stage.commit(self.path.name, unit, end, usage or Usage())
 
     def read(self) -> list[T]:
-        """All records, in the order written."""
+        """Return all records, in the order written."""
         return list(read_records(self.path, self.cls))
 
     def count(self) -> int:
@@ -327,17 +398,26 @@ class RecordFile(Generic[T]):
             os.truncate(self.path, end)
 
 
+def slug(name: str) -> str:
+    """Return the file name for a model's name: "M2 (3 samples)" -> "m2-3-samples"."""
+    kept = "".join(c if c.isalnum() else " " for c in name.lower())
+    return "-".join(kept.split())
+
+
 def _barely_begun(path: Path) -> bool:
-    """Whether a folder holds nothing but what a run that was killed at its start leaves there."""
+    """Return whether a folder holds nothing but what a run killed at its start leaves there."""
     own = {"stages", ".lock", "manifest.json"}
     left = {p.name for p in path.iterdir() if not p.name.startswith((".manifest.", ".config."))}
     begun = "stages" in left and left <= own and not any((path / "stages").iterdir())
     return begun or not left
 
 
-def _refuse_change(where: Path, before: Any, now: Any) -> None:
-    """Complain of the first setting that differs from what the run was started with."""
-    difference = _first_difference(before, now)
+def _refuse_change(where: Path, before: Any, now: Any, settings: Any) -> None:
+    """Refuse the first setting that differs from what the run was started with.
+
+    A setting that was not there yet, and holds its default in the settings, is no difference.
+    """
+    difference = _first_difference(before, to_dict(now), set(default_keys(settings)))
     if difference:
         key, old, new = difference
         raise BadInput(
@@ -346,10 +426,15 @@ def _refuse_change(where: Path, before: Any, now: Any) -> None:
         )
 
 
-def _first_difference(a: Any, b: Any, key: str = "") -> tuple[str, Any, Any] | None:
+def _first_difference(
+    a: Any, b: Any, defaults: Set[str], key: str = ""
+) -> tuple[str, Any, Any] | None:
     if isinstance(a, dict) and isinstance(b, dict):
         for name in sorted(a.keys() | b.keys()):
-            found = _first_difference(a.get(name), b.get(name), f"{key}.{name}".lstrip("."))
+            inner = f"{key}.{name}".lstrip(".")
+            if name not in a and inner in defaults:
+                continue
+            found = _first_difference(a.get(name), b.get(name), defaults, inner)
             if found:
                 return found
         return None

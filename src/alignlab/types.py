@@ -242,6 +242,8 @@ class Checkpoint:
     step: int | None = None
     fingerprint: str = ""
     """Hash of weights and tokenizer; equal fingerprints behave the same."""
+    made: str = ""
+    """How it was made, in one line for the report."""
 
 
 @dataclass(frozen=True)
@@ -360,7 +362,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyDescription:
     """What a run asks and whom it compares; the report's frame."""
 
     recipe: str

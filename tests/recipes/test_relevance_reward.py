@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from alignlab import progress, registry
+from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
 from alignlab.feedback.r3_ranges import read_ranges
@@ -90,4 +91,4 @@ def test_the_truth_must_be_known_to_be_maximised() -> None:
     recipe = registry.get("recipe", "relevance_reward")
     config = assemble(recipe, None, ["rewards=[truth:rloo]", "measure.truth="], {})
     with pytest.raises(BadInput, match=r"expected measure\.truth"):
-        recipe.models(config)
+        plan_study(recipe, config)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
 
-from alignlab import progress
-from alignlab.commands.run import run
+from alignlab import progress, registry
+from alignlab.commands.preflight import plan_study
+from alignlab.commands.run import assemble, run
+from alignlab.context import resolve_model
 from alignlab.errors import BadInput
-from alignlab.recipes.scaling import ScalingConfig, _asked, _models, _once
-from alignlab.stages.lab import resolve_model
-from alignlab.stages.measure import BranchResult, Judgement
+from alignlab.measuring.measure import BranchResult, Judgement
+from alignlab.recipes.scaling import ScalingConfig, _once, _sizes
 from tests.recipes.small import SMALL
 from tests.stages.making import prompt, rated, responses
 
@@ -54,7 +54,7 @@ def test_base_models_make_two_curves(shorter, tmp_path):
 def test_models_of_one_size_are_refused():
     config = ScalingConfig(along="parameters", models=("sandbox:knows_all",))
     with pytest.raises(BadInput, match="different sizes"):
-        _asked(config)
+        _sizes(config)
 
 
 @pytest.mark.parametrize(
@@ -74,25 +74,25 @@ def test_settings_that_make_no_sweep_are_refused(settings, says):
         ScalingConfig(**settings)
 
 
-def test_models_are_named_by_their_size():
-    named = _models(ScalingConfig(along="prompts", shares=(0.125, 1.0), iterations=1))
+def plan(*settings):
+    recipe = registry.get("recipe", "scaling")
+    return plan_study(recipe, assemble(recipe, None, [*TINY, *settings], {}))
+
+
+def test_models_are_named_by_their_size(shorter):
+    named = plan("along=prompts", "shares=[0.125,1]", "iterations=1").models
     assert list(named) == ["M0", "M1", "M2 on 12.5% of prompts", "M2 on 100% of prompts"]
-    named = _models(ScalingConfig(along="parameters", models=("a/b", "c/b"), iterations=1))
-    assert list(named)[3:] == [
-        "M1 of a/b",
-        "M0 of c/b",
-        "M1 of c/b",
-        "M2",
-        "M2 of a/b",
-        "M2 of c/b",
-    ]
+    named = plan("along=parameters", f"models=[{shorter}]", "iterations=1").models
+    own = ["M0 of shorter", "M1 of shorter", "M2 of shorter"]
+    assert list(named) == ["M0", "M1", "M2", *own]
 
 
 def test_the_check_counts_all_trainings():
-    config = ScalingConfig(along="prompts", shares=(0.5, 1.0), iterations=2)
-    (asked,) = _asked(config)
-    assert asked.times == 3  # half and all of two rounds
-    assert _asked(replace(config, along="iterations", shares=()))[0].times == 2
+    settings = ("iterations=2", "teacher=sandbox:strong", "critic.samples=1")
+    for along, prompts in (("along=prompts", 4 + 8), ("along=iterations", 8)):
+        shares = ["shares=[0.5,1]"] if along == "along=prompts" else []
+        asked = {(c.what, c.by): c.number for c in plan(along, *shares, *settings).calls}
+        assert asked["judgements", "sandbox:strong"] == prompts * 2 * 4
 
 
 def test_a_judge_is_measured_once_on_the_largest_part():

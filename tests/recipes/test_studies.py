@@ -217,3 +217,28 @@ def test_a_finished_study_is_not_done_again(finished):
     progress.use(None)
     assert {p: p.read_bytes() for p in (out / "stages").rglob("*.json*")} == before
     assert (out / "report.html").stat().st_mtime_ns > page
+
+
+def test_stages_are_named_as_in_the_first_release(finished):
+    """A run of 0.1 is resumed by these names."""
+    stages = finished("compare") / "stages"
+    top = sorted(p.name for p in stages.iterdir() if p.name[:2].isdigit())
+    assert top[:9] == [
+        "01-seed", "02-sft-baseline", "03-eft-judge", "04-eft", "05-m1", "06-propose", "07-sample",
+        "08-answer-m0", "09-answer-m1",
+    ]  # fmt: skip
+    assert [name[3:8] for name in top[9:19]] == ["score"] * 10
+    assert [name[3:7] for name in top[19:28]] == ["duel"] * 9
+    assert top[28:] == ["29-truth", "30-judge-examples", "31-results"]
+    branches = {
+        "self_reward_expected/iteration-1": [
+            "01-judge", "02-pair", "03-judge-held-out-expected",
+            "04-m2-self-reward-expected-score", "05-answer-m2-self-reward-expected-score",
+        ],
+        "teacher_demonstration": [
+            "01-demonstrate", "02-pair", "03-teacher-demonstration",
+            "04-answer-teacher-demonstration",
+        ],
+    }  # fmt: skip
+    for branch, names in branches.items():
+        assert sorted(p.name for p in (stages / branch).iterdir()) == names

@@ -1,15 +1,15 @@
-"""Small records and a lab for tests of stages."""
+"""Small records and a context for tests of stages."""
 
 from pathlib import Path
 
+from alignlab.context import Hardware, RunContext
 from alignlab.runs import Run, RunIdentity
-from alignlab.stages.lab import Hardware, Lab
 from alignlab.types import Feedback, Message, Prompt, Response, SampledBy, Score, Verdict
 
 
-def lab(path: Path, seed: int = 0) -> Lab:
+def context(path: Path, seed: int = 0) -> RunContext:
     run = Run.start(path, RunIdentity("test", {}, (seed,)))
-    return Lab(run, seed, Hardware(device="cpu", threads=1))
+    return RunContext(run, seed, Hardware(device="cpu", threads=1))
 
 
 def prompt(n: int, text: str | None = None) -> Prompt:

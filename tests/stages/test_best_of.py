@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.stages.best_of import best_of, best_of_kl, best_scored, expected_best
+from alignlab.measuring.best_of_n import best_of_kl, expected_best
+from alignlab.stages.best_of import best_of, best_scored
 from alignlab.stages.rso import accept
 from alignlab.types import Unscored
 from tests.conftest import shared_path
-from tests.stages.making import lab, prompt, rated, responses
+from tests.stages.making import context, prompt, rated, responses
 
 
 def test_the_best_scored_response_is_shown(tmp_path):
@@ -28,7 +29,7 @@ def test_the_best_scored_response_is_shown(tmp_path):
         for several, some in zip(drawn, said, strict=True)
         for r, s in zip(several, some, strict=True)
     ]
-    best = best_of(lab(tmp_path), asked, [r for several in drawn for r in several], feedback)
+    best = best_of(context(tmp_path), asked, [r for several in drawn for r in several], feedback)
     assert [(d.prompt.id, d.response.text) for d in best] == [("p0", "y"), ("p1", "y")]
     (file,) = tmp_path.rglob("counts.jsonl")
     assert '"no scored response": 1' in file.read_text()

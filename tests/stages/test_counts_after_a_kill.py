@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from alignlab.context import RunContext
 from alignlab.feedback.rules import RandomJudge
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.runs import Stage
 from alignlab.stages.judge import judge
-from alignlab.stages.lab import Lab
-from alignlab.stages.propose import Material, ProposeSettings, propose
+from alignlab.stages.propose import ProposalContext, ProposeSettings, propose
 from alignlab.stages.sample import SampleSettings, sample
-from tests.stages.making import lab, prompt, responses
+from tests.stages.making import context, prompt, responses
 
 PROMPTS = [prompt(i) for i in range(3)]
 
@@ -23,19 +23,19 @@ def say(request: object, sample: int) -> str:
     return f"Who was the person in row {getattr(request, 'id', '')} then?"
 
 
-def sampled(where: Lab) -> None:
+def sampled(where: RunContext) -> None:
     sample(where, ScriptedEngine(say), PROMPTS, SampleSettings(n=2, chunk=2))
 
 
-def judged(where: Lab) -> None:
+def judged(where: RunContext) -> None:
     judge(where, RandomJudge(), PROMPTS, [r for p in PROMPTS for r in responses(p, "a", "b")])
 
 
-def proposed(where: Lab) -> None:
+def proposed(where: RunContext) -> None:
     propose(
         where,
         ScriptedEngine(say),
-        Material(PROMPTS, [prompt(9)]),
+        ProposalContext(PROMPTS, [prompt(9)]),
         ProposeSettings(n=3, max_rounds=1),
     )
 
@@ -51,7 +51,7 @@ def files(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("work", [sampled, judged, proposed])
 @pytest.mark.parametrize("at", range(5))
 def test_every_kill_between_commits(tmp_path, monkeypatch, work, at: int):
-    whole = lab(tmp_path / "whole")
+    whole = context(tmp_path / "whole")
     work(whole)
     commit, left = Stage.commit, [at]
 
@@ -61,7 +61,7 @@ def test_every_kill_between_commits(tmp_path, monkeypatch, work, at: int):
         if left[0] < 0:
             raise KeyboardInterrupt
 
-    killed = lab(tmp_path / "killed")
+    killed = context(tmp_path / "killed")
     with monkeypatch.context() as patched:
         patched.setattr(Stage, "commit", dying)
         try:
@@ -69,6 +69,6 @@ def test_every_kill_between_commits(tmp_path, monkeypatch, work, at: int):
         except KeyboardInterrupt:
             killed.run.close()
     killed.run.close()
-    work(lab(tmp_path / "killed"))
+    work(context(tmp_path / "killed"))
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
     assert all(json.loads(c) for c in files(tmp_path / "whole").values() if c.count(b"\n") == 1)

@@ -1,6 +1,7 @@
 """EFT: agreement with the humans' order, readable targets, balance, and the fallback on ranks."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from alignlab.feedback.prompts import judge_prompt
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.stages.eft import EFTSettings, build_eft
 from alignlab.types import PreferenceGroup
-from tests.stages.making import lab, prompt, responses
+from tests.stages.making import context, prompt, responses
 
 SETTINGS = EFTSettings(targets="judged", balance=100.0)
 
@@ -38,7 +39,7 @@ def counted(path):
 
 def test_agreeing_judgements_become_targets(tmp_path):
     answers = {"best": ["Fine. Score: 5", "Good. Score: 4"], "worst": ["Bad. Score: 1"]}
-    made = build_eft(lab(tmp_path), judged_by(answers), [group(0, "best", "worst")], SETTINGS)
+    made = build_eft(context(tmp_path), judged_by(answers), [group(0, "best", "worst")], SETTINGS)
     texts = {d.prompt.messages[0].content.count("best"): d.response.text for d in made}
     assert {d.task for d in made} == {"eft"}
     # Means are 4.5 and 1: of two samples equally near to the mean the first is taken.
@@ -57,14 +58,14 @@ def test_agreeing_judgements_become_targets(tmp_path):
 def test_disagreeing_groups_are_dropped_by_reason(tmp_path, answers, reason):
     with_good = {**answers, "x": ["Score: 4"], "y": ["Score: 2"]}
     groups = [group(0, "best", "worst"), group(1, "x", "y")]
-    made = build_eft(lab(tmp_path), judged_by(with_good), groups, SETTINGS)
+    made = build_eft(context(tmp_path), judged_by(with_good), groups, SETTINGS)
     assert len(made) == 2
     assert counted(tmp_path)["dropped"] == {reason: 2}
 
 
 def test_ties_inside_an_agreeing_order_are_kept(tmp_path):
     answers = {"a": ["Score: 4"], "b": ["Score: 4"], "c": ["Score: 0"]}
-    made = build_eft(lab(tmp_path), judged_by(answers), [group(0, "a", "b", "c")], SETTINGS)
+    made = build_eft(context(tmp_path), judged_by(answers), [group(0, "a", "b", "c")], SETTINGS)
     assert len(made) == 3
 
 
@@ -72,7 +73,7 @@ def test_an_over_represented_score_is_thinned(tmp_path):
     answers = {f"t{i}": [f"Score: {4 if i % 2 == 0 else i % 4}"] for i in range(40)}
     groups = [group(i, f"t{i}", f"t{i + 1}") for i in range(0, 40, 2)]
     settings = EFTSettings(targets="judged", balance=1.0)
-    made = build_eft(lab(tmp_path), judged_by(answers), groups, settings)
+    made = build_eft(context(tmp_path), judged_by(answers), groups, settings)
     scores = [d.response.text for d in made]
     # 20 fours, 10 ones, 10 threes: the median count is 10, so ten fours go.
     assert {s: scores.count(s) for s in set(scores)} == {
@@ -86,7 +87,7 @@ def test_an_over_represented_score_is_thinned(tmp_path):
 def test_auto_falls_back_on_ranks_and_says_so(tmp_path):
     answers = {"a": ["mumble"], "b": ["mumble"], "c": ["mumble"]}
     settings = EFTSettings(minimum=1, balance=100.0)
-    made = build_eft(lab(tmp_path), judged_by(answers), [group(0, "a", "b", "c")], settings)
+    made = build_eft(context(tmp_path), judged_by(answers), [group(0, "a", "b", "c")], settings)
     assert sorted(d.response.text for d in made) == ["Score: 0", "Score: 2", "Score: 5"]
     assert counted(tmp_path)["changed"] == {"target from human ranks": 3}
     assert counted(tmp_path)["dropped"] == {}
@@ -96,14 +97,14 @@ def test_human_scores_on_the_judges_scale_are_taken_as_they_are(tmp_path):
     asked = group(0, "a", "b", "c")
     scored = PreferenceGroup(asked.prompt, asked.responses, (4.6, 3.2, 3.2), "humans")
     settings = EFTSettings(targets="human", balance=100.0)
-    made = build_eft(lab(tmp_path), judged_by({}), [scored], settings)
+    made = build_eft(context(tmp_path), judged_by({}), [scored], settings)
     assert sorted(d.response.text for d in made) == ["Score: 3", "Score: 3", "Score: 5"]
     assert counted(tmp_path)["changed"] == {"target from human scores": 3}
 
 
 def test_judged_never_falls_back(tmp_path):
     made = build_eft(
-        lab(tmp_path), judged_by({"a": ["x"], "b": ["x"]}), [group(0, "a", "b")], SETTINGS
+        context(tmp_path), judged_by({"a": ["x"], "b": ["x"]}), [group(0, "a", "b")], SETTINGS
     )
     assert made == []
     assert counted(tmp_path)["dropped"] == {"judgement unreadable": 2}
@@ -112,6 +113,57 @@ def test_judged_never_falls_back(tmp_path):
 def test_the_limit_is_kept(tmp_path):
     answers = {"a": ["Score: 5"], "b": ["Score: 0"]}
     settings = EFTSettings(targets="judged", limit=1, balance=100.0)
-    made = build_eft(lab(tmp_path), judged_by(answers), [group(0, "a", "b")], settings)
+    made = build_eft(context(tmp_path), judged_by(answers), [group(0, "a", "b")], settings)
     assert len(made) == 1
     assert counted(tmp_path)["dropped"] == {"over the limit of 1": 1}
+
+
+@pytest.mark.parametrize(
+    ("humans", "judged", "reason"),
+    [
+        ((3, 3, 1), (2, 4, 1), None),  # the humans' tie is in no order
+        ((3, 3, 1), (4, 2, 1), None),
+        ((3, 1, 1), (4, 1, 2), None),
+        ((3, 2, 2, 1), (5, 3, 4, 3), None),
+        ((3, 3, 1), (4, 2, 3), "judged in another order than the humans'"),
+        ((3, 2, 1), (5, 1, 3), "judged in another order than the humans'"),  # the middle
+        ((3, 2, 2, 1), (5, 1, 4, 2), "judged in another order than the humans'"),
+        ((2, 2), (4, 1), "the humans' scores are equal"),
+        ((2, 2), (4, 4), "the humans' scores are equal"),
+        ((3, 3, 1), (5, 5, 5), "judged equal"),  # a judge that always says 5
+    ],
+)
+def test_ties_of_humans_have_no_order_to_agree_with(tmp_path, humans, judged, reason):
+    texts = [f"t{i}" for i in range(len(humans))]
+    answers = {t: [f"Score: {s}"] for t, s in zip(texts, judged, strict=True)}
+    one = replace(group(0, *texts), scores=tuple(map(float, humans)))
+    other = group(1, "x", "y")
+    answers |= {"x": ["Score: 4"], "y": ["Score: 2"]}
+    made = build_eft(context(tmp_path), judged_by(answers), [one, other], SETTINGS)
+    assert len(made) == 2 + (0 if reason else len(humans))
+    assert counted(tmp_path)["dropped"] == ({reason: len(humans)} if reason else {})
+
+
+def test_ranks_of_humans_who_tie_everywhere_are_no_target_and_counted(tmp_path):
+    tied = replace(group(0, "a", "b"), scores=(-1.0, -1.0))  # off the scale of 0 to 5
+    settings = EFTSettings(targets="human", balance=100.0)
+    made = build_eft(context(tmp_path), judged_by({}), [tied, group(1, "x", "y")], settings)
+    assert {d.prompt.id for d in made} == {"judge-p1/human1/0", "judge-p1/human1/1"}
+    assert counted(tmp_path)["dropped"] == {"the humans' scores are equal": 2}
+
+
+def test_thinning_is_drawn_by_the_seed(tmp_path):
+    answers = {f"t{i}": [f"Score: {4 if i % 2 == 0 else i % 4}"] for i in range(40)}
+    groups = [group(i, f"t{i}", f"t{i + 1}") for i in range(0, 40, 2)]
+    settings = EFTSettings(targets="judged", balance=1.0)
+
+    def kept(name, seed):
+        made = build_eft(context(tmp_path / name, seed), judged_by(answers), groups, settings)
+        return [d.prompt.id for d in made]
+
+    assert kept("a", 0) == kept("b", 0)
+    assert set(kept("c", 0)) != set(kept("d", 1))
+    fours = [f"judge-p{i}/human{i}/0" for i in range(0, 40, 2)]
+    left = [key for key in kept("e", 0) if key in fours]
+    assert len(left) == 10
+    assert left != fours[:10]

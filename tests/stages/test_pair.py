@@ -1,7 +1,7 @@
 """Pairs: best against worst, ties and unscored responses counted, nothing invented."""
 
+from alignlab.context import RunContext
 from alignlab.runs import Run
-from alignlab.stages.lab import Lab
 from alignlab.stages.pair import (
     PairSettings,
     best_as_demonstrations,
@@ -9,7 +9,7 @@ from alignlab.stages.pair import (
     pair,
 )
 from alignlab.types import Unscored
-from tests.stages.making import lab, prompt, rated, responses
+from tests.stages.making import context, prompt, rated, responses
 
 
 def made(tmp_path, scored, settings=None):
@@ -21,7 +21,7 @@ def made(tmp_path, scored, settings=None):
         prompts.append(asked)
         every += drawn
         feedback += [rated(r, s) for r, (_, s) in zip(drawn, answers, strict=True)]
-    here = lab(tmp_path)
+    here = context(tmp_path)
     groups = pair(here, prompts, every, feedback, settings or PairSettings())
     (count,) = tmp_path.rglob("counts.jsonl")
     return groups, count.read_text()
@@ -67,7 +67,7 @@ def test_a_resumed_stage_gives_the_same_groups(tmp_path):
     scored = [[("a", 1), ("b", 5)]]
     first, _ = made(tmp_path, scored)
     asked = prompt(0)
-    here = Lab(Run(tmp_path), 0)
+    here = RunContext(Run(tmp_path), 0)
     again = pair(here, [asked], responses(asked, "x", "y"), [], PairSettings())
     assert again == first
 
@@ -80,7 +80,7 @@ def test_demonstrations_beat_the_student(tmp_path):
         *responses(asked[1], "good"),
         *responses(asked[2], "x"),
     ]
-    groups = demonstration_pairs(lab(tmp_path), asked, chosen, rejected)
+    groups = demonstration_pairs(context(tmp_path), asked, chosen, rejected)
     (group,) = groups
     assert [r.text for r in group.responses] == ["good", "bad"]
     (file,) = tmp_path.rglob("counts.jsonl")

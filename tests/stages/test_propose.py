@@ -4,20 +4,20 @@ import json
 
 import pytest
 
+from alignlab.context import RunContext
 from alignlab.data.filters import FilterConfig
 from alignlab.errors import BadInput
 from alignlab.generation.scripted import ScriptedEngine
+from alignlab.meter import metered
 from alignlab.runs import Run
 from alignlab.sandbox.questions import parse_question
 from alignlab.sandbox.teachers import Teacher
-from alignlab.stages.lab import Lab
-from alignlab.stages.meter import metered
-from alignlab.stages.propose import Material, ProposeSettings, propose
-from tests.stages.making import lab, prompt
+from alignlab.stages.propose import ProposalContext, ProposeSettings, propose
+from tests.stages.making import context, prompt
 
 EXAMPLES = [prompt(n) for n in range(10)]
 SPARE = [prompt(100 + n) for n in range(10)]
-MATERIAL = Material(EXAMPLES, SPARE)
+MATERIAL = ProposalContext(EXAMPLES, SPARE)
 FILTERS = FilterConfig(max_similarity=2.0)
 
 
@@ -31,7 +31,7 @@ def numbered(request, sample):
 
 
 def test_as_many_as_wanted(tmp_path):
-    made = propose(lab(tmp_path), ScriptedEngine(numbered), MATERIAL, settings())
+    made = propose(context(tmp_path), ScriptedEngine(numbered), MATERIAL, settings())
     assert [p.text for p in made] == [f"Who lives in house 0 {i}?" for i in range(6)]
     assert len({p.id for p in made}) == 6
     assert {p.source for p in made} == {"scripted"}
@@ -44,7 +44,7 @@ def test_examples_are_shown_as_a_numbered_list(tmp_path):
         seen.append(request)
         return numbered(request, sample)
 
-    propose(lab(tmp_path), ScriptedEngine(look), MATERIAL, settings(shots=3))
+    propose(context(tmp_path), ScriptedEngine(look), MATERIAL, settings(shots=3))
     request = seen[0]
     assert request.messages == ()
     assert request.prefix.startswith("Question 1: What is question ")
@@ -57,7 +57,7 @@ def test_bad_proposals_are_counted_and_topped_up(tmp_path):
     def stuck(request, sample):
         return "What is question 3?" if request.id.endswith(("0", "1")) else "Hm?"
 
-    made = propose(lab(tmp_path), ScriptedEngine(stuck), MATERIAL, settings())
+    made = propose(context(tmp_path), ScriptedEngine(stuck), MATERIAL, settings())
     assert [p.id for p in made] == [p.id for p in SPARE[:6]]
     (file,) = tmp_path.rglob("counts.jsonl")
     written, taken = map(json.loads, file.open())
@@ -65,15 +65,33 @@ def test_bad_proposals_are_counted_and_topped_up(tmp_path):
     assert written["dropped"] == {"duplicate": 6, "too short": 12}
 
 
+def test_later_rounds_are_compared_with_earlier_ones_and_stop_at_n(tmp_path):
+    def write(request, sample):
+        round_, index = map(int, request.id.split("."))
+        if round_ == 0:  # four new ones, and two too short
+            return f"Who lives in house {index}?" if index < 4 else "Hm?"
+        return f"Who lives in house {index}?" if index < 2 else f"Who lives in flat {index}?"
+
+    made = propose(context(tmp_path), ScriptedEngine(write), MATERIAL, settings())
+    houses, flats = (
+        [f"Who lives in {kind} {i}?" for i in some]
+        for kind, some in (("house", range(4)), ("flat", (2, 3)))
+    )
+    assert [p.text for p in made] == houses + flats
+    (file,) = tmp_path.rglob("counts.jsonl")
+    written = json.loads(file.open().readline())
+    assert (written["kept"], written["dropped"]) == (6, {"too short": 2, "duplicate": 2})
+
+
 def test_nothing_about_the_held_out_part_is_kept(tmp_path):
     held_out = [prompt(7, "Who lives in house 0 0?")]
-    material = Material(EXAMPLES, SPARE, held_out, reserved=("Two",))
+    material = ProposalContext(EXAMPLES, SPARE, held_out, reserved=("Two",))
 
     def write(request, sample):
         round_, index = request.id.split(".")
         return f"Who lives in house {round_} {'two' if index == '2' else index}?"
 
-    made = propose(lab(tmp_path), ScriptedEngine(write), material, settings(max_rounds=1))
+    made = propose(context(tmp_path), ScriptedEngine(write), material, settings(max_rounds=1))
     assert [p.text[-2:] for p in made[:4]] == ["1?", "3?", "4?", "5?"]
     texts = [p.text for p in made]
     assert "Who lives in house 0 0?" not in texts
@@ -85,12 +103,12 @@ def test_nothing_about_the_held_out_part_is_kept(tmp_path):
 
 def test_without_top_up_there_are_fewer(tmp_path):
     engine = ScriptedEngine(lambda request, sample: "Hm?")
-    assert propose(lab(tmp_path), engine, MATERIAL, settings(top_up=False)) == []
+    assert propose(context(tmp_path), engine, MATERIAL, settings(top_up=False)) == []
 
 
 def test_zero_takes_the_datas_own(tmp_path):
     engine = ScriptedEngine(numbered)
-    assert propose(lab(tmp_path), engine, MATERIAL, settings(n=0)) == SPARE
+    assert propose(context(tmp_path), engine, MATERIAL, settings(n=0)) == SPARE
 
 
 def test_a_killed_stage_goes_on_with_the_next_round(tmp_path):
@@ -104,12 +122,12 @@ def test_a_killed_stage_goes_on_with_the_next_round(tmp_path):
     whole = tmp_path / "whole"
     cut = tmp_path / "cut"
     try:
-        propose(lab(cut), ScriptedEngine(one_a_round), MATERIAL, settings())
+        propose(context(cut), ScriptedEngine(one_a_round), MATERIAL, settings())
     except KeyboardInterrupt:
         resumed = True
     assert resumed
-    again = propose(Lab(Run(cut), 0), ScriptedEngine(one_a_round), MATERIAL, settings())
-    assert again == propose(lab(whole), ScriptedEngine(one_a_round), MATERIAL, settings())
+    again = propose(RunContext(Run(cut), 0), ScriptedEngine(one_a_round), MATERIAL, settings())
+    assert again == propose(context(whole), ScriptedEngine(one_a_round), MATERIAL, settings())
     assert [p.text for p in again][:3] == [f"Who lives in house {i}?" for i in range(3)]
 
 
@@ -133,7 +151,7 @@ def test_a_server_that_only_chats_is_shown_the_same_examples(tmp_path):
         return None if request.id == "0.2" else f"Sure!\n**Question:**{numbered(request, sample)}"
 
     engine = Chatting(answer)
-    made = propose(lab(tmp_path), metered(engine), MATERIAL, settings(shots=3))
+    made = propose(context(tmp_path), metered(engine), MATERIAL, settings(shots=3))
     assert [p.text for p in made[:4]] == [f"Who lives in house 0 {i}?" for i in (0, 3, 4, 5)]
     (message,) = seen[0].messages
     assert seen[0].prefix == ""
@@ -151,15 +169,15 @@ def test_how_a_server_was_asked_outlives_a_kill(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        propose(lab(tmp_path), Chatting(dies), MATERIAL, settings())
+        propose(context(tmp_path), Chatting(dies), MATERIAL, settings())
     # It continues plain text by now; the stage goes on as it began.
     engine = ScriptedEngine(lambda request, sample: f"Question:{numbered(request, sample)}")
-    made = propose(Lab(Run(tmp_path), 0), engine, MATERIAL, settings())
+    made = propose(RunContext(Run(tmp_path), 0), engine, MATERIAL, settings())
     assert [p.text for p in made] == [f"Who lives in house 0 {i}?" for i in range(6)]
 
 
 def test_the_sandbox_s_teacher_writes_prompts(tmp_path):
-    made = propose(lab(tmp_path), Teacher("strong"), MATERIAL, settings(top_up=False))
+    made = propose(context(tmp_path), Teacher("strong"), MATERIAL, settings(top_up=False))
     assert len(made) == 6
     assert all(parse_question(p.text) is not None for p in made)
 

@@ -13,7 +13,7 @@ from alignlab import seeds
 from alignlab.errors import BadInput
 from alignlab.stages.rso import RSOSettings, accept, meetings, rso
 from alignlab.types import PreferenceGroup
-from tests.stages.making import lab, prompt, responses
+from tests.stages.making import context, prompt, responses
 
 REWARDS = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.5}
 SAMPLER = {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}
@@ -122,7 +122,7 @@ def group(n: int, *scores: float) -> PreferenceGroup:
 
 def test_pairs_hold_the_better_response_first_and_are_counted(tmp_path):
     groups = [group(n, 5.0, 3.0, 1.0, 0.0) for n in range(20)] + [group(20, 1.0, 0.0)]
-    pairs = rso(lab(tmp_path), groups, RSOSettings(quota=4, pairs="tournament", beta=1.0))
+    pairs = rso(context(tmp_path), groups, RSOSettings(quota=4, pairs="tournament", beta=1.0))
     assert len(pairs) == 20 * 3
     assert all(p.scores[0] > p.scores[1] for p in pairs)
     assert all(p.responses[0].text == str(p.scores[0]) for p in pairs)
@@ -134,18 +134,18 @@ def test_pairs_hold_the_better_response_first_and_are_counted(tmp_path):
 
 def test_the_draw_is_the_seeds_and_is_not_made_again(tmp_path):
     groups = [group(n, 5.0, 3.0, 1.0, 0.0) for n in range(12)]
-    begun = lab(tmp_path / "a", seed=1)
+    begun = context(tmp_path / "a", seed=1)
     first = rso(begun, groups, RSOSettings(beta=2.0))
     begun.run.close()
-    again = rso(lab(tmp_path / "b", seed=1), groups, RSOSettings(beta=2.0))
-    other = rso(lab(tmp_path / "c", seed=2), groups, RSOSettings(beta=2.0))
+    again = rso(context(tmp_path / "b", seed=1), groups, RSOSettings(beta=2.0))
+    other = rso(context(tmp_path / "c", seed=2), groups, RSOSettings(beta=2.0))
     assert first == again != other
-    assert rso(lab(tmp_path / "a", seed=1), groups, RSOSettings(beta=2.0)) == first
+    assert rso(context(tmp_path / "a", seed=1), groups, RSOSettings(beta=2.0)) == first
 
 
 def test_a_quota_that_no_group_meets_is_refused(tmp_path):
     with pytest.raises(BadInput, match="fewer than 3 candidates in every one"):
-        rso(lab(tmp_path), [group(0, 1.0, 0.0)], RSOSettings(quota=3))
+        rso(context(tmp_path), [group(0, 1.0, 0.0)], RSOSettings(quota=3))
 
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"quota": 1}, {"pairs": "tournament"}])

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from alignlab import registry
+from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble
 from alignlab.errors import BadInput
 from alignlab.feedback.rules import LengthJudge
 from alignlab.generation.scripted import ScriptedEngine
+from alignlab.measuring.refinement import gain
 from alignlab.recipes.self_refine import SelfRefineConfig
-from alignlab.stages.self_refine import RefineSettings, gain, refine_by
-from tests.stages.making import lab, prompt, responses
+from alignlab.stages.self_refine import RefineSettings, refine_by
+from tests.stages.making import context, prompt, responses
 
 PROMPTS = [prompt(n) for n in range(3)]
 FIRST = [r for p in PROMPTS for r in responses(p, "one two")]
@@ -29,7 +31,7 @@ def engine(request, sample):
 
 
 def test_critiques_and_refinements_are_imitated_and_their_gain_is_counted(tmp_path: Path) -> None:
-    here = lab(tmp_path)
+    here = context(tmp_path)
     settings = RefineSettings(temperature=0.3, critique_tokens=9, refined_tokens=8)
     seen = []
 
@@ -71,5 +73,6 @@ def test_winners_are_imitated() -> None:
     config = assemble(recipe, None, ["pairs.keep=winners", "iterations=2"], {})
     assert isinstance(config, SelfRefineConfig)
     assert config.refine.critique_prompt == "short_critique"  # of the sandbox's preset
-    assert list(recipe.models(config)) == ["M0", "M1", "R1", "R2", "R3"]
-    assert "SFT on" in recipe.models(config)["R2"]
+    models = plan_study(recipe, config).models
+    assert list(models) == ["M0", "M1", "R1", "R2", "R3"]
+    assert "SFT on" in models["R2"]

@@ -20,7 +20,7 @@ from alignlab.stages.judge import judge as judge_stage
 from alignlab.stages.teach import as_lessons, instruct, refine, with_critiques
 from alignlab.types import Critique, Prompt, Response, Score, Unscored
 from tests.feedback.worlds import by, prompt, response, says
-from tests.stages.making import lab
+from tests.stages.making import context
 
 ITEMS = [(prompt("p"), [response("a", "Lima."), response("b", "Rome.")])]
 ERROR = Criticised(prompt("p", "How far is it?"), response("a", "far"), "Says no number.")
@@ -79,7 +79,7 @@ def world_items():
 
 
 def test_the_sandbox_s_teacher_criticises_and_refines(tmp_path, world_items) -> None:
-    here = lab(tmp_path / "run")
+    here = context(tmp_path / "run")
     prompts = [p for p, _ in world_items]
     responses = [r for _, some in world_items for r in some]
     strong = Teacher("strong")
@@ -161,11 +161,11 @@ def test_a_killed_teacher_resumes_and_counts_what_it_lost(tmp_path, monkeypatch)
         return "" if len(asked) == 1 else "better"
 
     teacher = Refiner(by(answer))
-    run = lab(tmp_path / "run")
+    run = context(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         refine(run, teacher, items)
     run.run.close()
-    again = lab(tmp_path / "run")
+    again = context(tmp_path / "run")
     assert [r.id for r in refine(again, teacher, items)] == [f"r{i}/refined" for i in (1, 2, 3)]
     assert len(asked) == 5
     counts = (tmp_path / "run/stages/01-refine/counts.jsonl").read_text()
@@ -175,4 +175,4 @@ def test_a_killed_teacher_resumes_and_counts_what_it_lost(tmp_path, monkeypatch)
 
 def test_contrast_needs_successes(tmp_path) -> None:
     with pytest.raises(BadInput, match="expected successes"):
-        instruct(lab(tmp_path / "run"), Instructor(says("x")), [ERROR], how="contrast")
+        instruct(context(tmp_path / "run"), Instructor(says("x")), [ERROR], how="contrast")

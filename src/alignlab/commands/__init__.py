@@ -2,3 +2,5 @@
 
 To add one: a file with a function here, and its line in `cli.py`.
 """
+
+from alignlab import _old_names  # noqa: F401

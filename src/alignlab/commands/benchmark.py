@@ -27,7 +27,7 @@ from alignlab.stages.evaluate import EvaluateSettings
 from alignlab.stages.evaluate import evaluate as evaluate_stage
 from alignlab.stages.lab import Hardware, Lab
 from alignlab.stages.train import slug
-from alignlab.types import Corpus, EvalResult, Study
+from alignlab.types import Corpus, EvalResult, StudyDescription
 
 Several = str | Path | Sequence[str | Path]
 
@@ -253,9 +253,9 @@ def _inputs(material: Corpus | Path | None, who: Given, task: BenchmarkTask) -> 
     return {file: digest or file_digest(Path(file)) for file, digest in found.items()}
 
 
-def _study(name: str, kind: Any, field: Field, judge: str) -> Study:
+def _study(name: str, kind: Any, field: Field, judge: str) -> StudyDescription:
     """What the report says of the run."""
     models = {m.name: m.spec for m in field.models}
     about = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
     question = f"{name.replace('_', ' ')}: {about}"
-    return Study(name, question, "", models | ({"judge": judge} if judge else {}))
+    return StudyDescription(name, question, "", models | ({"judge": judge} if judge else {}))

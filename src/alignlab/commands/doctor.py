@@ -65,8 +65,21 @@ def matrix_gflops(
     return 2 * size**3 / best / 1e9
 
 
+def machine_gflops(device: str) -> float:
+    """Return the throughput of large matrix products in GFLOP/s, of all cores or of the GPU."""
+    if device == "cpu":
+        return matrix_gflops(torch.float32) * (os.cpu_count() or 1)
+    a, b = (torch.randn(4096, 4096, device=device, dtype=torch.bfloat16) for _ in range(2))
+
+    def multiply(a: torch.Tensor, b: torch.Tensor) -> None:
+        torch.mm(a, b)
+        torch.cuda.synchronize()
+
+    return 2 * 4096**3 / min(_seconds(multiply, a, b) for _ in range(5)) / 1e9
+
+
 def _seconds(
-    multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], a: torch.Tensor, b: torch.Tensor
+    multiply: Callable[[torch.Tensor, torch.Tensor], object], a: torch.Tensor, b: torch.Tensor
 ) -> float:
     began = time.perf_counter()
     multiply(a, b)

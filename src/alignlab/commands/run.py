@@ -1,4 +1,4 @@
-"""Run a recipe: settings, run directory, study, figures, report."""
+"""Run a recipe: settings, plan, run directory, study, figures, report."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import torch
 import yaml
 
 from alignlab import configs, registry
-from alignlab.commands.early import make_parts
+from alignlab.commands.preflight import plan_study
+from alignlab.context import RunContext
 from alignlab.files import read_json, write_json
+from alignlab.measuring.results import results
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
-from alignlab.stages.lab import Lab
-from alignlab.stages.results import results
 from alignlab.training.ranks import main_process_only
-from alignlab.types import Study
+from alignlab.types import StudyDescription
 
 SMALL_BYTES = 2 * 10**9
 """Safetensors bytes below which `preset=auto` takes a model for a small one (a billion bf16s)."""
@@ -43,19 +43,21 @@ def run(recipe: str, *overrides: str, config: str | Path | None = None, **settin
         RunFailed: the work could not be finished; the same call resumes.
     """
     known: Recipe = registry.get("recipe", recipe)
-    chosen = assemble(known, config, overrides, settings)
-    make_parts(known, chosen)
-    out = Path(chosen.out or f"runs/{recipe}")
+    chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
+    plan = plan_study(known, chosen)
+    out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
-    study_run = Run.start(out, RunIdentity(recipe, _identity(chosen), seeds))
+    study_run = Run.start(out, RunIdentity(known.name, _identity(chosen), seeds, chosen))
     try:
-        study_run.describe(Study(recipe, known.question, known.baseline, known.models(chosen)))
+        study_run.describe(
+            StudyDescription(known.name, known.question, known.baseline, plan.models)
+        )
         began = time.monotonic()
         template = chosen.chat_template or None
-        lab = Lab(study_run, chosen.seed, chosen.hardware, template, chosen.track)
-        torch.set_num_threads(lab.threads)
-        measured = [known.study(_seed_lab(lab, seed, len(seeds)), chosen) for seed in seeds]
-        results(lab, measured)
+        context = RunContext(study_run, chosen.seed, chosen.hardware, template, chosen.track)
+        torch.set_num_threads(context.threads)
+        measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]
+        results(context, measured)
         study_run.finish()
         _add_wall_time(study_run, time.monotonic() - began)
         return write_report(out)
@@ -68,8 +70,13 @@ def assemble(
     file: str | Path | None,
     overrides: Sequence[str],
     settings: Mapping[str, Any],
+    *,
+    out: str = "",
 ) -> StudyConfig:
-    """The recipe's settings: defaults, preset, YAML file, key=value, in rising order.
+    """Return a recipe's settings: defaults, preset, YAML file, key=value, in rising order.
+
+    Args:
+        out: run directory where the settings name none.
 
     Raises:
         BadInput: an unknown key or a value of the wrong type.
@@ -82,18 +89,18 @@ def assemble(
     if first.objective.name != preset["objective"]["name"]:
         del preset["objective"]  # its options are of another objective
     chosen = configs.build(recipe.config, preset, *given)
-    return replace(chosen, preset=name)
+    return replace(chosen, preset=name, out=chosen.out or out)
 
 
 def _preset(name: str, config: type) -> dict[str, Any]:
-    """The preset's settings that this recipe has."""
+    """Return the preset's settings that this recipe has."""
     text = resources.files("alignlab.recipes").joinpath("presets", f"{name}.yaml").read_text()
     known = {option.key.split(".")[0] for option in configs.describe(config)}
     return {key: value for key, value in yaml.safe_load(text).items() if key in known}
 
 
 def _preset_for(model: str) -> Literal["sandbox", "small", "paper"]:
-    """A preset by the model: the sandbox's own, a small one, or one of the paper's size."""
+    """Return a preset by the model: the sandbox's own, a small one, or one of the paper's size."""
     if model.startswith("sandbox:"):
         return "sandbox"
     folder = Path(model)
@@ -107,7 +114,7 @@ def _size(files: Iterable[Path]) -> int:
 
 
 def _identity(config: StudyConfig) -> dict[str, Any]:
-    """What must stay equal for a run to be resumed: not where it is, who watches, who works."""
+    """Return the settings that must stay equal for a run to be resumed."""
     plain: dict[str, Any] = to_dict(config)
     plain.pop("out")
     plain.pop("track")
@@ -116,8 +123,8 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     return plain
 
 
-def _seed_lab(lab: Lab, seed: int, of: int) -> Lab:
-    return replace(lab.scope(f"seed-{seed}") if of > 1 else lab, seed=seed)
+def _of_seed(context: RunContext, seed: int, of: int) -> RunContext:
+    return replace(context.scope(f"seed-{seed}") if of > 1 else context, seed=seed)
 
 
 def _add_wall_time(run_: Run, seconds: float) -> None:

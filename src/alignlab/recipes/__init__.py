@@ -1,6 +1,8 @@
-"""Recipes: one study per file, a typed config and a flat loop that can be read aloud.
+"""Define studies: one per file, a typed config and a flat loop that can be read aloud.
 
 To add one: a file with a frozen config dataclass (usually extending `study.StudyConfig`), a
-function `(lab, config) -> Measured`, and `register("recipe", NAME)(Recipe(...))`. Files are
-discovered; every recipe then has `alignlab run NAME`, `check`, `--help` and a report.
+function `(context, config) -> StudyMeasurements`, and `register("recipe", NAME)(Recipe(...))`.
+Files are discovered; every recipe then has `alignlab run NAME`, `check`, `--help` and a report.
 """
+
+from alignlab import _old_names  # noqa: F401

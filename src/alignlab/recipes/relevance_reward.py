@@ -1,4 +1,4 @@
-"""R3: alignment with no preference data, by policy gradients (arXiv 2402.03469).
+"""Align a model without preference data by R3 and policy gradients (arXiv 2402.03469).
 
 M0 is tuned on demonstrations: M1. M1 learns from its own answers, rewarded for being about the
 question (or the reference), long where that is asked for, and free of repetition. Beside R3: its
@@ -13,36 +13,36 @@ from functools import reduce
 from typing import Any
 
 from alignlab.configs import build
+from alignlab.context import RunContext
 from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.metrics.correlation import spearman
 from alignlab.feedback.query_types import query_types
 from alignlab.feedback.r3 import R3, R3Options, measure_ranges
 from alignlab.feedback.r3_ranges import write_ranges
 from alignlab.feedback.relevance import relevance_model
+from alignlab.limits import at_least
+from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
+from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.models.load import LanguageModel
 from alignlab.objectives.rollout_batch import is_policy_gradient
-from alignlab.parallel import Branch, run_branches
+from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
-from alignlab.recipes.rounds import Round
 from alignlab.recipes.study import (
     Answered,
     Recipe,
-    Start,
+    Study,
     StudyConfig,
+    answer_held_out,
     answers_of,
-    imitate,
-    trace,
+    finish,
+    imitation_start,
+    run_all,
 )
 from alignlab.registry import get, register
-from alignlab.stages.drift import watched_rollout
+from alignlab.runs import slug
+from alignlab.stages.checkpoint_selection import mean_score
 from alignlab.stages.judge import by_prompt
-from alignlab.stages.lab import Lab, resolve_model
-from alignlab.stages.limits import at_least
-from alignlab.stages.measure import BranchResult, HeldOut, Measured, Values, measure
 from alignlab.stages.rollout import RolloutLesson
-from alignlab.stages.seed import seed
-from alignlab.stages.select import mean_score
-from alignlab.stages.train import slug
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Prompt, Response
 
@@ -78,7 +78,7 @@ class RelevanceRewardConfig(StudyConfig):
     encoder: str = "minilm"
     """Relevance model: minilm, tfidf, or an encoder's folder or hub id."""
     types: str = "label"
-    """How R3 knows query types: label (the data's) or a classifier's folder."""
+    """Source of R3's query types: label (the data's) or a classifier's folder."""
     rewards: tuple[str, ...] = (
         "relevance:rloo", "length:rloo", "relevance_length:rloo", "no_branch:rloo",
         "random_types:rloo", "r3:rloo", "r3:ppo",
@@ -87,7 +87,7 @@ class RelevanceRewardConfig(StudyConfig):
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Objective -> options of it, and train: policies.rloo.options.kl_coef=0.05."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    """How policy gradients train."""
+    """Settings of policy gradients."""
     prompts: int = 0
     """Prompts of the data's own that the policies answer; 0 is all that are left."""
     ranged: bool = True
@@ -121,49 +121,52 @@ class RelevanceRewardConfig(StudyConfig):
 
 
 @dataclass(frozen=True)
-class Given:
-    """What every branch starts from."""
+class BranchInputs:
+    """Prompts and answers that every branch starts from."""
 
-    start: Start
     train: tuple[Prompt, ...]
     dev: tuple[Prompt, ...]
     samples: Answered
     """M1's answers that show the ranges of the terms."""
 
 
-def study(lab: Lab, config: RelevanceRewardConfig) -> Measured:
-    """M0 -> M1 -> one policy per reward -> their measurement."""
-    corpus = seed(lab, config.data, config.corpus)
-    m0 = resolve_model(config.model)
-    m1 = imitate(lab, config, m0, corpus.demonstrations, "M1")
-    start = Start(corpus, m0, m1, m1, corpus.prompts)
-    given = _given(lab, config, start)
+def study(context: RunContext, config: RelevanceRewardConfig) -> StudyMeasurements:
+    """Make M1, then one policy per reward, and measure them."""
+    begun = imitation_start(context, config)
+    m1, tests = begun.start.m1, begun.start.corpus.test_prompts
+    given = _given(begun)
     branches = [
-        Branch(name, run_reward, (lab.scope(slug(name)), config, given, name))
-        for name in config.rewards
+        Branch(name, run_reward, (begun.scope(slug(name)), given, name)) for name in config.rewards
     ]
-    results = run_branches(branches, lab.workers, lab.threads)
-    result = reduce(BranchResult.__add__, results, trace(lab, config, start, m1))
-    result += BranchResult(values=tuple(_copied(corpus.test_prompts, result)))
-    held_out = HeldOut(corpus.test_prompts, corpus.test_groups)
-    own_judge = lab.judge(config.measure.judge, m1)
-    return measure(lab, config.measure, held_out, result, m1, own_judge)
+    result = reduce(BranchResult.__add__, run_all(begun, branches), answer_held_out(begun, m1))
+    result += BranchResult(values=tuple(_copied(tests, result)))
+    return finish(begun, result, context.judge(config.measure.judge, m1))
 
 
-def run_reward(lab: Lab, config: RelevanceRewardConfig, given: Given, branch: str) -> BranchResult:
-    """Train M1 towards one reward, and let it answer."""
-    m1 = given.start.m1
+def run_reward(
+    study: Study[RelevanceRewardConfig], given: BranchInputs, branch: str
+) -> BranchResult:
+    """Train M1 towards one reward, and have it answer."""
+    context, config, m1 = study.context, study.config, study.start.m1
     name = label(branch)
-    reward = _reward(lab, config, given, branch)
-    truth = lab.judge(config.measure.truth, m1) if config.measure.truth else None
+    reward = _reward(study, given, branch)
+    truth = context.judge(config.measure.truth, m1) if config.measure.truth else None
     validate: Callable[[LanguageModel], float] | None = None
     if given.dev:
-        validate = mean_score(lab, reward, given.dev, config.sample)
+        validate = mean_score(context, reward, given.dev, config.sample)
     lesson = lesson_of(config, branch)
     learned = watched_rollout(
-        lab, m1, given.train, reward, lesson, name=name, truth=truth, validate=validate
+        context,
+        m1,
+        given.train,
+        reward,
+        lesson,
+        name=name,
+        made=_described(config, branch),
+        truth=truth,
+        validate=validate,
     )
-    result = trace(lab, config, given.start, learned.checkpoint)
+    result = answer_held_out(study, learned.checkpoint)
     both = [
         (d.reward, d.truth) for d in learned.drift if d.reward is not None and d.truth is not None
     ]
@@ -171,18 +174,19 @@ def run_reward(lab: Lab, config: RelevanceRewardConfig, given: Given, branch: st
     if agreement is None:
         return result
     # arXiv 2402.03469, section 4: does the true reward rise with the one that is maximised?
-    value = Values(name, "drift", "monotonicity", (f"seed {lab.seed}",), (agreement,))
+    value = PerPromptMetric(name, "drift", "monotonicity", (f"seed {context.seed}",), (agreement,))
     return result + BranchResult(values=(value,))
 
 
 def label(branch: str) -> str:
-    """A branch's name in the report: "r3:ppo" -> "r3 by ppo"."""
+    """Return a branch's name in the report: "r3:ppo" -> "r3 by ppo"."""
     reward, _, objective = branch.partition(":")
     return f"{reward} by {objective}"
 
 
-def _given(lab: Lab, config: RelevanceRewardConfig, start: Start) -> Given:
-    """The data's prompts, shared out among training and validation."""
+def _given(study: Study[RelevanceRewardConfig]) -> BranchInputs:
+    """Share the data's prompts out among training and validation."""
+    config, start = study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
     most = len(known) - config.dev_prompts
     if most < max(1, config.prompts):
@@ -193,22 +197,32 @@ def _given(lab: Lab, config: RelevanceRewardConfig, start: Start) -> Given:
     train = known[: config.prompts or most]
     dev = known[len(known) - config.dev_prompts :]
     asked = train[: config.range_prompts] if config.ranged else ()
-    return Given(start, train, dev, answers_of(lab, config, start.m1, asked))
+    return BranchInputs(train, dev, answers_of(study, start.m1, asked))
 
 
-def _reward(lab: Lab, config: RelevanceRewardConfig, given: Given, branch: str) -> FeedbackSource:
-    """The reward of a branch, its terms in the ranges that they have on M1's samples."""
-    name = branch.partition(":")[0]
+def _reward(
+    study: Study[RelevanceRewardConfig], given: BranchInputs, branch: str
+) -> FeedbackSource:
+    """Return the reward of a branch, its terms in the ranges that they have on M1's samples.
+
+    Raises:
+        BadInput: the truth is to be maximised, and none is known.
+    """
+    context, config, name = study.context, study.config, branch.partition(":")[0]
     if name == TRUTH:
-        return lab.judge(config.measure.truth, given.start.m1)
+        if not config.measure.truth:
+            raise BadInput(f"branch {branch}: expected measure.truth, a source of the truth")
+        return context.judge(config.measure.truth, study.start.m1)
     options = _options(config, name)
-    types = query_types(options.types, lab.completer)
+    if context.recorder:
+        return context.recorder.source(name)
+    types = query_types(options.types, context.completer)
     source = R3(relevance_model(config.encoder), options, types)
     if not config.ranged:
         return source
-    with lab.run.stage("ranges", config=options) as stage:
+    with context.run.stage("ranges", config=options) as stage:
         items = by_prompt(given.samples.prompts, given.samples.responses)
-        ranges = measure_ranges(source, items, lab.seed)
+        ranges = measure_ranges(source, items, context.seed)
         write_ranges(stage.path / "r3_ranges.json", ranges)
     return replace(source, ranges=ranges)
 
@@ -221,7 +235,7 @@ def _options(config: RelevanceRewardConfig, name: str) -> R3Options:
 
 
 def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
-    """A branch's objective and loop.
+    """Return a branch's objective and loop.
 
     Raises:
         BadInput: no such reward, or an objective that does not learn from rollouts.
@@ -239,7 +253,7 @@ def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
     return RolloutLesson(build(made, policy.options), loop, config.lengths.max_prompt_tokens)
 
 
-def _copied(prompts: Sequence[Prompt], result: BranchResult) -> list[Values]:
+def _copied(prompts: Sequence[Prompt], result: BranchResult) -> list[PerPromptMetric]:
     """Share of answers that repeat the question: how relevance alone is maximised."""
     asked = {p.id: _plain(p.text) for p in prompts}
 
@@ -247,7 +261,7 @@ def _copied(prompts: Sequence[Prompt], result: BranchResult) -> list[Values]:
         return float(asked[response.prompt_id] in _plain(response.text))
 
     return [
-        Values(
+        PerPromptMetric(
             model,
             "text",
             "copied_question",
@@ -262,19 +276,14 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _models(config: RelevanceRewardConfig) -> dict[str, str]:
-    made = {"M1": "M0 tuned on demonstrations"}
-    for branch in config.rewards:
-        name, _, objective = branch.partition(":")
-        if name == TRUTH and not config.measure.truth:
-            raise BadInput(f"branch {branch}: expected measure.truth, a source of the truth")
-        what = "the truth" if name == TRUTH else f"R3 with {_told(REWARDS[name])}"
-        loop = lesson_of(config, branch).config
-        made[label(branch)] = f"M1 by {objective} on {what}, learning rate {loop.lr:g}"
-    return made
+def _described(config: RelevanceRewardConfig, branch: str) -> str:
+    """Say in one line how a branch's policy is made."""
+    name, _, objective = branch.partition(":")
+    what = "the truth" if name == TRUTH else f"R3 with {_changed(REWARDS[name])}"
+    return f"M1 by {objective} on {what}, learning rate {lesson_of(config, branch).config.lr:g}"
 
 
-def _told(options: R3Options) -> str:
+def _changed(options: R3Options) -> str:
     usual = R3Options()
     changed = [k for k, v in vars(options).items() if v != getattr(usual, k)]
     if not changed:
@@ -285,10 +294,6 @@ def _told(options: R3Options) -> str:
     )
 
 
-def _rounds(config: RelevanceRewardConfig) -> tuple[Round, ...]:
-    return (Round(config.range_prompts, samples=config.sample.n),) if config.ranged else ()
-
-
 register("recipe", "relevance_reward")(
     Recipe(
         name="relevance_reward",
@@ -296,7 +301,5 @@ register("recipe", "relevance_reward")(
         question="Can a reward that reads relevance, length and repetition alone align a model "
         "without preference data?",
         study=study,
-        models=_models,
-        rounds=_rounds,
     )
 )

@@ -1,4 +1,4 @@
-"""Scaling: how does feedback pay as there is more of it? (open question of the student poster)
+"""Measure scaling: does more feedback pay? (open question of the student poster)
 
 One thing grows: rounds of feedback, the prompts of each round, or the base model; all else stays.
 Scores are fitted by a line in the logarithm of the size, with intervals over prompts and seeds.
@@ -8,33 +8,32 @@ which had no feedback, is the first of its curve along iterations and is not on 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Literal
 
+from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput
+from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements, SweepAxis
 from alignlab.models.facts import model_facts
-from alignlab.parallel import Branch, run_branches
-from alignlab.recipes.rounds import Round
-from alignlab.recipes.self_rewarding import AnswersOf, improve
+from alignlab.parallel import Branch
+from alignlab.recipes.self_rewarding import AnswersOf, answers_to_own_prompts, improve
 from alignlab.recipes.study import (
     Answered,
     Recipe,
-    Start,
+    Study,
     StudyConfig,
     answers_of,
     finish,
-    own_prompts,
-    trace,
-    tune,
+    first_answers,
+    prompts_of_rounds,
+    run_all,
+    warm_start,
 )
-from alignlab.recipes.teacher_reward import reward
+from alignlab.recipes.teacher import TeacherConfig, reward, teacher_rounds
 from alignlab.registry import register
-from alignlab.stages.lab import Lab, resolve_model
-from alignlab.stages.measure import BranchResult, Judgement, Measured, Scale
-from alignlab.stages.train import slug
+from alignlab.runs import slug
 from alignlab.types import Checkpoint, Prompt
 
 SELF = "self"
@@ -42,11 +41,13 @@ SHARES = (0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
-class ScalingConfig(StudyConfig):
+class ScalingConfig(TeacherConfig):
     """Settings of the sweep."""
 
     along: Literal["iterations", "prompts", "parameters"] = "iterations"
-    """What grows: rounds of feedback, prompts of a round, or the base model."""
+    """The thing that grows: rounds of feedback, prompts of a round, or the base model."""
+    iterations: int = 2
+    """Rounds of feedback and preference training; 2 ends with M3."""
     teacher: str = SELF
     """Who judges the student's answers: self, or a teacher (openai:MODEL@URL, sandbox:strong)."""
     shares: tuple[float, ...] = ()
@@ -85,7 +86,7 @@ class ScalingConfig(StudyConfig):
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the trainings of a sweep left, and where their models stand."""
+    """Results of the trainings of a sweep, and the sizes of their models."""
 
     result: BranchResult
     at: Mapping[str, float]
@@ -94,67 +95,68 @@ class Sweep:
     """Model -> its curve."""
 
 
-def study(lab: Lab, config: ScalingConfig) -> Measured:
-    """M0 -> M1 -> the trainings of every size -> their measurement."""
-    start = tune(lab, config)
-    base = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
+def study(context: RunContext, config: ScalingConfig) -> StudyMeasurements:
+    """Make M1, then the models of every size, and measure them."""
+    begun = warm_start(context, config)
+    base = first_answers(begun)
     sweeps = {"iterations": along_iterations, "prompts": along_prompts}
-    swept = sweeps.get(config.along, along_parameters)(lab, config, start)
-    measured = finish(lab, config, start, _once(base + swept.result))
-    return replace(measured, scale=Scale(config.along, swept.at, swept.series))
+    swept = sweeps.get(config.along, along_parameters)(begun)
+    measured = finish(begun, _once(base + swept.result))
+    return replace(measured, scale=SweepAxis(config.along, swept.at, swept.series))
 
 
-def along_iterations(lab: Lab, config: ScalingConfig, start: Start) -> Sweep:
-    """One chain of rounds; M1 is 1, M2 is 2."""
-    result = _rounds(lab, config, start, _written(config, start), "")
-    at = {f"M{t}": float(t) for t in range(1, config.iterations + 2)}
+def along_iterations(study: Study[ScalingConfig]) -> Sweep:
+    """Run one chain of rounds; M1 is 1, M2 is 2."""
+    at = {f"M{t}": float(t) for t in range(1, study.config.iterations + 2)}
+    result = _rounds(study, answers_to_own_prompts(), "")
     return Sweep(result, at, dict.fromkeys(at, "score"))
 
 
-def along_prompts(lab: Lab, config: ScalingConfig, start: Start) -> Sweep:
-    """The same rounds on parts of the same prompts, all from the same M1.
+def along_prompts(study: Study[ScalingConfig]) -> Sweep:
+    """Run the same rounds on parts of the same prompts, all from the same M1.
 
     Raises:
         BadInput: two parts are the same number of prompts.
     """
-    total = replace(config.propose, n=config.propose.n * config.iterations)
-    written = own_prompts(lab, replace(config, propose=total), start, start.m1, ())
-    size = len(written) // config.iterations
-    prompts = tuple(tuple(written[i * size : (i + 1) * size]) for i in range(config.iterations))
+    config, rounds = study.config, range(1, study.config.iterations + 1)
+    prompts = tuple(prompts_of_rounds(study))
+    size = len(prompts[0])
     sizes = [max(1, round(part * size)) for part in config.parts]
     if len(set(sizes)) < len(sizes):
         raise BadInput(
             f"setting shares: expected different numbers of the {size} prompts, found {sizes}"
         )
-    answered = answers_of(lab, config, start.m1, prompts[0])
+    answered = answers_of(study, study.start.m1, prompts[0])
+    parts = {
+        f" on {100 * share:g}% of prompts": _Part(prompts, answered, n)
+        for share, n in zip(config.parts, sizes, strict=True)
+    }
     branches = [
-        Branch(
-            label,
-            _on_part,
-            (lab.scope(slug(label)), config, start, _Part(prompts, answered, n, label)),
-        )
-        for label, n in zip(_part_labels(config), sizes, strict=True)
+        Branch(label, _on_part, (study.scope(slug(label)), part, label))
+        for label, part in parts.items()
     ]
     branches.reverse()  # the longest first, so that workers end together
-    results = list(reversed(run_branches(branches, lab.workers, lab.threads)))
-    at, series = {}, {}
-    for label, n in zip(_part_labels(config), sizes, strict=True):
-        for t in range(1, config.iterations + 1):
-            at[f"M{t + 1}{label}"], series[f"M{t + 1}{label}"] = float(n), _round_name(config, t)
+    results = reversed(run_all(study, branches))
+    models = [(f"M{t + 1}{label}", part, t) for label, part in parts.items() for t in rounds]
+    at = {name: float(part.size) for name, part, _ in models}
+    series = {
+        name: "score" if config.iterations == 1 else f"after round {t}" for name, _, t in models
+    }
     return Sweep(reduce(BranchResult.__add__, results), at, series)
 
 
-def along_parameters(lab: Lab, config: ScalingConfig, start: Start) -> Sweep:
-    """The whole way for every base model: one curve before feedback, one after it."""
-    own = _rounds(lab, config, start, _written(config, start), "")
-    sizes = _sizes(config)
+def along_parameters(study: Study[ScalingConfig]) -> Sweep:
+    """Run the whole study for every base model: one curve before feedback, one after it."""
+    config = study.config
+    sizes, labels = _sizes(config), _model_labels(config)
+    own = _rounds(study, answers_to_own_prompts(), "")
     branches = [
-        Branch(label, _of_model, (lab.scope(slug(label)), replace(config, model=spec), label))
-        for spec, label in zip(config.models, _model_labels(config)[1:], strict=True)
+        Branch(label, _of_model, (study.scope(slug(label)).using(model=spec), label))
+        for spec, label in zip(config.models, labels[1:], strict=True)
     ]
-    results = run_branches(branches, lab.workers, lab.threads)
+    results = run_all(study, branches)
     last, at, series = config.iterations + 1, {}, {}
-    for label, size in zip(_model_labels(config), sizes, strict=True):
+    for label, size in zip(labels, sizes, strict=True):
         for t, curve in ((1, "before feedback"), (last, "after feedback")):
             at[f"M{t}{label}"], series[f"M{t}{label}"] = float(size), curve
     return Sweep(reduce(BranchResult.__add__, results, own), at, series)
@@ -162,72 +164,45 @@ def along_parameters(lab: Lab, config: ScalingConfig, start: Start) -> Sweep:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a training on a part of the prompts is given."""
+    """A part of the prompts, for one training."""
 
     prompts: tuple[tuple[Prompt, ...], ...]
     """Of each round."""
     answered: Answered
     """M1's answers to all of the first round's."""
     size: int
-    label: str
-    """What ends the names of its models."""
 
-    def answers(self, lab: Lab, config: StudyConfig, model: Checkpoint, iteration: int) -> Answered:
-        """A model's answers to the part of a round's prompts."""
+    def answers(self, study: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
+        """Return a model's answers to the part of a round's prompts."""
         chosen = self.prompts[iteration - 1][: self.size]
         if iteration > 1:
-            return answers_of(lab, config, model, chosen)
+            return answers_of(study, model, chosen)
         known = {p.id for p in chosen}
         responses = tuple(r for r in self.answered.responses if r.prompt_id in known)
         return Answered(model, chosen, responses)
 
 
-def _on_part(lab: Lab, config: ScalingConfig, start: Start, part: _Part) -> BranchResult:
-    def answers(scope: Lab, model: Checkpoint, iteration: int) -> Answered:
-        return part.answers(scope, config, model, iteration)
-
-    return _rounds(lab, config, start, answers, part.label)
+def _on_part(study: Study[ScalingConfig], part: _Part, label: str) -> BranchResult:
+    return _rounds(study, part.answers, label)
 
 
-def _of_model(lab: Lab, config: ScalingConfig, label: str) -> BranchResult:
-    """Another base model's way; its models carry its name."""
-    start = tune(lab, config)
-    m0, m1 = (replace(m, name=m.name + label) for m in (start.m0, start.m1))
-    start = replace(start, m0=m0, m1=m1)
-    result = trace(lab, config, start, m0) + trace(lab, config, start, m1)
-    return result + _rounds(lab, config, start, _written(config, start), label)
+def _of_model(study: Study[ScalingConfig], label: str) -> BranchResult:
+    """Run the study of another base model; its models carry its name."""
+    begun = warm_start(study.context, study.config)
+    m0, m1 = (replace(m, name=m.name + label) for m in (begun.start.m0, begun.start.m1))
+    begun = replace(begun, start=replace(begun.start, m0=m0, m1=m1))
+    return first_answers(begun) + _rounds(begun, answers_to_own_prompts(), label)
 
 
-def _written(config: ScalingConfig, start: Start) -> AnswersOf:
-    """Every round on prompts that its model writes."""
-    earlier: list[Prompt] = []
-
-    def answers(scope: Lab, model: Checkpoint, iteration: int) -> Answered:
-        new = own_prompts(scope, config, start, model, earlier)
-        earlier.extend(new)
-        return answers_of(scope, config, model, new)
-
-    return answers
-
-
-def _rounds(
-    lab: Lab, config: ScalingConfig, start: Start, answers: AnswersOf, label: str
-) -> BranchResult:
-    """Rounds of feedback from M1 on, by the model itself or by a teacher."""
-    if config.teacher == SELF:
-        return improve(lab, config, start, answers, config.judge, label)
-    model, result = start.m1, BranchResult()
-    for iteration in range(1, config.iterations + 1):
-        step = lab.scope(f"iteration-{iteration}")
-        given = answers(step, model, iteration)
-        name = f"M{iteration + 1}{label}"
-        learned = reward(step, config, start, given, config.teacher, name)
-        model, result = learned.checkpoints[-1], result + learned
-    return result
+def _rounds(study: Study[ScalingConfig], answers: AnswersOf, label: str) -> BranchResult:
+    """Run rounds of feedback from M1 on, by the model itself or by a teacher."""
+    if study.config.teacher == SELF:
+        return improve(study, answers, study.config.judge, label)
+    return teacher_rounds(study, answers, reward, label)
 
 
 def _once(result: BranchResult) -> BranchResult:
-    """Each judge's judgements once: those of M1 on all prompts hold those on a part."""
+    """Return each judge's judgements once: those of M1 on all prompts hold those on a part."""
     kept: dict[tuple[str, str], Judgement] = {}
     for judged in result.judgements:
         known = kept.setdefault((judged.judge, judged.where), judged)
@@ -237,7 +212,7 @@ def _once(result: BranchResult) -> BranchResult:
 
 
 def _sizes(config: ScalingConfig) -> list[int]:
-    """The base models' numbers of parameters, in the order given.
+    """Return the base models' numbers of parameters, in the order given.
 
     Raises:
         BadInput: two have the same.
@@ -254,12 +229,8 @@ def _sizes(config: ScalingConfig) -> list[int]:
     return sizes
 
 
-def _part_labels(config: ScalingConfig) -> list[str]:
-    return [f" on {100 * part:g}% of prompts" for part in config.parts]
-
-
 def _model_labels(config: ScalingConfig) -> list[str]:
-    """What ends the names of a base model's models; the first one's keep theirs."""
+    """Return the endings of the names of each base model's models; the first one's is empty."""
     names = [spec.rstrip("/").rpartition("/")[2] for spec in config.models]
     alike = len(set(names)) < len(names)
     return [
@@ -268,52 +239,11 @@ def _model_labels(config: ScalingConfig) -> list[str]:
     ]
 
 
-def _round_name(config: ScalingConfig, iteration: int) -> str:
-    return "score" if config.iterations == 1 else f"after round {iteration}"
-
-
-def _models(config: ScalingConfig) -> dict[str, str]:
-    who = "itself" if config.teacher == SELF else config.teacher
-    how = f"{config.objective.name.upper()} on answers judged by {who}"
-    labels = {"prompts": _part_labels(config), "parameters": _model_labels(config)}
-    bases = dict(zip(_model_labels(config), config.bases, strict=True))
-    named: dict[str, str] = {}
-    for label in bases if config.along == "parameters" else [""]:
-        named[f"M0{label}"] = f"the base model {bases[label]}"
-        named[f"M1{label}"] = f"M0{label} tuned on human answers and judgements (IFT + EFT)"
-    for label in labels.get(config.along, [""]):
-        for t in range(1, config.iterations + 1):
-            before = "M1" if t == 1 and config.along == "prompts" else f"M{t}{label}"
-            named[f"M{t + 1}{label}"] = f"{before} after {how}{label}"
-    return named
-
-
-def _asked(config: ScalingConfig) -> tuple[Round, ...]:
-    """Rounds of the largest training, times how many like it there are at most."""
-    if config.along == "parameters":
-        _sizes(config)
-    own = config.teacher == SELF
-    times = {"prompts": sum(config.parts), "parameters": len(config.bases)}.get(config.along, 1)
-    return (
-        Round(
-            config.propose.n,
-            math.ceil(config.iterations * times),
-            writes=config.propose.n > 0,
-            samples=config.sample.n,
-            critic=SELF if own else config.teacher,
-            judging=config.judge if own else config.critic,
-            held_out=own,
-        ),
-    )
-
-
 register("recipe", "scaling")(
     Recipe(
         name="scaling",
         config=ScalingConfig,
         question="How does feedback pay as there is more of it: rounds, prompts, or parameters?",
         study=study,
-        models=_models,
-        rounds=_asked,
     )
 )

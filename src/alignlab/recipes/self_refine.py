@@ -1,4 +1,4 @@
-"""Self-refinement tuning (SRT, arXiv 2406.07168).
+"""Tune a model by self-refinement (SRT, arXiv 2406.07168).
 
 M1 answers prompts, a teacher criticises and rewrites the answers, and M1 learns both from that
 trace: R1. R1 then answers new prompts, criticises and rewrites its own answers; the refined answer
@@ -12,35 +12,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.recipes.rounds import Round
+from alignlab.limits import at_least
+from alignlab.measuring.measure import BranchResult, StudyMeasurements
+from alignlab.measuring.refinement import gain
 from alignlab.recipes.study import (
     Answered,
     Recipe,
-    Start,
+    Study,
+    answer_held_out,
     answers_of,
     finish,
-    imitate,
+    first_answers,
     own_prompts,
-    prefer,
-    trace,
-    tune,
+    preference_train,
+    sft,
+    warm_start,
 )
-from alignlab.recipes.taught import TaughtConfig
+from alignlab.recipes.teacher import TeacherConfig
 from alignlab.registry import register
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
-from alignlab.stages.measure import BranchResult, Measured
 from alignlab.stages.pair import demonstration_pairs
-from alignlab.stages.self_refine import Refined, RefineSettings, gain, refine_by
+from alignlab.stages.self_refine import Refined, RefineSettings, refine_by
 from alignlab.types import Prompt
 
 SELF = "self"
 
 
 @dataclass(frozen=True)
-class SelfRefineConfig(TaughtConfig):
+class SelfRefineConfig(TeacherConfig):
     """Settings of self-refinement tuning."""
 
     traces: int = 500
@@ -59,81 +60,62 @@ class SelfRefineConfig(TaughtConfig):
             judge_prompt(name)
 
 
-def study(lab: Lab, config: SelfRefineConfig) -> Measured:
-    """M0 -> M1 -> R1 by the teacher's trace -> R2, ... by its own refinements."""
-    start = tune(lab, config)
-    shown, *rounds = _prompts(lab, config, start)
-    result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
-    step, once = lab.scope("trace"), replace(config, sample=replace(config.sample, n=1))
-    given = answers_of(step, once, start.m1, shown)
-    taught, better = _refined(step, config, start, given, config.teacher)
+def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
+    """Make M1, R1 by the teacher's critiques and refinements, then R2, ... by its own."""
+    begun = warm_start(context, replace(config, sample=replace(config.sample, n=1)))
+    start = begun.start
+    shown, *rounds = _prompts(begun)
+    result, step = first_answers(begun), begun.scope("trace")
+    given = answers_of(step, start.m1, shown)
+    taught, better = _refined(step, given, config.teacher)
     lessons = [*start.corpus.demonstrations, *taught.lessons]
-    student = imitate(step, config, start.m1, lessons, "R1")
-    result += better + trace(step, config, start, student)
+    made = f"M1 after SFT on human answers and on critiques and refinements of {config.teacher}"
+    student = sft(step, start.m1, lessons, "R1", made)
+    result += better + answer_held_out(step, student)
     for iteration, prompts in enumerate(rounds, start=1):
-        step = lab.scope(f"iteration-{iteration}")
-        given = answers_of(step, once, student, prompts)
-        own, better = _refined(step, config, start, given, SELF)
+        step = begun.scope(f"iteration-{iteration}")
+        given = answers_of(step, student, prompts)
+        own, better = _refined(step, given, SELF)
         pairs = demonstration_pairs(
-            step, given.prompts, own.responses, given.responses, source="refinement"
+            step.context, given.prompts, own.responses, given.responses, source="refinement"
         )
-        student = prefer(step, config, start, student, pairs, f"R{iteration + 1}")
-        result += better + trace(step, config, start, student)
-    return finish(lab, config, start, result)
+        how = f"{config.preference_method}, its own refinements over its first answers"
+        name, made = f"R{iteration + 1}", f"{student.name} after {how}"
+        student = preference_train(step, student, pairs, name, made)
+        result += better + answer_held_out(step, student)
+    return finish(begun, result)
 
 
-def _prompts(lab: Lab, config: SelfRefineConfig, start: Start) -> list[Sequence[Prompt]]:
-    """The prompts that the teacher shows refinement on, then those of each round.
+def _prompts(study: Study[SelfRefineConfig]) -> list[Sequence[Prompt]]:
+    """Return the prompts that the teacher shows refinement on, then those of each round.
 
     Raises:
         BadInput: there are too few for every round to have one.
     """
-    n, rounds = config.propose.n, config.iterations
-    total = replace(config.propose, n=n and config.traces + n * rounds)
-    found = own_prompts(lab, replace(config, propose=total), start, start.m1, ())
-    size = (len(found) - config.traces) // rounds
+    config = study.config
+    n, rounds, traces = config.propose.n, config.iterations, config.traces
+    found = own_prompts(study, study.start.m1, n=n and traces + n * rounds)
+    size = (len(found) - traces) // rounds
     if size < 1:
         raise BadInput(
             f"setting traces: expected fewer than the {len(found)} prompts there are, so that "
-            f"each of {rounds} rounds has some, found {config.traces}"
+            f"each of {rounds} rounds has some, found {traces}"
         )
-    left = found[config.traces :]
-    return [found[: config.traces], *(left[i * size : (i + 1) * size] for i in range(rounds))]
+    left = found[traces:]
+    return [found[:traces], *(left[i * size : (i + 1) * size] for i in range(rounds))]
 
 
 def _refined(
-    lab: Lab, config: SelfRefineConfig, start: Start, given: Answered, by: str
+    study: Study[SelfRefineConfig], given: Answered, by: str
 ) -> tuple[Refined, BranchResult]:
-    """The answers refined by a teacher, or by the student itself, and how much that gained."""
-    student = given.student
-    completer = lab.engine(student) if by == SELF else lab.completer(by)
-    made = refine_by(lab, completer, given.prompts, given.responses, config.refine)
-    source = lab.judge(config.measure.truth or config.measure.judge, start.m1)
+    """Have a teacher or the student itself refine answers, and measure how much that gained."""
+    context, config, student = study.context, study.config, given.student
+    completer = context.engine(student) if by == SELF else context.completer(by)
+    made = refine_by(context, completer, given.prompts, given.responses, config.refine)
+    source = context.judge(config.measure.truth or config.measure.judge, study.start.m1)
     name = student.name if by == SELF else f"{by} on {student.name}"
-    found = gain(lab, source, given.prompts, given.responses, made.responses, model=name)
+    found = gain(context, source, given.prompts, given.responses, made.responses, model=name)
     return made, BranchResult(values=(found,))
-
-
-def _models(config: SelfRefineConfig) -> dict[str, str]:
-    named = {
-        "M0": "the base model",
-        "M1": "M0 tuned on human answers and judgements (IFT + EFT)",
-        "R1": f"M1 after SFT on human answers and on critiques and refinements of {config.teacher}",
-    }
-    won = "SFT on" if config.pairs.keep == "winners" else f"{config.objective.name.upper()} for"
-    for t in range(1, config.iterations + 1):
-        named[f"R{t + 1}"] = f"R{t} after {won} its own refinements over its first answers"
-    return named
-
-
-def _rounds(config: SelfRefineConfig) -> tuple[Round, ...]:
-    # Of every answer there is a critique and a refinement: two completions.
-    n, rounds = config.propose.n, config.iterations
-    return (
-        Round(config.traces, writes=n > 0, samples=1),
-        Round(2 * config.traces, teacher=config.teacher),
-        Round(n, rounds if n else 1, writes=n > 0, samples=3),  # rounds share the data's prompts
-    )
 
 
 register("recipe", "self_refine")(
@@ -142,7 +124,5 @@ register("recipe", "self_refine")(
         config=SelfRefineConfig,
         question="Does a model get better by preferring its own refined answers to its first ones?",
         study=study,
-        models=_models,
-        rounds=_rounds,
     )
 )

@@ -1,4 +1,4 @@
-"""Self-rewarding language models (arXiv 2401.10020).
+"""Train self-rewarding language models (arXiv 2401.10020).
 
 Seed tuning makes M1, which writes prompts, answers them, judges its answers; best against worst
 make pairs, DPO on them makes M2, and so on. Departure: the paper's prompts are always written by
@@ -10,98 +10,74 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from alignlab.recipes.rounds import Round
+from alignlab.context import RunContext
+from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
 from alignlab.recipes.study import (
     Answered,
     Recipe,
-    Start,
+    Study,
     StudyConfig,
+    answer_held_out,
     answers_of,
     finish,
     judge_held_out,
     judge_label,
     own_prompts,
-    prefer,
-    trace,
-    tune,
+    preference_train,
+    warm_start,
 )
 from alignlab.registry import register
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge
-from alignlab.stages.lab import Lab
-from alignlab.stages.measure import BranchResult, Judgement, Measured
 from alignlab.stages.pair import pair
 from alignlab.types import Checkpoint, Prompt
 
-AnswersOf = Callable[[Lab, Checkpoint, int], Answered]
-"""(lab, model, iteration) -> the model's answers to that iteration's prompts."""
+AnswersOf = Callable[[Study[StudyConfig], Checkpoint, int], Answered]
+"""(study, model, iteration) -> the model's answers to that iteration's prompts."""
 
 
-def study(lab: Lab, config: StudyConfig) -> Measured:
-    """M0 -> M1 -> M2 -> ... and their measurement."""
-    start = tune(lab, config)
+def study(context: RunContext, config: StudyConfig) -> StudyMeasurements:
+    """Make M1, M2, ... each by its parent's own judgements, and measure them."""
+    begun = warm_start(context, config)
+    start = begun.start
+    result = BranchResult()
+    for model in (start.m0, start.baseline, start.m1):
+        result += answer_held_out(begun, model)
+    return finish(begun, result + improve(begun, answers_to_own_prompts(), config.judge))
+
+
+def answers_to_own_prompts() -> AnswersOf:
+    """Answer, in every round, prompts that the round's model writes."""
     earlier: list[Prompt] = []
 
-    def written(scope: Lab, model: Checkpoint, iteration: int) -> Answered:
-        new = own_prompts(scope, config, start, model, earlier)
+    def answers(step: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
+        new = own_prompts(step, model, earlier)
         earlier.extend(new)
-        return answers_of(scope, config, model, new)
+        return answers_of(step, model, new)
 
-    result = trace(lab, config, start, start.m0) + trace(lab, config, start, start.baseline)
-    result += trace(lab, config, start, start.m1)
-    result += improve(lab, config, start, written, config.judge, label="")
-    return finish(lab, config, start, result)
+    return answers
 
 
 def improve(
-    lab: Lab,
-    config: StudyConfig,
-    start: Start,
-    answers: AnswersOf,
-    judging: JudgeSettings,
-    label: str,
+    study: Study[StudyConfig], answers: AnswersOf, judging: JudgeSettings, label: str = ""
 ) -> BranchResult:
-    """The self-rewarding loop from M1 on; the model is its own judge."""
-    model, result = start.m1, BranchResult()
+    """Run the self-rewarding loop from M1 on; the model is its own judge."""
+    config, model, result = study.config, study.start.m1, BranchResult()
     for iteration in range(1, config.iterations + 1):
-        step = lab.scope(f"iteration-{iteration}")
+        step = study.scope(f"iteration-{iteration}")
         given = answers(step, model, iteration)
-        own_judge = model_judge(step.engine(model), judging)
-        feedback = judge(step, own_judge, given.prompts, given.responses)
-        groups = pair(step, given.prompts, given.responses, feedback, config.pairs)
-        said = Judgement(judge_label(model, judging), "own", given.responses, tuple(feedback))
-        held_out = judge_held_out(step, config, start, model, judging)
-        name = f"M{iteration + 1}{label}"
-        model = prefer(step, config, start, model, groups, name)
-        result += BranchResult(judgements=(said, held_out), prompts=given.prompts)
-        result += trace(step, config, start, model)
+        own_judge = model_judge(step.context.engine(model), judging)
+        feedback = judge(step.context, own_judge, given.prompts, given.responses)
+        groups = pair(step.context, given.prompts, given.responses, feedback, config.pairs)
+        own_label = judge_label(model, judging)
+        own = Judgement(own_label, "own", given.responses, tuple(feedback))
+        held_out = judge_held_out(step, model, judging)
+        result += BranchResult(judgements=(own, held_out), prompts=given.prompts)
+        how = f"{config.preference_method} on its own answers, judged by {own_label}"
+        name, made = f"M{iteration + 1}{label}", f"{model.name} after {how}"
+        model = preference_train(step, model, groups, name, made)
+        result += answer_held_out(step, model)
     return result
-
-
-def _models(config: StudyConfig) -> dict[str, str]:
-    how = "SFT on the winners" if config.pairs.keep == "winners" else config.objective.name.upper()
-    named = {
-        "M0": "the base model",
-        "SFT baseline": "M0 tuned on human answers (IFT)",
-        "M1": "M0 tuned on human answers and on judgements (IFT + EFT)",
-    }
-    for t in range(1, config.iterations + 1):
-        named[f"M{t + 1}"] = f"M{t} after {how} on its own judged answers"
-    return named
-
-
-def _rounds(config: StudyConfig) -> tuple[Round, ...]:
-    return (
-        Round(
-            config.propose.n,
-            config.iterations,
-            writes=config.propose.n > 0,
-            samples=config.sample.n,
-            critic="self",
-            judging=config.judge,
-            held_out=True,
-        ),
-    )
 
 
 register("recipe", "self_rewarding")(
@@ -110,7 +86,5 @@ register("recipe", "self_rewarding")(
         config=StudyConfig,
         question="Does a model get better by training on its own judgements of its own answers?",
         study=study,
-        models=_models,
-        rounds=_rounds,
     )
 )

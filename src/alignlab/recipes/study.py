@@ -1,49 +1,42 @@
-"""What all studies share: settings, presets, the way from base model to M1, and the ending."""
+"""Share among studies: settings, the way from base model to M1, rounds, and the ending."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, TypeVar
 
 from alignlab import registry
+from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
-from alignlab.recipes.rounds import Round
-from alignlab.stages.answer import answer
-from alignlab.stages.eft import EFTSettings, build_eft
-from alignlab.stages.judge import judge
-from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
-from alignlab.stages.lab import Hardware, Lab, resolve_model
-from alignlab.stages.limits import at_least
-from alignlab.stages.measure import (
+from alignlab.limits import at_least
+from alignlab.measuring.measure import (
     BranchResult,
     HeldOut,
     Judgement,
-    Measured,
     MeasureSettings,
+    StudyMeasurements,
     measure,
 )
+from alignlab.parallel import Branch, run_branches
+from alignlab.protocols import FeedbackSource
+from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
+from alignlab.stages.eft import EFTSettings, build_eft
+from alignlab.stages.judge import judge
+from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
 from alignlab.stages.pair import PairSettings, best_as_demonstrations
-from alignlab.stages.propose import Material, ProposeSettings, propose
-from alignlab.stages.sample import SampleSettings, sample
+from alignlab.stages.propose import ProposalContext, ProposeSettings, propose
+from alignlab.stages.sample import SampleSettings, answer, sample
 from alignlab.stages.seed import SeedSettings, seed
-from alignlab.stages.select import SelectSettings, mean_score
 from alignlab.stages.train import LengthSettings, TrainSpec, train
 from alignlab.training.config import TrainConfig
 from alignlab.training.tracking import Track, require_tracker
-from alignlab.types import (
-    Checkpoint,
-    Corpus,
-    Demonstration,
-    PreferenceGroup,
-    Prompt,
-    Response,
-)
+from alignlab.types import Checkpoint, Corpus, Demonstration, PreferenceGroup, Prompt, Response
 
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
-    """What preference training minimises."""
+    """The objective of preference training."""
 
     name: str = "dpo"
     """An objective, as `alignlab list objectives` names it."""
@@ -51,7 +44,7 @@ class ObjectiveSettings:
     """Its options, e.g. objective.options.beta=0.3."""
 
     def build(self) -> Any:
-        """The objective with its options; unknown ones are refused."""
+        """Return the objective with its options; unknown ones are refused."""
         from alignlab.configs import build
 
         return build(registry.get("objective", self.name), self.options)
@@ -90,9 +83,9 @@ class StudyConfig:
     propose: ProposeSettings = field(default_factory=ProposeSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
-    """How the study's own models are asked to judge."""
+    """Settings by which the study's own models judge."""
     critic: JudgeSettings = field(default_factory=JudgeSettings)
-    """How teachers are asked to judge."""
+    """Settings by which teachers judge."""
     pairs: PairSettings = field(default_factory=PairSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     preference: TrainConfig = field(default_factory=TrainConfig)
@@ -100,9 +93,11 @@ class StudyConfig:
     measure: MeasureSettings = field(default_factory=MeasureSettings)
 
     @property
-    def needs_demonstrations(self) -> bool:
-        """Whether the data must hold instruction examples."""
-        return True
+    def preference_method(self) -> str:
+        """Name of the preference training: the objective's, or imitation of the winners."""
+        if self.pairs.keep == "winners":
+            return "SFT on the winners"
+        return self.objective.name.upper()
 
     def __post_init__(self) -> None:
         at_least("", self, seed=0, seeds=1, iterations=1)
@@ -114,6 +109,10 @@ class StudyConfig:
             )
 
 
+C = TypeVar("C", bound=StudyConfig)
+C_co = TypeVar("C_co", bound=StudyConfig, covariant=True)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A study that `alignlab run` can start."""
@@ -121,18 +120,14 @@ class Recipe:
     name: str
     config: type[StudyConfig]
     question: str
-    """What the study asks, one sentence; the report's title."""
-    study: Callable[[Lab, Any], Measured]
-    models: Callable[[Any], dict[str, str]]
-    """Config -> name of every model compared and how it is made, in the report's order."""
-    rounds: Callable[[Any], tuple[Round, ...]]
-    """Config -> what is asked of whom, for `alignlab check`."""
+    """Question that the study answers, one sentence; the report's title."""
+    study: Callable[[RunContext, Any], StudyMeasurements]
     baseline: str = "M1"
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where every branch of a study starts from."""
+class WarmStart:
+    """Models and data that every branch of a study starts from."""
 
     corpus: Corpus
     m0: Checkpoint
@@ -147,6 +142,23 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Study(Generic[C_co]):
+    """A study under way: where it writes, its settings, and what its branches start from."""
+
+    context: RunContext
+    config: C_co
+    start: WarmStart
+
+    def scope(self, name: str) -> Study[C_co]:
+        """Return the same study, writing into a part of the run."""
+        return replace(self, context=self.context.scope(name))
+
+    def using(self, **settings: Any) -> Study[C_co]:
+        """Return the same study with other settings."""
+        return replace(self, config=replace(self.config, **settings))
+
+
+@dataclass(frozen=True)
 class Answered:
     """A student's answers to some prompts, to be judged."""
 
@@ -155,56 +167,69 @@ class Answered:
     responses: tuple[Response, ...]
 
 
-def tune(lab: Lab, config: StudyConfig) -> Start:
-    """Base model to M1: IFT makes the baseline, which judges for EFT; both together make M1."""
-    corpus = seed(lab, config.data, config.corpus)
-    m0 = resolve_model(config.model)
-    baseline = imitate(lab, config, m0, corpus.demonstrations, "SFT baseline")
-    critic = sampled_judge(lab.engine(baseline), config.judge)
-    eft = build_eft(lab, critic, corpus.groups, config.eft)
-    m1 = imitate(lab, config, m0, [*corpus.demonstrations, *eft], "M1")
+def warm_start(context: RunContext, config: C) -> Study[C]:
+    """Tune M0 on human answers (the SFT baseline), and on its agreeing judgements too (M1)."""
+    corpus = seed(context, config.data, config.corpus)
     kept = len(corpus.prompts) - config.select.prompts
     if kept < 0:
         raise BadInput(
             f"setting select.prompts: expected at most the data's {len(corpus.prompts)} prompts, "
             f"found {config.select.prompts}"
         )
-    return Start(corpus, m0, baseline, m1, corpus.prompts[:kept], corpus.prompts[kept:])
+    m0 = replace(resolve_model(config.model), made="the base model")
+    start = WarmStart(corpus, m0, m0, m0, corpus.prompts[:kept], corpus.prompts[kept:])
+    study, ift = Study(context, config, start), corpus.demonstrations
+    baseline = sft(study, m0, ift, "SFT baseline", "M0 tuned on human answers (IFT)")
+    critic = sampled_judge(context.engine(baseline), config.judge)
+    eft = build_eft(context, critic, corpus.groups, config.eft)
+    made = "M0 tuned on human answers and on judgements (IFT + EFT)"
+    m1 = sft(study, m0, [*ift, *eft], "M1", made)
+    return replace(study, start=replace(start, baseline=baseline, m1=m1))
+
+
+def imitation_start(context: RunContext, config: C, *, from_groups: bool = False) -> Study[C]:
+    """Tune M0 on demonstrations alone: M1."""
+    corpus = seed(context, config.data, config.corpus, from_groups=from_groups)
+    m0 = replace(resolve_model(config.model), made="the base model")
+    study = Study(context, config, WarmStart(corpus, m0, m0, m0, corpus.prompts))
+    m1 = sft(study, m0, corpus.demonstrations, "M1", "M0 tuned on demonstrations")
+    return replace(study, start=replace(study.start, baseline=m1, m1=m1))
 
 
 def answers_of(
-    lab: Lab, config: StudyConfig, student: Checkpoint, prompts: Sequence[Prompt]
+    study: Study[StudyConfig], student: Checkpoint, prompts: Sequence[Prompt]
 ) -> Answered:
-    """Several answers of the student to every prompt."""
-    responses = sample(lab, lab.engine(student), prompts, config.sample)
+    """Draw several answers of the student to every prompt."""
+    context = study.context
+    responses = sample(context, context.engine(student), prompts, study.config.sample)
     return Answered(student, tuple(prompts), tuple(responses))
 
 
-def imitate(
-    lab: Lab,
-    config: StudyConfig,
+def sft(
+    study: Study[StudyConfig],
     parent: Checkpoint,
     demonstrations: Sequence[Demonstration],
     name: str,
+    made: str,
 ) -> Checkpoint:
-    """SFT on demonstrations."""
-    lesson = TrainSpec(registry.get("objective", "sft")(), config.sft, config.lengths)
-    return train(lab, parent, demonstrations, lesson, name=name)
+    """Train on demonstrations."""
+    lesson = TrainSpec(registry.get("objective", "sft")(), study.config.sft, study.config.lengths)
+    return train(study.context, parent, demonstrations, lesson, name=name, made=made)
 
 
-def prefer(
-    lab: Lab,
-    config: StudyConfig,
-    start: Start,
+def preference_train(
+    study: Study[StudyConfig],
     parent: Checkpoint,
     groups: Sequence[PreferenceGroup],
     name: str,
+    made: str,
 ) -> Checkpoint:
-    """Preference training by the study's objective, or SFT on the winners alone.
+    """Train by the study's objective on preferences, or by SFT on the winners alone.
 
     Raises:
         RunFailed: the feedback left nothing to learn from.
     """
+    context, config, start = study.context, study.config, study.start
     if not groups:
         raise RunFailed(
             f"{name}: the feedback left no two responses of which one is better (see counts.jsonl "
@@ -212,44 +237,68 @@ def prefer(
             "judge.method=expected, critic.method=expected"
         )
     if config.pairs.keep == "winners":
-        return imitate(lab, config, parent, best_as_demonstrations(groups), name)
-    lesson = TrainSpec(config.objective.build(), config.preference, config.lengths)
-    if not config.select.prompts:
-        return train(lab, parent, groups, lesson, name=name)
-    source = lab.judge(config.select.judge or config.measure.judge, start.m1)
-    value = mean_score(lab, source, start.validation, config.sample)
-    return train(lab, parent, groups, lesson, name=name, validate=value)
+        return sft(study, parent, best_as_demonstrations(groups), name, made)
+    lesson, value = TrainSpec(config.objective.build(), config.preference, config.lengths), None
+    if config.select.prompts:
+        source = context.judge(config.select.judge or config.measure.judge, start.m1)
+        value = mean_score(context, source, start.validation, config.sample)
+    return train(context, parent, groups, lesson, name=name, made=made, validate=value)
 
 
 def own_prompts(
-    lab: Lab, config: StudyConfig, start: Start, model: Checkpoint, earlier: Sequence[Prompt]
+    study: Study[StudyConfig],
+    model: Checkpoint,
+    earlier: Sequence[Prompt] = (),
+    *,
+    n: int | None = None,
 ) -> list[Prompt]:
-    """New prompts, by the model or by `propose.by`, after IFT examples and earlier new prompts."""
-    examples = [d.prompt for d in start.corpus.demonstrations] + list(earlier)
+    """Return new prompts by the model or by `propose.by`, unlike IFT examples and earlier ones.
+
+    Args:
+        n: how many, where that is not `propose.n`.
+    """
+    context, config, corpus = study.context, study.config, study.start.corpus
+    examples = [d.prompt for d in corpus.demonstrations] + list(earlier)
     used = {p.id for p in earlier}
-    spare = [p for p in start.prompts if p.id not in used]
-    held_out = [*start.corpus.test_prompts, *(g.prompt for g in start.corpus.test_groups)]
-    material = Material(examples, spare, held_out, start.corpus.reserved)
+    spare = [p for p in study.start.prompts if p.id not in used]
+    held_out = [*corpus.test_prompts, *(g.prompt for g in corpus.test_groups)]
     by = config.propose.by
-    writer = lab.completer(by) if by else lab.engine(model)
-    return propose(lab, writer, material, config.propose)
+    writer = context.completer(by) if by else context.engine(model)
+    settings = config.propose if n is None else replace(config.propose, n=n)
+    given = ProposalContext(examples, spare, held_out, corpus.reserved)
+    return propose(context, writer, given, settings)
 
 
-def trace(lab: Lab, config: StudyConfig, start: Start, checkpoint: Checkpoint) -> BranchResult:
-    """A checkpoint with its answers to the held-out prompts."""
-    answers = answer(lab, lab.engine(checkpoint), start.corpus.test_prompts, config.sample)
-    return BranchResult((checkpoint,), {checkpoint.name: answers})
+def prompts_of_rounds(study: Study[StudyConfig]) -> list[tuple[Prompt, ...]]:
+    """Have M1 write the prompts of all rounds at once, and share them out equally."""
+    rounds = study.config.iterations
+    found = own_prompts(study, study.start.m1, n=study.config.propose.n * rounds)
+    size = max(1, len(found) // rounds)
+    return [tuple(found[i * size : (i + 1) * size]) for i in range(rounds)]
+
+
+def answer_held_out(study: Study[StudyConfig], checkpoint: Checkpoint) -> BranchResult:
+    """Have a checkpoint answer the held-out prompts."""
+    context, prompts = study.context, study.start.corpus.test_prompts
+    answers = answer(context, context.engine(checkpoint), prompts, study.config.sample)
+    name = checkpoint.name
+    return BranchResult((checkpoint,), {name: answers}, made={name: checkpoint.made})
+
+
+def first_answers(study: Study[StudyConfig]) -> BranchResult:
+    """Have M0 and M1 answer the held-out prompts."""
+    return answer_held_out(study, study.start.m0) + answer_held_out(study, study.start.m1)
 
 
 def judge_held_out(
-    lab: Lab, config: StudyConfig, start: Start, model: Checkpoint, settings: JudgeSettings
+    study: Study[StudyConfig], model: Checkpoint, settings: JudgeSettings
 ) -> Judgement:
-    """The model's judgements of the held-out groups that humans ranked."""
-    groups = start.corpus.test_groups
+    """Have the model judge the held-out groups that humans ranked."""
+    context, groups = study.context, study.start.corpus.test_groups
     responses = [r for g in groups for r in g.responses]
     feedback = judge(
-        lab,
-        model_judge(lab.engine(model), settings),
+        context,
+        model_judge(context.engine(model), settings),
         list({g.prompt.id: g.prompt for g in groups}.values()),
         responses,
         name=f"judge-held-out-{settings.method}",
@@ -258,13 +307,26 @@ def judge_held_out(
 
 
 def judge_label(model: Checkpoint, settings: JudgeSettings) -> str:
-    """A judge's name in the report: who, and read how."""
+    """Return a judge's name in the report: who, and how its score is read."""
     how = "expected score" if settings.method == "expected" else f"{settings.samples} samples"
     return f"{model.name}, {how}"
 
 
-def finish(lab: Lab, config: StudyConfig, start: Start, result: BranchResult) -> Measured:
-    """Measure everything that the branches left."""
+def run_all(study: Study[StudyConfig], branches: Sequence[Branch]) -> list[BranchResult]:
+    """Run branches on the processes of the study, and return their results in order."""
+    context = study.context
+    return run_branches(branches, context.workers, context.threads)
+
+
+def finish(
+    study: Study[StudyConfig], result: BranchResult, own_judge: FeedbackSource | None = None
+) -> StudyMeasurements:
+    """Measure everything that the branches left.
+
+    Args:
+        own_judge: whose reasons the report shows; by default M1 as `judge` reads it.
+    """
+    context, config, start = study.context, study.config, study.start
     held_out = HeldOut(start.corpus.test_prompts, start.corpus.test_groups)
-    own_judge = model_judge(lab.engine(start.m1), config.judge)
-    return measure(lab, config.measure, held_out, result, start.m1, own_judge)
+    judges = own_judge or model_judge(context.engine(start.m1), config.judge)
+    return measure(context, config.measure, held_out, result, start.m1, judges)

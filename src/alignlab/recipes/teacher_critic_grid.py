@@ -1,4 +1,4 @@
-"""Teacher x critic grid: is RLAIF worth it once the SFT teacher is strong? (arXiv 2402.12366)
+"""Run a teacher x critic grid: is RLAIF worth it with a strong SFT teacher? (arXiv 2402.12366)
 
 M0 is tuned on a teacher's answers, then trained by DPO on a critic's judgements of its own
 answers, for every teacher, critic and base model. The paper's explanation is checked too: how
@@ -11,26 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
-from alignlab.parallel import Branch, run_branches
-from alignlab.recipes.rounds import Round
+from alignlab.context import RunContext, resolve_model
+from alignlab.measuring.measure import BranchResult, StudyMeasurements
+from alignlab.parallel import Branch
 from alignlab.recipes.study import (
     Recipe,
-    Start,
+    Study,
     StudyConfig,
     answers_of,
     finish,
+    first_answers,
     own_prompts,
-    trace,
-    tune,
+    run_all,
+    warm_start,
 )
-from alignlab.recipes.teacher_demonstration import imitate_teacher
-from alignlab.recipes.teacher_reward import reward
+from alignlab.recipes.teacher import reward, sft_on_teacher
 from alignlab.registry import register
-from alignlab.stages.answer import answer
-from alignlab.stages.lab import Lab, resolve_model
-from alignlab.stages.measure import BranchResult, Measured
+from alignlab.runs import slug
 from alignlab.stages.propose import ProposeSettings
-from alignlab.stages.train import slug
+from alignlab.stages.sample import answer
 from alignlab.types import Checkpoint, Prompt
 
 
@@ -49,83 +48,44 @@ class GridConfig(StudyConfig):
     propose: ProposeSettings = field(default_factory=ProposeSettings)
 
 
-def study(lab: Lab, config: GridConfig) -> Measured:
-    """M1, then every base model x teacher (SFT), then every critic (DPO)."""
-    start = tune(lab, config)
-    prompts = own_prompts(lab, config, start, start.m1, ())
+def study(context: RunContext, config: GridConfig) -> StudyMeasurements:
+    """Make M1, then every base model x teacher (SFT), then every critic (DPO)."""
+    begun = warm_start(context, config)
+    prompts = own_prompts(begun, begun.start.m1)
     cells = [(m, t) for m in (config.models or (config.model,)) for t in config.teachers]
     branches = [
-        Branch(f"{m} {t}", _cell, (lab.scope(slug(f"{m} {t}")), config, start, prompts, m, t))
-        for m, t in cells
+        Branch(f"{m} {t}", _cell, (begun.scope(slug(f"{m} {t}")), prompts, m, t)) for m, t in cells
     ]
-    results = run_branches(branches, lab.workers, lab.threads)
-    base = trace(lab, config, start, start.m0) + trace(lab, config, start, start.m1)
+    results = run_all(begun, branches)
+    base = first_answers(begun)
     for teacher in config.teachers:
-        base += _teacher_answers(lab, config, start, teacher)
-    return finish(lab, config, start, reduce(BranchResult.__add__, results, base))
+        base += _teacher_answers(begun, teacher)
+    return finish(begun, reduce(BranchResult.__add__, results, base))
 
 
 def _cell(
-    lab: Lab,
-    config: GridConfig,
-    start: Start,
-    prompts: Sequence[Prompt],
-    model: str,
-    teacher: str,
+    study: Study[GridConfig], prompts: Sequence[Prompt], model: str, teacher: str
 ) -> BranchResult:
-    """One base model and teacher: SFT, then DPO by every critic."""
+    """Train one base model by SFT on one teacher, then by DPO by every critic."""
+    config = study.config
     base = Checkpoint("M0", resolve_model(model).path)
-    name = sft_name(config, model, teacher)
-    tuned = imitate_teacher(lab, config, start, base, list(prompts), teacher, name)
-    given, result = answers_of(lab, config, tuned.checkpoints[-1], prompts), tuned
+    # A tuned student is named after its base model where there are several.
+    name = f"{model}: " * (len(config.models) > 1) + f"SFT on {teacher}"
+    result = sft_on_teacher(study, base, prompts, teacher, name)
+    given = answers_of(study, result.checkpoints[-1], prompts)
     for critic in config.critics:
-        step = lab.scope(slug(critic))
         label = f"{name} -> {config.objective.name.upper()} by {critic}"
-        result += reward(step, config, start, given, critic, label)
+        result += reward(study.scope(slug(critic)), given, critic, label)
     return result
 
 
-def _teacher_answers(lab: Lab, config: GridConfig, start: Start, teacher: str) -> BranchResult:
-    """The teacher's own held-out answers: how much better than the students' are they?"""
-    completer = lab.completer(teacher)
-    answers = answer(lab, completer, start.corpus.test_prompts, replace(config.sample, n=1))
-    return BranchResult(answers={f"teacher {teacher}": answers})
-
-
-def sft_name(config: GridConfig, model: str, teacher: str) -> str:
-    """A tuned student's name; the base model is named where there are several."""
-    which = f"{model}: " if len(config.models) > 1 else ""
-    return f"{which}SFT on {teacher}"
-
-
-def _models(config: GridConfig) -> dict[str, str]:
-    named = {"M0": "the base model", "M1": "M0 tuned on human answers and judgements (IFT + EFT)"}
-    for teacher in config.teachers:
-        named[f"teacher {teacher}"] = "the teacher's own answers"
-    for model in config.models or (config.model,):
-        for teacher in config.teachers:
-            name = sft_name(config, model, teacher)
-            named[name] = f"{model} after SFT on answers of {teacher}"
-            for critic in config.critics:
-                how = config.objective.name.upper()
-                named[f"{name} -> {how} by {critic}"] = f"then {how}, judged by {critic}"
-    return named
-
-
-def _rounds(config: GridConfig) -> tuple[Round, ...]:
-    n, bases = config.propose.n, len(config.models or (config.model,))
-    taught = [Round(n, bases, teacher=teacher) for teacher in config.teachers]
-    judged = [
-        Round(
-            n,
-            bases * len(config.teachers),
-            samples=config.sample.n,
-            critic=critic,
-            judging=config.critic,
-        )
-        for critic in config.critics
-    ]
-    return (Round(n, writes=n > 0), *taught, *judged)
+def _teacher_answers(study: Study[GridConfig], teacher: str) -> BranchResult:
+    """Have a teacher answer the held-out prompts: how much better is it than the students?"""
+    context, once = study.context, replace(study.config.sample, n=1)
+    completer = context.completer(teacher)
+    answers = answer(context, completer, study.start.corpus.test_prompts, once)
+    name = f"teacher {teacher}"
+    return BranchResult(answers={name: answers}, made={name: "the teacher's own answers"})
 
 
 register("recipe", "teacher_critic_grid")(
@@ -135,7 +95,5 @@ register("recipe", "teacher_critic_grid")(
         question="Does reinforcement from AI feedback add anything once the SFT teacher is as "
         "strong as the critic?",
         study=study,
-        models=_models,
-        rounds=_rounds,
     )
 )

@@ -13,7 +13,16 @@ from pydantic import ValidationError
 
 from alignlab.errors import BadInput
 from alignlab.records import from_dict, whole_lines, whole_records
-from alignlab.types import Audit, Count, Drift, EvalResult, Example, ScalePoint, Study, Usage
+from alignlab.types import (
+    Audit,
+    Count,
+    Drift,
+    EvalResult,
+    Example,
+    ScalePoint,
+    StudyDescription,
+    Usage,
+)
 
 T = TypeVar("T")
 
@@ -64,7 +73,7 @@ class RunData:
 
     path: Path
     manifest: Manifest
-    study: Study
+    study: StudyDescription
     config: str
     """config.yaml as it is."""
     stages: tuple[StageRecord, ...]
@@ -101,7 +110,9 @@ def read_run(path: Path) -> RunData:
     return RunData(
         path=path,
         manifest=manifest,
-        study=_typed(Study, study_file) if study_file.exists() else Study(manifest.recipe, "", ""),
+        study=_typed(StudyDescription, study_file)
+        if study_file.exists()
+        else StudyDescription(manifest.recipe, "", ""),
         config=_text(path / "config.yaml"),
         stages=tuple(_stage(path, file) for file in _files(path, "status.json")),
         results=_flat(shown_results),

@@ -1,7 +1,8 @@
-"""EFT: judgements to learn from, made from responses that humans ranked (arXiv 2401.10020, 2.1).
+"""Make judgements to learn from (EFT) of responses that humans ranked (arXiv 2401.10020, 2.1).
 
 The SFT baseline judges every response of a ranked group several times. A group is kept when the
-mean scores order its responses as the humans did; each kept response then gives one example,
+mean scores order its responses as the humans did, equal ones in any order; each response then
+gives one example,
 judge prompt -> the sampled judgement nearest to its mean. Scores that are over-represented are
 thinned. Where the baseline cannot judge (its answers are unreadable, or hardly ever agree), the
 humans' own scores are the targets instead, or their ranks where they gave no scores on the judge's
@@ -14,15 +15,15 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations
 from typing import Literal
 
 from alignlab import seeds
+from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.limits import at_least
 from alignlab.stages.judge import judge
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
 from alignlab.types import (
     Count,
     Demonstration,
@@ -37,7 +38,7 @@ from alignlab.types import (
 
 @dataclass(frozen=True)
 class EFTSettings:
-    """How judgements to learn from are made."""
+    """Settings of the judgements to learn from."""
 
     limit: int = 1775
     """Most examples."""
@@ -57,7 +58,7 @@ class EFTSettings:
 
 @dataclass(frozen=True)
 class _Target:
-    """A judgement to learn: the judged response and what to say of it."""
+    """A judgement to learn: the judged response and the text to say about it."""
 
     prompt: Prompt
     response: Response
@@ -67,7 +68,7 @@ class _Target:
 
 
 def build_eft(
-    lab: Lab,
+    context: RunContext,
     baseline_judge: LLMJudge,
     groups: Sequence[PreferenceGroup],
     settings: EFTSettings,
@@ -81,13 +82,13 @@ def build_eft(
     if settings.targets != "human":
         prompts = [group.prompt for group in groups]
         responses = [response for group in groups for response in group.responses]
-        judged = judge(lab, baseline_judge, prompts, responses, name="eft-judge")
+        judged = judge(context, baseline_judge, prompts, responses, name="eft-judge")
         feedback = {f.response_ids[0]: f for f in judged}
-    with lab.run.stage("eft", config=settings) as stage:
+    with context.run.stage("eft", config=settings) as stage:
         if stage.done:
             return stage.records("demonstrations", Demonstration).read()
         targets, dropped = _targets(baseline_judge, groups, feedback, settings)
-        balanced = _balance(targets, settings, lab.seed_for("eft"))
+        balanced = _balance(targets, settings, context.seed_for("eft"))
         thinned = len(targets) - len(balanced)
         kept = balanced[: settings.limit]
         if thinned:
@@ -108,11 +109,11 @@ def _targets(
     feedback: dict[str, Feedback],
     settings: EFTSettings,
 ) -> tuple[list[_Target], Counter[str]]:
-    """Every usable judgement, and how many responses were dropped for which reason."""
+    """Return every usable judgement, and the number of responses dropped by reason."""
     targets: list[_Target] = []
     refused: list[tuple[PreferenceGroup, str]] = []
     for group in groups:
-        reason = "not judged" if not feedback else _disagreement(group, feedback)
+        reason = _disagreement(group, feedback) if feedback else "the humans' scores are equal"
         if reason:
             refused.append((group, reason))
         else:
@@ -122,30 +123,36 @@ def _targets(
     )
     dropped: Counter[str] = Counter()
     for group, reason in refused:
-        if use_human:
-            targets += _human(judge, group)
-        else:
+        made = _human(judge, group) if use_human else []
+        targets += made
+        if not made:
             dropped[reason] += len(group.responses)
     return targets, dropped
 
 
 def _disagreement(group: PreferenceGroup, feedback: dict[str, Feedback]) -> str | None:
-    """Why the judge's scores do not order the group as the humans did, or None."""
+    """Return why the judge's scores do not order the group as the humans did, or None."""
     judged: list[float] = []
     for response in group.responses:
         verdict = feedback[response.id].verdict
         if not isinstance(verdict, Score):
             return "judgement unreadable"
         judged.append(verdict.value)
-    if judged[0] == judged[-1]:
+    if max(group.scores) == min(group.scores):
+        return "the humans' scores are equal"
+    if max(judged) == min(judged):
         return "judged equal"
-    if any(worse > better for better, worse in pairwise(judged)):
+    # Responses that humans found equal have no order to agree with.
+    if any(
+        (better > worse and judged[i] < judged[j]) or (better < worse and judged[i] > judged[j])
+        for (i, better), (j, worse) in combinations(enumerate(group.scores), 2)
+    ):
         return "judged in another order than the humans'"
     return None
 
 
 def _judged(prompt: Prompt, response: Response, feedback: Feedback) -> _Target:
-    """The sampled judgement whose score is nearest to the mean of the samples."""
+    """Return the sampled judgement whose score is nearest to the mean of the samples."""
     verdict = feedback.verdict
     assert isinstance(verdict, Score)
     readable = [
@@ -158,7 +165,7 @@ def _judged(prompt: Prompt, response: Response, feedback: Feedback) -> _Target:
 
 
 def _human(judge: LLMJudge, group: PreferenceGroup) -> list[_Target]:
-    """The humans' scores, rounded, where they are on the judge's scale; else their ranks spread
+    """Return the humans' scores, rounded, if they are on the judge's scale; else their ranks spread
     evenly over it, equal ranks sharing a score.
     """
     low, high = judge.prompt.low, judge.prompt.high
@@ -179,7 +186,7 @@ def _human(judge: LLMJudge, group: PreferenceGroup) -> list[_Target]:
 
 
 def _balance(targets: Sequence[_Target], settings: EFTSettings, seed: int) -> list[_Target]:
-    """Targets in a drawn order, each score capped."""
+    """Return targets in a drawn order, each score capped."""
     shuffled = sorted(targets, key=lambda t: seeds.derive(seed, t.response.id))
     present = Counter(t.score for t in targets)
     if not present:

@@ -1,4 +1,4 @@
-"""Judges made of a model: the same prompt, read from samples or from the score's distribution."""
+"""Make judges of a model: one prompt, read from samples or from the score's distribution."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from alignlab.errors import BadInput
 from alignlab.feedback.expected_score import ExpectedScoreJudge
 from alignlab.feedback.llm_judge import LLMJudge
 from alignlab.feedback.prompts import judge_prompt
+from alignlab.limits import at_least
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
-from alignlab.stages.limits import at_least
 from alignlab.types import Sampling
 
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """How a model is asked for a score."""
+    """Settings of asking a model for a score."""
 
     method: Literal["samples", "expected"] = "samples"
     """"samples": the mean of sampled judgements; "expected": the mean of the distribution over
@@ -37,7 +37,7 @@ class JudgeSettings:
 
 
 def sampled_judge(completer: Completer, settings: JudgeSettings) -> LLMJudge:
-    """The completer as a judge whose sampled scores are averaged."""
+    """Return the completer as a judge whose sampled scores are averaged."""
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.samples)
     return LLMJudge(
         completer, judge_prompt(settings.prompt), samples=settings.samples, sampling=sampling
@@ -45,7 +45,7 @@ def sampled_judge(completer: Completer, settings: JudgeSettings) -> LLMJudge:
 
 
 def model_judge(completer: Completer, settings: JudgeSettings) -> FeedbackSource:
-    """The completer as a judge by the method of the settings.
+    """Return the completer as a judge by the method of the settings.
 
     Raises:
         BadInput: the expected score of a completer that gives no log-probabilities.

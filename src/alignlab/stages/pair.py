@@ -1,4 +1,4 @@
-"""Pair: rated responses become preference groups, best first."""
+"""Make preference groups of rated responses, best first."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alignlab import seeds
+from alignlab.context import RunContext
+from alignlab.limits import at_least
 from alignlab.stages.judge import by_prompt, scores
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
 from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prompt, Response
 
 
 @dataclass(frozen=True)
 class PairSettings:
-    """What is made of K rated responses."""
+    """Settings of making preferences of K rated responses."""
 
     keep: Literal["best_worst", "all", "winners"] = "best_worst"
     """"best_worst": one pair per prompt (arXiv 2401.10020); "all": the ranked list, for listwise
@@ -29,7 +29,7 @@ class PairSettings:
 
 
 def pair(
-    lab: Lab,
+    context: RunContext,
     prompts: Sequence[Prompt],
     responses: Sequence[Response],
     feedback: Sequence[Feedback],
@@ -42,14 +42,14 @@ def pair(
     The draw matters: with scores out of six values the first of four equal responses would
     otherwise always win.
     """
-    with lab.run.stage(name, config=settings) as stage:
+    with context.run.stage(name, config=settings) as stage:
         if stage.done:
             return stage.records("groups", PreferenceGroup).read()
         known, source = scores(feedback), feedback[0].source if feedback else ""
         dropped: Counter[str] = Counter()
         groups = []
         for prompt, several in by_prompt(prompts, responses):
-            group = _group(prompt, several, known, source, lab.seed_for("ties"))
+            group = _group(prompt, several, known, source, context.seed_for("ties"))
             made = _accept(group, settings)
             if isinstance(made, str):
                 dropped[made] += 1
@@ -61,7 +61,7 @@ def pair(
 
 
 def demonstration_pairs(
-    lab: Lab,
+    context: RunContext,
     prompts: Sequence[Prompt],
     chosen: Sequence[Response],
     rejected: Sequence[Response],
@@ -69,9 +69,9 @@ def demonstration_pairs(
     name: str = "pair",
     source: str = "demonstration",
 ) -> list[PreferenceGroup]:
-    """One response preferred to another by where it comes from: a teacher's over the student's, or
+    """Prefer one response to another by where it comes from: a teacher's over the student's, or
     a refined one over the first; what says the same makes no pair."""
-    with lab.run.stage(name) as stage:
+    with context.run.stage(name) as stage:
         if stage.done:
             return stage.records("groups", PreferenceGroup).read()
         better = {r.prompt_id: r for r in chosen}
@@ -92,7 +92,7 @@ def demonstration_pairs(
 
 
 def best_as_demonstrations(groups: Sequence[PreferenceGroup]) -> list[Demonstration]:
-    """The winners alone, to imitate: the positive-only ablation, and best-of-n (RAFT)."""
+    """Return the winners alone, to imitate: the positive-only ablation, and best-of-n (RAFT)."""
     return [Demonstration(group.prompt, group.responses[0]) for group in groups]
 
 
@@ -112,7 +112,7 @@ def _group(
 
 
 def _accept(group: PreferenceGroup | None, settings: PairSettings) -> PreferenceGroup | str:
-    """What a prompt's ordered responses are trained on, or why they are not."""
+    """Return the part of a prompt's ordered responses that is trained on, or why none is."""
     if group is None:
         return "fewer than two different scored responses"
     gap = group.scores[0] - group.scores[-1]

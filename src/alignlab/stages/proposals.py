@@ -1,4 +1,4 @@
-"""How a model is asked for a new prompt: a list of examples that it continues (self-instruct,
+"""Ask a model for a new prompt: by a list of examples that it continues (self-instruct,
 arXiv 2212.10560), or, of a server that only chats, a request that shows the same examples.
 """
 
@@ -20,28 +20,28 @@ How = Literal["continuation", "chat"]
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a model was asked for prompts."""
+class PromptingMode:
+    """The mode in which a model was asked for prompts."""
 
     how: How
 
 
-def way_to_ask(completer: Completer) -> Way:
-    """By continuation, but by chat of an endpoint that says that it continues no plain text."""
+def prompting_mode(completer: Completer) -> PromptingMode:
+    """Return the mode: continuation, or chat for an endpoint that continues no plain text."""
     ask = getattr(completer, "continues_text", None)
-    return Way("continuation" if ask is None or ask() else "chat")
+    return PromptingMode("continuation" if ask is None or ask() else "chat")
 
 
 def drawn_examples(examples: Sequence[Prompt], shots: int, draw: np.random.Generator) -> list[str]:
-    """At most `shots` different examples, one line each, in an order that is drawn."""
+    """Draw at most `shots` different examples, one line each, in a drawn order."""
     shown = draw.choice(len(examples), size=min(shots, len(examples)), replace=False)
     return [" ".join(examples[j].text.split()) for j in shown]
 
 
 def request(
-    way: Way, number: str, examples: Sequence[str], sampling: Sampling, seed: int
+    way: PromptingMode, number: str, examples: Sequence[str], sampling: Sampling, seed: int
 ) -> CompletionRequest:
-    """One request for a new prompt after the examples."""
+    """Return one request for a new prompt after the examples."""
     lines = [f"Question {i}: {text}" for i, text in enumerate(examples, start=1)]
     if way.how == "chat":
         messages = judge_prompt("propose").fill(examples="\n".join(lines))
@@ -53,8 +53,8 @@ def request(
     return CompletionRequest(number, (), stops, seed, prefix=text)
 
 
-def read_proposal(way: Way, by: str, completion: Completion) -> Prompt | Unscored:
-    """The prompt in a completion, or why there is none."""
+def read_proposal(way: PromptingMode, by: str, completion: Completion) -> Prompt | Unscored:
+    """Return the prompt in a completion, or why there is none."""
     if completion.finish == "error":
         return Unscored("the call failed")
     text = completion.text.strip() if way.how == "continuation" else parse_question(completion.text)

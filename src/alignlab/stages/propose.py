@@ -1,4 +1,4 @@
-"""Propose: a model writes new prompts from examples (self-instruct, arXiv 2212.10560)."""
+"""Have a model write new prompts from examples (self-instruct, arXiv 2212.10560)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from alignlab import progress, seeds
+from alignlab import meter, progress, seeds
+from alignlab.context import RunContext
 from alignlab.data.filters import FilterConfig, filter_prompts
 from alignlab.errors import BadInput
+from alignlab.limits import at_least
 from alignlab.protocols import Completer
 from alignlab.runs import Stage
-from alignlab.stages import meter
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
-from alignlab.stages.proposals import Way, drawn_examples, read_proposal, request, way_to_ask
+from alignlab.stages.proposals import (
+    PromptingMode,
+    drawn_examples,
+    prompting_mode,
+    read_proposal,
+    request,
+)
 from alignlab.types import CompletionRequest, Count, Prompt, Sampling, Unscored
 
 
 @dataclass(frozen=True)
 class ProposeSettings:
-    """How new prompts are written and filtered (arXiv 2401.10020, section 2.2)."""
+    """Settings of writing and filtering new prompts (arXiv 2401.10020, section 2.2)."""
 
     n: int = 1000
     """Prompts wanted per iteration; 0 uses the data's own prompts instead."""
@@ -38,7 +43,7 @@ class ProposeSettings:
     max_rounds: int = 8
     """Rounds of about n requests each before giving up; what is missing is topped up."""
     filters: FilterConfig = field(default_factory=FilterConfig)
-    """What makes a new prompt unusable."""
+    """Filters that make a new prompt unusable."""
     top_up: bool = True
     """Fill up with the data's own prompts where the model wrote too few."""
 
@@ -54,8 +59,8 @@ class ProposeSettings:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a model that writes prompts is shown, and what it must keep away from."""
+class ProposalContext:
+    """Prompts that a model is shown to write new ones, and those that it must keep away from."""
 
     examples: Sequence[Prompt]
     """Prompts to show and to differ from (IFT prompts and earlier proposals)."""
@@ -68,9 +73,9 @@ class Material:
 
 
 def propose(
-    lab: Lab,
+    context: RunContext,
     completer: Completer,
-    material: Material,
+    given: ProposalContext,
     settings: ProposeSettings,
     *,
     name: str = "propose",
@@ -79,14 +84,25 @@ def propose(
 
     How it is asked is decided once, before the first prompt, and kept with the counts.
     """
-    spare = material.spare
-    with lab.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
+    spare = given.spare
+    if context.recorder and settings.n:
+        # As if every round were needed, and none written were unusable.
+        with context.recorder.asking("prompts", settings.max_rounds, name):
+            completer.complete(
+                [
+                    _request(context, name, PromptingMode("continuation"), given.examples,
+                             settings, str(i))
+                    for i in range(settings.n)
+                ]
+            )  # fmt: skip
+        return context.recorder.new_prompts(completer.name, settings.n, settings.max_tokens)
+    with context.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
         file = stage.records("prompts", Prompt)
         dropped: Counter[str] = Counter()
         wrote = "prompts written"
         if settings.n and not stage.done:
             way = _way(stage, completer)
-            _write_rounds(stage, lab, completer, way, material, settings, dropped)
+            _write_rounds(stage, context, completer, way, given, settings, dropped)
             wrote += f" by {way.how}"
         if not stage.done and "spare" not in file.units:
             missing = len(spare) if not settings.n else settings.n - file.count()
@@ -102,26 +118,26 @@ def propose(
         return file.read()
 
 
-def _way(stage: Stage, completer: Completer) -> Way:
-    """How the model is asked, the same however often the stage is resumed."""
-    file = stage.records("way", Way)
+def _way(stage: Stage, completer: Completer) -> PromptingMode:
+    """Return the mode of asking, the same however often the stage is resumed."""
+    file = stage.records("way", PromptingMode)
     if "all" not in file.units:
-        file.append("all", [way_to_ask(completer)])
+        file.append("all", [prompting_mode(completer)])
     return file.read()[0]
 
 
 def _write_rounds(
     stage: Stage,
-    lab: Lab,
+    context: RunContext,
     completer: Completer,
-    way: Way,
-    material: Material,
+    way: PromptingMode,
+    given: ProposalContext,
     settings: ProposeSettings,
     dropped: Counter[str],
 ) -> None:
     file = stage.records("prompts", Prompt)
     refused = stage.records("refused", Count)
-    with progress.task(lab.title(f"{completer.name} writes prompts"), settings.n) as bar:
+    with progress.task(context.title(f"{completer.name} writes prompts"), settings.n) as bar:
         for round_ in range(settings.max_rounds):
             kept = file.read()
             bar.set(min(len(kept), settings.n))
@@ -131,7 +147,7 @@ def _write_rounds(
             if unit in file.units:
                 continue
             requests = [
-                _request(lab, stage.name, way, material.examples, settings, f"{round_}.{i}")
+                _request(context, stage.name, way, given.examples, settings, f"{round_}.{i}")
                 for i in range(settings.n)
             ]
             before = meter.mark()
@@ -140,8 +156,8 @@ def _write_rounds(
                 for several in completer.complete(requests)
             ]
             written = [p for p in found if isinstance(p, Prompt)]
-            new = [p for p in written if not _names(p, material.reserved)]
-            known = [*material.examples, *kept, *material.held_out]
+            new = [p for p in written if not _names(p, given.reserved)]
+            known = [*given.examples, *kept, *given.held_out]
             result = filter_prompts(new, known, settings.filters)
             wanted = result.kept[: settings.n - len(kept)]
             if unit not in refused.units:
@@ -154,20 +170,20 @@ def _write_rounds(
 
 
 def _request(
-    lab: Lab,
+    context: RunContext,
     purpose: str,
-    way: Way,
+    way: PromptingMode,
     examples: Sequence[Prompt],
     settings: ProposeSettings,
     number: str,
 ) -> CompletionRequest:
-    draw = seeds.generator(lab.seed, purpose, number)
+    draw = seeds.generator(context.seed, purpose, number)
     shown = drawn_examples(examples, settings.shots, draw)
-    return request(way, number, shown, settings.sampling(), lab.seed_for(purpose, number))
+    return request(way, number, shown, settings.sampling(), context.seed_for(purpose, number))
 
 
 def _names(prompt: Prompt, reserved: Sequence[str]) -> bool:
-    """Whether a prompt holds one of the reserved words."""
+    """Return whether a prompt holds one of the reserved words."""
     return not set(re.findall(r"\w+", prompt.text.lower())).isdisjoint(
         word.lower() for word in reserved
     )

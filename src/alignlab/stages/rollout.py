@@ -1,30 +1,27 @@
-"""Rollout: a checkpoint answers prompts, a feedback source scores it, and it learns (PPO, ...)."""
+"""Train a checkpoint on its own scored answers as it gives them (PPO, RLOO, ...)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-import torch
-
-from alignlab import progress, seeds
+from alignlab import meter, seeds
+from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.generation.local import LocalEngine
+from alignlab.limits import at_least
 from alignlab.models.chat_template import encode_prompt
 from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
-from alignlab.stages import meter
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
-from alignlab.stages.train import drop_checkpoints, shower, slug
+from alignlab.recording import Recorder, tokens_of
+from alignlab.runs import slug
+from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.environment import Environment, Sample, SampledGroup
-from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.rollout_config import RolloutConfig
-from alignlab.training.tracking import log_to, tracking
 from alignlab.types import (
     Checkpoint,
     CompletionRequest,
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RolloutLesson:
-    """What is maximised, and how."""
+    """Objective, loop and limits of a training on rollouts."""
 
     objective: PolicyGradient
     config: RolloutConfig
@@ -59,7 +56,7 @@ class RolloutLesson:
 
 @dataclass(frozen=True)
 class RolledOut:
-    """How a rollout training ended."""
+    """The end of a training on rollouts."""
 
     steps: int
     best_step: int | None
@@ -76,13 +73,14 @@ class RolledOut:
 
 
 def rollout(
-    lab: Lab,
+    context: RunContext,
     parent: Checkpoint,
     prompts: Sequence[Prompt],
     reward: FeedbackSource,
     lesson: RolloutLesson,
     *,
     name: str,
+    made: str = "",
     validate: Callable[[LanguageModel], float] | None = None,
 ) -> Checkpoint:
     """Train a copy of the parent on its own answers to the prompts, scored as it goes.
@@ -92,6 +90,7 @@ def rollout(
     Args:
         reward: scores the answers; what it leaves unscored is not learned from, and counted.
         name: what the study calls the new checkpoint; also the stage's name.
+        made: how the checkpoint is made, in one line for the report.
         validate: value of a model on validation prompts (see `select.mean_score`); the best
             checkpoint by it is kept.
 
@@ -101,36 +100,25 @@ def rollout(
         RunFailed: the loss is not a number, or nothing could be scored.
     """
     config = lesson.config
+    if context.recorder:
+        return _planned(context.recorder, parent, prompts, reward, (config, name, made, validate))
     inputs = {"parent": parent.name, "prompts": str(len(prompts)), "reward": reward.name}
-    with lab.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
+    with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
         if not stage.done:
-            seed = seeds.derive(lab.seed_for("rollout", name), config.seed)
-            lm = lab.student(parent, config)
+            seed = seeds.derive(context.seed_for("rollout", name), config.seed)
+            lm = context.student(parent, config)
             fitting = _fitting(lm, prompts, lesson)
-            title, before = lab.title(f"{name} learns"), meter.mark()
-            told = {"objective": repr(lesson.objective), **asdict(config)}
-            with (
-                tracking(lab.track, title, stage.path, told) as tracker,
-                progress.task(title, 1) as bar,
-            ):
-                tell = None if tracker is None else log_to(tracker, config)
-                here = {
-                    "lm": lm,
-                    "reward": reward,
-                    "validate": validate,
-                    "on_step": shower(bar, tell),
-                }
-                task = _Task(
-                    lab,
-                    parent,
-                    lesson.objective,
-                    fitting.prompts,
-                    replace(config, seed=seed),
-                    stage.path,
-                )
-                result = run_on_all_ranks(
-                    _learn, task, sharded=lab.hardware.sharded, device=lab.hardware.kind, here=here
-                )
+            title, before = context.title(f"{name} learns"), meter.mark()
+            here = {"lm": lm, "reward": reward, "validate": validate}
+            task = TrainingTask(
+                context,
+                parent,
+                lesson.objective,
+                fitting.prompts,
+                replace(config, seed=seed),
+                stage.path,
+            )
+            result = train_on_all_ranks(_learn, task, title, here)
             trained = result.trained
             lost = {"without a score": result.unscored} if result.unscored else {}
             learned = result.rollouts - result.unscored
@@ -150,45 +138,54 @@ def rollout(
             own = Usage(tokens=trained.tokens + result.drawn, calls=result.rollouts)
             stage.spend(own + meter.since(before))
         folder = stage.path / "model"
-        return Checkpoint(name, str(folder), parent.name, fingerprint=fingerprint(folder))
+        return Checkpoint(name, str(folder), parent.name, None, fingerprint(folder), made)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A training as every process is told of it."""
-
-    lab: Lab
-    parent: Checkpoint
-    objective: PolicyGradient
-    prompts: Sequence[Prompt]
-    config: RolloutConfig
-    out: Path
+def _planned(
+    recorder: Recorder,
+    parent: Checkpoint,
+    prompts: Sequence[Prompt],
+    reward: FeedbackSource,
+    called: tuple[RolloutConfig, str, str, Callable[[LanguageModel], float] | None],
+) -> Checkpoint:
+    """List the rollouts, their rewards and the training, where a study is planned."""
+    config, name, made, validate = called
+    per_epoch = math.ceil(len(prompts) / config.batch_size)
+    steps = config.steps or per_epoch * config.epochs
+    with recorder.asking("rewards", steps, slug(name)):
+        batch = prompts[: config.batch_size]
+        rollouts = recorder.sample_policy(parent, batch, config.responses, config.max_tokens)
+        recorder.rate(reward, rollouts, 0)
+    if validate is not None:
+        with recorder.asking("answers", steps // config.validate_every, slug(name)):
+            validate(cast(LanguageModel, parent))
+    read = sum(map(tokens_of, batch)) + len(batch) * config.max_tokens
+    checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
+    tokens = steps * config.updates * config.responses * read
+    return recorder.train(slug(name), parent, checkpoint, tokens)
 
 
 def _learn(
     world: DistributedContext,
-    task: _Task,
+    task: TrainingTask,
     *,
     lm: LanguageModel | None = None,
     reward: FeedbackSource | None = None,
     validate: Validate | None = None,
     on_step: OnStep | None = None,
 ) -> RolloutResult:
-    """Train, as one of the processes that do; those that follow load the student themselves."""
     # Importing the loop takes seconds, which commands that train nothing need not wait for.
     from alignlab.training.rollouts import train_rollouts
     from alignlab.training.trainer_state import TrainingCallbacks
 
-    if lm is None:
-        torch.set_num_threads(task.lab.threads)
-        lm = task.lab.student(task.parent, task.config)
+    config = cast(RolloutConfig, task.config)
     return train_rollouts(
-        lm,
+        task.student(lm),
         task.objective,
-        task.prompts,
-        task.config,
+        task.items,
+        config,
         task.out,
-        environment=_environment(reward, task.config),
+        environment=_environment(reward, config),
         hooks=TrainingCallbacks(validate, on_step),
         world=world,
     )
@@ -215,7 +212,7 @@ def _fitting(lm: LanguageModel, prompts: Sequence[Prompt], lesson: RolloutLesson
 
 
 def _environment(reward: FeedbackSource | None, config: RolloutConfig) -> Environment:
-    """The local generator and a feedback source, as rollout training asks for them."""
+    """Return the local generator and a feedback source as rollout training asks for them."""
     sampling = Sampling(1.0, 1.0, config.max_tokens, config.responses)
 
     def sample(lm: LanguageModel, prompts: Sequence[Prompt], seed: int) -> list[SampledGroup]:

@@ -1,4 +1,4 @@
-"""RSO: pairs between responses of the optimal policy, by rejection (arXiv 2309.06657, algorithm 1).
+"""Pair responses of the optimal policy, found by rejection (RSO, arXiv 2309.06657, algorithm 1).
 
 The policy that DPO estimates is p(y) proportional to p_sft(y) * exp(r(y) / beta). Responses drawn
 from p_sft become responses of that policy when y is accepted with probability
@@ -21,15 +21,15 @@ from typing import Literal
 import numpy as np
 
 from alignlab import seeds
+from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
+from alignlab.limits import at_least
 from alignlab.types import Count, PreferenceGroup
 
 
 @dataclass(frozen=True)
 class RSOSettings:
-    """How responses are accepted and paired."""
+    """Settings of accepting and pairing responses."""
 
     beta: float = 0.5
     """Temperature in units of the reward; towards 0 only the best are accepted."""
@@ -49,7 +49,7 @@ class RSOSettings:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What rejection sampling took of some candidates."""
+    """The candidates that rejection sampling accepted."""
 
     indices: tuple[int, ...]
     """The candidates accepted, in the order of acceptance."""
@@ -92,7 +92,7 @@ def accept(rewards: Sequence[float], quota: int, beta: float, rng: np.random.Gen
 def meetings(
     accepted: Sequence[int], rewards: Sequence[float], how: Literal["first_round", "tournament"]
 ) -> Iterator[tuple[int, int]]:
-    """Pairs (better, worse) of candidates; equal rewards are no pair, and the first goes on."""
+    """Yield pairs (better, worse) of candidates; equal rewards make none, the first goes on."""
     field = list(accepted)
     while len(field) > 1:
         winners: list[int] = []
@@ -107,21 +107,25 @@ def meetings(
 
 
 def rso(
-    lab: Lab, groups: Sequence[PreferenceGroup], settings: RSOSettings, *, name: str = "rso"
+    context: RunContext,
+    groups: Sequence[PreferenceGroup],
+    settings: RSOSettings,
+    *,
+    name: str = "rso",
 ) -> list[PreferenceGroup]:
-    """Pairs among accepted responses of scored groups.
+    """Return pairs among accepted responses of scored groups.
 
     Raises:
         BadInput: no group has as many responses as the quota asks for.
     """
-    with lab.run.stage(name, config=settings, inputs={"groups": str(len(groups))}) as stage:
+    with context.run.stage(name, config=settings, inputs={"groups": str(len(groups))}) as stage:
         if stage.done:
             return stage.records("groups", PreferenceGroup).read()
         made: list[PreferenceGroup] = []
         dropped: Counter[str] = Counter()
         candidates = taken = 0
         for group in groups:
-            rng = seeds.generator(lab.seed_for("rso"), group.id)
+            rng = seeds.generator(context.seed_for("rso"), group.id)
             accepted = accept(group.scores, settings.quota, settings.beta, rng)
             candidates, taken = candidates + len(group.scores), taken + len(accepted.indices)
             if len(accepted.indices) < settings.quota:

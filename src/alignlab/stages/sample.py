@@ -1,16 +1,14 @@
-"""Sample: a model or teacher answers prompts, several times each."""
+"""Sample answers of a model or teacher to prompts, several times each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from alignlab import progress
+from alignlab.context import RunContext
+from alignlab.limits import at_least
 from alignlab.protocols import Completer
-from alignlab.runs import Stage
-from alignlab.stages import meter
-from alignlab.stages.lab import Lab, chunks
-from alignlab.stages.limits import at_least
+from alignlab.runs import slug
 from alignlab.types import (
     Completion,
     CompletionRequest,
@@ -24,7 +22,7 @@ from alignlab.types import (
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How responses are drawn (arXiv 2401.10020: four at T=0.7, p=0.9)."""
+    """Settings of drawing responses (arXiv 2401.10020: four at T=0.7, p=0.9)."""
 
     n: int = 4
     """Responses per prompt."""
@@ -45,7 +43,7 @@ class SampleSettings:
 
 
 def sample(
-    lab: Lab,
+    context: RunContext,
     completer: Completer,
     prompts: Sequence[Prompt],
     settings: SampleSettings,
@@ -53,47 +51,44 @@ def sample(
     name: str = "sample",
     purpose: str = "sample",
 ) -> list[Response]:
-    """Draw responses to every prompt.
+    """Draw responses to every prompt; those that failed are counted, not written.
 
     Args:
         purpose: names the random draws; models sampled for the same purpose share their draws.
     """
-    with lab.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
-        sample_into(stage, lab, completer, prompts, settings, purpose)
-        return stage.records("responses", Response).read()
+    sampling, seed = settings.sampling(), context.seed_for(purpose)
+
+    def draw(some: Sequence[Prompt]) -> list[Response]:
+        requests = [CompletionRequest(p.id, p.messages, sampling, seed) for p in some]
+        return [
+            _response(completer, prompt, sampling, seed, index, completion)
+            for prompt, several in zip(some, completer.complete(requests), strict=True)
+            for index, completion in enumerate(several)
+            if completion.finish != "error"
+        ]
+
+    with context.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
+        title = context.title(f"{completer.name} answers")
+        found = stage.map("responses", Response, prompts, draw, chunk=settings.chunk, title=title)
+        if not stage.done:
+            lost = len(prompts) * settings.n - len(found)
+            dropped = {"failed": lost} if lost else {}
+            stage.count([Count(stage.name, "responses", len(found), dropped)])
+        return found
 
 
-def sample_into(
-    stage: Stage,
-    lab: Lab,
-    completer: Completer,
-    prompts: Sequence[Prompt],
-    settings: SampleSettings,
-    purpose: str,
-) -> None:
-    """Draw responses into an open stage; responses that failed are counted, not written."""
-    file = stage.records("responses", Response)
-    sampling, seed = settings.sampling(), lab.seed_for(purpose)
-    todo = [c for c in enumerate(chunks(prompts, settings.chunk)) if str(c[0]) not in file.units]
-    if stage.done:
-        return
-    with progress.task(lab.title(f"{completer.name} answers"), len(prompts)) as bar:
-        bar.advance(len(prompts) - sum(len(chunk) for _, chunk in todo))
-        for number, chunk in todo:
-            requests = [CompletionRequest(p.id, p.messages, sampling, seed) for p in chunk]
-            before = meter.mark()
-            completions = completer.complete(requests)
-            written = [
-                _response(completer, prompt, sampling, seed, index, completion)
-                for prompt, several in zip(chunk, completions, strict=True)
-                for index, completion in enumerate(several)
-                if completion.finish != "error"
-            ]
-            file.append(str(number), written, meter.since(before))
-            bar.advance(len(chunk))
-    expected = len(prompts) * settings.n
-    lost = expected - file.count()
-    stage.count([Count(stage.name, "responses", expected - lost, {"failed": lost} if lost else {})])
+def answer(
+    context: RunContext, completer: Completer, prompts: Sequence[Prompt], settings: SampleSettings
+) -> list[Response]:
+    """Draw one response per held-out prompt; models compared pairwise share their random draws."""
+    return sample(
+        context,
+        completer,
+        prompts,
+        replace(settings, n=1),
+        name=f"answer-{slug(completer.name)}",
+        purpose="held-out answers",
+    )
 
 
 def _response(

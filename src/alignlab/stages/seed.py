@@ -1,21 +1,21 @@
-"""Seed data: a corpus read once, written into the run, with its files' hashes in the manifest."""
+"""Read a corpus once into the run, with its files' hashes in the manifest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from alignlab.context import RunContext
 from alignlab.data import sources
 from alignlab.errors import BadInput
 from alignlab.files import read_json, write_json
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
+from alignlab.limits import at_least
 from alignlab.stages.pair import best_as_demonstrations
 from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt
 
 
 @dataclass(frozen=True)
 class SeedSettings:
-    """How much of the data is used; 0 uses all."""
+    """Limits on the data that is used; 0 uses all."""
 
     demonstrations: int = 3200
     """Most instruction examples (IFT)."""
@@ -30,7 +30,9 @@ class SeedSettings:
         at_least("corpus", self, demonstrations=0, groups=0, test_prompts=0, test_groups=0)
 
 
-def seed(lab: Lab, data: str, settings: SeedSettings, *, from_groups: bool = False) -> Corpus:
+def seed(
+    context: RunContext, data: str, settings: SeedSettings, *, from_groups: bool = False
+) -> Corpus:
     """Read the data source and keep what the study uses.
 
     Args:
@@ -40,10 +42,10 @@ def seed(lab: Lab, data: str, settings: SeedSettings, *, from_groups: bool = Fal
     Raises:
         BadInput: bad data, or data without instruction examples.
     """
-    with lab.run.stage("seed", config=settings, inputs={"data": data}) as stage:
+    with context.run.stage("seed", config=settings, inputs={"data": data}) as stage:
         if not stage.done:
             corpus = sources.load(data)
-            lab.run.add_inputs(corpus.files)
+            context.run.add_inputs(corpus.files)
             if from_groups:
                 corpus = _from_groups(corpus)
             if not corpus.demonstrations:

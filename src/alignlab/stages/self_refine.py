@@ -1,4 +1,4 @@
-"""Self-refine: responses are criticised, then rewritten by the critiques, by one and the same model
+"""Criticise responses and rewrite them by the critiques, both by one model
 or teacher; how much better they became is measured.
 """
 
@@ -8,28 +8,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from alignlab.context import RunContext
 from alignlab.feedback.critique import CritiqueTeacher
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.feedback.refine import Refiner, refined_id
-from alignlab.protocols import Completer, FeedbackSource
-from alignlab.stages.judge import judge, scores
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
-from alignlab.stages.measure import Values
+from alignlab.feedback.refine import Refiner
+from alignlab.limits import at_least
+from alignlab.protocols import Completer
+from alignlab.stages.judge import judge
 from alignlab.stages.teach import as_lessons, refine, with_critiques
 from alignlab.types import Demonstration, Prompt, Response, Sampling
-
-BENCHMARK = "refinement"
 
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """How critiques and refinements are asked for."""
+    """Settings of asking for critiques and refinements."""
 
     critique_prompt: str = "critique"
-    """How a critique is asked for, by its file's name in feedback/prompts or by path."""
+    """Prompt that asks for a critique, by its file's name in feedback/prompts or by path."""
     refine_prompt: str = "refine"
-    """How a refinement is asked for, likewise."""
+    """Prompt that asks for a refinement, likewise."""
     temperature: float = 0.7
     """Sampling temperature of both; that of the first answers, so that a refinement is not better
     for being drawn with less chance."""
@@ -45,7 +42,7 @@ class RefineSettings:
 
 
 class Refined(NamedTuple):
-    """What became of some responses."""
+    """Critiques and refinements of some responses."""
 
     lessons: list[Demonstration]
     """The critiques and refinements, to imitate."""
@@ -54,7 +51,7 @@ class Refined(NamedTuple):
 
 
 def refine_by(
-    lab: Lab,
+    context: RunContext,
     completer: Completer,
     prompts: Sequence[Prompt],
     responses: Sequence[Response],
@@ -72,27 +69,7 @@ def refine_by(
         judge_prompt(settings.refine_prompt),
         sampling=Sampling(*drawn, settings.refined_tokens),
     )
-    said = judge(lab, critic, prompts, responses, name="critique")
+    said = judge(context, critic, prompts, responses, name="critique")
     criticised = with_critiques(prompts, responses, said)
-    better = refine(lab, refiner, criticised)
+    better = refine(context, refiner, criticised)
     return Refined(as_lessons(critic, refiner, criticised, better), better)
-
-
-def gain(
-    lab: Lab,
-    source: FeedbackSource,
-    prompts: Sequence[Prompt],
-    first: Sequence[Response],
-    refined: Sequence[Response],
-    *,
-    model: str,
-) -> Values:
-    """Score of each refinement less that of its first response; unscored where either has none."""
-    said = scores(judge(lab, source, prompts, [*first, *refined], name="refinement-scores"))
-    found = {
-        response.prompt_id: said[refined_id(response.id)] - said[response.id]
-        for response in first
-        if response.id in said and refined_id(response.id) in said
-    }
-    lost = len(first) - len(found)
-    return Values(model, BENCHMARK, "gain", tuple(found), tuple(found.values()), unscored=lost)

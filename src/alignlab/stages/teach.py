@@ -1,23 +1,20 @@
-"""Teach: a teacher works through a student's responses, rewriting them or writing new prompts.
+"""Have a teacher rewrite a student's responses or write new prompts after them.
 
 (Critiques are feedback: `stages.judge.judge` with a `critique:` source gives and keeps them.)
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
-from alignlab import progress
+from alignlab.context import RunContext
 from alignlab.data.filters import FilterConfig, filter_prompts
 from alignlab.errors import BadInput
 from alignlab.feedback.critique import CritiqueTeacher
 from alignlab.feedback.instruct import Instructor
 from alignlab.feedback.refine import Criticised, Refiner, refined_id
-from alignlab.stages import meter
-from alignlab.stages.lab import Lab, chunks
 from alignlab.types import (
     Count,
     Critique,
@@ -38,7 +35,7 @@ TEACH_CHUNK = 64
 def with_critiques(
     prompts: Sequence[Prompt], responses: Sequence[Response], feedback: Sequence[Feedback]
 ) -> list[Criticised]:
-    """Responses with their critiques; those without one are left out."""
+    """Return responses with their critiques, without those that have none."""
     asked = {prompt.id: prompt for prompt in prompts}
     given = {response.id: response for response in responses}
     return [
@@ -54,7 +51,7 @@ def as_lessons(
     criticised: Sequence[Criticised],
     refined: Sequence[Response],
 ) -> list[Demonstration]:
-    """Demonstrations of criticising and of refining, asked as the teachers were.
+    """Return demonstrations of criticising and of refining, asked as the teachers were.
 
     A response that was not refined gives the critique alone.
     """
@@ -73,14 +70,14 @@ def as_lessons(
 
 
 def refine(
-    lab: Lab, teacher: Refiner, criticised: Sequence[Criticised], *, name: str = "refine"
+    context: RunContext, teacher: Refiner, criticised: Sequence[Criticised], *, name: str = "refine"
 ) -> list[Response]:
     """Rewrite responses by their critiques; the new ones have the id of the old and "/refined"."""
-    return _taught(lab, name, teacher.name, Response, criticised, teacher.refine)
+    return _taught(context, name, teacher.name, Response, criticised, teacher.refine)
 
 
 def instruct(
-    lab: Lab,
+    context: RunContext,
     teacher: Instructor,
     errors: Sequence[Criticised],
     *,
@@ -108,8 +105,8 @@ def instruct(
             return teacher.from_contrast(some, successes, seed)
         return teacher.from_errors(some, seed)
 
-    written = _taught(lab, name, teacher.name, Prompt, errors, ask)
-    with lab.run.stage(f"{name}-filtered", config=filters) as stage:
+    written = _taught(context, name, teacher.name, Prompt, errors, ask)
+    with context.run.stage(f"{name}-filtered", config=filters) as stage:
         seen = [*known, *(error.prompt for error in errors)]
         result = filter_prompts(written, seen, filters or FilterConfig())
         stage.count([result.count])
@@ -117,35 +114,24 @@ def instruct(
 
 
 def _taught(
-    lab: Lab,
+    context: RunContext,
     name: str,
     by: str,
     kind: type[T],
     items: Sequence[Criticised],
     ask: Callable[[Sequence[Criticised], int], Sequence[T | Unscored]],
 ) -> list[T]:
-    """What a teacher makes of each item, chunk by chunk; what it could not make is counted."""
-    with lab.run.stage(name, inputs={"by": by}) as stage:
-        file = stage.records("made", kind)
-        lost = stage.records("lost", Count)
-        parts = list(enumerate(chunks(items, TEACH_CHUNK)))
-        todo = [part for part in parts if str(part[0]) not in file.units]
-        if todo:
-            with progress.task(lab.title(by), len(items)) as bar:
-                bar.advance(len(items) - sum(len(some) for _, some in todo))
-                for number, some in todo:
-                    before = meter.mark()
-                    found = ask(some, lab.seed_for(name, by))
-                    why = Counter(f.reason for f in found if isinstance(f, Unscored))
-                    # Counted first: what a kill leaves uncommitted is counted the same once more.
-                    if str(number) not in lost.units:
-                        lost.append(str(number), [Count(stage.name, "lost", 0, dict(why))])
-                    new = [f for f in found if isinstance(f, kind)]
-                    file.append(str(number), new, meter.since(before))
-                    bar.advance(len(some))
+    """Return what a teacher makes of each item; what it could not make is counted."""
+    seed = context.seed_for(name, by)
+    with context.run.stage(name, inputs={"by": by}) as stage:
+        made = stage.map(
+            "made",
+            kind,
+            items,
+            lambda some: ask(some, seed),
+            chunk=TEACH_CHUNK,
+            title=context.title(by),
+        )
         if not stage.done:
-            reasons: Counter[str] = Counter()
-            for count in lost.read():
-                reasons.update(count.dropped)
-            stage.count([Count(stage.name, "made", file.count(), dict(reasons))])
-        return file.read()
+            stage.count([Count(stage.name, "made", len(made), stage.lost())])
+        return made

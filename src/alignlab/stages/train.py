@@ -1,43 +1,47 @@
-"""Train: records and an objective make the next checkpoint."""
+"""Train the next checkpoint on records by an objective."""
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
 
 from alignlab import progress, seeds
+from alignlab.context import RunContext
+from alignlab.limits import at_least
 from alignlab.models.load import LanguageModel, fingerprint
-from alignlab.models.packed import TokenGroup
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
-from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
+from alignlab.recording import Recorder, characters, tokens_of
+from alignlab.runs import slug as slug  # importable from here until 0.3
 from alignlab.training.config import TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
 from alignlab.training.tracking import LogMetrics, log_to, tracking
-from alignlab.types import Checkpoint, Usage
+from alignlab.types import Checkpoint, PreferenceGroup, Usage
 
 if TYPE_CHECKING:
     from alignlab.training.trainer_state import TrainResult
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class LengthSettings:
-    """How long the sequences are that models are trained on."""
+    """Limits on the length of sequences that models are trained on."""
 
     max_prompt_tokens: int = 1024
     """Longest prompt, in tokens."""
     max_response_tokens: int = 1024
     """Longest response, in tokens, its end-of-turn token included."""
     too_long: Literal["drop", "cut"] = "drop"
-    """What happens to a record that is longer; either is counted in the manifest."""
+    """Treatment of a longer record; either is counted in the manifest."""
 
     def __post_init__(self) -> None:
         at_least("lengths", self, max_prompt_tokens=1, max_response_tokens=1)
@@ -45,7 +49,7 @@ class LengthSettings:
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What is minimised, and how."""
+    """Objective, loop and limits of a training."""
 
     objective: Objective
     config: TrainConfig
@@ -54,7 +58,7 @@ class TrainSpec:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """How a training ended."""
+    """The end of a training."""
 
     steps: int
     best_step: int | None
@@ -65,18 +69,20 @@ class TrainingSummary:
 
 
 def train(
-    lab: Lab,
+    context: RunContext,
     parent: Checkpoint,
     records: Sequence[Record],
     lesson: TrainSpec,
     *,
     name: str,
+    made: str = "",
     validate: Callable[[LanguageModel], float] | None = None,
 ) -> Checkpoint:
     """Train a copy of the parent on the records; the result is in Hugging Face format.
 
     Args:
         name: what the study calls the new checkpoint; also the stage's name.
+        made: how the checkpoint is made, in one line for the report.
         validate: value of a model on validation data; the best checkpoint by it is kept.
 
     Raises:
@@ -84,29 +90,21 @@ def train(
         RunFailed: the loss is not a number; the batch is saved beside the metrics.
     """
     config, lengths = lesson.config, lesson.lengths
+    if context.recorder:
+        return _planned(context.recorder, parent, records, lesson, (name, made, validate))
     inputs = {"parent": parent.name, "records": str(len(records))}
-    with lab.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
+    with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
         if not stage.done:
-            seed = seeds.derive(lab.seed_for("train", name), config.seed)
-            lm = lab.student(parent, config)
+            seed = seeds.derive(context.seed_for("train", name), config.seed)
+            lm = context.student(parent, config)
             objective = lesson.objective
             groups, count = prepare_for(lm, objective, records, seed=seed, **asdict(lengths))
             stage.count([replace(count, stage=stage.name)])
-            title = lab.title(f"{name} learns")
-            told = {"objective": repr(objective), **asdict(config)}
-            with (
-                tracking(lab.track, title, stage.path, told) as tracker,
-                progress.task(title, 1) as bar,
-            ):
-                tell = None if tracker is None else log_to(tracker, config)
-                here = {"lm": lm, "validate": validate, "on_step": shower(bar, tell)}
-                result = run_on_all_ranks(
-                    _learn,
-                    _Task(lab, parent, objective, groups, replace(config, seed=seed), stage.path),
-                    sharded=lab.hardware.sharded,
-                    device=lab.hardware.kind,
-                    here=here,
-                )
+            title = context.title(f"{name} learns")
+            task = TrainingTask(
+                context, parent, objective, groups, replace(config, seed=seed), stage.path
+            )
+            result = train_on_all_ranks(_learn, task, title, {"lm": lm, "validate": validate})
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
             kept = TrainingSummary(
@@ -116,38 +114,79 @@ def train(
             drop_checkpoints(stage.path)
             stage.spend(Usage(tokens=result.tokens))
         folder = stage.path / "model"
-        return Checkpoint(name, str(folder), parent.name, fingerprint=fingerprint(folder))
+        return Checkpoint(name, str(folder), parent.name, None, fingerprint(folder), made)
+
+
+def _planned(
+    recorder: Recorder,
+    parent: Checkpoint,
+    records: Sequence[Record],
+    lesson: TrainSpec,
+    called: tuple[str, str, Callable[[LanguageModel], float] | None],
+) -> Checkpoint:
+    """List a training, with its validations, where a study is planned."""
+    (name, made, validate), config, lengths = called, lesson.config, lesson.lengths
+    tokens = sum(
+        min(tokens_of(r.prompt), lengths.max_prompt_tokens)
+        + min(characters(answer.text), lengths.max_response_tokens)
+        for r in records
+        for answer in (r.responses if isinstance(r, PreferenceGroup) else (r.response,))
+    )
+    if validate is not None:
+        steps = config.epochs * math.ceil(len(records) / config.batch_size)
+        with recorder.asking("answers", steps // config.validate_every):
+            validate(cast(LanguageModel, parent))
+    checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
+    return recorder.train(slug(name), parent, checkpoint, tokens * config.epochs)
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A training as every process is told of it."""
+class TrainingTask:
+    """A training as every process receives it."""
 
-    lab: Lab
+    context: RunContext
     parent: Checkpoint
-    objective: Objective
-    groups: Sequence[TokenGroup]
+    objective: Any
+    items: Sequence[Any]
+    """Tokenised groups, or prompts for rollouts."""
     config: TrainConfig
     out: Path
 
+    def student(self, lm: LanguageModel | None) -> LanguageModel:
+        """Return the student; worker ranks, which are handed none, load it themselves."""
+        if lm is not None:
+            return lm
+        torch.set_num_threads(self.context.threads)
+        return self.context.student(self.parent, self.config)
+
+
+def train_on_all_ranks(
+    learn: Callable[..., T], task: TrainingTask, title: str, here: Mapping[str, Any]
+) -> T:
+    """Run a training on all processes that share it, with its progress and tracking shown here."""
+    hardware = task.context.hardware
+    told = {"objective": repr(task.objective), **asdict(task.config)}
+    with (
+        tracking(task.context.track, title, task.out, told) as tracker,
+        progress.task(title, 1) as bar,
+    ):
+        tell = None if tracker is None else log_to(tracker, task.config)
+        shown = {**here, "on_step": shower(bar, tell)}
+        return run_on_all_ranks(
+            learn, task, sharded=hardware.sharded, device=hardware.kind, here=shown
+        )
+
 
 def _learn(
-    world: DistributedContext, task: _Task, *, lm: LanguageModel | None = None, **here: Any
+    world: DistributedContext, task: TrainingTask, *, lm: LanguageModel | None = None, **here: Any
 ) -> TrainResult:
-    """Train, as one of the processes that do; those that follow load the student themselves."""
     # Importing the loop takes seconds, which commands that train nothing need not wait for.
     from alignlab.training.loop import train as run_training
 
-    if lm is None:
-        torch.set_num_threads(task.lab.threads)
-        lm = task.lab.student(task.parent, task.config)
-    return run_training(lm, task.objective, task.groups, task.config, task.out, world=world, **here)
-
-
-def slug(name: str) -> str:
-    """A file name for a checkpoint's name: "M2 (3 samples)" -> "m2-3-samples"."""
-    kept = "".join(c if c.isalnum() else " " for c in name.lower())
-    return "-".join(kept.split())
+    student = task.student(lm)
+    return run_training(
+        student, task.objective, task.items, task.config, task.out, world=world, **here
+    )
 
 
 _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}

@@ -22,7 +22,6 @@ from alignlab.training.config import TrainConfig
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.inputs import Reference, inputs_for
 from alignlab.training.metrics import MetricSums
-from alignlab.training.precision import in_training
 from alignlab.training.reference_logps import group_hash, reference_logps, weights_hash
 from alignlab.training.regularise import training_mode
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
@@ -36,6 +35,7 @@ from alignlab.training.trainer_state import (
     adamw,
     save_trained,
 )
+from alignlab.training.weights import in_training
 
 
 def train(

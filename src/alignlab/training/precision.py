@@ -13,17 +13,6 @@ import torch
 from torch import Tensor
 
 from alignlab.models.load import DTYPES, LanguageModel
-from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
-
-
-def in_training(model: Any, dtype: str, world: DistributedContext = SINGLE_PROCESS) -> Weights:
-    """The weights in training of a model; sharded ones where the processes share them."""
-    if not world.sharded:
-        return Weights(model, dtype)
-    # FSDP2 is imported where it is used: it takes a second.
-    from alignlab.training.sharding import ShardedWeights
-
-    return ShardedWeights(model, dtype, world)
 
 
 class Weights:

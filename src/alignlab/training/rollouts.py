@@ -36,7 +36,6 @@ from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, SampledGroup
 from alignlab.training.inputs import inputs_for
 from alignlab.training.metrics import MetricSums
-from alignlab.training.precision import in_training
 from alignlab.training.reference_logps import weights_hash
 from alignlab.training.regularise import training_mode
 from alignlab.training.rollout_config import RolloutConfig
@@ -55,6 +54,7 @@ from alignlab.training.trainer_state import (
     adamw,
     save_trained,
 )
+from alignlab.training.weights import in_training
 from alignlab.types import Prompt
 
 

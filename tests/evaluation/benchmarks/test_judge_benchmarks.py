@@ -5,13 +5,13 @@ import math
 from dataclasses import replace
 
 import pytest
+from alignlab.stages.audit import JudgeAudit
 
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import JudgeQuality
 from alignlab.evaluation.benchmarks.reward_accuracy import RewardAccuracy
 from alignlab.evaluation.benchmarks.synrel import SynRel
-from alignlab.stages.audit import JudgeAudit
 from alignlab.types import (
     Corpus,
     Feedback,

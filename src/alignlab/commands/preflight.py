@@ -1,0 +1,180 @@
+"""Plan a run before it is started, and meet every error that can be met without a model.
+
+The study is run with a recording context (`alignlab.recording`): every teacher, critic, judge and
+objective that the settings name is made, the data are read, no model is loaded and nobody is
+asked. A key that is missing or a judge that does not exist must not be found out after hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from alignlab import progress
+from alignlab.configs import parse_overrides
+from alignlab.context import RunContext, resolve_model
+from alignlab.models.facts import ModelFacts, model_facts
+from alignlab.models.quant import require_bitsandbytes
+from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Used
+from alignlab.protocols import Completer
+from alignlab.recipes.study import Recipe, StudyConfig
+from alignlab.recording import Recorder, RecordingRun, Work
+from alignlab.specs import split
+from alignlab.training.config import TrainConfig
+
+ACTIVATIONS = 34
+"""Half-precision bytes that a transformer layer keeps per position and hidden number for the
+backward pass, without attention's scores (arXiv 2205.05198, section 4.1)."""
+
+BATCH = 256
+"""Samples that the local engine draws at once."""
+
+DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
+        "test_groups": "held-out ranked groups"}  # fmt: skip
+"""Name of a kind of record in the seed stage -> its name in a plan, where they differ."""
+
+
+def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> Plan:
+    """Run a study with stand-ins, and describe what it would take.
+
+    Args:
+        gflops: throughput of this machine in GFLOP/s, by which time is estimated; 0 leaves it out.
+
+    Raises:
+        BadInput: a part cannot be made as the settings name it, or the data are bad.
+    """
+    config.objective.build()
+    for training in (config.sft, config.preference):
+        if training.quant != "none":
+            require_bitsandbytes(training.quant)
+    template, out = config.chat_template or None, Path(config.out or f"runs/{recipe.name}")
+    facts = model_facts(resolve_model(config.model).path, chat_template=template)
+    recorder = Recorder(template)
+    with TemporaryDirectory() as folder, progress.quiet():
+        run = RecordingRun(Path(folder), recorder)
+        context = RunContext(run, config.seed, config.hardware, template, recorder=recorder)
+        measured = recipe.study(context, config)
+    calls = _calls(recorder.work, config.seeds)
+    return Plan(
+        recipe=recipe.name,
+        preset=config.preset,
+        seeds=config.seeds,
+        out=str(out),
+        resumes=(out / "config.yaml").exists(),
+        model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters, "
+        f"context of {facts.context:,} tokens",
+        data=_used(recorder),
+        models={model: measured.made.get(model, "") for model in measured.answers},
+        calls=calls,
+        memory=memory(facts, config),
+        disk_gigabytes=_disk(recorder, config),
+        stages=_times(recorder.work, gflops) if gflops else (),
+        money=_money(calls),
+    )
+
+
+def completer(spec: str) -> Completer:
+    """Return a stand-in for the engine of a spec; of a local one only small files are read.
+
+    Raises:
+        BadInput: the engine cannot be made.
+    """
+    return Recorder().completer(spec)
+
+
+def memory(facts: ModelFacts, config: StudyConfig) -> tuple[Memory, ...]:
+    """Estimate the memory of training (the larger of the two kinds) and of generation."""
+    trained = [_training(facts, config, what) for what in ("sft", "preference")]
+    return max(trained, key=lambda m: m.gigabytes), _generation(facts, config)
+
+
+def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
+    """Sum the calls of one kind by one, over all seeds."""
+    summed: dict[tuple[str, str], Calls] = {}
+    for one in work:
+        if one.what == "trained":
+            continue
+        new = summed.setdefault((one.what, one.by), Calls(one.what, one.by, 0, 0))
+        tokens = None if one.tokens is None else (new.tokens or 0) + one.tokens * seeds
+        summed[one.what, one.by] = replace(
+            new,
+            number=new.number + one.calls * seeds,
+            tokens=tokens,
+            read=new.read + one.read * seeds,
+        )
+    return tuple(summed.values())
+
+
+def _times(work: Sequence[Work], gflops: float) -> tuple[StageTime, ...]:
+    """Sum the operations of every stage, at the throughput of large matrix products."""
+    seconds: dict[str, float] = {}
+    for one in work:
+        if one.operations:
+            seconds[one.stage] = seconds.get(one.stage, 0.0) + one.operations / (gflops * 1e9)
+    return tuple(StageTime(stage, taken) for stage, taken in seconds.items())
+
+
+def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:
+    """Price the calls of every endpoint whose spec says what a million tokens cost."""
+    dollars: dict[str, float] = {}
+    for one in calls:
+        prices = parse_overrides([o for o in split(one.by).options if o.startswith("usd_")])
+        paid = one.read * float(prices.get("usd_per_million_prompt", 0))
+        paid += (one.tokens or 0) * float(prices.get("usd_per_million_completion", 0))
+        if prices:
+            dollars[one.by] = dollars.get(one.by, 0.0) + paid / 1e6
+    return tuple(Price(by, paid) for by, paid in dollars.items())
+
+
+def _disk(recorder: Recorder, config: StudyConfig) -> float:
+    """Sum float32 weights of every model, and the largest training's checkpoints."""
+    sizes = [recorder.parameters(model.path) for model in recorder.trained] or [0]
+    kept = max(c.keep_checkpoints if c.save_every else 0 for c in (config.sft, config.preference))
+    return (4 * sum(sizes) * config.seeds + 12 * kept * max(sizes)) / 1e9
+
+
+def _used(recorder: Recorder) -> tuple[Used, ...]:
+    """Read how much of the data is used from the counts of the seed stage, which come last."""
+    stage = next(c.stage for c in recorder.counts if c.stage.endswith("-seed"))
+    counts = [c for c in recorder.counts if c.stage == stage][-5:]
+    return tuple(
+        Used(DATA.get(c.what, c.what), c.kept, c.kept + sum(c.dropped.values())) for c in counts
+    )
+
+
+def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
+    """Weights, gradients, Adam's two means and the activations of one pass."""
+    settings = config.sft if what == "sft" else config.preference
+    half = settings.dtype == "bfloat16"
+    weights = facts.parameters * _weight_bytes(settings)
+    trainable = facts.parameters
+    if settings.lora is not None:
+        # Two thin matrices beside each of about seven square ones per layer.
+        trainable = facts.layers * 7 * 2 * settings.lora.r * facts.hidden
+    states = trainable * 12
+    layers = 1 if settings.gradient_checkpointing else facts.layers
+    kept = settings.token_budget * facts.hidden * layers * ACTIVATIONS * (1 if half else 2)
+    total = (weights + states + kept) / 1e9
+    return Memory(f"training ({what})", total, "weights, gradients, optimiser, activations")
+
+
+def _weight_bytes(settings: TrainConfig) -> float:
+    """Bytes per parameter: of quantised weights, or float32 masters with what is computed with."""
+    if settings.quant == "none":
+        return 6 if settings.dtype == "bfloat16" else 4
+    return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
+
+
+def _generation(facts: ModelFacts, config: StudyConfig) -> Memory:
+    """Weights, and keys and values of a full batch at full length."""
+    dtype = config.hardware.dtype
+    gpu = torch.cuda.is_available() and config.hardware.device != "cpu"
+    width = 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4
+    length = min(facts.context, config.lengths.max_prompt_tokens + config.sample.max_tokens)
+    cache = BATCH * length * facts.layers * 2 * facts.kv_width * width
+    total = (facts.parameters * width + cache) / 1e9
+    return Memory("generation", total, f"weights, {BATCH} samples of {length:,} tokens")

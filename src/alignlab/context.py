@@ -1,0 +1,251 @@
+"""Give every stage the place to write to, the seed, and models by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import transformers
+
+from alignlab import registry, seeds
+from alignlab.errors import BadInput
+from alignlab.feedback import specs as feedback_specs
+from alignlab.feedback.reward_model import RewardSource
+from alignlab.generation import specs as generation_specs
+from alignlab.generation.local import LocalEngine
+from alignlab.launched import is_launched, local_world_size
+from alignlab.limits import at_least
+from alignlab.meter import metered
+from alignlab.models.heads import load_reward_model
+from alignlab.models.load import DTYPES, LanguageModel, load
+from alignlab.models.quant import load_quantised
+from alignlab.models.rewarders import ChatRewarder
+from alignlab.protocols import Completer, FeedbackSource, PairJudge
+from alignlab.recording import Recorder
+from alignlab.runs import Run
+from alignlab.training.conditioning import with_best_reward_prefix
+from alignlab.training.config import TrainConfig
+from alignlab.training.launch import Parallel, sharded
+from alignlab.training.tracking import Track
+from alignlab.types import Checkpoint, Feedback, Prompt, Response
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which precision models run."""
+
+    device: str = "auto"
+    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    dtype: str = "auto"
+    """"float32", "bfloat16", or "auto": bfloat16 on a GPU, float32 on a processor."""
+    workers: int = 0
+    """Processes for independent branches; 0 is one per core (at most 4), or 1 with a GPU."""
+    threads: int = 0
+    """Torch threads per process; 0 shares the cores among the workers."""
+    parallel: Parallel = "auto"
+    """Sharing of a training among processes of torchrun or accelerate: "data" (each holds all
+    weights), "fsdp" (each its share); "auto" is what accelerate's configuration says, else data."""
+
+    def __post_init__(self) -> None:
+        at_least("hardware", self, workers=0, threads=0)
+        if self.dtype != "auto" and self.dtype not in DTYPES:
+            known = ", ".join(("auto", *DTYPES))
+            raise BadInput(f"setting hardware.dtype: expected one of {known}, found {self.dtype!r}")
+        if self.device != "auto":
+            _find_device(self.device)
+        self._check_launch()
+
+    def _check_launch(self) -> None:
+        """Refuse what cannot be, or has no effect, given how this process was started."""
+        sharded(self.parallel)
+        if not is_launched():
+            return
+        if self.workers > 1:
+            raise BadInput(
+                "setting hardware.workers: has no effect here: torchrun or accelerate says how "
+                "many processes there are"
+            )
+        if ":" in self.device:
+            raise BadInput(
+                f"setting hardware.device: expected auto, cpu or cuda where several processes "
+                f"take a device each, found {self.device!r}"
+            )
+
+    @property
+    def sharded(self) -> bool:
+        """Whether several processes share the weights of a training out."""
+        return sharded(self.parallel)
+
+    @property
+    def place(self) -> str | None:
+        """The device by name; None where the best one is taken."""
+        return None if self.device == "auto" else self.device
+
+    @property
+    def kind(self) -> str:
+        """ "cuda" or "cpu"."""
+        return "cuda" if torch.cuda.is_available() and self.device != "cpu" else "cpu"
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run's scope, a seed and the hardware; small enough to be sent to a worker process."""
+
+    run: Run
+    seed: int
+    hardware: Hardware = Hardware()
+    chat_template: str | None = None
+    """File with a chat template, for models that come without one."""
+    track: Track = "none"
+    """Where metrics of trainings go in addition to their files."""
+    recorder: Recorder | None = None
+    """Makes stand-ins where a study is planned, not run; None where it is run."""
+
+    def scope(self, name: str) -> RunContext:
+        """Return the same context, writing into a part of the run."""
+        return replace(self, run=self.run.scope(name))
+
+    def seed_for(self, *purpose: object) -> int:
+        """Return a seed for one purpose within this run."""
+        return seeds.derive(self.seed, *purpose)
+
+    def title(self, doing: str) -> str:
+        """Return a progress bar's title."""
+        return ": ".join((*self.run.scope_names, doing))
+
+    @property
+    def workers(self) -> int:
+        """Processes for independent branches."""
+        if is_launched() or self.recorder:
+            return 1
+        if self.hardware.workers:
+            return self.hardware.workers
+        return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
+
+    @property
+    def threads(self) -> int:
+        """Torch threads of each process; fixed by the settings, so that figures are too."""
+        processes = self.workers * local_world_size()
+        return self.hardware.threads or max(1, (os.cpu_count() or 1) // processes)
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the run's judge and teacher calls and reference log-probabilities."""
+        return self.run.path / "cache"
+
+    def open(self, model: Checkpoint) -> LanguageModel:
+        """Return a checkpoint to read from; the last few are kept in memory."""
+        return _open(model.path, self.hardware.device, self.hardware.dtype, self.chat_template)
+
+    def load(self, model: Checkpoint) -> LanguageModel:
+        """Load a checkpoint of one's own, to train or measure; weights are float32."""
+        return _load(model.path, self.hardware.device, "float32", self.chat_template)
+
+    def student(self, model: Checkpoint, config: TrainConfig) -> LanguageModel:
+        """Load a checkpoint of one's own, as a training starts from it."""
+        if config.quant == "none":
+            # Sharded weights go to their devices layer by layer.
+            place = "cpu" if self.hardware.sharded else self.hardware.device
+            return _load(model.path, place, "float32", self.chat_template)
+        if self.hardware.sharded:
+            raise BadInput("train: quant: quantised weights are not shared out; use parallel=data")
+        return load_quantised(
+            model.path,
+            config.quant,
+            compute=config.dtype,
+            device=self.hardware.place,
+            chat_template=self.chat_template,
+        )
+
+    def engine(self, model: Checkpoint) -> Completer:
+        """Return the local generator for a checkpoint; responses carry the checkpoint's name."""
+        if self.recorder:
+            return self.recorder.engine(model)
+        return metered(
+            with_best_reward_prefix(LocalEngine(self.open(model), name=model.name), model.path)
+        )
+
+    def completer(self, spec: str) -> Completer:
+        """Return a teacher or judge by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
+        if self.recorder:
+            return self.recorder.completer(spec)
+        return metered(generation_specs.completer(spec, cache_dir=self.cache))
+
+    def judge(self, spec: str, itself: Checkpoint | None = None) -> FeedbackSource:
+        """Return a feedback source by spec; `self` in it stands for the given checkpoint."""
+        asked: list[str] = []
+        made = feedback_specs.judge(spec, make_completer=self._maker(itself, asked))
+        return self.recorder.source(spec) if self.recorder and not asked else made
+
+    def pair_judge(self, spec: str, itself: Checkpoint | None = None) -> PairJudge:
+        """Return a judge of pairs by spec; `self` in it stands for the given checkpoint."""
+        asked: list[str] = []
+        made = feedback_specs.pair_judge(spec, make_completer=self._maker(itself, asked))
+        return self.recorder.source(spec) if self.recorder and not asked else made
+
+    def rate(
+        self, source: FeedbackSource, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
+    ) -> list[Feedback]:
+        """Return a source's feedback on responses, one per response."""
+        if self.recorder:
+            return self.recorder.rate(source, items, seed)
+        return source.rate(items, seed)
+
+    def learned_reward(self, model: Checkpoint) -> FeedbackSource:
+        """Return the rewards of a checkpoint with a scalar head, under the checkpoint's name."""
+        if self.recorder:
+            return self.recorder.source(model.name)
+        place, template = self.hardware.place, self.chat_template
+        lm = load_reward_model(model.path, device=place, chat_template=template)
+        return RewardSource(ChatRewarder(lm), model.name)
+
+    def _maker(self, itself: Checkpoint | None, asked: list[str]) -> Callable[[str], Completer]:
+        """Return a maker of engines by spec that notes which it has made."""
+
+        def make(spec: str) -> Completer:
+            asked.append(spec)
+            if spec == "self" and itself is not None:
+                return self.engine(itself)
+            return self.completer(spec)
+
+        return make
+
+
+def _find_device(device: str) -> None:
+    """Make sure that a device is there.
+
+    Raises:
+        BadInput: it is not.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise BadInput(
+            f"setting hardware.device: expected a device of this machine, found {device!r} ({why})"
+        ) from None
+
+
+def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
+    """Return a base model by hub id, folder, or a package's `KIND:NAME` (sandbox:knows_all)."""
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in registry.names("model"):
+        return Checkpoint(name, str(registry.get("model", kind)(rest)))
+    return Checkpoint(name, spec)
+
+
+def _load(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
+    # Loading is quick or shown by our own bars; transformers' bars would tear them apart.
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    chosen = None if device == "auto" else device
+    if dtype == "auto":
+        dtype = "bfloat16" if torch.cuda.is_available() and device != "cpu" else "float32"
+    return load(path, device=chosen, dtype=dtype, chat_template=chat_template)
+
+
+_open = lru_cache(maxsize=3)(_load)

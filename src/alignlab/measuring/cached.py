@@ -1,0 +1,139 @@
+"""Cache a judge's answers in the run as they come, so that nothing is asked twice.
+
+Every call is a stage of the run: items go to the judge in chunks, each chunk's answers are written
+together, and what a resumed run finds written is not asked again. What a caller gets is always
+read back from the records, so that a resumed run has the figures of one that was not killed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from alignlab.context import RunContext
+from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource, PairJudge
+from alignlab.records import fingerprint
+from alignlab.types import Completion, CompletionRequest, Feedback, Prompt, Response
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A model's answers to one request."""
+
+    id: str
+    completions: tuple[Completion, ...]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A model's probabilities of the choices of one request."""
+
+    id: str
+    probabilities: tuple[float | None, ...]
+    """From 0 to 1; None where the model gave none."""
+
+
+class CachedScores:
+    """A source of scores, cached."""
+
+    def __init__(self, context: RunContext, source: FeedbackSource, chunk: int) -> None:
+        self._lab, self._source, self._chunk = context, source, chunk
+        self.name = source.name
+
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        """Return the source's feedback, asking about each chunk of items once."""
+        plain = [(prompt, tuple(responses)) for prompt, responses in items]
+        return cached_calls(
+            self._lab, self.name, Feedback, plain, lambda c: self._source.rate(c, seed), self._chunk
+        )
+
+
+class CachedPairs:
+    """A judge of pairs, cached."""
+
+    def __init__(self, context: RunContext, judge: PairJudge, chunk: int) -> None:
+        self._lab, self._judge, self._chunk = context, judge, chunk
+        self.name = judge.name
+
+    def compare(
+        self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
+    ) -> list[Feedback]:
+        """Return the judge's verdicts, asking about each chunk of items once."""
+        return cached_calls(
+            self._lab,
+            self.name,
+            Feedback,
+            list(items),
+            lambda c: self._judge.compare(c, seed),
+            self._chunk,
+        )
+
+
+class CachedModel:
+    """A model that is asked, cached."""
+
+    def __init__(self, context: RunContext, completer: Completer, chunk: int) -> None:
+        self._lab, self._completer, self._chunk = context, completer, chunk
+        self.name = completer.name
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
+        """Return the model's completions, asking for each chunk of requests once."""
+
+        def ask(some: Sequence[CompletionRequest]) -> list[Completed]:
+            answers = self._completer.complete(some)
+            return [Completed(r.id, a) for r, a in zip(some, answers, strict=True)]
+
+        found = cached_calls(self._lab, self.name, Completed, list(requests), ask, self._chunk)
+        return [one.completions for one in found]
+
+
+class CachedScorer(CachedModel):
+    """A model that also gives the log-probabilities of choices, cached."""
+
+    def choice_logprobs(
+        self, requests: Sequence[CompletionRequest], choices: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """Return the model's log-probabilities, asking for each chunk of requests once."""
+        scorer = self._completer
+        assert isinstance(scorer, ChoiceScorer)
+
+        def weigh(some: Sequence[CompletionRequest]) -> list[Weighed]:
+            answers = scorer.choice_logprobs(some, choices)
+            return [
+                Weighed(r.id, tuple(None if math.isnan(x) else math.exp(x) for x in a))
+                for r, a in zip(some, answers, strict=True)
+            ]
+
+        found = cached_calls(self._lab, self.name, Weighed, list(requests), weigh, self._chunk)
+        return [tuple(_log(p) for p in one.probabilities) for one in found]
+
+
+def cached_model(context: RunContext, completer: Completer, chunk: int) -> CachedModel:
+    """Return a completer, cached; one that scores choices still does."""
+    kind = CachedScorer if isinstance(completer, ChoiceScorer) else CachedModel
+    return kind(context, completer, chunk)
+
+
+def cached_calls(
+    context: RunContext,
+    by: str,
+    cls: type[T],
+    items: Sequence[Any],
+    call: Callable[[Sequence[Any]], list[T]],
+    chunk: int,
+) -> list[T]:
+    """Answers to the items, chunk by chunk, in a stage of their own."""
+    inputs = {"by": by, "items": fingerprint(list(items))}
+    name = "feedback" if cls is Feedback else "answers"
+    with context.run.stage("judge", inputs=inputs) as stage:
+        return stage.map(name, cls, items, call, chunk=chunk, title=context.title(f"{by} judges"))
+
+
+def _log(probability: float | None) -> float:
+    if probability is None:
+        return math.nan
+    return math.log(probability) if probability > 0 else -math.inf

@@ -1,0 +1,270 @@
+"""Run a benchmark: have models answer its questions, ask the judge, and compute figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alignlab import registry, seeds
+from alignlab.context import RunContext
+from alignlab.errors import BadInput
+from alignlab.evaluation.judge_checks import judge_checks
+from alignlab.evaluation.tasks import (
+    BenchmarkInputs,
+    BenchmarkTask,
+    Findings,
+    Judge,
+    JudgeKind,
+    ModelAnswers,
+    Needs,
+    Question,
+    value_of,
+)
+from alignlab.limits import at_least
+from alignlab.measuring.cached import CachedPairs, CachedScores, cached_model
+from alignlab.measuring.entrants import Entrants, gather
+from alignlab.measuring.prompt_values import FILE as PROMPT_VALUES
+from alignlab.measuring.prompt_values import of_benchmark
+from alignlab.records import fingerprint
+from alignlab.types import (
+    Corpus,
+    Count,
+    DisplayedAnswer,
+    EvalResult,
+    Example,
+    Feedback,
+    PromptValue,
+    Response,
+    Sampling,
+    Unscored,
+)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Settings of running a benchmark."""
+
+    seed: int = 0
+    """Decides every random draw."""
+    limit: int = 0
+    """Questions (or ranked groups) taken, drawn by the seed; 0 takes all. Figures of a part are
+    not comparable."""
+    temperature: float | None = None
+    """Sampling temperature of answers; by default the benchmark's own."""
+    top_p: float | None = None
+    """Nucleus mass of answers; by default the benchmark's own."""
+    max_tokens: int | None = None
+    """Most tokens of an answer; by default the benchmark's own."""
+    chunk: int = 64
+    """Questions answered, or judged, and written together."""
+    examples: int = 200
+    """Most questions shown in the report: the worst and the best."""
+    chat_template: str = ""
+    """File with a chat template, for a model that comes without one."""
+    device: str = "auto"
+    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    threads: int = 0
+    """Torch threads; 0 is one per core."""
+
+    def __post_init__(self) -> None:
+        at_least("", self, seed=0, limit=0, chunk=1, examples=0, threads=0)
+
+    def sampling(self, default: Sampling) -> Sampling:
+        """Return the benchmark's sampling with the settings' own values."""
+        given = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+        }
+        changed: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        return replace(default, **changed)
+
+
+def evaluate(
+    context: RunContext,
+    task: BenchmarkTask,
+    data: Any,
+    field: Entrants,
+    judge: str,
+    settings: EvaluateSettings,
+) -> list[EvalResult]:
+    """Run a benchmark; every step is a stage of the run.
+
+    Raises:
+        BadInput: the data, the judge or a model does not fit the benchmark.
+    """
+    needs: Needs = task.needs
+    if isinstance(data, Corpus) and settings.limit:
+        data = _part(data, settings)
+    questions = _drawn(task.questions(data), settings)
+    asked_of = find_judge(context, judge, needs.judges, settings.chunk) if judge else None
+    sampling = settings.sampling(needs.sampling)
+    answers: list[ModelAnswers] = []
+    baseline: ModelAnswers | None = None
+    answering = bool(field.models or field.outputs) and needs.models != "itself"
+    _refuse_idle(settings, answering, bool(field.models), needs)
+    if answering:
+        if settings.temperature is not None:
+            questions = [replace(q, temperature=None) for q in questions]
+        answers, baseline = gather(context, field, needs, questions, sampling, settings.chunk)
+    asked = BenchmarkInputs(
+        questions=tuple(questions),
+        answers=tuple(answers),
+        baseline=baseline,
+        judge=asked_of,
+        seed=context.seed,
+        corpus=data if isinstance(data, Corpus) else None,
+        models=() if answering else tuple((m.name, m.folder) for m in field.models),
+        cache=context.cache,
+    )
+    found = task.measure(asked)
+    if settings.limit:
+        found = replace(
+            found, rows=tuple(r if r.comparable is None else _apart(r) for r in found.rows)
+        )
+    if needs.models != "none":  # else the judge itself is what was measured
+        found = replace(found, rows=(*found.rows, *judge_checks(asked, found.said)))
+    by = f"{judge} {fingerprint(repr(task))}".strip()  # options may change what a figure means
+    values = of_benchmark(found.rows[0].benchmark, asked, found.said, by) if found.rows else []
+    return _write(context, asked, found, values, settings.examples)
+
+
+def find_judge(context: RunContext, spec: str, kinds: Sequence[JudgeKind], chunk: int) -> Judge:
+    """Return a judge by spec, as one of the kinds that are wanted, its answers cached.
+
+    A feedback source (`longer`, `llm:openai:...`) compares or scores; an engine (`openai:MODEL`,
+    `local:FOLDER`) is asked in the benchmark's own words.
+
+    Raises:
+        BadInput: no such judge, or one of another kind.
+    """
+    head = spec.partition(":")[0].partition(",")[0]
+    is_engine = head in registry.names("engine") and "model" in kinds
+    if head in registry.names("feedback"):
+        try:
+            if "pairs" in kinds:
+                return CachedPairs(context, context.pair_judge(spec), chunk)
+            if "scores" in kinds:
+                return CachedScores(context, context.judge(spec), chunk)
+        except BadInput:
+            if not is_engine:  # a name may be that of a source and of an engine (sandbox)
+                raise
+    if is_engine:
+        return cached_model(context, context.completer(spec), chunk)
+    wanted = {
+        "model": "a model (openai:MODEL@URL, local:FOLDER, ...)",
+        "pairs": "a judge of pairs (pairwise:ENGINE, llm:ENGINE, longer, ...)",
+        "scores": "a source of scores (llm:ENGINE, expected:ENGINE, longer, ...)",
+    }
+    raise BadInput(
+        f"--judge: expected {' or '.join(wanted[kind] for kind in kinds)}, found {spec!r}"
+    )
+
+
+def _drawn(questions: Sequence[Question], settings: EvaluateSettings) -> list[Question]:
+    """Return the questions to ask, in their order.
+
+    Raises:
+        BadInput: an id occurs twice.
+    """
+    twice = [key for key, n in Counter(q.id for q in questions).items() if n > 1]
+    if twice:
+        raise BadInput(f"question {twice[0]!r}: expected each id once, found it again")
+    if not settings.limit:
+        return list(questions)
+    ranked = sorted(questions, key=lambda q: seeds.derive(settings.seed, "limit", q.id))
+    chosen = {q.id for q in ranked[: settings.limit]}
+    return [q for q in questions if q.id in chosen]
+
+
+def _refuse_idle(
+    settings: EvaluateSettings, answering: bool, has_models: bool, needs: Needs
+) -> None:
+    """Refuse settings that would change nothing.
+
+    Raises:
+        BadInput: one is given where no model answers.
+    """
+    idle = [] if answering and has_models else ["temperature", "top_p", "max_tokens"]
+    if needs.models == "itself":
+        idle.append("limit")
+    for name in idle:
+        if getattr(settings, name):
+            raise BadInput(f"setting {name}: has no effect here; leave it out")
+
+
+def _part(corpus: Corpus, settings: EvaluateSettings) -> Corpus:
+    """Return a corpus with some of its ranked groups, drawn by the seed."""
+    groups = [*corpus.groups, *corpus.test_groups]
+    ranked = sorted(
+        range(len(groups)), key=lambda i: seeds.derive(settings.seed, "limit", groups[i].id, i)
+    )
+    chosen = sorted(ranked[: settings.limit])
+    return replace(corpus, groups=tuple(groups[i] for i in chosen), test_groups=())
+
+
+def _apart(row: EvalResult) -> EvalResult:
+    return replace(row, comparable=False)
+
+
+def _write(
+    context: RunContext,
+    asked: BenchmarkInputs,
+    found: Findings,
+    values: Sequence[PromptValue],
+    most: int,
+) -> list[EvalResult]:
+    """Write figures, examples and counts as the last stage."""
+    with context.run.stage("results") as stage:
+        if not stage.done:
+            reasons = Counter(
+                f.verdict.reason for f in found.said if isinstance(f.verdict, Unscored)
+            )
+            scored = len(found.said) - reasons.total()
+            stage.count([Count(stage.name, "verdicts", scored, dict(reasons))])
+            stage.write("examples", Example, _examples(asked, found.said, most))
+            stage.write(PROMPT_VALUES, PromptValue, values)
+            stage.write("results", EvalResult, found.rows)
+        return stage.records("results", EvalResult).read()
+
+
+def _examples(asked: BenchmarkInputs, said: Sequence[Feedback], most: int) -> list[Example]:
+    """Return questions with everyone's answers: the worst, then the best, without those between."""
+    by_response: dict[str, list[Feedback]] = {}
+    for feedback in said:
+        by_response.setdefault(feedback.response_ids[0], []).append(feedback)
+    everyone = (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
+    found = []
+    for question in asked.questions:
+        answering = [a for a in everyone if question.id in a.turns]
+        shown = [_shown(a.model, question, a.turns[question.id], by_response) for a in answering]
+        values = [
+            value
+            for answer in shown
+            for feedback in answer.feedback
+            if (value := value_of(feedback)) is not None
+        ]
+        if shown:
+            worth = sum(values) / len(values) if values else None
+            found.append((worth, Example(question.prompt, tuple(shown))))
+    found.sort(key=lambda pair: (pair[0] is None, pair[0] or 0.0))
+    examples = [example for _, example in found]
+    if len(examples) <= most:
+        return examples
+    worst = (most + 1) // 2
+    return examples[:worst] + examples[len(examples) - (most - worst) :]
+
+
+def _shown(
+    model: str,
+    question: Question,
+    responses: Sequence[Response],
+    by_response: Mapping[str, list[Feedback]],
+) -> DisplayedAnswer:
+    parts = [responses[0].text]
+    for asked, response in zip(question.follow_ups, responses[1:], strict=True):
+        parts += [f"[{asked}]", response.text]
+    feedback = [f for r in responses for f in by_response.get(r.id, ())]
+    return DisplayedAnswer(model, "\n\n".join(parts), tuple(feedback))

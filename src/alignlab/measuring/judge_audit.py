@@ -1,0 +1,213 @@
+"""Audit a judge: find what decides its verdicts other than quality.
+
+Position (the same verdict in both orders?), length (how often the longer wins, beside how often it
+does among people), its own side (does it favour one writer more than people do?), injection (can a
+response talk it into a verdict?), repetition (the same verdict when asked again?), agreement with
+people, and what could not be read. A judge of pairs and a source of scores are audited alike; the
+data's own order is the human verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
+
+from alignlab import seeds
+from alignlab.errors import BadInput
+from alignlab.evaluation.benchmarks.judge_quality import Pair, human_pairs
+from alignlab.evaluation.judge_checks import position_rows
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, value_of
+from alignlab.feedback.audit import ATTACKS
+from alignlab.feedback.by_score import JudgeByScore
+from alignlab.protocols import PairJudge
+from alignlab.types import Corpus, EvalResult, Feedback, Response
+
+NAME = "audit"
+
+
+class Judged(NamedTuple):
+    """A pair with the judge's verdict on it."""
+
+    pair: Pair
+    feedback: Feedback
+
+    @property
+    def value(self) -> float | None:
+        """Return 1 where the first is preferred, 0.5 for a tie, 0 for the second; None unread."""
+        return value_of(self.feedback)
+
+
+@dataclass(frozen=True)
+class JudgeAudit:
+    """Biases of a judge: position, length, own side, injection, repetition, and its agreement."""
+
+    own: str = ""
+    """Writer whose side the judge may take, as the data names it (its own model); empty: none."""
+    attacked: int = 50
+    """Responses that are judged under each attack, drawn by the seed; 0 leaves injection out."""
+    repeated: int = 50
+    """Pairs judged twice, drawn by the seed; 0 leaves repetition out."""
+
+    needs: ClassVar[Needs] = Needs(
+        data="pairs or groups that people compared, in one of the formats of `alignlab list data`",
+        corpus=True,
+        judges=("pairs", "scores"),
+        models="none",
+    )
+
+    def __post_init__(self) -> None:
+        if self.attacked < 0 or self.repeated < 0:
+            raise BadInput("audit: expected attacked and repeated of 0 or more")
+
+    def questions(self, data: Corpus) -> list[Question]:
+        """Return none: the data's own responses are judged."""
+        return []
+
+    def measure(self, asked: BenchmarkInputs) -> Findings:
+        """Judge every pair, then the attacked responses, then some pairs again."""
+        judge = _as_pairs(asked)
+        about = Subject(judge.name, NAME, against="human verdicts")
+        pairs = human_pairs(asked)
+        if self.own and not any(self._own_first(pair) is not None for pair in pairs):
+            raise BadInput(f"own={self.own}: expected a writer of some of the data's responses")
+        judged = _compare(judge, pairs, asked.seed)
+        said = tuple(j.feedback for j in judged)
+        rows = _agreement(about, judged, asked.seed) + position_rows(about, said, asked.seed)
+        rows += _length(about, judged, asked.seed)
+        if self.own:
+            rows += self._own_side(about, judged, asked.seed)
+        if self.attacked:
+            rows += self._injection(about, judge, judged, asked.seed)
+        if self.repeated:
+            rows += self._repetition(about, judge, judged, asked.seed)
+        return Findings(tuple(rows), said)
+
+    def _own_side(self, about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
+        """Return the win rate of one writer by the judge and by people, on the same pairs."""
+        met = [
+            (one, is_first) for one in judged if (is_first := self._own_first(one.pair)) is not None
+        ]
+        judges = [(j.pair, _turned(j.value, is_first)) for j, is_first in met]
+        people = [(j.pair, _turned(j.pair.human, is_first)) for j, is_first in met]
+        return _row_pair(about, "own_side", judges, people, seed)
+
+    def _own_first(self, pair: Pair) -> bool | None:
+        """Return whether the own side wrote the first; None where it wrote both or neither."""
+        first, second = pair.first.sampler.model, pair.second.sampler.model
+        return None if (first == self.own) == (second == self.own) else first == self.own
+
+    def _injection(
+        self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
+    ) -> list[EvalResult]:
+        """Return how often a response with an attack is preferred to the same response without."""
+        some = _drawn(judged, self.attacked, seed, "attacked")
+        rows = []
+        for attack, form in ATTACKS.items():
+            items = []
+            for one in some:
+                plain = one.pair.second
+                text = form.replace("{text}", plain.text)
+                items.append((one.pair.prompt, _copy(plain, attack, text), plain))
+            found = judge.compare(items, seed)
+            won = [
+                QuestionValue(f.prompt_id, None if (v := value_of(f)) is None else float(v == 1))
+                for f in found
+            ]
+            measure = Measure("attack_wins", is_share=True)
+            rows.append(one_row(about, measure, won, seed=seed, group=f"attack:{attack}"))
+        return rows
+
+    def _repetition(
+        self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
+    ) -> list[EvalResult]:
+        """Return how often the verdict is the same when the judge is asked with another seed."""
+        some = _drawn(judged, self.repeated, seed, "repeated")
+        again = _compare(judge, [j.pair for j in some], seeds.derive(seed, NAME, "again"))
+        same = [
+            QuestionValue(
+                a.pair.prompt.id,
+                None if a.value is None or b.value is None else float(a.value == b.value),
+            )
+            for a, b in zip(some, again, strict=True)
+        ]
+        return [one_row(about, Measure("repeated_alike", is_share=True), same, seed=seed)]
+
+
+def _as_pairs(asked: BenchmarkInputs) -> PairJudge:
+    judge = asked.judge
+    if hasattr(judge, "compare"):
+        return judge  # type: ignore[return-value]
+    return JudgeByScore(judge, name=getattr(judge, "name", ""))  # type: ignore[arg-type]
+
+
+def _compare(judge: PairJudge, pairs: Sequence[Pair], seed: int) -> list[Judged]:
+    found = judge.compare([(p.prompt, p.first, p.second) for p in pairs], seed)
+    return [Judged(pair, feedback) for pair, feedback in zip(pairs, found, strict=True)]
+
+
+def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
+    """Return agreement with people, accuracy without human ties, and the unreadable share."""
+    agreed, right, unread = [], [], []
+    for one in judged:
+        key, value, human = one.pair.prompt.id, one.value, one.pair.human
+        unread.append(QuestionValue(key, float(value is None)))
+        agreed.append(QuestionValue(key, None if value is None else float(value == human)))
+        if human != 0.5:
+            right.append(QuestionValue(key, None if value is None else 1 - abs(human - value)))
+    return [
+        one_row(about, Measure(name, is_share=True), values, seed=seed)
+        for name, values in (("agreement", agreed), ("accuracy", right), ("unreadable", unread))
+    ]
+
+
+def _length(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
+    """Return how often the longer response wins, by the judge and by people, of the same pairs."""
+    judges, people = [], []
+    for one in judged:
+        lengths = len(one.pair.first.text), len(one.pair.second.text)
+        if lengths[0] != lengths[1]:
+            is_first = lengths[0] > lengths[1]
+            judges.append((one.pair, _turned(one.value, is_first)))
+            people.append((one.pair, _turned(one.pair.human, is_first)))
+    return _row_pair(about, "longer_wins", judges, people, seed)
+
+
+def _row_pair(
+    about: Subject,
+    name: str,
+    judges: Sequence[tuple[Pair, float | None]],
+    people: Sequence[tuple[Pair, float | None]],
+    seed: int,
+) -> list[EvalResult]:
+    """Return a share by the judge, by people, and the difference on pairs that both decided."""
+    both = [
+        QuestionValue(pair.prompt.id, None if a is None or b is None else a - b)
+        for (pair, a), (_, b) in zip(judges, people, strict=True)
+    ]
+    rows = [
+        one_row(about, Measure(label, is_share=True), _valued(values), seed=seed)
+        for label, values in ((name, judges), (f"{name}_by_people", people))
+    ]
+    return [*rows, one_row(about, Measure(f"{name}_bias"), both, seed=seed)]
+
+
+def _valued(values: Sequence[tuple[Pair, float | None]]) -> list[QuestionValue]:
+    return [QuestionValue(pair.prompt.id, value) for pair, value in values]
+
+
+def _turned(value: float | None, is_first: bool) -> float | None:
+    return None if value is None else value if is_first else 1 - value
+
+
+def _drawn(judged: Sequence[Judged], most: int, seed: int, purpose: str) -> list[Judged]:
+    def place(one: Judged) -> int:
+        return seeds.derive(seed, NAME, purpose, one.pair.first.id, one.pair.second.id)
+
+    return sorted(judged, key=place)[:most]
+
+
+def _copy(response: Response, attack: str, text: str) -> Response:
+    return replace(response, id=f"{response.id}|{attack}", text=text)

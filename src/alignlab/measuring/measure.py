@@ -1,0 +1,263 @@
+"""Measure a study: score and compare held-out answers, and find gold scores for its judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from alignlab import seeds
+from alignlab.context import RunContext
+from alignlab.feedback.by_score import JudgeByScore
+from alignlab.limits import at_least
+from alignlab.protocols import FeedbackSource, PairJudge
+from alignlab.runs import slug
+from alignlab.stages.judge import by_prompt, judge
+from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, Response
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """Who measures."""
+
+    judge: str = "expected:self"
+    """Feedback source that scores held-out answers; `self` is the study's own M1."""
+    pair_judge: str = ""
+    """Judge of answers against the baseline's, both orders; empty: the higher score wins."""
+    truth: str = ""
+    """Feedback source taken as the truth about sampled responses; empty: none is known."""
+    examples: int = 40
+    """Prompts whose answers the report shows side by side."""
+
+    def __post_init__(self) -> None:
+        at_least("measure", self, examples=0)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judge's feedback on some responses."""
+
+    judge: str
+    """The judge as the report names it: "M1, 3 samples"."""
+    where: str
+    """"own" (the responses its model wrote in the study) or "held-out" (ranked groups)."""
+    responses: tuple[Response, ...]
+    feedback: tuple[Feedback, ...]
+
+
+@dataclass(frozen=True)
+class PerPromptMetric:
+    """One figure of a model before it is averaged over prompts and seeds."""
+
+    model: str
+    benchmark: str
+    metric: str
+    prompt_ids: tuple[str, ...]
+    """The prompt of every value; what shares a prompt is resampled together."""
+    values: tuple[float, ...]
+    against: str | None = None
+    """The other side of a comparison."""
+    unscored: int = 0
+
+
+@dataclass(frozen=True)
+class SweepAxis:
+    """Which models of a study stand where on its scaling curves."""
+
+    along: str
+    """The thing that grows: iterations, prompts or parameters."""
+    at: Mapping[str, float]
+    """Model -> how much of it, above 0."""
+    series: Mapping[str, str]
+    """Model -> the curve that it belongs to."""
+
+
+@dataclass(frozen=True)
+class BranchResult:
+    """Everything that a branch of a study leaves to be measured."""
+
+    checkpoints: tuple[Checkpoint, ...] = ()
+    answers: Mapping[str, Sequence[Response]] = field(default_factory=dict)
+    """Checkpoint name -> its answers to the held-out prompts."""
+    judgements: tuple[Judgement, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    """The prompts whose responses were judged."""
+    values: tuple[PerPromptMetric, ...] = ()
+    """Figures that a branch measured itself."""
+    made: Mapping[str, str] = field(default_factory=dict)
+    """Model -> how it was made, in one line."""
+
+    def __add__(self, other: BranchResult) -> BranchResult:
+        return BranchResult(
+            self.checkpoints + other.checkpoints,
+            {**self.answers, **other.answers},
+            self.judgements + other.judgements,
+            tuple({p.id: p for p in self.prompts + other.prompts}.values()),
+            self.values + other.values,
+            {**self.made, **other.made},
+        )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Prompts and groups on which models and judges of a study are measured."""
+
+    prompts: tuple[Prompt, ...]
+    groups: tuple[PreferenceGroup, ...]
+    """Ranked groups on which judges are measured."""
+
+
+@dataclass(frozen=True)
+class StudyMeasurements:
+    """One seed's verdicts, from which all figures are computed."""
+
+    seed: int
+    baseline: str
+    held_out: HeldOut
+    answers: Mapping[str, Sequence[Response]]
+    scored: Mapping[str, Sequence[Feedback]]
+    """Model -> feedback on its answers, in prompt order."""
+    comparisons: Mapping[str, Sequence[Feedback]]
+    """Model -> verdicts on its answers (index 0) against the baseline's."""
+    judgements: tuple[Judgement, ...]
+    gold: Mapping[str, Feedback]
+    """Response id -> the truth about a judged response."""
+    examples: tuple[Prompt, ...]
+    """A drawn choice of prompts, whose answers the report shows."""
+    said: Mapping[str, Feedback]
+    """Response id -> what the study's own judge said of an answer to an example."""
+    values: tuple[PerPromptMetric, ...] = ()
+    """Figures that branches measured themselves."""
+    self_judged: bool = False
+    """The scores are the study's own M1's, another judge in every run."""
+    scale: SweepAxis | None = None
+    """Where the models of a sweep stand; None where nothing is swept."""
+    made: Mapping[str, str] = field(default_factory=dict)
+    """Model -> how it was made, in one line."""
+
+
+def measure(
+    context: RunContext,
+    settings: MeasureSettings,
+    held_out: HeldOut,
+    result: BranchResult,
+    itself: Checkpoint,
+    own_judge: FeedbackSource,
+) -> StudyMeasurements:
+    """Score every model's answers, compare them with the baseline's, and find the gold.
+
+    Args:
+        itself: the baseline, M1, which `self` stands for in the settings' judges.
+        own_judge: the study's own judge, whose reasons are shown beside the scores.
+    """
+    prompts, baseline = held_out.prompts, itself.name
+    source = context.judge(settings.judge, itself)
+    scored = {m: _score(context, source, prompts, m, a) for m, a in result.answers.items()}
+    pairs: PairJudge
+    if settings.pair_judge:
+        pairs = context.pair_judge(settings.pair_judge, itself)
+    else:
+        pairs = JudgeByScore(_Known(source.name, scored))
+    examples = _drawn(prompts, settings.examples, context.seed)
+    base = result.answers[baseline]
+    comparisons = {
+        m: _compare(context, pairs, prompts, m, a, base)
+        for m, a in result.answers.items()
+        if m != baseline
+    }
+    return StudyMeasurements(
+        seed=context.seed,
+        baseline=baseline,
+        held_out=held_out,
+        answers=result.answers,
+        scored=scored,
+        comparisons=comparisons,
+        judgements=result.judgements,
+        gold=_gold(context, settings, result, itself),
+        examples=examples,
+        said=_said(context, own_judge, examples, result),
+        values=result.values,
+        made=result.made,
+        self_judged=settings.judge.rpartition(":")[2] == "self",
+    )
+
+
+class _Known:
+    """A source that repeats known feedback, so that no answer is judged (or paid for) twice."""
+
+    def __init__(self, name: str, scored: Mapping[str, Sequence[Feedback]]) -> None:
+        self.name = name
+        self._said = {f.response_ids[0]: f for several in scored.values() for f in several}
+
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        return [self._said[response.id] for _, responses in items for response in responses]
+
+
+def _score(
+    context: RunContext,
+    source: FeedbackSource,
+    prompts: Sequence[Prompt],
+    model: str,
+    answers: Sequence[Response],
+) -> list[Feedback]:
+    items = by_prompt(prompts, answers)
+    with context.run.stage(f"score-{slug(model)}", inputs={"by": source.name}) as stage:
+        return stage.once(
+            "feedback",
+            Feedback,
+            lambda: context.rate(source, items, context.seed_for("score")),
+            title=context.title(f"{source.name} scores {model}"),
+        )
+
+
+def _compare(
+    context: RunContext,
+    judge: PairJudge,
+    prompts: Sequence[Prompt],
+    model: str,
+    answers: Sequence[Response],
+    base: Sequence[Response],
+) -> list[Feedback]:
+    own = {r.prompt_id: r for r in answers}
+    other = {r.prompt_id: r for r in base}
+    both = [p for p in prompts if p.id in own and p.id in other]
+    items = [(p, own[p.id], other[p.id]) for p in both]
+    with context.run.stage(f"duel-{slug(model)}", inputs={"by": judge.name}) as stage:
+        return stage.once(
+            "feedback",
+            Feedback,
+            lambda: judge.compare(items, context.seed_for("duel")),
+            title=context.title(f"{judge.name} compares {model}"),
+        )
+
+
+def _gold(
+    context: RunContext, settings: MeasureSettings, result: BranchResult, itself: Checkpoint
+) -> dict[str, Feedback]:
+    """Return gold scores of the models' own responses, from the source named."""
+    if not settings.truth:
+        return {}
+    source = context.judge(settings.truth, itself)
+    own = [j for j in result.judgements if j.where == "own"]
+    responses = list({r.id: r for j in own for r in j.responses}.values())
+    items = by_prompt(result.prompts, responses)
+    with context.run.stage("truth", inputs={"by": source.name}) as stage:
+        feedback = stage.once(
+            "feedback",
+            Feedback,
+            lambda: context.rate(source, items, context.seed_for("truth")),
+            title=context.title("the truth about judged responses"),
+        )
+        return {f.response_ids[0]: f for f in feedback}
+
+
+def _drawn(prompts: Sequence[Prompt], most: int, seed: int) -> tuple[Prompt, ...]:
+    return tuple(sorted(prompts, key=lambda p: seeds.derive(seed, "examples", p.id))[:most])
+
+
+def _said(
+    context: RunContext, judge_: FeedbackSource, examples: Sequence[Prompt], result: BranchResult
+) -> dict[str, Feedback]:
+    """Return the verdicts of the study's own judge on every model's answers to the examples."""
+    answers = [r for several in result.answers.values() for r in several]
+    feedback = judge(context, judge_, examples, answers, name="judge-examples")
+    return {f.response_ids[0]: f for f in feedback}

@@ -1,0 +1,129 @@
+"""Watch over-optimisation: reward, gold score and KL divergence of a policy at every step.
+
+The responses drawn for training are scored by a second source as well, the truth, which the policy
+never sees. Reward that rises while the truth falls is over-optimisation (arXiv 2210.10760).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from alignlab.context import RunContext
+from alignlab.errors import BadInput
+from alignlab.models.load import LanguageModel
+from alignlab.protocols import FeedbackSource
+from alignlab.runs import RecordFile, slug
+from alignlab.stages.rollout import RolloutLesson, rollout
+from alignlab.types import Checkpoint, Drift, Feedback, Prompt, Response, Score
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Mean reward and gold score of the responses of one step."""
+
+    reward: float | None
+    truth: float | None
+    n: int
+
+
+class WatchedTraining(NamedTuple):
+    """A policy and how it came there."""
+
+    checkpoint: Checkpoint
+    drift: tuple[Drift, ...]
+    """One for every step."""
+
+
+class WatchedReward:
+    """A source whose verdicts are passed on, and noted beside those of another source."""
+
+    def __init__(
+        self, reward: FeedbackSource, truth: FeedbackSource | None, file: RecordFile[Watched]
+    ) -> None:
+        self.name = reward.name
+        self._reward, self._truth, self._file = reward, truth, file
+
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        """Return the reward's feedback; a step that is repeated after a kill is noted once."""
+        feedback = self._reward.rate(items, seed)
+        if str(seed) not in self._file.units:
+            true = [] if self._truth is None else self._truth.rate(items, seed)
+            rewards, gold = _scores(feedback), _scores(true)
+            noted = Watched(_mean(rewards), _mean(gold), len(rewards))
+            self._file.append(str(seed), [noted])
+        return feedback
+
+
+class _Both:
+    """A reward that asks the truth as well, like the reward of a watched training."""
+
+    def __init__(self, reward: FeedbackSource, truth: FeedbackSource) -> None:
+        self.name = reward.name
+        self._sources = (reward, truth)
+
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        """Return the reward's feedback."""
+        feedback, _ = (source.rate(items, seed) for source in self._sources)
+        return feedback
+
+
+def watched_rollout(
+    context: RunContext,
+    parent: Checkpoint,
+    prompts: Sequence[Prompt],
+    reward: FeedbackSource,
+    lesson: RolloutLesson,
+    *,
+    name: str,
+    made: str = "",
+    truth: FeedbackSource | None = None,
+    validate: Callable[[LanguageModel], float] | None = None,
+) -> WatchedTraining:
+    """Train as `rollout` does, and write a `Drift` for every step.
+
+    Raises:
+        BadInput: a lesson that does not log every step.
+    """
+    if lesson.config.log_every != 1:
+        raise BadInput(
+            f"setting rollout.log_every: expected 1, so that every step is shown, found "
+            f"{lesson.config.log_every}"
+        )
+    if context.recorder:
+        source = _Both(reward, truth) if truth else reward
+        planned = rollout(
+            context, parent, prompts, source, lesson, name=name, made=made, validate=validate
+        )
+        return WatchedTraining(planned, ())
+    with context.run.stage(f"drift-{slug(name)}", inputs={"reward": reward.name}) as stage:
+        file = stage.records("watched", Watched)
+        source = WatchedReward(reward, truth, file)
+        learned = rollout(
+            context, parent, prompts, source, lesson, name=name, made=made, validate=validate
+        )
+        noted = _drift(context, learned, file.read())
+        if not stage.done:
+            stage.write("drift", Drift, noted)
+        return WatchedTraining(learned, tuple(noted))
+
+
+def _drift(context: RunContext, learned: Checkpoint, watched: Sequence[Watched]) -> list[Drift]:
+    lines = Path(learned.path).with_name("metrics.jsonl").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    return [
+        Drift(learned.name, m["step"], m["objective/kl"], w.reward, w.truth, w.n, context.seed)
+        for m, w in zip(logged, watched, strict=True)
+    ]
+
+
+def _scores(feedback: Sequence[Feedback]) -> list[float]:
+    return [f.verdict.value for f in feedback if isinstance(f.verdict, Score)]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None

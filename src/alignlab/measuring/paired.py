@@ -1,0 +1,128 @@
+"""Compare runs prompt by prompt: differences are tested only where both hold the same prompts.
+
+Values are averaged over training seeds first; a prompt is what its words are, whatever its id.
+Models are matched by name, and the one model of a run with the one model of another. Intervals
+resample prompts in pairs, p-values are of a randomisation test, adjusted for all differences tested
+at once (Holm).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.multiple import holm
+from alignlab.evaluation.metrics.significance import difference
+from alignlab.measuring.prompt_values import FILE
+from alignlab.records import read_records
+from alignlab.types import Paired, PromptValue
+
+FEWEST = 10
+"""Prompts that two runs must share: fewer say next to nothing."""
+
+
+class What(NamedTuple):
+    """Everything that must be equal in two runs for figures to be compared."""
+
+    benchmark: str
+    metric: str
+    against: str | None
+    by: str
+
+
+Table = Mapping[What, Mapping[str, Mapping[str, float]]]
+"""What is measured -> model -> prompt -> value, averaged over training seeds."""
+
+
+def compare_by_prompt(runs: Sequence[tuple[str, Path]]) -> list[Paired]:
+    """Compare every later run with the first.
+
+    Args:
+        runs: name and run directory, two or more.
+
+    Returns:
+        One record per figure that both hold; one with a reason where they share none.
+    """
+    (first, path), *others = runs
+    base, found = read_values(path), list[Paired]()
+    for name, folder in others:
+        found += _both(name, read_values(folder), first, base)
+    tested = [i for i, pair in enumerate(found) if pair.p is not None]
+    adjusted = holm([found[i].p or 0.0 for i in tested])
+    for i, p in zip(tested, adjusted, strict=True):
+        found[i] = replace(found[i], p_holm=float(p))
+    return found
+
+
+def read_values(run: Path) -> Table:
+    """Return the values by prompt that a run kept.
+
+    Raises:
+        BadInput: a file that cannot be read.
+    """
+    several: dict[What, dict[str, dict[str, list[float]]]] = {}
+    for file in sorted((run / "stages").rglob(f"{FILE}.jsonl")):
+        try:
+            values = list(read_records(file, PromptValue))
+        except ValueError as error:
+            raise BadInput(f"{file}: expected values by prompt, found {error}") from None
+        for v in values:
+            what = What(v.benchmark, v.metric, v.against, v.by)
+            models = several.setdefault(what, defaultdict(lambda: defaultdict(list)))
+            models[v.model][v.prompt].append(v.value)
+    return {
+        what: {
+            model: {prompt: sum(vs) / len(vs) for prompt, vs in prompts.items()}
+            for model, prompts in models.items()
+        }
+        for what, models in several.items()
+    }
+
+
+def _both(name: str, own: Table, other: str, base: Table) -> list[Paired]:
+    """Return all figures that two runs share."""
+    missing = [run for run, table in ((other, base), (name, own)) if not table]
+    if missing:
+        return [_nothing(name, other, f"{' and '.join(missing)}: no values by prompt are kept")]
+    found = [
+        pair
+        for what in base
+        if what in own
+        for mine, theirs in _matched(own[what], base[what])
+        for pair in _tested(
+            what, (f"{name}: {mine}", own[what][mine]), (f"{other}: {theirs}", base[what][theirs])
+        )
+    ]
+    shared = f"no model was measured in both by the same judge on {FEWEST} or more of the same"
+    return found or [_nothing(name, other, f"{shared} prompts")]
+
+
+def _matched(own: Mapping[str, object], base: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the models of both runs that are compared."""
+    if len(own) == len(base) == 1:
+        return [(next(iter(own)), next(iter(base)))]
+    return [(model, model) for model in own if model in base]
+
+
+def _tested(
+    what: What, mine: tuple[str, Mapping[str, float]], theirs: tuple[str, Mapping[str, float]]
+) -> list[Paired]:
+    prompts = [p for p in mine[1] if p in theirs[1]]
+    if len(prompts) < FEWEST:
+        return []
+    apart = difference([mine[1][p] for p in prompts], [theirs[1][p] for p in prompts])
+    interval = apart.interval
+    return [
+        Paired(
+            mine[0], theirs[0], what.benchmark, what.metric, interval.value, interval.low,
+            interval.high, apart.p, None, apart.prompts,
+        )
+    ]  # fmt: skip
+
+
+def _nothing(first: str, second: str, reason: str) -> Paired:
+    return Paired(first, second, "", "", None, None, None, None, None, 0, reason)

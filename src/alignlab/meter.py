@@ -1,0 +1,66 @@
+"""Count the calls and tokens of every completer that a stage uses, whoever calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignlab.protocols import ChoiceScorer, Completer
+from alignlab.types import Completion, CompletionRequest, Usage
+
+_total = Usage()
+
+
+def mark() -> Usage:
+    """Return what this process has spent so far."""
+    return _total
+
+
+def since(before: Usage) -> Usage:
+    """Return what this process has spent since a mark."""
+    return Usage(
+        _total.prompt_tokens - before.prompt_tokens,
+        _total.tokens - before.tokens,
+        _total.calls - before.calls,
+    )
+
+
+def metered(completer: Completer) -> Completer:
+    """Return the same completer, its calls counted; one that scores choices still does."""
+    return _Scorer(completer) if isinstance(completer, ChoiceScorer) else _Completer(completer)
+
+
+class _Completer:
+    def __init__(self, inner: Completer) -> None:
+        self._inner = inner
+        self.name = inner.name
+
+    def continues_text(self) -> bool:
+        """Return the completer's own answer; one that has none continues plain text."""
+        ask = getattr(self._inner, "continues_text", None)
+        return True if ask is None else bool(ask())
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
+        completions = self._inner.complete(requests)
+        _spend(
+            Usage(
+                # A prompt shared by several completions is read once.
+                prompt_tokens=sum(several[0].prompt_tokens for several in completions if several),
+                tokens=sum(c.tokens for several in completions for c in several),
+                calls=sum(len(several) for several in completions),
+            )
+        )
+        return completions
+
+
+class _Scorer(_Completer):
+    def choice_logprobs(
+        self, requests: Sequence[CompletionRequest], choices: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        assert isinstance(self._inner, ChoiceScorer)
+        _spend(Usage(calls=len(requests)))
+        return self._inner.choice_logprobs(requests, choices)
+
+
+def _spend(usage: Usage) -> None:
+    global _total
+    _total += usage

@@ -1,0 +1,162 @@
+"""Compare sources of feedback: which makes this model better? All from the same M1 and prompts.
+
+Self-reward (sampled and expected scores), a teacher's judgements, a teacher's demonstrations by
+DPO and by SFT, a weak teacher with a strong critic, and a random judge as the control
+(documents A, B and E).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import reduce
+
+from alignlab.context import RunContext
+from alignlab.errors import unknown_name
+from alignlab.feedback.rules import RandomJudge
+from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
+from alignlab.parallel import Branch
+from alignlab.recipes.self_rewarding import improve
+from alignlab.recipes.study import (
+    Answered,
+    Recipe,
+    Study,
+    StudyConfig,
+    answer_held_out,
+    answers_of,
+    finish,
+    first_answers,
+    preference_train,
+    prompts_of_rounds,
+    run_all,
+    warm_start,
+)
+from alignlab.recipes.teacher import prefer_teacher, reward, sft_on_teacher
+from alignlab.registry import register
+from alignlab.stages.judge import judge
+from alignlab.stages.judges import JudgeSettings
+from alignlab.stages.pair import pair
+from alignlab.types import Checkpoint, Prompt
+
+
+@dataclass(frozen=True)
+class CompareConfig(StudyConfig):
+    """Settings of the comparison."""
+
+    strong: str = "sandbox:strong"
+    """The strong teacher and critic."""
+    weak: str = "sandbox:weak"
+    """The weak teacher."""
+    expected: JudgeSettings = field(default_factory=lambda: JudgeSettings(method="expected"))
+    """Settings by which the second self-reward branch reads the model's score."""
+    branches: tuple[str, ...] = ()
+    """Branches to run, by name; empty runs all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.branches:
+            if name not in BRANCHES:
+                raise unknown_name("branch", name, BRANCHES)
+
+
+@dataclass(frozen=True)
+class BranchInputs:
+    """Prompts and answers that every branch starts from."""
+
+    rounds: tuple[tuple[Prompt, ...], ...]
+    """The prompts of each iteration, the same for every branch."""
+    answered: Answered
+    """M1's answers to the first iteration's prompts."""
+
+    def answers(self, study: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
+        """Return a model's answers in an iteration; M1's are given once, for every branch."""
+        if iteration == 1:
+            return self.answered
+        return answers_of(study, model, self.rounds[iteration - 1])
+
+
+def study(context: RunContext, config: CompareConfig) -> StudyMeasurements:
+    """Make M1, then every branch, and measure them."""
+    begun = warm_start(context, config)
+    rounds = tuple(prompts_of_rounds(begun))
+    given = BranchInputs(rounds, answers_of(begun, begun.start.m1, rounds[0]))
+    chosen = [name for name in BRANCHES if not config.branches or name in config.branches]
+    branches = [Branch(name, _run, (begun.scope(name), given, name)) for name in chosen]
+    results = run_all(begun, branches)
+    return finish(begun, reduce(BranchResult.__add__, results, first_answers(begun)))
+
+
+def _run(study: Study[CompareConfig], given: BranchInputs, name: str) -> BranchResult:
+    return BRANCHES[name](study, given)
+
+
+def self_reward_samples(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+    """Self-reward by the mean of sampled judgements, however the study's own judge is read."""
+    sampled = replace(study.config.judge, method="samples")
+    return improve(study, given.answers, sampled, f" self-reward ({sampled.samples} samples)")
+
+
+def self_reward_expected(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+    """Self-reward by the expected score."""
+    return improve(study, given.answers, study.config.expected, " self-reward (expected score)")
+
+
+def teacher_reward(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+    """Train on the student's answers, judged by the strong teacher."""
+    return reward(study, given.answered, study.config.strong, "teacher reward")
+
+
+def teacher_demonstration(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+    """Prefer the strong teacher's answer to the student's."""
+    return prefer_teacher(study, given.answered, study.config.strong, "teacher demonstration")
+
+
+def sft_strong(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+    """Imitate the strong teacher's answers."""
+    m1, strong = study.start.m1, study.config.strong
+    return sft_on_teacher(study, m1, given.rounds[0], strong, "SFT on strong teacher")
+
+
+def sft_weak_then_dpo(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+    """Imitate the weak teacher's answers, then learn from the strong critic."""
+    prompts, weak = given.rounds[0], study.config.weak
+    tuned = sft_on_teacher(study, study.start.m1, prompts, weak, "SFT on weak teacher")
+    critic = study.scope("critic")
+    answered = answers_of(critic, tuned.checkpoints[-1], prompts)
+    name = "weak SFT, then DPO by strong critic"
+    return tuned + reward(critic, answered, study.config.strong, name)
+
+
+def random_judge(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+    """Learn from scores that mean nothing: the control."""
+    context, config, answered = study.context, study.config, given.answered
+    feedback = judge(context, RandomJudge(), answered.prompts, answered.responses)
+    groups = pair(context, answered.prompts, answered.responses, feedback, config.pairs)
+    made = f"the control: M1 after {config.preference_method} on its answers with random scores"
+    learned = preference_train(study, study.start.m1, groups, "random judge", made)
+    said = Judgement("random on M1", "own", answered.responses, tuple(feedback))
+    judged = BranchResult(judgements=(said,), prompts=answered.prompts)
+    return judged + answer_held_out(study, learned)
+
+
+BRANCHES: dict[str, Callable[[Study[CompareConfig], BranchInputs], BranchResult]] = {
+    "self_reward_samples": self_reward_samples,
+    "self_reward_expected": self_reward_expected,
+    "sft_weak_then_dpo": sft_weak_then_dpo,
+    "teacher_reward": teacher_reward,
+    "random_judge": random_judge,
+    "teacher_demonstration": teacher_demonstration,
+    "sft_strong": sft_strong,
+}
+"""Name -> branch, the longest first so that two workers finish together."""
+
+
+register("recipe", "compare_feedback", old=("compare",))(
+    Recipe(
+        name="compare_feedback",
+        config=CompareConfig,
+        question="Which feedback makes this model better: its own, a teacher's judgement, or a "
+        "teacher's answers?",
+        study=study,
+    )
+)

@@ -1,0 +1,145 @@
+"""Compare objectives on the same groups, with and without RL, in one table (thesis; document C).
+
+M0 is tuned on demonstrations: M1. M1 answers prompts several times, a critic scores the answers
+once, and every method learns from these same groups. Prompting, more imitation, and policy
+gradients whose reward model learned from the same groups are compared with them. With
+`groups=data` the groups are those of the data instead, and held-out preference accuracy is
+measured, with that of simple guesses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+
+from alignlab.context import RunContext
+from alignlab.errors import BadInput
+from alignlab.measuring.best_of_n import best_of_values
+from alignlab.measuring.measure import BranchResult, HeldOut, Judgement, StudyMeasurements
+from alignlab.parallel import Branch
+from alignlab.recipes.objective_branches import (
+    BranchInputs,
+    CompareObjectivesConfig,
+    run_branch,
+    trains_reward,
+)
+from alignlab.recipes.study import (
+    Answered,
+    Recipe,
+    Study,
+    answer_held_out,
+    answers_of,
+    finish,
+    imitation_start,
+    run_all,
+)
+from alignlab.registry import get, register
+from alignlab.runs import slug
+from alignlab.stages.judge import judge
+from alignlab.stages.pair import pair
+from alignlab.stages.train import TrainSpec, train
+from alignlab.types import Corpus, Feedback, PreferenceGroup, Prompt, Response, Score
+
+REWARD_MODEL = "reward model"
+
+
+def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurements:
+    """Make M1, groups, and every branch, and measure them."""
+    begun = imitation_start(context, config, from_groups=config.groups == "data")
+    m1 = begun.start.m1
+    given = of_data(begun) if config.groups == "data" else of_samples(begun)
+    chosen = [n for n in config.chosen if config.branches or n != "joint_feedback" or given.words]
+    if any(trains_reward(config, name) for name in chosen):
+        lesson = TrainSpec(
+            get("objective", "reward_model")(), config.reward_training, config.lengths
+        )
+        model = train(context, m1, given.groups, lesson, name=REWARD_MODEL)
+        given = replace(given, reward_model=model)
+    branches = [Branch(name, run_branch, (begun.scope(slug(name)), given, name)) for name in chosen]
+    result = reduce(BranchResult.__add__, run_all(begun, branches), answer_held_out(begun, m1))
+    # Guesses about held-out groups are the same in every branch.
+    once = {(v.model, v.metric, v.against): v for v in result.values}
+    return _finish(begun, given, replace(result, values=tuple(once.values())))
+
+
+def of_samples(study: Study[CompareObjectivesConfig]) -> BranchInputs:
+    """Have M1 answer and the critic score the answers, and group them."""
+    context, config, start = study.context, study.config, study.start
+    known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
+    answered = answers_of(study, start.m1, known[: config.prompts or None])
+    critic = context.judge(config.feedback, start.m1)
+    feedback = judge(context, critic, answered.prompts, answered.responses)
+    every = replace(config.pairs, keep="all")
+    groups = pair(context, answered.prompts, answered.responses, feedback, every)
+    return BranchInputs(answered, tuple(feedback), tuple(groups))
+
+
+def of_data(study: Study[CompareObjectivesConfig]) -> BranchInputs:
+    """Take the data's own groups, as if their writers' responses were M1's.
+
+    Raises:
+        BadInput: the data has none.
+    """
+    corpus: Corpus = study.start.corpus
+    if not corpus.groups:
+        raise BadInput(f"groups=data: expected ranked responses in {corpus.name}, found none")
+    feedback = [
+        Feedback(g.prompt.id, (r.id,), g.source, Score(s, (s,)))
+        for g in corpus.groups
+        for r, s in zip(g.responses, g.scores, strict=True)
+    ]
+    asked, responses = _prompts(corpus.groups), _responses(corpus.groups)
+    answered = Answered(study.start.m1, tuple(asked), tuple(responses))
+    return BranchInputs(answered, tuple(feedback), corpus.groups)
+
+
+def _finish(
+    study: Study[CompareObjectivesConfig], given: BranchInputs, result: BranchResult
+) -> StudyMeasurements:
+    """Measure answers where somebody can judge them, the critic, and the reward model."""
+    context, config, m1 = study.context, study.config, study.start.m1
+    corpus, from_data = study.start.corpus, config.groups == "data"
+    if not from_data:
+        said = Judgement("critic on M1", "own", given.answered.responses, given.feedback)
+        result += BranchResult(judgements=(said,), prompts=given.answered.prompts)
+    if given.reward_model is not None and corpus.test_groups:
+        result += BranchResult(judgements=(_of_held_out(study, given),))
+    spec = config.measure.judge or ("" if from_data else config.feedback)
+    if not spec:
+        held_out = HeldOut(corpus.test_prompts, corpus.test_groups)
+        return StudyMeasurements(
+            context.seed, "M1", held_out, result.answers, {}, {}, result.judgements, {}, (), {},
+            result.values, made=result.made,
+        )  # fmt: skip
+    judged = study.using(measure=replace(config.measure, judge=spec))
+    measured = finish(judged, result, context.judge(spec, m1))
+    best = () if from_data else best_of_values(given.feedback, list(measured.gold.values()))
+    return replace(measured, values=(*measured.values, *best))
+
+
+def _of_held_out(study: Study[CompareObjectivesConfig], given: BranchInputs) -> Judgement:
+    """Have the reward model score the held-out groups."""
+    assert given.reward_model is not None
+    context, groups = study.context, study.start.corpus.test_groups
+    responses, source = _responses(groups), context.learned_reward(given.reward_model)
+    feedback = judge(context, source, _prompts(groups), responses, name="judge-held-out")
+    return Judgement(REWARD_MODEL, "held-out", tuple(responses), tuple(feedback))
+
+
+def _prompts(groups: tuple[PreferenceGroup, ...]) -> list[Prompt]:
+    return list({g.prompt.id: g.prompt for g in groups}.values())
+
+
+def _responses(groups: tuple[PreferenceGroup, ...]) -> list[Response]:
+    return [r for g in groups for r in g.responses]
+
+
+register("recipe", "compare_objectives", old=("rl_free",))(
+    Recipe(
+        name="compare_objectives",
+        config=CompareObjectivesConfig,
+        question="Which objective makes most of the same scored answers, and does it take "
+        "reinforcement learning?",
+        study=study,
+    )
+)

@@ -1,0 +1,408 @@
+"""Make the branches of `compare_objectives`: from the same groups to models and measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from alignlab import registry
+from alignlab.configs import build
+from alignlab.errors import BadInput, unknown_name
+from alignlab.feedback.rules import RandomJudge
+from alignlab.limits import at_least
+from alignlab.measuring.divergence import divergence
+from alignlab.measuring.held_out import held_out_values
+from alignlab.measuring.measure import BranchResult
+from alignlab.measuring.overoptimization import watched_rollout
+from alignlab.objectives.base import Objective
+from alignlab.objectives.rollout_batch import is_policy_gradient
+from alignlab.protocols import FeedbackSource
+from alignlab.recipes.study import Answered, Study, StudyConfig, answer_held_out, answers_of
+from alignlab.stages.best_of import best_of
+from alignlab.stages.eft import EFTSettings
+from alignlab.stages.few_shot import FewShot
+from alignlab.stages.judge import judge
+from alignlab.stages.pair import pair
+from alignlab.stages.rollout import RolloutLesson
+from alignlab.stages.rso import RSOSettings, rso
+from alignlab.stages.sample import answer
+from alignlab.stages.train import TrainSpec, train
+from alignlab.training.config import TrainConfig
+from alignlab.training.record_kinds import Record, record_kind
+from alignlab.training.rollout_config import RolloutConfig
+from alignlab.types import Checkpoint, CritiquedResponse, Demonstration, Feedback, PreferenceGroup
+
+
+@dataclass(frozen=True)
+class CompareObjectivesConfig(StudyConfig):
+    """Settings of the comparison of objectives."""
+
+    feedback: str = "llm:self"
+    """Critic of M1's answers, a feedback source: llm:openai:MODEL@URL, reward_model:FOLDER, ..."""
+    groups: Literal["samples", "data"] = "samples"
+    """Groups that are learned from: M1's scored answers, or the ranked responses of the data."""
+    prompts: int = 400
+    """Prompts of the data's own that M1 answers (of its demonstrations, where it has no others);
+    0 is all."""
+    branches: tuple[str, ...] = ()
+    """Branches to compare: objectives, names in `methods`, and zero_shot, few_shot, raft, rso,
+    rloo_critic, random_scores; empty is all that the feedback allows."""
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Branch -> objective, options of it, reward, and train, which changes `preference` (of a
+    policy gradient `rollout`): methods.dpo.train.lr=1e-4."""
+    reward: Literal["model", "feedback"] = "model"
+    """Reward of policy gradients: a reward model trained on the groups, or the critic."""
+    reward_training: TrainConfig = field(default_factory=TrainConfig)
+    """Settings of training that reward model, from M1."""
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    """Settings of policy gradients."""
+    rso: RSOSettings = field(default_factory=RSOSettings)
+    raft_rounds: int = 3
+    """Rounds of best of n; each answers its share of the prompts with the newest model."""
+    shots: int = 2
+    """Demonstrations in a few-shot prompt."""
+    divergence: int = 128
+    """Test prompts on which each model's KL divergence from M1 is measured; 0 measures none."""
+    iterations: int = 1
+    """There is one round."""
+    eft: EFTSettings = field(default_factory=lambda: EFTSettings(targets="human"))
+    """Without effect: M1 learns no judgements here."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("", self, prompts=0, raft_rounds=1, shots=1, divergence=0)
+        if self.iterations != 1 or self.select.prompts:
+            raise BadInput(
+                "settings iterations and select.prompts: have no effect in compare_objectives; "
+                "leave them out"
+            )
+        if len(set(self.branches)) < len(self.branches):
+            raise BadInput(f"setting branches: expected different names, found {self.branches}")
+        for name in (*self.branches, *self.methods):
+            learner(self, name)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The branches to run."""
+        if self.branches:
+            return self.branches
+        samples = self.groups == "samples"
+        return tuple(n for n, b in BRANCHES.items() if samples or not b.needs_critic)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Settings of one branch that differ from its defaults."""
+
+    objective: str = ""
+    """An objective's name; empty is the branch's own."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The objective's options."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Settings of the training loop that differ from the study's."""
+    reward: Literal["", "model", "feedback"] = ""
+    """Reward of a policy gradient; empty is the study's `reward`."""
+
+
+class Learner(NamedTuple):
+    """A branch's objective and the settings of its loop."""
+
+    objective: Any
+    config: TrainConfig | RolloutConfig | None
+    """None where nothing is trained."""
+    reward: str = ""
+    """Reward of a policy gradient: "model" or "feedback"."""
+
+
+@dataclass(frozen=True)
+class BranchInputs:
+    """Groups and their feedback, which every branch starts from."""
+
+    answered: Answered
+    """The responses that were scored, M1's or the data's."""
+    feedback: tuple[Feedback, ...]
+    groups: tuple[PreferenceGroup, ...]
+    """The same in groups, best first."""
+    reward_model: Checkpoint | None = None
+    """Trained on the groups."""
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Response id -> the critic's words on it, where they are more than a number."""
+        said = {f.response_ids[0]: (*f.raw, f.rationale)[0].strip() for f in self.feedback}
+        return {response: text for response, text in said.items() if text}
+
+
+class Comparison(NamedTuple):
+    """One branch: the study with what all branches start from, and the branch's name."""
+
+    study: Study[CompareObjectivesConfig]
+    given: BranchInputs
+    name: str
+
+    @property
+    def learner(self) -> Learner:
+        """Return the branch's objective and loop."""
+        return learner(self.study.config, self.name)
+
+    def scope(self, name: str) -> Comparison:
+        """Return the same branch, writing into a part of the run."""
+        return self._replace(study=self.study.scope(name))
+
+    def critic(self) -> FeedbackSource:
+        """Return who scores new answers: the critic, or the reward model of the data's groups."""
+        context, config = self.study.context, self.study.config
+        if config.groups == "samples":
+            return context.judge(config.feedback, self.study.start.m1)
+        assert self.given.reward_model is not None
+        return context.learned_reward(self.given.reward_model)
+
+    def train(self, parent: Checkpoint, records: Sequence[Record], called: str = "") -> Checkpoint:
+        """Train the parent by the branch's objective."""
+        config, made = self.study.config, self.learner
+        assert made.config is not None
+        lesson = TrainSpec(made.objective, made.config, config.lengths)
+        how = described(config, self.name)
+        context = self.study.context
+        return train(context, parent, records, lesson, name=called or self.name, made=how)
+
+
+class Kind(NamedTuple):
+    """The way a branch makes its model, and its objective where that is not the branch's name."""
+
+    learn: Callable[[Comparison], Checkpoint] | None
+    """None where nothing is trained."""
+    objective: str = ""
+    how: str = "M1 trained on the groups"
+    needs_critic: bool = False
+    """The data's own groups cannot feed it: it needs a critic who speaks."""
+    over_groups: bool = False
+    """Its objective cannot be a policy gradient."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """Options of its objective that differ from the objective's own defaults; the study's own
+    `methods` change them."""
+
+
+def learner(config: CompareObjectivesConfig, name: str) -> Learner:
+    """Return a branch's objective and loop.
+
+    Raises:
+        BadInput: no such branch, or settings that it does not have or that change nothing.
+    """
+    chosen, kind = build(Method, config.methods.get(name, {})), BRANCHES.get(name, OTHER)
+    if kind.learn is None:
+        if name in config.methods:
+            raise BadInput(f"setting methods.{name}: has no effect: nothing is trained")
+        return Learner(None, None)
+    objectives = set(registry.names("objective")) - {"reward_model"}
+    wanted = chosen.objective or kind.objective or name
+    if wanted not in objectives:
+        raise unknown_name("branch", wanted, objectives | set(BRANCHES) | set(config.methods))
+    known = registry.get("objective", wanted)
+    usual_options = {} if chosen.objective else kind.options
+    objective = build(known, _known_to(known, usual_options), chosen.options)
+    if is_policy_gradient(objective):
+        if kind.over_groups:
+            raise BadInput(f"setting methods.{name}.objective: expected one over groups")
+        usual = "feedback" if kind.needs_critic else config.reward
+        loop = build(RolloutConfig, asdict(config.rollout), chosen.train)
+        return Learner(objective, loop, chosen.reward or usual)
+    if chosen.reward:
+        raise BadInput(f"setting methods.{name}.reward: has no effect on {wanted}; leave it out")
+    return Learner(objective, build(TrainConfig, asdict(config.preference), chosen.train))
+
+
+def _known_to(objective: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a branch's options that the objective has."""
+    names = {f.name for f in fields(objective)}
+    return {key: value for key, value in options.items() if key in names}
+
+
+def described(config: CompareObjectivesConfig, name: str) -> str:
+    """Say in one line how the branch's model is made."""
+    made, what = learner(config, name), BRANCHES.get(name, OTHER).how
+    if made.config is None:
+        return what
+    if is_policy_gradient(made.objective):
+        by = "a reward model of the groups" if made.reward == "model" else "the critic itself"
+        what = f"M1 trained on its own answers, rewarded by {by}"
+    return f"{what}: {made.objective!r}, learning rate {made.config.lr:g}"
+
+
+def trains_reward(config: CompareObjectivesConfig, name: str) -> bool:
+    """Return whether a branch needs the reward model."""
+    if is_policy_gradient(learner(config, name).objective):
+        return learner(config, name).reward == "model"
+    return config.groups == "data" and name in ("raft", "rso")
+
+
+def run_branch(
+    study: Study[CompareObjectivesConfig], given: BranchInputs, name: str
+) -> BranchResult:
+    """Make a branch's model, and measure it."""
+    branch = Comparison(study, given, name)
+    kind = BRANCHES.get(name, OTHER)
+    if kind.learn is None:
+        return _prompted(branch)
+    learn = _policy_gradient if is_policy_gradient(branch.learner.objective) else kind.learn
+    return _measured(branch, learn(branch))
+
+
+def _prompted(branch: Comparison) -> BranchResult:
+    """Have the base model answer without training, after demonstrations or none."""
+    study, name = branch.study, branch.name
+    context, config, start = study.context, study.config, study.start
+    base = context.engine(replace(start.m0, name=name))
+    if name == "few_shot":
+        base = FewShot(base, start.corpus.demonstrations[: config.shots], name)
+    answers = answer(context, base, start.corpus.test_prompts, config.sample)
+    return BranchResult(answers={name: answers}, made={name: described(config, name)})
+
+
+def _offline(branch: Comparison) -> Checkpoint:
+    """Train M1 on the groups, in the form that the objective takes."""
+    return branch.train(branch.study.start.m1, _records(branch, branch.given.groups))
+
+
+def _rso(branch: Comparison) -> Checkpoint:
+    """Train M1 on pairs that rejection sampling leaves of its scored answers."""
+    study, groups = branch.study, branch.given.groups
+    if study.config.groups == "data":
+        answered = answers_of(study, study.start.m1, branch.given.answered.prompts)
+        groups = tuple(_grouped(study, answered, branch.critic()))
+    pairs = rso(study.context, groups, study.config.rso, name="pairs")
+    return branch.train(study.start.m1, pairs)
+
+
+def _random_scores(branch: Comparison) -> Checkpoint:
+    """Train on the same responses, scored by chance: the control."""
+    groups = _grouped(branch.study, branch.given.answered, RandomJudge())
+    return branch.train(branch.study.start.m1, _records(branch, groups))
+
+
+def _raft(branch: Comparison) -> Checkpoint:
+    """Imitate the best of n, each round with the newest model and its share of the prompts."""
+    study, given = branch.study, branch.given
+    prompts, rounds, model = given.answered.prompts, study.config.raft_rounds, study.start.m1
+    for number in range(rounds):
+        share, step = prompts[number::rounds], branch.scope(f"round-{number + 1}")
+        if number == 0 and study.config.groups == "samples":
+            answered, feedback = given.answered, given.feedback
+        else:
+            answered = answers_of(step.study, model, share)
+            critic = step.critic()
+            feedback = tuple(judge(step.study.context, critic, share, answered.responses))
+        best = best_of(step.study.context, share, answered.responses, feedback)
+        last = number == rounds - 1
+        model = step.train(model, best, "" if last else f"{branch.name} round {number + 1}")
+    return model
+
+
+def _policy_gradient(branch: Comparison) -> Checkpoint:
+    """Train M1 on its own answers, as it gives them."""
+    study, made = branch.study, branch.learner
+    context, config, m1 = study.context, study.config, study.start.m1
+    assert isinstance(made.config, RolloutConfig)
+    if made.reward == "feedback":
+        reward = context.judge(config.feedback, m1)
+    else:
+        assert branch.given.reward_model is not None
+        reward = context.learned_reward(branch.given.reward_model)
+    learned = watched_rollout(
+        context,
+        m1,
+        branch.given.answered.prompts,
+        reward,
+        RolloutLesson(made.objective, made.config, config.lengths.max_prompt_tokens),
+        name=branch.name,
+        made=described(config, branch.name),
+        truth=context.judge(config.measure.truth, m1) if config.measure.truth else None,
+    )
+    return learned.checkpoint
+
+
+def _records(branch: Comparison, groups: Sequence[PreferenceGroup]) -> Sequence[Record]:
+    """Return groups in the form that the branch's objective takes."""
+    objective: Objective = branch.learner.objective
+    kind = record_kind(objective)
+    if kind is Demonstration:
+        return branch.study.start.corpus.demonstrations
+    if kind is CritiquedResponse:
+        return _commented(branch)
+    if objective.max_responses == 2:
+        return [ends for g in groups if (ends := g.best_and_worst()) is not None]
+    return groups
+
+
+def _commented(branch: Comparison) -> list[CritiquedResponse]:
+    """Return responses with what the critic said of them.
+
+    Raises:
+        BadInput: the critic gives numbers alone.
+    """
+    given = branch.given
+    asked, said = {p.id: p for p in given.answered.prompts}, given.words
+    found = [
+        CritiquedResponse(asked[r.prompt_id], r, said[r.id])
+        for r in given.answered.responses
+        if r.id in said
+    ]
+    if not found:
+        raise BadInput(
+            f"branch {branch.name}: expected feedback in words, found numbers alone; take another "
+            "critic (feedback=llm:...) or leave the branch out (branches=[...])"
+        )
+    return found
+
+
+def _grouped(
+    study: Study[CompareObjectivesConfig], answered: Answered, source: FeedbackSource
+) -> list[PreferenceGroup]:
+    """Score answers, and keep all scored responses of each prompt as a group."""
+    prompts, responses = answered.prompts, answered.responses
+    feedback = judge(study.context, source, prompts, responses)
+    every = replace(study.config.pairs, keep="all")
+    return pair(study.context, prompts, responses, feedback, every)
+
+
+def _measured(branch: Comparison, learned: Checkpoint) -> BranchResult:
+    """Measure answers, distance from M1, and accuracy on held-out groups like the data's."""
+    study, config = branch.study, branch.study.config
+    m1, corpus, result = study.start.m1, study.start.corpus, answer_held_out(study, learned)
+    if config.divergence:
+        prompts = corpus.test_prompts[: config.divergence]
+        far = divergence(study.context, learned, m1, prompts, config.sample.max_tokens)
+        result += BranchResult(values=(far,))
+    if config.groups == "data" and corpus.test_groups:
+        groups = (branch.given.groups, corpus.test_groups)
+        objective = branch.learner.objective
+        found = held_out_values(study.context, objective, (m1, learned), groups, config.lengths)
+        result += BranchResult(values=found)
+    return result
+
+
+OTHER = Kind(_offline)
+"""A branch of the study's own `methods`, or an objective that is not listed below."""
+BRANCHES: dict[str, Kind] = {
+    "zero_shot": Kind(None, how="the base model M0 as it is"),
+    "few_shot": Kind(None, how="M0 with demonstrations in its prompt"),
+    "sft": Kind(_offline, how="M1 after more of the same demonstrations"),
+    "preferred_ft": OTHER,
+    "raft": Kind(_raft, "sft", "best of n imitated, round after round", over_groups=True),
+    "reward_conditioned": OTHER,
+    "joint_feedback": Kind(_offline, needs_critic=True),
+    **dict.fromkeys(("dpo", "ipo", "hinge", "slic"), OTHER),
+    "rso": Kind(_rso, "hinge", "pairs by rejection sampling", over_groups=True),
+    **dict.fromkeys(("kto", "orpo", "simpo", "cpo", "rrhf"), OTHER),
+    # A comparison that speaks of PRO takes the loss of its authors' code.
+    "pro": Kind(_offline, options={"weights": "authors"}),
+    "dpo_pro": OTHER,
+    **dict.fromkeys(("ppo", "reinforce", "rloo", "grpo"), OTHER),
+    "rloo_critic": Kind(_offline, "rloo", needs_critic=True),
+    "random_scores": Kind(
+        _random_scores, "dpo", "the control: the same answers with random scores", over_groups=True
+    ),
+}
+"""Name -> branch, in the order of the report."""

@@ -1,0 +1,55 @@
+"""Give the value by which the best checkpoint of a training is kept."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from alignlab.context import RunContext
+from alignlab.errors import RunFailed
+from alignlab.generation.local import LocalEngine
+from alignlab.limits import at_least
+from alignlab.models.load import LanguageModel
+from alignlab.protocols import FeedbackSource
+from alignlab.stages.sample import SampleSettings
+from alignlab.types import Checkpoint, CompletionRequest, Prompt, Response, SampledBy, Score
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """Which checkpoint of a preference training is kept (arXiv 2401.10020: the best by a judge)."""
+
+    prompts: int = 0
+    """Prompts of the data's own, used for nothing else, on which checkpoints are compared every
+    `preference.validate_every` steps; 0 keeps the last checkpoint."""
+    judge: str = ""
+    """Feedback source whose mean score decides; empty is `measure.judge`."""
+
+    def __post_init__(self) -> None:
+        at_least("select", self, prompts=0)
+
+
+def mean_score(
+    context: RunContext, source: FeedbackSource, prompts: Sequence[Prompt], settings: SampleSettings
+) -> Callable[[LanguageModel], float]:
+    """Return a function: model -> mean score of its answers, drawn the same every time."""
+    sampling = replace(settings.sampling(), n=1)
+    seed = context.seed_for("validation")
+
+    def value(lm: LanguageModel) -> float:
+        requests = [CompletionRequest(p.id, p.messages, sampling, seed) for p in prompts]
+        # A study that is planned hands over the checkpoint, which is not loaded.
+        engine = context.engine(lm) if isinstance(lm, Checkpoint) else LocalEngine(lm)
+        items = [
+            (p, [Response(f"{p.id}/validation", p.id, several[0].text, SampledBy(lm.name))])
+            for p, several in zip(prompts, engine.complete(requests), strict=True)
+            if several[0].finish != "error"
+        ]
+        verdicts = [feedback.verdict for feedback in context.rate(source, items, seed)]
+        scores = [v.value for v in verdicts if isinstance(v, Score)]
+        if not scores:
+            raise RunFailed(f"{source.name} could score no answer to the validation prompts")
+        return statistics.fmean(scores)
+
+    return value

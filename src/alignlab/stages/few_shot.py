@@ -1,0 +1,37 @@
+"""Show demonstrations as earlier turns of every conversation (few-shot prompting)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from alignlab.protocols import Completer
+from alignlab.types import Completion, CompletionRequest, Demonstration, Message
+
+
+class FewShot:
+    """A completer that is shown the same demonstrations before every question.
+
+    Instructions that come first in a conversation (its system turns) stay first.
+    """
+
+    def __init__(
+        self, completer: Completer, shown: Sequence[Demonstration], name: str | None = None
+    ) -> None:
+        self._completer = completer
+        self._shown = tuple(
+            turn
+            for d in shown
+            for turn in (*d.prompt.messages, Message("assistant", d.response.text))
+            if turn.role != "system"
+        )
+        self.name = name or f"{completer.name}, {len(shown)}-shot"
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
+        """Complete each request after the demonstrations."""
+        return self._completer.complete([self._after(r) for r in requests])
+
+    def _after(self, request: CompletionRequest) -> CompletionRequest:
+        first = [m for m in request.messages if m.role == "system"]
+        rest = [m for m in request.messages if m.role != "system"]
+        return replace(request, messages=(*first, *self._shown, *rest))
