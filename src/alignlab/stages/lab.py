@@ -17,7 +17,7 @@ from alignlab.feedback import specs as feedback_specs
 from alignlab.generation import specs as generation_specs
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
-from alignlab.models.load import DTYPES, LanguageModel, load
+from alignlab.models.load import DTYPES, LanguageModel, device_of, load
 from alignlab.models.quant import load_quantised
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
 from alignlab.runs import Run
@@ -79,7 +79,7 @@ class Hardware:
     @property
     def kind(self) -> str:
         """ "cuda" or "cpu"."""
-        return "cuda" if torch.cuda.is_available() and self.device != "cpu" else "cpu"
+        return device_of(self.device).type
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,11 @@ class Lab:
             return _load(model.path, place, "float32", self.chat_template)
         if self.hardware.sharded:
             raise BadInput("train: quant: quantised weights are not shared out; use parallel=data")
-        device = None if self.hardware.device == "auto" else self.hardware.device
         return load_quantised(
             model.path,
             config.quant,
             compute=config.dtype,
-            device=device,
+            device=self.hardware.device,
             chat_template=self.chat_template,
         )
 
@@ -205,10 +204,9 @@ def _load(path: str, device: str, dtype: str, chat_template: str | None) -> Lang
     # Loading is quick or shown by our own bars; transformers' bars would tear them apart.
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    chosen = None if device == "auto" else device
     if dtype == "auto":
-        dtype = "bfloat16" if torch.cuda.is_available() and device != "cpu" else "float32"
-    return load(path, device=chosen, dtype=dtype, chat_template=chat_template)
+        dtype = "bfloat16" if device_of(device).type == "cuda" else "float32"
+    return load(path, device=device, dtype=dtype, chat_template=chat_template)
 
 
 _open = lru_cache(maxsize=3)(_load)

@@ -12,6 +12,5 @@ from alignlab.types import Checkpoint
 
 def learned_reward(lab: Lab, model: Checkpoint) -> FeedbackSource:
     """The rewards of a checkpoint with a scalar head, under the checkpoint's name."""
-    device = None if lab.hardware.device == "auto" else lab.hardware.device
-    lm = load_reward_model(model.path, device=device, chat_template=lab.chat_template)
+    lm = load_reward_model(model.path, device=lab.hardware.device, chat_template=lab.chat_template)
     return RewardSource(ChatRewarder(lm), model.name)

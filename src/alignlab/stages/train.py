@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from alignlab import progress, seeds
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.models.packed import TokenGroup
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.stages.lab import Lab
-from alignlab.stages.limits import at_least
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
@@ -29,39 +29,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LengthSettings:
-    """How long the sequences are that models are trained on."""
+class LengthSettings(Bounded):
+    """Limits of the sequences that models are trained on."""
 
-    max_prompt_tokens: int = 1024
+    max_prompt_tokens: PositiveInt = 1024
     """Longest prompt, in tokens."""
-    max_response_tokens: int = 1024
+    max_response_tokens: PositiveInt = 1024
     """Longest response, in tokens, its end-of-turn token included."""
     too_long: Literal["drop", "cut"] = "drop"
-    """What happens to a record that is longer; either is counted in the manifest."""
-
-    def __post_init__(self) -> None:
-        at_least("lengths", self, max_prompt_tokens=1, max_response_tokens=1)
+    """Treatment of a longer record; either is counted in the manifest."""
 
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What is minimised, and how."""
+    """Objective and settings of a training."""
 
     objective: Objective
     config: TrainConfig
     lengths: LengthSettings
+    drop_bad: bool = False
+    """Leave out records that the chat template refuses or that hold it already, and count them."""
+    save_dtype: SaveDtype = "float32"
+    """Type of the saved weights; float32 where further trainings start from them."""
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """How a training ended."""
+    """Outcome of a training."""
 
     steps: int
     best_step: int | None
     """Step whose weights were kept by validation; None keeps the last."""
     best_value: float | None
     plain_because: str | None
-    """Why prompts were not shared among responses; None when they were."""
+    """Reason for padded batches; None when prompts were shared among responses."""
 
 
 def train(
@@ -81,7 +82,7 @@ def train(
 
     Raises:
         BadInput: no record is left to train on, or settings that the objective refuses.
-        RunFailed: the loss is not a number; the batch is saved beside the metrics.
+        RunFailed: the loss is not a number; the batch is saved in the stage's folder.
     """
     config, lengths = lesson.config, lesson.lengths
     inputs = {"parent": parent.name, "records": str(len(records))}
@@ -90,19 +91,21 @@ def train(
             seed = seeds.derive(lab.seed_for("train", name), config.seed)
             lm = lab.student(parent, config)
             objective = lesson.objective
-            groups, count = prepare_for(lm, objective, records, seed=seed, **asdict(lengths))
+            groups, count = prepare_for(
+                lm, objective, records, seed=seed, drop_bad=lesson.drop_bad, **asdict(lengths)
+            )
             stage.count([replace(count, stage=stage.name)])
             title = lab.title(f"{name} learns")
-            told = {"objective": repr(objective), **asdict(config)}
+            settings = {"objective": repr(objective), **asdict(config)}
             with (
-                tracking(lab.track, title, stage.path, told) as tracker,
+                tracking(lab.track, title, stage.path, settings) as tracker,
                 progress.task(title, 1) as bar,
             ):
                 tell = None if tracker is None else log_to(tracker, config)
                 here = {"lm": lm, "validate": validate, "on_step": shower(bar, tell)}
                 result = run_on_all_ranks(
                     _learn,
-                    _Task(lab, parent, objective, groups, replace(config, seed=seed), stage.path),
+                    _Task(lab, parent, lesson, groups, replace(config, seed=seed), stage.path),
                     sharded=lab.hardware.sharded,
                     device=lab.hardware.kind,
                     here=here,
@@ -121,11 +124,11 @@ def train(
 
 @dataclass(frozen=True)
 class _Task:
-    """A training as every process is told of it."""
+    """A training as it is sent to every process."""
 
     lab: Lab
     parent: Checkpoint
-    objective: Objective
+    lesson: TrainSpec
     groups: Sequence[TokenGroup]
     config: TrainConfig
     out: Path
@@ -141,7 +144,16 @@ def _learn(
     if lm is None:
         torch.set_num_threads(task.lab.threads)
         lm = task.lab.student(task.parent, task.config)
-    return run_training(lm, task.objective, task.groups, task.config, task.out, world=world, **here)
+    return run_training(
+        lm,
+        task.lesson.objective,
+        task.groups,
+        task.config,
+        task.out,
+        world=world,
+        save_dtype=task.lesson.save_dtype,
+        **here,
+    )
 
 
 def slug(name: str) -> str:
@@ -151,7 +163,7 @@ def slug(name: str) -> str:
 
 
 _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}
-"""Metrics beside a training's bar, and what they are called there."""
+"""Metrics shown with a training's bar, and their names there."""
 
 
 def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
