@@ -1,8 +1,11 @@
 """Settings merge in order; unknown keys name the nearest valid one."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field
 
 from alignlab import configs
 from alignlab.errors import BadInput
@@ -92,3 +95,48 @@ def test_yaml_files(tmp_path):
         configs.read_yaml(path)
     with pytest.raises(BadInput, match="no such configuration file"):
         configs.read_yaml(tmp_path / "none.yaml")
+
+
+@dataclass(frozen=True)
+class Limits(configs.Bounded):
+    rate: configs.Positive = 1.0
+    share: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    count: configs.PositiveInt = 1
+    rest: configs.NonNegative | None = None
+    kind: Literal["a", "b", "c"] = "a"
+
+
+@dataclass(frozen=True)
+class Nest:
+    inner: Limits = field(default_factory=Limits)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("rate", 0.0, "above 0"),
+        ("rate", math.nan, "a finite number"),
+        ("rate", math.inf, "a finite number"),
+        ("share", -0.1, "0 or more"),
+        ("share", 0.5, "below 0.5"),
+        ("count", 0, "1 or more"),
+        ("rest", -1.0, "0 or more"),
+        ("kind", "d", "a, b or c"),
+    ],
+)
+def test_declared_bounds_hold_however_a_config_is_made(name, value, expected):
+    line = f"{name}: expected {expected}, found {value!r}"
+    with pytest.raises(BadInput) as direct:
+        Limits(**{name: value})
+    assert str(direct.value) == f"Limits: {line}"
+    with pytest.raises(BadInput) as built:
+        configs.build(Nest, {"inner": {name: value}})
+    assert str(built.value) == f"setting inner.{line}"
+    with pytest.raises(BadInput):
+        replace(Limits(), **{name: value})
+
+
+def test_bounds_leave_what_is_within_them():
+    made = configs.build(Limits, {"rate": 2, "share": 0, "count": 3, "rest": 0, "kind": "c"})
+    assert made == Limits(2.0, 0.0, 3, 0.0, "c")
+    assert {o.key: o.default for o in configs.describe(Limits)}["count"] == 1

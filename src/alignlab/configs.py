@@ -8,15 +8,72 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from alignlab.errors import BadInput, unknown_name
 
 T = TypeVar("T")
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+_EXPECTED = {
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "{expected}",
+    "finite_number": "a finite number",
+}
+"""Kind of pydantic's complaint -> the bound in the project's words."""
+
+
+class Bounded:
+    """Hold a settings dataclass to the bounds in its annotations, however it is made.
+
+    A field says `Annotated[int, Field(gt=0)]`, one of the names above, or a `Literal`. What
+    takes several fields to tell is checked in `__post_init__`, after `super().__post_init__()`.
+    """
+
+    def __post_init__(self) -> None:
+        cls: Any = type(self)
+        for name, adapter in _bounds(cls):
+            try:
+                adapter.validate_python(getattr(self, name))
+            except ValidationError as error:
+                raise BadInput(f"{type(self).__name__}: {name}: {_complaint(error)}") from None
+
+
+@cache
+def _bounds(cls: Any) -> tuple[tuple[str, TypeAdapter[Any]], ...]:
+    """Return the fields that declare a bound, each with what checks it."""
+    hints = get_type_hints(cls, include_extras=True)
+    bounded = [f.name for f in dataclasses.fields(cls) if _declares_bound(hints[f.name])]
+    return tuple((name, TypeAdapter(hints[name])) for name in bounded)
+
+
+def _declares_bound(hint: Any) -> bool:
+    if get_origin(hint) in (Annotated, Literal):
+        return True
+    return any(_declares_bound(part) for part in get_args(hint))
+
+
+def _complaint(error: ValidationError) -> str:
+    """Say in one line what pydantic expected first, and what it found."""
+    first = error.errors()[0]
+    known = _EXPECTED.get(first["type"])
+    bound = first["msg"] if known is None else known.format(**first.get("ctx", {}))
+    said = bound if known is None else "expected " + bound.replace("'", "")
+    return f"{said}, found {first['input']!r}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +89,8 @@ def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
     """A config from its defaults and nested mappings, later ones winning.
 
     Raises:
-        BadInput: an unknown key (the nearest valid one is named) or a value of the wrong type.
+        BadInput: an unknown key (the nearest valid one is named), or a value of the wrong type or
+            beyond the field's bound.
     """
     merged: dict[str, Any] = _defaults(cls)
     for layer in layers:
@@ -43,7 +101,7 @@ def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))
-        raise BadInput(f"setting {key}: {first['msg']}, found {first['input']!r}") from None
+        raise BadInput(f"setting {key}: {_complaint(error)}") from None
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from alignlab.launched import is_launched, local_world_size
 from alignlab.limits import at_least
 from alignlab.meter import metered
 from alignlab.models.heads import load_reward_model
-from alignlab.models.load import DTYPES, LanguageModel, load
+from alignlab.models.load import DTYPES, LanguageModel, device_of, load
 from alignlab.models.quant import load_quantised
 from alignlab.models.rewarders import ChatRewarder
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
@@ -81,14 +81,9 @@ class Hardware:
         return sharded(self.parallel)
 
     @property
-    def place(self) -> str | None:
-        """The device by name; None where the best one is taken."""
-        return None if self.device == "auto" else self.device
-
-    @property
     def kind(self) -> str:
         """ "cuda" or "cpu"."""
-        return "cuda" if torch.cuda.is_available() and self.device != "cpu" else "cpu"
+        return device_of(self.device).type
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,7 @@ class RunContext:
             model.path,
             config.quant,
             compute=config.dtype,
-            device=self.hardware.place,
+            device=self.hardware.device,
             chat_template=self.chat_template,
         )
 
@@ -199,7 +194,7 @@ class RunContext:
         """Return the rewards of a checkpoint with a scalar head, under the checkpoint's name."""
         if self.recorder:
             return self.recorder.source(model.name)
-        place, template = self.hardware.place, self.chat_template
+        place, template = self.hardware.device, self.chat_template
         lm = load_reward_model(model.path, device=place, chat_template=template)
         return RewardSource(ChatRewarder(lm), model.name)
 
@@ -242,10 +237,9 @@ def _load(path: str, device: str, dtype: str, chat_template: str | None) -> Lang
     # Loading is quick or shown by our own bars; transformers' bars would tear them apart.
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    chosen = None if device == "auto" else device
     if dtype == "auto":
-        dtype = "bfloat16" if torch.cuda.is_available() and device != "cpu" else "float32"
-    return load(path, device=chosen, dtype=dtype, chat_template=chat_template)
+        dtype = "bfloat16" if device_of(device).type == "cuda" else "float32"
+    return load(path, device=device, dtype=dtype, chat_template=chat_template)
 
 
 _open = lru_cache(maxsize=3)(_load)

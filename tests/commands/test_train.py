@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,11 @@ from alignlab import progress
 from alignlab.commands.train import train
 from alignlab.errors import BadInput
 from alignlab.models import adapters
-from alignlab.models.load import save
+from alignlab.models.load import load, save
 from alignlab.objectives.dpo import DPO
 from alignlab.training.conditioning import load_bins
-from tests.models.helpers import tiny_lm
+from tests.models.helpers import tiny_lm, tiny_tokenizer
+from tests.models.test_chat_template import NO_SYSTEM
 
 QUICK = ("lr=1e-3", "batch_size=4", "log_every=1", "save_every=2", "threads=1", "device=cpu")
 WORDS = ["plum", "pear", "fig", "date", "lime", "kiwi", "melon", "grape", "apple", "mango",
@@ -173,6 +175,11 @@ def test_adapters_in_and_out(model, pairs, tmp_path):
         ("dpo", ("quant=nf4",), "quant: expected lora with it"),
         ("dpo", ("quant=int3", "lora.r=2"), "setting quant: "),
         ("dpo", ("track=mlflow",), "setting track: "),
+        ("dpo", ("deepspeed=ds.json",), "DeepSpeed is not run here; parallel=fsdp"),
+        ("dpo", ("lr=-1",), "setting lr: expected above 0, found -1"),
+        ("dpo", ("threads=-1",), "setting threads: expected 0 or more"),
+        ("dpo", ("objective.beta=0",), "setting beta: expected above 0, found 0"),
+        ("dpo", ("save_dtype=int8",), "setting save_dtype: expected input, float32 or bfloat16"),
         ("sft", (), "SFT learns from demonstrations; the data has 16 preference groups"),
         ("reward_conditioned", (), "at most the 2 different scores"),
     ],
@@ -275,3 +282,63 @@ def test_an_adapter_on_quantised_weights(quant, model, pairs, tmp_path):
         assert torch.equal(after[name], value) == ("_proj" not in name), name
     with pytest.raises(BadInput, match="made of plain weights"):
         train("reward_model", *settings[:-1], model=model, data=data, out=tmp_path / "rm")
+
+
+@pytest.fixture(scope="module")
+def without_system(tmp_path_factory) -> str:
+    lm = replace(tiny_lm(scale=2.0), tokenizer=tiny_tokenizer(NO_SYSTEM))
+    path = save(lm, tmp_path_factory.mktemp("models") / "picky", dtype="bfloat16")
+    return str(path)
+
+
+def test_records_that_the_template_refuses_are_named_or_counted(without_system, tmp_path):
+    def turns(word, system):
+        asked = [{"role": "user", "content": f"Say {word}."}]
+        return [*system, *asked, {"role": "assistant", "content": word}]
+
+    system = [{"role": "system", "content": "Be brief."}]
+    rows = [{"messages": turns(w, system if i == 3 else [])} for i, w in enumerate(WORDS)]
+    data = write(tmp_path / "d.jsonl", rows)
+    with pytest.raises(BadInput, match=r"record \w+ \('Say date.'\).*System role not") as caught:
+        train("sft", *QUICK, model=without_system, data=data, out=tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    done = train("sft", *QUICK, model=without_system, data=f"{data}?bad=drop", out=tmp_path / "b")
+    assert "refused by the chat template, or holding it already 1" in str(done)
+    with pytest.raises(BadInput, match=r"prompt .*System role not supported"):
+        train(
+            "grpo", *QUICK, "steps=1", model=without_system, data=data, reward="longer",
+            out=tmp_path / "c",
+        )  # fmt: skip
+    done = train(
+        "grpo", *QUICK, "steps=1", "max_tokens=4", model=without_system,
+        data=f"{data}?bad=drop", reward="longer", out=tmp_path / "d",
+    )  # fmt: skip
+    assert "refused by the chat template, or holding it already 1" in str(done)
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings", "kept"),
+    [
+        ("dpo", (), torch.bfloat16),
+        ("dpo", ("save_dtype=float32",), torch.float32),
+        ("reward_model", (), torch.float32),
+    ],
+)
+def test_the_saved_type_is_the_inputs_unless_asked(
+    objective, settings, kept, without_system, pairs, tmp_path
+):
+    done = train(objective, *QUICK, *settings, model=without_system, data=pairs, out=tmp_path / "r")
+    found = load_file(Path(done.model.path) / "model.safetensors")
+    assert {value.dtype for value in found.values()} == {kept}
+
+
+def test_an_adapters_folder_trains_as_a_model(model, pairs, tmp_path):
+    lm = adapters.attach(load(model), adapters.LoraConfig(r=2), seed=1)
+    for name, parameter in lm.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    folder = save(lm, tmp_path / "adapter", adapter_only=True)
+    done = train("dpo", *QUICK, model=str(folder), data=pairs, out=tmp_path / "run")
+    # The reference holds the adapter: the first loss is log 2.
+    assert metrics_of(done)[0]["loss"] == pytest.approx(0.6931471805599453, abs=1e-6)
+    AutoModelForCausalLM.from_pretrained(done.model.path)

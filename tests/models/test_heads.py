@@ -12,7 +12,8 @@ from alignlab.models.heads import RewardScorer, load_reward_model, rewards, with
 from alignlab.models.load import load, save
 from alignlab.models.packed import TokenGroup
 from alignlab.types import Message
-from tests.models.helpers import random_groups, tiny_lm
+from tests.models.helpers import TEMPLATE, random_groups, tiny_lm
+from tests.models.test_chat_template import NO_SYSTEM, lm_with
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2", "gpt_neox", "gemma2"])
@@ -73,3 +74,40 @@ def test_what_is_no_reward_model_and_no_decoder_is_refused(tmp_path):
         load(tmp_path / "rm")
     with pytest.raises(BadInput, match="expected a reward model"):
         load_reward_model(tmp_path / "lm")
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, TEMPLATE + "\n", NO_SYSTEM])
+def test_text_of_the_saved_template_has_the_same_reward_in_transformers(tmp_path, template):
+    """`apply_chat_template` writes nothing after the token that the reward is read at."""
+    lm = with_reward_head(lm_with(template), seed=3)
+    save(lm, tmp_path / "rm")
+    asked = [("hi", "yes"), ("tell me more", "no no no"), ("", "so be it")]
+    groups = [
+        TokenGroup(
+            "g",
+            tuple(encode_prompt(lm, [Message("user", ask)])),
+            (tuple(encode_response(lm, answer)),),
+        )
+        for ask, answer in asked
+    ]
+    found = [values[0] for values in rewards(load_reward_model(tmp_path / "rm"), groups)]
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "rm")
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}],
+            tokenize=False,
+        )
+        for ask, answer in asked
+    ]
+    batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
+    logits = plain(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    assert found == pytest.approx(logits[:, 0].tolist(), abs=1e-4)
+    assert texts[0].endswith("yes<|im_end|>")
+
+
+def test_the_decoders_own_tokenizer_is_left_as_it_is():
+    lm = tiny_lm()
+    before = lm.tokenizer.chat_template
+    made = with_reward_head(lm, seed=0)
+    assert lm.tokenizer.chat_template == before != made.tokenizer.chat_template

@@ -8,7 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignlab.errors import BadInput
 from alignlab.models.adapters import LoraConfig, adapter_off, attach, is_adapted, merged
-from alignlab.models.load import fingerprint, load, save
+from alignlab.models.chat_template import end_of_turn
+from alignlab.models.facts import model_facts
+from alignlab.models.load import device_of, fingerprint, load, save
 from tests.models.helpers import TEMPLATE, tiny_lm, tiny_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -139,3 +141,148 @@ def test_adapter_errors(tmp_path):
     lm = attach(tiny_lm(), LoraConfig(r=2), seed=0)
     with pytest.raises(BadInput, match="already has an adapter"):
         attach(lm, LoraConfig(), seed=0)
+
+
+def tied_lm():
+    lm = tiny_lm()
+    lm.model.config.tie_word_embeddings = True
+    lm.model.tie_weights()
+    assert lm.model.lm_head.weight is lm.model.model.embed_tokens.weight
+    return lm
+
+
+@pytest.mark.parametrize("targets", [("lm_head",), ("embed_tokens",), ("lm_head", "embed_tokens")])
+@pytest.mark.parametrize("way", ["in memory", "loaded", "merged first"])
+def test_an_adapter_on_one_of_two_tied_matrices_is_saved_as_it_was_trained(tmp_path, targets, way):
+    base = save(tied_lm(), tmp_path / "base")
+    lm = attach(load(base), LoraConfig(r=2, targets=targets), seed=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        for name, parameter in lm.model.named_parameters():
+            if "lora_B" in name or "lora_embedding" in name:
+                torch.nn.init.normal_(parameter, std=0.05)
+    trained = lm.model(IDS).logits
+    assert not torch.allclose(trained, load(base).model(IDS).logits, atol=0.1)
+    with adapter_off(lm.model):
+        torch.testing.assert_close(lm.model(IDS).logits, load(base).model(IDS).logits)
+    if way == "loaded":
+        lm = load(base, adapter=save(lm, tmp_path / "adapter", adapter_only=True))
+    elif way == "merged first":
+        lm = merged(lm)
+    whole = save(lm, tmp_path / "whole")
+    torch.testing.assert_close(load(whole).model(IDS).logits, trained, rtol=1e-4, atol=1e-4)
+    alone = AutoModelForCausalLM.from_pretrained(whole).eval()
+    torch.testing.assert_close(alone(IDS).logits, trained, rtol=1e-4, atol=1e-4)
+
+
+def test_modules_that_an_adapter_keeps_whole_are_saved_with_it(tmp_path):
+    """As TRL trains new tokens: embeddings and head beside the adapter (modules_to_save)."""
+    from peft import LoraConfig as PeftLora
+    from peft import get_peft_model
+
+    base = save(tied_lm(), tmp_path / "base")
+    settings = PeftLora(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    adapted = get_peft_model(load(base).model, settings)
+    for name, parameter in adapted.named_parameters():
+        if "modules_to_save" in name:
+            parameter.data.mul_(0.5)
+    trained = adapted(IDS).logits
+    adapted.save_pretrained(tmp_path / "adapter")
+    lm = load(base, adapter=tmp_path / "adapter")
+    torch.testing.assert_close(lm.model(IDS).logits, trained)
+    whole = save(lm, tmp_path / "whole")
+    torch.testing.assert_close(load(whole).model(IDS).logits, trained)
+
+
+@pytest.mark.parametrize("with_tokenizer", [True, False])
+def test_an_adapters_folder_is_its_base_with_the_adapter_merged(tmp_path, with_tokenizer):
+    base = save(tiny_lm(), tmp_path / "base")
+    lm = attach(load(base), LoraConfig(r=2), seed=1)
+    for name, parameter in lm.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.fill_(0.05)
+    folder = tmp_path / "adapter"
+    if with_tokenizer:
+        save(lm, folder, adapter_only=True)
+    else:
+        lm.model.save_pretrained(folder)
+    again = load(folder)
+    torch.testing.assert_close(again.model(IDS).logits, lm.model(IDS).logits, rtol=1e-4, atol=1e-4)
+    assert (again.name, again.path) == ("adapter", str(folder))
+    assert again.fingerprint != load(base).fingerprint
+    assert all(p.requires_grad for p in again.model.parameters())
+    assert not is_adapted(again.model)
+    facts = model_facts(folder)
+    assert (facts.path, facts.parameters) == (str(folder), model_facts(base).parameters)
+    with pytest.raises(BadInput, match="found an adapter"):
+        load(folder, adapter=folder)
+
+
+@pytest.mark.parametrize("where", ["base", "adapter"])
+def test_base_and_adapter_need_one_chat_template_between_them(tmp_path, where):
+    """A base model without a template is tuned with one, which is saved with the adapter."""
+    base = save(tiny_lm(), tmp_path / "base")
+    lm = attach(load(base), LoraConfig(r=2), seed=1)
+    folder = save(lm, tmp_path / "adapter", adapter_only=True)
+    other = folder if where == "base" else base
+    tiny_tokenizer(template=None).save_pretrained(other)
+    (other / "chat_template.jinja").unlink()
+    assert load(folder).tokenizer.chat_template == TEMPLATE
+    assert load(folder, chat_template=TEMPLATE + " ").tokenizer.chat_template == TEMPLATE + " "
+
+
+@pytest.mark.parametrize(("named", "line"), [("", "names no base model"), ("gone/m", "gone/m")])
+def test_an_adapter_without_its_base_is_one_line(tmp_path, named, line):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": named}))
+    with pytest.raises(BadInput, match=line) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(None, [4, 2]), (2, [4, 2]), (4, [4, 2]), ([2, 3], [4, 2, 3]), ([4, 2], [4, 2])],
+)
+def test_a_saved_model_stops_at_the_templates_end_of_turn(tmp_path, before, after):
+    lm = tiny_lm()
+    assert (end_of_turn(lm), lm.tokenizer.eos_token_id) == (4, 2)
+    lm.model.generation_config.eos_token_id = before
+    path = save(lm, tmp_path / "m")
+    model = AutoModelForCausalLM.from_pretrained(path)
+    assert model.generation_config.eos_token_id == after
+    assert lm.model.generation_config.eos_token_id == before
+
+
+@pytest.mark.parametrize(
+    "invalid",
+    [
+        {"do_sample": False, "temperature": 0.6, "top_p": 0.9},
+        {"do_sample": False, "top_k": 20},
+        {"num_beams": 1, "early_stopping": True, "length_penalty": 0.5},
+        {"output_scores": True, "return_dict_in_generate": False},
+    ],
+)
+def test_settings_of_generation_without_effect_do_not_stop_a_save(tmp_path, invalid):
+    lm = tiny_lm()
+    for name, value in invalid.items():
+        setattr(lm.model.generation_config, name, value)
+    path = save(lm, tmp_path / "m")
+    model = AutoModelForCausalLM.from_pretrained(path)
+    model.generation_config.validate(strict=True)
+    ids = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "max_new_tokens": 5}
+    assert torch.equal(model.generate(**ids), lm.model.generate(**ids))
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_the_type_of_the_files_is_known_whatever_is_computed_in(tmp_path, name):
+    path = save(tiny_lm(), tmp_path / "m", dtype=name)
+    lm = load(path, dtype="float32")
+    assert (lm.model.dtype, lm.stored) == (torch.float32, getattr(torch, name))
+
+
+def test_devices_by_name():
+    chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    assert device_of("auto") == device_of(None) == torch.device(chosen)
+    assert device_of("cpu") == torch.device("cpu")

@@ -82,6 +82,7 @@ def drawn(B: int, K: int, seed: int = 0) -> GroupLogps:
         torch.where(mask_BK, length_BK, 1.0),
         torch.where(mask_BK, score_BK, 0.0),
         mask_BK,
+        length_BK.amax(1) + 7,
     )
 
 
@@ -203,7 +204,8 @@ pair_rows = st.lists(st.tuples(finite, finite, lengths, lengths), min_size=1, ma
 @settings(max_examples=40, deadline=None)
 @given(pair_rows)
 def test_lists_of_two_are_pairs(rows):
-    """PRO is SimPO without margin plus imitation; RRHF is SLiC without margin on token means."""
+    """PRO is SimPO without margin plus imitation; RRHF is SLiC without margin on token means, but
+    for its imitation, which is of sums."""
     policy, length = [[a, b] for a, b, _, _ in rows], [[m, n] for _, _, m, n in rows]
     mean = [[a / m, b / n] for a, b, m, n in rows]
     nll = torch.tensor([-a for a, _ in mean], dtype=F64)
@@ -211,8 +213,9 @@ def test_lists_of_two_are_pairs(rows):
     simpo = SimPO(beta=1.0, gamma=0.0)(logps(policy, length=length)).loss_B
     torch.testing.assert_close(pro, simpo + 0.3 * nll)
     rrhf = RRHF(nll_weight=0.3)(logps(policy, length=length)).loss_B
-    slic = SLiC(margin=0.0, nll_weight=0.3)(logps(mean)).loss_B
-    torch.testing.assert_close(rrhf, slic)
+    slic = SLiC(margin=0.0, nll_weight=0.0)(logps(mean)).loss_B
+    summed = torch.tensor([-a for a, *_ in policy], dtype=F64)
+    torch.testing.assert_close(rrhf, slic + 0.3 * summed)
 
 
 @settings(max_examples=40, deadline=None)
@@ -263,7 +266,14 @@ def test_groups_do_not_see_each_other(objective):
     for b in range(3):
         parts = {
             name: getattr(given, name)[b : b + 1]
-            for name in ("policy_BK", "reference_BK", "length_BK", "score_BK", "mask_BK")
+            for name in (
+                "policy_BK",
+                "reference_BK",
+                "length_BK",
+                "score_BK",
+                "mask_BK",
+                "longest_B",
+            )
         }
         alone = objective(GroupLogps(**parts))
         torch.testing.assert_close(alone.loss_B, together.loss_B[b : b + 1])

@@ -231,3 +231,26 @@ def test_reward_conditioned_is_sft():
 def test_bad_options_are_refused(make, said):
     with pytest.raises(BadInput, match=said):
         make()
+
+
+def test_ktos_estimate_and_reward_models_means_by_hand():
+    given = LabelledLogps(
+        torch.tensor([-1.0, -2.0], dtype=torch.float64, requires_grad=True),
+        torch.tensor([-2.0, -2.0], dtype=torch.float64),
+        torch.tensor([True, False]),
+        torch.tensor([-1.0], dtype=torch.float64, requires_grad=True),
+        torch.tensor([-3.0], dtype=torch.float64),
+    )
+    output = KTO(beta=0.5)(given)
+    # z = 2: 1 - sigmoid(0.5 * (1 - 2)), 1 - sigmoid(0.5 * (2 - 0))
+    expected = [1 - 1 / (1 + math.exp(0.5)), 1 - 1 / (1 + math.exp(-1.0))]
+    assert output.loss_B.tolist() == pytest.approx(expected)
+    output.loss_B.sum().backward()
+    assert given.mismatched_policy_M.grad is None
+    assert output.metrics["kl"].tolist() == [2.0, 2.0]
+    rewards = GroupRewards(
+        torch.tensor([[3.0, 1.0, 77.0]], dtype=torch.float64),
+        torch.tensor([[2.0, 1.0, 0.0]], dtype=torch.float64),
+        torch.tensor([[True, True, False]]),
+    )
+    assert RewardModel()(rewards).metrics["mean_reward"].tolist() == [2.0]

@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 
 from alignlab import registry
 from alignlab.errors import BadInput
-from alignlab.objectives.base import GroupLogps, plackett_luce_nll_B
+from alignlab.objectives.base import (
+    GroupLogps,
+    plackett_luce_nll_B,
+    preference_metrics,
+    reward_metrics,
+)
+from alignlab.objectives.cpo import CPO
 from alignlab.objectives.dpo import DPO
 from alignlab.objectives.dpo_pro import DPOPRO
 from alignlab.objectives.hinge import Hinge
 from alignlab.objectives.ipo import IPO
+from alignlab.objectives.orpo import ORPO
 from alignlab.objectives.preferred_ft import PreferredFT
 from alignlab.objectives.pro import PRO
 from alignlab.objectives.rrhf import RRHF
@@ -40,6 +47,7 @@ def logps(policy, reference=None, length=None, score=None, mask=None):
         fill(length, torch.ones(shape, dtype=F64)),
         fill(score, ranks),
         torch.ones(shape, dtype=torch.bool) if mask is None else torch.tensor(mask),
+        torch.full(shape[:1], 40.0, dtype=F64),
     )
 
 
@@ -101,12 +109,43 @@ def test_slic_by_hand():
 
 
 def test_rrhf_by_hand():
-    # Means -1, -2, -0.5: worse ones that are likelier: (3 over 1) 0.5 and (3 over 2) 1.5; NLL 1.
+    # Means -1, -2, -0.5: worse ones that are likelier: (3 over 1) 0.5 and (3 over 2) 1.5; the
+    # summed NLL of the best is 2.
     found = loss(RRHF(), [[-2.0, -6.0, -2.0]], length=[[2.0, 3.0, 4.0]])
-    assert found == pytest.approx([3.0])
+    assert found == pytest.approx([4.0], abs=1e-12)
     # Equal scores of the last two are no order: only (3 over 1) is left.
     tied = loss(RRHF(), [[-2.0, -6.0, -2.0]], length=[[2.0, 3.0, 4.0]], score=[[2.0, 1.0, 1.0]])
-    assert tied == pytest.approx([1.5])
+    assert tied == pytest.approx([2.5], abs=1e-12)
+
+
+def test_rrhf_as_its_authors_code_weighs_it():
+    # 100 * (0.5 + 1.5) + 2 / 40, the group's longest sequence being of 40 tokens.
+    found = loss(RRHF(weights="authors"), [[-2.0, -6.0, -2.0]], length=[[2.0, 3.0, 4.0]])
+    assert found == pytest.approx([200.05], abs=1e-9)
+    with pytest.raises(BadInput, match="nll_weight: has no effect with weights=authors"):
+        RRHF(weights="authors", nll_weight=0.5)
+
+
+def test_pro_as_its_authors_code_computes_it():
+    # Scores 3, 1, 0 give 1/T = 3, 2, 3 and 1, 1 (see below); 0.05 * (3 - 1)^2 * summed NLL 4.
+    r, length = [-1.0, -2.0, -3.0], [4.0, 2.0, 1.0]
+    step1 = -math.log(math.exp(-3) / (math.exp(-3) + math.exp(2 * -2) + math.exp(3 * -3)))
+    step2 = -math.log(math.exp(-2) / (math.exp(-2) + math.exp(-3)))
+    policy = [a * n for a, n in zip(r, length, strict=True)]
+    found = loss(PRO(weights="authors"), [policy], length=[length], score=[[3.0, 1.0, 0.0]])
+    assert found == pytest.approx([step1 + step2 + 0.05 * 4 * 4.0], abs=1e-9)
+    # Padding is no response: K is 2, so that the factor is 1.
+    padded = loss(
+        PRO(weights="authors"), [[-4.0, -4.0, 0.0]], length=[[4.0, 2.0, 1.0]],
+        score=[[1.0, 0.0, 0.0]], mask=[[True, True, False]],
+    )  # fmt: skip
+    assert padded == pytest.approx([math.log(1 + math.exp(-1)) + 0.05 * 4.0], abs=1e-9)
+    # 180 times 0.05 of a token mean, at K = 4 and 20 tokens.
+    four = loss(PRO(weights="authors"), [[-20.0] * 4], length=[[20.0] * 4], score=[[0.0] * 4])
+    mean = loss(PRO(), [[-20.0] * 4], length=[[20.0] * 4])[0] - math.log(4 * 3 * 2)
+    assert four == pytest.approx([180 * mean], abs=1e-9)
+    with pytest.raises(BadInput, match="score_temperatures: is part of weights=authors"):
+        PRO(weights="authors", score_temperatures=True)
 
 
 def test_pro_by_hand():
@@ -217,7 +256,7 @@ def test_all_are_registered_and_say_what_they_need():
 def test_options_without_effect_are_refused():
     with pytest.raises(BadInput, match="label_smoothing > 0"):
         DPO(robust=True)
-    with pytest.raises(BadInput, match=r"\[0, 0.5\)"):
+    with pytest.raises(BadInput, match=r"label_smoothing: expected below 0\.5, found 0\.5"):
         DPO(label_smoothing=0.5)
 
 
@@ -233,3 +272,64 @@ def test_dpo_with_nll_adds_the_chosen_responses_mean_nll():
     torch.testing.assert_close(with_nll.loss_B - plain.loss_B, torch.tensor([2 * 4.0 / 8]).double())
     with pytest.raises(BadInput, match="nll_weight"):
         DPO(nll_weight=-1.0)
+
+
+def test_ipos_rewards_are_those_of_whole_responses():
+    """Log-ratios 1 and -1 over 4 and 2 tokens: the loss divides them, the rewards do not."""
+    output = IPO(beta=0.5)(logps(*PAIR, length=[[4.0, 2.0]]))
+    assert output.loss_B.tolist() == pytest.approx([(1 / 4 + 1 / 2 - 1) ** 2])
+    assert output.metrics["rewards/chosen"].tolist() == [0.5]
+    assert output.metrics["rewards/rejected"].tolist() == [-0.5]
+    assert output.metrics["rewards/margins"].tolist() == [1.0]
+    assert output.metrics["logps/chosen"].tolist() == [-2.0]
+
+
+def test_orpos_odds_keep_their_digits_at_both_ends():
+    """log odds(p) = log p - log(1 - p); of p = exp(-1e-11), 1 - p = 1e-11 - 0.5e-22."""
+    for x, log_odds in (
+        (-1e-11, -1e-11 - math.log(1e-11)),
+        (-0.5, -0.5 - math.log(1 - math.exp(-0.5))),
+        (-0.7, -0.7 - math.log(1 - math.exp(-0.7))),
+        (-40.0, -40.0),
+    ):
+        given = logps([[x, -0.5]])
+        output = ORPO()(given)
+        other = -0.5 - math.log(1 - math.exp(-0.5))
+        found = output.metrics["log_odds_chosen"].item()
+        assert found == pytest.approx(log_odds - other, abs=1e-10, rel=1e-12)
+        # d log odds / dx = 1 / (1 - exp(x))
+        output.loss_B.sum().backward()
+        rest = 1 / (1 + math.exp(log_odds - other))
+        slope = -1 - 0.1 * rest * -1 / math.expm1(x)
+        assert given.policy_BK.grad[0, 0].item() == pytest.approx(slope, rel=1e-9)
+
+
+def test_metrics_of_a_group_by_hand():
+    """The best is compared with the mean of the others; a tie is no win, padding is not read."""
+    reward = torch.tensor([[1.0, 3.0, -1.0], [2.0, 2.0, 99.0]], dtype=F64)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    found = {k: v.tolist() for k, v in reward_metrics(reward, mask).items()}
+    assert found == {
+        "rewards/chosen": [1.0, 2.0],
+        "rewards/rejected": [1.0, 2.0],
+        "rewards/margins": [0.0, 0.0],
+        "rewards/accuracies": [0.5, 0.0],
+    }
+    given = logps([[-1.0, -2.0, -4.0]], mask=[[True, True, True]])
+    named = preference_metrics(given, given.policy_BK)
+    assert named["logps/chosen"].tolist() == [-1.0]
+    assert named["logps/rejected"].tolist() == [-3.0]
+    assert not named["logps/chosen"].requires_grad
+
+
+def test_the_metric_of_a_term_is_the_term_alone():
+    policy, length = [[-2.0, -6.0, -2.0]], [[2.0, 3.0, 4.0]]
+    rank = RRHF()(logps(policy, length=length)).metrics["loss/rank"].tolist()
+    assert rank == pytest.approx([2.0])
+    rank = SLiC()(logps([[-5.0, -2.0]])).metrics["loss/rank"].tolist()
+    assert rank == pytest.approx([4.0])
+    nll = CPO()(logps([[-6.0, -2.0]], length=[[3.0, 1.0]])).metrics["nll_loss"].tolist()
+    assert nll == pytest.approx([2.0])
+    output = SFT()(logps([[-6.0]], length=[[3.0]]))
+    assert output.weight_B.tolist() == [3.0]
+    assert output.metrics["logps/chosen"].tolist() == [-6.0]

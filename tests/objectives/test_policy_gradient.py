@@ -374,7 +374,7 @@ def test_gradients_by_finite_differences(objective):
         (lambda: RLOO(kl_coef=0, kl_estimator="k3"), "no effect with kl_coef=0"),
         (lambda: PPO(kl_coef=-1), "kl_coef: expected 0 or more"),
         (lambda: PPO(kl_target=0.0), "kl_target: expected above 0"),
-        (lambda: PPO(lam=1.5), r"lam: expected \[0, 1\]"),
+        (lambda: PPO(lam=1.5), "lam: expected at most 1"),
         (lambda: PPO(clip=0), "clip: expected above 0"),
         (lambda: PPO(value_clip=-1), "value_clip: expected 0 or more"),
         (lambda: PPO(scores="big"), "scores: expected raw"),
@@ -388,3 +388,78 @@ def test_gradients_by_finite_differences(objective):
 def test_settings_that_mean_nothing_are_refused(make, line):
     with pytest.raises(BadInput, match=line):
         make()
+
+
+@pytest.mark.parametrize("make", [PPO, RLOO, Reinforce], ids=lambda c: c.__name__)
+def test_the_target_is_of_a_responses_kl_not_a_tokens(make):
+    """KLs of 3 and 5 nats over 3 and 1 tokens: 4 a response, 2 a token; target 2.
+
+    The coefficient grows by clip(4 / 2 - 1) = 0.2 times 2 rollouts of a horizon of 10.
+    """
+    objective = make(kl_coef=0.5, kl_target=2.0, kl_horizon=10)
+    batch = rollouts(
+        [[-1.0, -1.0, -1.0], [-1.0]], [[-2.0, -2.0, -2.0], [-6.0]], [1.0, 2.0],
+        value=[[0.0] * 3, [0.0]],
+    )  # fmt: skip
+    after = objective.credit(batch, objective.start()).state
+    assert after.kl_coef == pytest.approx(0.5 * (1 + 0.2 * 2 / 10))
+    # 0.9 above a target of 4 * (1 / 1.1): the error is 0.1, within the bound.
+    near = make(kl_coef=0.5, kl_target=4 / 1.1, kl_horizon=10)
+    assert near.credit(batch, near.start()).state.kl_coef == pytest.approx(0.5 * (1 + 0.1 * 0.2))
+
+
+def test_metrics_of_a_batch_are_a_response_each():
+    batch = rollouts([[-1.0, -3.0], [-2.0]], [[-2.0, -3.5], [-4.0]], [1.0, 2.0])
+    metrics = RLOO(kl_coef=0.1).credit(batch, CreditState(kl_coef=0.1)).metrics
+    assert metrics["objective/kl"].tolist() == [1.5, 2.0]
+    assert metrics["objective/entropy"].tolist() == [4.0, 2.0]
+    assert metrics["objective/rlhf_reward"].tolist() == pytest.approx([0.85, 1.8])
+    assert metrics["objective/kl_coef"].tolist() == [0.1]
+
+
+def test_metrics_of_an_update_by_hand():
+    """Ratios 1.5 with advantage 1, 0.5 with -1: both beyond the bound, both decided by it.
+
+    Ratio 1.5 with advantage -1 is beyond it, and not decided by it.
+    """
+    moves = [math.log(1.5), math.log(0.5), math.log(1.5)]
+    given = tokens(moves, [0.0] * 3, [1.0, -1.0, -1.0])
+    output = GRPO(clip=0.2, clip_high=0.3)(given)
+    metrics = {name: value.tolist() for name, value in output.metrics.items()}
+    assert metrics["policy/clipfrac"] == [1.0, 1.0, 0.0]
+    assert metrics["policy/approxkl"] == pytest.approx([m**2 / 2 for m in moves])
+    assert metrics["val/ratio"] == pytest.approx([1.5, 0.5, 1.5])
+    assert metrics["loss/policy"] == pytest.approx([-1.3, 0.8, 1.5])
+    assert step_loss(output).item() == pytest.approx((-1.3 + 0.8 + 1.5) / 3)
+
+
+def test_values_are_measured_where_there_are_tokens():
+    batch = rollouts([[-1.0, -1.0], [-1.0]], [[-1.0, -1.0], [-3.0]], [5.0, 1.0],
+                     value=[[2.0, 4.0], [9.0]])  # fmt: skip
+    metrics = PPO(kl_coef=0.5).credit(batch, CreditState(kl_coef=0.5)).metrics
+    assert metrics["val/mean"].tolist() == [2.0, 4.0, 9.0]
+    assert metrics["objective/rlhf_reward"].tolist() == [5.0, 1.0 - 0.5 * 2.0]
+
+
+def test_scores_are_clipped_on_both_sides():
+    batch = rollouts([[-1.0]] * 3, [[-1.0]] * 3, [9.0, -9.0, 1.5], value=[[0.0]] * 3)
+    made = PPO(kl_coef=0, score_clip=2.0, whiten=False).credit(batch, CreditState())
+    assert made.advantage_NT[:, 0].tolist() == [2.0, -2.0, 1.5]
+
+
+def test_equal_scores_are_counted_by_group():
+    batch = rollouts([[-1.0]] * 4, [[-1.0]] * 4, [1.0, 1.0, 0.0, 2.0], group=[0, 0, 1, 1])
+    made = GRPO().credit(batch, GRPO().start())
+    assert made.metrics["frac_reward_zero_std"].tolist() == [1.0, 0.0]
+    # (2 - 1) / (sqrt(2) + 1e-4)
+    assert made.advantage_NT[:, 0].tolist() == pytest.approx(
+        [0, 0, -1 / (math.sqrt(2) + 1e-4), 1 / (math.sqrt(2) + 1e-4)], abs=1e-9
+    )
+    batched = GRPO(scale="batch").credit(batch, GRPO().start()).advantage_NT[:, 0]
+    deviation = math.sqrt(2 / 3)  # of 1, 1, 0, 2 around 1, by n - 1
+    assert batched.tolist() == pytest.approx(
+        [0, 0, -1 / (deviation + 1e-4), 1 / (deviation + 1e-4)]
+    )
+    normed = RLOO(kl_coef=0, normalise=True).credit(batch, CreditState()).advantage_NT[:, 0]
+    spread = math.sqrt(8 / 3)  # of 0, 0, -2, 2
+    assert normed.tolist() == pytest.approx([0, 0, -2 / (spread + 1e-4), 2 / (spread + 1e-4)])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from alignlab.errors import BadInput, RunFailed
 from alignlab.models.adapters import LoraConfig
-from alignlab.models.load import load
+from alignlab.models.load import load, save
 from alignlab.models.packed import TokenGroup
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.dpo import DPO
@@ -237,3 +237,59 @@ def test_checkpoints_are_thinned_out(tmp_path):
         "checkpoint-12",
         "checkpoint-15",
     ]
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(r=2)])
+def test_validation_sees_the_model_without_dropout(tmp_path, lora):
+    modes = []
+    config = replace(QUICK, dropout=0.1, validate_every=1, epochs=1, lora=lora)
+
+    def validate(lm):
+        modes.append(lm.model.training)
+        return 0.0
+
+    train(tiny_lm("gpt2"), SFT(), random_groups(4, (1,)), config, tmp_path, validate=validate)
+    assert modes == [False]
+
+
+def test_the_reference_of_an_adapter_is_the_model_without_it(tmp_path):
+    """A run that is resumed without its cache computes the same reference from trained weights."""
+    config = replace(QUICK, lr=0.05, lora=LoraConfig(r=2), log_every=1)
+    groups = random_groups(8, (2,))
+    whole = train(tiny_lm(), DPO(), groups, config, tmp_path / "whole")
+
+    def kill(metrics, step, total):
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tiny_lm(), DPO(), groups, replace(config, save_every=1), tmp_path / "x", on_step=kill)
+    for file in (tmp_path / "x" / "reference").iterdir():
+        file.unlink()
+    train(tiny_lm(), DPO(), groups, replace(config, save_every=1), tmp_path / "x")
+    for one, other in zip(lines_of(tmp_path / "whole"), lines_of(tmp_path / "x"), strict=True):
+        assert one["rewards/margins"] == pytest.approx(other["rewards/margins"], abs=1e-3)
+    assert abs(lines_of(tmp_path / "whole")[-1]["rewards/margins"]) > 0.05
+    assert whole.steps == 4
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "kept"),
+    [
+        ("bfloat16", "input", torch.bfloat16),
+        ("float32", "input", torch.float32),
+        ("bfloat16", "float32", torch.float32),
+        ("float32", "bfloat16", torch.bfloat16),
+        (None, "input", torch.float32),
+    ],
+)
+@pytest.mark.parametrize("lora", [None, LoraConfig(r=2)])
+def test_saved_weights_keep_the_type_of_the_input_unless_asked(tmp_path, stored, asked, kept, lora):
+    lm = tiny_lm()
+    if stored is not None:
+        lm = load(save(lm, tmp_path / "first", dtype=stored), dtype="float32")
+    config = replace(QUICK, epochs=1, lora=lora)
+    train(lm, SFT(), random_groups(4, (1,)), config, tmp_path / "t", save_dtype=asked)
+    found = load_file(tmp_path / "t" / "model" / "model.safetensors")
+    assert {value.dtype for value in found.values()} == {kept}
+    assert load(tmp_path / "t" / "model").model.dtype == kept

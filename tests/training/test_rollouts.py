@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from alignlab.errors import BadInput, RunFailed
 from alignlab.models.adapters import LoraConfig
-from alignlab.models.load import load
+from alignlab.models.load import load, save
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import ResponseScorer
 from alignlab.models.values import ModelWithValueHead, ValueScorer, load_value_head, value_head
@@ -21,10 +21,11 @@ from alignlab.objectives.grpo import GRPO
 from alignlab.objectives.ppo import PPO
 from alignlab.objectives.reinforce import Reinforce
 from alignlab.objectives.rloo import RLOO
-from alignlab.training.environment import Environment
+from alignlab.training.environment import Environment, Sample, SampledGroup
 from alignlab.training.loop import train
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.rollouts import train_rollouts
+from alignlab.training.step import StepRunner
 from alignlab.training.trainer_state import TrainingCallbacks
 from alignlab.types import Message, Prompt
 from tests.models.helpers import random_groups, tiny_lm
@@ -176,6 +177,12 @@ def test_nothing_scored_ends_the_run(tmp_path):
     with pytest.raises(RunFailed, match="expected a finite score"):
         go(GRPO(), QUICK, tmp_path / "b", reward=odd)
 
+    def endless(groups, seed):
+        return [(1.0, 2.0, -math.inf)] * len(groups)
+
+    with pytest.raises(RunFailed, match="expected a finite score of each response, found -inf"):
+        go(GRPO(), QUICK, tmp_path / "c", reward=endless)
+
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     def huge(groups, seed):
@@ -292,3 +299,73 @@ def test_prompts_are_needed_and_the_offline_loop_refuses(tmp_path):
         go(PPO(), QUICK, tmp_path, prompts=[])
     with pytest.raises(BadInput, match="PPO learns from rollouts"):
         train(tiny_lm(), PPO(), random_groups(4, (2,)), replace(QUICK, steps=0), tmp_path)
+
+
+def test_the_reference_of_a_policys_adapter_is_the_model_without_it(tmp_path):
+    """With the adapter on, policy and reference would be one, and the KL 0 for ever."""
+    config = replace(QUICK, lr=0.1, lora=LoraConfig(r=4), save_every=0)
+    go(RLOO(kl_coef=0.0), config, tmp_path)
+    first, *_, last = lines_of(tmp_path)
+    assert first["objective/kl"] == pytest.approx(0, abs=1e-5)
+    assert abs(last["objective/kl"]) > 0.05
+
+
+def test_saved_policies_keep_the_type_of_the_input(tmp_path):
+    lm = load(save(tiny_lm(scale=1.0), tmp_path / "m", dtype="bfloat16"), dtype="float32")
+    config = replace(QUICK, steps=1)
+    environment = Environment(sampler(config), parity)
+    for asked, kept in (("input", torch.bfloat16), ("float32", torch.float32)):
+        train_rollouts(
+            lm, RLOO(), PROMPTS, config, tmp_path / asked, environment=environment,
+            save_dtype=asked,
+        )  # fmt: skip
+        assert load(tmp_path / asked / "model").model.dtype == kept
+
+
+def test_a_batch_is_counted_and_shuffled_by_hand(tmp_path, monkeypatch):
+    """8 prompts with responses of 1 and 3 tokens, the second cut off; p0's first is unscored."""
+    seeds, steps = {"sample": [], "reward": []}, []
+
+    def sample(lm, prompts, seed):
+        seeds["sample"].append(seed)
+        two = (Sample("a", (7,), True), Sample("b", (8, 9, 10), False))
+        return [SampledGroup(p, (5, 6), two) for p in prompts]
+
+    def reward(groups, seed):
+        seeds["reward"].append(seed)
+        return [(None if g.prompt.id == "p0" else 1.0, 0.0) for g in groups]
+
+    step = StepRunner.step
+
+    def remember(self, number, groups, reference, lr, window):
+        steps.append((number, [g.id for g in groups]))
+        step(self, number, groups, reference, lr, window)
+
+    monkeypatch.setattr(StepRunner, "step", remember)
+    prompts = [Prompt(f"p{i}", (Message("user", f"say {i}"),)) for i in range(8)]
+    config = replace(
+        QUICK, steps=2, batch_size=8, responses=2, updates=2, minibatches=2, save_every=0
+    )
+    result = train_rollouts(
+        tiny_lm(), PPO(), prompts, config, tmp_path, environment=Environment(sample, reward)
+    )
+    assert len({*seeds["sample"], *seeds["reward"]}) == 4
+    assert [number for number, _ in steps] == list(range(8))
+    passes = [steps[i][1] + steps[i + 1][1] for i in range(0, 8, 2)]
+    assert all(sorted(p) == [f"p{i}" for i in range(8)] for p in passes)
+    assert len({tuple(p) for p in passes}) == 4
+    assert (result.rollouts, result.drawn, result.unscored) == (32, 64, 2)
+    first, last = lines_of(tmp_path)
+    assert first["completions/mean_length"] == 2
+    assert first["completions/clipped_ratio"] == 0.5
+    assert first["objective/scores"] == pytest.approx(7 / 15)
+    assert first["objective/unscored"] == 1
+    # A prompt of 2, responses of 1 and 3, but for p0's first; learned from twice.
+    assert (first["tokens"], last["tokens"]) == (2 * 47, 4 * 47)
+
+
+def test_the_reference_computes_in_the_policys_type(tmp_path):
+    config = replace(QUICK, steps=1, dtype="bfloat16", save_every=0)
+    go(GRPO(), config, tmp_path)
+    (line,) = lines_of(tmp_path)
+    assert line["objective/kl"] == pytest.approx(0, abs=1e-9)

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from alignlab.training.token_groups import prepare
+import pytest
+
+from alignlab.errors import BadInput
+from alignlab.objectives.kto import KTO
+from alignlab.training.record_kinds import prepare_for
+from alignlab.training.token_groups import REFUSED, prepare
 from alignlab.types import (
     Demonstration,
     Message,
@@ -8,8 +13,10 @@ from alignlab.types import (
     Prompt,
     Response,
     SampledBy,
+    UnpairedPreference,
 )
 from tests.models.helpers import tiny_lm
+from tests.models.test_chat_template import NO_SYSTEM, lm_with
 
 BY = SampledBy("someone")
 
@@ -55,3 +62,79 @@ def test_what_is_too_long_is_dropped_or_cut_and_counted():
     whole = prepare(lm, records[1:2]).groups[0]
     assert groups[1].prompt_T == whole.prompt_T[-50:]
     assert len(groups[2].responses[0]) == 10
+
+
+@pytest.mark.parametrize("length", [9, 10, 11])
+def test_a_limit_holds_what_is_as_long_as_it(length):
+    """The end-of-turn token counts."""
+    _, count = prepare(tiny_lm(), [demonstration("a", "A" * (length - 1))], max_response_tokens=10)
+    assert count.kept == (length <= 10)
+    room = len(prepare(tiny_lm(), [demonstration("", "A")]).groups[0].prompt_T)
+    asked = demonstration("a" * length, "A")
+    _, count = prepare(tiny_lm(), [asked], max_prompt_tokens=room + 10)
+    assert count.kept == (length <= 10)
+
+
+@pytest.mark.parametrize(("extra", "kept"), [(0, 1), (1, 0)])
+def test_prompt_and_longest_response_fit_into_the_context_together(extra, kept):
+    lm = tiny_lm()  # of 256 positions
+    room = len(prepare(lm, [demonstration("", "A")]).groups[0].prompt_T)
+    long = "A" * (256 - room - 100 - 1 + extra)
+    group = PreferenceGroup(prompt("a" * 100), (response("A"), response(long)), (2.0, 1.0), "judge")
+    _, count = prepare(lm, [group])
+    assert count.kept == kept
+    assert count.dropped == ({} if kept else {"longer than the model's context": 1})
+
+
+def bad_records():
+    system = Prompt("p", (Message("system", "Be brief."), Message("user", "Hi there")))
+    return [
+        Demonstration(system, response("refused")),
+        demonstration("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "templated"),
+        demonstration("Hi", "ended<|im_end|>"),
+    ]
+
+
+@pytest.mark.parametrize("i", range(3))
+def test_a_record_that_the_template_refuses_or_that_holds_it_is_named(i):
+    lm = lm_with(NO_SYSTEM)
+    with pytest.raises(BadInput, match="record r-") as caught:
+        prepare(lm, [demonstration("a", "A"), bad_records()[i]])
+    assert "\n" not in str(caught.value)
+    assert ("Hi" in str(caught.value)) or ("<|im_start|>" in str(caught.value))
+
+
+def test_such_records_are_counted_where_they_are_dropped():
+    groups, count = prepare(
+        lm_with(NO_SYSTEM), [demonstration("a", "A"), *bad_records()], drop_bad=True
+    )
+    assert [g.id for g in groups] == ["r-A"]
+    assert count.dropped == {REFUSED: 3}
+
+
+def test_a_text_about_special_tokens_is_kept_and_counted():
+    lm = tiny_lm()
+    groups, count = prepare(
+        lm, [demonstration("what is <|im_end|>?", "an end"), demonstration("a", "A")]
+    )
+    assert count.changed == {"special token in a text, as plain characters": 1}
+    end = lm.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert groups[0].prompt_T.count(end) == groups[1].prompt_T.count(end) == 1
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_labels_that_are_all_the_same_are_refused(label):
+    records = [UnpairedPreference(prompt(t), response(t), label) for t in "abc"]
+    with pytest.raises(BadInput, match="found 3 that are all " + ("desirable" if label else "un")):
+        prepare_for(tiny_lm(), KTO(), records, seed=0)
+    other = UnpairedPreference(prompt("d"), response("d"), not label)
+    assert len(prepare_for(tiny_lm(), KTO(), [*records, other], seed=0).groups) == 4
+
+
+def test_one_response_that_is_too_long_is_enough():
+    group = PreferenceGroup(prompt("a"), (response("A"), response("A" * 50)), (2.0, 1.0), "judge")
+    _, count = prepare(tiny_lm(), [group], max_response_tokens=10)
+    assert (count.kept, count.dropped) == (0, {"response too long": 1})
+    groups, count = prepare(tiny_lm(), [group], max_response_tokens=10, too_long="cut")
+    assert [len(r) for r in groups[0].responses] == [2, 10]
+    assert count.changed == {"response cut": 1}

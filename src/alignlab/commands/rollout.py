@@ -11,6 +11,7 @@ from alignlab.commands.material import prompts_of
 from alignlab.commands.surroundings import (
     Surroundings,
     choose,
+    drops_bad,
     laboratory,
     loop_of,
     made_objective,
@@ -19,6 +20,7 @@ from alignlab.commands.surroundings import (
     refuse_idle,
 )
 from alignlab.commands.trained import NAME, Trained, left_by
+from alignlab.configs import NonNegativeInt, PositiveInt
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.objectives.base import Objective
@@ -37,16 +39,14 @@ class RolloutSettings(Surroundings, RolloutConfig):
 
     objective: dict[str, Any] = field(default_factory=dict)
     """The objective's options, e.g. objective.kl_coef=0.1."""
-    max_prompt_tokens: int = 1024
+    max_prompt_tokens: PositiveInt = 1024
     """Longest prompt, in tokens; longer ones are left out and counted."""
-    validation: int = 0
+    validation: NonNegativeInt = 0
     """Last prompts of the data, not trained on; the model with the best mean score on them, looked
     at every `validate_every` steps, is kept. 0 keeps the last model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.validation < 0:
-            raise BadInput(f"setting validation: expected 0 or more, found {self.validation}")
         if bool(self.validation) != bool(self.validate_every):
             given, other = ("validation", "validate_every")[:: 1 if self.validation else -1]
             raise BadInput(f"setting {given}: expected {other} with it, found 0")
@@ -98,7 +98,13 @@ def rollout(
             # As the policy is sampled in training.
             drawn = SampleSettings(n=1, temperature=1, top_p=1, max_tokens=chosen.max_tokens)
             validate = mean_score(lab, source, prompts[len(learned) :], drawn)
-        lesson = RolloutLesson(made, loop_of(RolloutConfig, chosen), chosen.max_prompt_tokens)
+        lesson = RolloutLesson(
+            made,
+            loop_of(RolloutConfig, chosen),
+            chosen.max_prompt_tokens,
+            chosen.save_dtype,
+            drops_bad(data),
+        )
         trained = rollout_stage(lab, parent, learned, source, lesson, name=NAME, validate=validate)
         run.finish()
         return left_by(run, trained)

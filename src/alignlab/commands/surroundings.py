@@ -1,4 +1,4 @@
-"""What every `alignlab train` has around its training: settings, a run directory, a laboratory."""
+"""Set a training up: its settings, its run directory and the context of its stages."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 
 from alignlab import configs, registry
+from alignlab.configs import NonNegativeInt
 from alignlab.errors import BadInput
-from alignlab.launched import world_size
 from alignlab.models import adapters
 from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
 from alignlab.records import to_dict
 from alignlab.runs import Run, RunIdentity
+from alignlab.specs import split
 from alignlab.stages.lab import Hardware, Lab, resolve_model
-from alignlab.training.config import TrainConfig
-from alignlab.training.deepspeed import read as read_deepspeed
-from alignlab.training.launch import Parallel, refuse_unmet
+from alignlab.training.config import SaveDtype, TrainConfig
+from alignlab.training.launch import NO_DEEPSPEED, Parallel, refuse_unmet
 from alignlab.training.tracking import Track, require_tracker
 from alignlab.types import Checkpoint
 
@@ -30,8 +30,8 @@ C = TypeVar("C", bound=TrainConfig)
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """Settings of a training beside those of its loop."""
+class Surroundings(configs.Bounded):
+    """Settings of a training besides those of its loop."""
 
     adapter: str = ""
     """Folder or hub id of a PEFT adapter that is merged into the model first."""
@@ -39,16 +39,17 @@ class Surroundings:
     """File with a chat template, for a model that comes without one."""
     device: str = "auto"
     """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
+    save_dtype: SaveDtype = "input"
+    """Type of the saved weights: "float32", "bfloat16", or "input": that of the model's files (of
+    a new reward model, or of a model that `adapter` was merged into, float32)."""
     parallel: Parallel = "auto"
-    """How processes started by torchrun or accelerate share the training: "data" (each holds all
+    """Sharing of a training by the processes of torchrun or accelerate: "data" (each holds all
     weights), "fsdp" (each its share); "auto" is what accelerate's configuration says, else data."""
-    deepspeed: str = ""
-    """A DeepSpeed configuration file; what it says stands under the settings given here."""
     track: Track = "none"
-    """Where metrics go beside metrics.jsonl: tensorboard, wandb or trackio; needs pip install
-    'alignlab[track]'."""
+    """Tracker of the metrics, besides metrics.jsonl: tensorboard, wandb or trackio; needs pip
+    install 'alignlab[track]'."""
 
     def hardware(self) -> Hardware:
         return Hardware(self.device, workers=1, threads=self.threads, parallel=self.parallel)
@@ -59,7 +60,7 @@ class Chosen(NamedTuple, Generic[S]):
 
     settings: S
     given: Mapping[str, Any]
-    """What was given by name, rather than left at its default; later layers win."""
+    """Settings given by name, rather than left at their defaults; later layers win."""
 
 
 def choose(
@@ -72,12 +73,12 @@ def choose(
     """
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     layers += [configs.parse_overrides(overrides), settings]
+    if any("deepspeed" in layer for layer in layers):
+        raise BadInput(f"setting deepspeed: {NO_DEEPSPEED}")
     chosen = configs.build(cls, *layers)
-    if chosen.deepspeed:
-        chosen = configs.build(cls, read_deepspeed(chosen.deepspeed, world_size()), *layers)
     refuse_unmet(chosen)  # type: ignore[arg-type]
     require_tracker(chosen.track)
-    chosen.hardware()  # a device that is not there is told first
+    chosen.hardware()  # a device that is not there is refused first
     return Chosen(chosen, {key: value for layer in layers for key, value in layer.items()})
 
 
@@ -102,13 +103,18 @@ def made_objective(objective: Any, options: Mapping[str, Any]) -> Any:
     """An objective by name with its options, or the one that was given whole.
 
     Raises:
-        BadInput: no such objective or option, or options beside a whole objective.
+        BadInput: no such objective or option, or options with a whole objective.
     """
     if isinstance(objective, str):
         return configs.build(registry.get("objective", objective), options)
     if options:
-        raise BadInput("setting objective: has no effect beside an objective that is given whole")
+        raise BadInput("setting objective: has no effect with an objective that is given whole")
     return objective
+
+
+def drops_bad(data: str) -> bool:
+    """Tell whether a data spec leaves bad records out (`?bad=drop`)."""
+    return "bad=drop" in split(data).options
 
 
 def refuse_idle(given: Mapping[str, Any], idle: Sequence[tuple[str, bool, str]]) -> None:
@@ -129,10 +135,10 @@ def laboratory(
     """A run directory with what a stage is handed; closed at the end.
 
     Args:
-        identity: what the run is made for, beside the settings.
+        identity: parts of the run's identity besides the settings.
     """
     plain = to_dict(settings) | dict(identity)
-    for key in ("threads", "track", "parallel", "deepspeed"):  # they change no figure
+    for key in ("threads", "track", "parallel"):  # they change no figure
         plain.pop(key)
     hardware = settings.hardware()
     run = Run.start(Path(out), RunIdentity("train", plain, (seed,)))
@@ -153,11 +159,10 @@ def parent_of(lab: Lab, model: str, adapter: str) -> Checkpoint:
     with lab.run.stage("merged", inputs=inputs) as stage:
         folder = stage.path / "model"
         if not stage.done:
-            device = None if lab.hardware.device == "auto" else lab.hardware.device
             lm = load_model(
                 parent.path,
                 dtype="float32",
-                device=device,
+                device=lab.hardware.device,
                 adapter=adapter,
                 chat_template=lab.chat_template,
             )

@@ -13,6 +13,7 @@ from alignlab.commands.rollout import rollout
 from alignlab.commands.surroundings import (
     Surroundings,
     choose,
+    drops_bad,
     laboratory,
     loop_of,
     made_objective,
@@ -50,7 +51,7 @@ class TrainSettings(Surroundings, TrainConfig):
     """The objective's options, e.g. objective.beta=0.3."""
     lengths: LengthSettings = field(default_factory=LengthSettings)
     pairs: Literal["", "best_worst", "all"] = ""
-    """Which pairs a pairwise objective takes of larger groups; empty refuses such groups."""
+    """Pairs that a pairwise objective takes of larger groups; empty refuses such groups."""
 
 
 @main_process_only
@@ -101,7 +102,9 @@ def train(
         with run.stage("data", inputs={"data": data}) as stage:
             stage.count([*corpus.counts, taken])
         parent = parent_of(lab, model, chosen.adapter)
-        lesson = TrainSpec(made, loop_of(TrainConfig, chosen), chosen.lengths)
+        lesson = TrainSpec(
+            made, loop_of(TrainConfig, chosen), chosen.lengths, drops_bad(data), chosen.save_dtype
+        )
         trained = train_stage(lab, parent, records, lesson, name=NAME)
         rows: Sequence[EvalResult] = ()
         if corpus.test_groups:
@@ -131,7 +134,7 @@ def _refuse_idle(chosen: TrainSettings, given: Mapping[str, Any]) -> None:
 
 
 class _Taken(NamedTuple):
-    """What the objective learns from, and how it was made of the data's records."""
+    """Records that the objective learns from, and the count of how they were made."""
 
     records: list[Record]
     tally: Count
@@ -144,7 +147,7 @@ def _records(objective: Objective, corpus: Corpus, pairs: str, *, seed: int = 0)
     within a group are ordered by a draw from the seed, for objectives that take a whole list.
 
     Raises:
-        BadInput: there is none, or groups are too large and nothing says which pairs to take.
+        BadInput: there is none, or groups are too large and `pairs` is not given.
     """
     kind = record_kind(objective)
     held: dict[type, Sequence[Record]] = {

@@ -1,4 +1,4 @@
-"""What `alignlab train` leaves and prints."""
+"""Collect and print the result of `alignlab train`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from alignlab.runs import Run
 from alignlab.types import Checkpoint, Count, EvalResult
 
 NAME = "model"
-"""What the run calls the trained model."""
+"""Name of the trained model in its run."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left."""
+    """Result of `alignlab train`."""
 
     model: Checkpoint
     metrics: str
     """File of the training's metrics, one JSON line per `log_every` steps."""
     counts: tuple[Count, ...]
-    """What was kept, dropped and changed on the way from data to tokens."""
+    """Records kept, dropped and changed on the way from data to tokens."""
     held_out: tuple[EvalResult, ...]
     """Preference accuracy on the data's held-out groups; empty where there are none."""
 
@@ -33,7 +33,7 @@ class Trained:
 
 
 def left_by(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> Trained:
-    """What a training's run directory holds at its end."""
+    """Collect the result of a training from its run directory."""
     metrics = Path(model.path).with_name("metrics.jsonl")
     return Trained(model, str(metrics), _counts(run), tuple(held_out))
 

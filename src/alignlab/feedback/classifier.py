@@ -81,8 +81,9 @@ def _load(folder: str, options: ClassifierOptions) -> Classify:
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise BadInput(f"classifier {folder}: expected a text classifier, found: {why}") from None
-    cuda = options.device == "auto" and torch.cuda.is_available()
-    device = "cuda" if cuda else "cpu" if options.device == "auto" else options.device
+    from alignlab.models.load import device_of
+
+    device = device_of(options.device)
     model = model.to(device).eval()
     place = _place(folder, model.config.id2label, str(options.label))
     several = model.config.problem_type == "multi_label_classification"

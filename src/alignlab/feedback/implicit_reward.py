@@ -42,10 +42,9 @@ def make_implicit_reward(rest: str) -> RewardSource:
         )
     if not chosen.beta > 0:
         raise BadInput(f"implicit_reward: beta: expected above 0, found {chosen.beta}")
-    device = None if chosen.device == "auto" else chosen.device
     rewarder = ImplicitRewarder(
-        load(policy, device=device),
-        load(chosen.reference, device=device),
+        load(policy, device=chosen.device),
+        load(chosen.reference, device=chosen.device),
         chosen.beta,
         chosen.per_token,
     )

@@ -69,7 +69,7 @@ def make_reward_model(rest: str) -> RewardSource:
         layout=chosen.layout,
         max_tokens=chosen.max_tokens,
         end=chosen.end,
-        device=None if chosen.device == "auto" else chosen.device,
+        device=chosen.device,
     )
     return RewardSource(rewarder, f"reward_model:{folder}")
 

@@ -70,8 +70,9 @@ def make_steamshp(rest: str) -> SteamSHP:
     named = read_options(rest, SteamSHPOptions)
     if not named.name:
         raise BadInput("steamshp: expected steamshp:FOLDER, found no folder")
-    device = None if named.options.device == "auto" else named.options.device
-    model = open_which_better(named.name, max_tokens=named.options.max_tokens, device=device)
+    model = open_which_better(
+        named.name, max_tokens=named.options.max_tokens, device=named.options.device
+    )
     return SteamSHP(model, f"steamshp:{named.name}")
 
 

@@ -77,6 +77,7 @@ def bucket(
     layers: tuple[PromptStates, ...], real_GP: Tensor, prompt_L: Tensor, *, first: int
 ) -> Bucket:
     """Give a bucket's rows their places, so that each prompt has as many."""
+    # All prompts take as many places as the one with the most rows: products need equal shapes.
     count_G = torch.bincount(prompt_L, minlength=len(real_GP))
     K = int(count_G.max())
     if len(prompt_L) == K * len(real_GP):
@@ -113,6 +114,7 @@ class OwnStates:
 
     def write(self, key_L1: Tensor, value_L1: Tensor, place: int) -> None:
         """Take the states, (L, J, 1, D), of every row's token at a place."""
+        # Grown by chunks: a new shape at every token would be a new kernel at every token.
         if place == self.keys.shape[2]:
             self.keys, self.values = (pad(t, (0, 0, 0, CHUNK)) for t in (self.keys, self.values))
         self.keys[:, :, place : place + 1] = key_L1
@@ -171,6 +173,7 @@ class OneQueryCache(Cache):
         """Attention outputs, (L, H, D), of every row's new token."""
         own = self.own[self._layer]
         rows, J, C, D = own.keys.shape
+        # Scaled once here, D numbers a head, rather than every score of every key.
         query_LHD = query_LHD * ask.scale
         own_LHC = torch.bmm(
             query_LHD.view(rows * J, -1, D), own.keys.view(rows * J, C, D).transpose(1, 2)
@@ -220,6 +223,7 @@ def _attend(
     if ask.softcap is not None:
         score_LHS = torch.tanh(score_LHS.div_(ask.softcap)).mul_(ask.softcap)
     score_LHS += mask_L1S
+    # One softmax over both parts: merging two would need their sums of exponentials.
     prob_LHS = torch.softmax(score_LHS, dim=-1, dtype=torch.float32).to(own_LHC.dtype)
     shared = torch.bmm(_by_prompt(prob_LHS[:, :, :P], b, J), states.values.view(G * J, P, D))
     own = torch.bmm(prob_LHS[:, :, P:].reshape(rows * J, -1, C), value_LJCD.view(rows * J, C, D))

@@ -55,8 +55,8 @@ def held_out(
         models: before training (the reference) and after. The first is measured too where its
             rewards are not relative to itself.
         data: the training groups and the held-out ones.
-        lengths: as in training; longer groups are counted and left out, or their texts cut. The
-            first guess sees whole texts.
+        lengths: as in training; longer groups are counted and left out, or their texts cut, and so
+            are groups that the chat template refuses. The first guess sees whole texts.
     """
     before, after = models
     known, tested = data
@@ -69,7 +69,7 @@ def held_out(
             counted = Count(s.name, "groups", len(ordered), {}, {})
             if len(ordered) < len(tested):
                 counted = replace(counted, dropped={"equal scores": len(tested) - len(ordered)})
-            groups, tally = prepare(context.load(before), ordered, **asdict(lengths))
+            groups, tally = prepare(context.load(before), ordered, drop_bad=True, **asdict(lengths))
             s.count([counted, replace(tally, stage=s.name)])
             left = {g.id for g in groups}
             measured = [g for g in ordered if g.id in left]
@@ -91,7 +91,7 @@ def held_out_values(
     before, after = models
     known, tested = data
     ordered = [g for g in tested if _pairs(g.scores)]
-    groups, _ = prepare(context.load(before), ordered, **asdict(lengths))
+    groups, _ = prepare(context.load(before), ordered, drop_bad=True, **asdict(lengths))
     left = {g.id for g in groups}
     measured = [g for g in ordered if g.id in left]
     ids = tuple(g.id for g in measured for _ in _pairs(g.scores))
@@ -131,7 +131,7 @@ def _rewarded(
     """Return model -> the outcome of every comparison, by group; empty without rewards."""
     before, after = models
     if input_of(objective) is GroupRewards:
-        place, template = context.hardware.place, context.chat_template
+        place, template = context.hardware.device, context.chat_template
         judge = load_reward_model(after.path, device=place, chat_template=template)
         return {after.name: _outcomes(rewards(judge, groups), groups)}
     if input_of(objective) not in (GroupLogps, LabelledLogps):
@@ -169,6 +169,7 @@ def _margins(
             _columns([len(r) for r in group.responses], pairs),
             _columns(group.scores, pairs),
             torch.ones((len(pairs), 2), dtype=torch.bool),
+            torch.full((len(pairs),), float(group.longest), dtype=torch.float64),
         )
         if input_of(objective) is LabelledLogps:
             metrics = reward_metrics(log_ratios_BK(logps), logps.mask_BK)

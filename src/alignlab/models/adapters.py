@@ -12,20 +12,21 @@ from typing import Any
 
 import torch
 
+from alignlab.configs import BelowOne, Bounded, Positive, PositiveInt
 from alignlab.errors import BadInput
-from alignlab.models.load import LanguageModel
+from alignlab.models.load import LanguageModel, untie_adapted
 from alignlab.models.quant import is_quantised, merged_into_dequantised
 
 
 @dataclass(frozen=True)
-class LoraConfig:
+class LoraConfig(Bounded):
     """A low-rank adapter; only its weights are trained."""
 
-    r: int = 16
+    r: PositiveInt = 16
     """Rank of the update of each adapted matrix."""
-    alpha: float = 16.0
+    alpha: Positive = 16.0
     """The update is scaled by alpha / r."""
-    dropout: float = 0.0
+    dropout: BelowOne = 0.0
     """Share of the adapter's inputs set to zero in training, in [0, 1)."""
     targets: tuple[str, ...] = ()
     """Names of the adapted linear layers (q_proj, ...); empty is every linear layer but the
@@ -59,6 +60,7 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
             model = get_peft_model(lm.model, settings)
         except ValueError as error:
             raise BadInput(f"lora: {str(error).splitlines()[0]}") from error
+    untie_adapted(model)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -66,12 +68,12 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
 
 
 def is_adapted(model: Any) -> bool:
-    """Whether the model carries a PEFT adapter."""
+    """Return True for a model that carries a PEFT adapter."""
     return hasattr(model, "merge_and_unload")
 
 
 def is_reward_model(model: Any) -> bool:
-    """Whether a model is a sequence classifier, whose trained head belongs to an adapter."""
+    """Return True for a sequence classifier, whose trained head belongs to an adapter."""
     return type(base_of(model)).__name__.endswith("ForSequenceClassification")
 
 
@@ -93,4 +95,5 @@ def merged(lm: LanguageModel) -> LanguageModel:
         return lm
     if is_quantised(base_of(lm.model)):
         return replace(lm, model=merged_into_dequantised(lm.model))
-    return replace(lm, model=lm.model.merge_and_unload())
+    # peft froze the weights under the adapter; the merged model may be trained like any other.
+    return replace(lm, model=lm.model.merge_and_unload().requires_grad_(True))

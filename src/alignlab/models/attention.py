@@ -42,7 +42,7 @@ class UnsupportedAttention(Exception):
 
 @dataclass
 class ActiveBatch:
-    """The batch that attention calls belong to, and what they told of themselves."""
+    """Batch that attention calls belong to, and what was seen of these calls."""
 
     layout: Layout
     calls: int = 0

@@ -1,48 +1,62 @@
-"""Conversations to tokens: prompt and response are tokenised apart.
+"""Encode conversations: prompt and response are tokenised apart.
 
 So the boundary between them is the same for every response to a prompt (the packed forward and
 the sampler share the prompt), and what the model is trained to continue is what it is asked to
 continue. The template writes the beginning-of-sequence token where it wants one; none is added.
+
+Texts of messages are data: a special token spelt out in one ("<|im_end|>") is encoded as the
+characters it is made of, so that no text ends a turn or opens another.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
 
 from alignlab.errors import BadInput
-from alignlab.models.load import LanguageModel
 from alignlab.types import Message
+
+if TYPE_CHECKING:
+    from alignlab.models.load import LanguageModel
 
 _PROBE = "Zq7"
 """Content of the turn by which the template's end-of-turn token is found."""
+_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
+"""Private characters around a special token's text while the template is rendered."""
 
 
 def encode_prompt(lm: LanguageModel, messages: Sequence[Message], prefix: str = "") -> list[int]:
-    """Tokens of a conversation up to where the assistant's answer starts, then of the prefix.
+    """Encode a conversation up to where the assistant's answer starts, then the prefix.
 
     Without messages the prefix alone, as plain text that a base model continues.
+
+    Raises:
+        BadInput: the chat template refuses the roles or their order, or leaves a turn out.
     """
     if not messages:
         start = lm.tokenizer.bos_token_id
-        return ([] if start is None else [start]) + _ids(lm.tokenizer, prefix)
-    text = _render(lm.tokenizer, messages, add_generation_prompt=True)
-    return _ids(lm.tokenizer, text) + (_ids(lm.tokenizer, prefix) if prefix else [])
+        found = ([] if start is None else [start]) + _text_ids(lm.tokenizer, prefix)
+        return _embedded(lm, found)
+    found = _rendered_ids(lm.tokenizer, messages, add_generation_prompt=True)
+    return _embedded(lm, found + (_text_ids(lm.tokenizer, prefix) if prefix else []))
 
 
 def encode_response(lm: LanguageModel, text: str) -> list[int]:
-    """Tokens of an answer, the end-of-turn token included."""
-    return [*_ids(lm.tokenizer, text), end_of_turn(lm)]
+    """Encode an answer, the end-of-turn token included."""
+    return _embedded(lm, [*_text_ids(lm.tokenizer, text), end_of_turn(lm)])
 
 
 def end_of_turn(lm: LanguageModel) -> int:
-    """The token that ends the assistant's turn in the chat template; else end-of-sequence."""
+    """Return the token that ends an assistant's turn in the chat template, or end-of-sequence."""
     return _end_of_turn(lm.tokenizer, lm.tokenizer.chat_template)
 
 
 def stop_tokens(lm: LanguageModel) -> frozenset[int]:
-    """All tokens after which the model has nothing more to say."""
+    """Return all tokens after which the model has nothing more to say."""
     found = {end_of_turn(lm), lm.tokenizer.eos_token_id}
     config = getattr(lm.model, "generation_config", None)
     eos = getattr(config, "eos_token_id", None)
@@ -50,11 +64,107 @@ def stop_tokens(lm: LanguageModel) -> frozenset[int]:
     return frozenset(token for token in found if token is not None)
 
 
+def check_template(lm: LanguageModel) -> None:
+    """Make sure that the model has embeddings for the tokens that its chat template writes.
+
+    Raises:
+        BadInput: it lacks one: tokens were added to the tokenizer alone.
+    """
+    if lm.tokenizer.chat_template:
+        encode_prompt(lm, [Message("user", _PROBE)])
+        encode_response(lm, _PROBE)
+
+
+def templated(
+    lm: LanguageModel, messages: Sequence[Message], responses: Sequence[str]
+) -> str | None:
+    """Find a text in which the chat template is written out already.
+
+    Returns:
+        The turn and its token; None where all texts are plain. Training on such a text would
+        write the template twice.
+    """
+    tokenizer = lm.tokenizer
+    written = _written_tokens(tokenizer, tokenizer.chat_template)
+    texts = [(f"the {m.role} turn", m.content) for m in messages]
+    for where, text in texts + [("a response", text) for text in responses]:
+        for token in written:
+            if text.lstrip().startswith(token):
+                return f"{where} begins with {token}"
+            if where == "a response" and text.rstrip().endswith(token):
+                return f"{where} ends with {token}"
+    return None
+
+
+def special_in(lm: LanguageModel, texts: Sequence[str]) -> bool:
+    """Tell whether a text spells out a special token."""
+    special = _special_tokens(lm.tokenizer)
+    return any(special.search(text) for text in texts)
+
+
+def template_end(lm: LanguageModel) -> list[int]:
+    """Return what the chat template writes after the token that ends an assistant's turn."""
+    turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
+    text = _render(lm.tokenizer, turns, add_generation_prompt=False)
+    written = _ids(lm.tokenizer, text[text.rindex(_PROBE) + len(_PROBE) :])
+    end = end_of_turn(lm)
+    return written[written.index(end) + 1 :] if end in written else []
+
+
+def without_template_end(lm: LanguageModel) -> str:
+    """Return the chat template, changed so that a conversation ends at its last end of turn.
+
+    What the template writes after that (a line break, mostly) stays between turns.
+    """
+    tokenizer = lm.tokenizer
+    template: str = tokenizer.chat_template
+    rest = tokenizer.decode(template_end(lm))
+    if not rest or not isinstance(template, str):
+        return template
+    # The empty expressions keep blanks at the template's ends from blocks that would eat them.
+    body = "{{ '' }}" + template.removesuffix("\n") + "{{ '' }}"
+    end = f"conversation if add_generation_prompt else conversation.removesuffix({rest!r})"
+    return f"{{% set conversation %}}{body}{{% endset %}}{{{{ {end} }}}}"
+
+
+def _rendered_ids(
+    tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool
+) -> list[int]:
+    """Encode a conversation, its own special tokens apart from those that its texts spell out."""
+    special = _special_tokens(tokenizer)
+    marked = [m.content for m in messages]
+    spelt = any(special.search(text) for text in marked)
+    if spelt:
+        unmarked = [text.replace(_OPEN, "").replace(_CLOSE, "") for text in marked]
+        marked = [special.sub(rf"{_OPEN}\g<0>{_CLOSE}", text) for text in unmarked]
+    turns = [Message(m.role, text) for m, text in zip(messages, marked, strict=True)]
+    text = _render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
+    for turn in turns:
+        if turn.role != "assistant" and turn.content.strip() not in text:
+            raise BadInput(f"the chat template leaves the {turn.role} turn out")
+    if not spelt:
+        return _ids(tokenizer, text)
+    parts = re.compile(f"{_OPEN}(?P<data>.*?){_CLOSE}|(?P<own>{special.pattern})", re.DOTALL)
+    found: list[int] = []
+    plain, at = "", 0
+    for part in parts.finditer(text):
+        plain += text[at : part.start()] + (part["data"] or "")
+        at = part.end()
+        if part["own"]:
+            found += [*_text_ids(tokenizer, plain), tokenizer.convert_tokens_to_ids(part["own"])]
+            plain = ""
+    return found + _text_ids(tokenizer, plain + text[at:])
+
+
 def _render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
     turns = [{"role": m.role, "content": m.content} for m in messages]
-    text: str = tokenizer.apply_chat_template(
-        turns, tokenize=False, add_generation_prompt=add_generation_prompt
-    )
+    try:
+        text: str = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+    except (TemplateError, TypeError, ValueError) as error:
+        roles = ", ".join(m.role for m in messages)
+        raise BadInput(f"the chat template refuses turns of {roles}: {error}") from error
     return text
 
 
@@ -62,29 +172,58 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def _text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Encode data: a special token spelt out in it is no more than its characters."""
+    if not text:
+        return []
+    if not _special_tokens(tokenizer).search(text):
+        return _ids(tokenizer, text)
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def _embedded(lm: LanguageModel, tokens: list[int]) -> list[int]:
+    """Make sure that the model has embeddings for tokens."""
+    config = getattr(lm.model, "config", None)
+    rows = config.get_text_config(decoder=True).vocab_size if config is not None else None
+    if rows is not None and max(tokens, default=0) >= rows:
+        worst = max(tokens)
+        raise BadInput(
+            f"{lm.name}: the tokenizer gives token {worst} "
+            f"({lm.tokenizer.convert_ids_to_tokens(worst)!r}), the model has {rows} embeddings; "
+            "resize them, or take the tokenizer that the model was trained with"
+        )
+    return tokens
+
+
+@lru_cache(maxsize=32)
+def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
+    """Match the text of any special token, longer ones first."""
+    added = tokenizer.added_tokens_decoder.values()
+    known = {t.content for t in added if t.special} | set(tokenizer.all_special_tokens)
+    longest_first = sorted(filter(None, known), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+@lru_cache(maxsize=32)
+def _written_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
+    """Return the special tokens that the template writes, and those around whole sequences."""
+    turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
+    text = _render(tokenizer, turns, add_generation_prompt=True)
+    found = {*_special_tokens(tokenizer).findall(text), tokenizer.bos_token, tokenizer.eos_token}
+    return tuple(sorted(filter(None, found)))
+
+
 @lru_cache(maxsize=32)
 def _end_of_turn(tokenizer: Any, template: str) -> int:
-    """What the template writes after an assistant's turn, its first special token."""
+    """Return what the template writes after an assistant's turn, its first special token."""
     turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
     text = _render(tokenizer, turns, add_generation_prompt=False)
-    special = set(tokenizer.all_special_ids) | {
-        i for i, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
-    for token in _ids(tokenizer, text[text.rindex(_PROBE) + len(_PROBE) :]):
-        if token in special:
-            return token
+    ends = _special_tokens(tokenizer).search(text, text.rindex(_PROBE) + len(_PROBE))
+    if ends is not None:
+        return int(tokenizer.convert_tokens_to_ids(ends[0]))
     if tokenizer.eos_token_id is None:
         raise BadInput(
             "the chat template ends a turn with no special token and the tokenizer "
             "has no end-of-sequence token; give a template with chat_template=FILE"
         )
     return int(tokenizer.eos_token_id)
-
-
-def template_end(lm: LanguageModel) -> list[int]:
-    """What the chat template writes after the token that ends an assistant's turn."""
-    turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
-    text = _render(lm.tokenizer, turns, add_generation_prompt=False)
-    written = _ids(lm.tokenizer, text[text.rindex(_PROBE) + len(_PROBE) :])
-    end = end_of_turn(lm)
-    return written[written.index(end) + 1 :] if end in written else []

@@ -1,8 +1,8 @@
-"""What a model is, from its small files alone: no weights are read."""
+"""Read a model's size and shape from its small files alone, without its weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,15 @@ class ModelFacts:
 
 
 def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelFacts:
-    """Read a model's configuration, tokenizer and chat template.
+    """Read a model's configuration, tokenizer and chat template; an adapter's are its base's.
 
     Raises:
         BadInput: no such model, no decoder, no safetensors weights, or no chat template.
     """
     folder = loading._resolve(str(spec), files=loading._HUB_SMALL_FILES)
+    if loading.is_adapter(folder):
+        base = loading.base_of_adapter(folder)
+        return replace(model_facts(base, chat_template=chat_template), path=str(folder))
     loading._tokenizer(folder, chat_template, trust_remote_code=False)
     local = Path(spec).is_dir()
     if local and not any(folder.glob("*.safetensors")):

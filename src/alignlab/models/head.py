@@ -26,7 +26,7 @@ KEEP_BYTES = 1 << 28
 
 
 class _Head(NamedTuple):
-    """What turns hidden states into logits."""
+    """Weights that turn hidden states into logits."""
 
     weight_Vd: Tensor
     bias_V: Tensor | None

@@ -1,11 +1,13 @@
 """Reward models: a decoder's body with a scalar head, as transformers' sequence classifiers.
 
 The reward of a response is the head's value at its last token, the end of turn. That is where
-`AutoModelForSequenceClassification` pools too, given a padding token that ends no response.
+`AutoModelForSequenceClassification` pools too, given a padding token that ends no response and a
+chat template that writes nothing after the last turn; both are made so here, and are saved.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from transformers import AutoModelForSequenceClassification
 
 from alignlab.errors import BadInput
 from alignlab.models.adapters import base_of, is_reward_model, merged
-from alignlab.models.chat_template import end_of_turn
+from alignlab.models.chat_template import end_of_turn, without_template_end
 from alignlab.models.load import LanguageModel, load
 from alignlab.models.packed import PackedBatch, TokenGroup, micro_batches
 from alignlab.models.quant import is_quantised
@@ -56,7 +58,7 @@ class RewardScorer(Scorer[SequenceRewards]):
 
     def _head_unserved(self) -> str | None:
         if _head(self.base) is None:
-            return f"{type(self.base).__name__} has no scalar head beside its body"
+            return f"{type(self.base).__name__} has no scalar head next to its body"
         return None
 
 
@@ -78,6 +80,9 @@ def with_reward_head(lm: LanguageModel, *, seed: int) -> LanguageModel:
             "quant=none"
         )
     source = merged(lm).model
+    # In bfloat16 rewards have three digits, and responses tie: no type of files is kept to.
+    lm = replace(lm, tokenizer=copy.deepcopy(lm.tokenizer), stored=None)
+    lm.tokenizer.chat_template = without_template_end(lm)
     config = _classifier_config(lm, source.config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -159,12 +164,12 @@ def _classifier_config(lm: LanguageModel, config: Any) -> Any:
 
 
 def _head(model: Any) -> Any:
-    """The linear layer of one output beside the model's body; None where there is none."""
+    """Return the linear layer of one output next to the model's body; None where there is none."""
     body = base_of(model).base_model
     for module in base_of(model).children():
         if module is body:
             continue
-        # An adapter keeps a trained copy of the head beside the first one.
+        # An adapter keeps the first head and a trained copy of it.
         linear = getattr(module, "original_module", module)
         if isinstance(linear, torch.nn.Linear) and linear.out_features == 1:
             return module

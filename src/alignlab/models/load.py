@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
 )
 
 from alignlab.errors import BadInput
+from alignlab.models import chat_template
 from alignlab.models.attention import keep_soft_cap
 
 log = logging.getLogger(__name__)
@@ -32,6 +37,10 @@ DTYPES: dict[str, torch.dtype] = {
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 _HUB_SMALL_FILES = [pattern for pattern in _HUB_FILES if pattern != "*.safetensors"]
+_ADAPTER = "adapter_config.json"
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+"""Floating types as the head of a safetensors file names them."""
 _HASHED = (".safetensors", ".jinja", ".model")
 _HASHED_NAMES = ("tokenizer.json", "vocab.json", "merges.txt")
 
@@ -44,12 +53,21 @@ class LanguageModel:
     """A transformers PreTrainedModel, or a peft PeftModel around one."""
     tokenizer: Any
     name: str
-    """What records call it: the hub id, or the folder's name."""
+    """Name in records: the hub id, or the folder's name."""
     path: str
     """The local folder it was read from or saved to."""
     fingerprint: str
     """Content hash of the files at `path` (see `fingerprint`)."""
     device: torch.device
+    stored: torch.dtype | None = None
+    """Type of the weights in the files at `path`; None where it is not known."""
+
+
+def device_of(name: str | torch.device | None) -> torch.device:
+    """Return a device by name; "auto" and None are the GPU where there is one, else the CPU."""
+    if name is None or name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def load(
@@ -65,22 +83,27 @@ def load(
     """Load a decoder and its tokenizer from safetensors files.
 
     Args:
-        spec: a local folder in Hugging Face format, or a hub id.
+        spec: a local folder in Hugging Face format, or a hub id. Of a PEFT adapter, the base model
+            that it names is loaded and the adapter merged into it.
         dtype: "float32", "bfloat16" or "float16"; None keeps the type of the files.
-        device: where the weights go; None is the GPU where there is one, else the CPU.
+        device: where the weights go; None and "auto" are the GPU where there is one, else the CPU.
         adapter: a folder or hub id with a PEFT adapter to put on the model, not merged.
         chat_template: a Jinja template, or a file with one, instead of the tokenizer's own.
         trust_remote_code: run code that comes with the model.
         model_class: transformers' class for another head than the vocabulary's.
 
     Raises:
-        BadInput: no such model, no safetensors weights, or no chat template.
+        BadInput: no such model, no safetensors weights, no chat template, or one whose tokens the
+            model has no embeddings for.
     """
     folder = _resolve(str(spec))
+    if is_adapter(folder):
+        options = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+        return _merged_adapter(spec, folder, adapter, chat_template, **options)
     if model_class is not AutoModelForSequenceClassification:
         _refuse_classifier(folder)
     tokenizer = _tokenizer(folder, chat_template, trust_remote_code)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = device_of(device)
     try:
         model = model_class.from_pretrained(
             folder,
@@ -106,7 +129,58 @@ def load(
         digest = hashlib.sha256(
             f"{digest}+{fingerprint(_resolve(str(adapter)))}".encode()
         ).hexdigest()[:16]
-    return LanguageModel(model, tokenizer, name, str(folder), digest, chosen)
+    lm = LanguageModel(model, tokenizer, name, str(folder), digest, chosen, _stored(folder))
+    chat_template.check_template(lm)
+    return lm
+
+
+def is_adapter(folder: Path) -> bool:
+    """Return True for a folder that holds a PEFT adapter without its base model."""
+    return (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file()
+
+
+def base_of_adapter(folder: Path) -> str:
+    """Return the base model that an adapter's folder names.
+
+    Raises:
+        BadInput: it names none.
+    """
+    settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
+    base: str = settings.get("base_model_name_or_path") or ""
+    if not base:
+        raise BadInput(
+            f"{folder}: expected a model, found an adapter that names no base model; give the "
+            f"base as the model, with adapter={folder}"
+        )
+    return base
+
+
+def _merged_adapter(
+    spec: str | Path,
+    folder: Path,
+    adapter: str | Path | None,
+    chat_template: str | Path | None,
+    **options: Any,
+) -> LanguageModel:
+    """Load the base model of an adapter's folder, and merge the adapter into it."""
+    if adapter is not None:
+        raise BadInput(
+            f"{spec}: expected a model to put the adapter {adapter} on, found an adapter"
+        )
+    base = base_of_adapter(folder)
+    has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER)
+    if has_tokenizer and chat_template is None:  # which the base model may lack
+        chat_template = _plain_tokenizer(folder, False).chat_template
+    try:
+        lm = load(base, adapter=folder, chat_template=chat_template, **options)
+    except BadInput as error:
+        raise BadInput(f"{spec}: an adapter of {base}: {error}") from error
+    if has_tokenizer:
+        lm = replace(lm, tokenizer=_tokenizer(folder, lm.tokenizer.chat_template, False))
+        chat_template.check_template(lm)
+    model = lm.model.merge_and_unload().requires_grad_(True)
+    name = folder.name if Path(spec).is_dir() else str(spec)
+    return replace(lm, model=model, name=name, path=str(folder))
 
 
 def save(
@@ -143,7 +217,7 @@ def save(
             raise BadInput(f"{lm.name} has no adapter to save")
         lm.model.save_pretrained(partial, safe_serialization=True)
     else:
-        _save_plain(lm.model, partial, _dtype(dtype), merge=has_adapter)
+        _save_plain(lm, partial, _dtype(dtype))
     lm.tokenizer.save_pretrained(partial)
     replace_folder(partial, path)
     return path
@@ -189,27 +263,11 @@ def replace_folder(partial: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _save_plain(model: Any, folder: Path, dtype: torch.dtype | None, *, merge: bool) -> None:
+def _save_plain(lm: LanguageModel, folder: Path, dtype: torch.dtype | None) -> None:
     """Write merged weights without changing the model in memory."""
-    if merge:
-        model.merge_adapter()
-        try:
-            inner = model.get_base_model()
-            state = {
-                name.replace(".base_layer", ""): tensor
-                for name, tensor in inner.state_dict().items()
-                if "lora_" not in name
-            }
-            _save_state(inner, folder, state, dtype)
-        finally:
-            model.unmerge_adapter()
-    else:
-        _save_state(model, folder, model.state_dict(), dtype)
-
-
-def _save_state(
-    model: Any, folder: Path, state: dict[str, torch.Tensor], dtype: torch.dtype | None
-) -> None:
+    model, state = lm.model, None
+    if hasattr(model, "merge_and_unload"):
+        model = copy.deepcopy(model).merge_and_unload()
     if dtype is not None:
         # One cast per storage, so that tied weights stay one tensor.
         cast: dict[int, torch.Tensor] = {}
@@ -217,16 +275,55 @@ def _save_state(
             name: cast.setdefault(t.data_ptr(), t.detach().to(dtype))
             if t.is_floating_point()
             else t
-            for name, t in state.items()
+            for name, t in model.state_dict().items()
         }
-    attention = model.config._attn_implementation
-    model.save_pretrained(folder, state_dict=state)
-    model.config._attn_implementation = attention
+    attention, own = model.config._attn_implementation, getattr(model, "generation_config", None)
+    if own is not None:
+        model.generation_config = _generation_config(lm, own)
+    try:
+        model.save_pretrained(folder, state_dict=state)
+    finally:
+        model.config._attn_implementation = attention
+        if own is not None:
+            model.generation_config = own
     if dtype is not None:
         config = folder / "config.json"
         plain = json.loads(config.read_text(encoding="utf-8"))
         plain["dtype"] = str(dtype).removeprefix("torch.")
         config.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _generation_config(lm: LanguageModel, own: Any) -> Any:
+    """Return settings of generation that end at the template's end of turn, and that are valid.
+
+    transformers reads a file that sets a temperature without sampling, ignores the temperature,
+    and then refuses to write the same settings.
+    """
+    made = copy.deepcopy(own)
+    # The end of turn first: some servers read the first token alone.
+    end = chat_template.end_of_turn(lm)
+    made.eos_token_id = [end, *sorted(chat_template.stop_tokens(lm) - {end})]
+    if len(made.eos_token_id) == 1:
+        made.eos_token_id = end
+    try:
+        made.validate(strict=True)
+    except ValueError as error:
+        names = re.findall(r"^- `(\w+)`", str(error), re.MULTILINE)
+        log.warning("settings of generation without effect are not saved: %s", ", ".join(names))
+        for name in names:
+            usual = GenerationConfig()  # type: ignore[no-untyped-call]
+            setattr(made, name, getattr(usual, name))
+    return made
+
+
+def _stored(folder: Path) -> torch.dtype | None:
+    """Return the floating type of the first weight in a folder's safetensors files."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - a safetensors file is no mapping
+                if (found := _STORED.get(weights.get_slice(name).get_dtype())) is not None:
+                    return found
+    return None
 
 
 def _resolve(spec: str, files: list[str] = _HUB_FILES) -> Path:
@@ -260,10 +357,7 @@ def _refuse_classifier(folder: Path) -> None:
 
 
 def _tokenizer(folder: Path, chat_template: str | Path | None, trust_remote_code: bool) -> Any:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{folder}: expected a tokenizer, found: {_first_line(error)}") from error
+    tokenizer = _plain_tokenizer(folder, trust_remote_code)
     if chat_template is not None:
         tokenizer.chat_template = _template(str(chat_template))
     if not tokenizer.chat_template:
@@ -274,6 +368,13 @@ def _tokenizer(folder: Path, chat_template: str | Path | None, trust_remote_code
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _plain_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{folder}: expected a tokenizer, found: {_first_line(error)}") from error
 
 
 def _template(given: str) -> str:
@@ -290,11 +391,32 @@ def _with_adapter(model: Any, adapter: str) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(_resolve(adapter)))
-    except (OSError, ValueError, KeyError) as error:
+        adapted = PeftModel.from_pretrained(model, str(_resolve(adapter)))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInput(
-            f"{adapter}: expected a PEFT adapter for this model, found: {_first_line(error)}"
+            f"{adapter}: expected a PEFT adapter for this model, found: "
+            f"{' '.join(str(error).split())[:200]}"
         ) from error
+    untie_adapted(adapted)
+    return adapted
+
+
+def untie_adapted(model: Any) -> None:
+    """Give the head weights of its own where an adapter changes one of two that are tied.
+
+    Merging the adapter would else change embeddings and head alike, and a saved model whose
+    configuration ties them would lose one of the two.
+    """
+    base = model.get_base_model()
+    ends = base.get_input_embeddings(), base.get_output_embeddings()
+    inner = [getattr(m, "base_layer", getattr(m, "original_module", m)) for m in ends]
+    adapted = any(m is not end for m, end in zip(inner, ends, strict=True))
+    if not adapted or inner[1] is None or inner[0].weight is not inner[1].weight:
+        return
+    weight = inner[1].weight
+    inner[1].weight = torch.nn.Parameter(weight.detach().clone(), weight.requires_grad)
+    for config in (base.config, base.config.get_text_config(decoder=True)):
+        config.tie_word_embeddings = False
 
 
 def _dtype(dtype: str | torch.dtype | None) -> Any:

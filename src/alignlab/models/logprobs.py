@@ -39,7 +39,7 @@ def response_logprobs(
 def score_groups(
     scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup], token_budget: int
 ) -> list[ResponseLogps]:
-    """As `response_logprobs`, with a scorer at hand."""
+    """Score every response of every group with a given scorer, in order."""
     found: dict[int, ResponseLogps] = {}
     training = scorer.base.training
     scorer.base.eval()

@@ -20,7 +20,7 @@ LEAST_WORK = 1 << 22
 
 @cache
 def available() -> bool:
-    """Whether this processor and this torch have what it takes."""
+    """Return True where this CPU and this build of torch have the kernels."""
     return (
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from alignlab.errors import BadInput
-from alignlab.models.load import DTYPES, LanguageModel, load
+from alignlab.models.load import DTYPES, LanguageModel, device_of, load
 
 Quant = Literal["none", "nf4", "int8"]
 """Names of the kinds; "none" is plain weights."""
@@ -46,9 +46,9 @@ def load_quantised(
         BadInput: bitsandbytes is not installed, or what `load` refuses.
     """
     require_bitsandbytes(quant)
-    # It says for every layer and pass that int8 products round their inputs to half precision.
+    # It logs for every layer and pass that int8 products round their inputs to half precision.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = device_of(device)
     reader = _Reader(_settings(quant, DTYPES[compute]), chosen)
     lm = load(spec, dtype=compute, device=chosen, chat_template=chat_template, model_class=reader)
     for module in lm.model.modules():
@@ -74,7 +74,7 @@ def require_bitsandbytes(quant: str) -> None:
 
 
 def is_quantised(model: Any) -> bool:
-    """Whether a model's linear layers are quantised."""
+    """Return True for a model whose linear layers are quantised."""
     return bool(getattr(model, "is_quantized", False))
 
 

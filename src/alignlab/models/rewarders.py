@@ -160,7 +160,7 @@ def open_rewarder(
         raise BadInput(
             f"{spec}: expected a classifier of one label, found {model.config.num_labels} labels"
         )
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    model.to(loading.device_of(device)).eval()
     context = getattr(model.config, "max_position_embeddings", None) or 2**31
     return PairRewarder(model, tokenizer, max_tokens or min(context, tokenizer.model_max_length))
 

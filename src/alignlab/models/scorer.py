@@ -69,7 +69,7 @@ class EmbeddingNoise:
 
 
 S = TypeVar("S")
-"""What a scorer gives for a micro-batch."""
+"""Values that a scorer computes for a micro-batch."""
 
 
 class Stream(NamedTuple):
@@ -110,7 +110,7 @@ class Scorer(ABC, Generic[S]):
         self.limit: int | None = None
         """Longest prompt + response that the packed forward serves exactly; None is no limit."""
         self.fallback = plain_because or self._probe()
-        """Why batches are plain; None when they are packed."""
+        """Reason for padded batches; None when they are packed."""
         if self.fallback:
             log.warning("plain per-sequence batches: %s", self.fallback)
 
@@ -150,11 +150,11 @@ class Scorer(ABC, Generic[S]):
 
     @abstractmethod
     def _values(self, found: S) -> Tensor:
-        """What the probe compares."""
+        """Return the values that the probe compares."""
 
     @abstractmethod
     def _head_unserved(self) -> str | None:
-        """Why the model's head cannot be put on the packed stream; None when it can."""
+        """Return why the head cannot run on the packed stream; None when it can."""
 
     @contextmanager
     def _stream(
@@ -199,7 +199,7 @@ class Scorer(ABC, Generic[S]):
         return logits
 
     def _probe(self) -> str | None:
-        """Why the packed forward is not exact for this model; None when it is."""
+        """Return why the packed forward is not exact for this model; None when it is."""
         if not getattr(self.base, "_supports_attention_backend", False):
             return f"{type(self.base).__name__} does not use transformers' attention interface"
         if self.base.base_model is self.base:
@@ -288,7 +288,7 @@ class ResponseScorer(Scorer[TokenLogps]):
 
 
 def padded_rows(groups: Sequence[TokenGroup], width: int, device: torch.device) -> Tensor:
-    """Where padded whole sequences of a width, one after another, predict the response tokens."""
+    """Return the flat positions at which padded sequences predict the response tokens; (R,)."""
     lengths = [(len(group.prompt_T), len(r)) for group in groups for r in group.responses]
     found = [n * width + prompt - 1 + np.arange(own) for n, (prompt, own) in enumerate(lengths)]
     return torch.from_numpy(np.concatenate(found)).to(device)

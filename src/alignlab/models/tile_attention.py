@@ -21,7 +21,7 @@ from alignlab.models.tiles import Masks, Tile
 
 @dataclass(frozen=True)
 class AttentionOptions:
-    """What a layer's attention call asks for."""
+    """Options of a layer's attention call."""
 
     scale: float
     """Factor on query-key products."""

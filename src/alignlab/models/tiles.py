@@ -1,4 +1,4 @@
-"""How attention over a packed stream is cut into dense blocks.
+"""Cut attention over a packed stream into dense blocks.
 
 A segment is a prompt, or a response with its prompt as prefix. Segments of similar lengths form a
 tile: prefixes are padded at their start to P positions, segments at their end to R, so that a
@@ -44,7 +44,7 @@ class Segment(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """What queries do not see, as -inf to add to scores."""
+    """Masks of what queries must not see, as -inf to add to scores."""
 
     padding_NM: Tensor | None
     """(N, 1, M): over the first M keys, where prefixes are padded; None without padding."""
@@ -91,7 +91,7 @@ class Layout:
     _masks: dict[tuple[int, int | None, torch.dtype], Masks] = field(default_factory=dict)
 
     def masks(self, tile: int, window: int | None, dtype: torch.dtype) -> Masks:
-        """What a tile's queries do not see."""
+        """Return the masks of a tile's queries."""
         if window is not None and window >= self.longest:
             window = None
         key = (tile, window, dtype)
@@ -103,6 +103,7 @@ class Layout:
 def layout(batch: PackedBatch) -> Layout:
     """Cut a packed batch into tiles that waste little padding."""
     device = batch.token_1T.device
+    # Runs of a sorted list are enough: a tile costs what its longest segment and prefix cost.
     segments = sorted(_segments(batch), key=lambda s: (s.length, s.prefix))
     tiles: list[Tile] = []
     queries: list[np.ndarray] = []
@@ -136,6 +137,7 @@ def _tile(segments: Sequence[Segment], device: torch.device) -> tuple[Tile, np.n
     R = _side(max(segment.length for segment in segments))
     rows = np.full((len(segments), P + R), -1, dtype=np.int64)
     for row, segment in zip(rows, segments, strict=True):
+        # Padded before the prefix, so that a query's distance to each key is that of its columns.
         row[P - segment.prefix : P] = segment.prefix_start + np.arange(segment.prefix)
         row[P : P + segment.length] = segment.start + np.arange(segment.length)
     queries, keys = rows[:, P:].reshape(-1), rows.reshape(-1)
@@ -145,6 +147,7 @@ def _tile(segments: Sequence[Segment], device: torch.device) -> tuple[Tile, np.n
         P,
         R,
         torch.tensor([P - segment.prefix for segment in segments], device=device),
+        # Padding reads position 0, a real row: masked, it costs a product and no branch.
         torch.from_numpy(queries.clip(min=0)).to(device),
         torch.from_numpy(keys.clip(min=0)).to(device),
         None if bool(real.all()) else real,
@@ -154,6 +157,8 @@ def _tile(segments: Sequence[Segment], device: torch.device) -> tuple[Tile, np.n
 
 def _ways_back(rows: np.ndarray, length: int, device: torch.device) -> tuple[Tensor, ...]:
     """For each stream position the rows that hold it: (length,) each, as many as it takes."""
+    # Rows sorted by the position they hold: gathering back is then a sum of few index_selects,
+    # the same every time, where index_add on a GPU adds in any order.
     order = np.argsort(rows, kind="stable")
     order = order[np.searchsorted(rows[order], 0) :]
     held = rows[order]
@@ -179,6 +184,7 @@ def _cuts(segments: Sequence[Segment], cost: float) -> list[tuple[int, int]]:
         R, P = _side(segments[last - 1].length), 0
         blocks = _blocks(R)
         own = sum((b - a) * b for a, b in blocks)
+        # A longer tile can only pad more, yet saves a block's fixed cost: all lengths are tried.
         for first in range(last - 1, max(-1, last - 1 - MOST_SEGMENTS), -1):
             P = max(P, _side(segments[first].prefix))
             work = (last - first) * (own + R * P) + len(blocks) * cost

@@ -1,4 +1,4 @@
-"""A value head beside the vocabulary's: expected return at each response token, for PPO.
+"""Add a value head to a decoder: expected return at each response token, for PPO.
 
 The head is linear on the body's last hidden states, at the same rows that predict the tokens, so
 log-probabilities and values come from one forward pass. It starts at zero: first values are 0.
@@ -24,7 +24,7 @@ from alignlab.models.packed import Targets, TokenGroup
 from alignlab.models.scorer import EmbeddingNoise, ResponseScorer, TokenLogps, padded_rows
 
 FILE = "value_head.safetensors"
-"""The head's weights beside the model's; `bias` and `weight` of a linear layer of one output."""
+"""File of the head in the model's folder: `bias` and `weight` of a linear layer of one output."""
 
 
 @dataclass(frozen=True)

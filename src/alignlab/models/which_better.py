@@ -1,4 +1,4 @@
-"""A text-to-text model that says which of two responses is better, "A" or "B" (SteamSHP's form).
+"""Ask a text-to-text model which of two responses is better, "A" or "B" (SteamSHP's form).
 
 Stanford Human Preferences (arXiv 2110.08420) and its models on the hub: one text holds the post,
 two responses and the question which is better; the first token of the answer is the verdict.
@@ -100,5 +100,5 @@ def open_which_better(
         raise BadInput(
             f"{spec}: expected a text-to-text model, found: {loading._first_line(error)}"
         ) from error
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    model.to(loading.device_of(device)).eval()
     return WhichBetter(model, tokenizer, max_tokens)

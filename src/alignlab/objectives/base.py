@@ -1,4 +1,4 @@
-"""What an objective is given and what it gives back.
+"""Define the inputs and the output of an objective.
 
 Axes: B groups (prompts) of a micro-batch, K responses of a group, best first. Groups with fewer
 than K responses are padded; `mask_BK` says which entries are real. Most objectives take
@@ -30,6 +30,8 @@ class GroupLogps:
     """The feedback's scores, not increasing along K; 0 where padded."""
     mask_BK: Tensor
     """True where there is a response."""
+    longest_B: Tensor | None = None
+    """Tokens of each group's prompt with its longest response; None where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LabelledLogps:
     reference_B: Tensor
     """log pi_ref(y|x), without gradient."""
     desirable_B: Tensor
-    """True where the response is said to be good."""
+    """True where the response is labelled good."""
     mismatched_policy_M: Tensor
     """log pi(y'|x) of the M pairs of a prompt and another prompt's response of the whole step,
     without gradient."""
@@ -51,7 +53,7 @@ class LabelledLogps:
 
 @dataclass(frozen=True)
 class CommentedLogps:
-    """Log-probabilities in nats of responses, and of what was said of them."""
+    """Log-probabilities in nats of responses, and of the feedback in words on them."""
 
     policy_B: Tensor
     """Summed over the tokens (float64, with gradient): log pi(y|x), or log pi(feedback|y, x)."""
@@ -86,19 +88,19 @@ class ObjectiveOutput:
 
 
 class Objective(Protocol):
-    """A loss over groups of responses.
+    """A loss over groups of responses; a class that inherits states where it differs from this.
 
-    Its class may say what it is given: `takes: ClassVar[type]`, one of the types above; left
-    out, it is `GroupLogps`.
+    Its class may name its input: `takes: ClassVar[type]`, one of the types above; left out, it
+    is `GroupLogps`.
     """
 
-    needs_reference: ClassVar[bool]
-    """Whether `reference_BK` must be there."""
-    min_responses: ClassVar[int]
-    max_responses: ClassVar[int | None]
+    needs_reference: ClassVar[bool] = False
+    """True where `reference_BK` must be given."""
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = None
     """Fewest and most responses a group may have; None is no limit."""
-    best_only: ClassVar[bool]
-    """Whether only the first response of each group enters the loss."""
+    best_only: ClassVar[bool] = False
+    """True where only the first response of each group enters the loss."""
 
     def __call__(self, given: Any, /) -> ObjectiveOutput: ...
 
@@ -151,7 +153,7 @@ def reward_metrics(reward_BK: Tensor, mask_BK: Tensor) -> dict[str, Tensor]:
 
 
 def preference_metrics(logps: GroupLogps, reward_BK: Tensor) -> dict[str, Tensor]:
-    """As `reward_metrics`, with the policy's log-probabilities beside the rewards."""
+    """Return `reward_metrics` and the policy's log-probabilities; each (B,)."""
     policy_BK = logps.policy_BK.detach()
     return {
         **reward_metrics(reward_BK, logps.mask_BK),

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from alignlab.configs import Bounded, NonNegative, Positive
 from alignlab.objectives.base import (
     GroupLogps,
+    Objective,
     ObjectiveOutput,
     mean_nll_best_B,
     preference_metrics,
@@ -21,18 +23,15 @@ from alignlab.registry import register
 
 @register("objective", "cpo")
 @dataclass(frozen=True)
-class CPO:
+class CPO(Bounded, Objective):
     """Raise the chosen response over the rejected one, and imitate it; no reference."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     """Scale of the rewards, per nat."""
-    nll_weight: float = 1.0
+    nll_weight: NonNegative = 1.0
     """Weight (alpha) of the chosen response's token-mean negative log-likelihood."""
 
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Loss per pair in nats; rewards are beta times the summed log-probabilities."""

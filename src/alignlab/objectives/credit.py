@@ -1,4 +1,4 @@
-"""What the policy-gradient objectives share: KL, whitening, GAE, the controller, clipping."""
+"""Share among policy-gradient objectives: KL, whitening, GAE, the controller, clipping."""
 
 from __future__ import annotations
 
@@ -8,37 +8,31 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from alignlab.configs import Bounded, NonNegative, Positive, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.objectives.base import ObjectiveOutput
-from alignlab.objectives.rollout_batch import CreditState, RolloutLogps, Rollouts
+from alignlab.objectives.rollout_batch import CreditState, PolicyGradient, RolloutLogps, Rollouts
 
 Estimator = Literal["k1", "k3"]
 
 
 @dataclass(frozen=True)
-class KLPenalty:
+class KLPenalty(Bounded, PolicyGradient):
     """Options of a KL penalty that is part of the reward."""
 
-    kl_coef: float = 0.05
+    kl_coef: NonNegative = 0.05
     """Reward taken off per nat of KL from the reference; 0 takes off nothing."""
     kl_estimator: Estimator = "k1"
     """KL of a token: k1, the log-ratio; k3, exp(-ratio) - 1 + ratio, which is never negative."""
-    kl_target: float | None = None
+    kl_target: Positive | None = None
     """Nats of KL per response that an adaptive coefficient steers to (arXiv 1909.08593, section
     2.2); none keeps the coefficient as it is."""
-    kl_horizon: int = 10_000
+    kl_horizon: PositiveInt = 10_000
     """Rollouts over which the adaptive coefficient answers; larger is slower."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         name = type(self).__name__.lower()
-        if self.kl_coef < 0:
-            raise BadInput(f"{name}: kl_coef: expected 0 or more, found {self.kl_coef}")
-        if self.kl_estimator not in ("k1", "k3"):
-            raise BadInput(f"{name}: kl_estimator: expected k1 or k3, found {self.kl_estimator!r}")
-        if self.kl_horizon < 1:
-            raise BadInput(f"{name}: kl_horizon: expected 1 or more, found {self.kl_horizon}")
-        if self.kl_target is not None and not self.kl_target > 0:
-            raise BadInput(f"{name}: kl_target: expected above 0, found {self.kl_target}")
         defaults = {f.name: f.default for f in fields(KLPenalty)}
         if self.kl_target is None and self.kl_horizon != defaults["kl_horizon"]:
             raise BadInput(f"{name}: kl_horizon has no effect without kl_target; leave it out")
@@ -166,7 +160,7 @@ def group_sums(value_N: Tensor, group_N: Tensor) -> Tensor:
 
 
 def rollout_metrics(rollouts: Rollouts, reward_N: Tensor, state: CreditState) -> dict[str, Tensor]:
-    """What is worth watching of a batch, by TRL's names; one value per rollout.
+    """Return metrics of a batch by TRL's names; one value per rollout.
 
     Args:
         reward_N: what is maximised, the penalty taken off.
@@ -201,7 +195,7 @@ def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, *, low: float, high:
 
 
 def policy_metrics(given: RolloutLogps, surrogate: Clipped) -> dict[str, Tensor]:
-    """What an update does and how far it is from the policy that drew the tokens."""
+    """Return metrics of an update, relative to the policy that drew the tokens."""
     moved_R = (given.policy_R - given.old_R).detach()
     return {
         "policy/approxkl": moved_R**2 / 2,

@@ -9,11 +9,15 @@ unbiased estimate of the loss without label noise of rate eps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
+
+from alignlab.configs import Bounded, NonNegative, Positive
 from alignlab.errors import BadInput
 from alignlab.objectives.base import (
     GroupLogps,
+    Objective,
     ObjectiveOutput,
     log_ratios_BK,
     mean_nll_best_B,
@@ -25,29 +29,24 @@ from alignlab.registry import register
 
 @register("objective", "dpo")
 @dataclass(frozen=True)
-class DPO:
+class DPO(Bounded, Objective):
     """Raise the chosen response over the rejected one, relative to the reference."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     """Strength of the pull to the reference, per nat; larger stays closer."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Assumed share of flipped preferences, in [0, 0.5)."""
     robust: bool = False
     """Correct the loss for that share without bias, instead of smoothing."""
-    nll_weight: float = 0.0
+    nll_weight: NonNegative = 0.0
     """Weight of the chosen response's token-mean negative log-likelihood, which keeps what is
     chosen likely where it is not the model's own (arXiv 2404.19733, equation 1)."""
 
     needs_reference: ClassVar[bool] = True
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 0.5:
-            raise BadInput(f"dpo: label_smoothing: expected [0, 0.5), found {self.label_smoothing}")
-        if self.nll_weight < 0:
-            raise BadInput(f"dpo: nll_weight: expected 0 or more, found {self.nll_weight}")
+        super().__post_init__()
         if self.robust and self.label_smoothing == 0:
             raise BadInput("dpo: robust: expected label_smoothing > 0 with it, found 0")
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from alignlab.configs import Bounded, Positive
 from alignlab.objectives.base import (
     GroupLogps,
+    Objective,
     ObjectiveOutput,
     log_ratios_BK,
     plackett_luce_nll_B,
@@ -21,16 +23,13 @@ from alignlab.registry import register
 
 @register("objective", "dpo_pro")
 @dataclass(frozen=True)
-class DPOPRO:
+class DPOPRO(Bounded, Objective):
     """Fit the whole order of a group's responses, relative to the reference."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     """Strength of the pull to the reference, per nat; larger stays closer."""
 
     needs_reference: ClassVar[bool] = True
-    min_responses: ClassVar[int] = 2
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Loss per group in nats; rewards are beta times the log-ratios."""

@@ -10,12 +10,12 @@ arXiv 2503.14476, equation 8; the default), or the paper's mean per response, th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from alignlab.errors import BadInput
+from alignlab.configs import Bounded, NonNegative, Positive
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
     at_every_token_NT,
@@ -28,46 +28,31 @@ from alignlab.objectives.credit import (
     rollout_means,
     rollout_metrics,
 )
-from alignlab.objectives.rollout_batch import Credit, CreditState, RolloutLogps, Rollouts
+from alignlab.objectives.rollout_batch import (
+    Credit,
+    CreditState,
+    PolicyGradient,
+    RolloutLogps,
+    Rollouts,
+)
 from alignlab.registry import register
 
 
 @register("objective", "grpo")
 @dataclass(frozen=True)
-class GRPO:
+class GRPO(Bounded, PolicyGradient):
     """Raise responses whose score is above their group's mean, in units of its deviation."""
 
-    kl_coef: float = 0.0
+    kl_coef: NonNegative = 0.0
     """Weight of the KL from the reference in the loss, per nat and token; the paper took 0.04."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """A token's ratio gains nothing below 1 - clip."""
-    clip_high: float | None = None
+    clip_high: Positive | None = None
     """The same above 1 + clip_high; none is `clip` (arXiv 2503.14476 took 0.28)."""
     scale: Literal["group", "batch", "none"] = "group"
     """Whose deviation the advantages are divided by."""
     mean_over: Literal["tokens", "responses"] = "tokens"
     """Long responses weigh by their tokens, or as much as short ones."""
-
-    takes: ClassVar[type] = RolloutLogps
-    needs_reference: ClassVar[bool] = True
-    min_responses: ClassVar[int] = 2
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
-    once: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.kl_coef < 0:
-            raise BadInput(f"grpo: kl_coef: expected 0 or more, found {self.kl_coef}")
-        for name in ("clip", "clip_high"):
-            found = getattr(self, name)
-            if found is not None and not found > 0:
-                raise BadInput(f"grpo: {name}: expected above 0, found {found}")
-        if self.scale not in ("group", "batch", "none"):
-            raise BadInput(f"grpo: scale: expected group, batch or none, found {self.scale!r}")
-        if self.mean_over not in ("tokens", "responses"):
-            raise BadInput(
-                f"grpo: mean_over: expected tokens or responses, found {self.mean_over!r}"
-            )
 
     def start(self) -> CreditState:
         return CreditState(kl_coef=self.kl_coef)
@@ -103,7 +88,7 @@ class GRPO:
         return over_rollouts(rollout_means(loss_R, given), given, metrics)
 
     def _unit(self, variance_B: Tensor, rollouts: Rollouts) -> Tensor:
-        """What each rollout's advantage is divided by."""
+        """Return the divisor of each rollout's advantage; (N,)."""
         if self.scale == "none":
             return torch.ones_like(rollouts.score_N)
         if self.scale == "batch":

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from alignlab.configs import Bounded, Positive
 from alignlab.objectives.base import (
     GroupLogps,
+    Objective,
     ObjectiveOutput,
     log_ratios_BK,
     preference_metrics,
@@ -19,16 +21,14 @@ from alignlab.registry import register
 
 @register("objective", "hinge")
 @dataclass(frozen=True)
-class Hinge:
+class Hinge(Bounded, Objective):
     """Raise chosen over rejected until they are a margin apart."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     """The loss is zero from a difference of 1 / beta nats on."""
 
     needs_reference: ClassVar[bool] = True
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Loss per pair; rewards are beta times the log-ratios."""

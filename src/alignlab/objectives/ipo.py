@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from alignlab.configs import Bounded, Positive
 from alignlab.objectives.base import (
     GroupLogps,
+    Objective,
     ObjectiveOutput,
     log_ratios_BK,
     preference_metrics,
@@ -21,18 +23,16 @@ from alignlab.registry import register
 
 @register("objective", "ipo")
 @dataclass(frozen=True)
-class IPO:
+class IPO(Bounded, Objective):
     """Move the difference of log-ratios to a fixed target instead of to infinity."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     """The target difference is 1 / (2 beta) nats; larger stays closer to the reference."""
     summed: bool = False
     """Use sums over the response's tokens instead of means."""
 
     needs_reference: ClassVar[bool] = True
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Squared distance per pair; rewards are beta times the summed log-ratios."""

@@ -11,30 +11,22 @@ from typing import ClassVar
 
 import torch
 
-from alignlab.errors import BadInput
-from alignlab.objectives.base import CommentedLogps, ObjectiveOutput
+from alignlab.configs import Bounded, NonNegative
+from alignlab.objectives.base import CommentedLogps, Objective, ObjectiveOutput
 from alignlab.registry import register
 
 
 @register("objective", "joint_feedback")
 @dataclass(frozen=True)
-class JointFeedback:
-    """Learn to say what was said of a response, and with a weight the response itself."""
+class JointFeedback(Bounded, Objective):
+    """Learn the feedback on a response, and with a weight the response itself."""
 
-    response_weight: float = 1.0
+    response_weight: NonNegative = 1.0
     """Weight (lambda) of the responses' negative log-likelihood; 0 learns the feedback alone."""
 
     takes: ClassVar[type] = CommentedLogps
-    needs_reference: ClassVar[bool] = False
     min_responses: ClassVar[int] = 1
     max_responses: ClassVar[int | None] = 1
-    best_only: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.response_weight < 0:
-            raise BadInput(
-                f"joint_feedback: response_weight: expected 0 or more, found {self.response_weight}"
-            )
 
     def __call__(self, logps: CommentedLogps) -> ObjectiveOutput:
         """Token-mean NLL of each response or feedback in nats, weighted by tokens."""

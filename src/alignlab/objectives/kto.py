@@ -14,33 +14,26 @@ from typing import ClassVar
 
 import torch
 
-from alignlab.errors import BadInput
-from alignlab.objectives.base import LabelledLogps, ObjectiveOutput
+from alignlab.configs import Bounded, Positive
+from alignlab.objectives.base import LabelledLogps, Objective, ObjectiveOutput
 from alignlab.registry import register
 
 
 @register("objective", "kto")
 @dataclass(frozen=True)
-class KTO:
+class KTO(Bounded, Objective):
     """Learn from responses that are each good or bad by themselves."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     """Strength of the pull to the reference, per nat; larger stays closer."""
-    desirable_weight: float = 1.0
+    desirable_weight: Positive = 1.0
     """Weight (lambda_D) of desirable responses."""
-    undesirable_weight: float = 1.0
+    undesirable_weight: Positive = 1.0
     """Weight (lambda_U) of undesirable responses."""
 
     takes: ClassVar[type] = LabelledLogps
     needs_reference: ClassVar[bool] = True
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        for name in ("beta", "desirable_weight", "undesirable_weight"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"kto: {name}: expected above 0, found {getattr(self, name)}")
 
     def __call__(self, logps: LabelledLogps) -> ObjectiveOutput:
         """Loss per response; rewards are beta times the log-ratios."""

@@ -13,8 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from alignlab.configs import Bounded, Positive
 from alignlab.objectives.base import (
     GroupLogps,
+    Objective,
     ObjectiveOutput,
     mean_nll_best_B,
     preference_metrics,
@@ -25,16 +27,13 @@ from alignlab.registry import register
 
 @register("objective", "orpo")
 @dataclass(frozen=True)
-class ORPO:
+class ORPO(Bounded, Objective):
     """Imitate the chosen response and raise its odds over the rejected one's; no reference."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     """Weight (the paper's lambda) of the odds ratio's term."""
 
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Loss per pair in nats; rewards are beta times the length-normalised log-probabilities."""

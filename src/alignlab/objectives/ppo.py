@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from alignlab.errors import BadInput
+from alignlab.configs import Fraction, NonNegative, Positive
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
     Clipped,
@@ -42,45 +42,25 @@ from alignlab.registry import register
 class PPO(KLPenalty):
     """Maximise a score less a KL penalty, token by token, with a learned value of each state."""
 
-    gamma: float = 1.0
+    gamma: Fraction = 1.0
     """Discount per token, in [0, 1]."""
-    lam: float = 0.95
+    lam: Fraction = 0.95
     """GAE's lambda, in [0, 1]: 1 trusts sampled returns, 0 the value head."""
     whiten: bool = True
     """Advantages of a batch are given mean 0 and deviation 1."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """The policy's ratio gains nothing beyond 1 - clip and 1 + clip."""
-    value_clip: float = 0.2
+    value_clip: NonNegative = 0.2
     """Values gain nothing beyond this distance from the old ones; 0 does not clip them."""
-    vf_coef: float = 0.1
+    vf_coef: Positive = 0.1
     """Weight of the values' loss."""
     scores: Literal["raw", "scaled", "normalised"] = "raw"
     """Scores as they are; divided by the deviation of all so far; or their mean taken off too."""
-    score_clip: float = 0.0
+    score_clip: NonNegative = 0.0
     """Scores are limited to +- this, after scaling; 0 does not limit them."""
 
     takes: ClassVar[type] = ValuedLogps
-    needs_reference: ClassVar[bool] = True
     min_responses: ClassVar[int] = 1
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
-    once: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadInput(f"ppo: {name}: expected [0, 1], found {getattr(self, name)}")
-        for name in ("clip", "vf_coef"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"ppo: {name}: expected above 0, found {getattr(self, name)}")
-        for name in ("value_clip", "score_clip"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"ppo: {name}: expected 0 or more, found {getattr(self, name)}")
-        if self.scores not in ("raw", "scaled", "normalised"):
-            raise BadInput(
-                f"ppo: scores: expected raw, scaled or normalised, found {self.scores!r}"
-            )
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
         """Advantages and returns of a batch, and the next coefficient of the KL penalty."""

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from alignlab.objectives.base import GroupLogps, ObjectiveOutput
+from alignlab.objectives.base import GroupLogps, Objective, ObjectiveOutput
 from alignlab.objectives.sft import SFT
 from alignlab.registry import register
 
 
 @register("objective", "preferred_ft")
 @dataclass(frozen=True)
-class PreferredFT:
+class PreferredFT(Objective):
     """Imitate the best response of each group, whatever the others are."""
 
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
-    max_responses: ClassVar[int | None] = None
     best_only: ClassVar[bool] = True
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:

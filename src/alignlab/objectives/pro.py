@@ -5,18 +5,25 @@ L = -sum_{k<K} log( exp(r_k / T_kk) / sum_{i>=k} exp(r_i / T_ki) ) + beta * NLL(
 Temperatures are 1, or come from the scores s: 1 / T_ki = s_k - s_i, and 1 / T_kk is the largest of
 the 1 / T_ki (equation 8). A step k at which all later scores equal s_k then holds no order and
 adds nothing.
+
+`weights="authors"` is the loss of the authors' code: temperatures from the scores always, and
+0.05 * (K - 1)^2 times the *summed* NLL of the best, K the group's responses. That is 180 times the
+term of 0.05 times a token mean, at K = 4 and 20 tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from alignlab.configs import Bounded, NonNegative
+from alignlab.errors import BadInput
 from alignlab.objectives.base import (
     GroupLogps,
+    Objective,
     ObjectiveOutput,
     mean_nll_best_B,
     plackett_luce_nll_B,
@@ -27,27 +34,34 @@ from alignlab.registry import register
 
 @register("objective", "pro")
 @dataclass(frozen=True)
-class PRO:
+class PRO(Bounded, Objective):
     """Contrast each response with all worse ones, and imitate the best; no reference."""
 
-    nll_weight: float = 0.05
-    """Weight (beta) of the best response's token-mean negative log-likelihood."""
+    nll_weight: NonNegative = 0.05
+    """Weight (beta) of the best response's token-mean negative log-likelihood; with
+    weights=authors, the factor of (K - 1)^2 and its summed one."""
     score_temperatures: bool = False
     """Contrast responses the more sharply, the further apart their scores are."""
+    weights: Literal["paper", "authors"] = "paper"
+    """The loss of the paper, or that of its authors' code, which score_temperatures is part of."""
 
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights == "authors" and self.score_temperatures:
+            raise BadInput("pro: score_temperatures: is part of weights=authors; leave it out")
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Loss per group in nats; rewards are the length-normalised log-probabilities."""
         r_BK = logps.policy_BK / logps.length_BK
-        if self.score_temperatures:
+        if self.score_temperatures or self.weights == "authors":
             rank_B = _with_temperatures_B(r_BK, logps.score_BK, logps.mask_BK)
         else:
             rank_B = plackett_luce_nll_B(r_BK, logps.mask_BK)
-        loss_B = rank_B + self.nll_weight * mean_nll_best_B(logps)
+        if self.weights == "authors":
+            nll_B = -((logps.mask_BK.sum(1) - 1) ** 2) * logps.policy_BK[:, 0]
+        else:
+            nll_B = mean_nll_best_B(logps)
+        loss_B = rank_B + self.nll_weight * nll_B
         metrics = preference_metrics(logps, r_BK)
         return ObjectiveOutput(loss_B, {**metrics, "loss/rank": rank_B.detach()})
 

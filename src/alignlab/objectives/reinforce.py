@@ -13,7 +13,6 @@ from typing import ClassVar, Literal
 
 import torch
 
-from alignlab.errors import BadInput
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
     KLPenalty,
@@ -33,21 +32,10 @@ class Reinforce(KLPenalty):
     """Raise responses whose reward is above a baseline."""
 
     baseline: Literal["batch", "moving", "none"] = "batch"
-    """What a reward is compared with: the batch's others, all batches before, or nothing."""
+    """Baseline of a reward: the mean of the batch's others, of all batches before, or none."""
 
-    takes: ClassVar[type] = RolloutLogps
-    needs_reference: ClassVar[bool] = True
     min_responses: ClassVar[int] = 1
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
     once: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.baseline not in ("batch", "moving", "none"):
-            raise BadInput(
-                f"reinforce: baseline: expected batch, moving or none, found {self.baseline!r}"
-            )
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
         """Each response's reward above the baseline, the same at all its tokens."""

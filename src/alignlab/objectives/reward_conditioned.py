@@ -7,30 +7,26 @@ from the best bin's prefix. The bins and prefixes are in `alignlab.training.cond
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from alignlab.errors import BadInput
-from alignlab.objectives.base import GroupLogps, ObjectiveOutput
+from pydantic import Field
+
+from alignlab.configs import Bounded
+from alignlab.objectives.base import GroupLogps, Objective, ObjectiveOutput
 from alignlab.objectives.sft import SFT
 from alignlab.registry import register
 
 
 @register("objective", "reward_conditioned")
 @dataclass(frozen=True)
-class RewardConditioned:
-    """Imitate every response, told how good it is."""
+class RewardConditioned(Bounded, Objective):
+    """Imitate every response, given how good it is."""
 
-    bins: int = 5
+    bins: Annotated[int, Field(ge=2)] = 5
     """Bins of equally many responses into which the scores are cut."""
 
-    needs_reference: ClassVar[bool] = False
     min_responses: ClassVar[int] = 1
     max_responses: ClassVar[int | None] = 1
-    best_only: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.bins < 2:
-            raise BadInput(f"reward_conditioned: bins: expected 2 or more, found {self.bins}")
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Token-mean NLL in nats, weighted by tokens."""

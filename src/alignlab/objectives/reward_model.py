@@ -14,9 +14,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from alignlab.configs import Bounded, NonNegative
 from alignlab.errors import BadInput
 from alignlab.objectives.base import (
     GroupRewards,
+    Objective,
     ObjectiveOutput,
     plackett_luce_nll_B,
     reward_metrics,
@@ -27,30 +29,22 @@ from alignlab.registry import register
 
 @register("objective", "reward_model")
 @dataclass(frozen=True)
-class RewardModel:
+class RewardModel(Bounded, Objective):
     """Fit a scalar head so that better responses have higher rewards."""
 
-    margin: float = 0.0
+    margin: NonNegative = 0.0
     """Wanted difference of the rewards of every pair."""
-    margin_per_score: float = 0.0
+    margin_per_score: NonNegative = 0.0
     """Wanted difference per unit by which the feedback's scores differ, on top of `margin`."""
-    centre: float = 0.0
+    centre: NonNegative = 0.0
     """Weight (c) of the squared sum of a pair's rewards; 0.01 is usual."""
     plackett_luce: bool = False
     """Fit the order of the whole group at once instead of all its pairs."""
 
     takes: ClassVar[type] = GroupRewards
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name in ("margin", "margin_per_score", "centre"):
-            if getattr(self, name) < 0:
-                raise BadInput(
-                    f"reward_model: {name}: expected 0 or more, found {getattr(self, name)}"
-                )
+        super().__post_init__()
         if self.plackett_luce and (self.margin or self.margin_per_score):
             raise BadInput("reward_model: a margin has no effect with plackett_luce; leave it out")
 

@@ -9,9 +9,8 @@ more than once; on its first update the ratio is 1 and the gradient that of equa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from alignlab.errors import BadInput
+from alignlab.configs import Positive
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
     KLPenalty,
@@ -33,22 +32,10 @@ from alignlab.registry import register
 class RLOO(KLPenalty):
     """Raise responses whose reward is above that of the prompt's other responses."""
 
-    clip: float = 0.2
+    clip: Positive = 0.2
     """The ratio of a whole response gains nothing beyond 1 - clip and 1 + clip."""
     normalise: bool = False
     """Advantages of a batch are given mean 0 and deviation 1."""
-
-    takes: ClassVar[type] = RolloutLogps
-    needs_reference: ClassVar[bool] = True
-    min_responses: ClassVar[int] = 2
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
-    once: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.clip > 0:
-            raise BadInput(f"rloo: clip: expected above 0, found {self.clip}")
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
         """Each response's reward above its siblings', the same at all its tokens."""

@@ -1,4 +1,4 @@
-"""What an objective of the policy-gradient kind is given, and what it gives back.
+"""Define the inputs and the output of a policy-gradient objective.
 
 It is asked twice: once for a whole batch of rollouts, which part of their scores each token is
 to be given credit for (`credit`), then for the loss of every micro-batch of every update.
@@ -36,12 +36,12 @@ class Rollouts:
     score_N: Tensor
     """The feedback's score of each response."""
     group_N: Tensor
-    """Which prompt each answers, 0 to B-1, not decreasing."""
+    """Index of the prompt of each rollout, 0 to B-1, not decreasing."""
 
 
 @dataclass(frozen=True)
 class CreditState:
-    """What goes on from one batch of rollouts to the next; plain numbers."""
+    """State between batches of rollouts; plain numbers."""
 
     kl_coef: float = 0.0
     """Coefficient of the KL penalty."""
@@ -55,12 +55,12 @@ class CreditState:
 
 @dataclass(frozen=True)
 class Credit:
-    """What the tokens of a batch of rollouts are given credit for; 0 where padded."""
+    """Credit of the tokens of a batch of rollouts; 0 where padded."""
 
     advantage_NT: Tensor
     """By how much a token did better than expected."""
     return_NT: Tensor | None
-    """What the values are fitted to; None without values."""
+    """Targets of the values; None without values."""
     metrics: Mapping[str, Tensor]
     """Name -> value per rollout (or a single one); reported as means."""
     state: CreditState
@@ -80,9 +80,9 @@ class RolloutLogps:
     advantage_R: Tensor
     """The credit of each token."""
     sequence_R: Tensor
-    """Which rollout of the micro-batch each belongs to."""
+    """Index of each token's rollout in the micro-batch."""
     group_N: Tensor
-    """Which group each rollout belongs to, 0 to B-1."""
+    """Index of each rollout's group, 0 to B-1."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class ValuedLogps:
     old_value_R: Tensor
     """The same when the batch was drawn, without gradient."""
     return_R: Tensor
-    """What the values are fitted to."""
+    """Targets of the values."""
 
 
 class PolicyGradient(Protocol):
@@ -104,25 +104,25 @@ class PolicyGradient(Protocol):
     It is also an `Objective`, whose `takes` is `RolloutLogps` or `ValuedLogps`.
     """
 
-    takes: ClassVar[type]
-    needs_reference: ClassVar[bool]
-    min_responses: ClassVar[int]
-    max_responses: ClassVar[int | None]
-    best_only: ClassVar[bool]
-    once: ClassVar[bool]
-    """Whether a rollout may be learned from only once, by the policy that drew it."""
+    takes: ClassVar[type] = RolloutLogps
+    needs_reference: ClassVar[bool] = True
+    min_responses: ClassVar[int] = 2
+    max_responses: ClassVar[int | None] = None
+    best_only: ClassVar[bool] = False
+    once: ClassVar[bool] = False
+    """True where a rollout is learned from once only, by the policy that drew it."""
 
     def start(self) -> CreditState:
         """The state before the first batch."""
         ...
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
-        """What each token of a batch is given credit for."""
+        """Assign credit to each token of a batch."""
         ...
 
     def __call__(self, given: Any, /) -> ObjectiveOutput: ...
 
 
 def is_policy_gradient(objective: object) -> bool:
-    """Whether an objective, or its class, learns from rollouts."""
+    """Return True for an objective, or its class, that learns from rollouts."""
     return getattr(objective, "takes", None) in (RolloutLogps, ValuedLogps)

@@ -1,46 +1,54 @@
 """Rank responses to align human feedback, RRHF (arXiv 2304.05302, equations 2 to 4).
 
-p = length-normalised log-probability; L = sum over (i worse than j) of max(0, p_i - p_j) plus the
-cross-entropy of the best response. Equal scores are no order and add nothing. The cross-entropy
-is a mean over tokens, as in the authors' code; `nll_weight` scales it.
+p = length-normalised log-probability; L = sum over (i worse than j) of max(0, p_i - p_j), plus the
+summed negative log-likelihood of the best response. Equal scores are no order and add nothing.
+
+`weights="authors"` weighs the terms as the authors' code does, 100 to one: 100 * rank plus the
+summed NLL of the best divided by the length of its padded sequence, prompt included. The code
+takes one group a batch, so that the padded length is that of the group's longest sequence.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import torch
 
-from alignlab.objectives.base import (
-    GroupLogps,
-    ObjectiveOutput,
-    mean_nll_best_B,
-    preference_metrics,
-)
+from alignlab.configs import Bounded, NonNegative
+from alignlab.errors import BadInput
+from alignlab.objectives.base import GroupLogps, Objective, ObjectiveOutput, preference_metrics
 from alignlab.registry import register
 
 
 @register("objective", "rrhf")
 @dataclass(frozen=True)
-class RRHF:
+class RRHF(Bounded, Objective):
     """Order any number of responses by likelihood, and imitate the best; no reference."""
 
-    nll_weight: float = 1.0
-    """Weight of the best response's negative log-likelihood."""
+    nll_weight: NonNegative = 1.0
+    """Weight of the best response's summed negative log-likelihood; only with weights=paper."""
+    weights: Literal["paper", "authors"] = "paper"
+    """Weights of the two terms: those of the paper, or those of its authors' code."""
 
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
-    max_responses: ClassVar[int | None] = None
-    best_only: ClassVar[bool] = False
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights == "authors" and self.nll_weight != 1:
+            raise BadInput("rrhf: nll_weight: has no effect with weights=authors; leave it out")
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per group in nats per token; rewards are the length-normalised log-probabilities."""
+        """Loss per group in nats; rewards are the length-normalised log-probabilities."""
         p_BK = logps.policy_BK / logps.length_BK
         better_BKK = logps.score_BK[:, :, None] > logps.score_BK[:, None, :]
         real_BKK = logps.mask_BK[:, :, None] & logps.mask_BK[:, None, :]
         excess_BKK = (p_BK[:, None, :] - p_BK[:, :, None]).clamp(min=0)
         rank_B = torch.where(better_BKK & real_BKK, excess_BKK, 0.0).sum((1, 2))
-        loss_B = rank_B + self.nll_weight * mean_nll_best_B(logps)
+        nll_B = -logps.policy_BK[:, 0]
+        if self.weights == "authors":
+            if logps.longest_B is None:
+                raise ValueError("the authors' weights need the groups' lengths; none were given")
+            loss_B = 100 * rank_B + nll_B / logps.longest_B
+        else:
+            loss_B = rank_B + self.nll_weight * nll_B
         metrics = preference_metrics(logps, p_BK)
         return ObjectiveOutput(loss_B, {**metrics, "loss/rank": rank_B.detach()})

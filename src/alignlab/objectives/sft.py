@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from alignlab.objectives.base import GroupLogps, ObjectiveOutput, mean_nll_best_B
+from alignlab.objectives.base import GroupLogps, Objective, ObjectiveOutput, mean_nll_best_B
 from alignlab.registry import register
 
 
 @register("objective", "sft")
 @dataclass(frozen=True)
-class SFT:
+class SFT(Objective):
     """Imitate the one response of each group."""
 
-    needs_reference: ClassVar[bool] = False
     min_responses: ClassVar[int] = 1
     max_responses: ClassVar[int | None] = 1
     best_only: ClassVar[bool] = True

@@ -8,24 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from alignlab.objectives.base import GroupLogps, ObjectiveOutput, preference_metrics, softplus
+from alignlab.configs import Bounded, NonNegative, Positive
+from alignlab.objectives.base import (
+    GroupLogps,
+    Objective,
+    ObjectiveOutput,
+    preference_metrics,
+    softplus,
+)
 from alignlab.registry import register
 
 
 @register("objective", "simpo")
 @dataclass(frozen=True)
-class SimPO:
+class SimPO(Bounded, Objective):
     """Raise the chosen response's mean log-probability over the rejected one's; no reference."""
 
-    beta: float = 2.0
+    beta: Positive = 2.0
     """Scale of the rewards, per nat and token; the paper uses 2 to 10."""
-    gamma: float = 1.0
+    gamma: NonNegative = 1.0
     """Wanted margin of the rewards; the paper uses 0.3 to 0.5 of beta."""
 
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Loss per pair; rewards are beta times the length-normalised log-probabilities."""

@@ -9,24 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from alignlab.objectives.base import GroupLogps, ObjectiveOutput, preference_metrics
+from alignlab.configs import Bounded, NonNegative
+from alignlab.objectives.base import GroupLogps, Objective, ObjectiveOutput, preference_metrics
 from alignlab.registry import register
 
 
 @register("objective", "slic")
 @dataclass(frozen=True)
-class SLiC:
+class SLiC(Bounded, Objective):
     """Rank by likelihood with a margin, and stay near the chosen responses; no reference."""
 
-    margin: float = 1.0
+    margin: NonNegative = 1.0
     """Wanted difference of the summed log-probabilities, in nats."""
-    nll_weight: float = 0.1
+    nll_weight: NonNegative = 0.1
     """Weight (lambda) of the chosen response's negative log-likelihood."""
 
-    needs_reference: ClassVar[bool] = False
-    min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = 2
-    best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Loss per pair in nats; rewards are the summed log-probabilities."""

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from alignlab import meter, seeds
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.generation.local import LocalEngine
-from alignlab.limits import at_least
-from alignlab.models.chat_template import encode_prompt
+from alignlab.models.chat_template import encode_prompt, templated
 from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recording import Recorder, tokens_of
 from alignlab.runs import slug
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
+from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.environment import Environment, Sample, SampledGroup
 from alignlab.training.rollout_config import RolloutConfig
+from alignlab.training.token_groups import REFUSED
 from alignlab.types import (
     Checkpoint,
     CompletionRequest,
@@ -42,16 +45,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RolloutLesson:
+class RolloutLesson(Bounded):
     """Objective, loop and limits of a training on rollouts."""
 
     objective: PolicyGradient
     config: RolloutConfig
-    max_prompt_tokens: int = 1024
+    max_prompt_tokens: PositiveInt = 1024
     """Longest prompt, in tokens; longer ones are left out and counted."""
-
-    def __post_init__(self) -> None:
-        at_least("", self, max_prompt_tokens=1)
+    save_dtype: SaveDtype = "float32"
+    """Type of the saved weights; float32 where further trainings start from them."""
+    drop_bad: bool = False
+    """Leave out prompts that the chat template refuses, and count them."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def rollout(
             task = TrainingTask(
                 context,
                 parent,
-                lesson.objective,
+                lesson,
                 fitting.prompts,
                 replace(config, seed=seed),
                 stage.path,
@@ -181,13 +185,14 @@ def _learn(
     config = cast(RolloutConfig, task.config)
     return train_rollouts(
         task.student(lm),
-        task.objective,
+        task.lesson.objective,
         task.items,
         config,
         task.out,
         environment=_environment(reward, config),
         hooks=TrainingCallbacks(validate, on_step),
         world=world,
+        save_dtype=task.lesson.save_dtype,
     )
 
 
@@ -200,15 +205,28 @@ class _Fitting(NamedTuple):
 
 def _fitting(lm: LanguageModel, prompts: Sequence[Prompt], lesson: RolloutLesson) -> _Fitting:
     room = min(lesson.max_prompt_tokens, context_length(lm) - lesson.config.max_tokens)
-    kept = [p for p in prompts if 0 < len(encode_prompt(lm, p.messages)) <= room]
+    kept: list[Prompt] = []
+    lost: Counter[str] = Counter()
+    for prompt in prompts:
+        try:
+            fits = 0 < len(encode_prompt(lm, prompt.messages)) <= room
+            if (where := templated(lm, prompt.messages, ())) is not None:
+                raise BadInput(f"{where}: expected plain text, found the chat template in it")
+        except BadInput as error:
+            if not lesson.drop_bad:
+                raise BadInput(f"prompt {prompt.id}: {error}") from error
+            lost[REFUSED] += 1
+            continue
+        if fits:
+            kept.append(prompt)
+        else:
+            lost["prompt too long"] += 1
     if not kept:
         raise BadInput(
             f"train: no prompt is left to answer of {len(prompts)}: expected 1 to {room} tokens "
             "(max_prompt_tokens, and max_tokens less than the model's context)"
         )
-    lost = len(prompts) - len(kept)
-    dropped = {"prompt too long": lost} if lost else {}
-    return _Fitting(kept, Count("", "prompts", len(kept), dropped))
+    return _Fitting(kept, Count("", "prompts", len(kept), dict(lost)))
 
 
 def _environment(reward: FeedbackSource | None, config: RolloutConfig) -> Environment:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 import torch
 
 from alignlab import progress, seeds
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.context import RunContext
-from alignlab.limits import at_least
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder, characters, tokens_of
 from alignlab.runs import slug as slug  # importable from here until 0.3
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
@@ -33,39 +33,40 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class LengthSettings:
-    """Limits on the length of sequences that models are trained on."""
+class LengthSettings(Bounded):
+    """Limits of the sequences that models are trained on."""
 
-    max_prompt_tokens: int = 1024
+    max_prompt_tokens: PositiveInt = 1024
     """Longest prompt, in tokens."""
-    max_response_tokens: int = 1024
+    max_response_tokens: PositiveInt = 1024
     """Longest response, in tokens, its end-of-turn token included."""
     too_long: Literal["drop", "cut"] = "drop"
     """Treatment of a longer record; either is counted in the manifest."""
 
-    def __post_init__(self) -> None:
-        at_least("lengths", self, max_prompt_tokens=1, max_response_tokens=1)
-
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """Objective, loop and limits of a training."""
+    """Objective and settings of a training."""
 
     objective: Objective
     config: TrainConfig
     lengths: LengthSettings
+    drop_bad: bool = False
+    """Leave out records that the chat template refuses or that hold it already, and count them."""
+    save_dtype: SaveDtype = "float32"
+    """Type of the saved weights; float32 where further trainings start from them."""
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """The end of a training."""
+    """Outcome of a training."""
 
     steps: int
     best_step: int | None
     """Step whose weights were kept by validation; None keeps the last."""
     best_value: float | None
     plain_because: str | None
-    """Why prompts were not shared among responses; None when they were."""
+    """Reason for padded batches; None when prompts were shared among responses."""
 
 
 def train(
@@ -87,7 +88,7 @@ def train(
 
     Raises:
         BadInput: no record is left to train on, or settings that the objective refuses.
-        RunFailed: the loss is not a number; the batch is saved beside the metrics.
+        RunFailed: the loss is not a number; the batch is saved in the stage's folder.
     """
     config, lengths = lesson.config, lesson.lengths
     if context.recorder:
@@ -98,11 +99,13 @@ def train(
             seed = seeds.derive(context.seed_for("train", name), config.seed)
             lm = context.student(parent, config)
             objective = lesson.objective
-            groups, count = prepare_for(lm, objective, records, seed=seed, **asdict(lengths))
+            groups, count = prepare_for(
+                lm, objective, records, seed=seed, drop_bad=lesson.drop_bad, **asdict(lengths)
+            )
             stage.count([replace(count, stage=stage.name)])
             title = context.title(f"{name} learns")
             task = TrainingTask(
-                context, parent, objective, groups, replace(config, seed=seed), stage.path
+                context, parent, lesson, groups, replace(config, seed=seed), stage.path
             )
             result = train_on_all_ranks(_learn, task, title, {"lm": lm, "validate": validate})
             if isinstance(objective, RewardConditioned):
@@ -146,7 +149,8 @@ class TrainingTask:
 
     context: RunContext
     parent: Checkpoint
-    objective: Any
+    lesson: Any
+    """Objective and settings; `TrainSpec`, or `RolloutLesson` for rollouts."""
     items: Sequence[Any]
     """Tokenised groups, or prompts for rollouts."""
     config: TrainConfig
@@ -165,7 +169,7 @@ def train_on_all_ranks(
 ) -> T:
     """Run a training on all processes that share it, with its progress and tracking shown here."""
     hardware = task.context.hardware
-    told = {"objective": repr(task.objective), **asdict(task.config)}
+    told = {"objective": repr(task.lesson.objective), **asdict(task.config)}
     with (
         tracking(task.context.track, title, task.out, told) as tracker,
         progress.task(title, 1) as bar,
@@ -183,14 +187,20 @@ def _learn(
     # Importing the loop takes seconds, which commands that train nothing need not wait for.
     from alignlab.training.loop import train as run_training
 
-    student = task.student(lm)
     return run_training(
-        student, task.objective, task.items, task.config, task.out, world=world, **here
+        task.student(lm),
+        task.lesson.objective,
+        task.items,
+        task.config,
+        task.out,
+        world=world,
+        save_dtype=task.lesson.save_dtype,
+        **here,
     )
 
 
 _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}
-"""Metrics beside a training's bar, and what they are called there."""
+"""Metrics shown with a training's bar, and their names there."""
 
 
 def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:

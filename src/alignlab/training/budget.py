@@ -38,7 +38,7 @@ class Pass(NamedTuple):
 
 
 class TokenBudget:
-    """How many tokens go through the model at once.
+    """Limit of the tokens that go through the model at once.
 
     Args:
         tokens: what to start with.
@@ -125,7 +125,7 @@ class TokenBudget:
         groups: Sequence[TokenGroup],
         take: Callable[[S, Sequence[TokenGroup]], Sequence[T]],
     ) -> list[T]:
-        """What is wanted of each group's scores, in order; without gradient or dropout.
+        """Read values from each group's scores, in order; without gradient or dropout.
 
         Args:
             scorer: gives a micro-batch's scores.
@@ -155,7 +155,7 @@ class TokenBudget:
         return [[indices[j] for j in batch] for batch in batches]
 
     def _tried(self, work: Callable[[Pass], T], one: Pass) -> list[T]:
-        """What a pass gives; nothing where memory ran out."""
+        """Return the result of a pass; empty where memory ran out."""
         try:
             return [work(one)]
         except (RuntimeError, MemoryError) as error:
@@ -185,6 +185,6 @@ class TokenBudget:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device or the processor has no memory left."""
+    """Return True for an error that means that a device or the CPU is out of memory."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or (isinstance(error, Exception) and should_reduce_batch_size(error))

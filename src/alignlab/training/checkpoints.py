@@ -30,7 +30,7 @@ STATE = "training_state"
 
 @dataclass
 class Progress:
-    """Where a run is."""
+    """Progress of a run."""
 
     run: str
     """Hash of configuration, objective, data and first weights."""
@@ -45,7 +45,7 @@ class Progress:
     window: dict[str, list[float]] = field(default_factory=dict)
     """Sums of metrics since the last line."""
     carried: dict[str, float] = field(default_factory=dict)
-    """What rollout training takes from one batch to the next."""
+    """State of rollout training between batches."""
 
 
 def newest(out: Path) -> Path | None:

@@ -31,6 +31,9 @@ def group_logps(
         grid.filled(scored.targets.length_N, 1.0),
         grid.scores(),
         grid.mask_BK,
+        torch.tensor([float(g.longest) for g in groups], dtype=torch.float64).to(
+            grid.mask_BK.device
+        ),
     )
 
 

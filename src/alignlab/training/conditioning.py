@@ -20,7 +20,7 @@ from alignlab.training.token_groups import Texts
 from alignlab.types import Completion, CompletionRequest, PreferenceGroup
 
 FILE = "reward_bins.json"
-"""Name of the file with a model's bins, beside its weights."""
+"""Name of the file with a model's bins, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RewardBins:
         return f"[reward {number} of {self.count}]\n"
 
     def save(self, folder: str | Path) -> None:
-        """Write the bins beside a model's weights."""
+        """Write the bins into a model's folder."""
         (Path(folder) / FILE).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
 

@@ -34,15 +34,15 @@ class DistributedContext:
     """Number of this process."""
     size: int = 1
     sharded: bool = False
-    """Whether each process keeps only its share of the weights (FSDP2)."""
+    """True where each process keeps only its share of the weights (FSDP2)."""
     device: str = "cpu"
-    """Where the shares are kept: "cpu" or "cuda"."""
+    """Device of the shares: "cpu" or "cuda"."""
     control: Any = None
     """Process group on the processors (gloo), for what is not a gradient."""
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """True for the main process, which writes files and logs."""
         return self.rank == 0
 
     @property
@@ -50,7 +50,7 @@ class DistributedContext:
         return self.size == 1
 
     def broadcast_from_main(self, make: Callable[[], T]) -> T:
-        """What the leader makes; the others wait for it."""
+        """Call a function in the main process and return its value in all of them."""
         if self.is_single:
             return make()
         held: list[Any] = [make() if self.is_main else None]

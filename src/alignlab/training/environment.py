@@ -1,4 +1,4 @@
-"""What rollout training is given from outside: responses to prompts, and what they are worth."""
+"""Define the environment of rollout training: a sampler of responses, and their rewards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Sample:
     tokens: tuple[int, ...]
     """Exactly as drawn; the policy is trained on these."""
     ended: bool
-    """Whether it came to its end-of-turn token, rather than to the limit."""
+    """True where the end-of-turn token was drawn before the limit."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SampledGroup:
 
 @dataclass(frozen=True)
 class Environment:
-    """What answers the policy: it is sampled, and its responses are scored."""
+    """Sampler and reward of a rollout training."""
 
     sample: Callable[[LanguageModel, Sequence[Prompt], int], list[SampledGroup]]
     """Draws `responses` responses to each prompt from the model as it is, decided by the seed."""

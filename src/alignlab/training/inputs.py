@@ -1,4 +1,4 @@
-"""What an objective is shown of a step's micro-batches: one class per input type.
+"""Build an objective's input from a step's micro-batches: one class per input type.
 
 A step's inputs are made once per step (KTO's estimate is over the whole step) and then asked for
 each micro-batch in turn.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from alignlab.training.collate import group_logps, group_rewards
 from alignlab.training.rollout_records import rollout_logps, valued_logps
 
 Reference = Sequence[Any]
-"""What is known of each group beforehand: the reference's log-probability in nats of each of its
+"""Known values of each group: the reference's log-probability in nats of each of its
 responses; of rollouts, a `Rolled`."""
 
 
@@ -62,9 +62,16 @@ class StepInputs(ABC):
     def prepare(self, budget: TokenBudget) -> None:  # noqa: B027 - most inputs need nothing
         """Do what the whole step shares."""
 
+    @contextmanager
+    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[Any]:
+        """Make the input of the groups with these indices; take gradients inside the block."""
+        members = [self.groups[i] for i in batch]
+        with self.scorer.scored(members, noise) as scored:
+            yield self.make(scored, members, self.known(batch))
+
     @abstractmethod
-    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> AbstractContextManager[Any]:
-        """The input made of the groups with these indices; take gradients inside the block."""
+    def make(self, scored: Any, members: Sequence[TokenGroup], known: Reference | None) -> Any:
+        """Return the input of a micro-batch from its scores."""
 
     def known(self, batch: Sequence[int]) -> Reference | None:
         """The reference's values of a micro-batch."""
@@ -74,11 +81,10 @@ class StepInputs(ABC):
 class GroupInputs(StepInputs):
     """Log-probabilities by group."""
 
-    @contextmanager
-    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[GroupLogps]:
-        members = [self.groups[i] for i in batch]
-        with self.scorer.scored(members, noise) as scored:
-            yield group_logps(scored, members, self.known(batch))
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> GroupLogps:
+        return group_logps(scored, members, known)
 
 
 class LabelledInputs(StepInputs):
@@ -100,33 +106,30 @@ class LabelledInputs(StepInputs):
             replace(g, responses=g.responses[:1], scores=g.scores[:1]) for g in self.groups
         ]
 
-    @contextmanager
-    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[LabelledLogps]:
-        members = [self.groups[i] for i in batch]
-        known = [row[:1] for row in self.known(batch) or ()]
-        with self.scorer.scored(members, noise) as scored:
-            logps = group_logps(scored, members, known)
-            assert logps.reference_BK is not None
-            yield LabelledLogps(
-                logps.policy_BK[:, 0],
-                logps.reference_BK[:, 0],
-                logps.score_BK[:, 0] > 0,
-                self.policy_M,
-                self.reference_M,
-            )
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> LabelledLogps:
+        logps = group_logps(scored, members, [row[:1] for row in known or ()])
+        assert logps.reference_BK is not None
+        return LabelledLogps(
+            logps.policy_BK[:, 0],
+            logps.reference_BK[:, 0],
+            logps.score_BK[:, 0] > 0,
+            self.policy_M,
+            self.reference_M,
+        )
 
 
 class CommentedInputs(StepInputs):
-    """Responses and feedback on them, told apart by score: 1 is feedback, 0 a response."""
+    """Responses and feedback on them, distinguished by score: 1 is feedback, 0 a response."""
 
-    @contextmanager
-    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[CommentedLogps]:
-        members = [self.groups[i] for i in batch]
-        with self.scorer.scored(members, noise) as scored:
-            logps = group_logps(scored, members, None)
-            yield CommentedLogps(
-                logps.policy_BK[:, 0], logps.length_BK[:, 0], logps.score_BK[:, 0] > 0
-            )
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> CommentedLogps:
+        logps = group_logps(scored, members, None)
+        return CommentedLogps(
+            logps.policy_BK[:, 0], logps.length_BK[:, 0], logps.score_BK[:, 0] > 0
+        )
 
 
 class RewardInputs(StepInputs):
@@ -134,21 +137,19 @@ class RewardInputs(StepInputs):
 
     scorer_class = RewardScorer
 
-    @contextmanager
-    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[GroupRewards]:
-        members = [self.groups[i] for i in batch]
-        with self.scorer.scored(members, noise) as scored:
-            yield group_rewards(scored.reward_N, members)
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> GroupRewards:
+        return group_rewards(scored.reward_N, members)
 
 
 class RolloutInputs(StepInputs):
     """The tokens of rollouts with what is known of them."""
 
-    @contextmanager
-    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[RolloutLogps]:
-        members = [self.groups[i] for i in batch]
-        with self.scorer.scored(members, noise) as scored:
-            yield rollout_logps(scored, members, self.known(batch) or ())
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> RolloutLogps:
+        return rollout_logps(scored, members, known or ())
 
 
 class ValuedInputs(StepInputs):
@@ -156,11 +157,10 @@ class ValuedInputs(StepInputs):
 
     scorer_class = ValueScorer
 
-    @contextmanager
-    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[ValuedLogps]:
-        members = [self.groups[i] for i in batch]
-        with self.scorer.scored(members, noise) as scored:
-            yield valued_logps(scored, members, self.known(batch) or ())
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> ValuedLogps:
+        return valued_logps(scored, members, known or ())
 
 
 _INPUTS: dict[type, type[StepInputs]] = {

@@ -1,4 +1,4 @@
-"""What the launcher asks for: `accelerate launch` tells its configuration by environment variables.
+"""Read what `accelerate launch` asks for from its environment variables.
 
 Of accelerate's configuration, processes, machines and FSDP decide how a training runs. What has
 a setting here (precision, checkpointed layers) must agree with it; what has no equivalent is
@@ -15,12 +15,14 @@ from alignlab.errors import BadInput
 from alignlab.launched import is_launched
 from alignlab.training.config import TrainConfig
 
+NO_DEEPSPEED = "DeepSpeed is not run here; parallel=fsdp (FSDP2) shares weights out as ZeRO-3 does"
+
 Parallel = Literal["auto", "data", "fsdp"]
-"""How processes share a training: each holds all weights, or its share of them (FSDP2)."""
+"""Way of sharing a training: each process holds all weights, or its share of them (FSDP2)."""
 
 
 def sharded(parallel: Parallel, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the processes of this launch share the weights out; never in a single one.
+    """Return True where the processes of this launch shard the weights; never in a single one.
 
     Raises:
         BadInput: a way of sharing is given where there is one process.
@@ -42,8 +44,10 @@ def refuse_unmet(config: TrainConfig, environment: Mapping[str, str] = os.enviro
     """Make sure that a training does what accelerate's configuration asks for.
 
     Raises:
-        BadInput: it asks for another precision, checkpointed layers or offloading.
+        BadInput: it asks for DeepSpeed, another precision, checkpointed layers or offloading.
     """
+    if _on(environment, "ACCELERATE_USE_DEEPSPEED"):
+        raise BadInput(f"accelerate: use_deepspeed: {NO_DEEPSPEED}")
     if not is_launched():
         return
     asked = environment.get("ACCELERATE_MIXED_PRECISION", "no")

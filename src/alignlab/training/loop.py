@@ -18,7 +18,7 @@ from alignlab.models.packed import TokenGroup
 from alignlab.models.quant import is_quantised
 from alignlab.objectives.base import GroupRewards, Objective, input_of
 from alignlab.objectives.rollout_batch import is_policy_gradient
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.inputs import Reference, inputs_for
 from alignlab.training.metrics import MetricSums
@@ -48,6 +48,7 @@ def train(
     validate: Validate | None = None,
     on_step: OnStep | None = None,
     world: DistributedContext = SINGLE_PROCESS,
+    save_dtype: SaveDtype = "float32",
 ) -> TrainResult:
     """Train a model towards an objective; its weights change in place.
 
@@ -63,6 +64,7 @@ def train(
         on_step: called after every step.
         world: the processes that train together; each calls this with the same arguments, but
             for what only the leader (process 0) is asked: `validate` and `on_step`.
+        save_dtype: type of the saved weights; "input" is the one that the model's files have.
 
     Raises:
         BadInput: groups that the objective cannot take, or settings without effect.
@@ -108,7 +110,7 @@ def train(
         lm = weights.model(lm, weights.values())
     finally:
         weights.restore()
-    lm = save_trained(lm, out, world)
+    lm = save_trained(lm, out, world, dtype=save_dtype)
     return course.result(lm, loss, resumed_from, time.perf_counter() - started)
 
 

@@ -26,7 +26,7 @@ class Weights:
     def __init__(self, model: Any, dtype: str) -> None:
         self.compute = DTYPES[dtype]
         self.through: Any = None
-        """What a forward pass has to be called through (see `Scorer`); None is nothing."""
+        """Caller of forward passes (see `Scorer`); None where there is none."""
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self._used = [parameter for _, parameter in named]
@@ -44,7 +44,7 @@ class Weights:
 
     @property
     def _shared(self) -> bool:
-        """Whether parameters and masters are one memory."""
+        """True where parameters and masters share memory."""
         return self.compute == torch.float32
 
     def collect_gradients(self) -> None:
@@ -80,7 +80,7 @@ class Weights:
         self.refresh()
 
     def part(self, index: int, whole: Tensor) -> Tensor:
-        """What this process keeps of a tensor of the shape of a trained parameter."""
+        """Return this process's part of a tensor of the shape of a trained parameter."""
         return whole
 
     def whole(self, index: int, part: Tensor) -> Tensor | None:

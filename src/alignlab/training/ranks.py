@@ -31,22 +31,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=30)
-"""How long one process waits for another, which may be sampling or saving; the dead are noticed."""
+"""Longest wait for another process, which may be sampling or saving; a dead one is noticed."""
 
 GRACE_S = 10
-"""How long a process that follows stays on after an error."""
+"""Seconds for which a worker process stays on after an error."""
 
 
 @dataclass
 class _Team:
-    """What this process knows of the others."""
+    """State of this process's group."""
 
     world: DistributedContext
     watch: _Watch
     leading: bool = False
-    """Whether a command is being led: work may be shared."""
+    """True while the main process runs a command: work may be shared."""
     ended: bool = True
-    """Whether the last command ended in all processes."""
+    """True where the last command ended in all processes."""
 
 
 _team: _Team | None = None
@@ -71,6 +71,7 @@ def main_process_only(command: Callable[P, T]) -> Callable[P, T]:
         try:
             result = command(*args, **kwargs)
         except Exception as error:
+            # One that another process reported is reported already, and nobody waits for it.
             if not team.watch.failed:
                 told = error if isinstance(error, BadInput | RunFailed) else _told(error)
                 team.world.broadcast_from_main(lambda: ("raise", told))
@@ -148,11 +149,14 @@ def _join() -> _Team:
     import torch.distributed as dist
     from accelerate import PartialState
 
-    # accelerate would start DeepSpeed itself; its file is translated (see `deepspeed.py`).
-    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    # accelerate would start DeepSpeed before the command can refuse it in one line.
+    asked = os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     on_gpus = torch.cuda.is_available()
+    # Objects (batches, metrics, errors) travel over gloo: nccl carries tensors of a GPU alone.
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE)
+    if asked:
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = asked
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
     world = DistributedContext(dist.get_rank(), dist.get_world_size(), control=control)
     _team = _Team(world, _Watch(world))
@@ -182,6 +186,7 @@ class _Watch:
         host, store = os.environ["MASTER_ADDR"], None
         if world.is_main:
             store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        # A store apart from the group's: a failed process holds no collective call up here.
         port = world.broadcast_from_main(lambda: store.port if store else 0)
         self._store = store or TCPStore(host, port, is_master=False)
         self._lock = threading.Lock()
@@ -198,7 +203,7 @@ class _Watch:
                 self._store.set("failed", json.dumps([self.world.rank, str(told), code]))
 
     def error(self) -> str | None:
-        """What another process failed of, if one did."""
+        """Return the error of another process, if one failed."""
         with self._lock:
             if not self._store.check(["failed"]):
                 return None
@@ -206,7 +211,7 @@ class _Watch:
         return None if rank == self.world.rank else f"process {rank}: {message}"
 
     def leave(self, error: BaseException) -> NoReturn:
-        """End this process, which follows, on an error; the leader speaks, if it can."""
+        """End this worker process on an error, which the main process reports if it can."""
         self.failed = True
         if not isinstance(error, BadInput | RunFailed | KeyboardInterrupt):
             traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""Which records an objective learns from, and their tokens."""
+"""Choose the records that an objective learns from, and tokenise them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 from alignlab.errors import BadInput
 from alignlab.models.load import LanguageModel
+from alignlab.models.packed import TokenGroup
 from alignlab.objectives.base import CommentedLogps, LabelledLogps, Objective, input_of
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.training.conditioning import RewardBins, conditioned_texts, fit_bins
@@ -30,7 +31,7 @@ KINDS: dict[type, str] = {
     UnpairedPreference: "labelled responses",
     CritiquedResponse: "responses with feedback in words",
 }
-"""What messages call the records."""
+"""Names of the kinds of record in messages."""
 
 
 def record_kind(objective: Objective) -> type[Record]:
@@ -52,6 +53,7 @@ def prepare_for(
     max_prompt_tokens: int = 1024,
     max_response_tokens: int = 1024,
     too_long: Literal["drop", "cut"] = "drop",
+    drop_bad: bool = False,
 ) -> Prepared:
     """Tokenise records as an objective takes them (see `prepare` for the lengths).
 
@@ -62,7 +64,8 @@ def prepare_for(
         seed: pairs prompts with other prompts' responses, where the objective needs that.
 
     Raises:
-        BadInput: records of another kind than the objective learns from, or none that is left.
+        BadInput: records of another kind than the objective learns from, none that is left, or
+            labelled responses with one label alone.
     """
     kind = record_kind(objective)
     grouped = (
@@ -76,6 +79,7 @@ def prepare_for(
         max_prompt_tokens=max_prompt_tokens,
         max_response_tokens=max_response_tokens,
         too_long=too_long,
+        drop_bad=drop_bad,
     )
     if grouped:
         equal = sum(g.best_and_worst() is None for g in grouped)
@@ -91,8 +95,20 @@ def prepare_for(
             "lengths.max_prompt_tokens, lengths.max_response_tokens and lengths.too_long"
         )
     if kind is UnpairedPreference:
+        _refuse_one_label(groups)
         groups = with_mismatched(groups, seed=seed)
     return Prepared(groups, tally)
+
+
+def _refuse_one_label(groups: Sequence[TokenGroup]) -> None:
+    """Refuse labels that are all the same: nothing is compared, all responses go one way."""
+    labels = {group.scores[0] > 0 for group in groups}
+    if len(labels) == 1:
+        found = "desirable" if labels.pop() else "undesirable"
+        raise BadInput(
+            f"train: expected desirable and undesirable responses, found {len(groups)} that are "
+            f"all {found}; sft imitates desirable ones alone"
+        )
 
 
 def reward_bins(objective: RewardConditioned, records: Sequence[Record]) -> RewardBins:

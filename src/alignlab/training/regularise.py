@@ -1,4 +1,4 @@
-"""What is switched on in a model for the time of training: dropout, checkpointed layers."""
+"""Switch dropout and checkpointed layers on for the time of training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignlab.models.adapters import base_of
 
 @contextmanager
 def training_mode(model: Any, *, dropout: float, checkpointing: bool) -> Iterator[None]:
-    """Train mode with exactly the given dropout, whatever the model's configuration says.
+    """Train mode with exactly the given dropout, whatever the model's configuration holds.
 
     Dropout inside adapters is the adapter's own setting and stays.
 
@@ -48,7 +48,7 @@ def _method(model: Any, what: str) -> Any:
 
 
 def _dropouts(model: Any) -> list[tuple[Any, str]]:
-    """Where a transformers model keeps its dropout probabilities."""
+    """Return the modules and attributes that hold a model's dropout probabilities."""
     found: list[tuple[Any, str]] = []
     for path, module in model.named_modules():
         if "lora_dropout" in path:

@@ -5,49 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from alignlab.configs import NonNegative, NonNegativeInt, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
 class RolloutConfig(TrainConfig):
-    """How a policy is trained on its own samples. A step is one batch of rollouts.
+    """Settings of training on the policy's own samples. A step is one batch of rollouts.
 
     Responses are drawn at temperature 1 from the whole distribution: that is the policy whose
     gradient the objectives take.
     """
 
     schedule: Literal["cosine", "linear", "constant"] = "constant"
-    """How the learning rate falls over the steps, after the warm-up."""
-    epochs: int = 1
+    """Shape of the learning rate over the steps, after the warm-up."""
+    epochs: PositiveInt = 1
     """Passes over the prompts; `steps` counts batches instead."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Prompts of one batch of rollouts."""
-    steps: int = 0
+    steps: NonNegativeInt = 0
     """Batches of rollouts; 0 is as many as `epochs` passes over the prompts take."""
-    responses: int = 4
+    responses: PositiveInt = 4
     """Responses drawn per prompt."""
-    max_tokens: int = 256
+    max_tokens: PositiveInt = 256
     """Most tokens of a response, its end-of-turn token included."""
-    updates: int = 1
+    updates: PositiveInt = 1
     """Passes over each batch of rollouts (PPO's epochs)."""
-    minibatches: int = 1
+    minibatches: PositiveInt = 1
     """Optimiser steps of each such pass."""
-    no_end_penalty: float = 0.0
+    no_end_penalty: NonNegative = 0.0
     """Taken off the score of a response that was cut off before its end-of-turn token."""
-    save_every: int = 50
+    save_every: NonNegativeInt = 50
     """Steps between checkpoints; 0 writes none."""
-    log_every: int = 1
+    log_every: PositiveInt = 1
     """Steps per line of metrics.jsonl."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("responses", "max_tokens", "updates", "minibatches"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"train: {name}: expected 1 or more, found {getattr(self, name)!r}")
-        for name in ("steps", "no_end_penalty"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"train: {name}: expected 0 or more, found {getattr(self, name)!r}")
         if self.steps and self.epochs != 1:
             raise BadInput("train: epochs: has no effect with steps; leave one of them out")
         if self.minibatches > self.batch_size:

@@ -30,7 +30,7 @@ class TokenScores(NamedTuple):
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """What is known of a group's response tokens before they are learned from."""
+    """Values of a group's response tokens from before the update."""
 
     old_R: Tensor
     """log pi(token) in nats under the policy that drew it."""
@@ -41,7 +41,7 @@ class RolloutRecord:
     value_R: Tensor | None = None
     """The value head's estimate when the tokens were drawn."""
     return_R: Tensor | None = None
-    """What the values are fitted to."""
+    """Targets of the values."""
 
 
 def token_scores(scored: TokenLogps, groups: Sequence[TokenGroup]) -> list[TokenScores]:
@@ -79,7 +79,7 @@ def as_rollouts(
 def rollout_records(
     groups: Sequence[TokenGroup], rollouts: Rollouts, credit: Credit
 ) -> list[RolloutRecord]:
-    """What is known of each group's tokens, with their credit."""
+    """Return each group's token values with their credit."""
     lengths = [group.response_tokens for group in groups]
 
     def by_group(value_NT: Tensor) -> Sequence[Tensor]:
@@ -112,7 +112,7 @@ def rollout_logps(
 def valued_logps(
     scored: TokenValues, groups: Sequence[TokenGroup], known: Sequence[RolloutRecord]
 ) -> ValuedLogps:
-    """As `rollout_logps`, with values."""
+    """Return a micro-batch's tokens with their values."""
     device = scored.logp_R.device
     return ValuedLogps(
         rollout_logps(scored, groups, known),

@@ -32,6 +32,7 @@ from alignlab.objectives.rollout_batch import (
     is_policy_gradient,
 )
 from alignlab.records import fingerprint
+from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, SampledGroup
 from alignlab.training.inputs import inputs_for
@@ -60,7 +61,7 @@ from alignlab.types import Prompt
 
 @dataclass(frozen=True)
 class RolloutResult:
-    """What a rollout training ended with."""
+    """Result of a rollout training."""
 
     trained: TrainResult
     rollouts: int
@@ -83,6 +84,7 @@ def train_rollouts(
     environment: Environment,
     hooks: TrainingCallbacks = TrainingCallbacks(),  # noqa: B008 - it is frozen
     world: DistributedContext = SINGLE_PROCESS,
+    save_dtype: SaveDtype = "float32",
 ) -> RolloutResult:
     """Train a policy on its own responses; its weights change in place.
 
@@ -92,13 +94,14 @@ def train_rollouts(
         prompts: what is answered, `batch_size` of them a step, in a new order every pass.
         config: every setting.
         out: folder for metrics.jsonl, checkpoint-N/ and the result, model/ (with PPO's value
-            head beside the weights); a run that was killed goes on from the newest checkpoint.
+            head in the same folder); a run that was killed goes on from the newest checkpoint.
         environment: samples the policy and scores its responses.
-        hooks: `validate` chooses the best model; `on_step` is told of every step.
+        hooks: `validate` chooses the best model; `on_step` is called after every step.
         world: the processes that train together; each calls this with the same arguments, but
             for what only the leader (process 0) is asked: the environment's `reward`, and
             `hooks`. Each samples its share of the prompts; where the weights are shared out,
             the leader samples all of them from its whole copy.
+        save_dtype: type of the saved weights; "input" is the one that the model's files have.
 
     Raises:
         BadInput: settings without effect, or that the objective refuses.
@@ -142,7 +145,7 @@ def train_rollouts(
         lm = weights.model(lm, weights.values())
     finally:
         weights.restore()
-    lm = save_trained(lm, out, world)
+    lm = save_trained(lm, out, world, dtype=save_dtype)
     if valued is not None and world.is_main:
         save_value_head(valued.head, out / "model")
     result = course.result(lm, loss, resumed_from, time.perf_counter() - started)
@@ -179,7 +182,7 @@ def _frozen(
 
 
 class _Batch(NamedTuple):
-    """What is learned from in one step."""
+    """Groups of one step with their token values."""
 
     groups: list[TokenGroup]
     known: list[RolloutRecord]

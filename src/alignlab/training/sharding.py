@@ -38,6 +38,8 @@ class ShardedWeights(Weights):
 
     def __init__(self, model: Any, dtype: str, world: DistributedContext) -> None:
         self._world = world
+        # The main process samples and saves from a whole copy: collecting shards for each would
+        # stop all processes.
         self._whole = copy.deepcopy(model) if world.is_main else None
         super().__init__(model, dtype)
         whole = self.masters
@@ -57,6 +59,7 @@ class ShardedWeights(Weights):
         for parameter, master in zip(self._used, self.masters, strict=True):
             if parameter.grad is None:
                 continue
+            # A step divides by the weights of all processes itself.
             own = _own(parameter.grad).float() * self._world.size
             master.grad = own if master.grad is None else master.grad.add_(own)
             parameter.grad = None
@@ -83,6 +86,7 @@ class ShardedWeights(Weights):
             shape=like.shape,
             stride=like.stride(),
         )
+        # Collective: all processes come here, in the same order, though one alone wants it.
         full = spread.full_tensor()
         return full.cpu() if self._world.is_main else None
 
@@ -129,7 +133,7 @@ def _forwarding(base: Any) -> Callable[[Callable[[], Any]], Any]:
 
 
 def _tensors(found: Any) -> list[Tensor]:
-    """What the backward pass starts from: FSDP2 puts its hooks there."""
+    """Return the tensors that the backward pass starts from: FSDP2 puts its hooks there."""
     assert is_dataclass(found)
     values = [getattr(found, field.name) for field in fields(found)]
     return [value for value in values if isinstance(value, Tensor)]
@@ -144,7 +148,7 @@ def _shard(base: Any, world: DistributedContext) -> None:
 
 
 def _layers(base: Any) -> list[Any]:
-    """The decoder layers: the modules that transformers says must not be split."""
+    """Return the decoder layers: the modules that transformers marks as not to be split."""
     names = set(getattr(base, "_no_split_modules", None) or ())
     found = [module for module in base.modules() if type(module).__name__ in names]
     if found:

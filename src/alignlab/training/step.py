@@ -32,7 +32,7 @@ from alignlab.training.schedule import derived_seed
 
 
 class _Done(NamedTuple):
-    """What a forward and backward pass gives beside gradients."""
+    """Sums and metrics of a forward and backward pass."""
 
     loss_sum: float
     weight_sum: float
@@ -41,7 +41,7 @@ class _Done(NamedTuple):
 
 @dataclass
 class StepRunner:
-    """What a step needs besides its data."""
+    """Objective, weights and optimiser of a run's steps."""
 
     objective: Objective
     config: TrainConfig
@@ -49,7 +49,7 @@ class StepRunner:
     scorer: Scorer[Any]
     optimizer: torch.optim.Optimizer
     out: Path
-    """Where a batch without a finite loss or gradient is written."""
+    """Folder to which a batch without a finite loss or gradient is written."""
     world: DistributedContext = SINGLE_PROCESS
     """The processes that share every step."""
 
@@ -143,9 +143,9 @@ class StepRunner:
         self, number: int, groups: Sequence[TokenGroup], loss: float, norm: float
     ) -> RunFailed:
         file = self.out / "failed_batch.json"
-        told = [{"id": g.id, "prompt": g.prompt_T, "responses": g.responses} for g in groups]
+        shown = [{"id": g.id, "prompt": g.prompt_T, "responses": g.responses} for g in groups]
         if self.world.is_main:
-            file.write_text(json.dumps({"step": number + 1, "groups": told}), encoding="utf-8")
+            file.write_text(json.dumps({"step": number + 1, "groups": shown}), encoding="utf-8")
         return RunFailed(
             f"step {number + 1}: loss {loss}, gradient norm {norm}: not finite; its batch is in "
             f"{file}; a smaller learning rate may help"

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from alignlab.errors import BadInput
-from alignlab.models.chat_template import encode_prompt, encode_response
+from alignlab.models.chat_template import encode_prompt, encode_response, special_in, templated
 from alignlab.models.load import LanguageModel, context_length
 from alignlab.models.packed import TokenGroup
 from alignlab.training.schedule import derived_seed
@@ -25,6 +25,10 @@ from alignlab.types import (
 
 FEEDBACK_REQUEST = "What do you think of this answer?"
 """The user's turn between a response and the feedback on it."""
+
+
+REFUSED = "refused by the chat template, or holding it already"
+"""Reason for which a record is left out."""
 
 
 class Prepared(NamedTuple):
@@ -53,6 +57,7 @@ def prepare(
     max_prompt_tokens: int = 1024,
     max_response_tokens: int = 1024,
     too_long: Literal["drop", "cut"] = "drop",
+    drop_bad: bool = False,
 ) -> Prepared:
     """Tokenise demonstrations and preference groups for training.
 
@@ -63,6 +68,10 @@ def prepare(
         max_response_tokens: longest response, its end-of-turn token included.
         too_long: "drop" leaves a record with a longer prompt or response out; "cut" keeps the
             last tokens of a prompt and the first of a response (then without end of turn).
+        drop_bad: leave out what the chat template refuses or what holds it already, and count it.
+
+    Raises:
+        BadInput: such a record, which is named, where they are not dropped.
     """
     return tokenised(
         lm,
@@ -70,6 +79,7 @@ def prepare(
         max_prompt_tokens=max_prompt_tokens,
         max_response_tokens=max_response_tokens,
         too_long=too_long,
+        drop_bad=drop_bad,
     )
 
 
@@ -80,15 +90,24 @@ def tokenised(
     max_prompt_tokens: int = 1024,
     max_response_tokens: int = 1024,
     too_long: Literal["drop", "cut"] = "drop",
+    drop_bad: bool = False,
 ) -> Prepared:
-    """As `prepare`, of texts; what does not fit into the model's context is left out."""
+    """Tokenise texts (see `prepare`); what does not fit into the model's context is left out."""
     context = context_length(lm)
     groups: list[TokenGroup] = []
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
     for text in texts:
-        prompt = encode_prompt(lm, text.messages, text.prefix)
-        responses = [encode_response(lm, r) for r in text.responses]
+        try:
+            prompt = encode_prompt(lm, text.messages, text.prefix)
+            responses = [encode_response(lm, r) for r in text.responses]
+            if (where := templated(lm, text.messages, text.responses)) is not None:
+                raise BadInput(f"{where}: expected plain text, found the chat template in it")
+        except BadInput as error:
+            if not drop_bad:
+                raise BadInput(f"{_named(text)}: {error}") from error
+            dropped[REFUSED] += 1
+            continue
         long_prompt = len(prompt) > max_prompt_tokens
         long_response = any(len(r) > max_response_tokens for r in responses)
         if too_long == "drop" and (long_prompt or long_response):
@@ -99,6 +118,8 @@ def tokenised(
             dropped["longer than the model's context"] += 1
             continue
         changed.update(["prompt cut"] * long_prompt + ["response cut"] * long_response)
+        spelt = special_in(lm, [*(m.content for m in text.messages), *text.responses])
+        changed.update(["special token in a text, as plain characters"] * spelt)
         groups.append(
             TokenGroup(
                 text.id,
@@ -108,6 +129,12 @@ def tokenised(
             )
         )
     return Prepared(groups, Count("train", "groups", len(groups), dict(dropped), dict(changed)))
+
+
+def _named(text: Texts) -> str:
+    """Name a record in a message: its id and the start of its last turn."""
+    last = " ".join(text.messages[-1].content.split()) if text.messages else text.prefix
+    return f"record {text.id} ({last[:40]!r})"
 
 
 def labelled_texts(records: Sequence[UnpairedPreference]) -> list[Texts]:

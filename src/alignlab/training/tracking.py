@@ -22,7 +22,7 @@ Track = Literal["none", "tensorboard", "wandb", "trackio"]
 """Names of the trackers."""
 
 PROJECT = "alignlab"
-"""What Weights & Biases and trackio call the project."""
+"""Name of the project at Weights & Biases and trackio."""
 
 LogMetrics = Callable[[Mapping[str, float], int, int], None]
 """Given the means since the last line of metrics, the step, and the number of steps."""
@@ -51,7 +51,7 @@ def tracking(
         track: which one.
         name: what the tracker calls the training.
         folder: the training's; TensorBoard's and wandb's files go to `tracking` in it.
-        settings: shown beside the metrics.
+        settings: shown with the metrics.
 
     Raises:
         BadInput: the tracker's package is not installed.
@@ -72,7 +72,7 @@ def tracking(
 
 
 def log_to(tracker: Tracker, config: TrainConfig) -> LogMetrics:
-    """What a training loop calls after each step, so that the tracker gets each line's metrics."""
+    """Return a callback for a training loop that sends each line's metrics to a tracker."""
 
     def tell(means: Mapping[str, float], step: int, total: int) -> None:
         if step % config.log_every == 0 or step == total:

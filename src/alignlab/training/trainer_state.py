@@ -1,4 +1,4 @@
-"""What every training loop does around its steps: metrics, validation, checkpoints, the result."""
+"""Do what every training loop does around its steps: metrics, validation, checkpoints, result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alignlab.models import adapters
 from alignlab.models.load import LanguageModel, fingerprint, save
 from alignlab.training import checkpoints
 from alignlab.training.checkpoints import Progress
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.metrics import MetricsFile, MetricSums
 from alignlab.training.precision import Weights
@@ -32,7 +32,7 @@ OnStep = Callable[[Mapping[str, float], int, int], None]
 
 @dataclass(frozen=True)
 class TrainingCallbacks:
-    """What the caller wants done as training goes."""
+    """Callbacks of a training."""
 
     validate: Validate | None = None
     """The best model by this value is kept; None keeps the last."""
@@ -42,7 +42,7 @@ class TrainingCallbacks:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run ended with."""
+    """Result of a training."""
 
     lm: LanguageModel
     """The trained model (an adapter merged), as saved at `lm.path`."""
@@ -57,9 +57,9 @@ class TrainResult:
     resumed_from: int | None
     """Step of the checkpoint that the run went on from."""
     plain_because: str | None
-    """Why the packed forward was not used; None when it was."""
+    """Reason for padded batches; None when they were packed."""
     token_budget: int | None
-    """What memory allowed for, where that is less than the settings' token budget."""
+    """Token budget that memory allowed, where it is less than the setting; else None."""
     seconds: float
 
 
@@ -71,7 +71,7 @@ class TrainerState:
         stepper: does the optimiser's steps; its settings and folder are the run's.
         per_epoch: steps of one pass over the data.
         total: steps of the run.
-        hooks: validation, and who is told of steps.
+        hooks: validation, and a callback after each step.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class TrainerState:
         """Go to the newest checkpoint's state, if there is one; its step.
 
         Args:
-            identity: what the run was made for, beside objective and settings.
+            identity: parts of the run's identity besides objective and settings.
         """
-        told = [repr(self.stepper.objective), repr(self.config), *identity]
-        self.progress.run = hashlib.sha256("|".join(told).encode()).hexdigest()[:16]
+        parts = [repr(self.stepper.objective), repr(self.config), *identity]
+        self.progress.run = hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
         newest = self.world.broadcast_from_main(lambda: checkpoints.newest(self.out))
         if newest is None:
             return None
@@ -142,7 +142,7 @@ class TrainerState:
     def result(
         self, lm: LanguageModel, loss: float, resumed_from: int | None, seconds: float
     ) -> TrainResult:
-        """What the run ended with.
+        """Return the result of the run.
 
         Args:
             lm: the model as it was saved.
@@ -176,7 +176,7 @@ class TrainerState:
         return means["loss"]
 
     def _validate_and_save(self) -> None:
-        """What is due after a step: validation, then a checkpoint that knows its outcome."""
+        """Validate and save as is due after a step; the checkpoint holds the outcome."""
         progress, config = self.progress, self.config
         last = progress.step == self.total
         due = config.validate_every and progress.step % config.validate_every == 0
@@ -200,7 +200,7 @@ class TrainerState:
             )
 
     def _value(self, values: Mapping[str, Tensor]) -> float:
-        """What validation says of the weights; the leader asks it, the others wait."""
+        """Validate the weights in the main process, while the others wait."""
         lm = self.stepper.weights.model(self.lm, values)
 
         def ask() -> float:
@@ -230,18 +230,27 @@ def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def save_trained(
-    lm: LanguageModel, out: Path, world: DistributedContext = SINGLE_PROCESS
+    lm: LanguageModel,
+    out: Path,
+    world: DistributedContext = SINGLE_PROCESS,
+    *,
+    dtype: SaveDtype = "float32",
 ) -> LanguageModel:
-    """The finished model, written to out/model (and out/adapter) by the leader.
+    """Write the finished model to out/model (and its adapter to out/adapter) in the main process.
 
-    In other processes it is only told what it is called; an adapter stays as it is there.
+    Args:
+        dtype: type of the weights in the file; "input" is that of the model training began with.
+
+    Returns:
+        The model with its new path; its weights in memory stay float32. In other processes an
+        adapter stays as it is.
     """
     folder = out / "model"
     if world.is_main:
         if adapters.is_adapted(lm.model):
             save(lm, out / "adapter", adapter_only=True)
             lm = adapters.merged(lm)
-        save(lm, folder)
+        save(lm, folder, dtype=lm.stored if dtype == "input" else dtype)
     digest = world.broadcast_from_main(lambda: fingerprint(folder))
     return replace(lm, path=str(folder), fingerprint=digest)
 
