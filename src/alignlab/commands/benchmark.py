@@ -15,14 +15,14 @@ from alignlab.commands.list import show_settings
 from alignlab.commands.tables import Evaluated, empty_table
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, unknown_name
-from alignlab.evaluation.tasks import BenchmarkTask, Needs, is_task
+from alignlab.evaluation.tasks import BenchmarkTask, Needs
 from alignlab.files import file_digest
 from alignlab.records import to_dict
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
 from alignlab.stages.audit import NAME as AUDIT
 from alignlab.stages.audit import JudgeAudit
-from alignlab.stages.contestants import Field, contestant, read_given
+from alignlab.stages.contestants import Field, contestant, is_answer_file, read_given
 from alignlab.stages.evaluate import EvaluateSettings
 from alignlab.stages.evaluate import evaluate as evaluate_stage
 from alignlab.stages.lab import Hardware, Lab
@@ -117,8 +117,9 @@ def run_benchmark(
     folder = Path(out) if out else Path("runs") / "-".join(filter(None, map(slug, who.title(name))))
     material = _material(task.needs, who.data)
     questions = task.questions(material)
-    for file in who.outputs:
-        read_given(file, questions)  # what is bad is told before anything is written
+    # A bad file of answers is refused before anything is written.
+    files = [*who.outputs, *filter(is_answer_file, [who.baseline])]
+    given = [read_given(file, questions) for file in files]
     identity = to_dict(chosen) | {"options": repr(task), **to_dict(who)}
     for without_effect in ("threads", "device"):
         identity.pop(without_effect)
@@ -132,7 +133,13 @@ def run_benchmark(
         run.describe(_study(name, kind, field, who.judge))
         rows = evaluate_stage(lab, task, material, field, who.judge, chosen)
         run.finish()
-        return Evaluated(as_json(rows), rows_table(name, rows), write_report(folder))
+        table = rows_table(name, rows)
+        table.caption = "\n".join(
+            f"{answers.model}: {n} rows left out, {reason}"
+            for answers in given
+            for reason, n in answers.left_out.items()
+        )
+        return Evaluated(as_json(rows), table, write_report(folder))
     finally:
         run.close()
 
@@ -160,8 +167,7 @@ def show_benchmark_options(name: str) -> None:
 
 def tasks() -> list[str]:
     """Names of the benchmarks that can be run."""
-    every = registry.names("benchmark")
-    return sorted([AUDIT, *(n for n in every if is_task(registry.get("benchmark", n)))])
+    return sorted([AUDIT, *registry.names("benchmark")])
 
 
 def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:
