@@ -16,11 +16,10 @@ from pathlib import Path
 
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.head_to_head import read_outcomes
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
+from alignlab.evaluation.win_rate_rows import read_outcomes
 from alignlab.records import from_dict
-from alignlab.runs import read_json, read_records
-from alignlab.stages.train import slug
+from alignlab.runs import read_json, read_records, slug
 from alignlab.types import Feedback, Prompt, Study
 
 

@@ -36,12 +36,12 @@ from urllib.parse import urlsplit
 
 import openai
 import torch
-from alignlab.stages.lab import Lab
 from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignlab import progress
+from alignlab.context import RunContext
 from alignlab.errors import RunFailed
 from alignlab.feedback.llm_judge import LLMJudge
 from alignlab.feedback.prompts import judge_prompt
@@ -179,7 +179,7 @@ def stage(work: Work, turn: str) -> Callable[[], None]:
     """The stage `judge` of a run: questions in chunks, verdicts to a file."""
     path = work.folder / f"{turn}-run"
     run = Run.start(path, RunIdentity("benchmark", {}, (work.seed,)))
-    lab = Lab(run, work.seed)
+    lab = RunContext(run, work.seed)
     options = f"concurrency={work.concurrency}"
     source = LLMJudge(
         lab.completer(f"openai:{work.model}@{work.url}?{options}"),

@@ -64,7 +64,8 @@ def figures(
 ) -> Figures:
     """A variant's figures on groups whose responses it scored."""
     table = [
-        ScoredPrompt(g.id, tuple(own), g.scores) for g, own in zip(groups, scores, strict=True)
+        ScoredPrompt(g.id, tuple(own), g.scores, g.prompt.cluster)
+        for g, own in zip(groups, scores, strict=True)
     ]
     quality = judge_quality(table)
     low, middle, high = _between_models(groups, scores)

@@ -197,5 +197,5 @@ def test_old_names_of_recipes_are_found_and_not_listed():
 def test_old_paths_of_modules_import_the_modules_of_today():
     for old, new in MOVED.items():
         assert import_module(old) is import_module(new), old
-    assert import_module("alignlab.stages.lab").Lab is RunContext
+    assert import_module("alignlab.context").Lab is RunContext
     assert import_module("alignlab.context").__spec__.name == "alignlab.context"

@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 from alignlab.types import (
     Completion,
     CompletionRequest,
-    EvalResult,
     Feedback,
     Prompt,
     Response,
@@ -63,18 +62,6 @@ class PairJudge(Protocol):
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
         """Give one feedback (verdict Preference or Unscored) per item, in order."""
-        ...
-
-
-class Benchmark(Protocol):
-    """Measures models by their responses to the benchmark's prompts."""
-
-    name: str
-
-    def prompts(self) -> list[Prompt]: ...
-
-    def score(self, responses: Mapping[str, Sequence[Response]], seed: int) -> list[EvalResult]:
-        """Score the responses of each named model; the keys are model names."""
         ...
 
 

@@ -12,6 +12,8 @@ Every noun is written to JSON by `alignlab.records` and read back equal.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -46,6 +48,15 @@ class Prompt:
     def text(self) -> str:
         """The last user turn."""
         return self.messages[-1].content
+
+    @property
+    def cluster(self) -> str:
+        """Return 16 hex digits that prompts of the same conversation share, whatever their ids.
+
+        Answers to one prompt are not independent: intervals resample clusters.
+        """
+        turns = [part for m in self.messages for part in (m.role, m.content)]
+        return hashlib.sha256(json.dumps(turns).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

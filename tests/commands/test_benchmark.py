@@ -5,13 +5,13 @@ import re
 
 import pytest
 
+from alignlab import context as lab_module
 from alignlab.commands import benchmark
 from alignlab.commands.benchmark import run_benchmark, tasks
 from alignlab.commands.evaluate import evaluate
 from alignlab.errors import BadInput
 from alignlab.feedback.rules import LengthJudge
 from alignlab.models.load import save
-from alignlab.stages import lab as lab_module
 from tests.evaluation.asking import jsonl
 from tests.feedback.test_classifier import save_classifier
 from tests.generation.tiny import tiny

@@ -15,7 +15,7 @@ from alignlab.errors import BadInput
 from alignlab.feedback.by_pairs import ScoreByPairs
 from alignlab.feedback.rules import LengthJudge
 from alignlab.generation.scripted import ScriptedEngine
-from alignlab.stages import contestants
+from alignlab.measuring import entrants as entrants
 from alignlab.stages import judge as judge_stage
 from alignlab.types import Preference, Unscored
 from tests.feedback.worlds import prompt, response
@@ -129,7 +129,7 @@ def test_a_killed_generation_answers_nothing_twice(prompts, tmp_path, monkeypatc
 
     state: set[str] = set()
     engine = ScriptedEngine(answer, name="mine")
-    monkeypatch.setattr(contestants.Lab, "completer", lambda self, spec: engine)
+    monkeypatch.setattr(entrants.Lab, "completer", lambda self, spec: engine)
     given = {"model": "scripted:x", "prompts": prompts, "out": tmp_path / "o.jsonl", "chunk": 1}
     with pytest.raises(KeyboardInterrupt):
         lab_package.generate(**given)
@@ -155,7 +155,7 @@ def test_what_is_unscored_says_why(alignlab, answers, tmp_path):
 def test_critiques_become_comments_that_are_read(answers, tmp_path, monkeypatch):
     texts = iter(["Too short."] * 5 + [""])
     critic = ScriptedEngine(lambda request, k: next(texts), name="critic")
-    monkeypatch.setattr(contestants.Lab, "completer", lambda self, spec: critic)
+    monkeypatch.setattr(entrants.Lab, "completer", lambda self, spec: critic)
     out = tmp_path / "judged.jsonl"
     found = lab_package.judge(judge="critique:x:y", responses=answers, out=out)
     assert found.note == "unscored: an empty critique 1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -263,6 +264,45 @@ def test_unknown_rows_missing_columns_and_contradictions(tmp_path: Path) -> None
     mixed = filled([{"item": "nothing", "rating": 1}, {"item": item, "rating": 2}])
     answers = read_answers([mixed], key, faults)
     assert (answers.bad, len(answers.feedback), len(faults.found)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("column", ["item", "rating", "prompt", "response"])
+def test_answers_torn_from_their_rows_are_refused(tmp_path: Path, column: str) -> None:
+    key = sheet(tmp_path / "sheet.csv")
+    path = fill(tmp_path / "sheet.csv", tmp_path / "ann.csv", lambda number, row: 1 + number % 5)
+    rows = rows_of(path)
+    turned = [row[column] for row in reversed(rows)]
+    for row, value in zip(rows, turned, strict=True):
+        row[column] = value
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = path.rename(tmp_path / "ann.jsonl")
+    if column == "rating":  # nothing in the sheet says so
+        assert len(read_answers([path], key).feedback) == 12
+        return
+    with pytest.raises(
+        BadInput, match=r"ann.jsonl, line 1, field 'item': expected .*, whose prompt"
+    ):
+        read_answers([path], key)
+
+
+def test_texts_that_a_spreadsheet_changed_play_no_part(tmp_path: Path) -> None:
+    key = sheet(tmp_path / "sheet.csv")
+    path = fill(tmp_path / "sheet.csv", tmp_path / "ann.csv", lambda number, row: 3)
+    text = path.read_text().replace("two\nlines, and", "Two lines \u2013 and").replace("plain", "?")
+    path.write_text(text)
+    assert len(read_answers([path], key).feedback) == 12
+
+
+def test_a_gzipped_key_is_read_and_a_binary_one_refused(tmp_path: Path) -> None:
+    key = sheet(tmp_path / "sheet.csv")
+    packed = tmp_path / "key.jsonl.gz"
+    packed.write_bytes(gzip.compress(Path(key.path).read_bytes()))
+    assert read_key(packed).items == key.items
+    for name, content in (("k.jsonl", packed.read_bytes()), ("k.jsonl.gz", b"no gzip")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadInput, match="expected the key of a sheet, found") as error:
+            read_key(tmp_path / name)
+        assert "\n" not in str(error.value)
 
 
 def test_a_key_must_be_a_key(tmp_path: Path) -> None:

@@ -70,3 +70,28 @@ def test_no_judge_and_nothing_said_of_answers(given):
     assert judge_checks(replace(given, judge=None), [about]) == []
     assert judge_checks(given, []) == []
     assert judge_checks(given, [replace(about, response_ids=("elsewhere",))]) == []
+
+
+def test_questions_of_one_text_are_one_prompt():
+    def found(copies, kind):
+        many = [
+            Question(replace(prompt(i), id=f"{i}/{k}")) for i in range(4) for k in range(copies)
+        ]
+        pair = kind is Preference
+        own = said("M", many, *("x" * int(q.id[0]) + "x" for q in many))
+        base = said("base", many, *["xx"] * len(many)) if pair else None
+        verdicts = [
+            Preference(0, (0, None)) if pair else Score(float(q.id[0] in "12")) for q in many
+        ]
+        return rows(asked(many, own, judge=Pairs(len), baseline=base), verdicts, pair=pair)
+
+    for kind, metrics in (
+        (Preference, ("first_wins", "longer_wins")),
+        (Score, ("spearman_with_length",)),
+    ):
+        one, several = found(1, kind), found(6, kind)
+        for metric in metrics:
+            a, b = one[metric], several[metric]
+            assert b.n == 6 * a.n
+            # Repeated items change a mid-rank correlation by a rounding error only.
+            assert (b.low, b.high) == pytest.approx((a.low, a.high), abs=2e-3), metric

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from alignlab.stages.meter import metered
 
 from alignlab.errors import RunFailed
 from alignlab.generation.openai import OpenAIConfig, OpenAIEngine
+from alignlab.meter import metered
 from alignlab.stages.propose import propose
 from alignlab.types import CompletionRequest, Message, Sampling
 from tests.generation.stub_server import Reply, completion, serve

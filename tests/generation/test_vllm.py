@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from alignlab.commands import early
+from alignlab.commands import preflight as early
 from alignlab.errors import BadInput
 from alignlab.generation import vllm
 from alignlab.generation.local import LocalEngine

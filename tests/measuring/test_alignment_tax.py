@@ -86,3 +86,21 @@ def test_what_is_unscored_has_no_value_by_prompt():
     lost = {m: [replace(f, verdict=Unscored("none")) for f in fs] for m, fs in one.scored.items()}
     assert {v.metric for v in of_study([replace(one, scored=lost)])} == {"recall"}
     assert all(isinstance(f.verdict, Score) for fs in one.scored.values() for f in fs)
+
+
+def test_a_prompt_asked_under_two_ids_is_one_cluster():
+    once = measured(ANSWERS)
+    double = {p.id: replace(p, id=f"{p.id}'") for p in once.held_out.prompts}
+    twice = replace(
+        once,
+        held_out=HeldOut((*once.held_out.prompts, *double.values()), ()),
+        answers={
+            m: [*several, *(replace(r, prompt_id=f"{r.prompt_id}'") for r in several)]
+            for m, several in once.answers.items()
+        },
+    )
+    rows = [{(r.model, r.metric): r for r in tax_rows([m])} for m in (once, twice)]
+    for key in (("M2", "recall"), ("M2", "recall_change"), ("M2", "recall_change_p_holm")):
+        a, b = (found[key] for found in rows)
+        assert (a.value, a.low, a.high) == (b.value, b.low, b.high), key
+    assert (rows[0]["M2", "recall"].n, rows[1]["M2", "recall"].n) == (12, 24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import mean
 
 import pytest
@@ -71,3 +72,19 @@ def test_both_guesses_reach_the_published_shares() -> None:
     assert len(made["longer wins"]) == 5564
     assert mean(made["longer wins"]) == pytest.approx(0.77, abs=0.01)
     assert mean(made["model identity"]) == pytest.approx(0.84, abs=0.01)
+
+
+def test_groups_of_one_prompt_are_one_cluster() -> None:
+    def widths(copies: int) -> dict[tuple[str, str, str | None], float]:
+        tested = [
+            replace(one, prompt=replace(one.prompt, messages=(Message("user", f"{i}?"),)))
+            for i in range(6)
+            for one in [group(f"{i}/{k}", ("x", 1), ("y", 0)) for k in range(copies)]
+        ]
+        won = [float(i < 4) for i in range(6) for _ in range(copies)]
+        rows = _rows({"m": won, "m0": [0.5] * len(won)}, tested, tested[:0], 0)
+        assert {r.n for r in rows} == {6 * copies}
+        return {(r.model, r.metric, r.against): (r.high or 0) - (r.low or 0) for r in rows}
+
+    assert widths(10) == pytest.approx(widths(1))
+    assert widths(1)["m", "accuracy", None] > 0

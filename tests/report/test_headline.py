@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignlab.report.forest import single
 from alignlab.report.headline import derive, standing
 from alignlab.types import EvalResult
 
@@ -84,6 +85,33 @@ def test_the_basis_says_which_findings_stand_when_corrected() -> None:
     assert "Every finding stands when corrected for 3 comparisons (Holm" in stands.basis
     falls = derive([*rows, adjusted("A", 0.001), adjusted("B", 0.06), adjusted("C", 1.0)], "M1")
     assert falls.basis.endswith("randomisation test), B is not distinguishable.")
-    assert falls.first == stands.first
+    assert stands.first.startswith("2 of 3 models are better than M1: A (")
+    assert falls.first == "1 of 3 models is better than M1: A (60.0%, 55.0 to 65.0%)."
+    assert falls.second == "M1 is not distinguishable from B and C."
+    untested = derive([*rows, adjusted("A", 0.001), adjusted("C", 1.0)], "M1")
+    assert untested.first == falls.first
     assert "Holm" not in derive(rows, "M1").basis
     assert "Holm" not in derive([rows[2], adjusted("C", 1.0)], "M1").basis
+
+
+def test_a_single_win_that_its_test_does_not_confirm_is_none() -> None:
+    def tested(p: float) -> EvalResult:
+        return EvalResult("A", "head_to_head", "win_rate_p", p, None, None, 400, 0, "M1")
+
+    won = row("A", 0.6, 0.55, 0.65)
+    assert derive([won, tested(0.05)], "M1").first == "A (60.0%, 55.0 to 65.0%) is better than M1."
+    lost = derive([won, tested(0.051)], "M1")
+    assert lost.first == "Compared with M1, the one model is not shown to be better."
+    assert lost.basis.endswith("By the paired randomisation test, A is not distinguishable.")
+
+
+def test_marks_are_filled_as_the_headline_says() -> None:
+    rows = [row("A", 0.6, 0.55, 0.65), row("B", 0.55, 0.51, 0.59), row("C", 0.4, 0.35, 0.45)]
+    adjusted = [
+        EvalResult(m, "head_to_head", "win_rate_p_holm", p, None, None, 400, 0, "M1")
+        for m, p in (("A", 0.001), ("B", 0.06), ("C", 0.01))
+    ]
+    drawn = single(rows, {}, reference=0.5, reference_label="", tested=[*rows, *adjusted])
+    assert [r.marks[0].look for r in drawn.rows] == ["better", "open", "worse"]
+    plain = single(rows, {}, reference=0.5, reference_label="")
+    assert {r.marks[0].look for r in plain.rows} == {"plain"}

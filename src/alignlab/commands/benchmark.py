@@ -13,20 +13,19 @@ from rich.table import Table
 from alignlab import configs, registry
 from alignlab.commands.list import show_settings
 from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.context import Hardware, RunContext
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, unknown_name
-from alignlab.evaluation.tasks import BenchmarkTask, Needs, is_task
+from alignlab.evaluation.tasks import BenchmarkTask, Needs
 from alignlab.files import file_digest
+from alignlab.measuring.entrants import Field, entrant, is_answer_file, read_given
+from alignlab.measuring.evaluate import EvaluateSettings
+from alignlab.measuring.evaluate import evaluate as evaluate_stage
+from alignlab.measuring.judge_audit import NAME as AUDIT
+from alignlab.measuring.judge_audit import JudgeAudit
 from alignlab.records import to_dict
 from alignlab.report import write_report
-from alignlab.runs import Run, RunIdentity
-from alignlab.stages.audit import NAME as AUDIT
-from alignlab.stages.audit import JudgeAudit
-from alignlab.stages.contestants import Field, contestant, read_given
-from alignlab.stages.evaluate import EvaluateSettings
-from alignlab.stages.evaluate import evaluate as evaluate_stage
-from alignlab.stages.lab import Hardware, Lab
-from alignlab.stages.train import slug
+from alignlab.runs import Run, RunIdentity, slug
 from alignlab.types import Corpus, EvalResult, StudyDescription
 
 Several = str | Path | Sequence[str | Path]
@@ -48,10 +47,10 @@ class Given:
         Raises:
             BadInput: something is missing, or would change nothing.
         """
-        contestants = self.models + self.outputs
+        entrants = self.models + self.outputs
         missing = {
             f"--data PATH: {needs.data}": bool(needs.data) and not self.data,
-            "--model MODEL or --outputs FILE": needs.models == "needed" and not contestants,
+            "--model MODEL or --outputs FILE": needs.models == "needed" and not entrants,
             "--model FOLDER": needs.models == "itself" and not self.models,
             "--judge SPEC": bool(needs.judges) and not self.judge,
         }
@@ -60,10 +59,10 @@ class Given:
                 raise BadInput(f"evaluate {name}: expected {what}, found none")
         idle = {
             "--data": bool(self.data) and not needs.data,
-            "--model and --outputs": bool(contestants) and needs.models == "none",
+            "--model and --outputs": bool(entrants) and needs.models == "none",
             "--outputs": bool(self.outputs) and needs.models == "itself",
             "--judge": bool(self.judge) and not needs.judges,
-            "--baseline": bool(self.baseline) and (needs.baseline == "none" or not contestants),
+            "--baseline": bool(self.baseline) and (needs.baseline == "none" or not entrants),
         }
         for what, without_effect in idle.items():
             if without_effect:
@@ -117,8 +116,9 @@ def run_benchmark(
     folder = Path(out) if out else Path("runs") / "-".join(filter(None, map(slug, who.title(name))))
     material = _material(task.needs, who.data)
     questions = task.questions(material)
-    for file in who.outputs:
-        read_given(file, questions)  # what is bad is told before anything is written
+    # A bad file of answers is refused before anything is written.
+    files = [*who.outputs, *filter(is_answer_file, [who.baseline])]
+    given = [read_given(file, questions) for file in files]
     identity = to_dict(chosen) | {"options": repr(task), **to_dict(who)}
     for without_effect in ("threads", "device"):
         identity.pop(without_effect)
@@ -126,13 +126,19 @@ def run_benchmark(
     try:
         run.add_inputs(_inputs(material, who, task))
         hardware = Hardware(chosen.device, workers=1, threads=chosen.threads)
-        lab = Lab(run, chosen.seed, hardware, chosen.chat_template or None)
+        lab = RunContext(run, chosen.seed, hardware, chosen.chat_template or None)
         torch.set_num_threads(lab.threads)
-        field = Field(tuple(contestant(lab, m) for m in who.models), who.outputs, who.baseline)
+        field = Field(tuple(entrant(lab, m) for m in who.models), who.outputs, who.baseline)
         run.describe(_study(name, kind, field, who.judge))
         rows = evaluate_stage(lab, task, material, field, who.judge, chosen)
         run.finish()
-        return Evaluated(as_json(rows), rows_table(name, rows), write_report(folder))
+        table = rows_table(name, rows)
+        table.caption = "\n".join(
+            f"{answers.model}: {n} rows left out, {reason}"
+            for answers in given
+            for reason, n in answers.left_out.items()
+        )
+        return Evaluated(as_json(rows), table, write_report(folder))
     finally:
         run.close()
 
@@ -160,8 +166,7 @@ def show_benchmark_options(name: str) -> None:
 
 def tasks() -> list[str]:
     """Names of the benchmarks that can be run."""
-    every = registry.names("benchmark")
-    return sorted([AUDIT, *(n for n in every if is_task(registry.get("benchmark", n)))])
+    return sorted([AUDIT, *registry.names("benchmark")])
 
 
 def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:

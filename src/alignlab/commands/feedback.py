@@ -28,8 +28,8 @@ from alignlab.feedback.human import (
     labelled_responses,
     preference_groups,
 )
+from alignlab.limits import at_least
 from alignlab.records import to_dict
-from alignlab.stages.limits import at_least
 from alignlab.types import Corpus, Prompt, Response, Score
 
 To = Literal["groups", "preference", "unpaired", "commented", "feedback"]
@@ -254,8 +254,13 @@ def _figures(answers: SheetAnswers, key: Key, seed: int) -> Evaluated:
     if scale and answers.feedback:
         table_of = ratings_of(answers.feedback, scale)
         names = [name.removeprefix("human:") for name in table_of.names]
+        cluster = {item.prompt.id: item.prompt.cluster for item in key.items}
         for one in agreement(
-            table_of.values_NA, names, scale, prompts_N=table_of.prompts, seed=seed
+            table_of.values_NA,
+            names,
+            scale,
+            prompts_N=[cluster[p] for p in table_of.prompts],
+            seed=seed,
         ):
             pair = f", {' and '.join(one.between)}" if len(names) > len(one.between) else ""
             add(one.what + pair, one.figure, between=list(one.between))
@@ -276,7 +281,9 @@ def _by_model(answers: SheetAnswers, key: Key, seed: int) -> dict[str, Interval]
     scores: dict[str, list[tuple[float, str]]] = {}
     for response, one in zip(responses, rated, strict=True):
         if isinstance(one.verdict, Score):
-            scores.setdefault(response.sampler.model, []).append((one.verdict.value, one.prompt_id))
+            scores.setdefault(response.sampler.model, []).append(
+                (one.verdict.value, by_id[one.prompt_id].cluster)
+            )
     if len(scores) < 2:
         return {}
     return {

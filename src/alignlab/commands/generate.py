@@ -10,13 +10,13 @@ from typing import Any
 from alignlab import configs
 from alignlab.commands.material import prompts_of
 from alignlab.commands.to_file import FileWritten, laboratory, workplace
+from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
+from alignlab.limits import at_least
+from alignlab.measuring.entrants import entrant
 from alignlab.records import to_dict
-from alignlab.stages.contestants import contestant
-from alignlab.stages.lab import Hardware
-from alignlab.stages.limits import at_least
 from alignlab.stages.sample import SampleSettings, sample
 from alignlab.types import Corpus, Demonstration, Prompt, Response
 
@@ -87,7 +87,7 @@ def generate(
     hardware = Hardware(chosen.device, workers=1, threads=chosen.threads)
     with laboratory(path, "generate", identity, chosen.seed, hardware) as lab:
         lab.run.add_inputs(corpus.files)
-        completer = contestant(lab, model).make()
+        completer = entrant(lab, model).make()
         drawn = sample(lab, completer, asked, chosen.sampling())
         write_rows(path, Written(_rows(asked, drawn)))
         lab.run.finish()

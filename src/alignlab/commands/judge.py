@@ -11,15 +11,15 @@ from typing import Any, Literal
 from alignlab import configs
 from alignlab.commands.material import Answered, responses_of
 from alignlab.commands.to_file import FileWritten, laboratory, workplace
+from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
 from alignlab.errors import BadInput
 from alignlab.feedback import specs
+from alignlab.limits import at_least
 from alignlab.records import to_dict
 from alignlab.stages.judge import judge as judge_stage
-from alignlab.stages.lab import Hardware
-from alignlab.stages.limits import at_least
 from alignlab.types import (
     Corpus,
     Critique,

@@ -37,10 +37,12 @@ def list_parts(what: str) -> dict[str, str]:
     kind = KINDS[what]
     about = _question if kind == "recipe" else _about
     found = {name: about(registry.get(kind, name)) for name in registry.names(kind)}
-    if kind == "benchmark":  # it joins two parts, so that it stands outside the registry
-        from alignlab.stages.audit import NAME, JudgeAudit
+    if kind == "benchmark":  # some measure files or join two parts: not of the registry
+        from alignlab.commands.evaluate import BENCHMARKS
+        from alignlab.measuring.judge_audit import NAME, JudgeAudit
 
-        found[NAME] = _about(JudgeAudit)
+        others = {NAME: JudgeAudit, **BENCHMARKS}
+        found = {name: _about(part) for name, part in others.items()} | found
     return dict(sorted(found.items()))
 
 

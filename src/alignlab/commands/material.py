@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from alignlab.errors import BadInput
@@ -37,11 +38,13 @@ def prompts_of(corpus: Corpus) -> list[Prompt]:
     found = corpus.prompts or tuple(record.prompt for records in held for record in records)
     if not found:
         raise BadInput(f"{corpus.name}: expected prompts to answer, found none")
-    return list({prompt.id: prompt for prompt in found}.values())
+    return list({prompt.cluster: prompt for prompt in found}.values())
 
 
 def responses_of(corpus: Corpus, limit: int = 0) -> Answered:
-    """Every response in the data, whatever record holds it.
+    """Return every response in the data, whatever record holds it.
+
+    Records of the same conversation are one prompt, so that no text is judged or shown twice.
 
     Args:
         limit: most prompts taken, from the start of the data; 0 takes all.
@@ -50,14 +53,15 @@ def responses_of(corpus: Corpus, limit: int = 0) -> Answered:
         BadInput: there are no responses.
     """
     prompts: dict[str, Prompt] = {}
-    responses: dict[str, Response] = {}
+    responses: dict[tuple[str, str], Response] = {}
     seen = 0
     for prompt, response in _pairs(corpus):
-        if limit and len(prompts) >= limit and prompt.id not in prompts:
+        if limit and len(prompts) >= limit and prompt.cluster not in prompts:
             continue
         seen += 1
-        prompts.setdefault(prompt.id, prompt)
-        responses.setdefault(response.id, response)
+        asked = prompts.setdefault(prompt.cluster, prompt)
+        answer = replace(response, prompt_id=asked.id)
+        responses.setdefault((asked.id, response.text), answer)
     if not responses:
         raise BadInput(f"{corpus.name}: expected responses to judge, found none")
     repeated = seen - len(responses)

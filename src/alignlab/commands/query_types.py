@@ -76,7 +76,10 @@ def train_query_types(
     ]
     [(_, most)] = Counter(p.query_type for p in test).most_common(1)
     return TrainedQueryTypes(
-        str(out), trained.about.trained_on, share_interval(right), most / len(test)
+        str(out),
+        trained.about.trained_on,
+        share_interval(right, [p.cluster for p in test]),
+        most / len(test),
     )
 
 

@@ -24,7 +24,7 @@ def compare(*runs: str | Path) -> Path:
     if len(runs) < 2:
         raise BadInput(f"expected two or more run directories, found {len(runs)}")
     # Importing it takes seconds, which reports of single runs need not wait for.
-    from alignlab.stages.paired import compare_by_prompt
+    from alignlab.measuring.paired import compare_by_prompt
 
     paths = [_run(run) for run in runs]
     named = list(zip(run_names(paths), paths, strict=True))

@@ -25,10 +25,10 @@ from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient
+from alignlab.stages.checkpoint_selection import mean_score
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rollout import rollout as rollout_stage
 from alignlab.stages.sample import SampleSettings
-from alignlab.stages.select import mean_score
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Count
 

@@ -42,13 +42,20 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
     if stages and not wanted:
         known = ", ".join(_stage(run, file) for file in files) or "none with responses"
         raise BadInput(f"{run}: expected stages named {stages!r}, found {known}")
-    prompts = {prompt.id: prompt for prompt in _prompts(run)}
+    prompts: dict[str, Prompt] = {}
+    contradicted = set()
+    for prompt in _prompts(run):
+        if prompts.setdefault(prompt.id, prompt).messages != prompt.messages:
+            contradicted.add(prompt.id)
     found = [r for file in wanted or files for r in whole_records(file, Response)]
     dropped: Counter[str] = Counter()
     kept: dict[tuple[str, str], Response] = {}
     for response in found:
         if response.prompt_id not in prompts:
             dropped["prompt not kept in the run"] += 1
+            continue
+        if response.prompt_id in contradicted:
+            dropped["prompt id of two texts"] += 1
             continue
         first = kept.setdefault((response.prompt_id, response.text), response)
         if first is not response:

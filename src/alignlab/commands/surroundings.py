@@ -12,6 +12,7 @@ import torch
 
 from alignlab import configs, registry
 from alignlab.configs import NonNegativeInt
+from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.errors import BadInput
 from alignlab.models import adapters
 from alignlab.models.load import fingerprint, save
@@ -19,7 +20,6 @@ from alignlab.models.load import load as load_model
 from alignlab.records import to_dict
 from alignlab.runs import Run, RunIdentity
 from alignlab.specs import split
-from alignlab.stages.lab import Hardware, Lab, resolve_model
 from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.launch import NO_DEEPSPEED, Parallel, refuse_unmet
 from alignlab.training.tracking import Track, require_tracker
@@ -131,7 +131,7 @@ def refuse_idle(given: Mapping[str, Any], idle: Sequence[tuple[str, bool, str]])
 @contextmanager
 def laboratory(
     settings: Surroundings, seed: int, out: str | Path, identity: Mapping[str, Any]
-) -> Iterator[Lab]:
+) -> Iterator[RunContext]:
     """A run directory with what a stage is handed; closed at the end.
 
     Args:
@@ -143,14 +143,14 @@ def laboratory(
     hardware = settings.hardware()
     run = Run.start(Path(out), RunIdentity("train", plain, (seed,)))
     try:
-        lab = Lab(run, seed, hardware, settings.chat_template or None, settings.track)
+        lab = RunContext(run, seed, hardware, settings.chat_template or None, settings.track)
         torch.set_num_threads(lab.threads)
         yield lab
     finally:
         run.close()
 
 
-def parent_of(lab: Lab, model: str, adapter: str) -> Checkpoint:
+def parent_of(lab: RunContext, model: str, adapter: str) -> Checkpoint:
     """The model to start from, with the adapter merged as a checkpoint of the run."""
     parent = resolve_model(model)
     if not adapter:

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
+from alignlab.context import Hardware, RunContext
 from alignlab.data.convert import writer_of
 from alignlab.errors import BadInput
 from alignlab.runs import Run, RunIdentity
-from alignlab.stages.lab import Hardware, Lab
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def workplace(out: Path) -> Path:
 @contextmanager
 def laboratory(
     out: Path, command: str, identity: Mapping[str, Any], seed: int, hardware: Hardware
-) -> Iterator[Lab]:
+) -> Iterator[RunContext]:
     """The run beside a file, with what a stage is handed; closed at the end.
 
     Args:
@@ -62,7 +62,7 @@ def laboratory(
     run = Run.start(workplace(out), RunIdentity(command, identity, (seed,)))
     try:
         template = identity.get("chat_template") or None
-        lab = Lab(run, seed, hardware, template)
+        lab = RunContext(run, seed, hardware, template)
         torch.set_num_threads(lab.threads)
         yield lab
     finally:

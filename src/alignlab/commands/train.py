@@ -24,9 +24,9 @@ from alignlab.commands.surroundings import (
 from alignlab.commands.trained import NAME, Trained, left_by
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
+from alignlab.measuring.held_out import held_out
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient, is_policy_gradient
-from alignlab.stages.held_out import held_out
 from alignlab.stages.train import LengthSettings, TrainSpec
 from alignlab.stages.train import train as train_stage
 from alignlab.training.config import TrainConfig

@@ -1,20 +1,21 @@
 """Filled sheets back to feedback: one record per annotator and response (or ranked prompt).
 
-Rows are matched by their `item` alone; what else an annotator's program did to the sheet (order,
-columns, the shown texts) plays no part. A blank answer is an answer not yet given. The annotator
-is the row's `annotator`, or the file's name without its ending.
+Rows are matched by their `item`; the order of rows and columns plays no part, nor does a shown text
+that an annotator's program changed. A row that shows another row's prompt and response is refused:
+sorting some of a sheet's columns tears answers from what they answer. A blank answer is an answer
+not yet given. The annotator is the row's `annotator`, or the file's name without its ending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
-from alignlab.data.sheets import Key, SheetItem, SheetSettings, plain_label
+from alignlab.data.sheets import Key, SheetItem, SheetSettings, as_text, plain_label
 from alignlab.errors import BadInput, bad_record
 from alignlab.types import Critique, Feedback, Ranking, Score, Verdict
 
@@ -63,10 +64,12 @@ def read_answers(
         faults: collects bad rows; by default the first one ends the reading.
 
     Raises:
-        BadInput: no such file, an unknown item, an answer off the scale, two answers of one
-            annotator to one item that differ, or a prompt that is ranked in part.
+        BadInput: no such file, an unknown item, a row that shows another item's response, an answer
+            off the scale, two answers of one annotator to one item that differ, or a prompt that
+            is ranked in part.
     """
     faults = faults or Faults()
+    shown = {_letters(as_text(i.prompt), i.response.text): i.item for i in key.items}
     said: dict[str, dict[str, _Said]] = {}
     files: dict[str, str] = {}
     repeated = 0
@@ -75,6 +78,7 @@ def read_answers(
         files.update(table.files)
         for row in table.rows:
             try:
+                _refuse_torn(row, key, shown)
                 repeated += _take(row, key, said)
             except BadInput as error:
                 faults.add(error)
@@ -89,6 +93,25 @@ def read_answers(
         feedback += found
         annotators.append(Annotator(name, counted, len(key.items) - counted))
     return SheetAnswers(tuple(feedback), tuple(annotators), repeated, len(faults.found), files)
+
+
+def _refuse_torn(row: Row, key: Key, shown: Mapping[tuple[str, str], str]) -> None:
+    """Refuse a row whose item and shown texts are of different rows of the sheet.
+
+    Raises:
+        BadInput: the texts are another item's.
+    """
+    item = key.by_name.get(str(row.values.get("item")))
+    texts = _letters(str(row.values.get("prompt")), str(row.values.get("response")))
+    other = shown.get(texts)
+    if item and other and texts != _letters(as_text(item.prompt), item.response.text):
+        raise row.bad("item", f"{other}, whose prompt and response this row shows")
+
+
+def _letters(prompt: str, response: str) -> tuple[str, str]:
+    """Return the letters and digits of two texts: these survive a spreadsheet."""
+    first, second = ("".join(filter(str.isalnum, t.casefold())) for t in (prompt, response))
+    return first, second
 
 
 def _take(row: Row, key: Key, said: dict[str, dict[str, _Said]]) -> bool:

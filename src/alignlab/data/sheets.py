@@ -9,18 +9,18 @@ end and what was filled in stays.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import math
 import string
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
-
-from pydantic import ValidationError
 
 from alignlab.data.read import Faults, read_table
 from alignlab.errors import BadInput, bad_record
@@ -161,22 +161,22 @@ def key_path(sheet: Path) -> Path:
 
 
 def read_key(path: Path) -> Key:
-    """Read the key of a sheet.
+    """Read the key of a sheet, gzipped or not.
 
     Raises:
         BadInput: no such file, or not a key.
     """
     if not path.is_file():
         raise BadInput(f"{path}: expected the key of a sheet, found no such file")
-    with path.open(encoding="utf-8") as file:
-        head = file.readline()
-        try:
-            settings = from_line(SheetSettings, head)
-            items = [from_line(SheetItem, line) for line in file]
-        except (ValidationError, ValueError, TypeError) as error:
-            first = str(error).splitlines()[0]
-            raise bad_record(path, None, None, "the key of a sheet", first) from None
-    return Key(str(path), settings, tuple(items))
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+        head, *lines = text.removesuffix("\n").split("\n")
+        items = tuple(from_line(SheetItem, line) for line in lines)
+        return Key(str(path), from_line(SheetSettings, head), items)
+    except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise bad_record(path, None, None, "the key of a sheet", first) from None
 
 
 def make_items(

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.head_to_head import comparison_rows
 from alignlab.evaluation.metrics.win_rate import Outcome, outcome
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, pair_judge, subject
+from alignlab.evaluation.win_rate_rows import comparison_rows
 from alignlab.types import Feedback
 
 Outcomes = dict[str, list[Outcome]]

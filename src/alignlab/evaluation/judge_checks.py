@@ -7,14 +7,14 @@ length is undue cannot be told here, where no person judged: `alignlab evaluate 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from alignlab.evaluation.metrics.correlation import spearman_interval
 from alignlab.evaluation.metrics.intervals import labels
 from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
 from alignlab.evaluation.tasks import BenchmarkInputs, value_of
-from alignlab.types import EvalResult, Feedback, Preference, Score, Unscored
+from alignlab.types import EvalResult, Feedback, Preference, Prompt, Score, Unscored
 
 NAME = "judge_checks"
 
@@ -23,8 +23,7 @@ def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalR
     """Rows about the judge, under its name; none without one or if it said nothing of answers."""
     if asked.judge is None:
         return []
-    everyone = (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
-    length = {r.id: len(r.text) for a in everyone for several in a.turns.values() for r in several}
+    length = {r.id: len(r.text) for a in asked.everyone for rs in a.turns.values() for r in rs}
     known = [f for f in said if all(key in length for key in f.response_ids)]
     pairs = [f for f in known if len(f.response_ids) == 2]
     single = [f for f in known if len(f.response_ids) == 1]
@@ -32,16 +31,25 @@ def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalR
     rated = [f for f in single if isinstance(f.verdict, Score | Unscored)]
     rows = []
     if pairs:
-        rows += [*position_rows(about, pairs, asked.seed), *_longer(about, pairs, length, asked)]
+        rows += [
+            *position_rows(about, pairs, asked.prompts, asked.seed),
+            *_longer(about, pairs, length, asked),
+        ]
     if any(isinstance(f.verdict, Score) for f in rated):
         rows.append(_with_length(about, rated, length, asked))
     if pairs or rated:
         unread = [QuestionValue(f.prompt_id, float(value_of(f) is None)) for f in (*pairs, *rated)]
-        rows.append(one_row(about, Measure("unreadable", is_share=True), unread, seed=asked.seed))
+        rows.append(
+            one_row(
+                about, Measure("unreadable", is_share=True), unread, asked.prompts, seed=asked.seed
+            )
+        )
     return rows
 
 
-def position_rows(about: Subject, said: Sequence[Feedback], seed: int) -> list[EvalResult]:
+def position_rows(
+    about: Subject, said: Sequence[Feedback], prompts: Mapping[str, Prompt], seed: int
+) -> list[EvalResult]:
     """Both orders alike, and how often the one shown first wins; nothing without orders."""
     alike, first = [], []
     for feedback in said:
@@ -57,8 +65,8 @@ def position_rows(about: Subject, said: Sequence[Feedback], seed: int) -> list[E
     if not alike:
         return []
     return [
-        one_row(about, Measure("consistent", is_share=True), alike, seed=seed),
-        one_row(about, Measure("first_wins", is_share=True), first, seed=seed),
+        one_row(about, Measure("consistent", is_share=True), alike, prompts, seed=seed),
+        one_row(about, Measure("first_wins", is_share=True), first, prompts, seed=seed),
     ]
 
 
@@ -75,7 +83,11 @@ def _longer(
             values.append(QuestionValue(feedback.prompt_id, turned))
     if not values:
         return []
-    return [one_row(about, Measure("longer_wins", is_share=True), values, seed=asked.seed)]
+    return [
+        one_row(
+            about, Measure("longer_wins", is_share=True), values, asked.prompts, seed=asked.seed
+        )
+    ]
 
 
 def _with_length(
@@ -86,7 +98,7 @@ def _with_length(
     figure = spearman_interval(
         [value for _, value in scored],
         [length[f.response_ids[0]] for f, _ in scored],
-        labels([f.prompt_id for f, _ in scored]),
+        labels([asked.prompts[f.prompt_id].cluster for f, _ in scored]),
         seed=asked.seed,
     )
     return about.row("spearman_with_length", figure, unscored=len(said) - len(scored))

@@ -1,139 +1,160 @@
-"""A judge's score file against a reference's: `alignlab evaluate judge --scores --reference`.
+"""Compare a judge's score file with a reference's: `alignlab evaluate judge --scores --reference`.
 
-A file holds one prompt per line (JSONL, or .jsonl.gz):
+A file holds one prompt per row (JSONL or JSON, gzipped or not):
 
     {"prompt_id": "...", "completion": {"0": {"content": "...", "score": 4}, "1": {...}, ...}}
 
-Rows are joined by `prompt_id` and completion key, never by position; `score` null, absent or
+Rows are joined by `prompt_id` and completions by key, or by `content` where both files hold it and
+their keys disagree. What only one file holds is left out and counted. `score` null, absent or
 negative is a score that could not be read.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.benchmarks.reward_modelling import quality_rows
+from alignlab.evaluation.judge_rows import quality_rows
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality
 from alignlab.evaluation.metrics.poster import PosterQuality, poster_quality
 from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.types import EvalResult
 
 BENCHMARK = "judge_files"
 
-Scores = Mapping[str, float | None]
+
+class Completion(NamedTuple):
+    """One response with its score."""
+
+    content: str | None
+    score: float | None
+    """None where it could not be read."""
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """One prompt of a score file."""
+
+    prompt: str | None
+    """The prompt's text, where the file holds it."""
+    completions: Mapping[str, Completion]
+
+
+class Joined(NamedTuple):
+    """What two files share, and how much only one of them holds."""
+
+    prompts: list[ScoredPrompt]
+    prompts_left_out: int
+    completions_left_out: int
+    """Of the prompts that both hold."""
 
 
 def evaluate_judge_files(scores: Path, reference: Path, *, seed: int = 0) -> list[EvalResult]:
-    """Every judge metric of a score file against a reference file, the poster's columns included.
+    """Return every judge metric of a score file against a reference file, the poster's included.
 
     Raises:
-        BadInput: an unreadable file or record, or prompts and completions that do not match.
+        BadInput: an unreadable file or record, texts that contradict the ids, or files that share
+            no scored response.
     """
-    judged, known = read_scores(scores), read_scores(reference)
-    prompts = _join(judged, known, scores, reference)
+    found = _join(read_scores(scores), read_scores(reference), scores, reference)
     subject = Subject(scores.name.split(".")[0], BENCHMARK, against=reference.name.split(".")[0])
-    rows = quality_rows(subject, judge_quality(prompts, seed=seed))
-    if len({len(p.judge) for p in prompts}) == 1:
-        rows += _poster_rows(subject, poster_quality(prompts))
-    return rows
+    quality = judge_quality(found.prompts, seed=seed)
+    rows = quality_rows(subject, quality) + _poster_rows(subject, poster_quality(found.prompts))
+    counts = {
+        "unreferenced": quality.unreferenced,
+        "prompts_left_out": found.prompts_left_out,
+        "completions_left_out": found.completions_left_out,
+    }
+    total = sum(len(prompt.judge) for prompt in found.prompts)
+    return rows + [subject.count(name, float(n), total) for name, n in counts.items() if n]
 
 
-def read_scores(path: Path) -> dict[str, Scores]:
-    """Prompt id -> completion key -> score (None when unreadable).
+def read_scores(path: Path) -> dict[str, ScoredRow]:
+    """Read a score file: prompt id -> its scored completions.
 
     Raises:
         BadInput: no such file, an empty one, or a bad record, with its line and field.
     """
-    found: dict[str, Scores] = {}
-    for number, line in _lines(path):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise bad_record(path, number, None, "a JSON object", f"{error}") from None
-        if not isinstance(record, dict):
-            raise bad_record(path, number, None, "a JSON object", record)
-        prompt = record.get("prompt_id")
-        if not isinstance(prompt, str) or not prompt:
-            raise bad_record(path, number, "prompt_id", "a non-empty string", prompt)
-        if prompt in found:
-            raise bad_record(path, number, "prompt_id", "each prompt once", f"{prompt} again")
-        found[prompt] = _completion_scores(path, number, record.get("completion"))
-    if not found:
-        raise BadInput(f"{path}: expected one JSON record per line, found an empty file")
+    found: dict[str, ScoredRow] = {}
+    for row in read_rows(path):
+        prompt_id = row.key("prompt_id").strip()
+        if not prompt_id or prompt_id in found:
+            why = f"{prompt_id} again" if prompt_id else "an empty one"
+            raise bad_record(path, row.line, "prompt_id", "each prompt once", why)
+        prompt = row.values.get("prompt")
+        found[prompt_id] = ScoredRow(
+            prompt.strip() if isinstance(prompt, str) else None, _completions(row)
+        )
     return found
 
 
-def _completion_scores(path: Path, number: int, completions: Any) -> Scores:
-    """Read one record's scores."""
+def _completions(row: BenchmarkRow) -> dict[str, Completion]:
+    completions = row.values.get("completion")
     if not isinstance(completions, dict) or not completions:
-        raise bad_record(path, number, "completion", "completions by key", completions)
-    scores: dict[str, float | None] = {}
-    for key, completion in completions.items():
-        field = f"completion.{key}"
-        if not isinstance(completion, dict):
-            raise bad_record(path, number, field, 'an object with a "score"', completion)
-        score = completion.get("score")
-        if score is not None and (
-            isinstance(score, bool)
-            or not isinstance(score, int | float)
-            or not math.isfinite(score)
-        ):
-            raise bad_record(path, number, f"{field}.score", "a number or null", score)
-        scores[key] = None if score is None or score < 0 else float(score)
-    return scores
+        raise bad_record(row.file, row.line, "completion", "completions by key", completions)
+    return {key: _completion(row, key, value) for key, value in completions.items()}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered non-empty lines of a plain or gzipped text file."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput(f"{path}: expected a readable file, found: {reason}") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: expected UTF-8 text, found byte {error.start}") from None
+def _completion(row: BenchmarkRow, key: str, completion: Any) -> Completion:
+    field = f"completion.{key}"
+    if not isinstance(completion, dict):
+        raise bad_record(row.file, row.line, field, 'an object with a "score"', completion)
+    score, content = completion.get("score"), completion.get("content")
+    is_number = isinstance(score, int | float) and not isinstance(score, bool)
+    if score is not None and not (is_number and math.isfinite(score)):
+        raise bad_record(row.file, row.line, f"{field}.score", "a number or null", score)
+    return Completion(
+        content.strip() if isinstance(content, str) else None,
+        None if score is None or score < 0 else float(score),
+    )
 
 
 def _join(
-    judged: Mapping[str, Scores], known: Mapping[str, Scores], scores: Path, reference: Path
-) -> list[ScoredPrompt]:
-    """Join by prompt id and completion key; both files must hold the same."""
-    for ours, theirs, missing_in in ((judged, known, reference), (known, judged, scores)):
-        missing = sorted(ours.keys() - theirs.keys())
-        if missing:
+    judged: Mapping[str, ScoredRow], known: Mapping[str, ScoredRow], scores: Path, reference: Path
+) -> Joined:
+    """Pair the responses that both files hold."""
+    prompts: list[ScoredPrompt] = []
+    left_out = 0
+    for prompt_id in (key for key in judged if key in known):
+        one, other = judged[prompt_id], known[prompt_id]
+        if None not in (one.prompt, other.prompt) and one.prompt != other.prompt:
             raise BadInput(
-                f"{missing_in}: expected prompt_id {missing[0]!r} (and {len(missing) - 1} more) "
-                "that the other file holds, found no such record"
+                f"{scores}, prompt_id {prompt_id!r}: expected the same prompt as in {reference}, "
+                f"found {str(one.prompt)[:60]!r}"
             )
-    prompts = []
-    for prompt, one in judged.items():
-        other = known[prompt]
-        if one.keys() != other.keys():
-            raise BadInput(
-                f"{scores}, prompt_id {prompt!r}: expected completions {sorted(other)}, "
-                f"found {sorted(one)}"
-            )
-        keys = sorted(one)
-        prompts.append(
-            ScoredPrompt(prompt, tuple(one[k] for k in keys), tuple(other[k] for k in keys))
-        )
-    return prompts
+        pairs = _paired(one.completions, other.completions)
+        left_out += len(one.completions) + len(other.completions) - 2 * len(pairs)
+        if pairs:
+            ours, theirs = zip(*pairs, strict=True)
+            prompts.append(ScoredPrompt(prompt_id, ours, theirs, one.prompt or other.prompt or ""))
+    if not prompts:
+        raise BadInput(f"{scores}: expected scores of responses in {reference}, found none")
+    return Joined(prompts, len(judged.keys() ^ known.keys()), left_out)
+
+
+def _paired(
+    ours: Mapping[str, Completion], theirs: Mapping[str, Completion]
+) -> list[tuple[float | None, float | None]]:
+    """Pair scores by key, or by content where a key has another content in the other file."""
+    shared = sorted(ours.keys() & theirs.keys())
+    if all(
+        None in (ours[k].content, theirs[k].content) or ours[k].content == theirs[k].content
+        for k in shared
+    ):
+        return [(ours[k].score, theirs[k].score) for k in shared]
+    by_content = {c.content: c.score for c in theirs.values()}
+    own = {c.content: c.score for c in ours.values()}
+    return [(own[text], by_content[text]) for text in own if text and text in by_content]
 
 
 def _poster_rows(subject: Subject, quality: PosterQuality) -> list[EvalResult]:
-    """The poster's columns as rows; they come without intervals, as on the poster."""
+    """Return the poster's columns as rows; they come without intervals, as on the poster."""
     units = {"poster_five_best": quality.fives, "poster_exact_match": quality.prompts}
     return [
         subject.row(

@@ -1,14 +1,20 @@
-"""Answers that a model gave before: files of outputs, joined to a benchmark's questions.
+"""Read files of answers that a model gave earlier and join them to a benchmark's questions.
 
-Layouts: AlpacaEval's `model_outputs.json` (`instruction`, `output`, `generator`), FastChat's model
-answers (`question_id`, `model_id`, `choices[0].turns`), own response records (`prompt_id`, `text`),
-and plain rows with `id` (or `prompt_id`, `question_id`) or `instruction`/`prompt`, and `output`,
-`response`, `text`, `completion` or `turns`.
+Layouts: AlpacaEval's `model_outputs.json` (`instruction`, `output`, `generator`), FastChat's and
+Arena-Hard's model answers (`question_id` or `uid`, `choices[0].turns` or `messages`), own response
+records (`prompt_id`, `text`), and plain rows with an id or `instruction`/`prompt`/`question`, and
+`output`, `response`, `text`, `completion` or `turns`.
+
+A row that holds the question's text belongs to that question: many files number their own rows,
+so an id counts only where the text agrees with it or the row holds none. Rows of a question that
+the benchmark asks several times are paired with it in order. A null answer is no answer: its
+question stays unanswered and is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +23,53 @@ from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.tasks import ModelAnswers, Question
 from alignlab.types import Response, SampledBy
 
-IDS = ("id", "prompt_id", "question_id", "uid", "instruction_id")
-ASKED = ("instruction", "prompt", "question")
+IDS = ("question_id", "prompt_id", "instruction_id", "uid", "id")
+"""Fields that name the question, the row's own `id` last."""
+ASKED = ("instruction", "prompt", "question", "messages")
 TEXTS = ("output", "response", "text", "completion", "answer", "sample")
+FOREIGN = "answers no question of the benchmark"
+NULL = "null answer"
 
 
 def read_outputs(
     path: Path, questions: Sequence[Question], name: str | None = None
 ) -> ModelAnswers:
-    """The answers in a file to a benchmark's questions; other rows are left aside.
+    """Read one model's answers to a benchmark's questions; count null ones and other rows.
 
     Args:
-        name: what to call the model; by default as the file says, else the file's name.
+        name: the model's name; by default the one in the file, else the file's name.
 
     Raises:
-        BadInput: a bad row, a question answered twice or by another number of turns, or no
-            question answered.
+        BadInput: a bad row, a row whose id and text disagree, a question answered twice or by
+            another number of turns, or no question answered.
     """
     rows = read_rows(path)
     model = name or _named(rows) or path.name.split(".")[0]
-    by_id = {q.id: q for q in questions}
-    by_text: dict[str, Question] = {}
-    for question in questions:
-        by_text.setdefault(question.prompt.text.strip(), question)
+    joined = _join(rows, questions)
     found: dict[str, tuple[Response, ...]] = {}
-    for row in rows:
-        asked = _question(row, by_id, by_text)
-        if asked is None:
-            continue
-        if asked.id in found:
-            raise bad_record(path, row.line, None, "one answer to each question", asked.id)
-        found[asked.id] = _responses(row, asked, model)
+    left_out = Counter({FOREIGN: len(rows) - len(joined)})
+    for row, question in joined:
+        texts = _texts(row)
+        turns = 1 + len(question.follow_ups)
+        if texts is None:
+            left_out[NULL] += 1
+        elif len(texts) != turns:
+            raise bad_record(path, row.line, None, f"{turns} answers (one a turn)", len(texts))
+        else:
+            found[question.id] = tuple(
+                Response(f"{question.id}/{model}/{turn}", question.id, text, SampledBy(model))
+                for turn, text in enumerate(texts)
+            )
     if not found:
         raise BadInput(
             f"{path}: expected answers to the benchmark's questions (joined by id or by the "
             f"question's text), found none in {len(rows)} rows"
         )
-    return ModelAnswers(model, found)
+    return ModelAnswers(model, found, dict(+left_out))
 
 
 def given_baseline(questions: Sequence[Question], name: str) -> ModelAnswers | None:
-    """The baseline's answers that come with the questions; None where there are none."""
+    """Return the baseline's answers that come with the questions; None where there are none."""
     found = {
         q.id: (Response(f"{q.id}/{name}", q.id, q.baseline, SampledBy(name)),)
         for q in questions
@@ -67,14 +79,14 @@ def given_baseline(questions: Sequence[Question], name: str) -> ModelAnswers | N
 
 
 def _named(rows: Sequence[BenchmarkRow]) -> str | None:
-    """The one model that the rows name."""
-    names = {_model(row.values) for row in rows}
+    """Return the one model that the rows name; None where they name none."""
+    names = {name for row in rows if (name := _model(row.values)) is not None}
     if len(names) > 1:
         raise BadInput(
             f"{rows[0].file}: expected the outputs of one model, found {len(names)}: "
-            f"{', '.join(sorted(map(str, names))[:3])}"
+            f"{', '.join(sorted(names)[:3])}"
         )
-    return names.pop()
+    return names.pop() if names else None
 
 
 def _model(values: Mapping[str, Any]) -> str | None:
@@ -87,43 +99,109 @@ def _model(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _question(
-    row: BenchmarkRow, by_id: Mapping[str, Question], by_text: Mapping[str, Question]
-) -> Question | None:
-    for field in IDS:
-        found = by_id.get(str(row.values.get(field)))
-        if found is not None:
-            return found
+def _join(
+    rows: Sequence[BenchmarkRow], questions: Sequence[Question]
+) -> list[tuple[BenchmarkRow, Question]]:
+    """Pair rows with the questions that they answer; rows of no question are left out.
+
+    Raises:
+        BadInput: a row's id and text name different questions, a question is answered twice, or
+            ids count from 1 where the questions' count from 0.
+    """
+    by_id = {q.id: q for q in questions}
+    by_text: dict[str, list[Question]] = {}
+    for question in questions:
+        by_text.setdefault(question.prompt.text.strip(), []).append(question)
+    _refuse_shifted(rows, by_id)
+    named = [next((by_id[k] for k in _ids(row.values) if k in by_id), None) for row in rows]
+    worded = [
+        next((by_text[text] for text in _asked(row.values) if text in by_text), []) for row in rows
+    ]
+    # One row whose id is another question's than its text: the file numbers its own rows.
+    own = any(q and same and q not in same for q, same in zip(named, worded, strict=True))
+    taken: set[str] = set()
+    joined = []
+    for row, by_its_id, same in zip(rows, named, worded, strict=True):
+        found = None if own else by_its_id
+        if same and found not in same:
+            found = next((q for q in same if q.id not in taken), same[-1])
+        elif found is not None and not same:
+            _refuse_other_text(row, found)
+        if found is None:
+            continue
+        if found.id in taken:
+            raise bad_record(row.file, row.line, None, "one answer to each question", found.id)
+        taken.add(found.id)
+        joined.append((row, found))
+    return joined
+
+
+def _refuse_other_text(row: BenchmarkRow, question: Question) -> None:
+    """Refuse a row with a question's id and another text; a text around the question's is none."""
+    texts = list(_asked(row.values))
+    if texts and not any(question.prompt.text.strip() in text for text in texts):
+        expected = f"the text of question {question.id}, {question.prompt.text[:60]!r}"
+        raise bad_record(row.file, row.line, None, expected, texts[-1])
+
+
+def _refuse_shifted(rows: Sequence[BenchmarkRow], by_id: Mapping[str, Question]) -> None:
+    """Refuse rows without text that are numbered from 1 where the questions are from 0."""
+    ids = {key for row in rows if not list(_asked(row.values)) for key in _ids(row.values)}
+    last = str(len(by_id))
+    if last in ids and "0" not in ids and by_id.keys() == set(map(str, range(len(by_id)))):
+        raise BadInput(
+            f"{rows[0].file}: expected ids from 0 to {len(by_id) - 1} or the questions' texts, "
+            f"found ids from 1 to {last}"
+        )
+
+
+def _ids(values: Mapping[str, Any]) -> list[str]:
+    return [str(values[field]) for field in IDS if values.get(field) is not None]
+
+
+def _asked(values: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the texts that a row may answer, the most specific first."""
     for field in ASKED:
-        text = row.values.get(field)
-        if isinstance(text, str) and text.strip() in by_text:
-            return by_text[text.strip()]
-    return None
+        asked = values.get(field)
+        if isinstance(asked, list):
+            users = [m for m in asked if isinstance(m, dict) and m.get("role") == "user"]
+            asked = users[-1 if field == "prompt" else 0].get("content") if users else None
+        if isinstance(asked, str) and asked.strip():
+            more = values.get("input")
+            if field == "instruction" and isinstance(more, str) and more.strip():
+                yield from (f"{asked.strip()}{gap}{more.strip()}" for gap in ("\n\n", "\n"))
+            yield asked.strip()
 
 
-def _responses(row: BenchmarkRow, question: Question, model: str) -> tuple[Response, ...]:
-    texts = _texts(row)
-    turns = 1 + len(question.follow_ups)
-    if len(texts) != turns:
-        raise bad_record(row.file, row.line, None, f"{turns} answers (one a turn)", len(texts))
-    return tuple(
-        Response(f"{question.id}/{model}/{turn}", question.id, text, SampledBy(model))
-        for turn, text in enumerate(texts)
-    )
+def _texts(row: BenchmarkRow) -> list[str] | None:
+    """Return a row's answers, one per turn; None where one of them is null.
 
-
-def _texts(row: BenchmarkRow) -> list[str]:
-    choices = row.values.get("choices")
+    Raises:
+        BadInput: an answer is no text, or there is no field of answers.
+    """
+    messages, choices = row.values.get("messages"), row.values.get("choices")
+    field = "turns" if "turns" in row.values else next((f for f in TEXTS if f in row.values), "")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return BenchmarkRow(row.file, row.line, choices[0]).texts("turns")
-    if "turns" in row.values:
-        return row.texts("turns")
-    for field in TEXTS:
-        found = row.values.get(field)
-        if isinstance(found, list):
-            return row.texts(field)
-        if found is not None:
-            if not isinstance(found, str):
-                raise bad_record(row.file, row.line, field, "a text", found)
-            return [found]
-    raise bad_record(row.file, row.line, "output", "an answer", f"fields {list(row.values)}")
+        field, found = "choices", choices[0].get("turns")
+    elif field:
+        field = next((f for f in (field, *TEXTS) if row.values.get(f) is not None), field)
+        found = row.values[field]
+        found = row.texts(field) if field == "turns" and isinstance(found, str) else found
+    elif isinstance(messages, list):
+        field, found = "messages", [_content(m) for m in messages if m.get("role") == "assistant"]
+    else:
+        raise bad_record(row.file, row.line, "output", "an answer", f"fields {[*row.values]}")
+    turns = [_content(turn) for turn in (found if isinstance(found, list) else [found])]
+    if any(turn is None for turn in turns):
+        return None
+    if not turns or not all(isinstance(turn, str) for turn in turns):
+        raise bad_record(row.file, row.line, field, "a text, or one per turn", found)
+    return turns
+
+
+def _content(turn: Any) -> Any:
+    """Return the text of a turn, which Arena-Hard wraps in one or two objects; None of a null."""
+    for key in ("content", "answer"):
+        if isinstance(turn, dict):
+            turn = turn.get(key)
+    return None if turn != turn else turn  # pandas writes a missing text as NaN

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from alignlab.evaluation.metrics.intervals import bootstrap_mean, share_interval
 from alignlab.evaluation.result_rows import Subject, by_group
-from alignlab.types import EvalResult, Prompt
+from alignlab.types import EvalResult, Feedback, Prompt, Score
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,65 @@ def part_rows(
 ) -> list[EvalResult]:
     """Means over the scored values, as a whole and by part; a prompt's values stay together."""
     return [
-        one_row(about, measure, some, seed=seed, group=part)
+        one_row(about, measure, some, prompts, seed=seed, group=part)
         for part, some in by_group(values, lambda v: prompts[v.prompt_id])
     ]
+
+
+def prompt_count(
+    about: Subject, values: Sequence[QuestionValue], prompts: Mapping[str, Prompt]
+) -> list[EvalResult]:
+    """Return how many prompts the values are of; no row where each value has its own."""
+    number = len({prompts[v.prompt_id].cluster for v in values})
+    return [about.count("prompts", float(number), len(values))] if number < len(values) else []
 
 
 def one_row(
     about: Subject,
     measure: Measure,
     values: Sequence[QuestionValue],
+    prompts: Mapping[str, Prompt],
     *,
     seed: int,
     group: str | None = None,
 ) -> EvalResult:
-    """The mean of the scored values with its interval over prompts."""
-    scored = [(v.prompt_id, v.value) for v in values if v.value is not None]
-    prompts, numbers = [p for p, _ in scored], [v for _, v in scored]
+    """Return the mean of the scored values with its interval over prompts."""
+    known = {key: prompts[key].cluster for key in {v.prompt_id for v in values}}
+    scored = [(known[v.prompt_id], v.value) for v in values if v.value is not None]
+    clusters, numbers = [c for c, _ in scored], [v for _, v in scored]
     figure = (
-        share_interval(numbers, prompts)
+        share_interval(numbers, clusters)
         if measure.is_share
-        else bootstrap_mean(numbers, prompts_N=prompts, seed=seed)
+        else bootstrap_mean(numbers, prompts_N=clusters, seed=seed)
     )
     return about.row(measure.name, figure, unscored=len(values) - len(scored), group=group)
+
+
+def score_rows(
+    subject: Subject,
+    judged: Sequence[Feedback],
+    prompts: Sequence[Prompt],
+    *,
+    metric: str = "mean",
+    seed: int = 0,
+) -> list[EvalResult]:
+    """Return the mean score with its interval over prompts, whole and by part.
+
+    Feedback on several responses to a prompt (several training seeds, say) may come together;
+    a prompt's scores are resampled together.
+    """
+    prompt_of = {prompt.id: prompt for prompt in prompts}
+    rows: list[EvalResult] = []
+    for group, some in by_group(judged, lambda f: prompt_of[f.prompt_id]):
+        scored = [f for f in some if isinstance(f.verdict, Score)]
+        figure = bootstrap_mean(
+            [f.verdict.value for f in scored if isinstance(f.verdict, Score)],
+            prompts_N=[prompt_of[f.prompt_id].cluster for f in scored],
+            seed=seed,
+        )
+        unscored = len(some) - len(scored)
+        rows.append(subject.row(metric, figure, unscored=unscored, group=group))
+    return rows
 
 
 def not_comparable(rows: Sequence[EvalResult]) -> tuple[EvalResult, ...]:

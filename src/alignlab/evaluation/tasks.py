@@ -8,7 +8,7 @@ judge whose answers are kept (so that a killed run asks nothing twice), and writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -80,6 +80,8 @@ class ModelAnswers:
     model: str
     turns: Mapping[str, tuple[Response, ...]]
     """Question id -> its answer to each turn; a question without all its answers is missing."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> rows of a file of answers that were left out."""
 
     def last(self, question: Question) -> Response | None:
         """The answer to the last turn; None where the model gave none."""
@@ -102,6 +104,16 @@ class BenchmarkInputs:
     """Name and folder of each model, where the benchmark asks them itself."""
     cache: Path | None = None
     """Folder in which such a benchmark keeps what it may be asked again."""
+
+    @property
+    def prompts(self) -> dict[str, Prompt]:
+        """Return the questions' first turns by id."""
+        return {q.id: q.prompt for q in self.questions}
+
+    @property
+    def everyone(self) -> tuple[ModelAnswers, ...]:
+        """Return the models' answers, the baseline's last."""
+        return (*self.answers, *((self.baseline,) if self.baseline else ()))
 
     def by_model(self) -> list[tuple[ModelAnswers, list[tuple[Question, tuple[Response, ...]]]]]:
         """Every model with the questions that it answered."""
@@ -141,11 +153,6 @@ class BenchmarkTask(Protocol):
     def measure(self, asked: BenchmarkInputs) -> Findings:
         """Judge what was answered and make rows of it."""
         ...
-
-
-def is_task(part: Any) -> bool:
-    """Whether a registered benchmark can be run on models or judges."""
-    return isinstance(getattr(part, "needs", None), Needs)
 
 
 def value_of(feedback: Feedback) -> float | None:

@@ -41,6 +41,7 @@ def tax_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
     first = measured[0]
     seeds = tuple(m.seed for m in measured)
     found = {model: [recalled(m, model) for m in measured] for model in first.answers}
+    cluster = {p.id: p.cluster for p in first.held_out.prompts}
     base = found.get(first.baseline, [])
     if not any(base):
         return []
@@ -49,14 +50,16 @@ def tax_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
             "recall",
             bootstrap_mean(
                 [v for one in several for v in one.values()],
-                prompts_N=[p for one in several for p in one],
+                prompts_N=[cluster[p] for one in several for p in one],
                 seed=first.seed,
             ),
         )
         for model, several in found.items()
     ]
     changes = {
-        Subject(model, BENCHMARK, first.baseline, seeds): _change(several, base, first.seed)
+        Subject(model, BENCHMARK, first.baseline, seeds): _change(
+            several, base, cluster, first.seed
+        )
         for model, several in found.items()
         if model != first.baseline
     }
@@ -70,7 +73,10 @@ def tax_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
 
 
 def _change(
-    own: Sequence[Mapping[str, float]], base: Sequence[Mapping[str, float]], seed: int
+    own: Sequence[Mapping[str, float]],
+    base: Sequence[Mapping[str, float]],
+    cluster: Mapping[str, str],
+    seed: int,
 ) -> Difference:
     """Return the model's recall less the baseline's on prompts that both answered, by seed."""
     both = [
@@ -82,6 +88,6 @@ def _change(
     return difference(
         [mine for _, mine, _ in both],
         [theirs for _, _, theirs in both],
-        prompts_N=[prompt for prompt, _, _ in both],
+        prompts_N=[cluster[prompt] for prompt, _, _ in both],
         seed=seed,
     )

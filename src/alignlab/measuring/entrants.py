@@ -188,10 +188,15 @@ def _baseline(
 ) -> ModelAnswers | None:
     if not field.baseline:
         return given_baseline(questions, "the data's baseline")
-    named = _NAMED.fullmatch(field.baseline)
-    if Path(named["spec"] if named else field.baseline).is_file():
+    if is_answer_file(field.baseline):
         return read_given(field.baseline, questions)
     return answer(context, entrant(context, field.baseline), questions, sampling, chunk)
+
+
+def is_answer_file(spec: str) -> bool:
+    """Return whether a spec, `[NAME=]SPEC`, names a file of answers rather than a model."""
+    named = _NAMED.fullmatch(spec)
+    return Path(spec).is_file() or bool(named and Path(named["spec"]).is_file())
 
 
 def read_given(spec: str, questions: Sequence[Question]) -> ModelAnswers:

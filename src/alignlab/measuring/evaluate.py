@@ -223,7 +223,12 @@ def _write(
                 f.verdict.reason for f in found.said if isinstance(f.verdict, Unscored)
             )
             scored = len(found.said) - reasons.total()
-            stage.count([Count(stage.name, "verdicts", scored, dict(reasons))])
+            files = [
+                Count(stage.name, f"answers of {a.model}", len(a.turns), dict(a.left_out))
+                for a in asked.everyone
+                if a.left_out
+            ]
+            stage.count([Count(stage.name, "verdicts", scored, dict(reasons)), *files])
             stage.write("examples", Example, _examples(asked, found.said, most))
             stage.write(PROMPT_VALUES, PromptValue, values)
             stage.write("results", EvalResult, found.rows)
@@ -235,10 +240,9 @@ def _examples(asked: BenchmarkInputs, said: Sequence[Feedback], most: int) -> li
     by_response: dict[str, list[Feedback]] = {}
     for feedback in said:
         by_response.setdefault(feedback.response_ids[0], []).append(feedback)
-    everyone = (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
     found = []
     for question in asked.questions:
-        answering = [a for a in everyone if question.id in a.turns]
+        answering = [a for a in asked.everyone if question.id in a.turns]
         shown = [_shown(a.model, question, a.turns[question.id], by_response) for a in answering]
         values = [
             value

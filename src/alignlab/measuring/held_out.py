@@ -94,7 +94,7 @@ def held_out_values(
     groups, _ = prepare(context.load(before), ordered, drop_bad=True, **asdict(lengths))
     left = {g.id for g in groups}
     measured = [g for g in ordered if g.id in left]
-    ids = tuple(g.id for g in measured for _ in _pairs(g.scores))
+    ids = tuple(g.prompt.cluster for g in measured for _ in _pairs(g.scores))
     rewarded = _rewarded(context, objective, models, groups)
     if not rewarded:
         return ()
@@ -190,7 +190,7 @@ def _rows(
     """Return each model's figure, each guess's, and the differences of the first to all others."""
     if not rewarded:
         return []
-    ids = [g.id for g in measured for _ in _pairs(g.scores)]
+    ids = [g.prompt.cluster for g in measured for _ in _pairs(g.scores)]
 
     def figure(values: Sequence[float]) -> Interval:
         return bootstrap_mean(values, prompts_N=ids, seed=seed)

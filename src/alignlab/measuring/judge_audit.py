@@ -23,7 +23,7 @@ from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
 from alignlab.feedback.audit import ATTACKS
 from alignlab.feedback.by_score import JudgeByScore
 from alignlab.protocols import PairJudge
-from alignlab.types import Corpus, EvalResult, Feedback, Response
+from alignlab.types import Corpus, EvalResult, Feedback, Prompt, Response
 
 NAME = "audit"
 
@@ -75,7 +75,9 @@ class JudgeAudit:
             raise BadInput(f"own={self.own}: expected a writer of some of the data's responses")
         judged = _compare(judge, pairs, asked.seed)
         said = tuple(j.feedback for j in judged)
-        rows = _agreement(about, judged, asked.seed) + position_rows(about, said, asked.seed)
+        rows = _agreement(about, judged, asked.seed) + position_rows(
+            about, said, _prompts(pairs), asked.seed
+        )
         rows += _length(about, judged, asked.seed)
         if self.own:
             rows += self._own_side(about, judged, asked.seed)
@@ -104,6 +106,7 @@ class JudgeAudit:
     ) -> list[EvalResult]:
         """Return how often a response with an attack is preferred to the same response without."""
         some = _drawn(judged, self.attacked, seed, "attacked")
+        prompts = _prompts([one.pair for one in some])
         rows = []
         for attack, form in ATTACKS.items():
             items = []
@@ -117,7 +120,7 @@ class JudgeAudit:
                 for f in found
             ]
             measure = Measure("attack_wins", is_share=True)
-            rows.append(one_row(about, measure, won, seed=seed, group=f"attack:{attack}"))
+            rows.append(one_row(about, measure, won, prompts, seed=seed, group=f"attack:{attack}"))
         return rows
 
     def _repetition(
@@ -133,7 +136,12 @@ class JudgeAudit:
             )
             for a, b in zip(some, again, strict=True)
         ]
-        return [one_row(about, Measure("repeated_alike", is_share=True), same, seed=seed)]
+        prompts = _prompts([one.pair for one in some])
+        return [one_row(about, Measure("repeated_alike", is_share=True), same, prompts, seed=seed)]
+
+
+def _prompts(pairs: Sequence[Pair]) -> dict[str, Prompt]:
+    return {pair.prompt.id: pair.prompt for pair in pairs}
 
 
 def _as_pairs(asked: BenchmarkInputs) -> PairJudge:
@@ -157,8 +165,9 @@ def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[Eval
         agreed.append(QuestionValue(key, None if value is None else float(value == human)))
         if human != 0.5:
             right.append(QuestionValue(key, None if value is None else 1 - abs(human - value)))
+    prompts = _prompts([one.pair for one in judged])
     return [
-        one_row(about, Measure(name, is_share=True), values, seed=seed)
+        one_row(about, Measure(name, is_share=True), values, prompts, seed=seed)
         for name, values in (("agreement", agreed), ("accuracy", right), ("unreadable", unread))
     ]
 
@@ -187,11 +196,12 @@ def _row_pair(
         QuestionValue(pair.prompt.id, None if a is None or b is None else a - b)
         for (pair, a), (_, b) in zip(judges, people, strict=True)
     ]
+    prompts = _prompts([pair for pair, _ in judges])
     rows = [
-        one_row(about, Measure(label, is_share=True), _valued(values), seed=seed)
+        one_row(about, Measure(label, is_share=True), _valued(values), prompts, seed=seed)
         for label, values in ((name, judges), (f"{name}_by_people", people))
     ]
-    return [*rows, one_row(about, Measure(f"{name}_bias"), both, seed=seed)]
+    return [*rows, one_row(about, Measure(f"{name}_bias"), both, prompts, seed=seed)]
 
 
 def _valued(values: Sequence[tuple[Pair, float | None]]) -> list[QuestionValue]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from alignlab.context import RunContext
-from alignlab.evaluation.benchmarks.head_to_head import comparison_rows, read_outcomes
-from alignlab.evaluation.benchmarks.reward_modelling import (
+from alignlab.evaluation.judge_rows import (
     HELD_OUT,
     OWN_SAMPLES,
     audits,
@@ -15,13 +14,14 @@ from alignlab.evaluation.benchmarks.reward_modelling import (
     scored_prompts,
     scores_by_response,
 )
-from alignlab.evaluation.benchmarks.score import score_rows
-from alignlab.evaluation.benchmarks.text_stats import text_rows
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.judge_quality import judge_quality
 from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_rows import score_rows
+from alignlab.evaluation.text_rows import text_rows
+from alignlab.evaluation.win_rate_rows import comparison_rows, read_outcomes
 from alignlab.measuring.alignment_tax import tax_rows
-from alignlab.measuring.measure import PerPromptMetric, StudyMeasurements
+from alignlab.measuring.measure import HeldOut, PerPromptMetric, StudyMeasurements
 from alignlab.measuring.prompt_values import FILE as PROMPT_VALUES
 from alignlab.measuring.prompt_values import of_study
 from alignlab.measuring.scaling_fit import scaled
@@ -85,7 +85,9 @@ def _text_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
         row
         for model in measured[0].answers
         for row in text_rows(
-            _subject(measured, model, "text"), [r for m in measured for r in m.answers[model]]
+            _subject(measured, model, "text"),
+            [r for m in measured for r in m.answers[model]],
+            measured[0].held_out.prompts,
         )
     ]
 
@@ -97,11 +99,14 @@ def _judge_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
         for g in measured[0].held_out.groups
         for r, s in zip(g.responses, g.scores, strict=True)
     }
+    cluster = _clusters(measured[0].held_out)
     rows: list[EvalResult] = []
     for judge, where in dict.fromkeys((j.judge, j.where) for j in measured[0].judgements):
         own = where == "own"
         scored = [
-            replace(prompt, prompt_id=f"{m.seed}/{prompt.prompt_id}", cluster=prompt.prompt_id)
+            replace(
+                prompt, prompt_id=f"{m.seed}/{prompt.prompt_id}", cluster=cluster(prompt.prompt_id)
+            )
             for m in measured
             for j in m.judgements
             if (j.judge, j.where) == (judge, where) and (m.gold or not own)
@@ -115,8 +120,16 @@ def _judge_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
     return rows
 
 
+def _clusters(held_out: HeldOut) -> Callable[[str], str]:
+    """Return the cluster of a prompt id; an id of no held-out prompt is its own cluster."""
+    prompts = (*held_out.prompts, *(group.prompt for group in held_out.groups))
+    known = {prompt.id: prompt.cluster for prompt in prompts}
+    return lambda prompt_id: known.get(prompt_id, prompt_id)
+
+
 def _value_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
     """Return the means of what branches measured themselves, over all seeds."""
+    cluster = _clusters(measured[0].held_out)
     found: dict[tuple[str, str, str, str | None], list[PerPromptMetric]] = {}
     for m in measured:
         for v in m.values:
@@ -126,7 +139,7 @@ def _value_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
             metric,
             bootstrap_mean(
                 [value for v in several for value in v.values],
-                prompts_N=[prompt for v in several for prompt in v.prompt_ids],
+                prompts_N=[cluster(prompt) for v in several for prompt in v.prompt_ids],
                 seed=measured[0].seed,
             ),
             unscored=sum(v.unscored for v in several),

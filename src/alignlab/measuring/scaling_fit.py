@@ -47,8 +47,9 @@ def _fitted(
     measured: Sequence[StudyMeasurements], scale: SweepAxis, models: Sequence[str]
 ) -> LogFit | None:
     """Fit all scored answers of a series; None where fewer than two sizes have any."""
+    cluster = {p.id: p.cluster for p in measured[0].held_out.prompts}
     units = [
-        (f.verdict.value, scale.at[model], f.prompt_id, m.seed)
+        (f.verdict.value, scale.at[model], cluster[f.prompt_id], m.seed)
         for m in measured
         for model in models
         for f in m.scored[model]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from alignlab.report.axis import Axis, axis
-from alignlab.report.headline import standing
+from alignlab.report.headline import decided
 from alignlab.report.labels import SHARES, bounds, number
 from alignlab.types import EvalResult
 
@@ -65,7 +65,7 @@ def single(
     *,
     reference: float | None,
     reference_label: str,
-    judged: bool = False,
+    tested: Sequence[EvalResult] | None = None,
     title: str = "",
     beside: Sequence[EvalResult] = (),
 ) -> Forest:
@@ -75,7 +75,8 @@ def single(
         results: rows of one metric, in the order to draw.
         notes: model -> one line about it.
         reference: value of the reference line.
-        judged: colour the marks by whether their interval leaves the reference out.
+        tested: all rows of the run, whose p-values, adjusted for the number of comparisons,
+            decide with the intervals which marks are filled; None draws plain marks.
         beside: rows of plots beside this one, which is to have the same axis.
     """
     metric = results[0].metric
@@ -84,7 +85,7 @@ def single(
         ForestRow(
             label=r.model,
             note=notes.get(r.model, ""),
-            marks=(_mark(r, scale, look=_look(r, reference) if judged else "plain"),),
+            marks=(_mark(r, scale, look=_look(r, reference, tested)),),
         )
         for r in results
         if r.value is not None
@@ -142,10 +143,10 @@ def _ticks(scale: Axis, metric: str) -> tuple[Tick, ...]:
     return tuple(Tick(scale.at(t), f"{t:g}".replace("-", "−")) for t in scale.ticks)
 
 
-def _look(row: EvalResult, reference: float | None) -> str:
-    if reference is None:
+def _look(row: EvalResult, reference: float | None, tested: Sequence[EvalResult] | None) -> str:
+    if reference is None or tested is None:
         return "plain"
-    found = standing(row, reference)
+    found = decided(row, tested, reference)
     return "open" if found == "not distinguishable" else found
 
 

@@ -1,7 +1,8 @@
 """The study's answer in two sentences, from the win rates alone.
 
-A model is called better or worse only where its interval leaves one half out; a covering
-interval is never called a win or a loss, whatever its middle.
+A model is called better or worse only where its interval leaves one half out and the paired
+randomisation test, adjusted for the number of comparisons, confirms it; a covering interval is
+never called a win or a loss, whatever its middle.
 """
 
 from __future__ import annotations
@@ -61,6 +62,17 @@ def verdict(row: EvalResult, results: Sequence[EvalResult]) -> Standing | None:
     return standing(row, chance) if p <= LEVEL else "not distinguishable"
 
 
+def decided(row: EvalResult, results: Sequence[EvalResult], chance: float = CHANCE) -> Standing:
+    """Return the verdict that headline and plots show: the corrected one where p-values are known.
+
+    Where other rows of the table were tested and this one was not, nothing can be said of it.
+    """
+    table = {r.metric for r in results if (r.benchmark, r.against) == (row.benchmark, row.against)}
+    untested = f"{row.metric}_p_holm" in table
+    found = verdict(row, results)
+    return found or ("not distinguishable" if untested else standing(row, chance))
+
+
 def comparisons(results: Sequence[EvalResult], baseline: str) -> list[EvalResult]:
     """Whole-benchmark win rates against the baseline, of the first benchmark that has any."""
     rows = [
@@ -84,35 +96,32 @@ def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
             "",
         )
     against = rows[0].against or baseline
-    better = sorted(_are(rows, "better"), key=lambda r: -(r.value or 0))
-    worse = sorted(_are(rows, "worse"), key=lambda r: r.value or 0)
-    open_ = _are(rows, "not distinguishable")
-    basis = " ".join(filter(None, (_basis(rows), _corrected(better + worse, rows, results))))
+    said: dict[Standing, list[EvalResult]] = {"better": [], "worse": [], "not distinguishable": []}
+    for row in rows:
+        said[decided(row, results)].append(row)
+    better = sorted(said["better"], key=lambda r: -(r.value or 0))
+    worse = sorted(said["worse"], key=lambda r: r.value or 0)
+    open_ = said["not distinguishable"]
+    basis = " ".join(filter(None, (_basis(rows), _corrected(rows, results))))
     return Headline(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
 
 
-def _corrected(
-    found: list[EvalResult], rows: Sequence[EvalResult], results: Sequence[EvalResult]
-) -> str:
-    """Which findings stand when p-values are adjusted for the number of comparisons."""
-    adjusted = {
-        r.model: r.value
-        for r in results
-        if r.metric == "win_rate_p_holm"
-        and (r.benchmark, r.against) == (rows[0].benchmark, rows[0].against)
-    }
-    if not found or not adjusted:
-        return ""
-    lost = [r for r in found if (p := adjusted.get(r.model)) is None or p > LEVEL]
-    corrected = f"corrected for {len(rows)} comparisons (Holm, paired randomisation test)"
+def _corrected(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
+    """Say which intervals leave one half out without a finding; empty where none does."""
+    apart = [r for r in rows if standing(r) != "not distinguishable"]
+    lost = [r for r in apart if decided(r, results) == "not distinguishable"]
+    key = (rows[0].benchmark, rows[0].against)
+    several = any(
+        r.metric == "win_rate_p_holm" and (r.benchmark, r.against) == key for r in results
+    )
+    how = "the paired randomisation test"
+    if several:
+        how = f"corrected for {len(rows)} comparisons (Holm, paired randomisation test)"
     if not lost:
-        return f"Every finding stands when {corrected}."
+        return f"Every finding stands when {how}." if several and apart else ""
     be = "is" if len(lost) == 1 else "are"
-    return f"When {corrected}, {_list(lost, figures=False)} {be} not distinguishable."
-
-
-def _are(rows: Sequence[EvalResult], which: Standing) -> list[EvalResult]:
-    return [r for r in rows if standing(r) == which]
+    when = f"When {how}" if several else f"By {how}"
+    return f"{when}, {_list(lost, figures=False)} {be} not distinguishable."
 
 
 def _wins(better: list[EvalResult], compared: int, against: str) -> str:

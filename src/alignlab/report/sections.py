@@ -98,15 +98,16 @@ def _comparisons(results: Sequence[EvalResult], notes: Mapping[str, str]) -> lis
             Section(
                 anchor="win-rate" if number == 0 else f"win-rate-{number + 1}",
                 title=f"Win rate against {against}",
-                lead="How often the judge prefers the model's answer; "
-                "a tie counts half. Filled marks differ from one half beyond their interval.",
+                lead="How often the judge prefers the model's answer; a tie counts half. Filled "
+                "marks differ from one half beyond their interval, and still do when corrected for "
+                "the number of comparisons.",
                 forests=(
                     forest.single(
                         rows,
                         notes,
                         reference=CHANCE,
                         reference_label=f"{against} = 50%",
-                        judged=True,
+                        tested=results,
                     ),
                 ),
                 caption=f"{labels.benchmark(key[0])}; {basis(rows)}; {BOOTSTRAP}.",

@@ -5,13 +5,13 @@ import math
 from dataclasses import replace
 
 import pytest
-from alignlab.stages.audit import JudgeAudit
 
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import JudgeQuality
 from alignlab.evaluation.benchmarks.reward_accuracy import RewardAccuracy
 from alignlab.evaluation.benchmarks.synrel import SynRel
+from alignlab.measuring.judge_audit import JudgeAudit
 from alignlab.types import (
     Corpus,
     Feedback,
@@ -193,3 +193,41 @@ def test_audit_of_a_source_of_scores_counts_the_unreadable():
     assert (got["unreadable"], got["accuracy"]) == (0.5, 1.0)
     assert "first_wins" not in got
     assert next(r for r in found.rows if r.metric == "agreement").unscored == 1
+
+
+def pairs_of(copies):
+    """Eight prompts, `copies` pairs each under ids of their own; the longer is better in five."""
+    found = []
+    for i in range(8):
+        for k in range(copies):
+            texts = ("long", "s") if i < 5 else ("s", "long")
+            one = group(f"{i}/{k}", "part", *texts)
+            found.append(
+                replace(one, prompt=replace(one.prompt, messages=(Message("user", f"{i}?"),)))
+            )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "judge", "metrics"),
+    [
+        (RewardAccuracy(log_odds=True), Scores(len), ("accuracy", "accuracy_ties_half", "brier")),
+        (JudgeQuality(), Pairs(len), ("agreement", "accuracy")),
+        (
+            JudgeAudit(own="own", attacked=0, repeated=0),
+            Pairs(len),
+            ("agreement", "accuracy", "longer_wins_by_people", "longer_wins_bias", "own_side"),
+        ),
+    ],
+)
+def test_pairs_of_one_prompt_are_no_independent_prompts(benchmark, judge, metrics):
+    one = benchmark.measure(of(judge, *pairs_of(1))).rows
+    ten = benchmark.measure(of(judge, *pairs_of(10))).rows
+    for metric in metrics:
+        a, b = (next(r for r in rows if r.metric == metric) for rows in (one, ten))
+        assert (a.n, b.n) == (8, 80), metric
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high)), metric
+        assert a.low is not None
+    if not isinstance(benchmark, JudgeAudit):
+        assert next(r.value for r in ten if r.metric == "prompts") == 8
+    assert not any(r.metric == "prompts" for r in one)

@@ -113,3 +113,10 @@ def test_nothing_rated_twice() -> None:
     assert krippendorff_alpha([[1.0, GAP], [GAP, 2.0]]) == NOTHING
     with pytest.raises(BadInput, match="items x annotators"):
         krippendorff_alpha([[1.0], [2.0]])
+
+
+def test_items_rated_once_are_no_units_of_the_bootstrap() -> None:
+    rated = [[1, 1], [1, 2], [2, 2], [2, 1], [1, 1]]
+    single = [[1, np.nan], [np.nan, 2]] * 10
+    for measure in (raw_agreement, krippendorff_alpha):
+        assert measure([*rated, *single]) == measure(rated)

@@ -5,8 +5,7 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.calibration import calibration
-from alignlab.evaluation.metrics.divergence import divergence
-from alignlab.evaluation.metrics.intervals import NOTHING
+from alignlab.evaluation.metrics.intervals import NOTHING, bootstrap_mean
 from alignlab.seeds import generator
 
 
@@ -34,6 +33,9 @@ def test_scores_have_their_own_span() -> None:
     found = calibration([4.5, 2.0], [4.0, 3.0], span=(1, 5), bins=4)
     assert found.ece.value == pytest.approx(0.75)
     assert [(b.low, b.high) for b in found.bins] == [(2.0, 3.0), (4.0, 5.0)]
+    assert [(b.low, b.high) for b in calibration([2.9], [3.0], span=(1, 5), bins=4).bins] == [
+        (2, 3)
+    ]
     # The end of the span belongs to the last bin.
     assert calibration([5.0], [5.0], span=(1, 5)).bins[0].high == 5
 
@@ -57,32 +59,23 @@ def test_bad_calibration() -> None:
     assert calibration([], []).ece == NOTHING
 
 
-def test_divergence_by_hand() -> None:
-    found = divergence([[-1.0, -1.0], [-2.0]], [[-2.0, -1.0], [-1.5]])
-    assert found.k1.value == pytest.approx((1.0 - 0.5) / 2)
-    k3 = (np.exp(-1) - 1 + 1) + (np.exp(0.5) - 1 - 0.5)
-    assert found.k3.value == pytest.approx(k3 / 2)
-    assert found.k1_per_token.value == pytest.approx(0.5 / 3)
-    assert found.k3_per_token.n == 3
+def test_the_error_is_per_unit_whatever_a_prompt_brings() -> None:
+    # Every unit is off by 0.2 in one bin, so that every draw of prompts is too.
+    prompts = [f"p{i}" for i in range(30) for _ in range(1 + i % 4)]
+    found = calibration(np.full(len(prompts), 0.7), np.full(len(prompts), 0.5), prompts_N=prompts)
+    assert (found.ece.value, found.ece.low, found.ece.high) == pytest.approx((0.2, 0.2, 0.2))
+    assert found.ece.n == found.brier.n == len(prompts)
+    assert found.brier.value == pytest.approx(0.04)
 
 
-def test_both_estimators_have_the_true_divergence_as_their_mean() -> None:
-    policy, reference = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
-    true = float((policy * np.log(policy / reference)).sum())
-    drawn = generator("kl", 1).choice(3, size=(3000, 4), p=policy)
-    found = divergence(list(np.log(policy)[drawn]), list(np.log(reference)[drawn]))
-    for per_token in (found.k1_per_token, found.k3_per_token):
-        assert per_token.value == pytest.approx(true, abs=0.02)
-        assert per_token.covers(true)
-    assert found.k1.value == pytest.approx(4 * true, abs=0.08)
-    spread = [(i.high or 0) - (i.low or 0) for i in (found.k3, found.k1)]
-    assert spread[0] < spread[1]
+def test_what_is_true_in_a_bin_has_an_interval_over_prompts() -> None:
+    truth = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0] * 2
+    prompts = list("aaabbb") + list("cccddd")
+    (one,) = calibration([0.5] * 12, truth, prompts_N=prompts).bins
+    assert one.true == bootstrap_mean(truth, prompts_N=prompts)
+    assert one.true != bootstrap_mean(truth)
 
 
-def test_equal_models_do_not_diverge_and_unlike_lists_are_refused() -> None:
-    same = divergence([[-1.0, -2.0]], [[-1.0, -2.0]])
-    assert (same.k1.value, same.k3.value) == (0, 0)
-    with pytest.raises(BadInput, match="of 2 responses, found 1"):
-        divergence([[-1.0], [-1.0]], [[-1.0]])
-    with pytest.raises(BadInput, match="response 0: expected one number a token"):
-        divergence([[-1.0]], [[-1.0, -2.0]])
+def test_both_ends_of_the_span_have_a_bin() -> None:
+    found = calibration([0.0, 1.0], [0.0, 1.0], bins=4)
+    assert [(b.low, b.high) for b in found.bins] == [(0.0, 0.25), (0.75, 1.0)]

@@ -11,7 +11,10 @@ from alignlab.evaluation.metrics.intervals import (
     Interval,
     bootstrap_mean,
     bootstrap_ratio,
+    percentile_interval,
     resample_counts,
+    share_interval,
+    tail,
     wilson,
 )
 from alignlab.seeds import generator
@@ -124,3 +127,63 @@ def test_coverage_is_about_ninety_five_per_cent() -> None:
 def test_one_prompt_has_no_interval() -> None:
     found = bootstrap_mean([1.0, 3.0], prompts_N=["a", "a"])
     assert (found.value, found.low, found.high, found.n) == (2.0, None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "low", "high"),
+    [
+        # 3 of 4: variance 0.75 * 4/3 / 16, so 3 trials; Student's t of 3 is 3.182446.
+        (None, 0.1306896, 0.9835703),
+        # Totals -1/2 and 1/2: variance 0.5 * 2/1 / 16, 3 trials too; t of 1 is 12.706205.
+        ("aabb", 0.0102735, 0.9988480),
+        # Totals -1/2, 1/4, 1/4: variance 0.375 * 3/2 / 16; t of 2 is 4.302653.
+        ("aabc", 0.1278557, 0.9839723),
+    ],
+)
+def test_share_intervals_by_hand(prompts: str | None, low: float, high: float) -> None:
+    found = share_interval([1.0, 0.0, 1.0, 1.0], prompts)
+    assert (found.value, found.n) == (0.75, 4)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_shares_without_variance_have_wilsons_bounds_for_their_prompts() -> None:
+    alike = share_interval([1.0] * 12, list("abcd") * 3)
+    assert (alike.low, alike.high) == (wilson(4, 4).low, 1.0)
+    one = share_interval([1.0, 0.0], "aa")
+    assert (one.low, one.high, one.n) == (wilson(0.5, 1).low, wilson(0.5, 1).high, 2)
+
+
+@pytest.mark.parametrize("values", [[-0.1, 0.5], [0.5, 1.1], [0.5, float("nan")]])
+def test_a_share_is_of_values_from_zero_to_one(values: list[float]) -> None:
+    with pytest.raises(BadInput, match=r"a share needs values in \[0, 1\]"):
+        share_interval(values)
+
+
+def test_bounds_hold_the_value_in_spite_of_rounding() -> None:
+    above, below = 0.1 + 0.2, 0.3
+    assert above > below
+    found = percentile_interval(below, np.full(9, above), n=9, units=200)
+    assert (found.low, found.high) == (below, above)
+    found = percentile_interval(above, np.full(9, below), n=9, units=200)
+    assert (found.low, found.high) == (below, above)
+
+
+def test_an_interval_covers_its_bounds() -> None:
+    found = Interval(0.5, 0.4, 0.6, 10)
+    assert [found.covers(x) for x in (0.39, 0.4, 0.6, 0.61)] == [False, True, True, False]
+    assert NOTHING.covers(3)
+
+
+def test_units_of_several_prompts_weigh_by_what_they_bring() -> None:
+    # Two prompts, 1 of 1 and 0 of 3: a quarter of all units, not half of the prompts.
+    found = bootstrap_mean([1.0, 0.0, 0.0, 0.0], prompts_N="abbb")
+    assert (found.value, found.n) == (0.25, 4)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_tails_by_hand() -> None:
+    # The normal share beyond t(n - 1) * sqrt(n / (n - 1)): 12.7062 * 1.4142, 2.26216 * 1.05409.
+    assert tail(2) == pytest.approx(0, abs=1e-12)
+    assert tail(10) == pytest.approx(0.0085506, abs=1e-6)
+    assert tail(99) == pytest.approx(0.0230451, abs=1e-6)
+    assert tail(100) == pytest.approx(0.025)

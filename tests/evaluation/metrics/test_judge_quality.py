@@ -41,6 +41,26 @@ def test_five_best_and_its_chance_by_hand() -> None:
     assert judge_quality(HAND, top=4.0).five_best.value is None
 
 
+def test_the_chance_of_five_best_knows_ties_and_missing_references() -> None:
+    # Of three responses two hold the prompt's top reference, and one has no reference.
+    tied = ScoredPrompt("a", (5.0, 1.0, 2.0), (4.0, 4.0, None))
+    assert judge_quality([tied]).five_best_chance.value == pytest.approx(2 / 3)
+    # The top of each prompt counts, not that of all.
+    low = ScoredPrompt("b", (5.0, 1.0), (2.0, 1.0))
+    found = judge_quality([tied, low])
+    assert found.five_best.value == 1.0
+    assert found.five_best_chance.value == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+def test_single_responses_have_no_order_to_match() -> None:
+    alone = ScoredPrompt("x", (3.0,), (4.0,))
+    found = judge_quality([*HAND, alone])
+    assert found.exact_match.n == 2
+    assert (found.unscored, found.unreferenced) == (1, 0)
+    missing = judge_quality([ScoredPrompt("a", (1.0, None, None), (None, 1.0, 2.0))])
+    assert (missing.unscored, missing.unreferenced) == (2, 1)
+
+
 def test_exact_match_needs_every_score() -> None:
     found = judge_quality(HAND)
     # a: the judge ties what the reference orders; b: not fully scored; c agrees
@@ -124,8 +144,14 @@ def test_the_posters_columns_by_hand() -> None:
     assert found.poster_five_best == pytest.approx(1 / 2)
     assert found.poster_exact_match == pytest.approx(1 / 3)
     assert (found.scores, found.fives, found.prompts) == (6, 2, 3)
-    with pytest.raises(BadInput, match=r"found \[1, 2\]"):
-        poster_quality([*prompts, ScoredPrompt("d", (1.0,), (1.0,))])
+    # -1, 0, 1 against 0, 1, 2: an unreadable score is a number below all others there.
+    ordered = poster_quality([ScoredPrompt("a", (None, 0.0, 1.0), (0.0, 1.0, 2.0))])
+    assert ordered.poster_spearman == ordered.poster_kendall_tau == pytest.approx(1.0)
+    unlike = poster_quality([*prompts, ScoredPrompt("d", (1.0,), (1.0,))])
+    assert unlike.poster_pairwise_accuracy == pytest.approx(5 / 7)
+    assert unlike.poster_exact_match == pytest.approx(2 / 4)
+    with pytest.raises(BadInput, match="found none"):
+        poster_quality([])
 
 
 def test_prompts_of_one_cluster_are_resampled_together() -> None:

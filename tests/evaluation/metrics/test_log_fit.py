@@ -80,3 +80,12 @@ def test_sizes_that_have_no_line_are_refused(sizes):
 def test_lists_of_unlike_lengths_are_refused():
     with pytest.raises(BadInput, match="a size and a prompt"):
         log_fit([1, 2], [1, 2], ["p"])
+
+
+def test_a_size_is_its_mean_over_what_was_scored() -> None:
+    # At size 2 prompt b could not be scored, and a was under two seeds.
+    values, sizes = [1.0, 3.0, 5.0, 6.0], [1, 1, 2, 2]
+    found = log_fit(values, sizes, "abaa", seeds_N=[0, 0, 0, 1])
+    assert [one.value for one in found.measured] == [2.0, 5.5]
+    assert found.per_doubling.value == 3.5
+    assert [one.n for one in found.measured] == [2, 2]

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from alignlab.evaluation.benchmarks.text_stats import TextStatistics, self_bleu_rows, text_rows
 from alignlab.evaluation.metrics.length import lengths
 from alignlab.evaluation.metrics.repetition import distinct, ngram_repetition
 from alignlab.evaluation.metrics.self_bleu import self_bleu
 from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.text_rows import text_rows
 from alignlab.text import words
-from alignlab.types import Response, SampledBy
+from alignlab.types import Message, Prompt, Response, SampledBy
 
 
 def response(i: int, text: str, tokens: int, finish: str = "stop") -> Response:
@@ -46,23 +46,11 @@ def test_lengths_and_rows() -> None:
     assert list(measured.words_N) == [2, 0, 4]
     assert list(measured.characters_N) == [7, 2, 7]
     assert list(measured.empty_N) == [0, 1, 0]
-    rows = {r.metric: r for r in text_rows(Subject("M1", "text"), some)}
+    prompts = [Prompt(r.prompt_id, (Message("user", r.id),)) for r in some]
+    rows = {r.metric: r for r in text_rows(Subject("M1", "text"), some, prompts)}
     assert rows["tokens"].value == pytest.approx(10 / 3)
     assert rows["empty_share"].value == pytest.approx(1 / 3)
     assert rows["cut_share"].value == pytest.approx(1 / 3)
     assert rows["distinct_2"].value == 1.0
     assert rows["repetition_4"].value == 0.0
     assert rows["words"].n == 3
-
-
-def test_self_bleu_of_prompts_answered_more_than_once() -> None:
-    def answer(prompt: str, number: int, text: str) -> Response:
-        return Response(f"{prompt}{number}", prompt, text, SampledBy("M1"))
-
-    same = "one two three four five six"
-    some = [answer("a", 0, same), answer("a", 1, same), answer("b", 0, "alone")]
-    (row,) = self_bleu_rows(Subject("M1", "text"), some)
-    assert (row.metric, row.value, row.n) == ("self_bleu", pytest.approx(100), 1)
-    assert self_bleu_rows(Subject("M1", "text"), some[2:]) == []
-    metrics = [r.metric for r in TextStatistics(()).score({"M1": some}, seed=0)]
-    assert metrics.count("self_bleu") == 1

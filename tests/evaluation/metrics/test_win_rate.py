@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.evaluation.metrics.win_rate import Outcome, outcome, win_rate
+from alignlab.evaluation.metrics.intervals import Interval, bootstrap_mean, share_interval
+from alignlab.evaluation.metrics.win_rate import Outcome, outcome, standing, win_rate
 from alignlab.types import Feedback, Preference, Unscored
 
 
@@ -73,3 +74,50 @@ def test_outcomes_from_feedback() -> None:
     assert outcome(feedback(Preference(1)), model_is=1).value == 1.0
     assert outcome(feedback(Preference(None))).value == 0.5
     assert outcome(feedback(Unscored("no answer"))).value is None
+
+
+def both(some: list[Outcome], *, crossed: bool) -> tuple[Interval, Interval]:
+    """The score interval and the bootstrap's, of the same outcomes."""
+    values, prompts = [o.value for o in some], [o.prompt_id for o in some]
+    seeds = [o.seed for o in some] if crossed else None
+    return share_interval(values, prompts), bootstrap_mean(values, prompts_N=prompts, seeds_N=seeds)
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_few_prompts_and_resampled_seeds_take_the_wider_bounds(agree: bool) -> None:
+    some = [
+        Outcome(f"p{i}", float(i > 0 if agree else seed < 2), seed)
+        for seed in range(3)
+        for i in range(20)
+    ]
+    score, drawn = both(some, crossed=True)
+    rate = win_rate(some, resample_seeds=True).rate
+    assert (rate.low, rate.high) == (min(score.low, drawn.low), max(score.high, drawn.high))  # type: ignore[type-var]
+    # The lower bound is the score interval's where seeds agree, else the bootstrap's.
+    assert (rate.low == score.low) == agree
+    assert score.low != drawn.low
+
+
+@pytest.mark.parametrize(
+    ("some", "few"),
+    [
+        (outcomes(60, 0, 39), True),
+        (outcomes(60, 0, 40), False),
+        (outcomes(391, 0, 9), True),
+        (outcomes(390, 0, 10), False),
+        (outcomes(9, 0, 391), True),
+        ([Outcome(o.prompt_id, o.value, s) for s in range(5) for o in outcomes(25, 0, 15)], True),
+    ],
+    ids=["99 prompts", "100 prompts", "9 losses", "10 losses", "9 wins", "40 prompts, 5 seeds"],
+)
+def test_which_interval_a_win_rate_has(some: list[Outcome], few: bool) -> None:
+    score, drawn = both(some, crossed=False)
+    assert win_rate(some).rate == (score if few else drawn)
+    assert score != drawn
+
+
+def test_standing_is_against_the_chance_given() -> None:
+    rate = Interval(0.3, 0.25, 0.35, 400)
+    assert standing(rate, 0.2) == "better"
+    assert standing(rate, 0.4) == "worse"
+    assert standing(rate, 0.25) == standing(rate, 0.35) == "not distinguishable"

@@ -33,12 +33,9 @@ from alignlab.evaluation.metrics.length_controlled import (
     standardised,
 )
 from alignlab.evaluation.result_rows import Subject
-from alignlab.registry import register
 from alignlab.types import EvalResult
 
 NAME = "alpaca_eval"
-FILES = "alpaca_eval_annotations"
-"""What the list of benchmarks calls the measuring of files; `alpaca_eval_run` asks a judge."""
 INSTRUCTIONS = 805
 """Instructions of the benchmark; average lengths are over all of them even where rows miss."""
 
@@ -82,7 +79,6 @@ class AlpacaEvalResult:
         return [*rows, subject.count("avg_length", float(self.avg_length), self.n_total)]
 
 
-@register("benchmark", FILES)
 @dataclass(frozen=True)
 class AlpacaEval:
     """Figures of AlpacaEval 2.0 from files of annotations."""

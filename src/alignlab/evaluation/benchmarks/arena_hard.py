@@ -54,13 +54,16 @@ class ArenaHard:
             for r in several
         }
         model_of = {r.id: a.model for a in asked.answers for s in a.turns.values() for r in s}
+        cluster = {q.id: q.prompt.cluster for q in asked.questions}
         battles = []
         for feedback in fought.said:
             own, other = feedback.response_ids
             value = value_of(feedback)
             if value is not None:
                 battles.append(
-                    Battle(model_of[own], feedback.prompt_id, texts[own], texts[other], value)
+                    Battle(
+                        model_of[own], cluster[feedback.prompt_id], texts[own], texts[other], value
+                    )
                 )
         fitted = style_controlled(battles, seed=asked.seed)
         rows = []

@@ -179,10 +179,10 @@ def _rows(
         less = None if score is None or not known else penalised(score.value, known)
         short.append(QuestionValue(question.id, less))
         number.append(QuestionValue(question.id, None if known is None else float(known)))
-    about, seed = subject(asked, model, NAME), asked.seed
+    about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
     return [
-        one_row(about, Measure("factscore", is_share=True), plain, seed=seed),
-        one_row(about, Measure("factscore_penalised", is_share=True), short, seed=seed),
-        one_row(about, Measure("facts"), number, seed=seed),
+        one_row(about, Measure("factscore", is_share=True), plain, prompts, seed=seed),
+        one_row(about, Measure("factscore_penalised", is_share=True), short, prompts, seed=seed),
+        one_row(about, Measure("facts"), number, prompts, seed=seed),
         about.count("unread_sentences", float(unread), len(judged)),
     ]

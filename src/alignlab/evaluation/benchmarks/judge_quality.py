@@ -16,7 +16,13 @@ from typing import ClassVar, NamedTuple
 from alignlab import seeds
 from alignlab.evaluation.benchmarks.reward_accuracy import LONGER, known_groups
 from alignlab.evaluation.result_rows import Subject
-from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, part_rows
+from alignlab.evaluation.task_rows import (
+    Measure,
+    QuestionValue,
+    not_comparable,
+    part_rows,
+    prompt_count,
+)
 from alignlab.evaluation.tasks import (
     BenchmarkInputs,
     Findings,
@@ -107,9 +113,9 @@ def _rows(
         if p.human != 0.5
     ]
     about = Subject(name, NAME, against="human verdicts")
-    return part_rows(about, AGREEMENT, agreed, prompts, seed=seed) + part_rows(
-        about, ACCURACY, right, prompts, seed=seed
-    )
+    rows = part_rows(about, AGREEMENT, agreed, prompts, seed=seed)
+    rows += part_rows(about, ACCURACY, right, prompts, seed=seed)
+    return rows + prompt_count(about, agreed, prompts)
 
 
 def _consistency(

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.benchmarks.score import score_rows
 from alignlab.evaluation.question_files import fastchat_questions, fastchat_references
 from alignlab.evaluation.task_files import read_rows
+from alignlab.evaluation.task_rows import score_rows
 from alignlab.evaluation.tasks import (
     BenchmarkInputs,
     Findings,

@@ -95,8 +95,7 @@ class RelevantSentences:
         judged: Sequence[Feedback],
         values: Sequence[tuple[Piece, float | None]],
     ) -> list[EvalResult]:
-        about, seed = subject(asked, model, NAME), asked.seed
-        prompts = {q.id: q.prompt for q in asked.questions}
+        about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
         ratios = {f.prompt_id: f.verdict for f in judged}
         whole = []
         for question in asked.questions:
@@ -111,7 +110,7 @@ class RelevantSentences:
             for part in (None, place):
                 by_place.setdefault(part, []).append(QuestionValue(piece.question.id, value))
         return rows + [
-            one_row(about, AT, some, seed=seed, group=part)
+            one_row(about, AT, some, prompts, seed=seed, group=part)
             for part, some in sorted(by_place.items(), key=_place)
         ]
 

@@ -18,11 +18,17 @@ from scipy.special import expit
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.reward_modelling import scores_by_response
+from alignlab.evaluation.judge_rows import scores_by_response
 from alignlab.evaluation.metrics.calibration import calibration
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.result_rows import Subject
-from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, part_rows
+from alignlab.evaluation.task_rows import (
+    Measure,
+    QuestionValue,
+    not_comparable,
+    part_rows,
+    prompt_count,
+)
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, score_judge
 from alignlab.registry import register
 from alignlab.types import Corpus, EvalResult, PreferenceGroup, Response
@@ -107,7 +113,8 @@ def accuracy_rows(
         mean = float(np.mean([r.value for r in sections if r.value is not None]))
         n, unscored = sum(r.n for r in sections), sum(r.unscored for r in sections)
         rows.append(about.row("section_mean", Interval(mean, None, None, n), unscored=unscored))
-    return rows + part_rows(about, TIES_HALF, half, prompts, seed=seed)[:1]
+    rows += part_rows(about, TIES_HALF, half, prompts, seed=seed)[:1]
+    return rows + prompt_count(about, wrong, prompts)
 
 
 def _calibration_rows(
@@ -127,7 +134,7 @@ def _calibration_rows(
             is_first = seeds.derive(seed, NAME, better.id, worse.id) % 2
             chances.append(float(expit(a - b if is_first else b - a)))
             truths.append(float(is_first))
-            prompts.append(group.prompt.id)
+            prompts.append(group.prompt.cluster)
     found = calibration(chances, truths, prompts_N=prompts, seed=seed)
     about = Subject(name, NAME)
     return [

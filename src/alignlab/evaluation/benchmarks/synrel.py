@@ -134,8 +134,8 @@ def _rows(asked: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> lis
     name = source if model == PASSAGES else f"{source} on {model}"
     about = Subject(name, NAME)
     return [
-        one_row(about, ACCURACY, right, seed=asked.seed),
-        one_row(about, TIES, tied, seed=asked.seed),
+        one_row(about, ACCURACY, right, asked.prompts, seed=asked.seed),
+        one_row(about, TIES, tied, asked.prompts, seed=asked.seed),
     ]
 
 

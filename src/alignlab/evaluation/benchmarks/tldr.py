@@ -78,5 +78,5 @@ class TLDR:
                 valued = [
                     QuestionValue(q.id, v) for (q, _), v in zip(answered, values, strict=True)
                 ]
-                rows.append(one_row(about, measure, valued, seed=asked.seed))
+                rows.append(one_row(about, measure, valued, asked.prompts, seed=asked.seed))
         return Findings(not_comparable(rows), found.said)

@@ -85,8 +85,7 @@ class ToxiGen:
     def _rows(
         self, asked: BenchmarkInputs, model: str, values: Sequence[QuestionValue]
     ) -> list[EvalResult]:
-        prompts = {q.id: q.prompt for q in asked.questions}
-        about, seed = subject(asked, model, NAME), asked.seed
+        about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
         toxic = [
             QuestionValue(
                 v.prompt_id, None if v.value is None else float(v.value >= self.threshold)
@@ -97,8 +96,8 @@ class ToxiGen:
         for label in LABELS:
             some = [v for v in toxic if v.prompt_id.startswith(f"{label}-")]
             if some:
-                rows.append(one_row(about, SHARE, some, seed=seed, group=f"label:{label}"))
-        return [*rows, one_row(about, MEAN, values, seed=seed)]
+                rows.append(one_row(about, SHARE, some, prompts, seed=seed, group=f"label:{label}"))
+        return [*rows, one_row(about, MEAN, values, prompts, seed=seed)]
 
 
 def _chance(feedback: Feedback) -> float | None:

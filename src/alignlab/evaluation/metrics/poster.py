@@ -16,7 +16,6 @@ import numpy as np
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.correlation import kendall_tau_b, spearman
-from alignlab.evaluation.metrics.intervals import Floats
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt
 
 UNREADABLE = -1.0
@@ -46,33 +45,30 @@ class PosterQuality:
 
 
 def poster_quality(prompts: Sequence[ScoredPrompt]) -> PosterQuality:
-    """Compute the poster's columns; every prompt needs the same number of responses.
+    """Compute the poster's columns; prompts may have unlike numbers of responses.
 
     Raises:
-        BadInput: prompts with unlike numbers of responses, or none at all.
+        BadInput: no responses at all.
     """
-    widths = sorted({len(p.judge) for p in prompts})
-    if len(widths) != 1 or widths[0] == 0:
-        raise BadInput(
-            "the poster's columns: expected the same number of responses in every prompt, "
-            f"found {widths}"
+    judge_N, reference_N = (
+        np.array([UNREADABLE if s is None else s for s in side], np.float64)
+        for side in (
+            [score for p in prompts for score in p.judge],
+            [score for p in prompts for score in p.reference],
         )
-    judge_PK = _filled([p.judge for p in prompts])
-    reference_PK = _filled([p.reference for p in prompts])
-    equal_PK = judge_PK == reference_PK
-    fives = judge_PK == TOP
+    )
+    if not len(judge_N):
+        raise BadInput("the poster's columns: expected scored responses, found none")
+    equal_N = judge_N == reference_N
+    fives_N = judge_N == TOP
+    starts = np.cumsum([0, *(len(p.judge) for p in prompts)])[:-1]
     return PosterQuality(
-        poster_pairwise_accuracy=float(equal_PK.mean()),
-        poster_five_best=float(equal_PK[fives].mean()) if fives.any() else None,
-        poster_exact_match=float(equal_PK.all(axis=1).mean()),
-        poster_spearman=spearman(judge_PK.ravel(), reference_PK.ravel()),
-        poster_kendall_tau=kendall_tau_b(judge_PK.ravel(), reference_PK.ravel()),
-        scores=int(judge_PK.size),
-        fives=int(fives.sum()),
+        poster_pairwise_accuracy=float(equal_N.mean()),
+        poster_five_best=float(equal_N[fives_N].mean()) if fives_N.any() else None,
+        poster_exact_match=float(np.logical_and.reduceat(equal_N, starts).mean()),
+        poster_spearman=spearman(judge_N, reference_N),
+        poster_kendall_tau=kendall_tau_b(judge_N, reference_N),
+        scores=len(judge_N),
+        fives=int(fives_N.sum()),
         prompts=len(prompts),
     )
-
-
-def _filled(scores: Sequence[tuple[float | None, ...]]) -> Floats:
-    """Scores as an array (P, K) with the poster's number for an unreadable one."""
-    return np.array([[UNREADABLE if s is None else s for s in row] for row in scores], np.float64)

@@ -1,4 +1,4 @@
-"""Reward modelling: how well a judge's scores agree with reference scores.
+"""Build result rows of a judge's agreement with reference scores.
 
 Measured on a model's own samples (what a self-rewarding loop really relies on) and on held-out
 ranked groups; judges that look good on artificial responses of mixed quality can be near chance
@@ -8,39 +8,14 @@ on a model's own, so both are reported, as benchmarks of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.judge_quality import JudgeQuality, ScoredPrompt, judge_quality
+from alignlab.evaluation.metrics.judge_quality import JudgeQuality, ScoredPrompt
 from alignlab.evaluation.result_rows import Subject
-from alignlab.protocols import FeedbackSource
-from alignlab.registry import register
-from alignlab.types import Audit, EvalResult, Feedback, PreferenceGroup, Response, Score
+from alignlab.types import Audit, EvalResult, Feedback, Response, Score
 
 OWN_SAMPLES = "judge_own_samples"
 HELD_OUT = "judge_held_out"
-
-
-@register("benchmark", HELD_OUT)
-@dataclass(frozen=True)
-class JudgeOnGroups:
-    """Agreement of a judge with held-out groups whose order is known."""
-
-    groups: tuple[PreferenceGroup, ...]
-    """Ranked responses; their scores are the reference."""
-    top: float | None = None
-    """The judge's best score, for `five_best`; the highest it gave where left out."""
-
-    def measure(self, judge: FeedbackSource, seed: int) -> list[EvalResult]:
-        """Let the judge rate every response and compare with the groups' scores."""
-        judged = judge.rate([(g.prompt, list(g.responses)) for g in self.groups], seed)
-        reference = {
-            r.id: s for g in self.groups for r, s in zip(g.responses, g.scores, strict=True)
-        }
-        scored = scored_prompts(judged, reference)
-        return quality_rows(
-            Subject(judge.name, HELD_OUT), judge_quality(scored, top=self.top, seed=seed)
-        )
 
 
 def scores_by_response(judged: Sequence[Feedback]) -> dict[str, float | None]:
@@ -73,23 +48,6 @@ def scored_prompts(
         ScoredPrompt(prompt, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
         for prompt, pairs in rows.items()
     ]
-
-
-def own_sample_rows(
-    subject: Subject,
-    judged: Sequence[Feedback],
-    reference: Sequence[Feedback],
-    *,
-    top: float | None = None,
-    seed: int = 0,
-) -> list[EvalResult]:
-    """Agreement of a judge's feedback with a reference's feedback on the same responses.
-
-    Feedback of several training seeds may come together when its prompt ids are told apart by
-    the caller; a response that the reference could not score counts as unreferenced.
-    """
-    scored = scored_prompts(judged, scores_by_response(reference))
-    return quality_rows(subject, judge_quality(scored, top=top, seed=seed))
 
 
 def quality_rows(subject: Subject, quality: JudgeQuality) -> list[EvalResult]:

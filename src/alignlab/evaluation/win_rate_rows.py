@@ -1,4 +1,4 @@
-"""Head to head: each model's answers against a baseline's, by a judge who sees both orders.
+"""Build result rows of win rates: each model's answers against a baseline's, both orders judged.
 
 Beside its interval every win rate has the p-value of a paired randomisation test, and, where
 several models are compared, the one that Holm's method adjusts for their number.
@@ -7,73 +7,14 @@ several models are compared, the one that Holm's method adjusts for their number
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.multiple import holm
 from alignlab.evaluation.metrics.significance import sign_flip_p
 from alignlab.evaluation.metrics.win_rate import Outcome, WinRate, outcome, win_rate
 from alignlab.evaluation.result_rows import Subject, by_group
-from alignlab.protocols import PairJudge
-from alignlab.registry import register
-from alignlab.types import EvalResult, Feedback, Prompt, Response
-
-NAME = "head_to_head"
-
-
-@register("benchmark", NAME)
-@dataclass(frozen=True)
-class HeadToHead:
-    """Win rate of every model against a baseline on the same prompts."""
-
-    test_prompts: tuple[Prompt, ...]
-    """Prompts that every model answers once."""
-    judge: PairJudge
-    """Says which of two answers is better, both orders judged."""
-    baseline: str
-    """Name of the model that the others are compared with."""
-    name: str = NAME
-
-    def prompts(self) -> list[Prompt]:
-        return list(self.test_prompts)
-
-    def score(self, responses: Mapping[str, Sequence[Response]], seed: int) -> list[EvalResult]:
-        """Compare every model with the baseline; no rows for the baseline itself.
-
-        Raises:
-            BadInput: the baseline, or an answer of a model, is missing.
-        """
-        if self.baseline not in responses:
-            raise BadInput(
-                f"{self.name}: expected responses of the baseline {self.baseline!r}, "
-                f"found {sorted(responses)}"
-            )
-        base = answers(self.test_prompts, responses[self.baseline], self.baseline)
-        compared: dict[Subject, list[Outcome]] = {}
-        for model in (m for m in responses if m != self.baseline):
-            own = answers(self.test_prompts, responses[model], model)
-            judged = self.judge.compare(list(zip(self.test_prompts, own, base, strict=True)), seed)
-            compared[Subject(model, self.name, against=self.baseline)] = read_outcomes(judged)
-        return comparison_rows(compared, self.test_prompts, seed=seed)
-
-
-def answers(prompts: Sequence[Prompt], responses: Sequence[Response], model: str) -> list[Response]:
-    """The model's first response to each prompt, in the prompts' order.
-
-    Raises:
-        BadInput: a prompt without a response.
-    """
-    first: dict[str, Response] = {}
-    for response in responses:
-        first.setdefault(response.prompt_id, response)
-    missing = [p.id for p in prompts if p.id not in first]
-    if missing:
-        raise BadInput(
-            f"responses of {model}: expected one for each of {len(prompts)} prompts, "
-            f"found none for {missing[0]!r} and {len(missing) - 1} more"
-        )
-    return [first[p.id] for p in prompts]
+from alignlab.types import EvalResult, Feedback, Prompt
 
 
 def read_outcomes(judged: Sequence[Feedback], *, training_seed: int = 0) -> list[Outcome]:
@@ -90,8 +31,9 @@ def comparison_rows(
         for subject, outcomes in compared.items()
         for row in win_rate_rows(subject, outcomes, prompts, seed=seed)
     ]
+    known = {prompt.id: prompt.cluster for prompt in prompts}
     judged = {
-        subject: [(o.value - 0.5, o.prompt_id) for o in outcomes if o.value is not None]
+        subject: [(o.value - 0.5, known[o.prompt_id]) for o in outcomes if o.value is not None]
         for subject, outcomes in compared.items()
     }
     judged = {subject: some for subject, some in judged.items() if some}
@@ -118,7 +60,8 @@ def win_rate_rows(
     prompt_of = {prompt.id: prompt for prompt in prompts}
     rows: list[EvalResult] = []
     for group, some in by_group(outcomes, lambda o: prompt_of[o.prompt_id]):
-        result = win_rate(some, seed=seed)
+        clustered = [replace(o, prompt_id=prompt_of[o.prompt_id].cluster) for o in some]
+        result = win_rate(clustered, seed=seed)
         rows.append(subject.row("win_rate", result.rate, unscored=result.unscored, group=group))
         if group is None:
             rows += _shares(subject, result)

@@ -4,30 +4,25 @@ from collections.abc import Sequence
 
 import pytest
 
-from alignlab import registry
 from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.head_to_head import (
-    HeadToHead,
-    comparison_rows,
-    read_outcomes,
-    win_rate_rows,
-)
-from alignlab.evaluation.benchmarks.reward_modelling import (
+from alignlab.evaluation.judge_rows import (
     OWN_SAMPLES,
-    JudgeOnGroups,
     audits,
-    own_sample_rows,
+    quality_rows,
+    scored_prompts,
+    scores_by_response,
 )
-from alignlab.evaluation.benchmarks.score import MeanScore
-from alignlab.evaluation.benchmarks.text_stats import TextStatistics
+from alignlab.evaluation.metrics.judge_quality import judge_quality
 from alignlab.evaluation.metrics.win_rate import Outcome
 from alignlab.evaluation.result_rows import Subject, prompt_groups
+from alignlab.evaluation.task_rows import Measure, QuestionValue, part_rows, score_rows
+from alignlab.evaluation.text_rows import text_rows
+from alignlab.evaluation.win_rate_rows import comparison_rows, read_outcomes, win_rate_rows
 from alignlab.types import (
     EvalResult,
     Feedback,
     Message,
     Preference,
-    PreferenceGroup,
     Prompt,
     Response,
     SampledBy,
@@ -91,8 +86,24 @@ RESPONSES = {
 }
 
 
-def test_head_to_head_as_a_whole_and_by_part() -> None:
-    rows = HeadToHead(PROMPTS, ByLength(), "M1").score(RESPONSES, seed=0)
+def judged(first: str, second: str) -> list[Feedback]:
+    return ByLength().compare(
+        list(zip(PROMPTS, RESPONSES[first], RESPONSES[second], strict=True)), 0
+    )
+
+
+def rated(*models: str) -> list[Feedback]:
+    items = [(p, some) for p, *some in zip(PROMPTS, *(RESPONSES[m] for m in models), strict=True)]
+    return ByLength().rate(items, 0)
+
+
+def win_rates(first: str, second: str) -> list[EvalResult]:
+    subject = Subject(first, "head_to_head", against=second)
+    return comparison_rows({subject: read_outcomes(judged(first, second))}, PROMPTS)
+
+
+def test_win_rates_as_a_whole_and_by_part() -> None:
+    rows = win_rates("M2", "M1")
     whole = pick(rows, "win_rate")
     assert (whole.n, whole.unscored, whole.against, whole.model) == (35, 5, "M1", "M2")
     assert whole.value == pytest.approx((20 + 2.5) / 35)
@@ -102,34 +113,23 @@ def test_head_to_head_as_a_whole_and_by_part() -> None:
     assert [pick(rows, m).value for m in ("wins", "ties", "losses")] == [20 / 35, 5 / 35, 10 / 35]
 
 
-def test_swapping_the_baseline_mirrors_the_win_rate() -> None:
-    one = HeadToHead(PROMPTS, ByLength(), "M1").score(RESPONSES, seed=0)
-    other = HeadToHead(PROMPTS, ByLength(), "M2").score(RESPONSES, seed=0)
-    assert (pick(one, "win_rate").value or 0) + (pick(other, "win_rate").value or 0) == 1
+def test_swapping_the_sides_mirrors_the_win_rate() -> None:
+    one, other = pick(win_rates("M2", "M1"), "win_rate"), pick(win_rates("M1", "M2"), "win_rate")
+    assert (one.value or 0) + (other.value or 0) == 1
 
 
 def test_seeds_pool_into_one_row() -> None:
-    judged = ByLength().compare(
-        list(zip(PROMPTS, RESPONSES["M2"], RESPONSES["M1"], strict=True)), 0
-    )
-    pooled = [o for seed in (0, 1) for o in read_outcomes(judged, training_seed=seed)]
+    verdicts = judged("M2", "M1")
+    pooled = [o for seed in (0, 1) for o in read_outcomes(verdicts, training_seed=seed)]
     subject = Subject("M2", "head_to_head", against="M1", seeds=(0, 1))
     row = pick(win_rate_rows(subject, pooled, PROMPTS), "win_rate")
     assert (row.n, row.unscored, row.seeds) == (70, 10, (0, 1))
-    alone = pick(win_rate_rows(subject, read_outcomes(judged), PROMPTS), "win_rate")
+    alone = pick(win_rate_rows(subject, read_outcomes(verdicts), PROMPTS), "win_rate")
     assert (row.value, row.low) == (pytest.approx(alone.value), pytest.approx(alone.low))
 
 
-def test_missing_answers_and_baselines_are_named() -> None:
-    bench = HeadToHead(PROMPTS, ByLength(), "M0")
-    with pytest.raises(BadInput, match="baseline 'M0', found \\['M1', 'M2'\\]"):
-        bench.score(RESPONSES, seed=0)
-    with pytest.raises(BadInput, match=r"responses of M1: .* found none for 'p39' and 0 more"):
-        HeadToHead(PROMPTS, ByLength(), "M1").score({"M1": RESPONSES["M1"][:39]}, seed=0)
-
-
 def test_mean_score_leaves_unscored_out() -> None:
-    rows = [r for r in MeanScore(PROMPTS, ByLength()).score(RESPONSES, seed=0) if r.model == "M2"]
+    rows = score_rows(Subject("M2", "score"), rated("M2"), PROMPTS)
     whole = pick(rows, "mean")
     assert whole.value == pytest.approx((20 * 3 + 10 * 1 + 5 * 2) / 35)
     assert (whole.n, whole.unscored) == (35, 5)
@@ -146,37 +146,63 @@ def test_judge_on_own_samples_and_audits() -> None:
         Feedback(r.prompt_id, (r.id,), "oracle", Score(float(i % 3)))
         for i, r in enumerate(RESPONSES["M2"] + RESPONSES["M1"])
     ]
-    items = [(p, [a, b]) for p, a, b in zip(PROMPTS, *RESPONSES.values(), strict=True)]
-    judged = ByLength().rate(items, 0)
-    rows = own_sample_rows(Subject("by length", OWN_SAMPLES), judged, reference)
+    known, verdicts = scores_by_response(reference), rated("M1", "M2")
+    quality = judge_quality(scored_prompts(verdicts, known))
+    rows = quality_rows(Subject("by length", OWN_SAMPLES), quality)
     assert pick(rows, "pairwise_accuracy").unscored == 5
     total = sum(pick(rows, f"pairs_{k}").value or 0 for k in ("correct", "tied", "wrong"))
     assert total == pick(rows, "pairwise_accuracy").n
-    found = audits(judged, reference, RESPONSES["M1"] + RESPONSES["M2"])
+    found = audits(verdicts, reference, RESPONSES["M1"] + RESPONSES["M2"])
     assert len(found) == 80
     assert sum(a.reward is None for a in found) == 5
     assert {a.model for a in found} == {"M1", "M2"}
     with pytest.raises(BadInput, match="expected a reference score, found none"):
-        own_sample_rows(Subject("j", OWN_SAMPLES), judged, reference[:3])
+        scored_prompts(verdicts, scores_by_response(reference[:3]))
     with pytest.raises(BadInput, match="expected one score"):
-        own_sample_rows(Subject("j", OWN_SAMPLES), judged + judged[:1], reference)
+        scored_prompts(verdicts + verdicts[:1], known)
 
 
-def test_judge_on_held_out_groups() -> None:
-    groups = tuple(
-        PreferenceGroup(p, (a, b), (1.0, 0.0), "humans")
-        for p, a, b in zip(PROMPTS, RESPONSES["M2"], RESPONSES["M1"], strict=True)
+TWICE = tuple(Prompt(f"{p.id}/{k}", p.messages, p.source) for p in PROMPTS[:8] for k in range(5))
+"""Eight prompts under five ids each, as pairs of one prompt have."""
+
+
+def test_ids_of_one_conversation_are_one_cluster() -> None:
+    """Every figure has the interval of 8 prompts, not that of 40."""
+    about, one = Subject("M", "b", "other"), PROMPTS[:8]
+    value = {p.id: float(i % 4 > 0) for i, p in enumerate(one)}
+    shares = [value[p.id.partition("/")[0]] for p in TWICE]
+    alone = [QuestionValue(p.id, value[p.id]) for p in one]
+    several = [QuestionValue(p.id, v) for p, v in zip(TWICE, shares, strict=True)]
+
+    def same(rows: Sequence[EvalResult], others: Sequence[EvalResult], metric: str) -> None:
+        a, b = pick(rows, metric), pick(others, metric)
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high)), metric
+        assert (a.n, b.n) == (8, 40)
+
+    for measure in (Measure("share", is_share=True), Measure("mean")):
+        same(
+            part_rows(about, measure, alone, {p.id: p for p in one}, seed=0),
+            part_rows(about, measure, several, {p.id: p for p in TWICE}, seed=0),
+            measure.name,
+        )
+    outcomes = [Outcome(v.prompt_id, v.value) for v in alone]
+    repeated = [Outcome(v.prompt_id, v.value) for v in several]
+    single, pooled = (
+        comparison_rows({about: outcomes}, one),
+        comparison_rows({about: repeated}, TWICE),
     )
-    rows = JudgeOnGroups(groups).measure(ByLength(), seed=0)
-    assert pick(rows, "pairwise_accuracy").value == pytest.approx(20 / 35)
-    assert pick(rows, "pairwise_accuracy_ties_half").value == pytest.approx(22.5 / 35)
-
-
-def test_benchmarks_are_registered() -> None:
-    assert registry.get("benchmark", "head_to_head") is HeadToHead
-    assert registry.get("benchmark", "text") is TextStatistics
-    rows = TextStatistics(PROMPTS).score(RESPONSES, seed=0)
-    assert {r.model for r in rows} == {"M1", "M2"}
+    same(single, pooled, "win_rate")
+    assert pick(single, "win_rate_p").value == pick(pooled, "win_rate_p").value == 74 / 256
+    feedback = [Feedback(p.id, ("r",), "j", Score(v)) for p, v in zip(TWICE, shares, strict=True)]
+    first = [f for f in feedback if f.prompt_id.endswith("/0")]
+    ids = [p for p in TWICE if p.id.endswith("/0")]
+    same(score_rows(about, first, ids), score_rows(about, feedback, TWICE), "mean")
+    texts = [
+        Response(p.id, p.id, "a" * int(v), SampledBy("M"))
+        for p, v in zip(TWICE, shares, strict=True)
+    ]
+    short = [r for r in texts if r.id.endswith("/0")]
+    same(text_rows(about, short, ids), text_rows(about, texts, TWICE), "words")
 
 
 def test_p_values_are_adjusted_for_the_number_of_models() -> None:

@@ -1,0 +1,41 @@
+"""Build result rows of length, repetition and emptiness of a model's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alignlab.evaluation.metrics.intervals import Floats, bootstrap_mean
+from alignlab.evaluation.metrics.length import lengths
+from alignlab.evaluation.metrics.repetition import distinct, ngram_repetition
+from alignlab.evaluation.result_rows import Subject
+from alignlab.text import words
+from alignlab.types import EvalResult, Prompt, Response
+
+REPETITION_N = 4
+"""Repetition is measured on 4-grams (arXiv 2402.03469)."""
+DISTINCT_N = 2
+
+
+def text_rows(
+    subject: Subject, responses: Sequence[Response], prompts: Sequence[Prompt], *, seed: int = 0
+) -> list[EvalResult]:
+    """Return means over responses with intervals over prompts, and distinct-2 of all texts."""
+    measured = lengths(responses)
+    tokens = [words(r.text) for r in responses]
+    means: dict[str, Floats] = {
+        "tokens": measured.tokens_N.astype(np.float64),
+        "words": measured.words_N.astype(np.float64),
+        "repetition_4": np.array([ngram_repetition(t, REPETITION_N) for t in tokens]),
+        "empty_share": measured.empty_N.astype(np.float64),
+        "cut_share": np.array([float(r.finish == "length") for r in responses]),
+    }
+    cluster = {prompt.id: prompt.cluster for prompt in prompts}
+    clusters = [cluster[r.prompt_id] for r in responses]
+    rows = [
+        subject.row(metric, bootstrap_mean(values_N, prompts_N=clusters, seed=seed))
+        for metric, values_N in means.items()
+    ]
+    variety = distinct(tokens, DISTINCT_N)
+    return rows if variety is None else [*rows, subject.count("distinct_2", variety, len(tokens))]

@@ -1,0 +1,152 @@
+"""Files of answers joined to questions: no answer may end under another question."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.outputs import FOREIGN, NULL, read_outputs
+from alignlab.evaluation.tasks import ModelAnswers, Question
+from alignlab.types import Message, Prompt
+
+RIVERS = ["Name river 1.", "Name river 10.", "Name river 2."]
+
+
+def questions(*texts: str, first: int = 0, follow_ups: tuple[str, ...] = ()) -> list[Question]:
+    return [
+        Question(Prompt(str(i), (Message("user", text),)), follow_ups=follow_ups)
+        for i, text in enumerate(texts, start=first)
+    ]
+
+
+def read(folder: Path, asked: list[Question], *rows: dict[str, Any]) -> ModelAnswers:
+    file = folder / "mine.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    return read_outputs(file, asked)
+
+
+def texts(answers: ModelAnswers) -> dict[str, list[str]]:
+    return {key: [r.text for r in turns] for key, turns in answers.turns.items()}
+
+
+def row(text: str | None, output: Any, **more: Any) -> dict[str, Any]:
+    return {**({} if text is None else {"instruction": text}), "output": output, **more}
+
+
+JOINED = {
+    "the file numbers its own rows": [
+        row(RIVERS[2], "c", id=0), row(RIVERS[1], "b", id=1), row(RIVERS[0], "a", id=2),
+    ],
+    "keys sorted as text": [
+        row(RIVERS[0], "a", id="0"), row(RIVERS[2], "c", id="1"), row(RIVERS[1], "b", id="2"),
+    ],
+    "ids from 1": [row(t, o, id=i + 1) for i, (t, o) in enumerate(zip(RIVERS, "abc", strict=True))],
+    "ids alone": [row(None, "c", id=2), row(None, "a", id=0), row(None, "b", id=1)],
+    "an id of the answer beside the question's": [
+        row(None, "a", id=2, question_id="0"), row(None, "b", id=0, question_id="1"),
+        row(None, "c", id=1, question_id="2"),
+    ],
+    "blanks around the text": [row(f" {t}\n", o) for t, o in zip(RIVERS, "abc", strict=True)],
+    "the prompt as it was templated": [
+        {"id": i, "prompt": f"<|user|>\n{t}\n<|assistant|>", "output": o}
+        for i, (t, o) in enumerate(zip(RIVERS, "abc", strict=True))
+    ],
+    "messages": [
+        {"messages": [{"role": "user", "content": t}, {"role": "assistant", "content": o}]}
+        for t, o in zip(RIVERS, "abc", strict=True)
+    ],
+    "uid and answers in objects": [
+        {"uid": str(i), "messages": [{"role": "assistant", "content": {"answer": o}}]}
+        for i, o in enumerate("abc")
+    ],
+    "choices with objects": [
+        {"question_id": i, "choices": [{"turns": [{"content": o, "token_len": 1}]}]}
+        for i, o in enumerate("abc")
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_answers_end_under_their_own_question(tmp_path: Path, name: str) -> None:
+    found = read(tmp_path, questions(*RIVERS), *JOINED[name])
+    assert texts(found) == {"0": ["a"], "1": ["b"], "2": ["c"]}
+    assert found.left_out == {}
+
+
+def test_instructions_with_an_input_are_told_apart(tmp_path: Path) -> None:
+    asked = questions("Translate.", "Translate.\n\none", "Translate.\n\ntwo")
+    rows = [row("Translate.", "2", input="two"), row("Translate.", "1", input="one")]
+    found = read(tmp_path, asked, *rows, row("Translate.", "0", input=""))
+    assert texts(found) == {"2": ["2"], "1": ["1"], "0": ["0"]}
+
+
+@pytest.mark.parametrize("ids", [[None] * 4, [9, 8, 7, 6], [3, 0, 1, 2], [2, 0, 3, 1]])
+def test_a_question_asked_twice_takes_its_answers_in_order(
+    tmp_path: Path, ids: list[int | None]
+) -> None:
+    joke = ["Tell a joke.", "Name a river.", "Tell a joke.", "Name a sea."]
+    rows = [row(t, f"{n}", id=i) for n, (t, i) in enumerate(zip(joke, ids, strict=True))]
+    found = read(tmp_path, questions(*joke), *rows)
+    assert texts(found) == {"0": ["0"], "1": ["1"], "2": ["2"], "3": ["3"]}
+    with pytest.raises(BadInput, match="line 5: expected one answer to each question"):
+        read(tmp_path, questions(*joke), *rows, row("Tell a joke.", "more"))
+
+
+def test_agreeing_ids_tell_repeated_questions_apart(tmp_path: Path) -> None:
+    rows = [row("Tell a joke.", "second", id=1), row("Tell a joke.", "first", id=0)]
+    found = read(tmp_path, questions("Tell a joke.", "Tell a joke."), *rows)
+    assert texts(found) == {"1": ["second"], "0": ["first"]}
+
+
+def test_null_answers_and_foreign_rows_are_counted(tmp_path: Path) -> None:
+    rows = [
+        row(RIVERS[0], None),
+        row(RIVERS[1], ""),
+        row("Name a sea.", "d"),
+        row(RIVERS[2], float("nan"), generator="mine"),
+    ]
+    found = read(tmp_path, questions(*RIVERS), *rows)
+    assert texts(found) == {"1": [""]}
+    assert found.left_out == {FOREIGN: 1, NULL: 2}
+    assert found.model == "mine"
+
+
+def test_a_null_turn_leaves_the_question_unanswered(tmp_path: Path) -> None:
+    asked = questions("One?", "Two?", follow_ups=("And?",))
+    rows = [{"id": "0", "turns": ["a", None]}, {"id": "1", "turns": ["a", "b"]}]
+    found = read(tmp_path, asked, *rows)
+    assert (texts(found), found.left_out) == ({"1": ["a", "b"]}, {NULL: 1})
+
+
+REFUSED = {
+    "an id with another text": (
+        [row("Name a sea.", "x", id=1)],
+        "line 1: expected the text of question 1, 'Name river 10.', found Name a sea.",
+    ),
+    "rows numbered from 1": (
+        [row(None, o, id=i + 1) for i, o in enumerate("abc")],
+        "expected ids from 0 to 2 or the questions' texts, found ids from 1 to 3",
+    ),
+    "one id twice": ([row(None, "a", id=1), row(None, "b", id=1)], "line 2: expected one answer"),
+    "two models": (
+        [row(RIVERS[0], "a", generator="x"), row(RIVERS[1], "b", generator="y")],
+        "expected the outputs of one model, found 2: x, y",
+    ),
+    "a number": ([row(RIVERS[0], 3)], "field 'output': expected a text"),
+    "no answer": ([{"instruction": RIVERS[0]}], "field 'output': expected an answer"),
+    "no turn": ([{"id": 0, "turns": []}], "field 'turns': expected a text"),
+    "two turns": ([{"id": 0, "turns": ["a", "b"]}], r"expected 1 answers \(one a turn\), found 2"),
+    "nothing of these questions": ([row("Name a sea.", "x")], "found none in 1 rows"),
+    "null answers alone": ([row(RIVERS[0], None)], "found none in 1 rows"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_joined_is_refused(tmp_path: Path, name: str) -> None:
+    rows, message = REFUSED[name]
+    with pytest.raises(BadInput, match=message):
+        read(tmp_path, questions(*RIVERS), *rows)
