@@ -18,7 +18,7 @@ from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.tasks import BenchmarkTask, Needs
 from alignlab.files import file_digest
-from alignlab.measuring.entrants import Field, entrant, is_answer_file, read_given
+from alignlab.measuring.entrants import Entrants, entrant, is_answer_file, read_given
 from alignlab.measuring.evaluate import EvaluateSettings
 from alignlab.measuring.evaluate import evaluate as evaluate_stage
 from alignlab.measuring.judge_audit import NAME as AUDIT
@@ -128,7 +128,7 @@ def run_benchmark(
         hardware = Hardware(chosen.device, workers=1, threads=chosen.threads)
         lab = RunContext(run, chosen.seed, hardware, chosen.chat_template or None)
         torch.set_num_threads(lab.threads)
-        field = Field(tuple(entrant(lab, m) for m in who.models), who.outputs, who.baseline)
+        field = Entrants(tuple(entrant(lab, m) for m in who.models), who.outputs, who.baseline)
         run.describe(_study(name, kind, field, who.judge))
         rows = evaluate_stage(lab, task, material, field, who.judge, chosen)
         run.finish()
@@ -258,7 +258,7 @@ def _inputs(material: Corpus | Path | None, who: Given, task: BenchmarkTask) -> 
     return {file: digest or file_digest(Path(file)) for file, digest in found.items()}
 
 
-def _study(name: str, kind: Any, field: Field, judge: str) -> StudyDescription:
+def _study(name: str, kind: Any, field: Entrants, judge: str) -> StudyDescription:
     """What the report says of the run."""
     models = {m.name: m.spec for m in field.models}
     about = " ".join((kind.__doc__ or "").split("\n\n")[0].split())

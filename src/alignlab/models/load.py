@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from alignlab.errors import BadInput
-from alignlab.models import chat_template
+from alignlab.models import chat_template as templates
 from alignlab.models.attention import keep_soft_cap
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def load(
             f"{digest}+{fingerprint(_resolve(str(adapter)))}".encode()
         ).hexdigest()[:16]
     lm = LanguageModel(model, tokenizer, name, str(folder), digest, chosen, _stored(folder))
-    chat_template.check_template(lm)
+    templates.check_template(lm)
     return lm
 
 
@@ -177,7 +177,7 @@ def _merged_adapter(
         raise BadInput(f"{spec}: an adapter of {base}: {error}") from error
     if has_tokenizer:
         lm = replace(lm, tokenizer=_tokenizer(folder, lm.tokenizer.chat_template, False))
-        chat_template.check_template(lm)
+        templates.check_template(lm)
     model = lm.model.merge_and_unload().requires_grad_(True)
     name = folder.name if Path(spec).is_dir() else str(spec)
     return replace(lm, model=model, name=name, path=str(folder))
@@ -301,8 +301,8 @@ def _generation_config(lm: LanguageModel, own: Any) -> Any:
     """
     made = copy.deepcopy(own)
     # The end of turn first: some servers read the first token alone.
-    end = chat_template.end_of_turn(lm)
-    made.eos_token_id = [end, *sorted(chat_template.stop_tokens(lm) - {end})]
+    end = templates.end_of_turn(lm)
+    made.eos_token_id = [end, *sorted(templates.stop_tokens(lm) - {end})]
     if len(made.eos_token_id) == 1:
         made.eos_token_id = end
     try:
