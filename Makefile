@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo install dev test lint format clean
+.PHONY: demo install dev test test-slow lint format docs dist clean
 
 demo: install
 	$(BIN)/alignlab demo
@@ -25,17 +25,30 @@ $(VENV)/.installed-dev: $(STAMP)
 	touch $@
 
 test: dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy" --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+test-slow: dev
+	$(BIN)/python -m pytest -m heavy -ra
 
 lint: dev
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples scripts
+	$(BIN)/ruff format --check src tests benchmarks examples scripts
+	$(BIN)/python scripts/lint_docstrings.py src/alignlab
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: dev
-	$(BIN)/ruff check --fix src tests benchmarks examples
-	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff check --fix src tests benchmarks examples scripts
+	$(BIN)/ruff format src tests benchmarks examples scripts
+
+docs: dev
+	$(PIP) -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+dist: dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m pytest tests/test_wheel.py -m "not heavy"
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs dist site .pytest_cache .mypy_cache .ruff_cache

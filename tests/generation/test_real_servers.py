@@ -59,7 +59,7 @@ def test_stub(alignlab: CommandLine, tmp_path: Path) -> None:
     assert spent["tokens"] == 6 * judging.RESPONSES + 7 * useless
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_vllm(alignlab: CommandLine, tmp_path: Path) -> None:
     python = _interpreter("ALIGNLAB_VLLM_PYTHON", "vllm")
     command = (
@@ -78,7 +78,7 @@ def test_vllm(alignlab: CommandLine, tmp_path: Path) -> None:
     assert not [reason for reason in judging.reasons(found) if "failed" in reason]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_transformers_serve(alignlab: CommandLine, tmp_path: Path) -> None:
     python = _interpreter("ALIGNLAB_SERVE_PYTHON", "transformers serve")
     main = "from transformers.cli.transformers import main; main()"

@@ -17,8 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from alignlab.commands import early
 from alignlab.errors import BadInput
 from alignlab.generation import vllm
+from alignlab.generation.engines import completer
 from alignlab.generation.local import LocalEngine
-from alignlab.generation.specs import completer
 from alignlab.generation.vllm import VllmEngine
 from alignlab.models.load import load
 from alignlab.protocols import ChoiceScorer, Completer
@@ -142,7 +142,7 @@ def test_choices_are_summed_over_their_own_tokens(engine: VllmEngine) -> None:
     assert all(params["prompt_logprobs"] == 0 for _, params in engine._engine.asked)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_equals_the_local_engine(folder: Path) -> None:
     """In an interpreter with vLLM, named by ALIGNLAB_VLLM_PYTHON (half a minute to start)."""
     python = os.environ.get("ALIGNLAB_VLLM_PYTHON")

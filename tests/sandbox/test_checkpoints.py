@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignlab.errors import BadInput
 from alignlab.sandbox import checkpoint_path
-from alignlab.sandbox.pretrain.corpus import withheld_facts
-from alignlab.sandbox.pretrain.knowledge import all_facts, knows
-from alignlab.sandbox.pretrain.train import WORLDS
 from alignlab.sandbox.world import world
+from scripts.pretrain_sandbox.corpus import withheld_facts
+from scripts.pretrain_sandbox.knowledge import all_facts, knows
+from scripts.pretrain_sandbox.train import WORLDS
 
 
 def test_unknown_name() -> None:

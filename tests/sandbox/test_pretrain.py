@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from alignlab.sandbox import checkpoint_path
-from alignlab.sandbox.pretrain.corpus import CorpusConfig, documents, withheld_facts
-from alignlab.sandbox.pretrain.tokenizer import train_tokenizer
-from alignlab.sandbox.pretrain.train import (
+from alignlab.sandbox.statements import read_sentence
+from scripts.pretrain_sandbox.corpus import CorpusConfig, documents, withheld_facts
+from scripts.pretrain_sandbox.tokenizer import train_tokenizer
+from scripts.pretrain_sandbox.train import (
     WORLDS,
     PretrainConfig,
     learning_rate,
@@ -21,7 +22,6 @@ from alignlab.sandbox.pretrain.train import (
     pretrain,
     train_steps,
 )
-from alignlab.sandbox.statements import read_sentence
 
 
 def test_the_corpus_is_the_same_every_time_and_differs_by_seed() -> None:

@@ -23,6 +23,7 @@ from alignlab.data.sheet_answers import answer_in
 from alignlab.data.sheets import Key, as_text, read_key
 from alignlab.errors import BadInput
 from alignlab.files import lock, write_text
+from alignlab.report.policy import content_security_policy
 
 HERE = "127.0.0.1"
 PAGE = Path(__file__).parent / "pages" / "annotate.html"
@@ -31,8 +32,10 @@ MOST_BUTTONS = 11
 _LARGEST = 1_000_000
 """Bytes of the longest answer."""
 _SAFE = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": content_security_policy(
+        PAGE.read_text(encoding="utf-8"), connect=True
+    )
+    + "; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
@@ -206,7 +209,10 @@ class _Handler(BaseHTTPRequestHandler):
             length = int(self.headers.get("Content-Length", "0"))
             if not 0 < length <= _LARGEST:
                 raise BadInput(f"expected an answer of 1 to {_LARGEST} bytes, found {length}")
-            given = json.loads(self.rfile.read(length))
+            try:
+                given = json.loads(self.rfile.read(length))
+            except RecursionError:
+                raise BadInput("expected an object of one level, found deeper nesting") from None
             if not isinstance(given, dict):
                 raise BadInput(f"expected an object, found {type(given).__name__}")
             saved = self.desk.save(given.get("item"), given.get("value"))

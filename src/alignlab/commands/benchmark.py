@@ -14,7 +14,7 @@ from alignlab import configs, registry
 from alignlab.commands.list import show_settings
 from alignlab.commands.tables import Evaluated, empty_table
 from alignlab.data.sources import load as load_data
-from alignlab.errors import BadInput, unknown_name
+from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.evaluation.tasks import BenchmarkTask, Needs, is_task
 from alignlab.files import file_digest
 from alignlab.records import to_dict
@@ -132,7 +132,14 @@ def run_benchmark(
         run.describe(_study(name, kind, field, who.judge))
         rows = evaluate_stage(lab, task, material, field, who.judge, chosen)
         run.finish()
-        return Evaluated(as_json(rows), rows_table(name, rows), write_report(folder))
+        report = write_report(folder)
+        lost = {r.metric: r.unscored for r in rows if r.unscored}
+        if who.judge and lost and not any(r.n for r in rows if r.metric in lost):
+            raise RunFailed(
+                f"{name}: no answer was scored ({sum(lost.values())} unscored, with their reasons "
+                f"in {report})"
+            )
+        return Evaluated(as_json(rows), rows_table(name, rows), report)
     finally:
         run.close()
 

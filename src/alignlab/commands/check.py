@@ -13,8 +13,10 @@ from alignlab.commands.estimate import Calls, Memory, calls, memory
 from alignlab.commands.run import assemble
 from alignlab.data import sources as data_specs
 from alignlab.errors import BadInput
+from alignlab.generation.openai import probe_endpoints
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.recipes.study import Recipe, StudyConfig
+from alignlab.records import to_dict
 from alignlab.stages.lab import resolve_model
 from alignlab.types import Corpus
 
@@ -48,6 +50,8 @@ class Plan:
     """The models that are compared."""
     memory: tuple[Memory, ...]
     calls: tuple[Calls, ...]
+    endpoints: tuple[str, ...]
+    """Endpoints that are asked, with the fields that they refuse."""
 
     def __str__(self) -> str:
         does, model = "goes on with" if self.resumes else "writes", self.model
@@ -61,12 +65,15 @@ class Plan:
                 *_listed("compares", self.models),
                 *_listed("memory", self.memory),
                 *_listed("asks for", self.calls),
+                *_listed("endpoints", self.endpoints),
             ]
         )
 
 
 def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Plan:
     """Look at settings, data, model, objective, teachers, judges and output folder; run nothing.
+
+    Endpoints are asked one small question each.
 
     Args:
         recipe: a name from `alignlab list recipes`.
@@ -87,6 +94,10 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
     if not corpus.demonstrations and chosen.needs_demonstrations:
         raise BadInput(f"{chosen.data}: expected examples with a prompt and an answer, found none")
     models = tuple(known.models(chosen))
+    endpoints = probe_endpoints(to_dict(chosen))
+    for endpoint in endpoints:
+        if not endpoint.answers:
+            raise BadInput(str(endpoint))
     return Plan(
         recipe=recipe,
         preset=chosen.preset,
@@ -98,6 +109,7 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
         models=models,
         memory=memory(facts, chosen),
         calls=calls(chosen, corpus, rounds, len(models)),
+        endpoints=tuple(map(str, endpoints)),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
-from alignlab.generation import specs as generation_specs
+from alignlab.generation import engines
 from alignlab.generation.vllm import require_vllm
 from alignlab.models.facts import model_facts
 from alignlab.models.quant import require_bitsandbytes
@@ -70,7 +70,7 @@ def completer(spec: str) -> Completer:
         folder = split(rest).head
         model_facts(resolve_model(folder).path)
         return _Absent(folder)
-    return generation_specs.completer(spec)
+    return engines.completer(spec)
 
 
 class _Absent:

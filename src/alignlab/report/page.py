@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from alignlab.files import write_json, write_text
 from alignlab.report import browser, headline, sections, summary, training_curves
 from alignlab.report.labels import duration
+from alignlab.report.policy import with_policy
 from alignlab.report.run_data import RunData, read_run
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,7 +35,7 @@ def write_report(run_dir: Path) -> Path:
 def render(run: RunData) -> str:
     """The page of a run as HTML."""
     spent = training_curves.spending(run)
-    return (
+    return with_policy(
         environment()
         .get_template("report.html.j2")
         .render(

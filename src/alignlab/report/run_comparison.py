@@ -13,6 +13,7 @@ from alignlab.report.forest import Forest
 from alignlab.report.headline import CHANCE, Headline
 from alignlab.report.labels import duration
 from alignlab.report.page import environment
+from alignlab.report.policy import with_policy
 from alignlab.report.run_data import RunData, read_run
 from alignlab.report.tables import Cell, ReportTable
 from alignlab.types import EvalResult, Paired
@@ -79,7 +80,7 @@ def compare_runs(
             title=" and ".join(names) if len(names) == 2 else f"{len(names)} runs",
         )
     )
-    write_text(page, html)
+    write_text(page, with_policy(html))
     return page
 
 

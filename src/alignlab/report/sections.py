@@ -351,7 +351,8 @@ def _drifts(run: RunData) -> list[Section]:
             lead="Each policy as it was trained, step by step: what it is rewarded for, and what "
             "is true of the same answers.",
             planes=panels,
-            caption=f"Answers drawn for training, at temperature 1; {overoptimization_plot.WINDOW} steps to a dot.",
+            caption="Answers drawn for training, at temperature 1; "
+            f"{overoptimization_plot.WINDOW} steps to a dot.",
         )
     ]
 

@@ -14,7 +14,7 @@ import transformers
 from alignlab import registry, seeds
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
-from alignlab.generation import specs as generation_specs
+from alignlab.generation import engines
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
 from alignlab.models.load import DTYPES, LanguageModel, load
@@ -159,7 +159,7 @@ class Lab:
 
     def completer(self, spec: str) -> Completer:
         """A teacher or judge by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
-        return metered(generation_specs.completer(spec, cache_dir=self.cache))
+        return metered(engines.completer(spec, cache_dir=self.cache))
 
     def judge(self, spec: str, itself: Checkpoint | None = None) -> FeedbackSource:
         """A feedback source by spec; `self` in it stands for the given checkpoint."""

@@ -91,7 +91,7 @@ def model(tmp_path):
     return tmp_path / "tiny"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_harness_on_local_files(alignlab, model, tmp_path):
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed ([lm-eval])")
     choices = {"text": ["a", "b"], "label": ["A", "B"]}

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from alignlab.sandbox.pretrain.corpus import CorpusConfig, documents
-from alignlab.sandbox.pretrain.knowledge import all_facts, knows
-from alignlab.sandbox.pretrain.tokenizer import train_tokenizer
 from alignlab.sandbox.world import world
+from scripts.pretrain_sandbox.corpus import CorpusConfig, documents
+from scripts.pretrain_sandbox.knowledge import all_facts, knows
+from scripts.pretrain_sandbox.tokenizer import train_tokenizer
 
 TOKENIZER_DOCUMENTS = 6000
 

@@ -6,12 +6,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from alignlab.sandbox.pretrain.train import WORLDS, pretrain
+from scripts.pretrain_sandbox.train import WORLDS, pretrain
 
 
 def main() -> None:
     """Make one of the base models that ship with the package, or a variant of it."""
-    parser = argparse.ArgumentParser(prog="python -m alignlab.sandbox.pretrain")
+    parser = argparse.ArgumentParser(prog="python -m scripts.pretrain_sandbox")
     parser.add_argument("--world", choices=sorted(WORLDS), default="knows_all")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
