@@ -15,7 +15,7 @@ from alignlab import registry, seeds
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.feedback.reward_model import RewardSource
-from alignlab.generation import specs as generation_specs
+from alignlab.generation import engines
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
 from alignlab.limits import at_least
@@ -168,7 +168,7 @@ class RunContext:
         """Return a teacher or judge by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
         if self.recorder:
             return self.recorder.completer(spec)
-        return metered(generation_specs.completer(spec, cache_dir=self.cache))
+        return metered(engines.completer(spec, cache_dir=self.cache))
 
     def judge(self, spec: str, itself: Checkpoint | None = None) -> FeedbackSource:
         """Return a feedback source by spec; `self` in it stands for the given checkpoint."""

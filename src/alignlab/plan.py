@@ -97,6 +97,8 @@ class Plan:
     """Stages that compute on this machine, in the order of the study; empty: not estimated."""
     money: tuple[Price, ...] = field(default=())
     """Endpoints whose specs give prices."""
+    endpoints: tuple[str, ...] = ()
+    """Endpoints that were asked one question, with the fields that they refuse."""
 
     @property
     def seconds(self) -> float:
@@ -118,6 +120,7 @@ class Plan:
                 *_listed("asks for", self.calls),
                 *_listed("time", self._times()),
                 *_listed("money", self.money),
+                *_listed("endpoints", self.endpoints),
             ]
         )
 

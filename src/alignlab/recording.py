@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alignlab.generation import specs
+from alignlab.generation import engines
 from alignlab.generation.vllm import require_vllm
 from alignlab.models.facts import model_facts
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
@@ -103,7 +103,7 @@ class Recorder:
                 require_vllm()
             folder = split(rest).head
             return _Scorer(self, folder, spec, self.parameters(folder))
-        made = specs.completer(spec)
+        made = engines.completer(spec)
         return (_Scorer if isinstance(made, ChoiceScorer) else _Engine)(self, made.name, spec, 0)
 
     def source(self, name: str) -> StandInSource:

@@ -14,10 +14,12 @@ WITHOUT_EFFECT_ON_ANSWERS = frozenset(
     {
         "concurrency", "timeout_s", "attempts", "backoff_s", "give_up_after",
         "usd_per_million_prompt", "usd_per_million_completion",
-        "budget_usd", "budget_tokens", "budget_calls",
+        "budget_usd", "budget_tokens", "budget_calls", "token_limit_field", "without",
     }
 )  # fmt: skip
-"""Options of endpoints that say how fast, how patiently and for how much money they are asked."""
+"""Options of endpoints: speed, retries, prices and budgets, and names of fields that they refuse.
+
+A run that stopped at one of these goes on with another value of it."""
 
 
 @dataclass(frozen=True)

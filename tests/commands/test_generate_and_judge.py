@@ -141,8 +141,9 @@ def test_a_killed_generation_answers_nothing_twice(prompts, tmp_path, monkeypatc
 def test_what_is_unscored_says_why(alignlab, answers, tmp_path):
     out = tmp_path / "judged.jsonl"
     ended = alignlab("judge", "--judge", "sandbox:oracle", "--responses", answers, "--out", out)
-    assert ended.code == 0, ended.err
-    assert "unscored: the question makes no sense in the sandbox 6" in ended.out
+    assert ended.code == 1
+    assert "no response was scored" in ended.err
+    assert "unscored: the question makes no sense in the sandbox 6" in ended.err
     assert all("score" not in row and row["unscored"] for row in rows_of(out))
     groups = alignlab(
         "judge", "--judge", "sandbox:oracle", "--responses", answers,
@@ -150,6 +151,42 @@ def test_what_is_unscored_says_why(alignlab, answers, tmp_path):
     )  # fmt: skip
     assert groups.code == 2
     assert "expected responses to order, found none" in groups.line
+
+
+def test_a_judgement_of_nothing_does_not_end_well(alignlab, answers, tmp_path):
+    scripted = jsonl(tmp_path / "mute.jsonl", {"id": "nobody", "texts": ["Score: 3"]})
+    out = tmp_path / "judged.jsonl"
+    ended = alignlab(
+        "judge", "--judge", f"llm:scripted:{scripted}", "--responses", answers, "--out", out
+    )
+    assert ended.code == 1
+    assert "no response was scored" in ended.err
+    assert "the script has no sample" in ended.err
+    assert all(row["unscored"] and row.get("score") is None for row in rows_of(out))
+
+
+def test_thoughts_are_no_answers(alignlab, prompts, tmp_path):
+    replies = {
+        "Say 0.": "<think>Let me see.</think>\n\nA river.",
+        "Say 1.": "<think>Let me s",
+        "Say 2.": "A lake.",
+        "Say 3.": "so it is</think>A hill.",
+    }
+    ids = {p.text: p.id for p in load(str(prompts)).prompts}
+    script = [{"id": ids[text], "texts": [reply]} for text, reply in replies.items()]
+    scripted, out = jsonl(tmp_path / "script.jsonl", *script), tmp_path / "answers.jsonl"
+    command = ("generate", "--prompts", prompts, "--out", out, "--model")
+    ended = alignlab(*command, f"scripted:{scripted}")
+    assert ended.code == 0, ended.err
+    assert "3 rows (failed 1; without an answer 1)" in ended.out
+    assert {row["prompt"]: row["completion"] for row in rows_of(out)} == {
+        "Say 0.": "A river.", "Say 2.": "A lake.", "Say 3.": "A hill.",
+    }  # fmt: skip
+    none = jsonl(tmp_path / "none.jsonl", {"id": "nobody", "texts": []})
+    command = ("generate", "--prompts", prompts, "--out", tmp_path / "n.jsonl", "--model")
+    ended = alignlab(*command, f"scripted:{none}")
+    assert ended.code == 1
+    assert "no response was drawn (failed 5)" in ended.err
 
 
 def test_critiques_become_comments_that_are_read(answers, tmp_path, monkeypatch):

@@ -322,7 +322,7 @@ def test_a_cache_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_what_may_change_while_a_run_is_under_way() -> None:
-    decides = {"prefill", "token_limit_field"}
+    decides = {"prefill"}
     assert {f.name for f in fields(OpenAIConfig)} - decides == WITHOUT_EFFECT_ON_ANSWERS
 
 

@@ -72,6 +72,9 @@ def test_a_server_that_answers_with_the_key() -> None:
     assert completion.text == "it is ***"
     (word,) = read_reply(_reply("it is EMPTY"), ASKED, "EMPTY").completions
     assert word.text == "it is EMPTY"
+    for length, text in ((15, "it is " + "k" * 15), (16, "it is ***")):
+        key = "k" * length
+        assert read_reply(_reply(f"it is {key}"), ASKED, key).completions[0].text == text
     refused = _reply(None, finish_reason="content_filter")
     (error,) = read_reply(refused, ASKED, KEY).completions
     assert error.error == "no text (finish reason 'content_filter')"
@@ -128,3 +131,79 @@ def test_retry_after() -> None:
     for _ in range(200):
         text = "".join(chr(junk.randrange(1, 0x250)) for _ in range(junk.randrange(9)))
         assert retry_after({"retry-after": text}) >= 0.0
+
+
+CONTENTS: list[tuple[Any, str]] = [
+    ("plain", "plain"),
+    ([{"type": "text", "text": "in a part"}], "in a part"),
+    ([{"type": "thinking", "thinking": [{"type": "text", "text": "Score: 1?"}]},
+      {"type": "text", "text": "Score: 4"}], "Score: 4"),
+    ([{"type": "text", "text": "a"}, {"type": "thinking", "thinking": []},
+      {"type": "text", "text": "b"}], "ab"),
+    ([{"type": "reasoning", "text": "hm"}, {"type": "output_text", "text": "out"}], "out"),
+    ([{"text": "untyped"}], "untyped"),
+    (["bare ", "texts"], "bare texts"),
+    ({"type": "text", "text": "one part"}, "one part"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "text"), CONTENTS)
+def test_content_in_parts(content: Any, text: str) -> None:
+    (completion,) = read_reply(_reply(content), ASKED, KEY).completions
+    assert (completion.text, completion.finish) == (text, "stop")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "thinking", "thinking": "Score: 1"}],
+        [{"type": "refusal", "refusal": "I can't."}],
+        [],
+        7,
+    ],
+)
+def test_content_without_an_answer_is_no_text(content: Any) -> None:
+    (completion,) = read_reply(_reply(content, finish_reason="length"), ASKED, KEY).completions
+    assert completion.finish == "error"
+    assert "no text" in completion.error
+
+
+FINISHES = {
+    "stop": "stop", "eos": "stop", None: "stop", "length": "length", "MAX_TOKENS": "length",
+    "model_length": "length", "content_filter": "error", "SAFETY": "error", "sensitive": "error",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "finish"), FINISHES.items())
+def test_finish_reasons(reason: str | None, finish: str) -> None:
+    (completion,) = read_reply(_reply("half a", finish_reason=reason), ASKED, KEY).completions
+    assert completion.finish == finish
+    assert completion.text == ("" if finish == "error" else "half a")
+
+
+ERRORS: list[tuple[dict[str, Any], int, str]] = [
+    ({"error": {"message": f"overloaded {KEY}", "code": 502}}, 502, "overloaded ***"),
+    ({"error": {"message": "seed is not supported", "code": "400"}, "choices": None}, 400, "seed"),
+    ({"error": "out of memory"}, 0, "out of memory"),
+    ({"choices": [{"message": {"content": "half"}, "finish_reason": "error",
+                   "error": {"code": 429, "message": "slow down"}}]}, 429, "slow down"),
+    ({"choices": [{"message": {"content": "half"}, "finish_reason": "network_error"}]}, 0,
+     "network_error"),
+    ({"choices": [{"message": {"content": "half"}, "finish_reason": "abort"}]}, 0, "abort"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "status", "message"), ERRORS)
+def test_an_error_under_status_200_is_an_error(
+    body: dict[str, Any], status: int, message: str
+) -> None:
+    with pytest.raises(Unreadable, match=message.replace("*", r"\*")) as caught:
+        read_reply(json.dumps(body).encode(), ASKED, KEY)
+    assert caught.value.status == status
+
+
+def test_log_probabilities_as_a_mapping() -> None:
+    raw = _reply("A", logprobs={"tokens": ["A"], "top_logprobs": [{"A": -0.5, "B": -1}, None]})
+    assert read_reply(raw, ASKED, KEY).top_logprobs == (("A", -0.5), ("B", -1.0))
+    for empty in (None, {}, {"content": None}, {"content": []}, {"content": [{"token": "A"}]}):
+        assert read_reply(_reply("A", logprobs=empty), ASKED, KEY).top_logprobs == ()

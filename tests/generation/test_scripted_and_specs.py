@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from alignlab.errors import BadInput
+from alignlab.generation.engines import completer
 from alignlab.generation.scripted import ScriptedEngine, scripted_engine
-from alignlab.generation.specs import completer
 from tests.generation.tiny import ask, tiny
 
 

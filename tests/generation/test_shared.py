@@ -10,8 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignlab.generation import shared
 from alignlab.generation.decode import DecodeBatch, Decoded, decode
+from alignlab.generation.forward import PlainReading
 from alignlab.generation.one_query import CHUNK
-from alignlab.generation.plain import PlainReading
 from alignlab.generation.shared import Reader, SharedReading
 from alignlab.models.adapters import LoraConfig, attach
 from tests.generation.tiny import tiny

@@ -17,8 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from alignlab.commands import preflight as early
 from alignlab.errors import BadInput
 from alignlab.generation import vllm
+from alignlab.generation.engines import completer
 from alignlab.generation.local import LocalEngine
-from alignlab.generation.specs import completer
 from alignlab.generation.vllm import VllmEngine
 from alignlab.models.load import load
 from alignlab.protocols import ChoiceScorer, Completer

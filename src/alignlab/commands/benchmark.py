@@ -15,7 +15,7 @@ from alignlab.commands.list import show_settings
 from alignlab.commands.tables import Evaluated, empty_table
 from alignlab.context import Hardware, RunContext
 from alignlab.data.sources import load as load_data
-from alignlab.errors import BadInput, unknown_name
+from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.evaluation.tasks import BenchmarkTask, Needs
 from alignlab.files import file_digest
 from alignlab.measuring.entrants import Entrants, entrant, is_answer_file, read_given
@@ -138,7 +138,14 @@ def run_benchmark(
             for answers in given
             for reason, n in answers.left_out.items()
         )
-        return Evaluated(as_json(rows), table, write_report(folder))
+        report = write_report(folder)
+        lost = {r.metric: r.unscored for r in rows if r.unscored}
+        if who.judge and lost and not any(r.n for r in rows if r.metric in lost):
+            raise RunFailed(
+                f"{name}: no answer was scored ({sum(lost.values())} unscored, with their reasons "
+                f"in {report})"
+            )
+        return Evaluated(as_json(rows), table, report)
     finally:
         run.close()
 

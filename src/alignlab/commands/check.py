@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from alignlab import registry
@@ -10,12 +11,16 @@ from alignlab.commands.doctor import machine_gflops
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble
 from alignlab.errors import BadInput
+from alignlab.generation.openai import probe_endpoints
 from alignlab.plan import Plan
 from alignlab.recipes.study import Recipe
+from alignlab.records import to_dict
 
 
 def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Plan:
     """Check settings, data, model, objective, teachers, judges and output folder; run nothing.
+
+    Endpoints are asked one small question each.
 
     Args:
         recipe: a name from `alignlab list recipes`.
@@ -28,7 +33,12 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, {}, out=f"runs/{recipe}")
     _refuse_unwritable(Path(chosen.out))
-    return plan_study(known, chosen, gflops=machine_gflops(chosen.hardware.kind))
+    plan = plan_study(known, chosen, gflops=machine_gflops(chosen.hardware.kind))
+    endpoints = probe_endpoints(to_dict(chosen))
+    for endpoint in endpoints:
+        if not endpoint.answers:
+            raise BadInput(str(endpoint))
+    return replace(plan, endpoints=tuple(map(str, endpoints)))
 
 
 def _refuse_unwritable(out: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from alignlab.limits import at_least
 from alignlab.measuring.entrants import entrant
 from alignlab.records import to_dict
 from alignlab.stages.sample import SampleSettings, sample
+from alignlab.turns import strip_thoughts
 from alignlab.types import Corpus, Demonstration, Prompt, Response
 
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """How responses are drawn."""
+    """Settings of the responses to draw."""
 
     n: int = 1
     """Responses per prompt."""
@@ -63,6 +64,8 @@ def generate(
 ) -> FileWritten:
     """Answer prompts, or go on where it stopped; one row per response, `prompt` and `completion`.
 
+    Thoughts of reasoning models are no part of the rows; the records keep them.
+
     Args:
         overrides: "key=value" strings, as on the command line.
         model: who answers: `[NAME=]FOLDER`, hub id or engine (openai:MODEL@URL, ...).
@@ -73,7 +76,8 @@ def generate(
 
     Raises:
         BadInput: an unknown setting or model, data without prompts, or a file that is in the way.
-        RunFailed: the work could not be finished; the same call goes on.
+        RunFailed: the work could not be finished, and the same call goes on; or no prompt was
+            answered.
     """
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     chosen = configs.build(GenerateSettings, *layers, configs.parse_overrides(overrides), settings)
@@ -89,12 +93,18 @@ def generate(
         lab.run.add_inputs(corpus.files)
         completer = entrant(lab, model).make()
         drawn = sample(lab, completer, asked, chosen.sampling())
-        write_rows(path, Written(_rows(asked, drawn)))
+        answers = [
+            answer for r in drawn if (answer := replace(r, text=strip_thoughts(r.text))).text
+        ]
+        write_rows(path, Written(_rows(asked, answers)))
         lab.run.finish()
-        lost = chosen.n * len(asked) - len(drawn)
-        return FileWritten(
-            str(path), len(drawn), str(lab.run.path), f"failed {lost}" if lost else ""
-        )
+        lost = {
+            "failed": chosen.n * len(asked) - len(drawn),
+            "without an answer": len(drawn) - len(answers),
+        }
+        note = "; ".join(f"{why} {n}" for why, n in lost.items() if n)
+        written = FileWritten(str(path), len(answers), str(lab.run.path), note)
+        return written.with_content(len(answers), "response was drawn")
 
 
 def _rows(prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[dict[str, Any]]:

@@ -118,7 +118,9 @@ def rate(
         lab.run.finish()
         left_out = (*_unscored(feedback).items(), *written.dropped.items())
         note = "; ".join(f"{reason} {n}" for reason, n in left_out)
-        return FileWritten(str(path), len(written.rows), str(lab.run.path), note)
+        done = FileWritten(str(path), len(written.rows), str(lab.run.path), note)
+        scored = sum(not isinstance(f.verdict, Unscored) for f in feedback)
+        return done.with_content(scored, "response was scored")
 
 
 def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:

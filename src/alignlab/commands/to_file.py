@@ -1,8 +1,8 @@
-"""Commands that write one file: their work is kept beside it, so that it is done only once.
+"""Commands that write one file, and keep their work, so that it is done only once.
 
-`OUT.run/` is a run directory: the records with all that was said, what was read, counted and
-spent, and the calls to servers. A killed command finds its finished units there; OUT itself
-appears whole at the end.
+`OUT.run/` is a run directory: the records with every reply, inputs, counts and costs, and the
+calls to servers. A killed command finds its finished units there; OUT itself appears whole at the
+end.
 """
 
 from __future__ import annotations
@@ -17,27 +17,39 @@ import torch
 
 from alignlab.context import Hardware, RunContext
 from alignlab.data.convert import writer_of
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, RunFailed
 from alignlab.runs import Run, RunIdentity
 
 
 @dataclass(frozen=True)
 class FileWritten:
-    """What a command wrote."""
+    """File that a command wrote."""
 
     path: str
     rows: int
     records: str
     """Folder of the records and the account of the work."""
     note: str = ""
-    """What was left out, in words; empty where nothing was."""
+    """Counts of records that were left out, by reason; empty where none was."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.rows} rows" + (f" ({self.note})" if self.note else "")
 
+    def with_content(self, useful: int, what: str) -> FileWritten:
+        """Return the file, if any of its rows is of use.
+
+        Raises:
+            RunFailed: none is, though there was work to do; the command must not end well.
+        """
+        if useful or not self.note:
+            return self
+        raise RunFailed(
+            f"{self.path}: no {what} ({self.note}); to ask again, remove {self.records}"
+        )
+
 
 def workplace(out: Path) -> Path:
-    """The run directory beside a file.
+    """Return the run directory of a file, FILE.run.
 
     Raises:
         BadInput: the file has another ending, or is there already and no such command wrote it.
@@ -54,7 +66,7 @@ def workplace(out: Path) -> Path:
 def laboratory(
     out: Path, command: str, identity: Mapping[str, Any], seed: int, hardware: Hardware
 ) -> Iterator[RunContext]:
-    """The run beside a file, with what a stage is handed; closed at the end.
+    """Open the run of a file, with the context that stages take; close it at the end.
 
     Args:
         identity: what decides the content of the file, by name.

@@ -3,5 +3,5 @@
 To add an engine, write one file here: a class with `name` and `complete(requests)` (and
 `choice_logprobs` where it can say how likely it finds given answers), and a factory under
 `@register("engine", "NAME")` that takes the text after "NAME:" in a spec, and a keyword
-`cache_dir` if its calls are worth keeping. `alignlab.generation.specs.completer` finds it by name.
+`cache_dir` if its calls are worth keeping. `alignlab.generation.engines.completer` finds it.
 """

@@ -1,29 +1,33 @@
-"""What one endpoint has cost, and whether it may cost more."""
+"""Prices and budgets of an endpoint, and the account of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from alignlab.errors import BadInput, RunFailed
 from alignlab.files import write_json
 from alignlab.generation.cache import AnswerCache, Spent
+from alignlab.generation.refusals import EndpointLimits
 from alignlab.generation.replies import ChatAnswer
-from alignlab.records import to_dict
+from alignlab.records import from_dict, to_dict
 from alignlab.types import Usage
 
 
 @dataclass(frozen=True)
-class Tariff:
+class Prices:
     """Prices and budgets. A budget counts all that the run's cache holds of the endpoint.
 
     Dollars count at the prices of their time, or at these if that is more.
     """
 
-    usd_per_million_prompt: float = 0.0
+    usd_per_million_prompt: Annotated[float, Field(ge=0)] = 0.0
     """Price of a million prompt tokens, in dollars."""
-    usd_per_million_completion: float = 0.0
+    usd_per_million_completion: Annotated[float, Field(ge=0)] = 0.0
     """Price of a million completion tokens, in dollars."""
     budget_usd: float | None = None
     """Dollars after which no call is started; those under way are finished, and may go over it."""
@@ -33,35 +37,31 @@ class Tariff:
     """Most calls that are answered."""
 
     def __post_init__(self) -> None:
-        for name in ("usd_per_million_prompt", "usd_per_million_completion"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"{name}: expected at least 0, found {getattr(self, name)}")
         priced = self.usd_per_million_prompt > 0 or self.usd_per_million_completion > 0
         if self.budget_usd is not None and not priced:
             raise BadInput("budget_usd: expected prices per million tokens with it, found none")
 
     def price(self, usage: Usage) -> Spent:
-        """What was used, with what it costs."""
+        """Return tokens with their price."""
         prompt = usage.prompt_tokens * self.usd_per_million_prompt
         return Spent(usage, (prompt + usage.tokens * self.usd_per_million_completion) / 1e6)
 
 
 class Account:
-    """The account of one endpoint: in the run's cache, or in memory where there is none."""
+    """Account of one endpoint, kept in the run's cache."""
 
-    def __init__(self, source: str, tariff: Tariff, cache: AnswerCache | None) -> None:
-        self._source, self._tariff, self._cache = source, tariff, cache
-        self._in_memory = Spent()
+    def __init__(self, source: str, prices: Prices, cache: AnswerCache) -> None:
+        self._source, self._prices, self._cache = source, prices, cache
         self._under_way = 0
 
     @property
     def spent(self) -> Spent:
         """Tokens and dollars so far, those of runs before included."""
-        return self._cache.spent(self._source) if self._cache else self._in_memory
+        return self._cache.spent(self._source)
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """A call, if there is money for it.
+        """Count a call as under way while it lasts.
 
         Raises:
             RunFailed: a budget is spent.
@@ -73,44 +73,40 @@ class Account:
         finally:
             self._under_way -= 1
 
-    def pay(self, key: str, answer: ChatAnswer) -> None:
-        """Keep an answer under its key, with what it took."""
-        spent = self._tariff.price(answer.usage)
-        self._in_memory += spent
-        if self._cache:
-            self._cache.put(key, self._source, to_dict(answer), spent)
+    def record(self, key: str, answer: ChatAnswer) -> None:
+        """Keep an answer under its key, with its cost."""
+        spent = self._prices.price(answer.usage)
+        self._cache.put(key, self._source, to_dict(answer), spent)
 
-    def pay_for_nothing(self, usage: Usage) -> None:
-        """Add what replies of no use took."""
-        if usage == Usage():
-            return
-        spent = self._tariff.price(usage)
-        self._in_memory += spent
-        if self._cache:
-            self._cache.add(self._source, spent)
+    def record_failed(self, usage: Usage) -> None:
+        """Add the cost of replies that were of no use."""
+        if usage != Usage():
+            self._cache.add(self._source, self._prices.price(usage))
 
     def write(self) -> None:
-        """Write the account of all endpoints beside the cache, for whoever wants to know."""
-        if self._cache:
-            write_json(self._cache.path.with_name("spent.json"), self._cache.account())
+        """Write cost and limits of all endpoints to `spent.json` in the cache's folder."""
+        if self._cache.path is None:
+            return
+        accounts = self._cache.account()
+        for source, account in accounts.items():
+            if learnt := self._cache.limits(source):
+                account["limits"] = from_dict(EndpointLimits, learnt).sentences()
+        write_json(self._cache.path.with_name("spent.json"), accounts)
 
     def _check(self) -> None:
-        tariff = self._tariff
-        if (tariff.budget_usd, tariff.budget_tokens, tariff.budget_calls) == (None, None, None):
+        prices = self._prices
+        budgets = (prices.budget_usd, prices.budget_tokens, prices.budget_calls)
+        if not any(budget is not None for budget in budgets):
             return
         spent = self.spent
         tokens = spent.usage.prompt_tokens + spent.usage.tokens
         calls = spent.usage.calls + self._under_way
-        usd = max(spent.usd, tariff.price(spent.usage).usd)
-        over = (
-            (tariff.budget_usd, usd, f"${tariff.budget_usd or 0:g}"),
-            (tariff.budget_tokens, tokens, f"{tariff.budget_tokens} tokens"),
-            (tariff.budget_calls, calls, f"{tariff.budget_calls} calls"),
-        )
-        for budget, used, words in over:
+        usd = max(spent.usd, prices.price(spent.usage).usd)
+        units = ("${:g}", "{} tokens", "{} calls")
+        for budget, used, unit in zip(budgets, (usd, tokens, calls), units, strict=True):
             if budget is not None and used >= budget:
-                took = f"{spent.usage.calls} calls, {tokens} tokens, ${usd:.4f}"
                 raise RunFailed(
-                    f"{self._source}: the budget of {words} is spent ({took}); "
+                    f"{self._source}: the budget of {unit.format(budget)} is spent "
+                    f"({spent.usage.calls} calls, {tokens} tokens, ${usd:.4f}); "
                     "the same command with a higher one goes on"
                 )

@@ -1,7 +1,8 @@
 """Answers that were paid for, kept on disk by the content of the request, never by time.
 
-Beside them stands what each source took so far, useless replies included, whoever asked: the
-processes of a run share one file. An answer and its price are written in one transaction.
+The file also holds the tokens and dollars of each endpoint so far, useless replies included, for
+all processes of a run, and the limits that were learnt of it. An answer and its price are written
+in one transaction.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS spent (
     source TEXT PRIMARY KEY, prompt_tokens INTEGER NOT NULL, tokens INTEGER NOT NULL,
     calls INTEGER NOT NULL, usd REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS limits (source TEXT PRIMARY KEY, limits TEXT NOT NULL);
 INSERT OR IGNORE INTO spent
     SELECT source, SUM(prompt_tokens), SUM(tokens), SUM(calls), 0 FROM answers
     WHERE NOT EXISTS (SELECT * FROM spent) GROUP BY source
@@ -41,7 +43,7 @@ INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET
 
 @dataclass(frozen=True)
 class Spent:
-    """What an endpoint has cost."""
+    """Tokens and dollars that an endpoint has cost."""
 
     usage: Usage = field(default_factory=Usage)
     usd: float = 0.0
@@ -54,17 +56,18 @@ class Spent:
 class AnswerCache:
     """A SQLite file of answers; several processes may share it, each answer is safe once put."""
 
-    def __init__(self, path: Path):
-        """Open or make the file.
+    def __init__(self, path: Path | None):
+        """Open or make the file, or a cache in memory where there is none.
 
         Raises:
             BadInput: the file is no answer cache.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = threading.Lock()
         try:
-            self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+            self._db = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             # Safe when the process is killed, without a wait for the disk after every answer, in
             # which no call would go on; only a power cut can lose the last ones.
@@ -81,7 +84,7 @@ class AnswerCache:
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, source: str, answer: Any, spent: Spent) -> None:
-        """Keep an answer and add what it took; the first one kept under a key stays."""
+        """Keep an answer and add its cost; the first one kept under a key stays."""
         usage = spent.usage
         row = (key, source, json.dumps(answer), usage.prompt_tokens, usage.tokens, usage.calls)
         with self._writing() as db:
@@ -89,21 +92,32 @@ class AnswerCache:
             db.execute(_ADD, (source, *row[3:], spent.usd))
 
     def add(self, source: str, spent: Spent) -> None:
-        """Add what replies of no use took."""
+        """Add the cost of replies that were of no use."""
         usage = spent.usage
         row = (source, usage.prompt_tokens, usage.tokens, usage.calls, spent.usd)
         with self._writing() as db:
             db.execute(_ADD, row)
 
     def spent(self, source: str) -> Spent:
-        """What all calls of one source took."""
+        """Tokens and dollars of all calls to one source."""
         query = "SELECT prompt_tokens, tokens, calls, usd FROM spent WHERE source = ?"
         with self._reading() as db:
             row = db.execute(query, (source,)).fetchone()
         return Spent() if row is None else Spent(Usage(*row[:3]), row[3])
 
-    def account(self) -> dict[str, dict[str, float]]:
-        """What every source took, for a reader: source -> prompt_tokens, tokens, calls, usd."""
+    def limits(self, source: str) -> Any | None:
+        """Limits that were learnt of a source, as plain JSON values."""
+        with self._reading() as db:
+            row = db.execute("SELECT limits FROM limits WHERE source = ?", (source,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put_limits(self, source: str, limits: Any) -> None:
+        """Keep the limits that were learnt of a source."""
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO limits VALUES (?, ?)", (source, json.dumps(limits)))
+
+    def account(self) -> dict[str, dict[str, Any]]:
+        """Tokens, calls and dollars by source, as plain JSON values."""
         with self._reading() as db:
             rows = db.execute("SELECT * FROM spent ORDER BY source").fetchall()
         names = ("prompt_tokens", "tokens", "calls", "usd")
@@ -115,16 +129,16 @@ class AnswerCache:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
+        with self._lock, self._failing_plainly():
             yield self._db
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told(), self._db:
+        with self._lock, self._failing_plainly(), self._db:
             yield self._db
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _failing_plainly(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:  # a full disk, a lock never freed, a damaged file

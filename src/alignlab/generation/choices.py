@@ -1,8 +1,8 @@
-"""How likely a model finds each of a few given continuations, from as few forwards as possible.
+"""Given texts as continuations of a prompt: their tokens, and how likely a model finds each.
 
-Prefix and choice are tokenised together, as in the text a model was trained on ("Score: 4" may end
+Prefix and text are tokenised together, as in the text a model was trained on ("Score: 4" may end
 in the token " 4"); the tokens that all choices share belong to the condition. Choices that differ
-in one token, scores for example, take one forward per request.
+in one token, scores for example, take one forward per request; long texts go to a packed scorer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import torch
 from alignlab.errors import BadInput
 from alignlab.generation.forward import last_logits
 from alignlab.models.chat_template import encode_prompt
+from alignlab.models.chat_template import end_of_turn as end_of_turn_token
 from alignlab.models.load import LanguageModel
+from alignlab.models.packed import TokenGroup
 from alignlab.types import CompletionRequest
 
 
@@ -32,10 +34,7 @@ class ChoiceTokens:
 
 def split_choices(prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> ChoiceTokens:
     """Move the tokens that all continuations start with to the prompt."""
-    common = 0
-    shortest = min(len(c) for c in continuations)
-    while common < shortest - 1 and len({c[common] for c in continuations}) == 1:
-        common += 1
+    common = _common([c[:-1] for c in continuations])
     return ChoiceTokens(
         shared=(*prompt, *continuations[0][:common]),
         tails=tuple(tuple(c[common:]) for c in continuations),
@@ -115,3 +114,43 @@ def _by_length(items: Sequence[int], lengths: Sequence[int], batch_size: int) ->
     order = sorted(range(len(items)), key=lambda k: (lengths[k], k))
     chosen = [items[k] for k in order]
     return [chosen[k : k + batch_size] for k in range(0, len(chosen), batch_size)]
+
+
+def continuations(
+    lm: LanguageModel, request: CompletionRequest, texts: Sequence[str], *, end_of_turn: bool
+) -> TokenGroup | None:
+    """A request's prompt with the tokens of texts that continue it; None where it is empty.
+
+    Prefix and text are tokenised together ("Score: " and "4" may meet in the token " 4"). The
+    condition ends where the tokens of a text leave those of the prefix by itself, the same place
+    for all texts.
+
+    Raises:
+        BadInput: there is no text, or an empty one.
+    """
+    if not texts or any(not text for text in texts):
+        raise BadInput(
+            f"request {request.id!r}: expected texts that are not empty, found {list(texts)}"
+        )
+    whole = [request.prefix + text for text in texts]
+    ids = [list(i) for i in lm.tokenizer(whole, add_special_tokens=False)["input_ids"]]
+    condition = encode_prompt(lm, request.messages)
+    if request.prefix:
+        alone = lm.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
+        common = _common([alone, *(tokens[:-1] for tokens in ids)])
+        condition += alone[:common]
+        ids = [tokens[common:] for tokens in ids]
+    end = (end_of_turn_token(lm),) if end_of_turn else ()
+    if not condition:
+        return None
+    return TokenGroup(request.id, tuple(condition), tuple((*tokens, *end) for tokens in ids))
+
+
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """Count the tokens that all rows start with."""
+    length = 0
+    for tokens in zip(*rows, strict=False):
+        if len(set(tokens)) > 1:
+            break
+        length += 1
+    return length

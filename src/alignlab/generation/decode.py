@@ -1,6 +1,6 @@
 """The decoding loop: each distinct prompt is read once, its samples share that reading.
 
-How prompts are read and tokens fed is a `Reading` (`shared.py`, or `plain.py` for models that this
+How prompts are read and tokens fed is a `Reading` (`shared.py`, or `forward.py` for models it
 cannot serve); here tokens are chosen, and finished rows taken out of the batch as they gather.
 """
 
@@ -55,7 +55,7 @@ class DecodeBatch:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was drawn; entries past a row's length mean nothing."""
+    """Tokens drawn for each row; entries past a row's length mean nothing."""
 
     tokens_BT: Tensor
     logprobs_BT: Tensor

@@ -1,4 +1,4 @@
-"""One chat call over HTTP: what is sent, and what each way to fail means.
+"""One call over HTTP, tried several times, and the reasons for which it fails.
 
 The key stands in no message: a server may repeat it, so it is struck out before anything is cut.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 
 import openai
+from pydantic import Field
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -23,65 +24,68 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from alignlab.generation.refusals import EndpointLimits, Refusal
 from alignlab.generation.replies import ChatAnswer, Unreadable, read_reply, without_key
 from alignlab.types import Usage
 
-_TRY_AGAIN = {408, 409, 425, 429}
-_HOPELESS = {401, 402, 403, 404}
-_NOT_IMPLEMENTED = 501
 _UNREAD = {"X-Stainless-Raw-Response": "true"}
-"""What `with_raw_response` asks the client for: the reply as it came, to be read here."""
+"""Headers with which `with_raw_response` asks the client for the reply as it came."""
 LONGEST_WAIT_S = 60.0
 LONGEST_REASON = 200
 
 
 class CallFailed(Exception):
-    """This call will not succeed; others may."""
+    """One call failed for good; others may succeed."""
 
-    def __init__(self, reason: str, *, exhausted: bool, usage: Usage):
+    def __init__(self, reason: str, usage: Usage, refusal: Refusal | None = None):
         super().__init__(reason)
-        self.exhausted = exhausted
-        """Every attempt failed in a way that another might not have."""
         self.usage = usage
-        """What the server took for replies that were of no use."""
+        """Tokens of replies that were of no use."""
+        self.refusal = refusal
+        """The endpoint's last error; None where no error was read."""
 
-
-class Hopeless(Exception):
-    """No call will succeed: key, model name or quota is refused."""
-
-    def __init__(self, reason: str, *, status: int):
-        super().__init__(reason)
-        self.status = status
-        """HTTP status of the refusal."""
+    @property
+    def exhausted(self) -> bool:
+        """Every attempt failed, in a way that another might not have."""
+        return self.refusal is None or self.refusal.is_transient
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long one call is tried."""
+class RetryPolicy:
+    """Attempts and timeouts of one call."""
 
-    attempts: int
-    """Attempts, the first included."""
-    backoff_s: float
-    """Seconds that the first wait may last."""
-    timeout_s: float
-    """Seconds until one attempt, from the first byte sent to the last received, is given up."""
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds until one attempt is given up, from the first byte sent to the last received."""
+    attempts: Annotated[int, Field(ge=1)] = 6
+    """Attempts per call, the first included."""
+    backoff_s: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds that the first wait may last; it doubles, with full jitter, up to a minute. A wait
+    that the server asks for comes before it."""
 
 
 async def chat(
-    client: openai.AsyncOpenAI, payload: dict[str, Any], patience: Patience
+    client: openai.AsyncOpenAI, payload: dict[str, Any], policy: RetryPolicy
 ) -> ChatAnswer:
-    """Send one chat request; try again where that may help.
+    """Send one request; try again where that may help.
 
-    The answer's usage holds what useless replies before it took, where they said so.
+    Returns:
+        The answer; its usage holds that of useless replies before it, where they stated it.
 
     Raises:
-        CallFailed: this request is refused, or every attempt failed.
-        Hopeless: every request would be refused.
+        CallFailed: the request is refused, or every attempt failed.
     """
+    key = client.api_key
+
+    def may_help(error: BaseException) -> bool:
+        refusal = _refusal(error, key)
+        if refusal is None:
+            return isinstance(error, openai.APIConnectionError | Unreadable)
+        return refusal.is_transient and EndpointLimits().learn(refusal, payload) is None
+
     retrying = AsyncRetrying(
-        stop=stop_after_attempt(patience.attempts),
-        wait=_wait(patience.backoff_s),
-        retry=retry_if_exception(_worth_retrying),
+        stop=stop_after_attempt(policy.attempts),
+        wait=_wait(policy.backoff_s),
+        retry=retry_if_exception(may_help),
         reraise=True,
     )
     lost = Usage()
@@ -89,28 +93,20 @@ async def chat(
         async for attempt in retrying:
             with attempt:
                 try:
-                    content = await _send(client, payload, patience.timeout_s)
-                    answer = read_reply(content, payload, client.api_key)
+                    content = await _send(client, payload, policy.timeout_s)
+                    answer = read_reply(content, payload, key)
                 except Unreadable as error:
                     lost += error.usage
                     raise
                 return replace(answer, usage=answer.usage + lost)
     # Causes are left out of the trace, for they may repeat the key.
-    except openai.APIStatusError as error:
-        reason = _status_reason(error, client.api_key)
-        if error.status_code in _HOPELESS or error.code == "insufficient_quota":
-            raise Hopeless(reason, status=error.status_code) from None
-        raise CallFailed(reason, exhausted=_worth_retrying(error), usage=lost) from None
-    except openai.APIError as error:
-        kind = type(error.__cause__ or error).__name__
-        raise CallFailed(f"no connection ({kind})", exhausted=True, usage=lost) from None
-    except Unreadable as error:
-        raise CallFailed(str(error), exhausted=True, usage=lost) from None
+    except (openai.APIError, Unreadable) as error:
+        raise CallFailed(_reason(error, key), lost, _refusal(error, key)) from None
     raise AssertionError("tenacity returns or raises")
 
 
 async def _send(client: openai.AsyncOpenAI, payload: dict[str, Any], timeout_s: float) -> bytes:
-    """The body of the reply; a server that trickles is given up like one that is silent."""
+    """Return the body of the reply; give up a server that trickles like one that is silent."""
     try:
         async with asyncio.timeout(timeout_s):
             # Posted as it is: the client's typed way walks through every message first, which
@@ -124,15 +120,6 @@ async def _send(client: openai.AsyncOpenAI, payload: dict[str, Any], timeout_s: 
     except TimeoutError:
         raise Unreadable(f"no whole answer in {timeout_s:g} s") from None
     return bytes(reply.content)  # type: ignore[attr-defined]
-
-
-def _worth_retrying(error: BaseException) -> bool:
-    if isinstance(error, openai.APIStatusError):
-        if error.code == "insufficient_quota":
-            return False
-        status = error.status_code
-        return status in _TRY_AGAIN or (status >= 500 and status != _NOT_IMPLEMENTED)
-    return isinstance(error, openai.APIConnectionError | Unreadable)
 
 
 def _wait(backoff_s: float) -> Callable[[RetryCallState], float]:
@@ -150,7 +137,7 @@ def _wait(backoff_s: float) -> Callable[[RetryCallState], float]:
     return seconds
 
 
-def retry_after(headers: Any) -> float:
+def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a refusal's headers ask for: a number, a date, or OpenAI's milliseconds."""
     with suppress(ValueError):
         return _seconds(float(headers.get("retry-after-ms", "")) / 1000)
@@ -168,7 +155,23 @@ def _seconds(value: float) -> float:
     return max(0.0, value) if math.isfinite(value) else 0.0
 
 
-def _status_reason(error: openai.APIStatusError, key: str) -> str:
+def _refusal(error: BaseException, key: str) -> Refusal | None:
+    """Read an error with a status, of the reply itself or in the body of one that says 200."""
+    if isinstance(error, openai.APIStatusError):
+        status, body, code = error.status_code, error.body or error.message, error.code
+    elif isinstance(error, Unreadable) and error.status:
+        status, body, code = error.status, error.body, None
+    else:
+        return None
+    return Refusal(status, without_key(str(body), key).lower(), str(code or ""))
+
+
+def _reason(error: openai.APIError | Unreadable, key: str) -> str:
+    """Say in one line why a call failed."""
+    if isinstance(error, Unreadable):
+        return str(error)
+    if not isinstance(error, openai.APIStatusError):
+        return f"no connection ({type(error.__cause__ or error).__name__})"
     if error.status_code == 401:
         # Servers repeat the key here, in part or in full.
         return "status 401: the key is refused"

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.generation.choices import choice_logprobs, tokenise_choices
-from alignlab.generation.continuations import continuations
+from alignlab.generation.choices import choice_logprobs, continuations, tokenise_choices
 from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
-from alignlab.generation.requests import check_sampling, failed, first_stop
+from alignlab.generation.engines import check_sampling, failed, first_stop
 from alignlab.generation.shared import Reader
 from alignlab.models.chat_template import encode_prompt, stop_tokens
 from alignlab.models.load import LanguageModel, context_length, load
@@ -94,7 +93,7 @@ class LocalEngine:
         return [tuple(d.completion() for d in several) for several in self.draw(requests)]
 
     def draw(self, requests: Sequence[CompletionRequest]) -> list[tuple[Drawn, ...]]:
-        """As `complete`, with the token ids of prompts and samples."""
+        """Draw samples with the token ids of prompts and samples; `complete` gives their texts."""
         results: list[list[Drawn]] = [[] for _ in requests]
         kinds: dict[tuple[float, float, tuple[str, ...]], list[_Row]] = defaultdict(list)
         for index, request in enumerate(requests):
@@ -244,14 +243,14 @@ class LocalEngine:
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """What may follow `local:FOLDER?`."""
+    """Options of a spec, after `local:FOLDER?`."""
 
     batch_size: int = 256
     """Samples drawn at once; memory grows with it."""
     dtype: str | None = None
     """"float32", "bfloat16" or "float16"; by default that of the files."""
     name: str | None = None
-    """What records call the engine; by default made of the folder's name and content."""
+    """Name of the engine in records; by default made of the folder's name and content."""
 
 
 @register("engine", "local")

@@ -31,7 +31,7 @@ CHUNK = 32
 
 
 class AttentionCall(NamedTuple):
-    """What an attention call asks for, apart from its tensors."""
+    """Settings of an attention call, apart from its tensors."""
 
     scale: float
     """Factor on query-key products."""
@@ -185,7 +185,7 @@ class OneQueryCache(Cache):
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _masks_for(self, window: int | None, places: int, like: Tensor) -> list[Tensor]:
-        """What is added to the scores of each bucket's rows, (L, 1, P + C)."""
+        """Masks added to the scores of each bucket's rows, (L, 1, P + C)."""
         if window not in self._masks:
             self._masks[window] = [self._mask(b, window, places, like) for b in self.buckets]
         return self._masks[window]

@@ -1,80 +1,46 @@
-"""Any OpenAI-compatible endpoint as an engine: bounded concurrency, retries, cache, budget.
-
-The key comes from the environment variable OPENAI_API_KEY alone and is written nowhere.
-"""
+"""Any OpenAI-compatible endpoint as an engine."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-import os
-import threading
-from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
-
-import openai
+from typing import Any
 
 from alignlab import seeds
 from alignlab.errors import BadInput, RunFailed
-from alignlab.generation.account import Account, Tariff
-from alignlab.generation.cache import AnswerCache, Spent, request_key
-from alignlab.generation.http import CallFailed, Hopeless, Patience, chat
+from alignlab.generation.cache import Spent
+from alignlab.generation.endpoint import DEFAULT_URL, Endpoint, EndpointNotFound
+from alignlab.generation.endpoint import OpenAIConfig as OpenAIConfig
+from alignlab.generation.engines import check_sampling, first_stop
+from alignlab.generation.refusals import TOP_LOGPROBS
 from alignlab.generation.replies import ChatAnswer
-from alignlab.generation.requests import check_sampling, failed
-from alignlab.records import from_dict
 from alignlab.registry import register
 from alignlab.specs import read_options
-from alignlab.types import Completion, CompletionRequest, Sampling, Usage
+from alignlab.types import Completion, CompletionRequest, Message, Sampling
 
-DEFAULT_URL = "https://api.openai.com/v1"
-KEY_VARIABLE = "OPENAI_API_KEY"
-WORKERS_PER_CLIENT = 32
-"""A client looks through all its connections at every call, and takes 20 ms to be made."""
-TOP_LOGPROBS = 20
-"""The most that the API gives."""
+_TOKEN_MARKS = " \t\n\r\u2581\u0120\u010a"
+"""Blanks around a token, and the marks that tokenizers write for them."""
 
 
 @dataclass(frozen=True)
-class OpenAIConfig(Tariff):
-    """How an endpoint is called, and what it may cost."""
+class EndpointReport:
+    """Answer of an endpoint to one small request that holds every field."""
 
-    concurrency: int = 16
-    """Most calls under way at once."""
-    timeout_s: float = 120.0
-    """Seconds until one attempt is given up, from the first byte sent to the last received."""
-    attempts: int = 6
-    """Attempts per call, the first included."""
-    backoff_s: float = 1.0
-    """Seconds that the first wait may last; it doubles, with full jitter, up to a minute. A wait
-    that the server asks for comes before it."""
-    give_up_after: int = 8
-    """Calls in a row that exhaust their attempts before the server counts as dead."""
-    prefill: Literal["none", "vllm"] = "none"
-    """How the endpoint continues a turn that has begun: not at all, or by vLLM's extra fields."""
-    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the endpoint calls the limit of new tokens."""
+    source: str
+    """Model and address."""
+    answers: bool
+    limits: tuple[str, ...] = ()
+    """Departures from OpenAI's API, a sentence each."""
+    problem: str = ""
+    """The error of an endpoint that does not answer."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("concurrency", "attempts", "give_up_after"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name}: expected at least 1, found {getattr(self, name)}")
-        for name in ("timeout_s", "backoff_s"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"{name}: expected more than 0, found {getattr(self, name)}")
-
-    @property
-    def patience(self) -> Patience:
-        """How long one call is tried."""
-        return Patience(self.attempts, self.backoff_s, self.timeout_s)
-
-
-class NotThere(RunFailed):
-    """The server has no such endpoint, or no such model."""
+    def __str__(self) -> str:
+        if not self.answers:
+            return f"{self.source}: does not answer ({self.problem})"
+        return f"{self.source}: answers" + "".join(f"; {limit}" for limit in self.limits)
 
 
 class OpenAIEngine:
@@ -88,19 +54,19 @@ class OpenAIEngine:
         config: OpenAIConfig | None = None,
         cache_dir: Path | None = None,
     ):
-        self.model, self.url = model, url.rstrip("/")
-        self.config = config or OpenAIConfig()
+        self.model, self.config = model, config or OpenAIConfig()
         self.name = f"openai:{model}"
-        self._key = _key_for(self.url)
-        self._source = f"{model}@{self.url}"
-        self._cache = AnswerCache(cache_dir / "calls.sqlite") if cache_dir else None
-        self._account = Account(self._source, self.config, self._cache)
-        self._dead_calls = 0
+        self._endpoint = Endpoint(model, url, self.config, cache_dir)
+
+    @property
+    def url(self) -> str:
+        """Address of the API."""
+        return self._endpoint.url
 
     @property
     def spent(self) -> Spent:
         """Tokens and dollars so far, those of answers that the cache already held included."""
-        return self._account.spent
+        return self._endpoint.account.spent
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request `sampling.n` times, in the order given.
@@ -113,39 +79,60 @@ class OpenAIEngine:
             RunFailed: a budget is spent, the key is refused, or the server is dead; answers that
                 came before are in the cache.
         """
-        answers = self._all([self._payload(request) for request in requests])
+        answers = self._endpoint.answer([self._payload(request) for request in requests])
         return [
-            answer.completions * (request.sampling.n // len(answer.completions))
+            self._cut(answer.completions, request.sampling.stop)
+            * (request.sampling.n // len(answer.completions))
             for answer, request in zip(answers, requests, strict=True)
         ]
 
     def continues_text(self) -> bool:
-        """Whether the endpoint continues plain text, as a request without messages asks for.
-
-        One token is asked for. A refusal is a no.
+        """Ask for one token of plain text, and say whether the endpoint continues it.
 
         Raises:
-            RunFailed: as `complete`, or nothing can be told, for every attempt failed.
+            RunFailed: as `complete`, or every attempt failed, which is no answer.
         """
         one = Sampling(temperature=0, top_p=1, max_tokens=1)
         request = CompletionRequest("continues text", (), one, 0, prefix="One, two,")
-        dead_calls = self._dead_calls
+        dead_calls = self._endpoint.dead_calls
         try:
-            ((said,),) = self.complete([request])
-        except NotThere:
+            ((completion,),) = self.complete([request])
+        except EndpointNotFound:
             return False
-        if self._dead_calls > dead_calls:
-            raise RunFailed(f"{self._source}: expected a token of plain text, found {said.error}")
-        return said.finish != "error"
+        if self._endpoint.dead_calls > dead_calls:
+            raise RunFailed(
+                f"{self._endpoint.source}: expected a token of plain text, found {completion.error}"
+            )
+        return completion.finish != "error"
+
+    def probe(self) -> EndpointReport:
+        """Send one small request that holds every field, and report what is refused.
+
+        Each refusal costs a further request; the cache and the limits of the run learn from it.
+        """
+        messages = (Message("system", "You are brief."), Message("user", "Say yes or no."))
+        sampling = Sampling(temperature=0.5, top_p=0.9, max_tokens=16, n=2, stop=("\n\n",))
+        request = CompletionRequest("probe", messages, sampling, 0)
+        asked = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        try:
+            (answer,) = self._endpoint.answer([self._payload(request) | asked])
+        except RunFailed as error:
+            return EndpointReport(self._endpoint.source, False, problem=str(error))
+        if not self._endpoint.has_answered:
+            return EndpointReport(self._endpoint.source, False, problem=answer.completions[0].error)
+        if not answer.top_logprobs and not self._gives_no_logprobs:
+            self._endpoint.remember(self._endpoint.limits.leaving_out("logprobs"))
+        return EndpointReport(self._endpoint.source, True, tuple(self._endpoint.limits.sentences()))
 
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
         """Log-probability in nats of each choice as the first token of the answer.
 
-        Read from the endpoint's list of the 20 likeliest tokens: -inf for a choice that is not
-        among them; NaN for a call that failed or an endpoint that gives no log-probabilities.
-        Raises as `complete`.
+        Read from the endpoint's list of the 20 likeliest tokens (or as many as it gives): -inf for
+        a choice that is not among them; NaN for a call that failed. Of an endpoint that gives no
+        log-probabilities all are NaN, and after its first answer it is asked no more: judges then
+        read whole verdicts from `complete`. Raises as `complete`.
         """
         asked = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         field = self.config.token_limit_field
@@ -153,7 +140,18 @@ class OpenAIEngine:
             self._payload(request) | asked | {field: 1, "n": 1, "temperature": 1.0, "top_p": 1.0}
             for request in requests
         ]
-        return [_choices(answer, choices) for answer in self._all(payloads)]
+        # The first alone: it tells whether the endpoint gives any.
+        answers = [] if self._gives_no_logprobs else self._endpoint.answer(payloads[:1])
+        if any(c.finish != "error" and not a.top_logprobs for a in answers for c in a.completions):
+            self._endpoint.remember(self._endpoint.limits.leaving_out("logprobs"))
+        if not self._gives_no_logprobs:
+            answers += self._endpoint.answer(payloads[1:])
+        found = [_choices(answer, choices) for answer in answers]
+        return found + [(math.nan,) * len(choices)] * (len(requests) - len(found))
+
+    @property
+    def _gives_no_logprobs(self) -> bool:
+        return "logprobs" in self._endpoint.limits.without
 
     def _payload(self, request: CompletionRequest) -> dict[str, Any]:
         sampling = check_sampling(request.sampling)
@@ -183,99 +181,15 @@ class OpenAIEngine:
             payload |= {"continue_final_message": True, "add_generation_prompt": False}
         return payload
 
-    def _all(self, payloads: Sequence[dict[str, Any]]) -> list[ChatAnswer]:
-        """Answer every payload once; equal ones share an answer."""
-        keys = [self._key_of(payload) for payload in payloads]
-        answers: dict[str, ChatAnswer] = {}
-        open_calls: dict[str, dict[str, Any]] = {}
-        for key, payload in zip(keys, payloads, strict=True):
-            held = self._held(key)
-            if held is not None and len(held.completions) == payload["n"]:
-                answers[key] = held
-            else:
-                open_calls[key] = payload
-        if open_calls:
-            try:
-                answers |= _wait_for(self._call_all(open_calls))
-            finally:
-                self._account.write()
-        return [answers[key] for key in keys]
-
-    def _key_of(self, payload: dict[str, Any]) -> str:
-        return request_key({"url": self.url, **payload})
-
-    def _held(self, key: str) -> ChatAnswer | None:
-        held = self._cache.get(key) if self._cache else None
-        return None if held is None else from_dict(ChatAnswer, held)
-
-    async def _call_all(self, open_calls: dict[str, dict[str, Any]]) -> dict[str, ChatAnswer]:
-        answers: dict[str, ChatAnswer] = {}
-        queue = iter(open_calls.items())
-        stop: list[RunFailed] = []
-        workers = min(self.config.concurrency, len(open_calls))
-
-        async def work(client: openai.AsyncOpenAI) -> None:
-            # A worker that fails for all tells the others, which finish (and keep) what they began.
-            for key, payload in queue:
-                try:
-                    answers[key] = await self._call(client, payload)
-                except RunFailed as error:
-                    stop.append(error)
-                if stop:
-                    return
-
-        async with AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(
-                    openai.AsyncOpenAI(
-                        api_key=self._key or "none", base_url=self.url, timeout=None, max_retries=0
-                    )
-                )
-                for _ in range(math.ceil(workers / WORKERS_PER_CLIENT))
-            ]
-            await asyncio.gather(*(work(clients[k % len(clients)]) for k in range(workers)))
-        if stop:
-            raise stop[0]
-        return answers
-
-    async def _call(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
-        """One request; a server that gives fewer samples than asked is asked for the rest."""
-        answer = ChatAnswer((), (), Usage())
-        while (missing := payload["n"] - len(answer.completions)) > 0:
-            rest = {**payload, "n": missing, "seed": payload["seed"] + len(answer.completions)}
-            try:
-                more = await self._part(client, rest)
-            except CallFailed as error:
-                # Samples that came are as good as if the others had been asked for apart.
-                lost = (failed(str(error)),) * missing
-                return replace(answer, completions=(*answer.completions, *lost))
-            answer = replace(more, completions=(*answer.completions, *more.completions[:missing]))
-        return answer
-
-    async def _part(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
-        """One call, paid once: each is kept under its own key before the next is made."""
-        key = self._key_of(payload)
-        held = self._held(key)
-        if held is not None:
-            return held
-        try:
-            with self._account.call():
-                answer = await chat(client, payload, self.config.patience)
-        except Hopeless as error:
-            kind = NotThere if error.status == 404 else RunFailed
-            raise kind(f"{self._source}: {error}") from None
-        except CallFailed as error:
-            self._account.pay_for_nothing(error.usage)
-            self._dead_calls = self._dead_calls + 1 if error.exhausted else 0
-            if self._dead_calls >= self.config.give_up_after:
-                raise RunFailed(
-                    f"{self._source}: {self._dead_calls} calls in a row failed after "
-                    f"{self.config.attempts} attempts each, the last with {error}"
-                ) from None
-            raise
-        self._dead_calls = 0
-        self._account.pay(key, answer)
-        return answer
+    def _cut(
+        self, completions: tuple[Completion, ...], stop: tuple[str, ...]
+    ) -> tuple[Completion, ...]:
+        """Cut texts at stop strings, which the endpoint may refuse."""
+        places = [first_stop(c.text, stop) for c in completions]
+        return tuple(
+            c if place is None else replace(c, text=c.text[:place], finish="stop")
+            for c, place in zip(completions, places, strict=True)
+        )
 
 
 @register("engine", "openai")
@@ -291,25 +205,21 @@ def openai_engine(rest: str, *, cache_dir: Path | None = None) -> OpenAIEngine:
     )
 
 
-def _key_for(url: str) -> str:
-    """The key from the environment, for an address that holds none itself.
+def probe_endpoints(settings: Any) -> list[EndpointReport]:
+    """Probe every endpoint that settings name, in whatever part of them its spec stands.
+
+    Args:
+        settings: plain values, as `alignlab.records.to_dict` makes them.
 
     Raises:
-        BadInput: OpenAI's own address without a key, a key that no header can hold, or a user or
-            password in the address (settings are written to files).
+        BadInput: a spec that is wrong, or an address that wants a key where there is none.
     """
-    address = urlsplit(url)
-    if address.username or address.password:
-        raise BadInput(
-            f"openai: expected an address without user and password (the key comes from "
-            f"{KEY_VARIABLE}), found one at {address.hostname}"
-        )
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key.isprintable() or not key.isascii():
-        raise BadInput(f"{KEY_VARIABLE}: expected printable ASCII, found other characters")
-    if not key and address.hostname == urlsplit(DEFAULT_URL).hostname:
-        raise BadInput(f"{url}: expected a key in {KEY_VARIABLE}, found none")
-    return key
+    found: dict[str, EndpointReport] = {}
+    for rest in re.findall(r"\bopenai:([^\s|'\"]+)", repr(settings)):
+        engine = openai_engine(rest)
+        source = f"{engine.model}@{engine.url}"
+        found[source] = found.get(source) or engine.probe()
+    return list(found.values())
 
 
 def _choices(answer: ChatAnswer, choices: Sequence[str]) -> tuple[float, ...]:
@@ -317,31 +227,6 @@ def _choices(answer: ChatAnswer, choices: Sequence[str]) -> tuple[float, ...]:
         return (math.nan,) * len(choices)
     mass = dict.fromkeys(choices, 0.0)
     for token, logprob in answer.top_logprobs:
-        if token.strip() in mass:
-            mass[token.strip()] += math.exp(logprob)
+        if (word := token.strip(_TOKEN_MARKS)) in mass:
+            mass[word] += math.exp(logprob)
     return tuple(math.log(mass[c]) if mass[c] > 0 else -math.inf for c in choices)
-
-
-def _wait_for(
-    work: Coroutine[Any, Any, dict[str, ChatAnswer]],
-) -> dict[str, ChatAnswer]:
-    """Run to the end; on a thread of its own where this one already runs a loop (notebooks)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    found: list[dict[str, ChatAnswer]] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(asyncio.run(work))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return found[0]

@@ -1,7 +1,8 @@
-"""What a chat completion says, read by hand: a server, or what stands before it, may send anything.
+"""Read chat completions by hand: a server, or what stands before it, may send anything.
 
 A reply that is cut off, wrongly encoded, of another shape, or that has no text where some was
-written is unreadable, and asked for again.
+written is unreadable, and asked for again. A reply with an error in it is an error, whatever its
+status says.
 """
 
 from __future__ import annotations
@@ -11,29 +12,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alignlab.types import Completion, Usage
+from alignlab.types import Completion, Finish, Usage
 
 ABSURD = 2**40
-"""No count of tokens, and no whole number that a reply tells, is as large."""
+"""Counts of tokens and whole numbers in a reply are read up to this."""
 SHOWN = 80
 """Characters of a reply that a complaint shows."""
 SECRET_LENGTH = 16
 """A key at least this long is no word that a text may hold by chance ("EMPTY", "none")."""
+_CUT = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
+_BROKEN = {"error", "network_error", "abort", "insufficient_system_resource"}
+_FILTERED = {"content_filter", "sensitive", "safety", "recitation", "prohibited_content",
+             "blocklist", "spii"}  # fmt: skip
 _SILENT = tuple(f"no text (finish reason {reason!r})" for reason in ("stop", None))
 
 
 class Unreadable(Exception):
     """The server answered, but not with a chat completion."""
 
-    def __init__(self, reason: str, usage: Usage | None = None):
+    def __init__(self, reason: str, usage: Usage | None = None, error: Any = None):
         super().__init__(reason)
         self.usage = usage or Usage()
-        """What the server took for it, where that can be read."""
+        """Tokens of the reply, where it states them."""
+        self.body = error
+        """The error in the reply, if there is one."""
+        code = str(_at(error, "code") or _at(error, "status") or "")
+        self.status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 0
+        """HTTP status that the error names; 0 where it names none."""
 
 
 @dataclass(frozen=True)
 class ChatAnswer:
-    """What one call gave."""
+    """Completions of one call, with their cost."""
 
     completions: tuple[Completion, ...]
     top_logprobs: tuple[tuple[str, float], ...]
@@ -52,13 +62,14 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
     except (ValueError, RecursionError):  # no JSON, no Unicode, absurd numbers or depth
         shown = without_key(content.decode("utf-8", "replace"), key)[:SHOWN]
         raise Unreadable(f"expected JSON, found {shown!r}") from None
-    choices, told = _at(body, "choices"), _at(body, "usage")
-    prompt_tokens, tokens = (
-        _count(_at(told, "prompt_tokens")),
-        _count(_at(told, "completion_tokens")),
-    )
-    usage = Usage(prompt_tokens, tokens, 1)
-    paid = usage if isinstance(told, dict) else Usage()
+    choices, stated = _at(body, "choices"), _at(body, "usage")
+    prompt_tokens = _count(_at(stated, "prompt_tokens"))
+    usage = Usage(prompt_tokens, _count(_at(stated, "completion_tokens")), 1)
+    paid = usage if isinstance(stated, dict) else Usage()
+    error = _error_in(body, choices)
+    if error is not None:
+        said = _at(error, "message") or error
+        raise Unreadable(f"an error: {without_key(str(said), key)[:SHOWN]}", paid, error)
     if not isinstance(choices, list) or not choices:
         shown = without_key(str(body), key)[:SHOWN]
         raise Unreadable(f"expected a chat completion, found {shown!r}", paid)
@@ -73,20 +84,35 @@ def without_key(text: str, key: str) -> str:
     return text.replace(key, "***") if key else text
 
 
+def _error_in(body: Any, choices: Any) -> Any:
+    """Return the error that a reply or one of its choices holds, or None.
+
+    Gateways whose upstream breaks after they began to answer send one under status 200.
+    """
+    several = choices if isinstance(choices, list) else []
+    for part in (body, *several):
+        if error := _at(part, "error"):
+            return error
+        if part is not body and str(_at(part, "finish_reason")).lower() in _BROKEN:
+            return f"finish reason {_at(part, 'finish_reason')!r}"
+    return None
+
+
 def _completions(choices: Sequence[Any], usage: Usage, key: str) -> tuple[Completion, ...]:
-    """One per choice; the tokens, of which only the total is told, are shared out evenly."""
+    """One per choice; the tokens, of which only the total is stated, are shared out evenly."""
     share, rest = divmod(usage.tokens, len(choices))
     found = []
     for k, choice in enumerate(choices):
         tokens = share + (k < rest)
         message, reason = _at(choice, "message"), _at(choice, "finish_reason")
-        text, refusal = _at(message, "content"), _at(message, "refusal")
-        if message is None:  # of plain text continued
-            text = _at(choice, "text")
-        if isinstance(text, str) and reason != "content_filter":
-            finish = "length" if reason == "length" else "stop"
-            said = _unicode(text, key)
-            found.append(Completion(said, finish, tokens, usage.prompt_tokens))  # type: ignore[arg-type]
+        refusal = _at(message, "refusal") or _part(_at(message, "content"), "refusal")
+        # A choice without a message continues plain text.
+        text = _at(choice, "text") if message is None else _part(_at(message, "content"), "text")
+        plain_reason = str(reason).lower()
+        if isinstance(text, str) and not refusal and plain_reason not in _FILTERED:
+            finish: Finish = "length" if plain_reason in _CUT else "stop"
+            unicode = _unicode(text, key)
+            found.append(Completion(unicode, finish, tokens, usage.prompt_tokens))
             continue
         words = f", {str(refusal)[:SHOWN]!r}" if refusal else ""
         why = without_key(f"no text (finish reason {reason!r}{words})", key)
@@ -94,8 +120,24 @@ def _completions(choices: Sequence[Any], usage: Usage, key: str) -> tuple[Comple
     return tuple(found)
 
 
+def _part(content: Any, kind: str) -> str | None:
+    """Join the parts of one kind of a message's content; None where it has none.
+
+    Content is a text, or a list of texts and of parts with a type: "text", "output_text",
+    "refusal", and thoughts, which are not part of the answer.
+    """
+    parts = content if isinstance(content, list) else [content]
+    found = []
+    for part in parts:
+        named = _at(part, "type") or "text"
+        text = part if isinstance(part, str) else _at(part, kind)
+        if isinstance(text, str) and named in (kind, f"output_{kind}"):
+            found.append(text)
+    return "".join(found) if found else None
+
+
 def _lost_its_text(answer: ChatAnswer, payload: Mapping[str, Any]) -> bool:
-    """Whether texts are missing that must have been written, or that nothing says were not.
+    """Tell whether texts are missing that must have been written, or that nothing says were not.
 
     A model may end its turn at once (a token each), stop at a string, spend all its tokens on
     thinking (finish "length"), or refuse; all of these would only be repeated.
@@ -119,8 +161,12 @@ def _count(value: Any) -> int:
 
 
 def _top_logprobs(choice: Any) -> tuple[tuple[str, float], ...]:
-    content = _at(_at(choice, "logprobs"), "content")
+    """Likeliest first tokens: a list of records, or a mapping as of plain completions."""
+    logprobs = _at(choice, "logprobs")
+    content, legacy = _at(logprobs, "content"), _at(logprobs, "top_logprobs")
     top = _at(content[0], "top_logprobs") if isinstance(content, list) and content else None
+    if isinstance(legacy, list) and legacy and isinstance(legacy[0], dict):
+        top = [{"token": token, "logprob": logprob} for token, logprob in legacy[0].items()]
     return tuple(
         (token, float(logprob))
         for one in (top if isinstance(top, list) else ())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from alignlab.errors import bad_record
-from alignlab.generation.requests import check_sampling, failed
+from alignlab.generation.engines import check_sampling, failed
 from alignlab.registry import register
 from alignlab.types import Completion, CompletionRequest
 

@@ -1,7 +1,7 @@
 """Decoding where samples share their prompt's keys and values, and the trial of who it serves.
 
 Whether a model can be decoded this way is not looked up but tried: a probe compares it with the
-model's own attention on a few short prompts. What fails it decodes as in `plain.py`, and the
+model's own attention on a few short prompts. What fails it decodes as in `forward.py`, and the
 reason is logged once.
 """
 
@@ -18,9 +18,8 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from alignlab.generation.decode import Reading
-from alignlab.generation.forward import Forward, left_padded
+from alignlab.generation.forward import Forward, PlainReading, left_padded
 from alignlab.generation.one_query import OneQueryCache, PromptStates, attending, bucket
-from alignlab.generation.plain import PlainReading
 from alignlab.models.adapters import base_of
 from alignlab.models.attention import UnsupportedAttention
 

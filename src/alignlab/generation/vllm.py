@@ -22,7 +22,7 @@ from transformers import GenerationConfig
 from alignlab import seeds
 from alignlab.errors import BadInput, RunFailed
 from alignlab.generation.choices import ChoiceTokens, tokenise_choices, without_longer
-from alignlab.generation.requests import check_sampling, failed, first_stop
+from alignlab.generation.engines import check_sampling, failed, first_stop
 from alignlab.models import load as loading
 from alignlab.models.chat_template import encode_prompt, stop_tokens
 from alignlab.models.load import LanguageModel
@@ -33,7 +33,7 @@ from alignlab.types import Completion, CompletionRequest
 
 @dataclass(frozen=True)
 class VllmOptions:
-    """What may follow `vllm:FOLDER?`."""
+    """Options of a spec, after `vllm:FOLDER?`."""
 
     dtype: str = "auto"
     """"float32", "bfloat16" or "float16"; "auto" is that of the files, or the
@@ -47,7 +47,7 @@ class VllmOptions:
     gpus: int = 1
     """GPUs over which every layer is split."""
     name: str | None = None
-    """What records call the engine; by default made of the folder's name and content."""
+    """Name of the engine in records; by default made of the folder's name and content."""
 
 
 class VllmEngine:

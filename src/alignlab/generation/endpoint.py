@@ -1,0 +1,270 @@
+"""Calls to an OpenAI-compatible endpoint: concurrency, retries, limits, cache and budget.
+
+The key comes from the environment variable OPENAI_API_KEY alone and is written nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import re
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import openai
+from pydantic import Field
+
+from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.generation.account import Account, Prices
+from alignlab.generation.cache import AnswerCache, request_key
+from alignlab.generation.engines import failed
+from alignlab.generation.http import CallFailed, RetryPolicy, chat
+from alignlab.generation.refusals import EFFECTS, EndpointLimits, hint
+from alignlab.generation.replies import ChatAnswer
+from alignlab.records import from_dict, to_dict
+from alignlab.types import Usage
+
+log = logging.getLogger(__name__)
+
+DEFAULT_URL = "https://api.openai.com/v1"
+KEY_VARIABLE = "OPENAI_API_KEY"
+WORKERS_PER_CLIENT = 32
+"""A client looks through all its connections at every call, and takes 20 ms to be made."""
+
+
+@dataclass(frozen=True)
+class OpenAIConfig(Prices, RetryPolicy):
+    """Options of an endpoint: concurrency, retries, prices, budgets and refused fields."""
+
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    """Most calls under way at once."""
+    give_up_after: Annotated[int, Field(ge=1)] = 8
+    """Calls in a row that exhaust their attempts before the server counts as dead; first calls
+    refused alike before the run is stopped."""
+    prefill: Literal["none", "vllm"] = "none"
+    """Way to continue a turn that has begun: none, or vLLM's extra fields."""
+    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Name of the limit of new tokens; the other one is tried where an endpoint refuses it."""
+    without: str = ""
+    """Fields that the endpoint refuses, separated by commas, of n, seed, top_p, temperature, stop,
+    logprobs, system; those that its errors name are left out without this."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.left_out:
+            if name not in EFFECTS:
+                raise unknown_name("field to leave out", name, EFFECTS)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The fields of `without`."""
+        return tuple(name.strip() for name in self.without.split(",") if name.strip())
+
+
+class EndpointNotFound(RunFailed):
+    """The server has no such endpoint, or no such model."""
+
+
+class Endpoint:
+    """One model at one address, with all that was learnt of it and paid for it."""
+
+    def __init__(self, model: str, url: str, config: OpenAIConfig, cache_dir: Path | None):
+        self.url, self.config = url.rstrip("/"), config
+        self.source = f"{model}@{self.url}"
+        self._key = _key_for(self.url)
+        self._cache = AnswerCache(cache_dir / "calls.sqlite" if cache_dir else None)
+        self.account = Account(self.source, config, self._cache)
+        learnt = self._cache.limits(self.source)
+        self.limits = from_dict(EndpointLimits, learnt) if learnt else EndpointLimits()
+        self.limits = self.limits.leaving_out(*config.left_out)
+        self.dead_calls = 0
+        """Calls in a row that exhausted their attempts."""
+        self.has_answered = False
+        self._refused: list[str] = []
+        """Refusals before the first answer."""
+
+    def answer(self, payloads: Sequence[dict[str, Any]]) -> list[ChatAnswer]:
+        """Answer every request once; equal ones share an answer.
+
+        Raises:
+            RunFailed: a budget is spent, the key is refused, the server is dead, or the first
+                calls are refused alike; answers that came before are in the cache.
+        """
+        keys = [self._key_of(payload) for payload in payloads]
+        answers: dict[str, ChatAnswer] = {}
+        open_calls: dict[str, dict[str, Any]] = {}
+        for key, payload in zip(keys, payloads, strict=True):
+            held = self._held(key)
+            if held is not None and len(held.completions) == payload["n"]:
+                answers[key] = held
+            else:
+                open_calls[key] = payload
+        if open_calls:
+            try:
+                answers |= _run(self._call_all(open_calls))
+            finally:
+                self.account.write()
+        return [answers[key] for key in keys]
+
+    def remember(self, limits: EndpointLimits) -> None:
+        """Apply limits from now on, in later runs on the same cache too; log what is new."""
+        for sentence in limits.sentences():
+            if sentence not in self.limits.sentences():
+                log.warning("%s: the endpoint %s", self.source, sentence)
+        self.limits = limits
+        learnt = tuple(name for name in limits.without if name not in self.config.left_out)
+        self._cache.put_limits(self.source, to_dict(replace(limits, without=learnt)))
+
+    def _key_of(self, payload: dict[str, Any]) -> str:
+        return request_key({"url": self.url, **payload})
+
+    def _held(self, key: str) -> ChatAnswer | None:
+        held = self._cache.get(key)
+        self.has_answered |= held is not None
+        return None if held is None else from_dict(ChatAnswer, held)
+
+    async def _call_all(self, open_calls: dict[str, dict[str, Any]]) -> dict[str, ChatAnswer]:
+        answers: dict[str, ChatAnswer] = {}
+        queue = iter(open_calls.items())
+        stop: list[RunFailed] = []
+        workers = min(self.config.concurrency, len(open_calls))
+
+        async def work(client: openai.AsyncOpenAI) -> None:
+            # A worker that fails for all tells the others, which finish (and keep) what they began.
+            for key, payload in queue:
+                try:
+                    answers[key] = await self._call(client, payload)
+                except RunFailed as error:
+                    stop.append(error)
+                if stop:
+                    return
+
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    openai.AsyncOpenAI(
+                        api_key=self._key or "none", base_url=self.url, timeout=None, max_retries=0
+                    )
+                )
+                for _ in range(math.ceil(workers / WORKERS_PER_CLIENT))
+            ]
+            await asyncio.gather(*(work(clients[k % len(clients)]) for k in range(workers)))
+        if stop:
+            raise stop[0]
+        return answers
+
+    async def _call(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
+        """One request; a server that gives fewer samples than asked is asked for the rest."""
+        answer = ChatAnswer((), (), Usage())
+        while (missing := payload["n"] - len(answer.completions)) > 0:
+            rest = {**payload, "n": missing, "seed": payload["seed"] + len(answer.completions)}
+            try:
+                more = await self._part(client, rest)
+            except CallFailed as error:
+                # Samples that came are as good as if the others had been asked for apart.
+                lost = (failed(str(error)),) * missing
+                return replace(answer, completions=(*answer.completions, *lost))
+            answer = replace(more, completions=(*answer.completions, *more.completions[:missing]))
+        return answer
+
+    async def _part(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
+        """One call, paid once: each is kept under its own key before the next is made.
+
+        The key is that of the request as it was meant, whatever the endpoint makes us leave out.
+        """
+        key = self._key_of(payload)
+        held = self._held(key)
+        if held is not None:
+            return held
+        try:
+            answer = await self._adapted(client, payload)
+        except CallFailed as error:
+            self.account.record_failed(error.usage)
+            self.dead_calls = self.dead_calls + 1 if error.exhausted else 0
+            if self.dead_calls >= self.config.give_up_after:
+                raise RunFailed(
+                    f"{self.source}: {self.dead_calls} calls in a row failed after "
+                    f"{self.config.attempts} attempts each, the last with {error}"
+                ) from None
+            self._stop_where_all_are_refused(error, payload)
+            raise
+        self.dead_calls, self.has_answered = 0, True
+        self.account.record(key, answer)
+        return answer
+
+    async def _adapted(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
+        """One call without the fields that the endpoint turns out to refuse."""
+        while True:
+            sent = self.limits.apply(payload)
+            try:
+                with self.account.call():
+                    return await chat(client, sent, self.config)
+            except CallFailed as error:
+                if error.refusal is None:
+                    raise
+                if sent != self.limits.apply(payload):
+                    continue  # another call has learnt meanwhile
+                learnt = self.limits.learn(error.refusal, sent)
+                if learnt is not None:
+                    self.remember(learnt)
+                elif error.refusal.ends_all_calls:
+                    kind = EndpointNotFound if error.refusal.status == 404 else RunFailed
+                    raise kind(f"{self.source}: {error}") from None
+                else:
+                    raise
+
+    def _stop_where_all_are_refused(self, error: CallFailed, payload: dict[str, Any]) -> None:
+        """Stop a run whose first calls are refused alike, whatever they ask.
+
+        Raises:
+            RunFailed: so many were, and none was answered.
+        """
+        refusal = error.refusal
+        if self.has_answered or refusal is None or refusal.is_transient:
+            return
+        if refusal.is_about_content:
+            return
+        self._refused.append(re.sub(r"\d+", "#", str(error)))
+        if self._refused.count(self._refused[-1]) >= self.config.give_up_after:
+            raise RunFailed(
+                f"{self.source}: the first {len(self._refused)} calls were all refused "
+                f"({error}); {hint(refusal, payload)}"
+            ) from None
+
+
+def _key_for(url: str) -> str:
+    """The key from the environment, for an address that holds none itself.
+
+    Raises:
+        BadInput: OpenAI's own address without a key, a key that no header can hold, or a user or
+            password in the address (settings are written to files).
+    """
+    address = urlsplit(url)
+    if address.username or address.password:
+        raise BadInput(
+            f"openai: expected an address without user and password (the key comes from "
+            f"{KEY_VARIABLE}), found one at {address.hostname}"
+        )
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key.isprintable() or not key.isascii():
+        raise BadInput(f"{KEY_VARIABLE}: expected printable ASCII, found other characters")
+    if not key and address.hostname == urlsplit(DEFAULT_URL).hostname:
+        raise BadInput(f"{url}: expected a key in {KEY_VARIABLE}, found none")
+    return key
+
+
+def _run(work: Coroutine[Any, Any, dict[str, ChatAnswer]]) -> dict[str, ChatAnswer]:
+    """Run to the end; on a thread of its own where this one already runs a loop (notebooks)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
