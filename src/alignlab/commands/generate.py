@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from alignlab.commands.to_file import FileWritten, laboratory, workplace
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
+from alignlab.files import read_json
 from alignlab.records import to_dict
 from alignlab.stages.contestants import contestant
 from alignlab.stages.lab import Hardware
@@ -91,10 +93,11 @@ def generate(
         drawn = sample(lab, completer, asked, chosen.sampling())
         write_rows(path, Written(_rows(asked, drawn)))
         lab.run.finish()
-        lost = chosen.n * len(asked) - len(drawn)
-        return FileWritten(
-            str(path), len(drawn), str(lab.run.path), f"failed {lost}" if lost else ""
-        )
+        counted: Counter[str] = Counter()
+        for count in read_json(lab.run.path / "manifest.json")["counts"]:
+            counted.update({**count["dropped"], **count["changed"]})
+        note = ", ".join(f"{what} {number}" for what, number in counted.items())
+        return FileWritten(str(path), len(drawn), str(lab.run.path), note)
 
 
 def _rows(prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[dict[str, Any]]:
