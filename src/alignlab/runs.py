@@ -166,6 +166,14 @@ class Run:
         self.event("done")
 
 
+@dataclass(frozen=True)
+class Changed(Generic[T]):
+    """A record that was changed on its way, with the reason; `Stage.map` counts it."""
+
+    record: T
+    reason: str
+
+
 class Stage:
     """One step of a run; use as a context manager: leaving it without an error marks it done."""
 
@@ -269,7 +277,7 @@ class Stage:
         name: str,
         cls: type[T],
         items: Sequence[S],
-        work: Callable[[Sequence[S]], Sequence[T | Unscored]],
+        work: Callable[[Sequence[S]], Sequence[T | Changed[T] | Unscored]],
         *,
         chunk: int,
         title: str,
@@ -294,24 +302,36 @@ class Stage:
                 before = meter.mark()
                 found = work(some)
                 lost = Counter(f.reason for f in found if isinstance(f, Unscored))
-                if lost:
-                    self._lose(unit, lost)
-                made = [f for f in found if not isinstance(f, Unscored)]
+                changed = Counter(f.reason for f in found if isinstance(f, Changed))
+                if lost or changed:
+                    self._tally(unit, lost, changed)
+                made = [
+                    f.record if isinstance(f, Changed) else f
+                    for f in found
+                    if not isinstance(f, Unscored)
+                ]
                 file.append(unit, made, meter.since(before))
                 bar.advance(len(some))
         return file.read()
 
-    def _lose(self, unit: str, reasons: Mapping[str, int]) -> None:
-        """Count what a unit lost; before the unit itself, as a repeated unit is counted once."""
+    def _tally(self, unit: str, lost: Mapping[str, int], changed: Mapping[str, int]) -> None:
+        """Count a unit's losses and changes; before the unit, as a repeated unit counts once."""
         file = self.records("lost", Count)
         if unit not in file.units:
-            file.append(unit, [Count(self.name, "lost", 0, dict(reasons))])
+            file.append(unit, [Count(self.name, "lost", 0, dict(lost), dict(changed))])
 
     def lost(self) -> dict[str, int]:
         """Return how many items were lost to `map`, by reason."""
         total: Counter[str] = Counter()
         for count in self.records("lost", Count).read():
             total.update(count.dropped)
+        return dict(total)
+
+    def changed(self) -> dict[str, int]:
+        """Return how many records `map` changed, by reason."""
+        total: Counter[str] = Counter()
+        for count in self.records("lost", Count).read():
+            total.update(count.changed)
         return dict(total)
 
     def count(self, counts: Sequence[Count]) -> None:

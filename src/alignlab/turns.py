@@ -10,10 +10,15 @@ what the answer is about.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 _NAMES = r"(?:antml:|seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection)"
-_OPEN = rf"(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|begin_of_thought\|>)"
-_CLOSE = rf"(?:</{_NAMES}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>)"
+_OPEN = (
+    rf"(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|thinking\|>|<\|START_THINKING\|>|<\|begin_of_thought\|>)"
+)
+_CLOSE = (
+    rf"(?:</{_NAMES}>|\[/THINK\]|◁/think▷|<\|/thinking\|>|<\|END_THINKING\|>|<\|end_of_thought\|>)"
+)
 _FLAGS = re.IGNORECASE | re.DOTALL
 _UNQUOTED = "(?<![`'\"])"
 _TAG_OPEN = re.compile(rf"{_UNQUOTED}{_OPEN}(?![`'\"])", _FLAGS)
@@ -31,8 +36,9 @@ _BARE_CHANNELS = re.compile(r"\Aanalysis(?=[A-Z]).*?(?:assistantfinal|\Z)", re.D
 
 _ROLE = r"(?:assistant|model|bot|chatbot(?:_token)?)"
 _LEAD = re.compile(
-    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<\|begin▁of▁sentence\|>|\[/INST\]"
-    rf"|<\|im_start\|>\s*{_ROLE}(?:\s*\n|\b)|<start_of_turn>\s*{_ROLE}\b|<\|turn>\s*{_ROLE}\b"
+    r"\s*(?:<s>|<bos>|<pad>|<\|(?:begin_of_text|startoftext|endoftext)\|>|<\|begin▁of▁sentence\|>|\[/INST\]"
+    rf"|<\|(?:im_end|eot_id|end)\|>(?=\s*<\|(?:im_start|start_header_id)\|>\s*{_ROLE}\b)"
+    rf"|<\|im_start\|>\s*{_ROLE}\b(?:<\|im_sep\|>)?|<start_of_turn>\s*{_ROLE}\b|<\|turn>\s*{_ROLE}\b"
     rf"|<\|(?:start_header_id|start_of_role|start|role_start)\|>\s*{_ROLE}\s*"
     r"(?:<\|(?:end_header_id|end_of_role|message|role_end)\|>)?"
     rf"|<\|{_ROLE}\|>|<\|START_OF_TURN_TOKEN\|>|<\|begin_of_solution\|>|<｜begin▁of▁sentence｜>"
@@ -69,6 +75,37 @@ def strip_thoughts(text: str) -> str:
     """
     stripped = _without_spans(_final_channel(text), _LINE_OPEN)
     return text if stripped == text else stripped.strip()
+
+
+def answer_in(transcript: str) -> str:
+    """Return the reply in a ChatML transcript that opens with the prompt as the user's turn.
+
+    The reply stands between the end of the first turn and the next marker; the header of the
+    assistant's turn may be missing. A text that opens with no user's turn is all reply.
+    """
+    if transcript.lstrip().startswith("<|im_start|>user"):
+        _, _, transcript = transcript.partition("<|im_end|>")
+    return own_turn(transcript)
+
+
+def tags_of(template: str) -> tuple[str, ...]:
+    """Return the names of the tags in a prompt, between which it shows what is judged."""
+    return tuple(sorted(set(re.findall(r"</?([A-Za-z_][\w-]*)>", template))))
+
+
+def neutral(text: str, tags: tuple[str, ...] = ()) -> str:
+    """Return text that cannot end its tags nor fake a turn: these lose their opening bracket."""
+    return _fakes(tags).sub(lambda found: "&lt;" if found[0] == "<" else "&#91;", text)
+
+
+@cache
+def _fakes(tags: tuple[str, ...]) -> re.Pattern[str]:
+    names = "|".join(map(re.escape, tags)) or "(?!)"
+    return re.compile(
+        rf"<(?=\s*/?\s*(?:{names})\b|[|｜]|/?s>|(?:start|end)_of_turn>|\|?turn\|?>|(?:bos|eos)>"
+        rf"|/?{_NAMES}>)|\[(?=/?(?:INST|THINK)\])",
+        re.IGNORECASE,
+    )
 
 
 def _final_channel(text: str) -> str:

@@ -12,7 +12,7 @@ import alignlab as lab_package
 from alignlab.commands import judge as judge_command
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
-from alignlab.feedback.by_pairs import ScoreByPairs
+from alignlab.feedback.conversion import ScoreByPairs
 from alignlab.feedback.rules import LengthJudge
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.measuring import entrants as entrants
@@ -136,6 +136,15 @@ def test_a_killed_generation_answers_nothing_twice(prompts, tmp_path, monkeypatc
     found = lab_package.generate(**given)
     assert sorted(asked) == [f"Say {i}." for i in range(5)]
     assert (found.rows, found.note) == (4, "failed 1")  # a failed answer is no answer
+
+
+def test_thoughts_are_no_part_of_an_answer_and_counted(prompts, tmp_path, monkeypatch):
+    engine = ScriptedEngine(lambda request, k: "<think>hm</think>\n\nYes.", name="mine")
+    monkeypatch.setattr(entrants.Lab, "completer", lambda self, spec: engine)
+    given = {"model": "scripted:x", "prompts": prompts, "out": tmp_path / "o.jsonl"}
+    assert lab_package.generate(**given).note == "thoughts taken off 5"
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").open()]
+    assert {row["completion"] for row in rows} == {"Yes."}
 
 
 def test_what_is_unscored_says_why(alignlab, answers, tmp_path):

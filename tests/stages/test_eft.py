@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.stages.eft import EFTSettings, build_eft
@@ -23,7 +23,9 @@ def judged_by(answers):
         key = next(text for text in answers if f"<response>{text}</response>" in shown)
         return answers[key][sample % len(answers[key])]
 
-    return LLMJudge(ScriptedEngine(answer, name="baseline"), judge_prompt("short_score"), samples=2)
+    return ModelJudge(
+        ScriptedEngine(answer, name="baseline"), judge_prompt("short_score"), samples=2
+    )
 
 
 def group(n, *texts):

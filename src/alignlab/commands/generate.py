@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
+from alignlab.files import read_json
 from alignlab.limits import at_least
 from alignlab.measuring.entrants import entrant
 from alignlab.records import to_dict
 from alignlab.stages.sample import SampleSettings, sample
-from alignlab.turns import strip_thoughts
 from alignlab.types import Corpus, Demonstration, Prompt, Response
 
 
@@ -93,16 +94,15 @@ def generate(
         lab.run.add_inputs(corpus.files)
         completer = entrant(lab, model).make()
         drawn = sample(lab, completer, asked, chosen.sampling())
-        answers = [
-            answer for r in drawn if (answer := replace(r, text=strip_thoughts(r.text))).text
-        ]
+        answers = [response for response in drawn if response.text]
         write_rows(path, Written(_rows(asked, answers)))
         lab.run.finish()
-        lost = {
-            "failed": chosen.n * len(asked) - len(drawn),
-            "without an answer": len(drawn) - len(answers),
-        }
-        note = "; ".join(f"{why} {n}" for why, n in lost.items() if n)
+        counted: Counter[str] = Counter()
+        for count in read_json(lab.run.path / "manifest.json")["counts"]:
+            counted.update({**count["dropped"], **count["changed"]})
+        if len(answers) < len(drawn):
+            counted["without an answer"] += len(drawn) - len(answers)
+        note = ", ".join(f"{what} {number}" for what, number in counted.items())
         written = FileWritten(str(path), len(answers), str(lab.run.path), note)
         return written.with_content(len(answers), "response was drawn")
 

@@ -18,7 +18,7 @@ from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.feedback.transcripts import answer_in
+from alignlab.turns import answer_in
 
 Outcome = Literal["equal", "differ", "stored only", "read only", "neither"]
 OUTCOMES: tuple[Outcome, ...] = ("equal", "differ", "stored only", "read only", "neither")
@@ -69,7 +69,7 @@ def reread(scores: str | Path, *, prompt: str = "additive_five_point") -> list[R
 
 
 def agreement(scores: str | Path, *, prompt: str = "additive_five_point") -> Evaluated:
-    """How many judgements read the same as stored, differently, or on one side alone.
+    """Count the judgements that read the same as stored, differently, or on one side alone.
 
     Raises:
         BadInput: an unreadable file or record, or an unknown prompt.

@@ -8,12 +8,13 @@ judge whose answers are kept (so that a killed run asks nothing twice), and writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from alignlab.evaluation.result_rows import Subject
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
+from alignlab.turns import strip_thoughts
 from alignlab.types import (
     Corpus,
     EvalResult,
@@ -82,6 +83,17 @@ class ModelAnswers:
     """Question id -> its answer to each turn; a question without all its answers is missing."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Reason -> rows of a file of answers that were left out."""
+    thoughts: int = 0
+    """Answers that thoughts were taken off."""
+
+    def without_thoughts(self) -> ModelAnswers:
+        """Return the answers as a reader sees them, the thoughts that precede them taken off."""
+        turns = {
+            key: tuple(replace(r, text=strip_thoughts(r.text)) for r in several)
+            for key, several in self.turns.items()
+        }
+        changed = sum(turns[key] != several for key, several in self.turns.items())
+        return replace(self, turns=turns, thoughts=changed)
 
     def last(self, question: Question) -> Response | None:
         """The answer to the last turn; None where the model gave none."""

@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from alignlab.errors import BadInput
+from alignlab.turns import neutral, tags_of
 from alignlab.types import Message
 
 FOLDER = Path(__file__).parent / "benchmarks" / "prompts"
 _PLACE = re.compile(r"\{([a-z_0-9]+)\}")
-_TAG = re.compile(r"</?([a-z_0-9]+)>")
 _SYSTEM_END = "\n---\n"
 
 
@@ -41,9 +41,6 @@ class Template:
         return (*messages, Message("user", self._filled(texts)))
 
     def _filled(self, texts: dict[str, str]) -> str:
-        tags = "|".join(sorted(set(_TAG.findall(self.user)))) or "(?!)"
-        fakes = re.compile(rf"<(?=\s*/?\s*(?:{tags})\s*>|\||/?s>)", re.IGNORECASE)
-
         def text(place: re.Match[str]) -> str:
             if place[1] not in texts:
                 raise BadInput(
@@ -51,7 +48,7 @@ class Template:
                     f"found {place[0]}"
                 )
             found = texts[place[1]]
-            return found if self.official else fakes.sub("&lt;", found)
+            return found if self.official else neutral(found, tags_of(self.user))
 
         return _PLACE.sub(text, self.user)
 
@@ -62,11 +59,3 @@ def own_template(name: str) -> Template:
     text = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip("\n")
     system, found, user = text.partition(_SYSTEM_END)
     return Template(name, user, system) if found else Template(name, text)
-
-
-def last_tagged(text: str, *, first: bool = False) -> str | None:
-    """What stands in the last [[...]] of a judge's answer (or the first); None without any."""
-    found = re.findall(r"\[\[([^\[\]]*)\]\]", text)
-    if not found:
-        return None
-    return str(found[0] if first else found[-1]).strip()

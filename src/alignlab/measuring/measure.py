@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from alignlab import seeds
 from alignlab.context import RunContext
-from alignlab.feedback.by_score import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore
 from alignlab.limits import at_least
 from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.runs import slug

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from alignlab.context import RunContext
 from alignlab.limits import at_least
 from alignlab.protocols import Completer
-from alignlab.runs import slug
+from alignlab.runs import Changed, slug
+from alignlab.turns import strip_thoughts
 from alignlab.types import (
     Completion,
     CompletionRequest,
@@ -18,6 +19,8 @@ from alignlab.types import (
     SampledBy,
     Sampling,
 )
+
+THOUGHTS = "thoughts taken off"
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,10 @@ def sample(
     """
     sampling, seed = settings.sampling(), context.seed_for(purpose)
 
-    def draw(some: Sequence[Prompt]) -> list[Response]:
+    def draw(some: Sequence[Prompt]) -> list[Response | Changed[Response]]:
         requests = [CompletionRequest(p.id, p.messages, sampling, seed) for p in some]
         return [
-            _response(completer, prompt, sampling, seed, index, completion)
+            _without_thoughts(_response(completer, prompt, sampling, seed, index, completion))
             for prompt, several in zip(some, completer.complete(requests), strict=True)
             for index, completion in enumerate(several)
             if completion.finish != "error"
@@ -73,8 +76,14 @@ def sample(
         if not stage.done:
             lost = len(prompts) * settings.n - len(found)
             dropped = {"failed": lost} if lost else {}
-            stage.count([Count(stage.name, "responses", len(found), dropped)])
+            stage.count([Count(stage.name, "responses", len(found), dropped, stage.changed())])
         return found
+
+
+def _without_thoughts(response: Response) -> Response | Changed[Response]:
+    """Return the answer as its reader sees it; one that held thoughts is counted as changed."""
+    text = strip_thoughts(response.text)
+    return response if text == response.text else Changed(replace(response, text=text), THOUGHTS)
 
 
 def answer(

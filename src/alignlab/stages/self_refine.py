@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from alignlab.context import RunContext
-from alignlab.feedback.critique import CritiqueTeacher
+from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.feedback.refine import Refiner
+from alignlab.feedback.teachers import Refiner
 from alignlab.limits import at_least
 from alignlab.protocols import Completer
 from alignlab.stages.judge import judge
@@ -59,7 +59,7 @@ def refine_by(
 ) -> Refined:
     """Have a model criticise responses and rewrite them; what it could not do is counted."""
     drawn = (settings.temperature, settings.top_p)
-    critic = CritiqueTeacher(
+    critic = critique_judge(
         completer,
         judge_prompt(settings.critique_prompt),
         sampling=Sampling(*drawn, settings.critique_tokens),

@@ -58,7 +58,8 @@ def parse_question(text: str) -> str | None:
 def parse_list(text: str) -> list[str]:
     """Return the items of a list in a reply (after -, *, • or 1.), without their marks."""
     lines = (
-        re.match(r"\s*(?:[-*•]+|\d+[.)])\s*(?P<item>.*)", x) for x in own_turn(text).split("\n")
+        re.match(r"\s*(?:[-•]\s*|\*\s+|\d+[.)]\s+)(?P<item>.*)", x)
+        for x in own_turn(text).split("\n")
     )
     return [line["item"].strip() for line in lines if line]
 

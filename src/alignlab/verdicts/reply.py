@@ -29,6 +29,12 @@ _HEADING = re.compile(
     r"justif\w*(?:\s+(?:for|of|the|my|your|this|total|final|overall))*\s*$", re.IGNORECASE
 )
 _TOTAL = re.compile(r"\b(?:total|final|overall|my|the)\s+$", re.IGNORECASE)
+_WHOLE = re.compile(
+    r"\b(?:total|final|overall|my|the|your|this|a|response|answer|quality|sum|average|mean|so|and|is"
+    r"|following|resulting|summary|better)\b",
+    re.IGNORECASE,
+)
+"""Words before a label that name no aspect."""
 _FORM = re.compile(
     r"<(?P<tag>score|rating|verdict|winner|answer)>(?P<tagged>[^<]*)</(?P=tag)>"
     r"|\\boxed\s*\{(?P<boxed>[^{}]*)\}|\[\[(?P<double>[^\[\]]*)\]\]",
@@ -78,6 +84,12 @@ def verdict_in(
             for label in _labels(text, name)
             if not any(start < label.start() < end for start, end, _ in objects)
         ]
+        # Scores of aspects ("Clarity score: 5") count where there is no other, and then as one.
+        aspects = [label for label in labels if _aspect(text, label)]
+        if len(aspects) < len(labels):
+            labels = [label for label in labels if label not in aspects]
+        elif len({after(label) for label in aspects}) > 1:
+            return Verdict(len(text), None)
         keys = [label for label in labels if label["key"]]
         if keys and len({after(key) for key in keys}) > 1:
             return Verdict(len(text), None)
@@ -90,7 +102,7 @@ def verdict_in(
 
 def _forms(text: str, inside: Callable[[str], Any]) -> list[Verdict]:
     """Read the forms that hold a verdict; [[rating]] or an equation in a box do not."""
-    found = []
+    found: list[Verdict] = []
     end = 0
     for form in _FORM.finditer(text):
         value = inside(form["tagged"] or form["boxed"] or form["double"] or "")
@@ -119,6 +131,13 @@ def _labels(text: str, name: str) -> Iterator[re.Match[str]]:
             own = label["sign"] != "=" or capital or _TOTAL.search(before) is not None
         if own and not _HEADING.search(before):
             yield label
+
+
+def _aspect(text: str, label: re.Match[str]) -> bool:
+    """Tell whether a label is that of one aspect among several."""
+    before = text[text.rfind("\n", 0, label.start()) + 1 : label.start()]
+    named = re.fullmatch(r"[\W\d_]*(\w+(?:[ -]\w+)?)[ *_]+", before)
+    return named is not None and not _WHOLE.search(named[1])
 
 
 def _objects(text: str) -> Iterator[tuple[int, int, Any]]:

@@ -13,17 +13,18 @@ _NUMBER = re.compile(
     rf"(?:[\[(\"'$]*|<(?=\s*{_N}\s*>))\s*(?P<value>[+-]?{_N})(?![^\W_]|\.\d)[*_`]*"
 )
 _TOP = re.compile(
-    r"[)\]\"'\s]*(?:points?|pts\.?|stars?|marks?)?\s*[(\[]?\s*"
+    r"[)\]\"' \t]*(?:points?|pts\.?|stars?|marks?)?[ \t]*[(\[]?[ \t]*"
     r"(?:/|(?:out\s+)?of\b|max(?:imum)?\b[.:]?|(?:in|over|from|von|sur|su|de|av|van|из)\b)"
     r"\s*(?:(?:a|the)\s+)?(?:(?:possible|total|max(?:imum)?\.?)\s+(?:(?:score\s+)?of\s+)?)?"
     rf"[*_`]*(?P<top>{_N})[*_`)\]]*",
     re.IGNORECASE,
 )
 _MORE = re.compile(
-    r"[)\]}>\"'*_` \t]*(?:(?<=[*_`])\d|%|percent\b|[½¼¾⅓⅔]|[-–]?ish\b|\+(?!\w)|/\s*\S|[ \t]\d"
+    r"[)\]}>\"'*_` \t]*(?:(?<=[*_`])\d|[%‰]|per\s?cent\b|pct\b|[½¼¾⅓⅔]"
+    r"|[-–]?ish\b|\+(?!\w)|/\s*\S|[ \t]\d"
     r"|(?:or|and)\s+(?:more|less|above|below|higher|lower|up|so)\b"
-    r"|(?:[-–—+=×^,;:&|~…→⇒]|->|=>|\.\.+|to\b|or\b|and\b|plus\b|minus\b|vs\b\.?|versus\b|bis\b|und\b|oder\b"
-    r"|through\b)\s*(?:(?:maybe|perhaps|even|rather|possibly)\s+)?[\[(\"'*_`]*[+-]?\d)",
+    r"|(?:[-–—+±=×^,;:&|~…→⇒]|->|\\to\b|=>|\.\.+|to\b|or\b|and\b|plus\b|minus\b|vs\b\.?|versus\b|bis\b|und\b|oder\b"
+    r"|through\b)[ \t]*(?:(?:maybe|perhaps|even|rather|possibly)\s+)?[\[(\"'*_`]*[+-]?\d)",
     re.IGNORECASE,
 )
 """After a number: there is more to the verdict than this number."""
@@ -33,9 +34,10 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
-    r"(?:\b(?:actually|rather|instead|make\s+(?:that|it)|i\s+mean|sorry|wait|no)\b[,:;.\s—–-]*"
+    r"(?:\b(?:actually|rather|instead|make\s+(?:that|it)|i\s+mean|sorry|wait|no|now|then|becomes?|finally|later"
+    r"|on\s+(?:second\s+thought|reflection)|after\s+\w+)\b[,:;.\s—–-]*"
     r"(?:(?:make\s+(?:that|it)|i\s+(?:mean|give)|it\s+is|it's|a)\s+)?|(?:->|=>|→|⇒)\s*"
-    rf"|\b(?:corrected|revised|previously|formerly|was)\b:?\s*|^\s*\(\s*(?={_N}\s*\)))({_N})\b(?!\s*(?:/|of\b))",
+    rf"|\b(?:corrected|revised|previously|formerly|(?<=\()was)\b:?\s*|^\s*\(\s*(?={_N}\s*\)))({_N})\b(?!\s*(?:/|of\b))",
     re.IGNORECASE,
 )
 _HEDGED = re.compile(
@@ -53,7 +55,8 @@ _SCALE = re.compile(
     re.IGNORECASE,
 )
 _ON_SCALE = re.compile(
-    rf"\bscale\s*:?\s*(?:of|from|is)?\s*(?:{_N}\s*(?:[-–—~]|to|through)\s*)?(?P<top>{_N})",
+    rf"\bscale\s*:?\s*(?:of|from|is)?\s*(?:{_N}\s*(?:[-–—~]|to|through)\s*)?({_N})"
+    rf"|\b({_N})[- ]point\s+scale",
     re.IGNORECASE,
 )
 _NUMBER_END = re.compile(r"[)\]}>\"'*_`$\s]*(?:points?|stars?)?[.!\s*_`$\"']*", re.IGNORECASE)
@@ -124,13 +127,15 @@ def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
         end = top.end()
     rest = text[end:]
     line = rest.partition("\n")[0]
-    clause = re.split(r"[.;(]", line, maxsplit=1)[0]
+    bare = re.sub(r"\s*\([^()]*\)", "", line)
+    clause = re.split(r"[.;]", bare, maxsplit=1)[0]
     sentence = re.split(r"[.;]", line, maxsplit=1)[0]
     others = [*_LATER.findall(rest), *_INSTEAD.findall(line)]
     others += _HEDGED.findall(sentence)
-    scales = [float(scale["top"]) for scale in _ON_SCALE.finditer(line)]
+    scales = [float(of or point) for of, point in _ON_SCALE.findall(line)]
     split = (
         _MORE.match(text, end)
+        or _MORE.match(bare)
         or _LISTED.search(clause)
         or _RUBRIC.match(rest)
         or any(float(other) != value for other in others)

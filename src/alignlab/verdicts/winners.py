@@ -12,18 +12,18 @@ NOUN = r"(?:answer|assistant|response|model|option|candidate|output|reply)"
 _SIDE = re.compile(
     r"(?:(?:the|is|it's|it\s+is|clearly)\s+){0,2}"
     rf"(?P<edge>(?:an?\s+)?(?:\w+\s+){{0,2}}(?:edge|preference|advantage|lead|win)\s+(?:to|for)\s+)?"
-    rf"(?P<noun>[<*_`]*{NOUN}[\s_]*)?[\[(<\"'*_`{{]*(?P<side>[ab])(?!\w|-[ab]\b)",
+    rf"(?P<noun>[<*_`]*{NOUN}[\s_]*)?[\[(<\"'*_`${{]*(?P<side>[ab])(?!\w|-[ab]\b)",
     re.IGNORECASE,
 )
 _TIE = re.compile(r"(?:it's\s+|it\s+is\s+)?(?:an?\s+|[\[(<\"']*)(?:tie|draw)\b", re.IGNORECASE)
-_CLOSERS = r"[*_`\"')\]>}\s]*"
+_CLOSERS = r"[*_`$\"')\]>}\s]*"
 _AFTER_A = re.compile(
     rf"{_CLOSERS}(?:$|[.,:;!?(\[<=|/&~+→≈–—-]|>+\s*B)|'s\b|[*_`\"')\]>}}]*\s+(?:is|was|wins?|because|since|as"
     r"|for|by|with|due|but|over|than|slightly|clearly|not|though|although|has|does|gives|answers"
     r"|answered|serves|in|on|provides|explains|offers|includes|covers|addresses|follows|stays|shows"
     r"|states|uses|makes|better|more|[Bb]\b|[^\w\s])",
 )
-"""What can follow the letter A but hardly the article."""
+"""Words that follow the letter A but hardly the article."""
 _SECOND = re.compile(
     rf"{_CLOSERS}(?:(?:[/|,;?&=≈+~<→]|->|=>|or\b|and\b|vs\b\.?|versus\b|then\b)\s*)+"
     r"[*_`\[(\"']*(?:(?:also|maybe|perhaps|even|an?|the)\s+)*"

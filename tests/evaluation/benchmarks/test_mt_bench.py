@@ -1,7 +1,7 @@
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.mt_bench import MTBench, rating
+from alignlab.evaluation.benchmarks.mt_bench import MTBench
 from alignlab.types import Score, Unscored
 from tests.conftest import shared_path
 from tests.evaluation.asking import Scores, Told, asked, figures, jsonl, said
@@ -99,12 +99,17 @@ def test_a_source_of_scores_reads_the_conversation(data):
     assert figures(found.rows)["turn_2"] == 2
 
 
-def test_an_answer_cannot_rate_itself():
-    assert rating("The answer says [[10]].\nRating: [[2]]", official=False) == Score(2.0)
-    assert rating("Rating: [6]", official=False) == Score(6.0)
-    assert isinstance(rating("Rating: 6", official=False), Unscored)
-    assert isinstance(rating("Rating: [[11]]", official=False), Unscored)
-    assert isinstance(rating("[[A]]", official=True), Unscored)
+def test_what_cannot_be_read_is_unscored(data):
+    task = MTBench()
+    questions = task.questions(data)
+    told = {"a": "Hm.", "b": "Rating: [[11]]", "c": None, "d": "[[10]] it says. Rating: [[2]]"}
+    judge = Told(lambda r: told[r.messages[-1].content.rsplit("answer>", 2)[1][1]])
+    found = task.measure(
+        asked(questions, said("m", questions, ("a", "b"), ("c", "d")), judge=judge)
+    )
+    verdicts = [f.verdict for f in found.said]
+    unread = Unscored("no readable rating")
+    assert verdicts == [unread, Unscored("the judge's call failed: no answer"), unread, Score(2.0)]
 
 
 def test_a_fake_end_is_made_harmless(data):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+from alignlab.ask_model import Ask, ask_model
 from alignlab.errors import BadInput
 from alignlab.evaluation.annotation_files import Annotation
 from alignlab.evaluation.benchmarks.alpaca_eval import NAME, AlpacaEval
@@ -51,6 +52,7 @@ from alignlab.types import (
     Unscored,
     Verdict,
 )
+from alignlab.verdicts import LEAST_MASS, parse_token
 
 LETTERS = ("A", "B")
 """What our own prompt calls the first and the second answer."""
@@ -227,26 +229,30 @@ def _preferences(
 ) -> list[Preferred]:
     judge = model_judge(asked)
     choices = (FIRST, SECOND) if template.official else LETTERS
-    requests = [
-        CompletionRequest(
-            f"{one.pair.own.id}|{'switched' if one.is_switched else 'shown'}",
-            _fill(template, one),
-            Sampling(temperature=0.0, top_p=1.0, max_tokens=4),
-            asked.seed,
-        )
+    asks = [
+        Ask(f"{one.pair.own.id}|{'switched' if one.is_switched else 'shown'}", _fill(template, one))
         for one in shown
     ]
+    sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=4)
     if isinstance(judge, ChoiceScorer):
+        requests = [CompletionRequest(*ask, sampling, asked.seed) for ask in asks]
         weighed = judge.choice_logprobs(requests, choices)
         return [
             _weigh(one, choices, logprobs) for one, logprobs in zip(shown, weighed, strict=True)
         ]
-    completions = [several[0] for several in judge.complete(requests)]
+    replies = ask_model(
+        judge,
+        asks,
+        lambda text: parse_token(text, choices),
+        sampling=sampling,
+        seed=asked.seed,
+        unread="the judge named neither answer",
+    )
     return [
-        Preferred(None, "", f"the judge's call failed: {c.error}")
-        if c.finish == "error"
-        else _named(one, choices, c.text)
-        for one, c in zip(shown, completions, strict=True)
+        Preferred(None, reply.text, reply.value.reason)
+        if isinstance(reply.value, Unscored)
+        else Preferred(float((reply.value == choices[0]) == one.is_switched), reply.text)
+        for one, (reply,) in zip(shown, replies, strict=True)
     ]
 
 
@@ -267,16 +273,10 @@ def _weigh(shown: ShownPair, choices: tuple[str, str], logprobs: Sequence[float]
     found = preference_of_tokens(tokens, is_switched=shown.is_switched)
     if found is None:
         return Preferred(None, raw, "neither choice is likely enough to be listed")
+    if sum(map(math.exp, logprobs)) < LEAST_MASS:
+        # Not the leaderboard's rule, which prefers by whatever is left of the probability.
+        return Preferred(None, raw, f"the choices hold less than {LEAST_MASS:g} of probability")
     return Preferred(found - 1, raw)
-
-
-def _named(shown: ShownPair, choices: tuple[str, str], text: str) -> Preferred:
-    """A verdict in words, of a judge without probabilities."""
-    first = text.strip().strip(".()[]\"'*")
-    if first not in choices:
-        return Preferred(None, text, "the judge named neither answer")
-    is_own = (first == choices[0]) == shown.is_switched
-    return Preferred(float(is_own), text)
 
 
 def _feedback(name: str, pair: AnswerPair, found: Sequence[Preferred]) -> Feedback:

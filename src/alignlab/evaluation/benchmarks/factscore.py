@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from alignlab.ask_model import Ask, Reply, ask_model
 from alignlab.errors import BadInput
-from alignlab.evaluation.asking import Ask, Said, ask_all, yes_or_no
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.retrieval import PassageIndex, read_corpus
 from alignlab.evaluation.task_files import read_rows
@@ -33,6 +33,7 @@ from alignlab.evaluation.templates import own_template
 from alignlab.registry import register
 from alignlab.text import sentences
 from alignlab.types import EvalResult, Feedback, Response, Sampling, Score, Unscored, Verdict
+from alignlab.verdicts import parse_list, yes_or_no
 
 NAME = "factscore"
 ENOUGH = 10
@@ -98,7 +99,7 @@ class FActScore:
 
     def _checked(
         self, asked: BenchmarkInputs, corpus: PassageIndex, facts: Sequence[StatedFact]
-    ) -> list[Said]:
+    ) -> list[Reply[bool]]:
         template = own_template("verify_fact")
         asks = []
         for number, fact in enumerate(facts):
@@ -106,7 +107,9 @@ class FActScore:
             shown = "\n\n".join(f"{p.title}: {p.text}" for p in near)
             messages = template.fill(passages=shown, fact=fact.text)
             asks.append(Ask(f"{fact.response.id}|fact {number}", messages))
-        return ask_all(model_judge(asked), asks, max_tokens=16, seed=asked.seed)
+        sampling = Sampling(0.0, 1.0, 16)
+        found = ask_model(model_judge(asked), asks, yes_or_no, sampling=sampling, seed=asked.seed)
+        return [reply for (reply,) in found]
 
 
 class Facts(NamedTuple):
@@ -131,12 +134,12 @@ def _facts(
         Ask(f"{response.id}|sentence {number}", template.fill(topic=topic, sentence=sentence))
         for number, (response, topic, sentence) in enumerate(parts)
     ]
-    told = ask_all(model_judge(asked), asks, max_tokens=256, seed=asked.seed)
+    sampling = Sampling(0.0, 1.0, 256)
+    replies = ask_model(model_judge(asked), asks, parse_list, sampling=sampling, seed=asked.seed)
     found: list[StatedFact] = []
     unread = 0
-    for (response, topic, _), said in zip(parts, told, strict=True):
-        lines = [line.strip() for line in said.text.splitlines()]
-        listed = [line.lstrip("-*• ").strip() for line in lines if line.startswith(("-", "*", "•"))]
+    for (response, topic, _), (reply,) in zip(parts, replies, strict=True):
+        listed = reply.read or []
         unread += not listed
         found += [
             StatedFact(response, topic, one) for one in listed if one and one.lower() != "none"
@@ -145,11 +148,11 @@ def _facts(
 
 
 def _feedback(
-    judge: str, response: Response, facts: Sequence[StatedFact], checked: Sequence[Said]
+    judge: str, response: Response, facts: Sequence[StatedFact], checked: Sequence[Reply[bool]]
 ) -> Feedback:
     """One answer's share of supported facts; facts without a verdict are left out."""
-    own = [(f, s) for f, s in zip(facts, checked, strict=True) if f.response.id == response.id]
-    read = [(f, yes_or_no(s.text)) for f, s in own]
+    own = [(f, r) for f, r in zip(facts, checked, strict=True) if f.response.id == response.id]
+    read = [(f, reply.read) for f, reply in own]
     known = tuple(float(supported) for _, supported in read if supported is not None)
     verdict: Verdict
     if known:
@@ -158,7 +161,7 @@ def _feedback(
         verdict = Unscored("no fact was checked" if own else "an answer without facts")
     words = {True: "supported", False: "not supported", None: "unread"}
     rationale = "\n".join(f"{words[supported]}: {f.text}" for f, supported in read)
-    raw = tuple(s.text or s.failed for _, s in own)
+    raw = tuple(reply.text for _, reply in own)
     return Feedback(response.prompt_id, (response.id,), judge, verdict, rationale, raw)
 
 

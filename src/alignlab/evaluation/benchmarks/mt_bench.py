@@ -7,12 +7,12 @@ source, figures are not comparable with published ones.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from alignlab.ask_model import Ask, ask_model
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.question_files import fastchat_questions, fastchat_references
 from alignlab.evaluation.task_files import read_rows
@@ -29,10 +29,9 @@ from alignlab.evaluation.tasks import (
     score_judge,
     subject,
 )
-from alignlab.evaluation.templates import Template, last_tagged, own_template
+from alignlab.evaluation.templates import Template, own_template
 from alignlab.registry import register
 from alignlab.types import (
-    CompletionRequest,
     EvalResult,
     Feedback,
     Prompt,
@@ -41,6 +40,7 @@ from alignlab.types import (
     Score,
     Unscored,
 )
+from alignlab.verdicts import parse_rating
 
 NAME = "mt_bench"
 WITH_REFERENCE = frozenset({"math", "reasoning", "coding"})
@@ -128,29 +128,31 @@ class MTBench:
                 for q, given in several
             ]
             return score_judge(asked).rate(items, asked.seed)
-        judge, sampling = model_judge(asked), Sampling(0.0, 1.0, self.judge_tokens)
-        requests = [
-            CompletionRequest(
-                f"{given[turn].id}|rate",
-                self._template(turn, bool(q.references)).fill(**_texts(q, given, turn)),
-                sampling,
-                asked.seed,
-            )
-            for q, given in several
-        ]
-        completions = [c[0] for c in judge.complete(requests)]
+        official = self.prompts is not None
+        replies = ask_model(
+            judge := model_judge(asked),
+            [
+                Ask(
+                    f"{given[turn].id}|rate",
+                    self._template(turn, bool(q.references)).fill(**_texts(q, given, turn)),
+                )
+                for q, given in several
+            ],
+            lambda text: parse_rating(text, low=LOW, high=HIGH, official=official),
+            sampling=Sampling(0.0, 1.0, self.judge_tokens),
+            seed=asked.seed,
+            unread="no readable rating",
+        )
         return [
             Feedback(
                 q.id,
                 (given[turn].id,),
                 judge.name,
-                Unscored(f"the judge's call failed: {c.error}")
-                if c.finish == "error"
-                else rating(c.text, official=self.prompts is not None),
-                c.text,
-                (c.text,),
+                reply.value if isinstance(reply.value, Unscored) else Score(reply.value),
+                reply.text,
+                (reply.text,),
             )
-            for (q, given), c in zip(several, completions, strict=True)
+            for (q, given), (reply,) in zip(several, replies, strict=True)
         ]
 
     def _template(self, turn: int, with_reference: bool) -> Template:
@@ -165,22 +167,6 @@ class MTBench:
         if not isinstance(system, str):
             raise bad_record(row.file, row.line, "system_prompt", "a text", system)
         return Template(name, row.text("prompt_template"), system, official=True)
-
-
-def rating(text: str, *, official: bool) -> Score | Unscored:
-    """The rating in a judge's answer: [[7]], or [7] where there is no double one.
-
-    The official rule takes the first; ours takes the last, so that a quoted answer cannot
-    rate itself before the judge does.
-    """
-    found = last_tagged(text, first=official)
-    if found is None:
-        single = re.findall(r"\[(\d+(?:\.\d+)?)\]", text)
-        found = single[0 if official else -1] if single else ""
-    if not re.fullmatch(r"\d+(?:\.\d+)?", found):
-        return Unscored("no readable rating")
-    value = float(found)
-    return Score(value) if LOW <= value <= HIGH else Unscored("a rating off the scale")
 
 
 def _part(question: Question) -> str:
