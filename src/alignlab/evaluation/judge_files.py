@@ -10,7 +10,6 @@ negative is a score that could not be read.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality
 from alignlab.evaluation.metrics.poster import PosterQuality, poster_quality
 from alignlab.evaluation.result_rows import Subject
+from alignlab.files import read_text
 from alignlab.types import EvalResult
 
 BENCHMARK = "judge_files"
@@ -92,18 +92,10 @@ def _completion_scores(path: Path, number: int, completions: Any) -> Scores:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered non-empty lines of a plain or gzipped text file."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput(f"{path}: expected a readable file, found: {reason}") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: expected UTF-8 text, found byte {error.start}") from None
+    """Number the non-empty lines of a plain or gzipped text file."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line
 
 
 def _join(
