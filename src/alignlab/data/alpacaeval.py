@@ -8,6 +8,7 @@ probabilities of being the better one, which add up to 1.
 from __future__ import annotations
 
 from alignlab.data.build_records import BuildResult, Dropped, Origin, ResponseDraft, pair, user
+from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
@@ -37,4 +38,4 @@ def alpacaeval(row: Row, options: Options) -> list[BuildResult]:
         source=row.optional_text("dataset") or "alpacaeval",
         ordered_by=row.optional_text("annotator") or "",
     )
-    return [pair(user(row.text("instruction")), better, worse, origin)]
+    return [pair(user(instruction_of(row)), better, worse, origin)]

@@ -62,7 +62,7 @@ def read_judged_pairs(path: str, compared: Callable[[Row], JudgedPair]) -> list[
 
 def text_or_truth(row: Row, field: str) -> tuple[str, tuple[str, ...]]:
     """A text that a JSON writer may have turned into true or false, and whether it had."""
-    value = row.values.get(field)
+    value = row.get(field)
     if isinstance(value, bool):
         return str(value), (NOT_TEXT,)
     return row.text(field), ()

@@ -5,8 +5,8 @@ Annotators' labels are 1 or 2 for the better response, 0 for a tie; `cmp_key` na
 
 from __future__ import annotations
 
-from alignlab.data.alpaca import instruction_of
 from alignlab.data.build_records import UNKNOWN_WRITER, BuildResult, ResponseDraft, origin_of
+from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
 from alignlab.data.judged_pairs import (
     FIRST,

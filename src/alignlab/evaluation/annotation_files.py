@@ -11,7 +11,6 @@ It is the stored one, or is computed again from the judge's token log-probabilit
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ import numpy as np
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.length_controlled import GlmWeights, Preferences
 from alignlab.evaluation.token_preferences import recomputed_preference
+from alignlab.files import read_text
 
 PreferencesFrom = Literal["stored", "tokens"]
 
@@ -122,7 +122,7 @@ def _from_csv(path: Path) -> Iterator[Annotation]:
 
 def _from_json(path: Path, preferences: PreferencesFrom) -> Iterator[Annotation]:
     try:
-        records = json.loads(_text(path))
+        records = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise bad_record(
             path, error.lineno, None, "a JSON list of annotations", error.msg
@@ -182,19 +182,8 @@ def _number(path: Path, line: int, row: Mapping[str, str], column: str) -> float
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Numbered rows of a CSV with a header (line 1)."""
     empty = True
-    for number, row in enumerate(csv.DictReader(_text(path).splitlines()), start=2):
+    for number, row in enumerate(csv.DictReader(read_text(path).splitlines()), start=2):
         empty = False
         yield number, row
     if empty:
         raise BadInput(f"{path}: expected a CSV with a header and rows, found none")
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: expected UTF-8 text, found byte {error.start}") from None
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput(f"{path}: expected a readable file, found: {reason}") from None

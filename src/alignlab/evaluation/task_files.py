@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput, bad_record
+from alignlab.files import csv_reader, read_text
 
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".txt")
 
@@ -105,22 +104,6 @@ def read_rows(path: Path) -> list[BenchmarkRow]:
     return rows
 
 
-def read_text(path: Path) -> str:
-    """The text of a file, gzipped or not.
-
-    Raises:
-        BadInput: it cannot be read.
-    """
-    try:
-        raw = path.read_bytes()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: expected UTF-8 text, found byte {error.start}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput(f"{path}: expected a readable file, found: {reason}") from None
-
-
 def _from_lines(path: Path, text: str) -> Iterator[BenchmarkRow]:
     # Not splitlines(): texts may hold line separators that JSON does not escape.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -144,11 +127,15 @@ def _from_json(path: Path, text: str) -> Iterator[BenchmarkRow]:
 
 
 def _from_csv(path: Path, text: str, delimiter: str) -> Iterator[BenchmarkRow]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for values in reader:
-        if None in values or None in values.values():
-            raise bad_record(path, reader.line_num, None, "as many cells as columns", "others")
-        yield BenchmarkRow(path, reader.line_num, values)
+    try:
+        names, records = csv_reader(iter(io.StringIO(text, newline="")), delimiter)
+        for number, cells in records:
+            if len(cells) != len(names):
+                found = f"{len(cells)} cells"
+                raise bad_record(path, number, None, f"{len(names)} cells, as columns", found)
+            yield BenchmarkRow(path, number, dict(zip(names, cells, strict=True)))
+    except csv.Error as error:
+        raise bad_record(path, None, None, "CSV", str(error)) from None
 
 
 def _row(path: Path, number: int, values: Any) -> BenchmarkRow:

@@ -136,7 +136,7 @@ def read_criteria(path: Path) -> list[Criterion]:
         BadInput: no such file, or something else in it.
     """
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = str(error).splitlines()[0]
         raise BadInput(f"{path}: expected a YAML list of criteria, found: {why}") from None

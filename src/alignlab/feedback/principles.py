@@ -61,7 +61,7 @@ def read_principles(path: Path) -> list[str]:
         BadInput: no such file, or none in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: expected a text file of principles, found: {error}") from None
     found = [line.strip().removeprefix("- ") for line in lines]

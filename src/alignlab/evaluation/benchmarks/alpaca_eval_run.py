@@ -21,7 +21,7 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.annotation_files import Annotation
 from alignlab.evaluation.benchmarks.alpaca_eval import NAME, AlpacaEval
 from alignlab.evaluation.question_files import single
-from alignlab.evaluation.task_files import read_rows, read_text
+from alignlab.evaluation.task_files import read_rows
 from alignlab.evaluation.tasks import (
     BenchmarkInputs,
     Findings,
@@ -39,6 +39,7 @@ from alignlab.evaluation.token_preferences import (
     preference_of_tokens,
     switched,
 )
+from alignlab.files import read_text
 from alignlab.protocols import ChoiceScorer
 from alignlab.registry import register
 from alignlab.types import (

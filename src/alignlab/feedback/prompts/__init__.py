@@ -111,7 +111,7 @@ def _load(name: str) -> JudgePrompt:
     path = Path(name)
     if not path.is_file():
         raise unknown_name("judge prompt", name, own)
-    return _parse(path.stem, path.read_text(encoding="utf-8"))
+    return _parse(path.stem, path.read_text(encoding="utf-8-sig"))
 
 
 def question(prompt: Prompt) -> str:
