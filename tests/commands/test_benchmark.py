@@ -120,7 +120,7 @@ def test_alpaca_eval_on_a_model_and_its_files_still_work(alignlab, files, tiny_f
     assert (row["n"], row["comparable"], row["against"]) == (3, False, "the data's baseline")
     assert 0.1 < row["win_rate"] < 0.9
     assert row["avg_length"] > 0  # a mean over what was asked, not over the leaderboard's 805
-    assert "Missing option '--annotations'" in alignlab("evaluate", "alpaca_eval").line
+    assert "--annotations is missing" in alignlab("evaluate", "alpaca_eval").line
 
 
 def test_outputs_given_before(alignlab, files, tmp_path):
@@ -208,8 +208,8 @@ def test_killed_and_resumed_asks_nothing_twice(files, tiny_folder, tmp_path, mon
         ),
         (("tldr", "--data", "{posts}", "--model", "m"), "expected --judge SPEC, found none"),
         (
-            ("tldr", "--data", "{posts}", "--model", "m", "--judge", "openai:x@http://localhost:1"),
-            "--judge: expected a judge of pairs (pairwise:ENGINE, llm:ENGINE, longer, ...), found",
+            ("tldr", "--data", "{posts}", "--model", "m", "--judge", "opnai:x@http://localhost:1"),
+            "unknown feedback 'opnai'; did you mean 'openai'?",
         ),
         (
             ("translation", "--data", "{posts}", "--model", "m", "--judge", "longer"),
