@@ -3,7 +3,7 @@
     python scripts/lint_docstrings.py src/alignlab
 
 A docstring opens with an imperative verb or a noun phrase of the field. An opening free relative
-clause ("What a run takes", "Whether it fits", "How it is read") needs its neighbours to be understood.
+clause ("What a run takes", "Whether it fits") needs its neighbours to be understood.
 """
 
 from __future__ import annotations

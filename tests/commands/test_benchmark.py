@@ -125,7 +125,7 @@ def test_alpaca_eval_on_a_model_and_its_files_still_work(alignlab, files, tiny_f
     assert "win_rate" not in row
     assert judge["unreadable"] == 1
     assert row["avg_length"] > 0  # a mean over what was asked, not over the leaderboard's 805
-    assert "Missing option '--annotations'" in alignlab("evaluate", "alpaca_eval").line
+    assert "--annotations is missing" in alignlab("evaluate", "alpaca_eval").line
 
 
 def test_thoughts_are_taken_off_answers_and_counted(alignlab, files, tmp_path):
@@ -229,8 +229,8 @@ def test_killed_and_resumed_asks_nothing_twice(files, tiny_folder, tmp_path, mon
         ),
         (("tldr", "--data", "{posts}", "--model", "m"), "expected --judge SPEC, found none"),
         (
-            ("tldr", "--data", "{posts}", "--model", "m", "--judge", "openai:x@http://localhost:1"),
-            "--judge: expected a judge of pairs (pairwise:ENGINE, llm:ENGINE, longer, ...), found",
+            ("tldr", "--data", "{posts}", "--model", "m", "--judge", "opnai:x@http://localhost:1"),
+            "unknown feedback 'opnai'; did you mean 'openai'?",
         ),
         (
             ("translation", "--data", "{posts}", "--model", "m", "--judge", "longer"),

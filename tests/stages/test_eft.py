@@ -92,7 +92,7 @@ def test_which_examples_are_thinned_is_drawn_from_the_seed(tmp_path):
     settings = EFTSettings(targets="judged", balance=1.0)
 
     def kept(name, seed):
-        made = build_eft(lab(tmp_path / name, seed), judged_by(answers), groups, settings)
+        made = build_eft(context(tmp_path / name, seed), judged_by(answers), groups, settings)
         return [d.id for d in made]
 
     first = kept("first", 0)

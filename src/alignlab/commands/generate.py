@@ -63,23 +63,7 @@ def generate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> FileWritten:
-    """Answer prompts, or go on where it stopped; one row per response, `prompt` and `completion`.
-
-    Thoughts of reasoning models are no part of the rows; the records keep them.
-
-    Args:
-        overrides: "key=value" strings, as on the command line.
-        model: who answers: `[NAME=]FOLDER`, hub id or engine (openai:MODEL@URL, ...).
-        prompts: data with prompts, FORMAT:PATH or PATH.
-        out: file to write: .jsonl, .jsonl.gz or .parquet.
-        config: a YAML file of settings, under the overrides.
-        settings: the same as overrides.
-
-    Raises:
-        BadInput: an unknown setting or model, data without prompts, or a file that is in the way.
-        RunFailed: the work could not be finished, and the same call goes on; or no prompt was
-            answered.
-    """
+    """Answer prompts as `alignlab.generate` does, with specs for model and prompts."""
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     chosen = configs.build(GenerateSettings, *layers, configs.parse_overrides(overrides), settings)
     path = Path(out)
