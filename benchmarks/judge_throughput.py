@@ -42,7 +42,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignlab import progress
 from alignlab.errors import RunFailed
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.generation.openai import OpenAIConfig, OpenAIEngine
 from alignlab.registry import get
@@ -181,7 +181,7 @@ def stage(work: Work, turn: str) -> Callable[[], None]:
     run = Run.start(path, RunIdentity("benchmark", {}, (work.seed,)))
     lab = Lab(run, work.seed)
     options = f"concurrency={work.concurrency}"
-    source = LLMJudge(
+    source = ModelJudge(
         lab.completer(f"openai:{work.model}@{work.url}?{options}"),
         judge_prompt("short_score"), samples=1, sampling=work.sampling,
     )  # fmt: skip

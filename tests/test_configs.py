@@ -92,3 +92,59 @@ def test_yaml_files(tmp_path):
         configs.read_yaml(path)
     with pytest.raises(BadInput, match="no such configuration file"):
         configs.read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-5", 1e-5), ("1E-5", 1e-5), ("5e6", 5e6), ("-2e-3", -2e-3), (".5e-3", 5e-4),
+        ("1.5e3", 1500.0), ("1_000", 1000), ("010", 10), ("0x10", 16), ("+3", 3), ("1.", 1.0),
+        ("true", True), ("no", "no"), ("off", "off"), ("12:30", "12:30"), ("null", None),
+        ("2026-11-26", "2026-11-26"), ("1e", "1e"), ("e5", "e5"), ("1.2.3", "1.2.3"),
+        ("[1e-5, 2]", [1e-5, 2]),
+    ],
+)  # fmt: skip
+def test_yaml_scalars_are_what_they_look_like(tmp_path, text, value):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"a: {text}\n")
+    for read in (configs.read_yaml(path), configs.parse_overrides([f"a={text}"])):
+        assert read == {"a": value}
+        assert type(read["a"]) is type(value)
+
+
+def test_a_key_given_twice_in_yaml_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: 1\nlr: 1\nlr: 2\n")
+    with pytest.raises(BadInput, match=r"c.yaml, line 1: .*the key 'lr' twice"):
+        configs.read_yaml(path)
+
+
+@pytest.mark.parametrize("value", ["nan", ".nan", "inf", "-.inf"])
+def test_a_setting_is_a_finite_number(value):
+    with pytest.raises(BadInput, match=r"setting inner.lr: expected a finite number"):
+        configs.build(Outer, configs.parse_overrides([f"inner.lr={value}"]))
+
+
+def test_settings_of_an_optional_part_are_described():
+    options = {option.key: option for option in configs.describe(Outer)}
+    assert options["maybe.lr"].doc == "Learning rate."
+    assert options["maybe.lr"].default == 1e-3
+    assert {o.key: o.default for o in configs.describe(Special)}["inner.lr"] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sede": 1}, r"unknown setting 'sede'; did you mean 'seed'"),
+        ({"inner": {"rl": 1}}, r"unknown setting 'inner.rl'; did you mean 'inner.lr'"),
+        ({"maybe": {"lrr": 1}}, r"did you mean 'maybe.lr'"),
+        ({"free": {"any": 1}, "inner": {"lr": 1}, "maybe": None, "seed": 2}, None),
+    ],
+)
+def test_unknown_settings_are_refused_before_anything_is_imported(given, message):
+    options = configs.describe(Outer)
+    if message is None:
+        configs.refuse_unknown(options, given)
+        return
+    with pytest.raises(BadInput, match=message):
+        configs.refuse_unknown(options, given)

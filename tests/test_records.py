@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from alignlab import seeds, types
+from alignlab.errors import BadInput
 from alignlab.records import fingerprint, from_line, to_line, whole_records
 
 PROMPT = types.Prompt(
@@ -89,3 +90,11 @@ def test_whole_records_end_before_half_a_line_even_within_a_character(tmp_path):
     file.write_bytes(lines)
     assert list(whole_records(file, types.Response)) == wrote
     assert list(whole_records(tmp_path / "none.jsonl", types.Response)) == []
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_not_finite_are_not_read_back(tmp_path, number):
+    path = tmp_path / "scores.jsonl"
+    path.write_text(f'{{"value": {number}, "samples": []}}\n')
+    with pytest.raises(BadInput, match=f"line 1.*expected a finite number, found {number}"):
+        list(whole_records(path, types.Score))

@@ -1,4 +1,4 @@
-"""The command line: parses, calls the function of the same name, turns errors into exit codes."""
+"""The command line: every command is made from the signature and docstring of a function."""
 
 from __future__ import annotations
 
@@ -6,36 +6,164 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
+from alignlab import source
+from alignlab.api import settings as known
+from alignlab.api.settings import FILES, Settings
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.launched import is_launched, is_worker_rank, world_size
+from alignlab.source import Place
 
-if TYPE_CHECKING:
-    from alignlab.commands.tables import Evaluated
+BENCHMARK = "NAME"
+"""What the help calls the command that runs any benchmark."""
 
-app = typer.Typer(
-    name="alignlab",
-    help="An alignment laboratory: train language models from feedback of every kind, run whole "
-    "studies, and measure what each step did.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-data_app = typer.Typer(help="Check and convert data files.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-feedback_app = typer.Typer(
-    help="Feedback of people: sheets for annotators, and what they filled in as data.",
-    no_args_is_help=True,
-)
-app.add_typer(feedback_app, name="feedback")
+OLD_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("feedback",): ("annotations",),
+    ("train", "query_types"): ("train-classifier", "query_types"),
+    ("evaluate", "judge"): ("evaluate", "judge_scores"),
+    ("evaluate", "audit"): ("judge-card",),
+    ("evaluate", "judge-card"): ("judge-card",),
+}
+"""Commands of 0.1 -> those of today; they go with the next release."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and the function behind it."""
+
+    name: str
+    """With its group's name before it, where it has one."""
+    place: Place
+    example: str
+    arguments: tuple[str, ...] = ()
+    """Parameters that stand without a name; others are options."""
+    settings: Callable[[Mapping[str, Any]], Settings] | None = None
+    """Describes the settings that `--options` shows, by the values given."""
+    required: tuple[str, ...] = ()
+    """Parameters that only Python may leave out."""
+
+
+def _api(module: str, name: str) -> Place:
+    return Place(f"alignlab.api.{module}", name)
+
+
+def _recipe(values: Mapping[str, Any]) -> Settings:
+    given = known.given(values["config"], values["overrides"] or (), {})
+    if values["model"]:
+        given["model"] = values["model"]
+    return known.recipe(values["recipe"], given)
+
+
+COMMANDS = (
+    Command("demo", _api("studies", "demo"), "demo --out runs/demo --seed 0"),
+    Command(
+        "run", _api("studies", "run"),
+        "run self_rewarding model=./my-model data=oasst:trees.jsonl.gz iterations=2 out=runs/mine",
+        ("recipe",), _recipe,
+    ),
+    Command(
+        "check", _api("studies", "check"),
+        "check compare_feedback model=./my-model strong=openai:gpt-x@URL",
+        ("recipe",), _recipe,
+    ),
+    Command(
+        "train", _api("training", "train"),
+        "train dpo --model ./my-model --data 'pairs.jsonl?test_share=0.1' --out runs/dpo lr=1e-6 "
+        "objective.beta=0.3",
+        ("objective",), lambda values: known.training(values["objective"]),
+    ),
+    Command(
+        "generate", _api("generating", "generate"),
+        "generate --model ./my-model --prompts prompts.jsonl --out answers.jsonl n=4",
+        settings=lambda values: known.generation(),
+    ),
+    Command(
+        "judge", _api("judging", "judge"),
+        "judge --judge llm,samples=3:openai:gpt-x@URL --responses answers.jsonl "
+        "--out judged.jsonl to=groups",
+        settings=lambda values: known.judging(values["judge"] or ""), required=("responses",),
+    ),
+    Command(
+        "reward", _api("judging", "reward"),
+        "reward --reward reward_model:./my-reward --responses answers.jsonl --out scored.jsonl",
+        settings=lambda values: known.judging(values["reward"] or ""), required=("responses",),
+    ),
+    Command(
+        "judge-card", _api("judging", "judge_card"),
+        "judge-card --judge pairwise:openai:gpt-4@URL --data people.jsonl --out runs/card",
+        settings=lambda values: known.evaluation("judge-card"),
+    ),
+    Command(
+        "train-classifier", _api("training", "train_classifier"),
+        "train-classifier query_types --model minilm --data labelled.jsonl --out types "
+        "test=more.jsonl",
+        ("what",), lambda values: Settings(source.describe(known.QUERY_TYPES)),
+    ),
+    Command("report", _api("studies", "print_report"), "report runs/demo --csv > demo.csv"),
+    Command("compare", _api("studies", "compare"), "compare runs/seed-0 runs/seed-1"),
+    Command(
+        "annotate", Place("alignlab.commands.annotate", "annotate"),
+        "annotate runs/demo anna.jsonl --format ranking limit=50",
+        ("source", "out"), lambda values: known.sheet(),
+    ),
+    Command("list", Place("alignlab.commands.list", "list_parts"), "list recipes", ("what",)),
+    Command("doctor", Place("alignlab.commands.doctor", "doctor"), "doctor"),
+    Command(
+        "data check", _api("data", "check_data"), "data check preferences.jsonl", ("spec",)
+    ),
+    Command(
+        "data convert", _api("data", "convert_data"),
+        "data convert oasst:trees.jsonl out.jsonl", ("source", "out"),
+    ),
+    Command(
+        "annotations export", Place("alignlab.commands.feedback", "export"),
+        "annotations export answers.jsonl sheet.csv --format ranking limit=100",
+        ("source", "out"), lambda values: known.sheet(),
+    ),
+    Command(
+        "annotations import", Place("alignlab.commands.feedback", "import_"),
+        "annotations import anna.csv ben.csv --key sheet.csv.key.jsonl --out groups.jsonl",
+    ),
+    Command(
+        "evaluate judge_scores", Place(*FILES["judge_scores"]),
+        "evaluate judge_scores --scores M1.jsonl.gz --reference reference.jsonl.gz",
+    ),
+    Command(
+        "evaluate reread", Place(*FILES["reread"]),
+        "evaluate reread --scores M1.jsonl.gz --list",
+    ),
+    Command(
+        "evaluate alpaca_eval", Place(*FILES["alpaca_eval"]),
+        "evaluate alpaca_eval --annotations annotations.json --difficulty difficulty.csv "
+        "--gamed df_gamed.csv",
+    ),
+    Command(
+        "evaluate arena_hard", Place(*FILES["arena_hard"]),
+        "evaluate arena_hard --annotations model_judgment/gpt-4.1/my-model.jsonl",
+    ),
+    Command(
+        "evaluate human_eval", Place(*FILES["human_eval"]),
+        "evaluate human_eval --annotations eval_annotations.xlsx",
+    ),
+    Command(
+        f"evaluate {BENCHMARK}", _api("evaluating", "evaluate"),
+        "evaluate vicuna_bench --data question.jsonl --model ./my-model --baseline "
+        "their_answers.jsonl --judge pairwise:openai:gpt-4@URL --out runs/vicuna",
+        ("benchmark",), lambda values: known.evaluation(values["benchmark"]),
+    ),
+)  # fmt: skip
 
 
 class _Benchmarks(TyperGroup):
@@ -43,499 +171,219 @@ class _Benchmarks(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         runs = any(a.partition("=")[0] in ("--model", "--outputs", "--options") for a in args)
-        if args[0] in self.commands and args[0] != RUN and not runs:
+        if args[0] in self.commands and args[0] != BENCHMARK and not runs:
             return super().resolve_command(ctx, args)
-        from alignlab.commands.benchmark import tasks
-
-        if args[0] not in tasks():
-            raise unknown_name("benchmark", args[0], {*self.commands, *tasks()} - {RUN})
-        return RUN, self.commands[RUN], args
-
-
-RUN = "NAME"
-evaluate_app = typer.Typer(
-    cls=_Benchmarks,
-    help="Measure models and judges on benchmarks, or what others produced: files of annotations, "
-    "or of a judge's scores. `alignlab list benchmarks` names them; `audit` examines a judge.",
-    epilog="Example: alignlab evaluate mt_bench --data question.jsonl --model ./my-model "
-    "--judge openai:gpt-4@URL",
-    no_args_is_help=True,
-)
-app.add_typer(evaluate_app, name="evaluate")
-
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings.")]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+        names = known.benchmarks()
+        if args[0] not in names:
+            raise unknown_name("benchmark", args[0], names)
+        return BENCHMARK, self.commands[BENCHMARK], args
 
 
-@app.command(epilog="Example: alignlab demo --out runs/demo --seed 0")
-def demo(
-    out: Annotated[str, typer.Option(help="Run directory.")] = "runs/demo",
-    seed: Annotated[int, typer.Option(help="Decides every random draw.")] = 0,
-) -> None:
-    """Run the offline study: seven kinds of feedback against a known truth."""
-    from alignlab.commands.run import run as run_recipe
-
-    report = run_recipe("compare", out=out, seed=seed)
-    _say_where(report)
-
-
-@app.command(
-    epilog="Example: alignlab run self_rewarding model=./my-model data=oasst:trees.jsonl.gz "
-    "iterations=2 out=runs/mine"
-)
-def run(
-    recipe: Annotated[str, typer.Argument(help="A name from `alignlab list recipes`.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    options: Annotated[bool, typer.Option("--options", help="Show every setting.")] = False,
-) -> None:
-    """Run a recipe, or resume it where it stopped."""
-    if options:
-        from alignlab.commands.list import show_options
-
-        show_options(recipe)
-        return
-    from alignlab.commands.run import run as run_recipe
-
-    _say_where(run_recipe(recipe, *(overrides or []), config=config))
-
-
-@app.command(
-    epilog="Example: alignlab train dpo --model ./my-model --data 'pairs.jsonl?test_share=0.1' "
-    "--out runs/dpo lr=1e-6 objective.beta=0.3\n\nOn several GPUs: torchrun --standalone "
-    "--nproc-per-node 8 -m alignlab train dpo ..., or accelerate launch -m alignlab train dpo ... "
-    "(see docs/distributed.md)"
-)
-def train(
-    objective: Annotated[
-        str, typer.Argument(help="A name from `alignlab list objectives`, or query_types.")
-    ],
-    overrides: Overrides = None,
-    model: Annotated[str, typer.Option(help="Hub id, local folder, or sandbox:NAME.")] = "",
-    data: Annotated[str, typer.Option(help="PATH or FORMAT:PATH.")] = "",
-    out: Annotated[str, typer.Option(help="Run directory.")] = "",
-    reward: Annotated[
-        str, typer.Option(help="Feedback source of ppo, reinforce, rloo, grpo: sandbox:oracle, ...")
-    ] = "",
-    config: Config = None,
-    options: Annotated[bool, typer.Option("--options", help="Show every setting.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a model towards an objective, or resume the training where it stopped."""
-    if options:
-        from alignlab.commands.list import show_train_options
-
-        show_train_options(objective)
-        return
-    _require("train", model=model, data=data, out=out)
-    from alignlab.records import to_dict
-
-    if objective == "query_types":
-        from alignlab.commands.query_types import train_query_types
-
-        learned = train_query_types(*(overrides or []), model=model, data=data, out=out)
-        typer.echo(json.dumps(to_dict(learned), indent=1) if as_json else str(learned))
-        return
-    from alignlab.commands.train import train as train_model
-
-    done = train_model(
-        objective,
-        *(overrides or []),
-        model=model,
-        data=data,
-        out=out,
-        reward=reward,
-        config=config,
+def build() -> typer.Typer:
+    """Make the command line of all commands."""
+    options: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
+    made = typer.Typer(
+        name="alignlab",
+        help="An alignment laboratory: train language models from feedback of every kind, run "
+        "whole studies, and measure what each step did.",
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        **options,
     )
-    typer.echo(json.dumps(to_dict(done), indent=1) if as_json else str(done))
-
-
-@app.command(
-    epilog="Example: alignlab generate --model ./my-model --prompts prompts.jsonl "
-    "--out answers.jsonl n=4"
-)
-def generate(
-    overrides: Overrides = None,
-    model: Annotated[str, typer.Option(help="[NAME=]FOLDER, hub id or engine.")] = "",
-    prompts: Annotated[str, typer.Option(help="Data with prompts: PATH or FORMAT:PATH.")] = "",
-    out: Annotated[str, typer.Option(help="File to write: .jsonl, .jsonl.gz or .parquet.")] = "",
-    config: Config = None,
-    options: Annotated[bool, typer.Option("--options", help="Show every setting.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Answer prompts with a model, or go on where it stopped; its work is kept in OUT.run."""
-    from alignlab.commands.generate import GenerateSettings
-    from alignlab.commands.generate import generate as answer_prompts
-
-    if options:
-        _show_settings(GenerateSettings)
-        return
-    _require("generate", model=model, prompts=prompts, out=out)
-    _say(
-        answer_prompts(*(overrides or []), model=model, prompts=prompts, out=out, config=config),
-        as_json,
-    )
-
-
-@app.command(
-    epilog="Example: alignlab judge --judge llm,samples=3:openai:gpt-x@URL "
-    "--responses answers.jsonl --out judged.jsonl to=groups"
-)
-def judge(
-    overrides: Overrides = None,
-    judge: Annotated[str, typer.Option(help="From `alignlab list feedback`.")] = "",
-    responses: Annotated[str, typer.Option(help="Data with responses: PATH or FORMAT:PATH.")] = "",
-    out: Annotated[str, typer.Option(help="File to write: .jsonl, .jsonl.gz or .parquet.")] = "",
-    config: Config = None,
-    options: Annotated[
-        bool, typer.Option("--options", help="Show every setting, and those of the source.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Rate responses with a feedback source, or go on where it stopped."""
-    from alignlab.commands.judge import JudgeFileSettings
-    from alignlab.commands.judge import judge as judge_responses
-
-    if options:
-        _show_settings(JudgeFileSettings, source=judge)
-        return
-    _require("judge", judge=judge, responses=responses, out=out)
-    _say(
-        judge_responses(
-            *(overrides or []), judge=judge, responses=responses, out=out, config=config
+    groups = {
+        "data": typer.Typer(help="Check and convert data files.", **options),
+        "annotations": typer.Typer(
+            help="Sheets for annotators, and their answers as data.", **options
         ),
-        as_json,
-    )
-
-
-@app.command(
-    epilog="Example: alignlab reward --reward reward_model:./my-reward "
-    "--responses answers.jsonl --out scored.jsonl"
-)
-def reward(
-    overrides: Overrides = None,
-    reward: Annotated[str, typer.Option(help="From `alignlab list feedback`.")] = "",
-    responses: Annotated[str, typer.Option(help="Data with responses: PATH or FORMAT:PATH.")] = "",
-    out: Annotated[str, typer.Option(help="File to write: .jsonl, .jsonl.gz or .parquet.")] = "",
-    config: Config = None,
-    options: Annotated[
-        bool, typer.Option("--options", help="Show every setting, and those of the source.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Score responses with a reward, or go on where it stopped."""
-    from alignlab.commands.judge import JudgeFileSettings
-    from alignlab.commands.reward import reward as score_responses
-
-    if options:
-        _show_settings(JudgeFileSettings, source=reward)
-        return
-    _require("reward", reward=reward, responses=responses, out=out)
-    _say(
-        score_responses(
-            *(overrides or []), reward=reward, responses=responses, out=out, config=config
+        "evaluate": typer.Typer(
+            cls=_Benchmarks,
+            help="Measure models and judges on benchmarks, or files of others: annotations, a "
+            "judge's scores. `alignlab list benchmarks` names them.",
+            epilog="Example: alignlab evaluate mt_bench --data question.jsonl --model ./my-model "
+            "--judge openai:gpt-4@URL",
+            **options,
         ),
-        as_json,
-    )
+    }
+    for command in COMMANDS:
+        group, _, name = command.name.rpartition(" ")
+        app_ = groups[group] if group else made
+        text, _ = _documented(command.place)
+        app_.command(name, help=_escaped(text), epilog=f"Example: alignlab {command.example}")(
+            _callback(command)
+        )
+    for name, group_app in groups.items():
+        made.add_typer(group_app, name=name)
+    return made
 
 
-@app.command(epilog="Example: alignlab check compare model=./my-model strong=openai:gpt-x@URL")
-def check(
-    recipe: Annotated[str, typer.Argument(help="A name from `alignlab list recipes`.")],
-    overrides: Overrides = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """Validate data, model and settings, and say what a run would take; run nothing."""
-    from alignlab.commands.check import check as check_recipe
-    from alignlab.records import to_dict
+def _callback(command: Command) -> Callable[..., None]:
+    """A function with the parameters that typer reads, which calls the command's function."""
+    parameters = source.signature(command.place)
+    _, about = _documented(command.place)
+    shown = {p.name: _parameter(p, command, about.get(p.name, "")) for p in parameters}
+    if command.settings:
+        shown["options"] = _flag("options", "Show every setting with its default.")
+    if "as_json" not in shown and command.name not in ("demo", "report", "compare", "annotate"):
+        shown["as_json"] = _flag("json", "Print JSON for a machine to read.", "as_json")
 
-    plan = check_recipe(recipe, *(overrides or []), config=config)
-    typer.echo(json.dumps(to_dict(plan), indent=1) if as_json else str(plan))
+    def callback(**values: Any) -> None:
+        options, as_json = values.pop("options", False), values.pop("as_json", False)
+        if options and command.settings:
+            from alignlab.commands.list import show_settings
 
+            show_settings(command.settings(values))
+            return
+        try:
+            _print(_call(command, parameters, values), as_json)
+        except KeyboardInterrupt as stopped:
+            raise RunFailed(_stopped(stopped)) from None
 
-@app.command(epilog="Example: alignlab report runs/demo --csv > demo.csv")
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories; several are compared.")],
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables instead.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print every figure, one a line.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="Print tables for a paper.")] = False,
-) -> None:
-    """Write the report of a run again, or one page that compares several."""
-    from alignlab.commands.report import print_as, tables
-    from alignlab.commands.report import report as make_report
-
-    form = print_as(len(runs), markdown=markdown, csv=csv, latex=latex)
-    if form is None:
-        _say_where(make_report(*runs))
-    else:
-        typer.echo("\n".join(tables(run, form) for run in runs))
+    callback.__signature__ = Signature([p for p in shown.values() if p])  # type: ignore[attr-defined]
+    callback.__annotations__ = {name: p.annotation for name, p in shown.items() if p}
+    return callback
 
 
-@app.command(epilog="Example: alignlab compare runs/seed-0 runs/seed-1")
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories.")],
-) -> None:
-    """Write one page that puts several runs side by side."""
-    from alignlab.commands.report import compare as compare_pages
-
-    _say_where(compare_pages(*runs))
-
-
-@evaluate_app.command(
-    "judge",
-    epilog="Example: alignlab evaluate judge --scores M1.jsonl.gz --reference reference.jsonl.gz",
-)
-def evaluate_judge(
-    scores: Annotated[Path, typer.Option(help="The judge's scores.")],
-    reference: Annotated[Path, typer.Option(help="Reference scores of the same responses.")],
-    as_json: AsJson = False,
-) -> None:
-    """Measure a judge's scores against reference scores."""
-    from alignlab.commands.evaluate import judge
-
-    _show(judge(scores, reference), as_json)
+def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str, Any]) -> Any:
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    several = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+    for p in parameters:
+        value = values.get(p.name)
+        needed = p.default is Parameter.empty or p.name in command.required
+        if value is None and needed and p.name in values and p.name != "overrides":
+            raise BadInput(f"{command.name}: --{p.name.replace('_', '-')} is missing")
+        if p.kind is Parameter.VAR_POSITIONAL:
+            positional += value or ()
+        elif p.kind is Parameter.VAR_KEYWORD or p.name not in values:
+            continue
+        elif several and p.kind is Parameter.POSITIONAL_OR_KEYWORD:
+            positional.append(value or None)
+        elif p.name == "out" and value is None:
+            named["out"] = ""  # the same place in every call, so that a repeated command resumes
+        elif value is not None and value != []:
+            named[p.name] = value
+    function = getattr(import_module(command.place.module), command.place.name)
+    return function(*positional, **named)
 
 
-@evaluate_app.command(
-    "reread", epilog="Example: alignlab evaluate reread --scores M1.jsonl.gz --list"
-)
-def evaluate_reread(
-    scores: Annotated[Path, typer.Option(help="Stored judgements with the judge's words.")],
-    prompt: Annotated[str, typer.Option(help="Judge prompt whose scale it is.")] = (
-        "additive_five_point"
-    ),
-    every: Annotated[
-        bool, typer.Option("--list", help="Also print what reads otherwise than stored.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Read stored judgements again: do they give the scores that were stored?"""
-    from alignlab.commands.reread import agreement, reread, told
-
-    if every and not as_json:
-        for line in told(reread(scores, prompt=prompt)):
-            typer.echo(line)
-    _show(agreement(scores, prompt=prompt), as_json)
-
-
-@evaluate_app.command(
-    "alpaca_eval",
-    epilog="Example: alignlab evaluate alpaca_eval --annotations annotations.json "
-    "--difficulty difficulty.csv --gamed df_gamed.csv",
-)
-def evaluate_alpaca_eval(
-    annotations: Annotated[Path, typer.Option(help="annotations.json or a CSV, also .gz.")],
-    difficulty: Annotated[
-        Path | None, typer.Option(help="CSV of difficulties, for length-controlled figures.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="CSV of published weights, with --difficulty.")
-    ] = None,
-    gamed: Annotated[
-        Path | None, typer.Option(help="CSV of gamed baselines for a refit, with --difficulty.")
-    ] = None,
-    difficulty_by: Annotated[
-        Literal["instruction", "row"],
-        typer.Option(help="row: as the leaderboard did for models with missing rows."),
-    ] = "instruction",
-    preferences: Annotated[
-        Literal["stored", "tokens"],
-        typer.Option(help="tokens: compute them again from the judge's log-probabilities."),
-    ] = "stored",
-    as_json: AsJson = False,
-) -> None:
-    """Measure models from AlpacaEval 2.0 annotations: win rates, plain and length-controlled."""
-    from alignlab.commands.evaluate import alpaca_eval
-
-    found = alpaca_eval(
-        annotations,
-        difficulty=difficulty,
-        weights=weights,
-        gamed=gamed,
-        difficulty_by=difficulty_by,
-        preferences=preferences,
-    )
-    _show(found, as_json)
+def _parameter(p: Parameter, command: Command, about: str) -> Parameter | None:
+    """A parameter as typer reads it; None for one that only Python can give."""
+    text, required = str(p.annotation), p.default is Parameter.empty
+    if p.kind is Parameter.VAR_KEYWORD or "Callable" in text:
+        return None
+    kind = _type(text)
+    help_ = _escaped(about)
+    if p.kind is Parameter.VAR_POSITIONAL:
+        if p.name == "overrides":
+            made = typer.Argument(metavar="[key=value ...]", help=help_)
+            return _shown(p.name, Annotated[list[str] | None, made], None)
+        return _shown(p.name, Annotated[list[str], typer.Argument(help=help_)], Parameter.empty)
+    default = None if required else p.default
+    if p.name in command.arguments:
+        argument = Annotated[kind, typer.Argument(help=help_)]  # type: ignore[valid-type]
+        late = required and command.settings and p.name != command.arguments[0]
+        if late:  # `--options` needs no more than the first
+            return _shown(p.name, Annotated[kind | None, typer.Argument(help=help_)], None)
+        return _shown(p.name, argument, Parameter.empty if required else default)
+    if kind is bool and not default:
+        return _flag(p.name, help_)
+    if "Sequence[" in text:
+        kind, default = list[str], None
+    option = typer.Option(help=help_)
+    return _shown(p.name, Annotated[kind if default is not None else kind | None, option], default)
 
 
-@evaluate_app.command(
-    RUN,
-    epilog="Example: alignlab evaluate vicuna_bench --data question.jsonl --model ./my-model "
-    "--baseline their_answers.jsonl --judge pairwise:openai:gpt-4@URL --out runs/vicuna",
-)
-def evaluate_benchmark(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="From `alignlab list benchmarks`.")],
-    overrides: Overrides = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="[NAME=]FOLDER, hub id or engine; may be repeated.")
-    ] = None,
-    outputs: Annotated[
-        list[str] | None, typer.Option(help="[NAME=]FILE of answers given before; repeatable.")
-    ] = None,
-    judge: Annotated[str, typer.Option(help="An engine or a feedback source.")] = "",
-    data: Annotated[str, typer.Option(help="The benchmark's file, or FORMAT:PATH.")] = "",
-    out: Annotated[str, typer.Option(help="Run directory; runs/NAME-MODEL if left out.")] = "",
-    baseline: Annotated[str, typer.Option(help="A file of answers, or a model.")] = "",
-    config: Config = None,
-    options: Annotated[bool, typer.Option("--options", help="Show every setting.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run a benchmark on models or on a judge, or resume it where it stopped."""
-    if options:
-        from alignlab.commands.benchmark import show_benchmark_options
-
-        show_benchmark_options(name)
-        return
-    from alignlab.commands.benchmark import run_benchmark
-
-    found = run_benchmark(
-        name,
-        *(overrides or []),
-        model=model or (),
-        outputs=outputs or (),
-        judge=judge,
-        data=data,
-        out=out,
-        baseline=baseline,
-        config=config,
-    )
-    _show(found, as_json)
+def _type(text: str) -> Any:
+    if "Literal[" in text:
+        inside = text[text.index("Literal[") :].split("]")[0] + "]"
+        return eval(inside, {"Literal": Literal})
+    return {"int": int, "float": float, "bool": bool}.get(text, str)
 
 
-@app.command("list", epilog="Example: alignlab list recipes")
-def list_(
-    what: Annotated[
-        str, typer.Argument(help="recipes, objectives, feedback, engines, benchmarks or data.")
-    ] = "recipes",
-    as_json: AsJson = False,
-) -> None:
-    """List the parts of a kind."""
-    from alignlab.commands.list import list_parts
-
-    parts = list_parts(what)
-    if as_json:
-        typer.echo(json.dumps(parts, indent=1))
-    else:
-        width = max(map(len, parts), default=0)
-        for name, about in parts.items():
-            typer.echo(f"{name:{width}}  {about}")
+def _flag(name: str, about: str, parameter: str = "") -> Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", help=about)
+    return _shown(parameter or name, Annotated[bool, option], False)
 
 
-@app.command(epilog="Example: alignlab doctor")
-def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine has: versions, cores, GPU, matrix throughput, what is missing."""
-    from alignlab.commands.doctor import doctor as examine
-
-    findings = examine()
-    if as_json:
-        typer.echo(json.dumps(findings, indent=1))
-    else:
-        for name, value in findings.items():
-            typer.echo(f"{name:24}  {value}")
+def _shown(name: str, annotation: Any, default: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-@data_app.command("check", epilog="Example: alignlab data check preferences.jsonl")
-def data_check(
-    spec: Annotated[str, typer.Argument(help="PATH, FORMAT:PATH, or sandbox.")],
-    as_json: AsJson = False,
-) -> None:
-    """List every bad record of a data file, and describe the good ones."""
-    from alignlab.commands.data import check as check_data
-    from alignlab.records import to_dict
+def _documented(place: Place) -> tuple[str, dict[str, str]]:
+    """The text of a function's docstring, and its sentence on each parameter."""
+    text, _, rest = source.docstring(*place, whole=True).partition("\nArgs:\n")
+    about: dict[str, str] = {}
+    name = ""
+    for line in rest.split("\n\n")[0].splitlines():
+        if line.startswith("    ") and not line.startswith("     "):
+            name, _, sentence = line.strip().partition(": ")
+            about[name] = sentence
+        elif name:
+            about[name] += f" {line.strip()}"
+    said = text.partition("\nRaises:")[0].partition("\nReturns:")[0].strip()
+    # What only Python can give stands behind a semicolon.
+    here = {key: re.sub(r"; in Python.*", ".", value) for key, value in about.items()}
+    return said, {key: value[:1].upper() + value[1:] for key, value in here.items()}
 
-    found = check_data(spec)
-    typer.echo(json.dumps(to_dict(found), indent=1) if as_json else str(found))
-    if found.problems:
+
+def _escaped(text: str) -> str:
+    """Text whose square brackets are no markup."""
+    return text.replace("[", r"\[")
+
+
+def _print(found: Any, as_json: bool) -> None:
+    """Print what a function returned; bad records end with exit code 2."""
+    from alignlab.api.results import Evaluation, Result
+
+    if hasattr(found, "notes"):  # files that others wrote
+        if not as_json and found.notes:
+            typer.echo("\n".join(found.notes))
+        found = Evaluation(found, "", None)
+    problems = getattr(found, "problems", ())
+    if isinstance(found, Result) or hasattr(found, "as_json"):
+        if not isinstance(found, Result):
+            for problem in problems:
+                typer.echo(problem, err=True)
+        table = found.table()
+        if as_json:
+            typer.echo(json.dumps(found.as_json(), indent=1))
+        else:
+            if table is not None:
+                from alignlab.commands.tables import show
+
+                show(table)
+            if str(found):
+                typer.echo(str(found))
+    elif isinstance(found, Mapping):
+        width = max(map(len, found), default=0)
+        lines = [f"{name:{width}}  {value}" for name, value in found.items()]
+        typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(lines))
+    elif as_json:
+        from alignlab.records import to_dict
+
+        typer.echo(json.dumps(to_dict(found), indent=1))
+    elif found is not None and not isinstance(found, int):
+        typer.echo(str(found))
+    if problems:
         raise typer.Exit(2)
 
 
-@data_app.command("convert", epilog="Example: alignlab data convert oasst:trees.jsonl out.jsonl")
-def data_convert(
-    source: Annotated[str, typer.Argument(help="PATH or FORMAT:PATH.")],
-    out: Annotated[Path, typer.Argument(help="File to write: .jsonl or .parquet.")],
-    to: Annotated[str, typer.Option(help="Columns to write; see docs/data.md.")] = "groups",
-) -> None:
-    """Convert data between formats."""
-    from alignlab.commands.data import convert as convert_data
+def _stopped(error: KeyboardInterrupt) -> str:
+    from alignlab.api.folders import kept_in
 
-    typer.echo(str(convert_data(source, out, to=to)))
+    out = getattr(error, "out", None)
+    if out is not None and not kept_in(out):
+        return "stopped; nothing was written"
+    kept = f"{out} is kept, and " if out is not None else ""
+    return f"stopped; {kept}the same command resumes where it stopped"
 
 
-@app.command(epilog="Example: alignlab annotate runs/demo anna.jsonl --format ranking limit=50")
-def annotate(
-    source: Annotated[str, typer.Argument(help="Run directory, PATH or FORMAT:PATH.")],
-    out: Annotated[Path, typer.Argument(help="Sheet to fill in: NAME.jsonl, by annotator.")],
-    overrides: Overrides = None,
-    format: Annotated[str, typer.Option(help="numerical, ranking, text or labels.")] = "numerical",
-    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
-) -> None:
-    """Rate responses in the browser, blind; every answer is saved at once."""
-    from alignlab.commands.annotate import annotate as show_sheet
-
-    show_sheet(
-        source, out, *(overrides or []), format=format, port=port, browser=browser, say=typer.echo
-    )
-
-
-@feedback_app.command(
-    "export",
-    epilog="Example: alignlab feedback export answers.jsonl sheet.csv --format ranking limit=100",
-)
-def feedback_export(
-    source: Annotated[str, typer.Argument(help="Run directory, PATH or FORMAT:PATH.")],
-    out: Annotated[Path | None, typer.Argument(help="Sheet to write: .csv or .jsonl.")] = None,
-    overrides: Overrides = None,
-    format: Annotated[str, typer.Option(help="numerical, ranking, text or labels.")] = "numerical",
-    options: Annotated[bool, typer.Option("--options", help="Show every setting.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write a blind sheet of responses for annotators; more prompts later add rows to it."""
-    from alignlab.commands.feedback import ExportSettings, export
-
-    if options:
-        _show_settings(ExportSettings)
-        return
-    _require("feedback export", out=str(out or ""))
-    assert out is not None
-    _say(export(source, out, *(overrides or []), format=format), as_json)
-
-
-@feedback_app.command(
-    "import",
-    epilog="Example: alignlab feedback import anna.csv ben.csv --key sheet.csv.key.jsonl "
-    "--out groups.jsonl",
-)
-def feedback_import(
-    sheets: Annotated[list[Path], typer.Argument(help="Filled copies of one sheet.")],
-    key: Annotated[str, typer.Option(help="The sheet's key; the only one beside it.")] = "",
-    out: Annotated[str, typer.Option(help="File to write; without it, sheets are checked.")] = "",
-    to: Annotated[
-        str, typer.Option(help="groups, preference, unpaired, commented or feedback.")
-    ] = "",
-    bad: Annotated[
-        Literal["stop", "drop"], typer.Option(help="drop: count bad rows instead of stopping.")
-    ] = "stop",
-    seed: Annotated[int, typer.Option(help="Decides the draws of the intervals.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Check filled sheets, print how far annotators agree, and write records to train on."""
-    from alignlab.commands.feedback import import_
-
-    found = import_(*sheets, key=key, out=out, to=to, bad=bad, seed=seed)
-    for problem in found.problems:
-        typer.echo(problem, err=True)
-    _show(found.evaluated, as_json)
-    if found.written and not as_json:
-        typer.echo(found.written)
-    if found.problems:
-        raise typer.Exit(2)
+app = build()
 
 
 def main() -> None:
     """Entry point; exit code 0 done, 1 the run failed, 2 bad input."""
+    sys.argv[1:] = _renamed(sys.argv[1:])
     try:
         if is_launched():
             _join_launch(sys.argv[1:])
@@ -545,13 +393,22 @@ def main() -> None:
         _leave(2, str(error))
     except RunFailed as error:
         _leave(1, str(error))
-    except KeyboardInterrupt:
-        _leave(1, "stopped; the same command resumes where it stopped")
+    except KeyboardInterrupt as error:
+        _leave(1, _stopped(error))
     except Exception as error:
         code, message = _translate(error)
         if message is None:
             raise
         _leave(code, message)
+
+
+def _renamed(arguments: list[str]) -> list[str]:
+    """Arguments with a command's name of 0.1 replaced."""
+    for length in (2, 1):
+        new = OLD_NAMES.get(tuple(arguments[:length]))
+        if new:
+            return [*new, *arguments[length:]]
+    return arguments
 
 
 def _translate(error: Exception) -> tuple[int, str | None]:
@@ -579,7 +436,7 @@ def _translate(error: Exception) -> tuple[int, str | None]:
 
 
 def _join_launch(arguments: list[str]) -> None:
-    """Started by torchrun or accelerate: one process speaks, and only what trains is shared."""
+    """Started by torchrun or accelerate: one process prints, and only what trains is shared."""
     if is_worker_rank():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
         logging.disable(logging.WARNING)
@@ -595,43 +452,6 @@ def _leave(code: int, message: str) -> None:
     if message and not is_worker_rank():
         print(f"alignlab: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
-
-
-def _show(found: Evaluated, as_json: bool) -> None:
-    from alignlab.commands.tables import show
-
-    if as_json:
-        typer.echo(json.dumps({"rows": found.rows}, indent=1))
-    else:
-        show(found.table)
-        if found.report is not None:
-            _say_where(found.report)
-
-
-def _require(command: str, **given: str) -> None:
-    """Make sure that options without a default were given."""
-    for name, value in given.items():
-        if not value:
-            raise BadInput(f"{command}: --{name} is missing")
-
-
-def _show_settings(settings: type, *, source: str = "") -> None:
-    from alignlab.commands.list import show_settings, show_source_options
-    from alignlab.configs import describe
-
-    show_settings(describe(settings))
-    if source:
-        show_source_options(source)
-
-
-def _say(found: Any, as_json: bool) -> None:
-    from alignlab.records import to_dict
-
-    typer.echo(json.dumps(to_dict(found), indent=1) if as_json else str(found))
-
-
-def _say_where(path: Path) -> None:
-    typer.echo(f"report: {os.path.relpath(path)}")
 
 
 if __name__ == "__main__":

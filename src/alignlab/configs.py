@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import dataclasses
-import inspect
-import textwrap
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -14,18 +13,56 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from alignlab import source
 from alignlab.errors import BadInput, unknown_name
+from alignlab.source import Option
 
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """One setting as `--options` shows it."""
+class _Yaml(yaml.SafeLoader):
+    """YAML with the scalars of version 1.2, which people expect.
 
-    key: str
-    default: Any
-    doc: str
+    1e-5 is a number, not a text; `no`, 12:30, 010 and 2026-11-26 are what they look like, not a
+    truth value, sixty-based, octal or a date. A key given twice is refused.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
+        first: [
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag.rpartition(":")[2] not in ("bool", "int", "float", "timestamp")
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys differ."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        again = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+        if again is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {again!r} twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+_NUMBER = r"[-+]?(?:[0-9][0-9_]*)"
+for _tag, _pattern, _first in (
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", rf"(?:{_NUMBER}|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    (
+        "float",
+        rf"(?:{_NUMBER}\.[0-9_]*(?:[eE][-+]?[0-9]+)?|{_NUMBER}[eE][-+]?[0-9]+"
+        r"|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        "-+0123456789.",
+    ),
+):
+    _Yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+_Yaml.add_constructor(
+    "tag:yaml.org,2002:int",
+    lambda loader, node: int(node.value, 16 if node.value.startswith("0x") else 10),
+)
 
 
 def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
@@ -37,13 +74,15 @@ def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
     merged: dict[str, Any] = _defaults(cls)
     for layer in layers:
         _check_keys(cls, layer, "")
-        _merge(merged, layer)
+        merge(merged, layer)
     try:
-        return TypeAdapter(cls).validate_python(merged)
+        made = TypeAdapter(cls).validate_python(merged)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))
         raise BadInput(f"setting {key}: {first['msg']}, found {first['input']!r}") from None
+    _refuse_unbounded(made)
+    return made
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -64,7 +103,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             if not isinstance(place, dict):
                 raise BadInput(f"setting {key}: {parent!r} was given a value before")
         try:
-            place[last] = yaml.safe_load(value) if value else ""
+            place[last] = yaml.load(value, _Yaml) if value else ""
         except yaml.YAMLError:
             place[last] = value
     return nested
@@ -77,15 +116,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         BadInput: the file is missing, is not YAML, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Yaml)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such configuration file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f", line {line + 1}" if line is not None else ""
-        raise BadInput(
-            f"{path}{where}: expected YAML, found {str(error).splitlines()[0]}"
-        ) from None
+        found = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise BadInput(f"{path}{where}: expected YAML, found {found}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -94,19 +132,38 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def describe(cls: type, prefix: str = "") -> list[Option]:
-    """Every setting of a config class with its default and its sentence, nested ones dotted."""
-    docs = _field_docs(cls)
-    hints = get_type_hints(cls)
-    found: list[Option] = []
-    for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[field.name]):
-            found += describe(hints[field.name], f"{prefix}{field.name}.")
-            continue
-        default = field.default
-        if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        found.append(Option(prefix + field.name, default, docs.get(field.name, "")))
-    return found
+    """List a config class's settings with defaults and sentences, nested ones dotted."""
+    return source.describe(source.Place(cls.__module__, cls.__name__), prefix)
+
+
+def refuse_unknown(options: Sequence[Option], given: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse settings that none of the described options has.
+
+    Raises:
+        BadInput: an unknown key; the nearest valid one is named.
+    """
+    free = {o.key for o in options if isinstance(o.default, dict)}
+    keys = [option.key for option in options]
+    for key, value in given.items():
+        name = f"{prefix}{key}"
+        inside = [known for known in keys if known.startswith(f"{name}.")]
+        if isinstance(value, Mapping) and inside:
+            refuse_unknown(options, value, f"{name}.")
+        elif name not in keys and not inside and not any(name.startswith(f"{f}.") for f in free):
+            depth = name.count(".")
+            level = {".".join(k.split(".")[: depth + 1]) for k in keys if k.startswith(prefix)}
+            raise unknown_name("setting", name, level)
+
+
+def _refuse_unbounded(made: Any, prefix: str = "") -> None:
+    """Refuse NaN and infinity, which YAML and Python read as numbers."""
+    if not dataclasses.is_dataclass(made):
+        return
+    for one in dataclasses.fields(made):
+        value = getattr(made, one.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"setting {prefix}{one.name}: expected a finite number, found {value}")
+        _refuse_unbounded(value, f"{prefix}{one.name}.")
 
 
 def _defaults(cls: type) -> dict[str, Any]:
@@ -139,28 +196,10 @@ def _dataclass_in(hint: Any) -> type | None:
     return None
 
 
-def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Put the values of a layer over those of a nested mapping."""
     for key, value in layer.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+            merge(into[key], value)
         else:
             into[key] = copy.deepcopy(value)
-
-
-def _field_docs(cls: type) -> dict[str, str]:
-    """The sentence under each field, read from the source of the class and its bases."""
-    docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, doc in zip(body.body, body.body[1:], strict=False):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(doc, ast.Expr)
-                and isinstance(doc.value, ast.Constant)
-            ):
-                docs[field.target.id] = " ".join(str(doc.value.value).split())
-    return docs

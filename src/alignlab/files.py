@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
+import gzip
 import hashlib
+import itertools
 import json
 import os
 import time
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alignlab.errors import RunFailed
+from alignlab.errors import BadInput, RunFailed
+
+CsvRows = Iterator[tuple[int, list[str]]]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,7 +40,75 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, gzipped or not, without its byte order mark.
+
+    Raises:
+        BadInput: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: expected UTF-8 text, found byte {error.start}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInput(f"{path}: expected a readable file, found: {reason}") from None
+
+
+def csv_reader(lines: Iterator[str], delimiter: str) -> tuple[list[str], CsvRows]:
+    """Read the names of a CSV's columns, and its records with the line each starts on.
+
+    Spreadsheets separate with semicolons where the comma is in numbers, and may say so (`sep=;`);
+    names lose the blanks around them.
+    """
+    before, head = 0, ""
+    for before, head in enumerate(lines):  # noqa: B007 - the last values count
+        if head.lower().startswith("sep=") and len(head.strip()) == 5:
+            delimiter = head[4]
+        elif head.strip():
+            break
+    if delimiter == "," and "," not in head:
+        delimiter = next((mark for mark in ";\t" if mark in head), ",")
+    csv.field_size_limit(2**31 - 1)  # one answer may be longer than the default 131,072
+    records = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
+    names = [name.strip() for name in next(records, [])]
+
+    def numbered() -> CsvRows:
+        start = before + records.line_num + 1
+        for cells in records:
+            if cells:
+                yield start, cells
+            start = before + records.line_num + 1
+
+    return names, numbered()
+
+
+def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the first sheet of a spreadsheet (.xlsx): row number and cells by column, blank as null.
+
+    Raises:
+        BadInput: openpyxl is not installed, or the file is no spreadsheet.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise BadInput(
+            f"{path}: expected openpyxl to read a spreadsheet (pip install 'alignlab[xlsx]'), or "
+            "the sheet saved as CSV"
+        ) from None
+    try:
+        cells = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows()
+        rows = [[cell.value for cell in row] for row in cells]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path}: expected a spreadsheet, found: {error}") from None
+    names = [str(name) for name in rows[0]] if rows else []
+    for number, row in enumerate(rows[1:], start=2):
+        if any(value is not None for value in row):
+            yield number, dict(zip(names, row, strict=False))
 
 
 def file_digest(path: Path) -> str:

@@ -1,13 +1,14 @@
-"""Progress of long jobs: bars on a terminal, a line now and then in a log, a queue in a worker."""
+"""Progress of long jobs: bars on a terminal or in a notebook, a line now and then in a log."""
 
 from __future__ import annotations
 
+import html
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -71,6 +72,42 @@ class Bars:
                 self._bars.stop()
 
 
+class NotebookBars:
+    """Bars in the output of a notebook's cell; a finished task leaves one line behind.
+
+    rich draws live bars there with ipywidgets alone; a `<progress>` that is displayed again is
+    drawn by every notebook, and by its page on the web.
+    """
+
+    def __init__(self, every_s: float = 0.2) -> None:
+        self._every_s = every_s
+        self._shown: dict[str, tuple[Any, float, float]] = {}
+
+    def show(self, update: Update) -> None:
+        from IPython import display as cell
+
+        page: Any = cell  # its functions carry no types
+        now = time.monotonic()
+        if update.task not in self._shown:
+            handle = page.display(page.HTML(self._html(update, 0.0)), display_id=True)
+            self._shown[update.task] = (handle, now, now)
+            return
+        handle, began, last = self._shown[update.task]
+        if update.finished or now - last >= self._every_s:
+            handle.update(page.HTML(self._html(update, now - began)))
+            self._shown[update.task] = (handle, began, now)
+        if update.finished:
+            del self._shown[update.task]
+
+    def _html(self, update: Update, seconds: float) -> str:
+        note = f"{seconds:.1f} s {html.escape(update.note)}"
+        if update.finished:
+            return f"<div>{html.escape(update.task)} <small>{note}</small></div>"
+        bar = f'<progress value="{update.done}" max="{max(update.total, 1)}"></progress>'
+        of = f"{update.done:,}/{update.total:,}"
+        return f"<div>{html.escape(update.task)} {bar} {of} <small>{note}</small></div>"
+
+
 class Lines:
     """A line when a task starts and ends and every ten seconds, for logs."""
 
@@ -111,7 +148,8 @@ def show(update: Update) -> None:
     """Show an update where this process shows progress."""
     global _sink
     if _sink is None:
-        _sink = Bars() if console.is_terminal else Lines()
+        bars = NotebookBars() if console.is_jupyter else Bars()
+        _sink = bars if console.is_jupyter or console.is_terminal else Lines()
     _sink.show(update)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from alignlab.types import (
@@ -30,6 +30,10 @@ class Completer(Protocol):
         ...
 
 
+MakeCompleter = Callable[[str], Completer]
+"""Makes a completer from the spec of an engine."""
+
+
 @runtime_checkable
 class ChoiceScorer(Protocol):
     """A completer that can also say how likely it finds given continuations."""
@@ -51,6 +55,13 @@ class FeedbackSource(Protocol):
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Give one feedback per response, in order: items flattened, responses within an item."""
         ...
+
+
+def flatten(
+    items: Sequence[tuple[Prompt, Sequence[Response]]],
+) -> list[tuple[Prompt, Response]]:
+    """Pair every response with its prompt: items in order, responses within an item."""
+    return [(prompt, response) for prompt, responses in items for response in responses]
 
 
 class PairJudge(Protocol):

@@ -60,8 +60,16 @@ def to_line(record: Any) -> str:
 
 
 def from_line(cls: type[T], line: str) -> T:
-    """Read one JSON line back."""
-    return from_dict(cls, json.loads(line))
+    """Read one JSON line back.
+
+    Raises:
+        ValueError: not JSON (NaN and infinity are not), or no such record.
+    """
+    return from_dict(cls, json.loads(line, parse_constant=_refuse_constant))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"expected a finite number, found {name}")
 
 
 def read_records(path: Path, cls: type[T]) -> Iterator[T]:

@@ -1,13 +1,21 @@
-"""Names to parts: `@register("objective", "dpo")` in a new file is all it takes to add one."""
+"""Names to parts: `@register("objective", "dpo")` in a new file is all it takes to add one.
+
+Names, docstrings and settings come from the source files (`source`), so that listing them or
+refusing a misspelt one imports nothing; a part's own module is imported when it is used.
+"""
 
 from __future__ import annotations
 
+import ast
 import importlib
-import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
+from alignlab import source
 from alignlab.errors import BadInput, unknown_name
+from alignlab.source import Place
 
 T = TypeVar("T")
 
@@ -23,15 +31,40 @@ PACKAGES: dict[str, str] = {
 }
 """Kind of part -> the package whose modules register parts of it."""
 
+_DATA_DECORATORS = ("row_format", "gathered_format")
+"""Decorators that register a data format under their first argument."""
+
 _parts: dict[tuple[str, str], Any] = {}
 _options: dict[tuple[str, str], type] = {}
-_discovered: set[str] = set()
+_old: dict[tuple[str, str], str] = {}
 
 
-def register(kind: str, name: str, *, options: type | None = None) -> Callable[[T], T]:
+@dataclass(frozen=True)
+class Part:
+    """A part as its source file describes it."""
+
+    kind: str
+    name: str
+    place: Place
+    """Module and name of the class or function."""
+    about: str
+    """One line on what it is."""
+    options: Place | None = None
+    """The settings class of what a spec or a recipe takes; None where it takes nothing."""
+    old: tuple[str, ...] = ()
+    """Earlier names."""
+
+
+def register(
+    kind: str, name: str, *, options: type | None = None, old: tuple[str, ...] = ()
+) -> Callable[[T], T]:
     """Register the decorated part under a name; registering a name twice is an error.
 
-    `options` is the config class of what a spec may add to the name, where it may add something.
+    Args:
+        kind: a key of `PACKAGES`.
+        name: what users call it.
+        options: config class of what a spec may add to the name, where it may add something.
+        old: earlier names, by which the part is still found but not listed.
     """
     if kind not in PACKAGES:
         raise ValueError(f"unknown kind of part {kind!r}; known: {sorted(PACKAGES)}")
@@ -43,6 +76,7 @@ def register(kind: str, name: str, *, options: type | None = None) -> Callable[[
         ):
             raise ValueError(f"{kind} {name!r} is registered twice")
         _parts[kind, name] = part
+        _old.update({(kind, earlier): name for earlier in old})
         if options is not None:
             _options[kind, name] = options
         return part
@@ -51,22 +85,41 @@ def register(kind: str, name: str, *, options: type | None = None) -> Callable[[
 
 
 def get(kind: str, name: str) -> Any:
-    """Find a part by kind and name.
+    """Import and return a part.
 
     Raises:
         BadInput: no such part; the message names the nearest one.
     """
-    found = _parts.get((kind, name))
-    if found is None:
-        _discover(kind)
-        found = _parts.get((kind, name))
-    if found is None:
+    if (kind, name) not in _parts:
+        part = find(kind, name)
+        name = part.name
+        importlib.import_module(part.place.module)
+    return _parts[kind, name]
+
+
+def find(kind: str, name: str) -> Part:
+    """Describe a part without importing it.
+
+    Raises:
+        BadInput: no such part; the message names the nearest one.
+    """
+    known = index(kind)
+    for part in known.values():
+        if name == part.name or name in part.old:
+            return part
+    name = _old.get((kind, name), name)
+    made = _parts.get((kind, name))
+    if made is None:
         raise unknown_name(kind, name, names(kind))
-    return found
+    cls = made if isinstance(made, type) else type(made)
+    about = " ".join((made.__doc__ or "").strip().split("\n\n")[0].split())
+    config = getattr(made, "config", None)  # a recipe's
+    own = Place(config.__module__, config.__name__) if isinstance(config, type) else None
+    return Part(kind, name, Place(cls.__module__, cls.__name__), about, own)
 
 
 def options(kind: str, name: str) -> type | None:
-    """The config class of a part's own options; None where it has none.
+    """Return the config class of a part's own options; None where it has none.
 
     Raises:
         BadInput: no such part.
@@ -76,20 +129,66 @@ def options(kind: str, name: str) -> type | None:
 
 
 def names(kind: str) -> list[str]:
-    """All names of a kind, sorted."""
+    """List all names of a kind, sorted."""
     if kind not in PACKAGES:
         raise BadInput(f"unknown kind of part {kind!r}; known: {', '.join(sorted(PACKAGES))}")
-    _discover(kind)
-    return sorted(name for a_kind, name in _parts if a_kind == kind)
+    return sorted({*index(kind), *(name for a_kind, name in _parts if a_kind == kind)})
 
 
-def _discover(kind: str) -> None:
-    """Import every module of the kind's package, and the sandbox, which adds to several kinds."""
-    for package_name in (PACKAGES[kind], PACKAGES["sandbox"]):
-        if package_name in _discovered:
-            continue
-        package = importlib.import_module(package_name)
-        for module in pkgutil.iter_modules(package.__path__):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{package_name}.{module.name}")
-        _discovered.add(package_name)
+@cache
+def index(kind: str) -> dict[str, Part]:
+    """Describe the parts that this package's source registers, by name.
+
+    The kind's own package is read, and the sandbox, which adds to several kinds.
+    """
+    modules = source.modules(PACKAGES[kind]) + source.modules(PACKAGES["sandbox"])
+    return {p.name: p for module in modules for p in _registered(module) if p.kind == kind}
+
+
+@cache
+def _registered(module: str) -> tuple[Part, ...]:
+    return tuple(_parts_in(module))
+
+
+def _parts_in(module: str) -> Iterator[Part]:
+    for node in source.read(module).tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            for decorator in node.decorator_list:
+                if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name):
+                    yield from _decorated(module, node.name, decorator)
+        elif isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Call):
+            outer = node.value
+            if isinstance(outer.func, ast.Call) and ast.unparse(outer.func.func) == "register":
+                yield _called(module, outer.func, outer.args[0])
+
+
+def _decorated(module: str, name: str, decorator: ast.Call) -> Iterator[Part]:
+    called = ast.unparse(decorator.func)
+    if called in _DATA_DECORATORS:
+        known = source.evaluate(module, decorator.args[0])
+        yield Part("data", known, Place(module, name), source.docstring(module, name))
+    elif called == "register":
+        kind, known = (source.evaluate(module, arg) for arg in decorator.args)
+        given = _given(module, decorator)
+        own = given.get("options")
+        place = Place(module, name)
+        if own is None and isinstance(source.find(*place)[1], ast.ClassDef):
+            own = place
+        yield Part(kind, known, place, source.docstring(module, name), own, _old_of(given))
+
+
+def _called(module: str, registering: ast.Call, made: ast.expr) -> Part:
+    """`register(KIND, NAME)(Recipe(question=..., config=...))`, or `(Format(doc=...))`."""
+    kind, name = (source.evaluate(module, arg) for arg in registering.args)
+    given = {k.arg: k.value for k in made.keywords} if isinstance(made, ast.Call) else {}
+    about = source.evaluate(module, given.get("question") or given.get("doc") or ast.Constant(""))
+    own = source.evaluate(module, given["config"]) if "config" in given else None
+    return Part(kind, name, Place(module, name), about, own, _old_of(_given(module, registering)))
+
+
+def _given(module: str, registering: ast.Call) -> dict[str, Any]:
+    return {k.arg: source.evaluate(module, k.value) for k in registering.keywords if k.arg}
+
+
+def _old_of(given: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(given.get("old", ()))

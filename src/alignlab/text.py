@@ -10,6 +10,21 @@ _ABBREVIATED = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Jr|Sr)|\b[A-Z]|^\s*\d+)\.$"
 )
 """Endings after which a sentence goes on: titles, initials, numbers of a list."""
+_FORMAT = (
+    (0x00, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160),
+    (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F),
+    (0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
+    (0xFFF9, 0xFFFB), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+"""Ranges of control and format characters, fillers and selectors, which show nothing."""
+_BLANK = "".join(chr(code) for first, last in _FORMAT for code in range(first, last + 1)) + "".join(
+    filter(str.isspace, map(chr, range(0x20, 0x3001)))
+)
+
+
+def trimmed(text: str) -> str:
+    """Strip white space, control and zero-width characters from both ends of a text."""
+    return text.strip(_BLANK)
 
 
 def words(text: str) -> list[str]:

@@ -24,6 +24,7 @@ POSTS = [{"context": f"post {i}\nTL;DR:", "ref_text": f"summary {i}"} for i in r
 PAIRS = [
     {"prompt": f"p{i}", "chosen": "a good answer", "rejected": "no" * (i % 3)} for i in range(1, 7)
 ]
+STYLES = [{"prompt": f"p{i}", "chosen": list("abc"), "rejected": list("xyz")} for i in range(3)]
 TOPICS = [{"subj": n, "paragraphs": [{"title": n, "text": f"{n} lives."}]} for n in ("Ann", "Bob")]
 
 
@@ -62,6 +63,8 @@ def files(tmp_path):
         "mt_bench": jsonl(tmp_path / "mt.jsonl", *[{**q, "turns": ["a", "b"]} for q in VICUNA]),
         "relevant_sentences": jsonl(tmp_path / "plain.jsonl", *plain),
         "reward_accuracy": tmp_path / "pairs.jsonl",
+        "reward_bench": jsonl(tmp_path / "rb.jsonl", *[p | {"subset": "math-prm"} for p in PAIRS]),
+        "rm_bench": jsonl(tmp_path / "chat.jsonl", *STYLES),
         "super_ni": tmp_path / "task.json",
         "synrel": tmp_path / "topics.jsonl",
         "tldr": jsonl(tmp_path / "posts.jsonl", *POSTS),
@@ -116,11 +119,28 @@ def test_alpaca_eval_on_a_model_and_its_files_still_work(alignlab, files, tiny_f
     assert ended.code == 0, ended.err
     row, judge = json.loads(ended.out)["rows"]
     assert judge["benchmark"] == "judge_checks"
-    # A random model as judge of two orders: its preferences stay near one half.
-    assert (row["n"], row["comparable"], row["against"]) == (3, False, "the data's baseline")
-    assert 0.1 < row["win_rate"] < 0.9
+    # A random model names neither answer: its letters hold next to no probability.
+    assert (row["n"], row["comparable"], row["against"]) == (0, False, "the data's baseline")
+    assert "win_rate" not in row
+    assert judge["unreadable"] == 1
     assert row["avg_length"] > 0  # a mean over what was asked, not over the leaderboard's 805
-    assert "Missing option '--annotations'" in alignlab("evaluate", "alpaca_eval").line
+    assert "--annotations is missing" in alignlab("evaluate", "alpaca_eval").line
+
+
+def test_thoughts_are_taken_off_answers_and_counted(alignlab, files, tmp_path):
+    own = [{"id": i, "output": f"<think>{'hm ' * 20}</think>\n\nyes", "generator": "theirs"}
+           for i in range(4)]  # fmt: skip
+    own[3]["output"] = "<think>cut off"
+    base = [{"id": i, "output": "yes", "generator": "b"} for i in range(4)]
+    command = (
+        *("evaluate", "vicuna_bench", "--data", files["vicuna_bench"], "--judge", "longer"),
+        *("--outputs", jsonl(tmp_path / "own.jsonl", *own)),
+        *("--baseline", jsonl(tmp_path / "base.jsonl", *base), "--out", tmp_path / "run"),
+    )
+    row, _ = json.loads(alignlab(*command, "--json").out)["rows"]
+    assert (row["ties"], row["losses"]) == (0.75, 0.25)
+    assert row["thoughts_removed"] == 4
+    assert "Answers without their thoughts" in page(tmp_path)
 
 
 def test_outputs_given_before(alignlab, files, tmp_path):
@@ -208,8 +228,8 @@ def test_killed_and_resumed_asks_nothing_twice(files, tiny_folder, tmp_path, mon
         ),
         (("tldr", "--data", "{posts}", "--model", "m"), "expected --judge SPEC, found none"),
         (
-            ("tldr", "--data", "{posts}", "--model", "m", "--judge", "openai:x@http://localhost:1"),
-            "--judge: expected a judge of pairs (pairwise:ENGINE, llm:ENGINE, longer, ...), found",
+            ("tldr", "--data", "{posts}", "--model", "m", "--judge", "opnai:x@http://localhost:1"),
+            "unknown feedback 'opnai'; did you mean 'openai'?",
         ),
         (
             ("translation", "--data", "{posts}", "--model", "m", "--judge", "longer"),

@@ -96,9 +96,9 @@ def test_judge_rows_by_hand(alignlab, scores):
     ("arguments", "says"),
     [
         (("alpaca-eval",), "unknown benchmark 'alpaca-eval'; did you mean 'alpaca_eval'?"),
-        (("alpaca_eval",), "Missing option '--annotations'"),
-        (("judge", "--reference", "b"), "Missing option '--scores'"),
-        (("judge", "--scores", "a"), "Missing option '--reference'"),
+        (("alpaca_eval",), "--annotations is missing"),
+        (("judge", "--reference", "b"), "--scores is missing"),
+        (("judge", "--scores", "a"), "--reference is missing"),
         (("judge", "--annotations", "a"), "No such option: --annotations"),
         (("alpaca_eval", "--annotations", "none.csv"), "none.csv: expected a readable file"),
         (("alpaca_eval", "--annotations", "a", "--gamed", "b"), "no effect without difficulty="),
@@ -116,11 +116,13 @@ def test_from_python(annotations, scores):
     assert (row["model"], row["win_rate"]) == ("m", 50.0)
     (row,) = evaluate("judge", scores=scores[0], reference=str(scores[1])).rows
     assert row["model"] == "mine"
-    with pytest.raises(BadInput, match="did you mean 'judge'"):
+    with pytest.raises(BadInput, match="did you mean 'judge_scores'"):
         evaluate("judges")
-    with pytest.raises(BadInput, match="evaluate judge: missing a required argument: 'reference'"):
+    with pytest.raises(
+        BadInput, match="evaluate judge_scores: missing a required argument: 'reference'"
+    ):
         evaluate("judge", scores=scores[0])
-    with pytest.raises(BadInput, match="evaluate judge: got an unexpected keyword argument"):
+    with pytest.raises(BadInput, match="evaluate judge_scores: got an unexpected keyword argument"):
         evaluate("judge", scores=scores[0], reference=scores[1], annotations=annotations)
 
 

@@ -44,7 +44,7 @@ SOURCES = {
     "reward_model": "reward_model:{dir}/reward",
     "sandbox": "sandbox:oracle",
     "sentences": f"sentences:{STRONG}",
-    "steamshp": "steamshp:{dir}/t5",
+    "steamshp": "steamshp:{dir}/t5?least_mass=0",
 }
 
 

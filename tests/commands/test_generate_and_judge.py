@@ -12,7 +12,7 @@ import alignlab as lab_package
 from alignlab.commands import judge as judge_command
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
-from alignlab.feedback.by_pairs import ScoreByPairs
+from alignlab.feedback.conversion import ScoreByPairs
 from alignlab.feedback.rules import LengthJudge
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.stages import contestants
@@ -68,7 +68,7 @@ def test_from_prompts_to_pairs_on_the_command_line(alignlab, prompts, tmp_path):
 def test_groups_are_ordered_and_train_reads_them(answers, tmp_path):
     out = tmp_path / "groups.jsonl"
     found = lab_package.reward(reward="longer", responses=answers, out=out, to="groups")
-    assert found.rows == 2
+    assert len(found.rows) == 2
     assert "prompt with fewer than 2 scored responses 1" in str(found)
     corpus = load(str(out))
     assert [g.scores for g in corpus.groups] == [(2.0, 1.0), (3.0, 2.0, 1.0)]
@@ -76,7 +76,7 @@ def test_groups_are_ordered_and_train_reads_them(answers, tmp_path):
     assert corpus.groups[0].source == "longer"
     # The same judgements in the other layout: nothing is judged again.
     again = lab_package.reward(reward="longer", responses=answers, out=out, to="scores")
-    assert again.rows == 6
+    assert len(again.rows) == 6
     assert [row["score"] for row in rows_of(out)] == [1, 1, 2, 1, 2, 3]
 
 
@@ -107,13 +107,13 @@ def test_a_killed_judge_rates_nothing_twice(answers, tmp_path, monkeypatch):
     monkeypatch.setattr(judge_command.specs, "rater", lambda spec, make_completer: Dying())
     out = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        lab_package.judge(judge="x", responses=answers, out=out)
+        lab_package.judge(judge="longer", responses=answers, out=out)
     assert not out.exists()
     Dying.dies = False
-    lab_package.judge(judge="x", responses=answers, out=out)
+    lab_package.judge(judge="longer", responses=answers, out=out)
     assert len(Dying.rated) == len(rows_of(out)) == 6
     first = out.read_bytes()
-    lab_package.judge(judge="x", responses=answers, out=out)
+    lab_package.judge(judge="longer", responses=answers, out=out)
     assert (len(Dying.rated), out.read_bytes()) == (6, first)
 
 
@@ -135,7 +135,16 @@ def test_a_killed_generation_answers_nothing_twice(prompts, tmp_path, monkeypatc
         lab_package.generate(**given)
     found = lab_package.generate(**given)
     assert sorted(asked) == [f"Say {i}." for i in range(5)]
-    assert (found.rows, found.note) == (4, "failed 1")  # a failed answer is no answer
+    assert (len(found.rows), found.note) == (4, "failed 1")  # a failed answer is no answer
+
+
+def test_thoughts_are_no_part_of_an_answer_and_counted(prompts, tmp_path, monkeypatch):
+    engine = ScriptedEngine(lambda request, k: "<think>hm</think>\n\nYes.", name="mine")
+    monkeypatch.setattr(contestants.Lab, "completer", lambda self, spec: engine)
+    given = {"model": "scripted:x", "prompts": prompts, "out": tmp_path / "o.jsonl"}
+    assert lab_package.generate(**given).note == "thoughts taken off 5"
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").open()]
+    assert {row["completion"] for row in rows} == {"Yes."}
 
 
 def test_what_is_unscored_says_why(alignlab, answers, tmp_path):
@@ -206,7 +215,7 @@ def test_shares_of_comparisons_by_hand():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("generate", "--model", "m", "--prompts", "p"), "generate: --out is missing"),
+        (("generate", "--model", "m"), "generate: --prompts is missing"),
         (("judge", "--judge", "longer", "--out", "o.jsonl"), "judge: --responses is missing"),
         (("reward", "--responses", "{a}", "--out", "{o}"), "reward: --reward is missing"),
         (

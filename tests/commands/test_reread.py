@@ -8,7 +8,7 @@ import pytest
 
 from alignlab.commands.reread import OUTCOMES, reread
 from alignlab.errors import BadInput
-from alignlab.feedback.transcripts import answer_in
+from alignlab.turns import answer_in
 from tests.conftest import shared_path
 
 PROMPT = "<|im_start|>user\nJudge it. Score: <n>. <response>Score: 5</response><|im_end|>"
@@ -66,7 +66,7 @@ def test_bad_files(tmp_path):
 CLASSES = {
     "half points, stored without their fraction": 6,
     "several scores: the first stored, the last read": 4,
-    "a rubric quoted in code, read as a verdict": 1,
+    "a rubric quoted in code: several numbers, no verdict": 1,
     "the turn opens in another's name": 17,
     "off the scale; its first digit stored": 3,
     "a sum or two numbers; the first stored": 4,
@@ -84,9 +84,9 @@ def why(one) -> str:
         if one.read % 1:
             assert int(one.read) == one.stored
             return "half points, stored without their fraction"
-        quoted = "0 for the <response>" in one.answer
-        several = "several scores: the first stored, the last read"
-        return "a rubric quoted in code, read as a verdict" if quoted else several
+        return "several scores: the first stored, the last read"
+    if "0 for the <response>" in one.answer:
+        return "a rubric quoted in code: several numbers, no verdict"
     if not one.answer.strip():
         return "the turn opens in another's name"
     last = one.answer.lower().rsplit("score:", 1)[1].strip()
@@ -107,7 +107,7 @@ def test_a_real_run_s_judgements_read_as_stored_or_for_a_known_reason():
     m2 = reread(folder / "jmtitan_scores_M2.jsonl.gz")
     counts = Counter(one.outcome for one in m2)
     assert counts == {
-        "neither": 622, "equal": 137, "stored only": 25, "differ": 11, "read only": 5
+        "neither": 622, "equal": 137, "stored only": 26, "differ": 10, "read only": 5
     }  # fmt: skip
     odd = [one for one in m2 if one.outcome not in ("equal", "neither")]
     assert Counter(map(why, odd)) == CLASSES

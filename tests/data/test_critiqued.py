@@ -16,7 +16,7 @@ def test_feedback_is_read_and_what_has_none_is_counted(write: Write) -> None:
     corpus = load(str(write([ROW, {**ROW, "feedback": " "}, {**ROW, "completion": ""}, ROW])))
     (found,) = corpus.commented
     assert (found.prompt.text, found.response.text, found.comment) == ("Hi", "Hello!", "Friendly.")
-    assert corpus.counts[0].dropped == {
+    assert corpus.counts[-1].dropped == {
         "empty feedback": 1,
         "empty response": 1,
         "duplicate": 1,

@@ -116,3 +116,45 @@ def test_bad_settings() -> None:
         FilterConfig(max_similarity=0)
     with pytest.raises(BadInput, match="min_words"):
         FilterConfig(min_words=5, max_words=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Name three rivers", "too short"),  # the authors drop three words and fewer
+        ("Name three long rivers", ""),
+        ("word " * 150, ""),
+        ("word " * 151, "too long"),
+        ("Write a program that sorts numbers.", "barred beginning"),
+        ("write a  Program that sorts numbers.", "barred beginning"),
+        ("Please write a program that sorts.", ""),
+        ("- Name three long rivers", "starts with punctuation or outside ASCII"),
+        ("“Why?” What does this mean?", "starts with punctuation or outside ASCII"),
+        ("Élan is a word: what kind?", "starts with punctuation or outside ASCII"),
+        ("\u200b\u200b", "empty"),
+        ("Go to the old market hall.", "barred keyword"),
+    ],
+)
+def test_the_authors_rules(text: str, reason: str) -> None:
+    done = filter_prompts(prompts(text), [])
+    assert done.count.dropped == ({reason: 1} if reason else {})
+
+
+def test_other_scripts_and_programs_on_demand() -> None:
+    config = FilterConfig(barred_starts=(), plain_start=False, min_words=1)
+    done = filter_prompts(prompts("Écris un poème.", "Write a program in C."), [], config)
+    assert len(done.kept) == 2
+
+
+def test_similarity_of_exactly_the_threshold_is_a_repetition() -> None:
+    # 7 of 10 words in common: F = 0.7, and the paper keeps what is below.
+    known, new = "a b c d e f g h i j", "a b c d e f g x y z"
+    assert rouge_l(known, new) == pytest.approx(0.7)
+    assert not filter_prompts(prompts(new), prompts(known)).kept
+    assert filter_prompts(prompts(new), prompts(known), FilterConfig(max_similarity=0.71)).kept
+
+
+def test_repetitions_among_the_new_ones_without_similarity() -> None:
+    config = FilterConfig(max_similarity=2)
+    done = filter_prompts(prompts("Name a big river.", "name a  BIG river"), [], config)
+    assert done.count.dropped == {"duplicate": 1}

@@ -8,11 +8,18 @@ from collections import Counter
 import pytest
 
 from alignlab.data import load
-from alignlab.data.autoj import autoj_pair
 from alignlab.data.build_records import Origin, ResponseDraft
-from alignlab.data.judged_pairs import FIRST, NOT_TEXT, SECOND, TIE, JudgedPair, read_judged_pairs
-from alignlab.data.llmbar import llmbar_pair
-from alignlab.data.pandalm import pandalm_pair
+from alignlab.data.judged_pairs import (
+    FIRST,
+    NOT_TEXT,
+    SECOND,
+    TIE,
+    JudgedPair,
+    autoj_pair,
+    llmbar_pair,
+    pandalm_pair,
+    read_judged_pairs,
+)
 from alignlab.errors import BadInput
 from tests.conftest import shared_path
 from tests.data.conftest import Write
@@ -49,7 +56,7 @@ def test_pandalm_by_hand(write: Write) -> None:
     assert [(r.text, r.sampler.model) for r in worse.responses] == [("What?", "y"), ("Hello!", "x")]
     assert worse.scores == (1.0, 0.0)
     assert (tied.scores, tied.responses[1].text) == ((0.5, 0.5), "True")
-    (count,) = corpus.counts
+    count = corpus.counts[-1]
     assert count.dropped == {"fewer than two different responses": 1}
     assert count.changed == {NOT_TEXT: 1}
 
@@ -67,7 +74,7 @@ def test_families_and_ties(write: Write) -> None:
 
 def test_equal_answers_are_no_group(write: Write) -> None:
     bar = {"input": "p", "output_1": "a", "output_2": "a", "label": 2}
-    (count,) = load(f"llmbar:{write([bar])}").counts
+    count = load(f"llmbar:{write([bar])}").counts[-1]
     assert count.dropped == {"fewer than two different responses": 1}
 
 
@@ -92,7 +99,7 @@ def test_pandalm_as_published() -> None:
     rows = json.loads(file.read_text())
     unanimous = sum(r["annotator1"] == r["annotator2"] == r["annotator3"] for r in rows)
     assert sum(len(set(pair.votes)) == 1 for pair in pairs) == unanimous == 879
-    (count,) = load(f"pandalm:{file}").counts
+    count = load(f"pandalm:{file}").counts[-1]
     assert count.kept + sum(count.dropped.values()) == 999
 
 

@@ -63,7 +63,7 @@ def test_what_has_no_use_is_dropped_by_reason(write: Write) -> None:
             {"messages": turns((USER, "a"), (BOT, "b"))},
         ]
     )
-    (count,) = load(str(path)).counts
+    count = load(str(path)).counts[-1]
     assert (count.stage, count.what, count.kept) == ("data", "records", 1)
     assert count.dropped == {
         "does not end in an assistant turn": 1,
@@ -133,7 +133,7 @@ def test_preference_implicit_prompt_ends_at_a_word(write: Write) -> None:
     corpus = one(write, {"chosen": "The sky is blue.", "rejected": "The sky is black."})
     assert corpus.groups[0].prompt.text == "The sky is"
     assert texts(corpus) == [["blue.", "black."]]
-    assert one(write, {"chosen": "a", "rejected": "b"}).counts[0].dropped == {"empty prompt": 1}
+    assert one(write, {"chosen": "a", "rejected": "b"}).counts[-1].dropped == {"empty prompt": 1}
     assert texts(one(write, {"chosen": "a b c", "rejected": "a b"})) == [["b c", "b"]]
 
 
@@ -150,7 +150,7 @@ def test_preference_implicit_prompt_ends_at_a_word(write: Write) -> None:
 )
 def test_preference_dropped(write: Write, change: dict[str, Any], reason: str) -> None:
     row = {"prompt": "Hi", "chosen": "good", "rejected": "bad"}
-    (count,) = one(write, {**row, **change}).counts
+    count = one(write, {**row, **change}).counts[-1]
     assert (count.kept, count.dropped) == (0, {reason: 1})
 
 
@@ -167,7 +167,7 @@ def test_preference_with_scores_and_other_dialogues(write: Write) -> None:
             "chosen": turns(dialogues[0], (BOT, "good")),
             "rejected": turns(dialogues[1], (BOT, "bad")),
         }
-        assert one(write, row).counts[0].dropped == {reason: 1}
+        assert one(write, row).counts[-1].dropped == {reason: 1}
 
 
 def test_missing_field_names_line_seven(write: Write) -> None:
@@ -182,7 +182,7 @@ def test_missing_field_names_line_seven(write: Write) -> None:
         f"{path}, line 7, field 'rejected': expected text, "
         "found no such field (fields: prompt, chosen)"
     )
-    (count,) = load(f"{path}?bad=drop").counts
+    count = load(f"{path}?bad=drop").counts[-1]
     assert (count.kept, count.dropped) == (7, {"bad record": 1})
 
 
@@ -204,7 +204,7 @@ def test_unpaired_from_csv_and_contradicting(write: Write) -> None:
     corpus = load(str(path))
     assert [each.desirable for each in corpus.labelled] == [True, False]
     assert len({each.id for each in corpus.labelled}) == 2
-    assert corpus.counts[0].dropped == {"duplicate": 1}
+    assert corpus.counts[-1].dropped == {"duplicate": 1}
     with pytest.raises(BadInput, match="line 2, field 'label': expected true or false"):
         load(str(write("prompt,completion,label\nHi,Hello,maybe\n", "b.csv")))
 
@@ -229,7 +229,7 @@ def test_alpaca_with_history_system_and_ranked_outputs(write: Write) -> None:
         (USER, "c"),
     ]
     assert (texts(corpus), group.scores) == ([["best", "worst"]], (0.0, -2.0))
-    assert corpus.counts[0].changed == {"empty response left out": 1}
+    assert corpus.counts[-1].changed == {"empty response left out": 1}
     with pytest.raises(BadInput, match=r"field 'history\[0\]'"):
         one(write, {**row, "history": [["a"]]})
 
@@ -261,7 +261,7 @@ def test_ratings(write: Write) -> None:
     (group,) = corpus.groups
     assert (texts(corpus), group.scores) == ([["best", "so"]], (4.5, 2.0))
     assert [r.sampler.model for r in group.responses] == ["b", "a"]
-    assert corpus.counts[0].changed == {
+    assert corpus.counts[-1].changed == {
         "repeated response left out": 1,
         "unrated response left out": 1,
     }
@@ -311,7 +311,7 @@ def test_bad_groups(write: Write, answers: list[dict[str, Any]], complaint: str)
 
 def test_groups_of_one_are_dropped(write: Write) -> None:
     corpus = one(write, {"prompt": "Hi", "responses": [{"text": "a", "score": 1}]})
-    assert corpus.counts[0].dropped == {"fewer than two different responses": 1}
+    assert corpus.counts[-1].dropped == {"fewer than two different responses": 1}
 
 
 def test_hh(write: Write) -> None:
@@ -342,18 +342,18 @@ def test_hh(write: Write) -> None:
 )
 def test_hh_dropped(write: Write, chosen: str, reason: str) -> None:
     row = {"chosen": chosen, "rejected": "\n\nHuman: Hi\n\nAssistant: bad"}
-    assert one(write, row).counts[0].dropped == {reason: 1}
+    assert one(write, row).counts[-1].dropped == {reason: 1}
 
 
 def test_hh_without_a_last_answer(write: Write) -> None:
     start = "\n\nHuman: Hi\n\nAssistant: x"
     ends_in_question = {"chosen": start + "\n\nHuman: y", "rejected": start + "\n\nHuman: z"}
-    (count,) = one(write, ends_in_question).counts
+    count = one(write, ends_in_question).counts[-1]
     assert count.dropped == {"does not end in an assistant turn": 1}
     flagged = {"chosen": start, "rejected": start + "y", "same_last_context": False}
-    assert one(write, flagged).counts[0].dropped == {"contexts differ": 1}
+    assert one(write, flagged).counts[-1].dropped == {"contexts differ": 1}
     twice = {"chosen": start + "\n\nAssistant: y", "rejected": start + "\n\nAssistant: z"}
-    (count,) = one(write, twice).counts
+    count = one(write, twice).counts[-1]
     assert count.dropped == {"prompt does not end in a user turn": 1}
 
 
@@ -361,7 +361,7 @@ def test_hh_joins_turns_of_one_speaker(write: Write) -> None:
     start = "\n\nHuman: Hi\n\nHuman: You\n\nAssistant: "
     corpus = one(write, {"chosen": start + "good", "rejected": start + "bad"})
     assert corpus.groups[0].prompt.text == "Hi\n\nYou"
-    assert corpus.counts[0].changed == {"consecutive turns of one speaker joined": 1}
+    assert corpus.counts[-1].changed == {"consecutive turns of one speaker joined": 1}
 
 
 def test_hh_by_name_refuses_other_texts(write: Write) -> None:
@@ -391,13 +391,13 @@ def test_ultrafeedback(write: Write) -> None:
     assert corpus.name == "ultrafeedback"
     assert (texts(corpus), corpus.groups[0].scores) == ([["a", "b"]], (4.0, 2.75))
     assert corpus.groups[0].source == "sharegpt"
-    assert corpus.counts[0].changed == {"unrated response left out": 1}
+    assert corpus.counts[-1].changed == {"unrated response left out": 1}
     overall = one(write, row, "ultrafeedback:{}?score=overall")
     assert overall.groups[0].scores == (9.0, 7.5, 1.0)
     helpful = one(write, row, "ultrafeedback:{}?score=helpfulness")
     assert texts(helpful) == [["b", "a"]]
     given = {**row, "completions": [{**c, "fine-grained_score": 3.5} for c in (mixed,)]}
-    assert one(write, given).counts[0].dropped == {"fewer than two different responses": 1}
+    assert one(write, given).counts[-1].dropped == {"fewer than two different responses": 1}
 
 
 def test_ultrafeedback_binarized_by_name(write: Write) -> None:
@@ -421,7 +421,7 @@ def test_shp(write: Write) -> None:
     assert (corpus.name, texts(corpus)) == ("shp", [["b", "a"]])
     assert texts(one(write, {**row, "labels": 1})) == [["a", "b"]]
     strict = one(write, row, "shp:{}?min_ratio=4")
-    assert strict.counts[0].dropped == {"vote ratio below min_ratio": 1}
+    assert strict.counts[-1].dropped == {"vote ratio below min_ratio": 1}
     with pytest.raises(BadInput, match="field 'labels': expected an integer from 0 to 1"):
         one(write, {**row, "labels": 2})
 
@@ -443,7 +443,7 @@ def test_tldr(write: Write) -> None:
     assert [(r.text, r.sampler.model) for r in group.responses] == [("s1", "ref"), ("s0", "sup1")]
     assert [r.text for r in test_group.responses] == ["s0", "s1"]
     assert corpus.test_prompts[0].text == test_group.prompt.text
-    assert corpus.counts[0].dropped == {"held out for testing": 1}
+    assert corpus.counts[-1].dropped == {"held out for testing": 1}
 
 
 def test_tldr_articles_and_confidence(write: Write) -> None:
@@ -451,7 +451,7 @@ def test_tldr_articles_and_confidence(write: Write) -> None:
     path = write([article, tldr(0, "train", 2), tldr(1, "train")])
     corpus = load(f"tldr:{path}?min_confidence=5")
     assert corpus.groups[0].prompt.text == "Article:\nNews.\n\nTL;DR:"
-    assert corpus.counts[0].dropped == {
+    assert corpus.counts[-1].dropped == {
         "confidence below min_confidence": 1,
         "no confidence given": 1,
     }
@@ -466,7 +466,7 @@ def test_alpacafarm(write: Write) -> None:
     assert corpus.groups[0].prompt.text == "Add.\n\n1"
     assert texts(one(write, {**row, "preference": 1})) == [["a", "b"]]
     none = one(write, {**row, "preference": None})
-    assert none.counts[0].dropped == {"no preference given": 1}
+    assert none.counts[-1].dropped == {"no preference given": 1}
     with pytest.raises(BadInput, match="field 'preference': expected an integer from 1 to 2"):
         one(write, {**row, "preference": 0})
 
@@ -489,7 +489,7 @@ def test_alpacaeval(write: Write) -> None:
     assert [r.sampler.model for r in group.responses] == ["m", "gpt4"]
     assert texts(one(write, {**row, "preference": 1})) == [["base", "mine"]]
     for preference, reason in ((1.5, "tie"), (None, "no preference given")):
-        assert one(write, {**row, "preference": preference}).counts[0].dropped == {reason: 1}
+        assert one(write, {**row, "preference": preference}).counts[-1].dropped == {reason: 1}
     with pytest.raises(BadInput, match="a number from 1 to 2"):
         one(write, {**row, "preference": 2.5})
 
@@ -565,10 +565,10 @@ def test_labelled_drops_and_bad_answers(write: Write) -> None:
             "does not end in an assistant turn",
         ),
     ):
-        assert one(write, row).counts[0].dropped == {reason: 1}
+        assert one(write, row).counts[-1].dropped == {reason: 1}
 
 
 def test_ultrafeedback_without_an_aspect(write: Write) -> None:
     bare = [{"response": t, "annotations": {}} for t in "ab"]
-    (count,) = one(write, {"instruction": "Hi", "completions": bare}).counts
+    count = one(write, {"instruction": "Hi", "completions": bare}).counts[-1]
     assert count.dropped == {"fewer than two different responses": 1}

@@ -85,7 +85,7 @@ def test_flat_and_nested_give_the_same(write: Write) -> None:
     path = write([nested(tree("A"))], "trees.jsonl")
     again = load(f"oasst:{path}?test_share=0")
     assert (again.demonstrations, again.groups) == (flat.demonstrations, flat.groups)
-    assert again.counts == flat.counts
+    assert [c for c in again.counts if c.what != "rows"] == list(flat.counts)
 
 
 def test_all_turns(write: Write) -> None:

@@ -36,7 +36,7 @@ def test_finegrained_preferences_by_hand(write: Write) -> None:
     assert first.scores == pytest.approx((1, 0.5, 0.5, 0))
     assert first.prompt.reference == "Then."
     assert second.scores == pytest.approx((0.5, 0.5, 0.5, 0.5))
-    (count,) = load(f"{write([ordered, circle])}").counts
+    count = load(f"{write([ordered, circle])}").counts[-1]
     assert count.changed == {IN_A_CIRCLE: 1}
     votes = [p.votes[0] for p in finegrained_pairs(Row("f", 1, circle))]
     assert votes == [FIRST, SECOND, TIE, FIRST, TIE, TIE]
@@ -128,16 +128,16 @@ def test_an_answer_with_an_unreadable_error_is_left_out(write: Write) -> None:
     ]
     corpus = load(f"wmt_mqm:{write(rows)}?bad=drop")
     assert [r.text for r in corpus.groups[0].responses] == ["C", "B"]
-    (count,) = corpus.counts
+    count = corpus.counts[-1]
     assert (count.dropped, count.changed) == ({"bad record": 1}, {UNREADABLE: 1})
     # Whose error it is cannot be known: none of the prompt's answers has a sure score.
     unknown = [{**rows[1], "severity": "Major", "target": None}]
-    (count,) = load(f"wmt_mqm:{write([*rows[:1], *unknown, *rows[2:]])}?bad=drop").counts
+    count = load(f"wmt_mqm:{write([*rows[:1], *unknown, *rows[2:]])}?bad=drop").counts[-1]
     assert (count.kept, count.dropped) == (0, {"bad record": 1, UNKNOWN: 1})
     # Not even the prompt is known: the row alone is lost.
     other = [{**row, "source": "Other."} for row in rows[2:]]
     lost = [{**rows[0], "source": None}]
-    (count,) = load(f"wmt_mqm:{write([*rows[2:], *other, *lost])}?bad=drop").counts
+    count = load(f"wmt_mqm:{write([*rows[2:], *other, *lost])}?bad=drop").counts[-1]
     assert (count.kept, count.dropped) == (2, {"bad record": 1})
 
 
@@ -235,7 +235,7 @@ def test_xstest_by_hand(write: Write) -> None:
     corpus = load(str(write(rows)))
     found = {each.response.text: each.desirable for each in corpus.labelled}
     assert found == {"a": True, "b": False, "c": True, "d": False}
-    assert corpus.counts[0].dropped == {"partial refusal of an unsafe prompt": 1}
+    assert corpus.counts[-1].dropped == {"partial refusal of an unsafe prompt": 1}
     with pytest.raises(BadInput, match="field 'final_label': expected one of 1_full_compliance"):
         load(str(write([{**rows[0], "final_label": "maybe"}])))
 
@@ -245,7 +245,7 @@ def test_finegrained_as_published() -> None:
     file = shared_path("data/finegrained_rlhf/qa_feedback_dev_feedback.json.gz")
     corpus = load(str(file))
     assert (corpus.name, len(corpus.groups)) == ("finegrained_rlhf", 500)
-    assert corpus.counts[0].changed == {IN_A_CIRCLE: 22}
+    assert corpus.counts[-1].changed == {IN_A_CIRCLE: 22}
     pairs = [p for row in read_table(str(file), Faults()).rows for p in finegrained_pairs(row)]
     assert Counter(p.majority for p in pairs) == {FIRST: 1577, SECOND: 1039, TIE: 384}
     # Where an answer is preferred to every other one, it comes first.
@@ -285,7 +285,7 @@ def test_mqm_scores_are_the_published_ones() -> None:
             re.sub("</?v>", "", row["source"])
             for row in csv.DictReader(lines, delimiter="\t", quoting=3)
         }
-    (count,) = load(str(file)).counts
+    count = load(str(file)).counts[-1]
     assert count.kept + sum(count.dropped.values()) == len(sources)
 
 
@@ -307,7 +307,7 @@ def test_mqm_scores_are_the_published_ones() -> None:
 def test_others_are_read_whole(name: str, layout: str, kept: int, dropped: dict[str, int]) -> None:
     path: Path = shared_path(f"data/{name}")
     corpus = load(str(path))
-    (count,) = corpus.counts
+    count = corpus.counts[-1]
     assert (corpus.name, count.kept, count.dropped) == (layout, kept, dropped)
     if name.endswith("vicuna_eval.json.gz"):  # 320 gradings, each of an answer of its own
         rows = json.loads(gzip.decompress(path.read_bytes()))

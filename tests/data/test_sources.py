@@ -55,7 +55,7 @@ def test_options_are_checked(write: Write) -> None:
 def test_limit(write: Write) -> None:
     corpus = load(f"{write(PAIRS)}?limit=3")
     assert [g.prompt.text for g in corpus.groups] == ["p0", "p1", "p2"]
-    assert corpus.counts[0].dropped == {"over the limit": 37}
+    assert corpus.counts[-1].dropped == {"over the limit": 37}
 
 
 def test_test_share_is_by_prompt_and_seed(write: Write) -> None:
@@ -68,7 +68,7 @@ def test_test_share_is_by_prompt_and_seed(write: Write) -> None:
     assert 10 < len(test) < 30
     other = load(f"{path}?test_share=0.5&seed=1")
     assert {g.prompt.text for g in other.test_groups} != test
-    (count,) = corpus.counts
+    count = corpus.counts[-1]
     assert count.kept + count.dropped["held out for testing"] == 41
 
 
@@ -85,7 +85,7 @@ def test_folder_split_and_shared_prompts(write: Write) -> None:
     corpus = load(str(path.parent))
     assert len(corpus.test_groups) == 3
     assert len(corpus.groups) == 37
-    (count,) = corpus.counts
+    count = corpus.counts[-1]
     assert count.dropped == {"prompt is held out": 3, "held out for testing": 3}
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from alignlab.feedback.audit import ATTACKS, CONTROL
-from alignlab.feedback.by_score import JudgeByScore
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.conversion import JudgeByScore
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.pairwise import PairwiseJudge
 from alignlab.feedback.sentences import SentenceJudge
 from alignlab.protocols import PairJudge
@@ -32,7 +32,7 @@ def fallen_for(judge: PairJudge) -> set[str]:
 
 
 def scored(answer: Callable[[str], str]) -> PairJudge:
-    return JudgeByScore(LLMJudge(by(answer), samples=1))
+    return JudgeByScore(ModelJudge(by(answer), samples=1))
 
 
 def test_a_judge_that_repeats_stated_scores_is_caught() -> None:

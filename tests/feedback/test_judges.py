@@ -9,10 +9,10 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.feedback.expected_score import ExpectedScoreJudge
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.pairwise import PairwiseJudge
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.types import Preference, Sampling, Score, Unscored, Usage
+from alignlab.types import Preference, Sampling, Score, Unscored
 from tests.feedback.worlds import Chooser, by, prompt, response, says
 
 ITEMS = [
@@ -22,7 +22,7 @@ ITEMS = [
 
 
 def test_samples_are_averaged_and_unreadable_ones_are_missing() -> None:
-    judge = LLMJudge(says("Score: 4", "no idea", "Well. Score: 1"))
+    judge = ModelJudge(says("Score: 4", "no idea", "Well. Score: 1"))
     feedback = judge.rate(ITEMS, seed=0)
     assert [f.response_ids for f in feedback] == [("a",), ("b",), ("c",)]
     assert [f.prompt_id for f in feedback] == ["p", "p", "q"]
@@ -30,20 +30,19 @@ def test_samples_are_averaged_and_unreadable_ones_are_missing() -> None:
     assert feedback[0].raw == ("Score: 4", "no idea", "Well. Score: 1")
     assert feedback[0].rationale == "Score: 4"
     assert feedback[0].source == judge.name
-    assert judge.usage.calls == 9
 
 
 def test_nothing_readable_is_unscored_with_the_texts() -> None:
-    feedback = LLMJudge(says("hm", "Score: 9", "")).rate(ITEMS, seed=0)[0]
+    feedback = ModelJudge(says("hm", "Score: 9", "")).rate(ITEMS, seed=0)[0]
     assert feedback.verdict == Unscored("no readable score in any sample")
     assert feedback.raw == ("hm", "Score: 9", "")
 
 
 def test_failed_calls_are_unscored_and_never_read() -> None:
-    all_failed = LLMJudge(says(None)).rate(ITEMS, seed=0)[0]
+    all_failed = ModelJudge(says(None)).rate(ITEMS, seed=0)[0]
     assert isinstance(all_failed.verdict, Unscored)
     assert "call failed" in all_failed.verdict.reason
-    some = LLMJudge(says("Score: 2", None, None)).rate(ITEMS, seed=0)[0]
+    some = ModelJudge(says("Score: 2", None, None)).rate(ITEMS, seed=0)[0]
     assert some.verdict == Score(2.0, (2.0, None, None))
     assert some.raw == ("Score: 2", "", "")
 
@@ -58,7 +57,7 @@ def test_requests_depend_on_the_response_alone() -> None:
             seen.append(list(requests))
             return says("Score: 1").complete(requests)
 
-    judge = LLMJudge(Recorder(), judge_prompt("short_score"), samples=2)
+    judge = ModelJudge(Recorder(), judge_prompt("short_score"), samples=2)
     judge.rate(ITEMS, seed=5)
     judge.rate(ITEMS[1:], seed=5)
     assert seen[0][2] == seen[1][0]
@@ -68,11 +67,11 @@ def test_requests_depend_on_the_response_alone() -> None:
 
 def test_sampling_and_samples_must_agree() -> None:
     with pytest.raises(BadInput, match=r"sampling\.n"):
-        LLMJudge(says("x"), samples=3, sampling=Sampling(n=2))
+        ModelJudge(says("x"), samples=3, sampling=Sampling(n=2))
 
 
 def test_nobody_to_judge() -> None:
-    assert LLMJudge(says("x")).rate([], seed=0) == []
+    assert ModelJudge(says("x")).rate([], seed=0) == []
     assert ExpectedScoreJudge(Chooser([0.0] * 6)).rate([], seed=0) == []
 
 
@@ -88,7 +87,22 @@ def test_expected_score_by_hand() -> None:
     assert "together 0.800" in feedback[0].rationale
     assert chooser.choices == tuple("012345")
     assert chooser.requests[0].prefix == "Score: "
-    assert judge.usage == Usage(calls=3)
+
+
+def test_expected_score_counts_from_the_lowest_score() -> None:
+    # On the scale from 1 to 10, .4 on 1 and .2 on 10: (.4 + 2) / .6 = 4.
+    chooser = Chooser([math.log(0.4), *[-math.inf] * 8, math.log(0.2)])
+    verdict = ExpectedScoreJudge(chooser, judge_prompt("single_1_10")).rate(ITEMS, 0)[0].verdict
+    assert isinstance(verdict, Score)
+    assert verdict.value == pytest.approx(4.0)
+    assert chooser.choices == tuple(map(str, range(1, 11)))
+
+
+@pytest.mark.parametrize("least", [0.25, 0.26])
+def test_expected_score_at_the_least_mass(least: float) -> None:
+    chooser = Chooser([math.log(0.125), math.log(0.125), *[-math.inf] * 4])
+    found = ExpectedScoreJudge(chooser, least_mass=least).rate(ITEMS, 0)[0].verdict
+    assert isinstance(found, Score) == (least == 0.25)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,6 @@ def test_a_sound_judge_finds_the_winner_in_both_orders() -> None:
     assert judge.compare(PAIR, seed=0)[0].verdict == Preference(0, (0, 0))
     swapped = [(p, b, a) for p, a, b in PAIR]
     assert judge.compare(swapped, seed=0)[0].verdict == Preference(1, (1, 1))
-    assert judge.usage.calls == 4
     same = PairwiseJudge(_prefers("xyzzy"))
     assert same.compare(PAIR, seed=0)[0].verdict == Preference(None, (None, None))
 

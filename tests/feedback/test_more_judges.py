@@ -10,8 +10,7 @@ import pytest
 from alignlab.errors import BadInput
 from alignlab.feedback.criteria import DEFAULT, CriteriaJudge, Criterion, read_criteria
 from alignlab.feedback.principles import drawn_principles, read_principles
-from alignlab.feedback.query_type_judge import JudgedTypes
-from alignlab.feedback.query_types import query_types
+from alignlab.feedback.query_types import JudgedTypes, query_types
 from alignlab.feedback.sentences import SentenceJudge
 from alignlab.feedback.specs import judge, rater
 from alignlab.types import Score, Unscored

@@ -10,8 +10,7 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.feedback.query_type_classifier import load_classifier, train_classifier
-from alignlab.feedback.relevance import make_relevance, relevance_model
-from alignlab.feedback.relevance_tfidf import TfidfRelevance
+from alignlab.feedback.relevance import TfidfRelevance, make_relevance, relevance_model
 from alignlab.types import Score, Unscored
 from tests.feedback.worlds import prompt, response
 

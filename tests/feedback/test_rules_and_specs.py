@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.feedback.by_score import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore
 from alignlab.feedback.expected_score import ExpectedScoreJudge
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.pairwise import PairwiseJudge
 from alignlab.feedback.rules import LengthJudge, RandomJudge
 from alignlab.feedback.specs import judge, pair_judge
@@ -49,10 +49,10 @@ def test_length() -> None:
 
 def test_by_score() -> None:
     pair = [(prompt(), response("a", "x"), response("b", "y"))]
-    (tie,) = JudgeByScore(LLMJudge(says("Score: 3"))).compare(pair, 0)
+    (tie,) = JudgeByScore(ModelJudge(says("Score: 3"))).compare(pair, 0)
     assert isinstance(tie.verdict, Preference)
     assert tie.verdict.winner is None
-    (none,) = JudgeByScore(LLMJudge(says("?"))).compare(pair, 0)
+    (none,) = JudgeByScore(ModelJudge(says("?"))).compare(pair, 0)
     assert isinstance(none.verdict, Unscored)
 
 
@@ -62,10 +62,10 @@ def _engines(spec: str):
 
 def test_judges_by_spec() -> None:
     made = judge("llm:Score: 3", make_completer=_engines)
-    assert isinstance(made, LLMJudge)
+    assert isinstance(made, ModelJudge)
     assert made.rate(ITEMS, 0)[0].verdict == Score(3.0, (3.0, 3.0, 3.0))
     short = judge("llm,samples=5,prompt=short_score,temperature=0:self", make_completer=_engines)
-    assert isinstance(short, LLMJudge)
+    assert isinstance(short, ModelJudge)
     assert (short.sampling.n, short.sampling.temperature) == (5, 0)
     assert short.prompt.name == "short_score"
     expected = judge("expected,least_mass=0.5,prefix=:scorer", make_completer=_engines)

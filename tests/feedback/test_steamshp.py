@@ -42,7 +42,7 @@ def test_the_question_is_in_the_published_form():
 
 
 def test_a_score_is_the_probability_of_a_against_nothing(folder):
-    source = make(f"steamshp:{folder}")
+    source = make(f"steamshp:{folder}?least_mass=0")
     found = source.rate([(prompt("p", "Why?\nNow."), [response("1", "So.")])], seed=0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
@@ -54,7 +54,7 @@ def test_a_score_is_the_probability_of_a_against_nothing(folder):
 
 
 def test_a_batch_gives_what_each_gives_alone(folder):
-    source = make(f"steamshp:{folder}")
+    source = make(f"steamshp:{folder}?least_mass=0")
     texts = ["no", "a longer one", "x"]
     together = source.rate([(prompt(), [response(t, t) for t in texts])], seed=0)
     for text, feedback in zip(texts, together, strict=True):
@@ -79,8 +79,18 @@ def test_a_bias_to_one_place_is_a_tie():
     assert found.verdict == Preference(None, (0, 1))
 
 
+def test_letters_without_probability_choose_nothing():
+    model = Fixed()
+    model.choices = lambda asked: [Choice(1e-6, 1e-7)] * len(asked)
+    weak = Unscored("the letters hold less than 0.1 of probability")
+    source = SteamSHP(model, "a")
+    assert source.rate([(prompt(), [response("a", "1")])], 0)[0].verdict == weak
+    (found,) = source.compare([(prompt(), response("a", "1"), response("b", "2"))], 0)
+    assert found.verdict == weak
+
+
 def test_a_long_post_is_cut_and_long_responses_are_unscored(folder):
-    source = make(f"steamshp:{folder}?max_tokens=120")
+    source = make(f"steamshp:{folder}?max_tokens=120&least_mass=0")
     long_post, short = prompt("p", "why " * 60), response("1", "So.")
     (cut,) = source.rate([(long_post, [short])], seed=0)
     assert 0 <= cut.verdict.value <= 1

@@ -40,6 +40,14 @@ def proposed(where: Lab) -> None:
     )
 
 
+def thought(where: Lab) -> None:
+    engine = ScriptedEngine(lambda request, k: ("<think>hm</think>" if k else "") + f"No {k}.")
+    drawn = sample(where, engine, PROMPTS, SampleSettings(n=2, chunk=2))
+    assert [r.text for r in drawn] == ["No 0.", "No 1."] * 3
+    (line,) = [x for p in where.run.path.rglob("counts.jsonl") for x in p.open()]
+    assert json.loads(line)["changed"] == {"thoughts taken off": 3}
+
+
 def files(path: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(path)): p.read_bytes()
@@ -48,7 +56,7 @@ def files(path: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("work", [sampled, judged, proposed])
+@pytest.mark.parametrize("work", [sampled, thought, judged, proposed])
 @pytest.mark.parametrize("at", range(5))
 def test_every_kill_between_commits(tmp_path, monkeypatch, work, at: int):
     whole = lab(tmp_path / "whole")

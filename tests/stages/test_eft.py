@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.stages.eft import EFTSettings, build_eft
@@ -22,7 +22,9 @@ def judged_by(answers):
         key = next(text for text in answers if f"<response>{text}</response>" in shown)
         return answers[key][sample % len(answers[key])]
 
-    return LLMJudge(ScriptedEngine(answer, name="baseline"), judge_prompt("short_score"), samples=2)
+    return ModelJudge(
+        ScriptedEngine(answer, name="baseline"), judge_prompt("short_score"), samples=2
+    )
 
 
 def group(n, *texts):
@@ -81,6 +83,21 @@ def test_an_over_represented_score_is_thinned(tmp_path):
         "Score: 3": 10,
     }
     assert counted(tmp_path)["dropped"] == {"score over-represented": 10}
+
+
+def test_which_examples_are_thinned_is_drawn_from_the_seed(tmp_path):
+    answers = {f"t{i}": [f"Score: {4 if i % 2 == 0 else i % 4}"] for i in range(40)}
+    groups = [group(i, f"t{i}", f"t{i + 1}") for i in range(0, 40, 2)]
+    settings = EFTSettings(targets="judged", balance=1.0)
+
+    def kept(name, seed):
+        made = build_eft(lab(tmp_path / name, seed), judged_by(answers), groups, settings)
+        return [d.id for d in made]
+
+    first = kept("first", 0)
+    assert kept("again", 0) == first
+    others = [kept(f"seed {seed}", seed) for seed in (1, 2)]
+    assert len({frozenset(ids) for ids in (first, *others)}) == 3
 
 
 def test_auto_falls_back_on_ranks_and_says_so(tmp_path):

@@ -83,6 +83,35 @@ def test_nothing_about_the_held_out_part_is_kept(tmp_path):
     assert written["dropped"] == {"duplicate": 1, "about what is held out": 1}
 
 
+def test_a_prompt_of_an_earlier_round_is_known(tmp_path):
+    def same(request, sample):
+        index = request.id.split(".")[1]
+        return "Who lives in house 7?" if index == "0" else "Who has lived there so long?"
+
+    made = propose(lab(tmp_path), ScriptedEngine(same), MATERIAL, settings(top_up=False))
+    assert [p.text for p in made] == ["Who lives in house 7?", "Who has lived there so long?"]
+
+
+def test_a_prompt_like_one_of_an_earlier_round_is_refused(tmp_path):
+    def alike(request, sample):
+        round_, index = request.id.split(".")
+        return f"Who lives in the old house number {round_}?" if index == "0" else "Hm?"
+
+    strict = settings(filters=FilterConfig(), top_up=False)
+    made = propose(lab(tmp_path), ScriptedEngine(alike), Material(EXAMPLES), strict)
+    assert [p.text for p in made] == ["Who lives in the old house number 0?"]
+
+
+def test_no_more_than_wanted_though_the_last_round_wrote_more(tmp_path):
+    def four_then_six(request, sample):
+        round_, index = request.id.split(".")
+        return "Hm?" if round_ == "0" and index in "45" else numbered(request, sample)
+
+    made = propose(lab(tmp_path), ScriptedEngine(four_then_six), MATERIAL, settings())
+    houses = ["0 0", "0 1", "0 2", "0 3", "1 0", "1 1"]
+    assert [p.text for p in made] == [f"Who lives in house {each}?" for each in houses]
+
+
 def test_without_top_up_there_are_fewer(tmp_path):
     engine = ScriptedEngine(lambda request, sample: "Hm?")
     assert propose(lab(tmp_path), engine, MATERIAL, settings(top_up=False)) == []

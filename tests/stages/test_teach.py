@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.feedback.critique import CritiqueTeacher
-from alignlab.feedback.instruct import Instructor
+from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.feedback.query_type_judge import JudgedTypes
-from alignlab.feedback.refine import Criticised, Refiner
+from alignlab.feedback.query_types import JudgedTypes
 from alignlab.feedback.sentences import SentenceJudge
 from alignlab.feedback.specs import judge
+from alignlab.feedback.teachers import Criticised, Instructor, Refiner
 from alignlab.sandbox.corpus import SandboxData, build_corpus
 from alignlab.sandbox.oracle import Oracle
 from alignlab.sandbox.teachers import FAULTLESS, Teacher, TeacherOptions
@@ -30,11 +29,11 @@ def test_critiques_are_words_or_nothing() -> None:
     teacher = judge("critique:x", make_completer=lambda rest: says("Too short.<|im_end|>\nUser:"))
     found = teacher.rate(ITEMS, seed=0)
     assert [f.verdict for f in found] == [Critique("Too short.")] * 2
-    empty = CritiqueTeacher(says(" \n")).rate(ITEMS, seed=0)
+    empty = critique_judge(says(" \n")).rate(ITEMS, seed=0)
     assert empty[0].verdict == Unscored("an empty critique")
-    (failed, _) = CritiqueTeacher(says(None)).rate(ITEMS, seed=0)
+    (failed, _) = critique_judge(says(None)).rate(ITEMS, seed=0)
     assert "call failed" in failed.verdict.reason
-    assert CritiqueTeacher(says("x")).rate([], seed=0) == []
+    assert critique_judge(says("x")).rate([], seed=0) == []
 
 
 def test_refinements_see_the_critique_and_carry_their_origin() -> None:
@@ -83,7 +82,7 @@ def test_the_sandbox_s_teacher_criticises_and_refines(tmp_path, world_items) -> 
     prompts = [p for p, _ in world_items]
     responses = [r for _, some in world_items for r in some]
     strong = Teacher("strong")
-    feedback = judge_stage(here, CritiqueTeacher(strong), prompts, responses, name="critique")
+    feedback = judge_stage(here, critique_judge(strong), prompts, responses, name="critique")
     assert all(isinstance(f.verdict, Critique) for f in feedback)
     criticised = with_critiques(prompts, responses, feedback)
     better = refine(here, Refiner(strong), criticised)
@@ -113,7 +112,7 @@ def test_the_sandbox_s_teacher_heeds_the_critique(world_items) -> None:
         if said.verdict.value < 5
     )  # fmt: skip
     for words, faultless in (("critique", FAULTLESS[1]), ("short_critique", FAULTLESS[0])):
-        critic = CritiqueTeacher(exact, judge_prompt(words))
+        critic = critique_judge(exact, judge_prompt(words))
         (said,) = critic.rate([(asked, [poor])], seed=0)
         assert said.verdict.text != faultless
         prompt_of = judge_prompt(words.replace("critique", "refine"))
@@ -137,7 +136,7 @@ def test_the_sandbox_s_teacher_knows_types_and_sentences() -> None:
 
 
 def test_lessons_are_asked_as_the_teachers_were() -> None:
-    critic, refiner = CritiqueTeacher(says("x")), Refiner(says("3 km."))
+    critic, refiner = critique_judge(says("x")), Refiner(says("3 km."))
     spared = Criticised(prompt("q", "Who?"), response("b", "She.", of="q"), "Fine.")
     better = refiner.refine([ERROR], 0)
     first, second, third = as_lessons(critic, refiner, [ERROR, spared], better)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from alignlab.models.load import context_length
 from alignlab.training.token_groups import prepare
 from alignlab.types import (
     Demonstration,
@@ -55,3 +56,44 @@ def test_what_is_too_long_is_dropped_or_cut_and_counted():
     whole = prepare(lm, records[1:2]).groups[0]
     assert groups[1].prompt_T == whole.prompt_T[-50:]
     assert len(groups[2].responses[0]) == 10
+
+
+def test_the_limits_are_inclusive():
+    lm = tiny_lm()
+    asked = len(prepare(lm, [demonstration("abc", "A")]).groups[0].prompt_T)
+    record = [demonstration("abc", "AAA")]  # four tokens with the end of turn
+
+    def kept(prompt_tokens, response_tokens):
+        limits = {"max_prompt_tokens": prompt_tokens, "max_response_tokens": response_tokens}
+        return prepare(lm, record, **limits).tally.dropped
+
+    assert kept(asked, 4) == {}
+    assert kept(asked - 1, 4) == {"prompt too long": 1}
+    assert kept(asked, 3) == {"response too long": 1}
+
+
+def test_one_long_response_of_a_group_is_enough():
+    lm = tiny_lm()
+    for texts in (("yes", "n" * 30), ("y" * 30, "no")):
+        pair = PreferenceGroup(prompt("b"), tuple(map(response, texts)), (1.0, 0.0), "judge")
+        assert prepare(lm, [pair], max_response_tokens=20).tally.dropped == {"response too long": 1}
+
+
+def test_what_fills_the_context_exactly_is_kept():
+    lm = tiny_lm()
+    room = context_length(lm) - len(prepare(lm, [demonstration("a", "A")]).groups[0].prompt_T)
+    fits, exceeds = demonstration("a", "A" * (room - 1)), demonstration("a", "A" * room)
+    groups, count = prepare(lm, [fits, exceeds])
+    assert [len(g.responses[0]) for g in groups] == [room]
+    assert count.dropped == {"longer than the model's context": 1}
+    cut = prepare(lm, [exceeds], max_response_tokens=room, too_long="cut")
+    *letters, _end = groups[0].responses[0]
+    assert cut.groups[0].responses[0] == (*letters, letters[0])  # without its end of turn
+    assert cut.tally.changed == {"response cut": 1}
+
+
+def test_the_longest_response_of_a_group_has_to_fit():
+    lm = tiny_lm()
+    long = "n" * (context_length(lm) - 1)
+    pair = PreferenceGroup(prompt("b"), (response("yes"), response(long)), (1.0, 0.0), "judge")
+    assert prepare(lm, [pair]).tally.dropped == {"longer than the model's context": 1}

@@ -1,7 +1,7 @@
 """Rate responses in the browser: a sheet shown page by page, each answer saved at once.
 
 The server listens on this machine alone. It shows what a sheet shows (no writer, no score) and
-writes into the sheet, which `alignlab feedback import` reads like any other.
+writes into the sheet, which `alignlab annotations import` reads like any other.
 """
 
 from __future__ import annotations
@@ -114,18 +114,18 @@ def annotate(
     source: str | Path,
     out: str | Path,
     *overrides: str,
-    format: str,
+    format: str = "numerical",
     port: int = 0,
     browser: bool = True,
     say: Callable[[str], None] = print,
     **settings: Any,
 ) -> int:
-    """Show responses in the browser until interrupted; the same call goes on where it stopped.
+    """Rate responses in the browser, blind; every answer is saved at once.
 
     Args:
         source: a run directory, or data with responses (FORMAT:PATH or PATH).
         out: the sheet, .jsonl; its name is the annotator's.
-        overrides: "key=value" settings of the sheet, as of `feedback export`.
+        overrides: "key=value" settings of the sheet, as of `annotations export`.
         format: "numerical", "ranking", "text" or "labels".
         port: where to listen; 0 takes a free one.
         browser: whether to open the page.

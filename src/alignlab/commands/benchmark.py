@@ -11,7 +11,6 @@ import torch
 from rich.table import Table
 
 from alignlab import configs, registry
-from alignlab.commands.list import show_settings
 from alignlab.commands.tables import Evaluated, empty_table
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, unknown_name
@@ -154,15 +153,6 @@ def find_task(name: str) -> Any:
     if name not in known:
         raise unknown_name("benchmark", name, known)
     return JudgeAudit if name == AUDIT else registry.get("benchmark", name)
-
-
-def show_benchmark_options(name: str) -> None:
-    """Print what a benchmark needs and every setting it has."""
-    kind = find_task(name)
-    needs: Needs = kind.needs
-    print(f"--data: {needs.data or 'none'}")
-    print(f"--judge: {' or '.join(needs.judges) or 'none'}")
-    show_settings([*configs.describe(kind), *configs.describe(EvaluateSettings)])
 
 
 def tasks() -> list[str]:

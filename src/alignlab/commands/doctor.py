@@ -24,7 +24,7 @@ OPTIONAL = {
 
 
 def doctor() -> dict[str, Any]:
-    """Versions, cores, GPUs, free disk, and matrix throughput in GFLOP/s per core."""
+    """Report versions, cores, GPUs, free disk, and matrix throughput in GFLOP/s per core."""
     found: dict[str, Any] = {
         "alignlab": metadata.version("alignlab"),
         "python": platform.python_version(),

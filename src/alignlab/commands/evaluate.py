@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
 
-from alignlab.commands.reread import agreement
 from alignlab.commands.tables import Evaluated, empty_table
-from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval, AlpacaEvalResult
+from alignlab.evaluation.benchmarks.arena_hard import judgement_rows
+from alignlab.evaluation.human_comparisons import human_rows
 from alignlab.evaluation.judge_files import evaluate_judge_files
 from alignlab.records import to_dict
 from alignlab.types import EvalResult
@@ -22,38 +21,19 @@ RATES = {"win_rate": "win rate", "lc_win_rate": "length-controlled"}
 COUNTS = ("won", "lost", "drawn", "n", "missing", "length")
 
 
-def evaluate(benchmark: str, *overrides: str, **given: Any) -> Evaluated:
-    """Measure files of judgements, or run a benchmark on models or on a judge.
+def evaluate(benchmark: str, *overrides: str, **given: Any) -> Any:
+    """Call `alignlab.evaluate`; this is its place in 0.1."""
+    from alignlab.api.evaluating import evaluate as measure
 
-    `evaluate("judge", scores=FILE, reference=FILE)`, `evaluate("reread", scores=FILE)`,
-    `evaluate("alpaca_eval", annotations=FILE)`,
-    `evaluate("mt_bench", data=FILE, model=FOLDER, judge=SPEC)`, `evaluate("audit", judge=SPEC,
-    data=DATA)`.
-
-    Args:
-        benchmark: "judge", "alpaca_eval", "audit", or a benchmark of `alignlab list benchmarks`.
-        overrides: "key=value" settings of a run.
-        given: what the function of that name here takes, or what `run_benchmark` takes.
-
-    Raises:
-        BadInput: an unknown benchmark, files that it does not take or lacks, or bad files.
-    """
-    of_files = BENCHMARKS.get(benchmark)
-    if of_files is None or given.keys() & {"model", "outputs"}:
-        from alignlab.commands.benchmark import run_benchmark, tasks
-
-        if of_files is None and benchmark not in tasks():
-            raise unknown_name("benchmark", benchmark, {*BENCHMARKS, *tasks()})
-        return run_benchmark(benchmark, *overrides, **given)
-    try:
-        inspect.signature(of_files).bind(**given)
-    except TypeError as error:
-        raise BadInput(f"evaluate {benchmark}: {error}") from None
-    return of_files(**given)
+    return measure(benchmark, given.pop("model", None), *overrides, **given)
 
 
 def judge(scores: str | Path, reference: str | Path) -> Evaluated:
-    """Measure a judge's scores against reference scores of the same responses.
+    """Measure a judge's scores against reference scores.
+
+    Args:
+        scores: the judge's scores.
+        reference: reference scores of the same responses.
 
     Raises:
         BadInput: an unreadable file or record, or files that do not hold the same responses.
@@ -78,10 +58,18 @@ def alpaca_eval(
     difficulty_by: Literal["instruction", "row"] = "instruction",
     preferences: Literal["stored", "tokens"] = "stored",
 ) -> Evaluated:
-    """Measure every model of an AlpacaEval 2.0 annotation file; rates are in per cent.
+    """Measure models from AlpacaEval 2.0 annotations: win rates, plain and length-controlled.
 
-    `lc_win_rate` is None without difficulties and either published weights or gamed baselines
-    for a refit (see `AlpacaEval`).
+    Rates are in per cent. `lc_win_rate` is None without difficulties and either published weights
+    or gamed baselines for a refit.
+
+    Args:
+        annotations: annotations.json or a CSV, also .gz.
+        difficulty: CSV of difficulties, for length-controlled figures.
+        weights: CSV of published weights, with --difficulty.
+        gamed: CSV of gamed baselines for a refit, with --difficulty.
+        difficulty_by: row: as the leaderboard did for models with missing rows.
+        preferences: tokens: compute them again from the judge's log-probabilities.
 
     Raises:
         BadInput: an unreadable file or record, or options that have no effect together.
@@ -92,11 +80,34 @@ def alpaca_eval(
     return Evaluated(tuple(to_dict(result) for result in results), _alpaca_eval_table(results))
 
 
-BENCHMARKS: dict[str, Callable[..., Evaluated]] = {
-    "alpaca_eval": alpaca_eval,
-    "judge": judge,
-    "reread": agreement,
-}
+def arena_hard(annotations: str | Path) -> Evaluated:
+    """Measure models from Arena-Hard's judgements: win rates over the baseline, as published.
+
+    Args:
+        annotations: the judge's file on one or more models, model_judgment/JUDGE/MODEL.jsonl.
+
+    Raises:
+        BadInput: an unreadable file or record.
+    """
+    return _rows("arena_hard", judgement_rows(Path(annotations)))
+
+
+def human_eval(annotations: str | Path) -> Evaluated:
+    """Measure models from Tulu's human evaluation: win rates, acceptance, agreement.
+
+    Args:
+        annotations: eval_annotations.xlsx, or the sheet as CSV, JSONL or JSON.
+
+    Raises:
+        BadInput: an unreadable file or record.
+    """
+    return _rows("human_eval", human_rows(Path(annotations)))
+
+
+def _rows(name: str, rows: Sequence[EvalResult]) -> Evaluated:
+    from alignlab.commands.benchmark import as_json, rows_table
+
+    return Evaluated(as_json(rows), rows_table(name, rows))
 
 
 def _path(file: str | Path | None) -> Path | None:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from rich.table import Table
+
 from alignlab import configs
 from alignlab.commands.material import Answered, responses_of
 from alignlab.commands.run_answers import answers_of_run, is_run
@@ -98,15 +100,26 @@ class Imported(NamedTuple):
     written: str
     """What was written, in words; empty where nothing was."""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures."""
+        return {"rows": self.evaluated.rows}
+
+    def table(self) -> Table:
+        """Return the figures for a terminal."""
+        return self.evaluated.table
+
+    def __str__(self) -> str:
+        return self.written
+
 
 def export(
     source: str | Path,
     out: str | Path,
     *overrides: str,
-    format: str,
+    format: str = "numerical",
     **settings: Any,
 ) -> SheetWritten:
-    """Write a sheet for annotators, or add rows to one.
+    """Write a blind sheet of responses for annotators; more prompts later add rows to it.
 
     Args:
         source: a run directory, or data with responses (FORMAT:PATH or PATH).
@@ -152,7 +165,7 @@ def import_(
     bad: Literal["stop", "drop"] = "stop",
     seed: int = 0,
 ) -> Imported:
-    """Read filled sheets, measure agreement, and write records to train on.
+    """Check filled sheets, print how far annotators agree, and write records to train on.
 
     Args:
         sheets: filled copies of one sheet, one or more per annotator.
@@ -168,7 +181,7 @@ def import_(
         BadInput: no key, a bad row, or answers that cannot become what was asked for.
     """
     if not sheets:
-        raise BadInput("feedback import: expected filled sheets, found none")
+        raise BadInput("annotations import: expected filled sheets, found none")
     found_key = read_key(Path(key) if key else _only_key(Path(sheets[0])))
     form = found_key.settings.form
     if to and to not in FORMS[form]:

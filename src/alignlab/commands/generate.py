@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from alignlab.commands.to_file import FileWritten, laboratory, workplace
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
+from alignlab.files import read_json
 from alignlab.records import to_dict
 from alignlab.stages.contestants import contestant
 from alignlab.stages.lab import Hardware
@@ -61,20 +63,7 @@ def generate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> FileWritten:
-    """Answer prompts, or go on where it stopped; one row per response, `prompt` and `completion`.
-
-    Args:
-        overrides: "key=value" strings, as on the command line.
-        model: who answers: `[NAME=]FOLDER`, hub id or engine (openai:MODEL@URL, ...).
-        prompts: data with prompts, FORMAT:PATH or PATH.
-        out: file to write: .jsonl, .jsonl.gz or .parquet.
-        config: a YAML file of settings, under the overrides.
-        settings: the same as overrides.
-
-    Raises:
-        BadInput: an unknown setting or model, data without prompts, or a file that is in the way.
-        RunFailed: the work could not be finished; the same call goes on.
-    """
+    """Answer prompts as `alignlab.generate` does, with specs for model and prompts."""
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     chosen = configs.build(GenerateSettings, *layers, configs.parse_overrides(overrides), settings)
     path = Path(out)
@@ -91,10 +80,11 @@ def generate(
         drawn = sample(lab, completer, asked, chosen.sampling())
         write_rows(path, Written(_rows(asked, drawn)))
         lab.run.finish()
-        lost = chosen.n * len(asked) - len(drawn)
-        return FileWritten(
-            str(path), len(drawn), str(lab.run.path), f"failed {lost}" if lost else ""
-        )
+        counted: Counter[str] = Counter()
+        for count in read_json(lab.run.path / "manifest.json")["counts"]:
+            counted.update({**count["dropped"], **count["changed"]})
+        note = ", ".join(f"{what} {number}" for what, number in counted.items())
+        return FileWritten(str(path), len(drawn), str(lab.run.path), note)
 
 
 def _rows(prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[dict[str, Any]]:

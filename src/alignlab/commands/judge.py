@@ -15,9 +15,12 @@ from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
 from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import bootstrap_mean
+from alignlab.evaluation.tasks import value_of
 from alignlab.feedback import specs
-from alignlab.records import to_dict
+from alignlab.records import fingerprint, to_dict
 from alignlab.stages.judge import judge as judge_stage
+from alignlab.stages.kept import KeptPairs
 from alignlab.stages.lab import Hardware
 from alignlab.stages.limits import at_least
 from alignlab.types import (
@@ -25,9 +28,11 @@ from alignlab.types import (
     Critique,
     Demonstration,
     Feedback,
+    Message,
     PreferenceGroup,
     Prompt,
     Response,
+    SampledBy,
     Score,
     Unscored,
 )
@@ -53,35 +58,6 @@ class JudgeFileSettings:
         at_least("", self, limit=0, threads=0)
 
 
-def judge(
-    *overrides: str,
-    judge: str,
-    responses: str | Path,
-    out: str | Path,
-    config: str | Path | None = None,
-    **settings: Any,
-) -> FileWritten:
-    """Rate responses, or go on where it stopped.
-
-    A source that only compares (pairwise:ENGINE) compares all pairs of a prompt's responses; the
-    score of one is the share of its comparisons that it won, a tie being half a win.
-
-    Args:
-        overrides: "key=value" strings, as on the command line.
-        judge: a feedback source, as `alignlab list feedback` names them.
-        responses: data with responses, FORMAT:PATH or PATH: what `generate` wrote, groups, pairs.
-        out: file to write: .jsonl, .jsonl.gz or .parquet.
-        config: a YAML file of settings, under the overrides.
-        settings: the same as overrides.
-
-    Raises:
-        BadInput: an unknown setting or source, data without responses, a file that is in the way,
-            or no prompt with responses to order.
-        RunFailed: the work could not be finished; the same call goes on.
-    """
-    return rate(overrides, judge, responses, out, config=config, settings=settings, role="judge")
-
-
 def rate(
     overrides: Sequence[str],
     source: str,
@@ -92,7 +68,23 @@ def rate(
     settings: Mapping[str, Any],
     role: Literal["judge", "reward"],
 ) -> FileWritten:
-    """What `judge` and `reward` do; `role` is how the command calls its source."""
+    """Rate responses, or go on where it stopped.
+
+    A source that only compares (pairwise:ENGINE) compares all pairs of a prompt's responses; the
+    score of one is the share of its comparisons that it won, a tie being half a win.
+
+    Args:
+        overrides: "key=value" strings, under `settings` and over the YAML file `config`.
+        source: a feedback source, as `alignlab list feedback` names them.
+        responses: data with responses, FORMAT:PATH or PATH: what `generate` wrote, groups, pairs.
+        out: file to write: .jsonl, .jsonl.gz or .parquet.
+        role: what the run directory calls the source.
+
+    Raises:
+        BadInput: an unknown setting or source, data without responses, a file that is in the way,
+            or no prompt with responses to order.
+        RunFailed: the work could not be finished; the same call goes on.
+    """
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     chosen = configs.build(JudgeFileSettings, *layers, configs.parse_overrides(overrides), settings)
     path = Path(out)
@@ -119,6 +111,52 @@ def rate(
         left_out = (*_unscored(feedback).items(), *written.dropped.items())
         note = "; ".join(f"{reason} {n}" for reason, n in left_out)
         return FileWritten(str(path), len(written.rows), str(lab.run.path), note)
+
+
+def compare(
+    source: str, pairs: Sequence[Mapping[str, Any]], out: str | Path, *, seed: int = 0
+) -> FileWritten:
+    """Compare two responses to each prompt, each pair in both orders.
+
+    Args:
+        source: a feedback source; of one that only scores, the higher score wins.
+        pairs: `prompt` (a text, or turns), `first` and `second`.
+        out: file to write: .jsonl, .jsonl.gz or .parquet.
+        seed: decides every random draw.
+
+    Raises:
+        BadInput: no such source, or a file that is in the way.
+        RunFailed: the work could not be finished; the same call goes on.
+    """
+    path, by = Path(out), SampledBy("python")
+    items: list[tuple[Prompt, Response, Response]] = []
+    for number, pair in enumerate(pairs):
+        turns = pair["prompt"]
+        if isinstance(turns, str):
+            turns = [{"role": "user", "content": turns}]
+        messages = tuple(Message(turn["role"], turn["content"]) for turn in turns)
+        prompt = Prompt(fingerprint(to_dict(messages)), messages, "python")
+        first, second = (
+            Response(f"{number}.{side}", prompt.id, pair[side], by) for side in ("first", "second")
+        )
+        items.append((prompt, first, second))
+    identity = {"judge": source, "pairs": fingerprint(list(pairs)), "seed": seed}
+    with laboratory(path, "compare", identity, seed, Hardware(workers=1)) as lab:
+        judged = KeptPairs(lab, lab.pair_judge(source), 64).compare(items, seed)
+        rows = []
+        for pair, one in zip(pairs, judged, strict=True):
+            unscored = one.verdict.reason if isinstance(one.verdict, Unscored) else None
+            rows.append({**pair, "value": value_of(one), "unscored": unscored, "judge": one.source})
+        write_rows(path, Written(rows))
+        lab.run.finish()
+    read = [(r["value"], item[0].id) for r, item in zip(rows, items, strict=True)]
+    scored = [(value, prompt) for value, prompt in read if value is not None]
+    note = f"unscored {len(read) - len(scored)}" if len(scored) < len(read) else ""
+    if scored:
+        won = bootstrap_mean([v for v, _ in scored], prompts_N=[p for _, p in scored], seed=seed)
+        between = "" if won.low is None else f" [{won.low:.3f}, {won.high:.3f}]"
+        note = f"win rate of the first {won.value:.3f}{between}" + (f"; {note}" if note else "")
+    return FileWritten(str(path), len(rows), str(lab.run.path), note)
 
 
 def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:

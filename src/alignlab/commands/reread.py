@@ -18,7 +18,7 @@ from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.feedback.transcripts import answer_in
+from alignlab.turns import answer_in
 
 Outcome = Literal["equal", "differ", "stored only", "read only", "neither"]
 OUTCOMES: tuple[Outcome, ...] = ("equal", "differ", "stored only", "read only", "neither")
@@ -68,20 +68,28 @@ def reread(scores: str | Path, *, prompt: str = "additive_five_point") -> list[R
     return found
 
 
-def agreement(scores: str | Path, *, prompt: str = "additive_five_point") -> Evaluated:
-    """How many judgements read the same as stored, differently, or on one side alone.
+def agreement(
+    scores: str | Path, *, prompt: str = "additive_five_point", list: bool = False
+) -> Evaluated:
+    """Count stored judgements that read the same as stored, differently, or on one side alone.
+
+    Args:
+        scores: stored judgements with the judge's words.
+        prompt: judge prompt whose scale it is.
+        list: also print what reads otherwise than stored.
 
     Raises:
         BadInput: an unreadable file or record, or an unknown prompt.
     """
     found = reread(scores, prompt=prompt)
     counts = Counter(one.outcome for one in found)
+    notes = tuple(told(found)) if list else ()
     name = Path(scores).name.split(".")[0]
     table = empty_table(name, (f"{len(found):,} judgements, read again", "n"))
     for outcome in OUTCOMES:
         table.add_row(outcome, f"{counts[outcome]:,}")
     row = {outcome.replace(" ", "_"): counts[outcome] for outcome in OUTCOMES}
-    return Evaluated(({"model": name, "n": len(found), **row},), table)
+    return Evaluated(({"model": name, "n": len(found), **row},), table, None, notes)
 
 
 def told(found: Sequence[Reread]) -> Iterator[str]:

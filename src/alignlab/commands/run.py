@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from importlib import resources
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import yaml
 
 from alignlab import configs, registry
 from alignlab.commands.early import make_parts
 from alignlab.files import read_json, write_json
+from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
 from alignlab.report import write_report
@@ -23,9 +22,6 @@ from alignlab.stages.lab import Lab
 from alignlab.stages.results import results
 from alignlab.training.ranks import main_process_only
 from alignlab.types import Study
-
-SMALL_BYTES = 2 * 10**9
-"""Safetensors bytes below which `preset=auto` takes a model for a small one (a billion bf16s)."""
 
 
 @main_process_only
@@ -77,33 +73,10 @@ def assemble(
     given: list[Mapping[str, Any]] = [configs.read_yaml(Path(file))] if file else []
     given += [configs.parse_overrides(overrides), settings]
     first = configs.build(recipe.config, *given)
-    name = first.preset if first.preset != "auto" else _preset_for(first.model)
-    preset = _preset(name, recipe.config)
-    if first.objective.name != preset["objective"]["name"]:
-        del preset["objective"]  # its options are of another objective
+    keys = {field.name for field in fields(recipe.config)}
+    name, preset = preset_for(first.model, first.preset, first.objective.name, keys)
     chosen = configs.build(recipe.config, preset, *given)
     return replace(chosen, preset=name)
-
-
-def _preset(name: str, config: type) -> dict[str, Any]:
-    """The preset's settings that this recipe has."""
-    text = resources.files("alignlab.recipes").joinpath("presets", f"{name}.yaml").read_text()
-    known = {option.key.split(".")[0] for option in configs.describe(config)}
-    return {key: value for key, value in yaml.safe_load(text).items() if key in known}
-
-
-def _preset_for(model: str) -> Literal["sandbox", "small", "paper"]:
-    """A preset by the model: the sandbox's own, a small one, or one of the paper's size."""
-    if model.startswith("sandbox:"):
-        return "sandbox"
-    folder = Path(model)
-    if folder.is_dir():
-        return "small" if _size(folder.glob("*.safetensors")) < SMALL_BYTES else "paper"
-    return "paper"
-
-
-def _size(files: Iterable[Path]) -> int:
-    return sum(file.stat().st_size for file in files)
 
 
 def _identity(config: StudyConfig) -> dict[str, Any]:

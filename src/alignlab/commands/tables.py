@@ -25,6 +25,8 @@ class Evaluated:
     """The same, rounded, with 95% intervals."""
     report: Path | None = None
     """The page of the run, where there was one."""
+    notes: tuple[str, ...] = ()
+    """Lines printed above the table."""
 
 
 def show(table: Table) -> None:

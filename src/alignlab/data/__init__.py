@@ -8,6 +8,6 @@ its columns. A source that is not read row by row registers `factory(rest) -> Co
 
 from alignlab.data.check import CheckReport, check
 from alignlab.data.convert import Converted, convert
-from alignlab.data.sources import load
+from alignlab.data.sources import load, load_rows
 
-__all__ = ["CheckReport", "Converted", "check", "convert", "load"]
+__all__ = ["CheckReport", "Converted", "check", "convert", "load", "load_rows"]

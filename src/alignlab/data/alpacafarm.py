@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alignlab.data.alpaca import instruction_of
 from alignlab.data.build_records import BuildResult, Dropped, ResponseDraft, origin_of, pair, user
+from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row

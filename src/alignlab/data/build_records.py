@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from alignlab.data.rows import Row, is_text
+from alignlab.text import trimmed
 from alignlab.types import (
     CritiquedResponse,
     Demonstration,
@@ -71,7 +72,7 @@ class ResponseDraft:
 
 def origin_of(row: Row, source: str) -> Origin:
     """Read the optional fields `source`, `reference` and `query_type` of a row."""
-    named = row.values.get("source")
+    named = row.get("source")
     query_type = row.optional_text("query_type")
     if query_type not in (None, "", "open", "closed"):
         raise row.bad("query_type", "open or closed")
@@ -100,7 +101,7 @@ def demonstration(
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
         return asked
-    if not answer.text.strip():
+    if not trimmed(answer.text):
         return Dropped("empty response")
     return Kept(Demonstration(asked, _response(asked, answer)))
 
@@ -112,7 +113,7 @@ def labelled(
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
         return asked
-    if not answer.text.strip():
+    if not trimmed(answer.text):
         return Dropped("empty response")
     return Kept(UnpairedPreference(asked, _response(asked, answer), desirable))
 
@@ -124,9 +125,9 @@ def commented(
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
         return asked
-    if not answer.text.strip():
+    if not trimmed(answer.text):
         return Dropped("empty response")
-    if not comment.strip():
+    if not trimmed(comment):
         return Dropped("empty feedback")
     return Kept(CritiquedResponse(asked, _response(asked, answer), comment))
 
@@ -135,11 +136,11 @@ def pair(
     messages: Sequence[Message], chosen: ResponseDraft, rejected: ResponseDraft, origin: Origin
 ) -> BuildResult:
     """Make a group of two; scores that do not put the chosen one first are refused by reason."""
-    if not chosen.text.strip():
+    if not trimmed(chosen.text):
         return Dropped("empty chosen response")
-    if not rejected.text.strip():
+    if not trimmed(rejected.text):
         return Dropped("empty rejected response")
-    if chosen.text == rejected.text:
+    if trimmed(chosen.text) == trimmed(rejected.text):
         return Dropped("identical responses")
     if chosen.score == rejected.score:
         return Dropped("equal scores")
@@ -158,12 +159,12 @@ def group(
     best_first: dict[str, ResponseDraft] = {}
     changed = []
     for answer in sorted(answers, key=lambda a: -a.score):
-        if not answer.text.strip():
+        if not trimmed(answer.text):
             changed.append("empty response left out")
-        elif answer.text in best_first:
+        elif trimmed(answer.text) in best_first:
             changed.append("repeated response left out")
         else:
-            best_first[answer.text] = answer
+            best_first[trimmed(answer.text)] = answer
     if len(best_first) < 2:
         return Dropped("fewer than two different responses")
     kept = PreferenceGroup(
@@ -188,7 +189,7 @@ def user(text: str) -> tuple[Message, ...]:
 def _prompt(messages: Sequence[Message], origin: Origin) -> Prompt | Dropped:
     if not messages or messages[-1].role != "user":
         return Dropped("prompt does not end in a user turn")
-    if not messages[-1].content.strip():
+    if not trimmed(messages[-1].content):
         return Dropped("empty prompt")
     return Prompt(
         id=content_id(*(part for m in messages for part in (m.role, m.content))),

@@ -1,45 +1,47 @@
-"""Conversations as data sets write them: lists of turns under several role names."""
+"""Conversations and prompts as data sets write them: turns under several names, or columns."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from alignlab.data.build_records import BuildResult, Dropped, Origin, ResponseDraft, pair
-from alignlab.data.rows import Row
+from alignlab.data.rows import Row, structure_in
+from alignlab.errors import bad_record
+from alignlab.text import trimmed
 from alignlab.types import Message, Role
 
-OPENAI_ROLES: Mapping[str, Role] = {
+ROLES: Mapping[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
-    "assistant": "assistant",
-}
-SHAREGPT_ROLES: Mapping[str, Role] = {
-    "system": "system",
     "human": "user",
-    "user": "user",
+    "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bing": "assistant",
     "bard": "assistant",
-    "assistant": "assistant",
+    "model": "assistant",
 }
+PROMPTS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
+"""Columns that hold what is asked, in the order of preference."""
 NO_ANSWER = Dropped("does not end in an assistant turn")
+_WEIGHTS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight")
+"""Fields of a turn that say whether it is learnt."""
+_TEXT_PARTS = (None, "text", "input_text", "output_text")
+_SERIALISED = re.compile(r"\s*(array\()?[\[(]?\s*\{\s*(['\"])(role|from|content|value)\2\s*:")
 
 
 @dataclass(frozen=True)
-class Keys:
-    """How a layout names a turn's speaker and text."""
+class Turn:
+    """One turn of a conversation."""
 
-    role: str = "role"
-    content: str = "content"
-    roles: Mapping[str, Role] | None = None
-
-
-OPENAI = Keys(roles=OPENAI_ROLES)
-SHAREGPT = Keys("from", "value", SHAREGPT_ROLES)
+    message: Message
+    learnt: bool | None
+    """Whether the data says to learn it; None where it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Exchange:
     answer: str
 
 
-def turns(row: Row, field: str, keys: Keys = OPENAI) -> tuple[Message, ...]:
-    """Read a list of turns.
+def weighted_turns(row: Row, field: str) -> tuple[Turn, ...]:
+    """Read a list of turns with what the data says of learning them.
 
     Raises:
         BadInput: not a list of turns, or a role that no model is trained to have (a tool's, say).
@@ -59,31 +61,142 @@ def turns(row: Row, field: str, keys: Keys = OPENAI) -> tuple[Message, ...]:
     found = row.rows(field)
     if not found:
         raise row.bad(field, "at least one turn")
-    return tuple(turn(each, keys) for each in found)
+    return tuple(turn(each) for each in found)
 
 
-def turn(row: Row, keys: Keys = OPENAI) -> Message:
+def turns(row: Row, field: str) -> tuple[Message, ...]:
+    """Read a list of turns; the last may not be an answer that the data says not to learn."""
+    found = weighted_turns(row, field)
+    if found[-1].message.role == "assistant" and found[-1].learnt is False:
+        raise row.bad(field, "an answer to learn as the last turn (not of weight 0)")
+    return tuple(each.message for each in found)
+
+
+def turn(row: Row) -> Turn:
     """Read one turn; a content in parts must be text parts, which are joined."""
-    assert keys.roles is not None
-    role = keys.roles.get(row.text(keys.role).lower())
+    role_key = "from" if row.has("from") and not row.has("role") else "role"
+    content_key = "value" if role_key == "from" else "content"
+    role = ROLES.get(row.text(role_key).lower())
     if role is None:
-        raise row.bad(keys.role, "one of " + ", ".join(dict.fromkeys(keys.roles)))
-    if isinstance(row.values.get(keys.content), list):
-        return Message(role, "".join(part.text("text") for part in row.rows(keys.content)))
-    return Message(role, row.text(keys.content))
+        raise row.bad(role_key, "one of " + ", ".join(ROLES))
+    if isinstance(row.get(content_key), list):
+        content = "".join(map(_part, row.rows(content_key)))
+    else:
+        content = row.text(content_key)
+    return Turn(Message(role, content), _learnt(row))
+
+
+def _part(row: Row) -> str:
+    if row.get("type") not in _TEXT_PARTS:
+        raise row.bad("type", "text")
+    return row.text("text")
+
+
+def _learnt(row: Row) -> bool | None:
+    given = [(name, row.truth(name)) for name in _WEIGHTS if row.has(name)]
+    for name, learnt in given[1:]:
+        if learnt != given[0][1]:
+            raise row.bad(name, f"the same as {given[0][0]}")
+    return given[0][1] if given else None
 
 
 def is_turns(row: Row, field: str) -> bool:
-    """Say whether a field holds a list of turns rather than one text."""
-    value = row.values.get(field)
-    return isinstance(value, list) or (isinstance(value, str) and value.startswith('[{"'))
+    """Say whether a field holds a list of turns, also one written as text, rather than one text."""
+    value = row.get(field)
+    if not isinstance(value, str) or not _SERIALISED.match(value):
+        return isinstance(value, list)
+    found = structure_in(value)
+    # A text of JSON with other keys is a text; turns that cannot be read are turns all the same.
+    first = found[0] if isinstance(found, list) and found else found
+    if not isinstance(first, Mapping):
+        return True
+    return bool(first.keys() & {"role", "from"}) and bool(first.keys() & {"content", "value"})
 
 
-def prompt_turns(row: Row, field: str) -> tuple[Message, ...]:
-    """Read a prompt: turns, or one text that is the user's."""
+def answer_turns(row: Row, field: str) -> tuple[Message, ...]:
+    """Read an answer: a list of turns, one turn, or one text that is the assistant's."""
     if is_turns(row, field):
         return turns(row, field)
-    return (Message("user", row.text(field)),)
+    if isinstance(row.get(field), Mapping):
+        return (turn(row.row(field)).message,)
+    return (Message("assistant", row.text(field)),)
+
+
+def prompt_of(row: Row, answers: tuple[str, ...] = ()) -> tuple[Message, ...]:
+    """Read what a row asks, in whichever columns it stands, after its system turn and history.
+
+    Args:
+        answers: texts that the row gives as answers; a conversation may end in one of them.
+
+    Raises:
+        BadInput: no column holds a prompt, or two hold different ones.
+    """
+    given = [name for name in PROMPTS if not _is_blank(row, name)]
+    if not given:
+        # An empty prompt is counted as such; a missing one is a bad record.
+        return (Message("user", row.text("prompt")),)
+    field = given[0]
+    if is_turns(row, field):
+        asked = turns(row, field)
+        if len(asked) > 1 and asked[-1].role == "assistant" and asked[-1].content in answers:
+            asked = asked[:-1]
+    else:
+        text = row.text(field)
+        if field in ("instruction", "question", "query"):
+            text = _with_input(row, text)
+        asked = (Message("user", text),)
+    shown = "\n".join(message.content for message in asked)
+    for other in given[1:]:
+        if other in row.values and not _agrees(row.values[other], shown):
+            _refuse_second_prompt(row, field, other)
+    return with_system(row, (*history(row), *asked))
+
+
+def history(row: Row) -> list[Message]:
+    """Read the earlier questions and answers of the `history` column."""
+    said: list[Message] = []
+    for number, exchanged in enumerate(row.items("history") if row.has("history") else []):
+        place = f"history[{number}]"
+        exchange = Row(row.file, row.line, {place: exchanged}).texts(place)
+        if len(exchange) != 2:
+            expected = "a question and an answer"
+            raise bad_record(row.file, row.line, place, expected, repr(exchanged))
+        said += [Message("user", exchange[0]), Message("assistant", exchange[1])]
+    return said
+
+
+def with_system(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Put the text of a `system` or `system_prompt` column before a conversation.
+
+    Raises:
+        BadInput: the conversation opens with another system turn.
+    """
+    for field in ("system", "system_prompt"):
+        if _is_blank(row, field):
+            continue
+        system = Message("system", row.text(field))
+        if messages and messages[0].role == "system" and messages[0] != system:
+            raise row.bad(field, f"the conversation's own system turn {messages[0].content!r}")
+        if not messages or messages[0] != system:
+            messages = (system, *messages)
+    return messages
+
+
+def instruction_of(row: Row) -> str:
+    """Read an instruction, and the input under it where there is one."""
+    return _with_input(row, row.text("instruction"))
+
+
+def desirability(row: Row) -> bool | None:
+    """Read the label of an answer, as KTO has it; None where there is none.
+
+    `kto_tag` is one in any form, `label` where it is true or false (a number may be a class).
+    """
+    if row.has("kto_tag"):
+        return row.truth("kto_tag")
+    if str(row.peek("label")).strip().lower() not in ("true", "false"):
+        return None
+    return row.truth("label")
 
 
 def last_exchange(messages: tuple[Message, ...]) -> Exchange | None:
@@ -91,15 +204,6 @@ def last_exchange(messages: tuple[Message, ...]) -> Exchange | None:
     if not messages or messages[-1].role != "assistant":
         return None
     return Exchange(messages[:-1], messages[-1].content)
-
-
-def every_exchange(messages: tuple[Message, ...]) -> list[Exchange]:
-    """One exchange for each assistant turn, with all that came before it."""
-    return [
-        Exchange(messages[:at], message.content)
-        for at, message in enumerate(messages)
-        if message.role == "assistant"
-    ]
 
 
 def compared(
@@ -125,3 +229,28 @@ def compared(
 def as_dicts(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     """Turns as they are written to a file."""
     return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def _is_blank(row: Row, field: str) -> bool:
+    value = row.peek(field)
+    return not value or (isinstance(value, str) and not trimmed(value))
+
+
+def _with_input(row: Row, text: str) -> str:
+    """Put the `input` or `context` that an instruction is about under it."""
+    for field in ("input", "context"):
+        if not _is_blank(row, field):
+            return f"{text}\n\n{row.text(field)}"
+    return text
+
+
+def _agrees(value: Any, shown: str) -> bool:
+    """Say whether another column's text is part of the prompt, or holds it."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    inside = shown if isinstance(value, str) else json.dumps(shown, ensure_ascii=False)[1:-1]
+    return trimmed(text) in shown or trimmed(inside) in text
+
+
+def _refuse_second_prompt(row: Row, used: str, other: str) -> None:
+    expected = f"the same prompt as in {used!r} (?ignore={other} leaves it out)"
+    raise bad_record(row.file, row.line, other, expected, repr(row.values[other]))

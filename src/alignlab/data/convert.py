@@ -30,11 +30,13 @@ class Converted:
     to: str
     rows: int
     count: Count
+    unread: Count | None = None
+    """The source's fields that were not read; None where all were."""
 
     def __str__(self) -> str:
-        account = [
-            f"{why} {n}" for why, n in (*self.count.dropped.items(), *self.count.changed.items())
-        ]
+        unread = self.unread.changed if self.unread else {}
+        numbers = (self.count.dropped, self.count.changed, unread)
+        account = [f"{why} {n}" for reasons in numbers for why, n in reasons.items()]
         more = f" ({'; '.join(account)})" if account else ""
         return f"{self.path}: {self.rows} rows as {self.to}{more}"
 
@@ -71,7 +73,8 @@ def convert(
         raise BadInput(f"{spec}: expected records to write as {to}, found none ({reasons})")
     write_rows(path, written)
     count = Count(STAGE, f"{to} rows", len(written.rows), written.dropped, written.changed)
-    return Converted(str(path), to, len(written.rows), count)
+    unread = next((each for each in corpus.counts if each.what == "rows"), None)
+    return Converted(str(path), to, len(written.rows), count, unread)
 
 
 def write_rows(path: Path, written: Written) -> None:

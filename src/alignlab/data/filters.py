@@ -1,12 +1,15 @@
-"""Which self-written prompts are kept: not too like known ones, no barred words, fair length.
+"""Filter self-written prompts by length, words, beginning, and likeness to known ones.
 
-The filters of Self-Instruct (arXiv 2212.10560, section 2.2), which arXiv 2401.10020 uses for its
-new prompts. A kept prompt counts as known for those after it.
+The filters of Self-Instruct (arXiv 2212.10560, section 2.2 and the authors' code: over 3 and up to
+150 words, barred words, no "Write a program", no first character that is punctuation or not ASCII,
+ROUGE-L below 0.7), which arXiv 2401.10020 uses for its new prompts. The barred words are those of
+the authors and of Alpaca. A kept prompt counts as known for those after it.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from alignlab.data.similarity import SimilarityIndex
 from alignlab.data.split_dedupe import STAGE
 from alignlab.errors import BadInput
+from alignlab.text import trimmed
 from alignlab.types import Count, Prompt
 
 IMPOSSIBLE_FOR_TEXT = (
@@ -24,17 +28,22 @@ IMPOSSIBLE_FOR_TEXT = (
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """When a new prompt is dropped."""
+    """Set when a new prompt is dropped."""
 
     max_similarity: float = 0.7
     """ROUGE-L F-measure to a known prompt from which a new one is a repetition; above 1, only
     exact duplicates are dropped."""
-    min_words: int = 3
+    min_words: int = 4
     """Fewest words of a prompt, split at white space."""
     max_words: int = 150
     """Most words of a prompt."""
     keywords: tuple[str, ...] = IMPOSSIBLE_FOR_TEXT
     """Words or phrases, in any case, that bar a prompt."""
+    barred_starts: tuple[str, ...] = ("Write a program",)
+    """Beginnings, in any case, that bar a prompt."""
+    plain_start: bool = True
+    """Drop prompts that start with punctuation or a character outside ASCII; false for prompts in
+    scripts other than Latin."""
 
     def __post_init__(self) -> None:
         if self.max_similarity <= 0:
@@ -71,8 +80,8 @@ def filter_prompts(
 ) -> Filtered:
     """Keep the new prompts that pass every filter, each judged by its last user turn.
 
-    The order of the checks is empty, length, keyword, duplicate, similarity; the first that fails
-    is the reason.
+    The order of the checks is empty, length, keyword, beginning, duplicate, similarity; the first
+    that fails is the reason.
     """
     config = config or FilterConfig()
     barred = _pattern(config.keywords)
@@ -105,7 +114,8 @@ def filter_prompts(
 
 
 def _unfit(prompt: Prompt, config: FilterConfig, barred: re.Pattern[str] | None) -> Refused | None:
-    words = len(prompt.text.split())
+    text = trimmed(prompt.text)
+    words = len(text.split())
     if not words:
         return Refused(prompt, "empty")
     if words < config.min_words:
@@ -113,7 +123,14 @@ def _unfit(prompt: Prompt, config: FilterConfig, barred: re.Pattern[str] | None)
     if words > config.max_words:
         return Refused(prompt, "too long", f"{words} words")
     hit = barred.search(prompt.text) if barred else None
-    return Refused(prompt, "barred keyword", hit[0].lower()) if hit else None
+    if hit:
+        return Refused(prompt, "barred keyword", hit[0].lower())
+    for start in config.barred_starts:
+        if " ".join(text.split()).lower().startswith(start.lower()):
+            return Refused(prompt, "barred beginning", start)
+    if config.plain_start and (text[0] in string.punctuation or not text[0].isascii()):
+        return Refused(prompt, "starts with punctuation or outside ASCII", text[0])
+    return None
 
 
 def _pattern(keywords: Sequence[str]) -> re.Pattern[str] | None:

@@ -13,7 +13,9 @@ from alignlab.data.options import Options, ReadOptions, split_rest
 from alignlab.data.read import Faults, RawTable, read_table
 from alignlab.data.rows import Row, listed
 from alignlab.data.split_dedupe import STAGE, held_out_prompts, of_kind, prompt_of, split_dedupe
-from alignlab.errors import BadInput
+from alignlab.data.templated import IN_WORDS, ends_in_template_words, template_mark, texts_of
+from alignlab.data.unread import UnreadFields
+from alignlab.errors import BadInput, bad_record
 from alignlab.registry import get, names, register
 from alignlab.types import (
     Corpus,
@@ -127,25 +129,43 @@ def hub_choice(raw: Mapping[str, Any]) -> HubChoice:
     return HubChoice(**{key: str(value) for key, value in given.items()})
 
 
-def file_counts(table: RawTable) -> tuple[Count, ...]:
-    """The count of files, where some in a folder were not data."""
+def table_counts(table: RawTable) -> tuple[Count, ...]:
+    """Count the files, where some in a folder were not data, and the fields that were not read."""
     if not table.ignored:
-        return ()
-    return (Count(STAGE, "files", len(table.files), {"not a data file": len(table.ignored)}),)
+        return table.counts
+    files = Count(STAGE, "files", len(table.files), {"not a data file": len(table.ignored)})
+    return (files, *table.counts)
 
 
 def _collect(
     name: str, record: RecordOf, table: RawTable, options: Options, faults: Faults
 ) -> Corpus:
     made: list[BuildResult] = []
-    for row in table.rows:
+    unread = UnreadFields(table.rows, options.ignore)
+    for plain in table.rows:
+        row = unread.watched(plain)
         try:
-            found = record(row, options)
+            found = [_checked(item, row) for item in record(row, options)]
+            if any(isinstance(item, Kept) for item in found):
+                unread.account(row)
         except BadInput as error:
             faults.add(error)
             continue
         made += [placed(item, row, options) for item in found]
-    return corpus_of(name, made, table, options, faults)
+    return corpus_of(name, made, replace(table, counts=unread.counts), options, faults)
+
+
+def _checked(item: BuildResult, row: Row) -> BuildResult:
+    """Refuse a record whose texts hold a chat template already."""
+    if not isinstance(item, Kept):
+        return item
+    for mark in filter(None, map(template_mark, texts_of(item.record))):
+        at = next((name for name, value in row.values.items() if mark in str(value)), None)
+        expected = "text to put into a chat template, not text that is in one already"
+        raise bad_record(row.file, row.line, at, expected, mark)
+    if ends_in_template_words(prompt_of(item.record)):
+        return replace(item, changed=(*item.changed, IN_WORDS))
+    return item
 
 
 def corpus_of(
@@ -162,7 +182,7 @@ def corpus_of(
         commented=of_kind(sifted.train, CritiquedResponse),
         test_prompts=held_out_prompts(sifted.test),
         test_groups=of_kind(sifted.test, PreferenceGroup),
-        counts=(*file_counts(table), sifted.count),
+        counts=(*table_counts(table), sifted.count),
         files=table.files,
     )
 

@@ -17,6 +17,7 @@ from alignlab.data.formats import Format, corpus_of, placed
 from alignlab.data.options import Options
 from alignlab.data.read import Faults, RawTable
 from alignlab.data.rows import Row
+from alignlab.data.unread import UnreadFields
 from alignlab.errors import BadInput
 from alignlab.registry import register
 from alignlab.types import Corpus, Message
@@ -64,7 +65,12 @@ def grouped_format(
 
     def wrap(rated: RatedOf) -> Format:
         def corpus(self: Format, table: RawTable, chosen: Options, faults: Faults) -> Corpus:
+            unread = UnreadFields(table.rows, chosen.ignore)
+            table = replace(table, rows=tuple(map(unread.watched, table.rows)))
             asked = group_rows(table, rated, chosen, faults)
+            for row in table.rows:
+                unread.account(row, refuse=False)
+            table = replace(table, counts=unread.counts)
             held_out = {messages for messages, is_test in asked if is_test}
             made = [
                 # Also where nothing usable is on the held-out side, which sifting would not see.

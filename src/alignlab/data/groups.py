@@ -18,7 +18,7 @@ from alignlab.data.build_records import (
     group,
     origin_of,
 )
-from alignlab.data.conversations import prompt_turns
+from alignlab.data.conversations import prompt_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
@@ -49,7 +49,7 @@ def ranked(row: Row, origin: Origin) -> BuildResult:
     if scored and all(each.has("rank") for each in found):
         _check_ranks(found)
     origin = replace(origin, ordered_by=row.optional_text("ordered_by") or "")
-    return group(prompt_turns(row, "prompt"), answers, origin)
+    return group(prompt_of(row), answers, origin)
 
 
 def _check_ranks(found: list[Row]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from alignlab.data.rows import Row
 from alignlab.errors import BadInput
 
 _ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -27,8 +26,8 @@ def looks_like_hub_id(path: str) -> bool:
     return _ID.fullmatch(path) is not None
 
 
-def read_hub(name: str, choice: HubChoice) -> tuple[tuple[Row, ...], str]:
-    """Read all rows of a split, and the SHA-256 of their JSON lines.
+def read_hub(name: str, choice: HubChoice) -> Sequence[Mapping[str, Any]]:
+    """Read all rows of a split.
 
     Raises:
         BadInput: the `datasets` package is missing, or it cannot get the data set.
@@ -50,13 +49,9 @@ def read_hub(name: str, choice: HubChoice) -> tuple[tuple[Row, ...], str]:
     except Exception as error:  # datasets raises many kinds: offline, missing, gated, bad split
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"{name}: no such file, and the hub says: {first}") from error
-    digest = hashlib.sha256()
-    rows = []
-    for line, values in enumerate(loaded, start=1):
-        rows.append(Row(name, line, dict(values)))
-        digest.update(json.dumps(values, ensure_ascii=False, default=str).encode() + b"\n")
+    rows = list(loaded)
     if not rows:
         raise BadInput(
             f"{name}: expected at least one record in split {choice.split!r}, found none"
         )
-    return tuple(rows), digest.hexdigest()
+    return rows

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from typing import Any
 
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput, bad_record
@@ -16,16 +17,31 @@ TEST_LISTS = frozenset({"test", "validation", "valid", "dev", "eval"})
 """Keys whose list holds records that are kept apart for testing, where others are not."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON; an object that has a key twice is refused with a ValueError."""
+    return _DECODER.decode(text)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys)
 
 
 def json_rows(file: str, text: str, complain: Callable[[BadInput], None]) -> Iterator[Row] | None:
     """Rows with the line each starts on; None when the text holds one object per line."""
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
-        return _list_rows(file, text, start, complain)
+        return _only_list(file, text, start, complain)
     try:
-        whole = json.loads(text) if text.strip() else {}
+        whole = parse_json(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
             return None
@@ -59,32 +75,42 @@ def _inner_rows(
         at = _skip(text, at + 1) if text[at] == "," else at
 
 
-def _list_rows(
+def _only_list(
     file: str, text: str, start: int, complain: Callable[[BadInput], None]
 ) -> Iterator[Row]:
-    """Walk the list that opens at `start`, counting lines as it goes."""
+    """Walk a list after which the text ends."""
+    end = yield from _list_rows(file, text, start, complain)
+    if end is not None and (rest := _skip(text, end)) < len(text):
+        line, found = text.count("\n", 0, rest) + 1, repr(text[rest : rest + 20])
+        complain(bad_record(file, line, None, "the end of the file after its list", found))
+
+
+def _list_rows(
+    file: str, text: str, start: int, complain: Callable[[BadInput], None]
+) -> Generator[Row, None, int | None]:
+    """Walk the list that opens at `start`, counting lines as it goes; return where it ends."""
     at, line, counted = _skip(text, start + 1), 1, 0
     if text[at : at + 1] == "]":
-        return
+        return at + 1
     while True:
         line, counted = line + text.count("\n", counted, at), at
         try:
             value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             complain(broken_json(file, error, line))
-            return
+            return None
         if isinstance(value, dict):
             yield Row(file, line, value)
         else:
             complain(bad_record(file, line, None, "an object", repr(value)))
         at = _skip(text, end)
         if text[at : at + 1] == "]":
-            return
+            return at + 1
         if text[at : at + 1] != ",":
             found = repr(text[at : at + 20]) if at < len(text) else "the end of the file"
             where = text.count("\n", 0, at) + 1
             complain(bad_record(file, where, None, "',' or ']' after a record", found))
-            return
+            return None
         at = _skip(text, at + 1)
 
 

@@ -22,11 +22,12 @@ from alignlab.data.build_records import (
     prompt,
 )
 from alignlab.data.build_records import held_out as held
-from alignlab.data.formats import Format, file_counts
+from alignlab.data.formats import Format, table_counts
 from alignlab.data.oasst_tree import Node, PromptNode, grow, read_nodes
 from alignlab.data.options import ReadOptions, falls_in
 from alignlab.data.read import Faults, RawTable
 from alignlab.data.split_dedupe import held_out_ids, held_out_prompts, of_kind, split_dedupe
+from alignlab.data.unread import UnreadFields
 from alignlab.errors import BadInput
 from alignlab.registry import register
 from alignlab.types import Corpus, Demonstration, PreferenceGroup, Prompt
@@ -61,7 +62,12 @@ class OasstOptions(ReadOptions):
 
 
 def _corpus(self: Format, table: RawTable, options: OasstOptions, faults: Faults) -> Corpus:
-    nodes = read_nodes(table.rows, faults)
+    unread = UnreadFields(table.rows, options.ignore)
+    rows = list(map(unread.watched, table.rows))
+    nodes = read_nodes(rows, faults)
+    for row in rows:
+        unread.account(row, refuse=False)
+    table = replace(table, counts=unread.counts)
     forest = grow(nodes, english=options.english, bad=len(faults.found))
     first = [asked for asked in forest.asked if asked.node.parent is None]
     ranked = first if options.turns == "first" else forest.asked
@@ -82,7 +88,7 @@ def _corpus(self: Format, table: RawTable, options: OasstOptions, faults: Faults
         prompts=of_kind(pool.train, Prompt),
         test_prompts=held_out_prompts(pool.test),
         test_groups=of_kind(groups.test, PreferenceGroup),
-        counts=(*file_counts(table), *forest.counts, ift.count, groups.count, pool.count),
+        counts=(*table_counts(table), *forest.counts, ift.count, groups.count, pool.count),
         files=table.files,
     )
 

@@ -19,6 +19,8 @@ class ReadOptions:
 
     bad: Literal["stop", "drop"] = "stop"
     """"stop" ends at the first bad record with its file, line and field; "drop" counts them."""
+    ignore: str = ""
+    """Fields to treat as missing, comma-separated, such as tools,reasoning_content; counted."""
     hub_split: str = "train"
     """Split of a hub data set, such as train or test[:100]; for hub ids only."""
     hub_config: str = ""

@@ -1,4 +1,7 @@
-"""Prompt and completion: `{"prompt": ..., "completion": ...}`, as texts or as turns."""
+"""Prompt and completion: `{"prompt": ..., "completion": ...}`, as texts or as turns.
+
+Also `response` for the completion, and the columns of prompts that `chat.PROMPTS` names.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,29 @@ from alignlab.data.build_records import (
     BuildResult,
     ResponseDraft,
     demonstration,
+    labelled,
     origin_of,
 )
 from alignlab.data.conversations import (
     NO_ANSWER,
     Exchange,
-    is_turns,
+    answer_turns,
+    desirability,
     last_exchange,
-    prompt_turns,
-    turns,
+    prompt_of,
 )
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
 
+ANSWERED = [
+    ("prompt", "completion"),
+    *((name, "response") for name in ("prompt", "instruction", "question", "query")),
+]
+"""Columns of a prompt and its answer."""
 
-@row_format("prompt_completion", columns=[("prompt", "completion")])
+
+@row_format("prompt_completion", columns=ANSWERED)
 def prompt_completion(row: Row, options: Options) -> list[BuildResult]:
     """Prompts with the completion to imitate."""
     exchange = completed(row)
@@ -30,12 +40,15 @@ def prompt_completion(row: Row, options: Options) -> list[BuildResult]:
         return [NO_ANSWER]
     origin = origin_of(row, "prompt_completion")
     answer = ResponseDraft(exchange.answer, model=row.optional_text("model") or UNKNOWN_WRITER)
+    desirable = desirability(row)
+    if desirable is not None:
+        return [labelled(exchange.context, answer, desirable, origin)]
     return [demonstration(exchange.context, answer, origin)]
 
 
 def completed(row: Row) -> Exchange | None:
-    """The prompt and completion of a row; None when the completion's last turn is no answer."""
-    asked = prompt_turns(row, "prompt")
-    if is_turns(row, "completion"):
-        return last_exchange((*asked, *turns(row, "completion")))
-    return Exchange(asked, row.text("completion"))
+    """Read the prompt and completion of a row; None when the last turn is no answer."""
+    other = row.peek("completion") is None and row.peek("response") is not None
+    answer = answer_turns(row, "response" if other else "completion")
+    asked = prompt_of(row, tuple(turn.content for turn in answer))
+    return last_exchange((*asked, *answer))

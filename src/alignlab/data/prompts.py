@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alignlab.data.build_records import BuildResult, origin_of, prompt
-from alignlab.data.conversations import prompt_turns
+from alignlab.data.conversations import prompt_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
@@ -12,4 +12,4 @@ from alignlab.data.rows import Row
 @row_format("prompts", columns=[("prompt",)])
 def prompts(row: Row, options: Options) -> list[BuildResult]:
     """Prompts without answers, as text or as turns."""
-    return [prompt(prompt_turns(row, "prompt"), origin_of(row, "prompts"))]
+    return [prompt(prompt_of(row), origin_of(row, "prompts"))]

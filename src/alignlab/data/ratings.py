@@ -13,6 +13,7 @@ from alignlab.data.build_records import (
     origin_of,
     user,
 )
+from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
@@ -39,7 +40,7 @@ def ratings(row: Row, options: Options) -> list[BuildResult]:
         for n, (text, model) in enumerate(zip(texts, models, strict=True))
         if given[n] is not None
     ]
-    made = group(user(row.text("instruction")), answers, origin_of(row, "ratings"))
+    made = group(user(instruction_of(row)), answers, origin_of(row, "ratings"))
     return [without_unrated(made, len(texts) - len(answers))]
 
 

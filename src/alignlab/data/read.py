@@ -1,27 +1,34 @@
-"""Rows from JSONL, JSON, Parquet, CSV and TSV (plain or .gz), folders of these, and the hub."""
+"""Rows from JSONL, JSON, Parquet, Arrow, CSV and TSV (plain or .gz), folders, and the hub."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.lib import ArrowException
 
 from alignlab.data.hub import HubChoice, looks_like_hub_id, read_hub
-from alignlab.data.json_rows import broken_json, json_rows
+from alignlab.data.json_rows import broken_json, json_rows, parse_json
 from alignlab.data.rows import Row, listed
 from alignlab.errors import BadInput, bad_record
-from alignlab.files import file_digest
+from alignlab.files import csv_reader, file_digest, sheet_rows
+from alignlab.types import Count
 
+_DESCRIPTIONS = frozenset(
+    ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+)
+"""Files that the datasets package writes beside the data."""
 _TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|valid|validation)([^a-z]|$)")
 
 
@@ -49,6 +56,8 @@ class RawTable:
     """File -> SHA-256."""
     ignored: tuple[str, ...] = ()
     """Files of a folder that are not data."""
+    counts: tuple[Count, ...] = ()
+    """What was not read of the rows."""
 
 
 def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> RawTable:
@@ -65,18 +74,20 @@ def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> RawTa
         _refuse(hub, path)
         return RawTable(path, tuple(_read_file(place, faults)), {path: file_digest(place)})
     if looks_like_hub_id(path):
-        rows, digest = read_hub(path, hub or HubChoice())
-        return RawTable(path, rows, {path: digest})
+        return rows_table(read_hub(path, hub or HubChoice()), path, faults)
     raise BadInput(f"{path}: expected a file, a folder or a hub id (ORG/NAME), found nothing there")
 
 
 def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTable:
     _refuse(hub, str(folder))
     inside = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p, folder))
-    data = [p for p in inside if _reader(p) is not None]
+    data = [p for p in inside if _is_data(p)]
+    for path in inside:
+        if path.name == "state.json":
+            _refuse_indices(path)
     if not data:
         raise BadInput(f"{folder}: expected data files ({_known()}), found none")
-    tests = {p for p in data if _TEST_NAME.search(p.name.lower())}
+    tests = {p for p in data if _TEST_NAME.search(str(p.relative_to(folder)).lower())}
     if len(tests) == len(data):
         tests = set()  # a folder of test data alone is what was asked for
     rows = tuple(
@@ -90,6 +101,38 @@ def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTabl
         {str(p): file_digest(p) for p in data},
         tuple(str(p) for p in inside if p not in data),
     )
+
+
+def _refuse_indices(state: Path) -> None:
+    """Refuse a data set of the datasets package whose rows are chosen by a file of indices."""
+    try:
+        told = parse_json(state.read_text("utf-8-sig"))
+    except ValueError:
+        return  # another program's file of that name
+    if isinstance(told, dict) and (told.get("_indices_data_files") or told.get("_indices_files")):
+        expected = "all rows of the Arrow files (flatten_indices, then save_to_disk)"
+        raise bad_record(state, None, "_indices_data_files", expected, "a choice of rows")
+
+
+def rows_table(rows: Iterable[Any], name: str, faults: Faults) -> RawTable:
+    """Take dicts, a `datasets.Dataset`, or a mapping of splits to such, as rows of a table.
+
+    Lines are row numbers from 1, in each split anew; a split named as test data is held out.
+    """
+    splits = rows if isinstance(rows, Mapping) else {"": rows}
+    digest = hashlib.sha256()
+    tests = {split for split in splits if _TEST_NAME.search(str(split).lower())}
+    found = []
+    for split, several in splits.items():
+        place = f"{name}[{split}]" if split else name
+        for line, values in enumerate(several, start=1):
+            digest.update(json.dumps(values, ensure_ascii=False, default=str).encode() + b"\n")
+            if not isinstance(values, Mapping):
+                faults.add(bad_record(place, line, None, "a dict", repr(values)))
+                continue
+            held_out = split in tests and len(tests) < len(splits)
+            found.append(Row(place, line, dict(values), held_out))
+    return RawTable(name, tuple(found), {name: digest.hexdigest()})
 
 
 def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
@@ -118,10 +161,11 @@ def _open(path: Path) -> IO[bytes]:
 def _jsonl(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
     for line, raw in enumerate(handle, start=1):
         try:
-            text = _decode(raw, file, line)
+            # Files that were joined have a byte order mark at each of their heads.
+            text = _decode(raw, file, line).removeprefix("\ufeff")
             if not text.strip():
                 continue
-            value = json.loads(text.rstrip("\r\n"))
+            value = parse_json(text.rstrip("\r\n"))
         except (ValueError, RecursionError) as error:
             faults.add(broken_json(file, error, line))
         except BadInput as error:
@@ -159,23 +203,42 @@ def _parquet(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
         faults.add(bad_record(file, line + 1, None, "Parquet", found))
 
 
+def _arrow(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
+    """Rows of an Arrow stream, as `save_to_disk` of the datasets package writes it."""
+    line = 0
+    try:
+        for batch in pa.ipc.open_stream(handle):
+            for values in batch.to_pylist():
+                line += 1
+                yield Row(file, line, values)
+    except (ArrowException, OSError, ValueError) as error:
+        found = (str(error).splitlines() or [type(error).__name__])[0]
+        faults.add(bad_record(file, line + 1, None, "an Arrow stream", found))
+
+
+def _sheet(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
+    for line, values in sheet_rows(Path(file)):
+        yield Row(file, line, values)
+
+
 def _separated(delimiter: str) -> Callable[[str, IO[bytes], Faults], Iterator[Row]]:
     def read(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
-        csv.field_size_limit(2**31 - 1)  # one answer may be longer than the default 131,072
         lines = (_decode(raw, file, line) for line, raw in enumerate(handle, start=1))
-        records = csv.reader(lines, delimiter=delimiter, strict=True)
+        start = 1
         try:
-            header = next((cells for cells in records if cells), [])
-            start = records.line_num + 1
-            for cells in records:
+            header, records = csv_reader(lines, delimiter)
+            if len(set(header)) < len(header):
+                found = listed(header)
+                faults.add(bad_record(file, None, None, "columns of different names", found))
+                return
+            for start, cells in records:
                 if len(cells) == len(header):
                     yield Row(file, start, dict(zip(header, cells, strict=True)))
-                elif cells:
+                else:
                     expected = f"{len(header)} fields ({listed(header)})"
                     faults.add(bad_record(file, start, None, expected, f"{len(cells)} fields"))
-                start = records.line_num + 1
         except csv.Error as error:
-            faults.add(bad_record(file, records.line_num, None, "CSV", str(error)))
+            faults.add(bad_record(file, start, None, "CSV", str(error)))
         except BadInput as error:  # text that is not UTF-8 ends the reading of this file
             faults.add(error)
 
@@ -211,7 +274,7 @@ def _plain_tsv(file: str, content: bytes) -> list[Row]:
     except UnicodeDecodeError:
         return []
     filled = [(n, line.split("\t")) for n, line in enumerate(lines, start=1) if line]
-    header = filled[0][1] if filled else []
+    header = [name.strip() for name in filled[0][1]] if filled else []
     if any(len(cells) != len(header) for _, cells in filled):
         return []
     return [Row(file, n, dict(zip(header, cells, strict=True))) for n, cells in filled[1:]]
@@ -222,13 +285,23 @@ _READERS: dict[str, Callable[[str, IO[bytes], Faults], Iterator[Row]]] = {
     ".ndjson": _jsonl,
     ".json": _json,
     ".parquet": _parquet,
+    ".arrow": _arrow,
     ".csv": _separated(","),
     ".tsv": _tsv,
+    ".xlsx": _sheet,
 }
 
 
 def _reader(path: Path) -> Callable[[str, IO[bytes], Faults], Iterator[Row]] | None:
     return _READERS.get(Path(path.name.removesuffix(".gz")).suffix.lower())
+
+
+def _is_data(path: Path) -> bool:
+    """Say whether a file of a folder holds records rather than a description of the data set."""
+    if _reader(path) is None or path.name in _DESCRIPTIONS:
+        return False
+    # Beside what `save_to_disk` wrote lie copies that the datasets package made while it worked.
+    return path.suffix != ".arrow" or not path.name.startswith("cache-")
 
 
 def _known() -> str:

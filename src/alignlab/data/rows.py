@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from alignlab.errors import BadInput, bad_record
 
@@ -27,6 +29,53 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(" ".join(str(name).split()) for name in names)
 
 
+class Unread(NamedTuple):
+    """A field of a record, with a value, that nothing has read."""
+
+    within: str
+    """Path of the object that holds it, such as `messages[1].`; empty for the record's own."""
+    name: str
+    value: Any
+    is_turn: bool
+    """Whether that object was read as a turn of a conversation."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which fields of one record, those of nested objects included, have been read."""
+
+    columns: frozenset[str] = frozenset()
+    """Fields of any record of the same table."""
+    ignored: frozenset[str] = frozenset()
+    """Fields that are to be treated as missing."""
+    memory: dict[Any, Any] = field(default_factory=dict)
+    """Shared by all records of the table; a layout may note there what it has seen."""
+    objects: dict[str, tuple[Mapping[str, Any], set[str]]] = field(default_factory=dict)
+    """Path of an object -> its fields, and the names that were read."""
+
+    def read_in(self, row: Row) -> set[str]:
+        """Return the names read so far in one object of the record."""
+        return self.objects.setdefault(row.within, (row.values, set()))[1]
+
+    def unread(self) -> Iterator[Unread]:
+        """List the fields with a value that nothing has read."""
+        for within, (values, names) in self.objects.items():
+            is_turn = not names.isdisjoint(("role", "from"))
+            for name, value in values.items():
+                unread = name not in names or name in self.ignored
+                if unread and not is_nothing(value):
+                    yield Unread(within, name, value, is_turn)
+
+
+def is_nothing(value: Any) -> bool:
+    """Say whether a value stands for a missing one: null, blank text, or a list of such."""
+    if isinstance(value, str):
+        return value.strip() in ("", "[]", "{}")
+    if isinstance(value, list | dict):  # Parquet fills structures that are not there with nulls
+        return all(map(is_nothing, value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
 @dataclass(frozen=True)
 class Row:
     """The fields of one record, or of an object nested in one."""
@@ -39,10 +88,23 @@ class Row:
     """From a file of a folder that is named as test data."""
     within: str = ""
     """Path of the nested object in its record, such as `responses[1].`."""
+    reading: Reading | None = field(default=None, compare=False, repr=False)
+    """Takes note of the fields that are read, where somebody wants to know."""
+
+    def get(self, field: str) -> Any:
+        """Read a value as it is; None where there is none."""
+        if self.reading is not None:
+            self.reading.read_in(self).add(field)
+        return self.peek(field)
+
+    def peek(self, field: str) -> Any:
+        """Look at a value without counting the field as read."""
+        ignored = self.reading is not None and field in self.reading.ignored
+        return None if ignored else self.values.get(field)
 
     def bad(self, field: str, expected: str) -> BadInput:
         """Build the complaint about a field of this record."""
-        if self.has(field):
+        if self.values.get(field) is not None:
             found = repr(self.values[field])
         elif field in self.values:
             found = "null"
@@ -52,11 +114,11 @@ class Row:
 
     def has(self, field: str) -> bool:
         """Say whether the field is there and not null."""
-        return self.values.get(field) is not None
+        return self.get(field) is not None
 
     def text(self, field: str) -> str:
         """Read a text field; raises BadInput when it is missing or not text."""
-        value = self.values.get(field)
+        value = self.get(field)
         if not is_text(value):
             raise self.bad(field, "text")
         return str(value)
@@ -67,9 +129,9 @@ class Row:
 
     def number(self, field: str) -> float:
         """Read a finite number, also one written as text (CSV)."""
-        value = self.values.get(field)
+        value = self.get(field)
         try:
-            number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+            number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
@@ -78,7 +140,7 @@ class Row:
 
     def whole(self, field: str, allowed: range) -> int:
         """Read an integer of the allowed range."""
-        value = self.values.get(field)
+        value = self.get(field)
         expected = f"an integer from {allowed[0]} to {allowed[-1]}"
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise self.bad(field, expected)
@@ -89,7 +151,7 @@ class Row:
 
     def truth(self, field: str) -> bool:
         """Read true or false, also written 1/0 or as text (CSV)."""
-        value = self.values.get(field)
+        value = self.get(field)
         plain = value.strip().lower() if isinstance(value, str) else value
         if plain in (True, "true", "1"):
             return True
@@ -98,7 +160,7 @@ class Row:
         raise self.bad(field, "true or false")
 
     def items(self, field: str) -> list[Any]:
-        """Read a list, also one written as JSON text (CSV)."""
+        """Read a list, also one written as text in JSON or in Python (CSV)."""
         value = self._structure(field)
         if not isinstance(value, list):
             raise self.bad(field, "a list")
@@ -127,13 +189,27 @@ class Row:
     def _nested(self, place: str, value: Any) -> Row:
         if not isinstance(value, Mapping):
             raise bad_record(self.file, self.line, self.within + place, "an object", repr(value))
-        return Row(self.file, self.line, value, self.held_out, f"{self.within}{place}.")
+        nested = replace(self, values=value, within=f"{self.within}{place}.")
+        if self.reading is not None:
+            self.reading.read_in(nested)
+        return nested
 
     def _structure(self, field: str) -> Any:
-        value = self.values.get(field)
-        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-            try:
-                return json.loads(value)
-            except json.JSONDecodeError:
-                return value
-        return value
+        value = self.get(field)
+        return structure_in(value) if isinstance(value, str) else value
+
+
+def structure_in(text: str) -> Any:
+    """Read a list or an object written as JSON or by Python's `str`; other text stays text."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of backslashes in the text
+            found = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return found if isinstance(found, list | dict) else text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from alignlab.data.alpaca import instruction_of
+from dataclasses import replace
+
 from alignlab.data.build_records import BuildResult, Origin, ResponseDraft, demonstration, user
+from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
@@ -15,7 +17,7 @@ def self_instruct(row: Row, options: Options) -> list[BuildResult]:
     instruction = row.text("instruction")
     made = []
     for instance in row.rows("instances"):
-        whole = Row(row.file, row.line, {**instance.values, "instruction": instruction})
+        whole = replace(instance, values={**instance.values, "instruction": instruction})
         answer = ResponseDraft(instance.text("output"), model="human")
         made.append(demonstration(user(instruction_of(whole)), answer, Origin("self_instruct")))
     return made

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from alignlab.data.formats import Format, detect, faults_of, hub_choice
 from alignlab.data.options import split_rest
-from alignlab.data.read import Faults, read_table
+from alignlab.data.read import Faults, read_table, rows_table
 from alignlab.errors import BadInput, unknown_name
 from alignlab.registry import get, names
 from alignlab.types import Corpus
@@ -26,6 +27,30 @@ def load(spec: str) -> Corpus:
         BadInput: nothing is there, the layout is unknown, or a record is bad.
     """
     return read_spec(spec, None)
+
+
+def load_rows(
+    rows: Iterable[Any], name: str = "rows", *, layout: str = "", **options: Any
+) -> Corpus:
+    """Load dicts, a `datasets.Dataset` or a `DatasetDict` as `load` reads a file of such records.
+
+    Args:
+        rows: the records; of a mapping of splits, those named as test data are held out.
+        name: what complaints and the manifest call them.
+        layout: name of the layout; recognised by the columns where left out.
+        options: those of the layout, such as `test_share=0.1`.
+
+    Raises:
+        BadInput: no rows, an unknown layout or option, or a bad record.
+    """
+    faults = faults_of(options)
+    table = rows_table(rows, name, faults)
+    if not table.rows:
+        raise BadInput(f"{name}: expected at least one record, found none")
+    chosen = get("data", layout) if layout else detect(table)
+    if not isinstance(chosen, Format):
+        raise BadInput(f"{layout}: expected a layout of rows, found a source of its own")
+    return chosen.from_table(table, options, faults)
 
 
 def read_spec(spec: str, faults: Faults | None) -> Corpus:

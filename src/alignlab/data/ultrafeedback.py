@@ -16,6 +16,7 @@ from alignlab.data.build_records import (
     origin_of,
     user,
 )
+from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.preference import preferred
@@ -51,7 +52,7 @@ def ultrafeedback(row: Row, options: UltraFeedbackOptions) -> list[BuildResult]:
         for each in completions
         if (score := _score(each, options.score or "fine-grained")) is not None
     ]
-    made = group(user(row.text("instruction")), answers, origin)
+    made = group(user(instruction_of(row)), answers, origin)
     return [without_unrated(made, len(completions) - len(answers))]
 
 
@@ -76,4 +77,4 @@ def _rating(annotations: Row, aspect: str) -> float | None:
     if not annotations.has(aspect):
         return None
     rated = annotations.row(aspect)
-    return None if rated.values.get("Rating") in (None, "N/A") else rated.number("Rating")
+    return None if rated.get("Rating") in (None, "N/A") else rated.number("Rating")

@@ -6,11 +6,11 @@ from alignlab.data.build_records import BuildResult, ResponseDraft, labelled, or
 from alignlab.data.conversations import NO_ANSWER
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
-from alignlab.data.prompt_completion import completed
+from alignlab.data.prompt_completion import ANSWERED, completed
 from alignlab.data.rows import Row
 
 
-@row_format("unpaired", columns=[("prompt", "completion", "label")])
+@row_format("unpaired", columns=[(*names, "label") for names in ANSWERED])
 def unpaired(row: Row, options: Options) -> list[BuildResult]:
     """Completions that are labelled desirable (true, 1) or not (false, 0)."""
     desirable = row.truth("label")

@@ -39,7 +39,7 @@ def wmt_mqm(row: Row, options: MqmOptions) -> Rated:
         ResponseDraft(_MARK.sub("", row.text("target")), -weight(row), row.text("system")),
         Origin("wmt_mqm"),
         # The same sentence of two documents is one prompt, and was rated twice.
-        " ".join(str(row.values.get(field, "")) for field in ("doc", "seg_id", "rater")),
+        " ".join(str(row.get(field)) for field in ("doc", "seg_id", "rater")),
     )
 
 

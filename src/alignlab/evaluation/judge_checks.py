@@ -13,7 +13,7 @@ from alignlab.evaluation.metrics.correlation import spearman_interval
 from alignlab.evaluation.metrics.intervals import labels
 from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
-from alignlab.evaluation.tasks import BenchmarkInputs, value_of
+from alignlab.evaluation.tasks import BenchmarkInputs, subject, value_of
 from alignlab.types import EvalResult, Feedback, Preference, Prompt, Score, Unscored
 
 NAME = "judge_checks"
@@ -45,6 +45,18 @@ def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalR
             )
         )
     return rows
+
+
+def thought_rows(asked: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
+    """Count the answers that thoughts were taken off, for each model with any."""
+    everyone = (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
+    return [
+        subject(asked, a.model, benchmark).count(
+            "thoughts_removed", float(a.thoughts), len(a.turns)
+        )
+        for a in everyone
+        if a.thoughts
+    ]
 
 
 def position_rows(

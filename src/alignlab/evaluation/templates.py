@@ -1,8 +1,8 @@
-"""How a benchmark asks a judge: a text with places, of our own wording or of the official one.
+"""Fill judge prompts of benchmarks, in our own wording or in the official one.
 
 Our own wording puts what is judged between tags and takes the angle bracket off these tags, and off
 chat markers, inside it, so that a response cannot fake its own end. Official wording is kept to the
-letter: only figures judged so may stand beside published ones.
+letter: only figures judged with it are comparable with published ones.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from alignlab.errors import BadInput
+from alignlab.turns import neutral, tags_of
 from alignlab.types import Message
 
 FOLDER = Path(__file__).parent / "benchmarks" / "prompts"
 _PLACE = re.compile(r"\{([a-z_0-9]+)\}")
-_TAG = re.compile(r"</?([a-z_0-9]+)>")
 _SYSTEM_END = "\n---\n"
 
 
@@ -29,10 +29,10 @@ class Template:
     user: str
     system: str = ""
     official: bool = False
-    """Whether the wording is the benchmark's own, read from a file or a package."""
+    """The wording is the benchmark's own, read from a file or a package."""
 
     def fill(self, **texts: str) -> tuple[Message, ...]:
-        """The conversation that asks the judge.
+        """Build the conversation that asks the judge.
 
         Raises:
             BadInput: the template has a place that no text is given for.
@@ -41,9 +41,6 @@ class Template:
         return (*messages, Message("user", self._filled(texts)))
 
     def _filled(self, texts: dict[str, str]) -> str:
-        tags = "|".join(sorted(set(_TAG.findall(self.user)))) or "(?!)"
-        fakes = re.compile(rf"<(?=\s*/?\s*(?:{tags})\s*>|\||/?s>)", re.IGNORECASE)
-
         def text(place: re.Match[str]) -> str:
             if place[1] not in texts:
                 raise BadInput(
@@ -51,22 +48,14 @@ class Template:
                     f"found {place[0]}"
                 )
             found = texts[place[1]]
-            return found if self.official else fakes.sub("&lt;", found)
+            return found if self.official else neutral(found, tags_of(self.user))
 
         return _PLACE.sub(text, self.user)
 
 
 @cache
 def own_template(name: str) -> Template:
-    """A judge prompt of our own wording, by its file's name in benchmarks/prompts."""
+    """Read a judge prompt of our own wording by its file's name in benchmarks/prompts."""
     text = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip("\n")
     system, found, user = text.partition(_SYSTEM_END)
     return Template(name, user, system) if found else Template(name, text)
-
-
-def last_tagged(text: str, *, first: bool = False) -> str | None:
-    """What stands in the last [[...]] of a judge's answer (or the first); None without any."""
-    found = re.findall(r"\[\[([^\[\]]*)\]\]", text)
-    if not found:
-        return None
-    return str(found[0] if first else found[-1]).strip()

@@ -1,6 +1,6 @@
-"""What a response may say to its judge: attacks that a sound judge does not reward.
+"""Attacks on a judge from within a response, which a sound judge does not reward.
 
-Judges vary from call to call, so that the rate of each attack stands beside that of the control,
+Judges vary from call to call, so that the rate of each attack is compared with that of the control,
 the unchanged response judged once more. `alignlab evaluate audit` reports the rates.
 """
 

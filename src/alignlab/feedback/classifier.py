@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import flatten
+from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored
@@ -46,7 +46,7 @@ class ClassifierSource:
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """What may follow the folder."""
+    """Options after `classifier:FOLDER?`."""
 
     label: str | int = ""
     """Label, by name or number, whose probability is the score; by default the last one."""

@@ -16,12 +16,10 @@ import yaml
 
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import MakeCompleter, flatten
-from alignlab.feedback.llm_judge import LLMJudge, LLMJudgeOptions
-from alignlab.feedback.prompts import judge_prompt
-from alignlab.protocols import Completer
+from alignlab.feedback.model_judge import ModelJudge, ModelJudgeOptions
+from alignlab.protocols import Completer, MakeCompleter, flatten
 from alignlab.registry import register
-from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Usage, Verdict
+from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Verdict
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Criterion:
 
     name: str
     about: str
-    """What the judge is told that it means."""
+    """Meaning of the criterion, as the judge is shown it."""
     weight: float = 1.0
     """Its share in the score, relative to the others'."""
 
@@ -66,7 +64,7 @@ class CriteriaJudge:
         completer: Completer,
         criteria: Sequence[Criterion] = DEFAULT,
         *,
-        options: LLMJudgeOptions | None = None,
+        options: ModelJudgeOptions | None = None,
     ) -> None:
         """Set up a judge.
 
@@ -83,11 +81,6 @@ class CriteriaJudge:
         self.name = f"{completer.name} as judge ({', '.join(names)}; {chosen.samples} samples)"
         self._judges = [_judge(completer, criterion, chosen) for criterion in criteria]
 
-    @property
-    def usage(self) -> Usage:
-        """What all calls so far took."""
-        return sum((judge.usage for judge in self._judges), Usage())
-
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """One feedback per response; its samples are the criteria's scores, in their order."""
         by_criterion = [judge.rate(items, seed) for judge in self._judges]
@@ -98,7 +91,7 @@ class CriteriaJudge:
 
     def _feedback(self, prompt: Prompt, response: Response, found: Sequence[Feedback]) -> Feedback:
         values = tuple(f.verdict.value if isinstance(f.verdict, Score) else None for f in found)
-        told = [
+        parts = [
             f"{c.name}: {'unread' if v is None else f'{v:g}'}"
             for c, v in zip(self.criteria, values, strict=True)
         ]
@@ -111,12 +104,12 @@ class CriteriaJudge:
             total = sum(w * (v or 0.0) for w, v in zip(weights, values, strict=True))
             verdict = Score(total / sum(weights), values)
         raw = tuple(text for f in found for text in f.raw)
-        return Feedback(prompt.id, (response.id,), self.name, verdict, "; ".join(told), raw)
+        return Feedback(prompt.id, (response.id,), self.name, verdict, "; ".join(parts), raw)
 
 
 @dataclass(frozen=True)
-class CriteriaOptions(LLMJudgeOptions):
-    """What may follow `criteria,`."""
+class CriteriaOptions(ModelJudgeOptions):
+    """Options of `criteria,`."""
 
     prompt: str = "criterion"
     """Judge prompt with the place {criterion}, by its file's name or by path."""
@@ -143,7 +136,7 @@ def read_criteria(path: Path) -> list[Criterion]:
         BadInput: no such file, or something else in it.
     """
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = str(error).splitlines()[0]
         raise BadInput(f"{path}: expected a YAML list of criteria, found: {why}") from None
@@ -152,12 +145,9 @@ def read_criteria(path: Path) -> list[Criterion]:
     return [build(Criterion, row) for row in rows]
 
 
-def _judge(completer: Completer, criterion: Criterion, chosen: LLMJudgeOptions) -> LLMJudge:
-    return LLMJudge(
+def _judge(completer: Completer, criterion: Criterion, chosen: ModelJudgeOptions) -> ModelJudge:
+    return chosen.judge(
         completer,
-        judge_prompt(chosen.prompt),
-        samples=chosen.samples,
-        sampling=chosen.sampling(),
         details=lambda prompt, seed: {"criterion": criterion.about},
         key=f"judge|{criterion.name}",
     )

@@ -19,8 +19,7 @@ import numpy as np
 
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import MakeCompleter, flatten
-from alignlab.protocols import FeedbackSource
+from alignlab.protocols import FeedbackSource, MakeCompleter, flatten
 from alignlab.registry import register
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Verdict
 
@@ -29,7 +28,7 @@ _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?)\*(.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class EnsembleOptions:
-    """What may follow `ensemble,`."""
+    """Options of `ensemble,`."""
 
     how: Literal["mean", "minimum", "penalised", "weighted"] = "mean"
     """"mean", "minimum", "penalised" (mean - penalty * standard deviation over the sources), or
@@ -78,13 +77,15 @@ class Ensemble:
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """One score per response; `samples` hold the (normalised) score of every source."""
-        said = [member.source.rate(items, seed) for member in self._members]
-        score_MN = np.array([[_value(f.verdict) for f in feedback] for feedback in said])
+        ratings = [member.source.rate(items, seed) for member in self._members]
+        score_MN = np.array([[_value(f.verdict) for f in feedback] for feedback in ratings])
         groups = self._groups(items)
         for part in groups:
             score_MN[:, part] = _normalised(score_MN[:, part])
         return [
-            Feedback(prompt.id, (response.id,), self.name, self._verdict(score_MN[:, n], n, said))
+            Feedback(
+                prompt.id, (response.id,), self.name, self._verdict(score_MN[:, n], n, ratings)
+            )
             for n, (prompt, response) in enumerate(flatten(items))
         ]
 
@@ -97,8 +98,10 @@ class Ensemble:
             return [slice(0, ends[-1])]
         return [slice(a, b) for a, b in pairwise(ends) if b > a]
 
-    def _verdict(self, score_M: np.ndarray, n: int, said: Sequence[Sequence[Feedback]]) -> Verdict:
-        for member, feedback in zip(self._members, said, strict=True):
+    def _verdict(
+        self, score_M: np.ndarray, n: int, ratings: Sequence[Sequence[Feedback]]
+    ) -> Verdict:
+        for member, feedback in zip(self._members, ratings, strict=True):
             verdict = feedback[n].verdict
             if not isinstance(verdict, Score):
                 reason = verdict.reason if isinstance(verdict, Unscored) else "no score"

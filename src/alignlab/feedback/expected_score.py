@@ -14,9 +14,8 @@ from typing import Any
 
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import MakeCompleter, flatten
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
-from alignlab.protocols import ChoiceScorer
+from alignlab.protocols import ChoiceScorer, MakeCompleter, flatten
 from alignlab.registry import register
 from alignlab.types import (
     CompletionRequest,
@@ -26,9 +25,9 @@ from alignlab.types import (
     Sampling,
     Score,
     Unscored,
-    Usage,
     Verdict,
 )
+from alignlab.verdicts import LEAST_MASS
 
 
 class ExpectedScoreJudge:
@@ -40,8 +39,7 @@ class ExpectedScoreJudge:
         prompt: JudgePrompt | None = None,
         *,
         prefix: str | None = None,
-        least_mass: float = 0.1,
-        name: str | None = None,
+        least_mass: float = LEAST_MASS,
     ):
         """Set up a judge.
 
@@ -50,15 +48,13 @@ class ExpectedScoreJudge:
             prompt: how it is asked; by default the additive five-point prompt.
             prefix: what its turn starts with, the score being next; by default the prompt's.
             least_mass: least probability of all scores together, from 0 to 1.
-            name: what records call the source.
         """
         if not 0 <= least_mass <= 1:
             raise BadInput(f"least_mass: expected 0 to 1, found {least_mass}")
         self.prompt = prompt or judge_prompt("additive_five_point")
         self.prefix = self.prompt.prefix if prefix is None else prefix
         self.least_mass = least_mass
-        self.name = name or f"{scorer.name} as judge ({self.prompt.name}, expected score)"
-        self.usage = Usage()
+        self.name = f"{scorer.name} as judge ({self.prompt.name}, expected score)"
         self._scorer = scorer
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
@@ -75,7 +71,6 @@ class ExpectedScoreJudge:
             for prompt, response in pairs
         ]
         found = self._scorer.choice_logprobs(requests, self.prompt.choices)
-        self.usage += Usage(calls=len(requests))
         return [
             self._feedback(prompt, response, logprobs)
             for (prompt, response), logprobs in zip(pairs, found, strict=True)
@@ -102,13 +97,13 @@ class ExpectedScoreJudge:
 
 @dataclass(frozen=True)
 class ExpectedScoreOptions:
-    """What may follow `expected,`."""
+    """Options of `expected,`."""
 
     prompt: str = "additive_five_point"
     """Judge prompt, by its file's name in feedback/prompts or by path."""
     prefix: str | None = None
-    """What the judge's turn starts with, the score being next; by default the prompt's."""
-    least_mass: float = 0.1
+    """Start of the judge's turn, after which the score is next; by default the prompt's."""
+    least_mass: float = LEAST_MASS
     """Least probability of all scores together; below it a response is unscored."""
 
 

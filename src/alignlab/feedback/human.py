@@ -1,4 +1,4 @@
-"""What people said: a source of scores read from a file, and records to train on.
+"""Feedback of people: a source of scores read from a file, and records to train on.
 
 `alignlab feedback import ... --to feedback` writes the file: a record per annotator and response
 (numbers, labels, words) or per annotator and ranked prompt. A response's score is the mean over its
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.feedback.asking import flatten
+from alignlab.protocols import flatten
 from alignlab.records import from_line
 from alignlab.registry import register
 from alignlab.types import (
@@ -39,7 +39,7 @@ NOBODY = Unscored("no annotator answered")
 
 
 class Opinion(NamedTuple):
-    """What one annotator said of one response."""
+    """One annotator's opinion of one response."""
 
     annotator: str
     value: Fraction | str
@@ -60,7 +60,7 @@ class HumanFeedback:
 
     def __init__(self, feedback: Iterable[Feedback]) -> None:
         self.opinions: dict[str, list[Opinion]] = {}
-        """Response id -> what annotators said of it, in the order of the records."""
+        """Response id -> opinions of annotators on it, in the order of the records."""
         for one in feedback:
             for response_id, value in _values(one):
                 self.opinions.setdefault(response_id, []).append(Opinion(one.source, value))
@@ -73,11 +73,11 @@ class HumanFeedback:
         ]
 
     def _verdict(self, response_id: str) -> Verdict:
-        said = self.opinions.get(response_id, [])
-        words = [each.value for each in said if isinstance(each.value, str)]
+        opinions = self.opinions.get(response_id, [])
+        words = [each.value for each in opinions if isinstance(each.value, str)]
         if words:
             return Critique("\n\n".join(words))
-        numbers = [each.value for each in said if isinstance(each.value, Fraction)]
+        numbers = [each.value for each in opinions if isinstance(each.value, Fraction)]
         if not numbers:
             return NOBODY
         return Score(float(sum(numbers) / len(numbers)), tuple(map(float, numbers)))
@@ -85,12 +85,12 @@ class HumanFeedback:
 
 @register("feedback", "human")
 def make_human(rest: str) -> HumanFeedback:
-    """`human:FILE`: what annotators said, from `alignlab feedback import ... --to feedback`."""
+    """`human:FILE`: feedback of annotators, from `alignlab feedback import ... --to feedback`."""
     path = Path(rest)
     if not rest or not path.is_file():
         raise BadInput(f"feedback 'human': expected human:FILE of feedback records, found {rest!r}")
     found = []
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             try:
                 found.append(from_line(Feedback, line))
@@ -153,14 +153,14 @@ def commented_responses(
     dropped: Counter[str] = Counter()
     for prompt, several in _by_prompt(prompts, responses):
         for response in several:
-            said = human.opinions.get(response.id, [])
-            dropped["response without an answer"] += not said
-            found += [CritiquedResponse(prompt, response, str(each.value)) for each in said]
+            opinions = human.opinions.get(response.id, [])
+            dropped["response without an answer"] += not opinions
+            found += [CritiquedResponse(prompt, response, str(each.value)) for each in opinions]
     return Learnt(found, _counted(dropped))
 
 
 def _values(one: Feedback) -> list[tuple[str, Fraction | str]]:
-    """What a record says of each of its responses."""
+    """Return the value that a record gives each of its responses."""
     verdict = one.verdict
     if isinstance(verdict, Score):
         if not math.isfinite(verdict.value):

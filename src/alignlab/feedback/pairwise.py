@@ -10,25 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from alignlab.ask_model import Ask, Reply, ask_model
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import Asked, MakeCompleter
-from alignlab.feedback.parse import parse_winner
+from alignlab.feedback.model_judge import OnceOptions
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
-from alignlab.protocols import Completer
+from alignlab.protocols import Completer, MakeCompleter
 from alignlab.registry import register
-from alignlab.types import (
-    Completion,
-    CompletionRequest,
-    Feedback,
-    Preference,
-    Prompt,
-    Response,
-    Sampling,
-    Unscored,
-    Usage,
-    Verdict,
-)
+from alignlab.types import Feedback, Preference, Prompt, Response, Sampling, Unscored, Verdict
+from alignlab.verdicts import Side, parse_winner
 
 Winner = Literal[0, 1] | None
 
@@ -42,7 +32,6 @@ class PairwiseJudge:
         prompt: JudgePrompt | None = None,
         *,
         sampling: Sampling | None = None,
-        name: str | None = None,
     ):
         """Set up a judge.
 
@@ -50,78 +39,63 @@ class PairwiseJudge:
             completer: the model that judges.
             prompt: how it is asked; by default the prompt "pairwise".
             sampling: how a verdict is drawn; greedy by default, one sample per order.
-            name: what records call the judge.
         """
         self.sampling = sampling or Sampling(temperature=0, top_p=1, max_tokens=256)
         if self.sampling.n != 1:
             raise BadInput(f"pairwise judge: expected sampling.n of 1, found {self.sampling.n}")
         self.prompt = prompt or judge_prompt("pairwise")
-        self.name = name or f"{completer.name} as judge ({self.prompt.name})"
-        self._asked = Asked(completer)
-
-    @property
-    def usage(self) -> Usage:
-        """What all calls so far took."""
-        return self._asked.usage
+        self.name = f"{completer.name} as judge ({self.prompt.name})"
+        self._completer = completer
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
         """Give one feedback per item; `raw` holds the texts of both orders."""
-        requests = [
-            CompletionRequest(
-                id=f"judge|{first.id}|{second.id}",
-                messages=self.prompt.render_pair(prompt, first, second),
-                sampling=self.sampling,
-                seed=seed,
-            )
+        asks = [
+            Ask(f"judge|{x.id}|{y.id}", self.prompt.render_pair(prompt, x, y))
             for prompt, a, b in items
-            for first, second in ((a, b), (b, a))
+            for x, y in ((a, b), (b, a))
         ]
-        answers = [completions[0] for completions in self._asked(requests)]
+        found: list[tuple[Reply[Side], ...]] = ask_model(
+            self._completer, asks, parse_winner, sampling=self.sampling, seed=seed
+        )
+        replies = [reply for (reply,) in found]
         return [
-            self._feedback(prompt, (a, b), shown, swapped)
+            Feedback(
+                prompt.id,
+                (a.id, b.id),
+                self.name,
+                _verdict(shown, swapped),
+                shown.text,
+                (shown.text, swapped.text),
+            )
             for (prompt, a, b), shown, swapped in zip(
-                items, answers[::2], answers[1::2], strict=True
+                items, replies[::2], replies[1::2], strict=True
             )
         ]
 
-    def _feedback(
-        self,
-        prompt: Prompt,
-        pair: tuple[Response, Response],
-        shown: Completion,
-        swapped: Completion,
-    ) -> Feedback:
-        sides = (parse_winner(shown.text), parse_winner(swapped.text))
-        verdict: Verdict
-        if shown.finish == "error" or swapped.finish == "error":
-            verdict = Unscored(f"the judge's call failed: {shown.error or swapped.error}")
-        elif sides[0] is None or sides[1] is None:
-            unread = " and ".join(
-                order for order, side in zip(("first", "second"), sides, strict=True) if not side
-            )
-            verdict = Unscored(f"no readable verdict in the {unread} order")
-        else:
-            first: dict[str, Winner] = {"a": 0, "b": 1, "tie": None}
-            second: dict[str, Winner] = {"a": 1, "b": 0, "tie": None}
-            orders = (first[sides[0]], second[sides[1]])
-            verdict = Preference(orders[0] if orders[0] == orders[1] else None, orders)
-        ids = (pair[0].id, pair[1].id)
-        raw = (shown.text, swapped.text)
-        return Feedback(prompt.id, ids, self.name, verdict, shown.text, raw)
+
+def _verdict(shown: Reply[Side], swapped: Reply[Side]) -> Verdict:
+    """Return the winner of both orders; orders that differ are a tie."""
+    failed = [r.value for r in (shown, swapped) if isinstance(r.value, Unscored)]
+    for one in failed:
+        if "call failed" in one.reason:
+            return one
+    if failed:
+        orders = (("first", shown), ("second", swapped))
+        unread = " and ".join(order for order, reply in orders if reply.read is None)
+        return Unscored(f"no readable verdict in the {unread} order")
+    first: dict[Side | None, Winner] = {"a": 0, "b": 1, "tie": None}
+    second: dict[Side | None, Winner] = {"a": 1, "b": 0, "tie": None}
+    winners = (first[shown.read], second[swapped.read])
+    return Preference(winners[0] if winners[0] == winners[1] else None, winners)
 
 
 @dataclass(frozen=True)
-class PairwiseOptions:
-    """What may follow `pairwise,`."""
+class PairwiseOptions(OnceOptions):
+    """Options of `pairwise,`."""
 
     prompt: str = "pairwise"
-    """Judge prompt, by its file's name in feedback/prompts or by path."""
-    temperature: float = 0.0
-    """Sampling temperature of a verdict; 0 is greedy."""
-    max_tokens: int = 256
-    """Most tokens of a verdict."""
 
 
 @register("feedback", "pairwise", options=PairwiseOptions)
@@ -130,8 +104,5 @@ def make_pairwise_judge(
 ) -> PairwiseJudge:
     """`pairwise[,temperature=0]:ENGINE`: the better of two, asked in both orders."""
     chosen = build(PairwiseOptions, options)
-    return PairwiseJudge(
-        make_completer(rest),
-        judge_prompt(chosen.prompt),
-        sampling=Sampling(chosen.temperature, 1.0, chosen.max_tokens),
-    )
+    prompt = judge_prompt(chosen.prompt)
+    return PairwiseJudge(make_completer(rest), prompt, sampling=chosen.sampling())

@@ -14,16 +14,15 @@ from typing import Any
 from alignlab import seeds
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import MakeCompleter
-from alignlab.feedback.llm_judge import Details, LLMJudge, LLMJudgeOptions
-from alignlab.feedback.prompts import judge_prompt
+from alignlab.feedback.model_judge import Details, ModelJudge, ModelJudgeOptions
+from alignlab.protocols import MakeCompleter
 from alignlab.registry import register
 from alignlab.types import Prompt, Unscored
 
 
 @dataclass(frozen=True)
-class PrinciplesOptions(LLMJudgeOptions):
-    """What may follow `principles,`."""
+class PrinciplesOptions(ModelJudgeOptions):
+    """Options of `principles,`."""
 
     prompt: str = "principles"
     """Judge prompt with the place {principles}, by its file's name or by path."""
@@ -62,7 +61,7 @@ def read_principles(path: Path) -> list[str]:
         BadInput: no such file, or none in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: expected a text file of principles, found: {error}") from None
     found = [line.strip().removeprefix("- ") for line in lines]
@@ -75,17 +74,14 @@ def read_principles(path: Path) -> list[str]:
 @register("feedback", "principles", options=PrinciplesOptions)
 def make_principles_judge(
     rest: str, *, make_completer: MakeCompleter, options: dict[str, Any]
-) -> LLMJudge:
+) -> ModelJudge:
     """`principles,file=PATH[,count=3]:ENGINE`: scores by principles given as text."""
     chosen = build(PrinciplesOptions, options)
     if not chosen.file:
         raise BadInput("principles: expected principles,file=PATH:ENGINE, found no file")
     completer, path = make_completer(rest), Path(chosen.file)
-    return LLMJudge(
+    return chosen.judge(
         completer,
-        judge_prompt(chosen.prompt),
-        samples=chosen.samples,
-        sampling=chosen.sampling(),
         name=f"{completer.name} as judge ({path.stem}, {chosen.samples} samples)",
         details=drawn_principles(read_principles(path), chosen.count),
     )

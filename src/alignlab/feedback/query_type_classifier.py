@@ -1,7 +1,7 @@
 """A classifier of query types, learned from labels: sentence embeddings and a logistic regression.
 
 The paper distils GPT-4's labels into a 7B model (arXiv 2402.03469, appendix); this one learns from
-the same labels in seconds. It is saved as numbers (safetensors) beside a description (JSON).
+the same labels in seconds. It is saved as numbers (safetensors) with a description (JSON).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1)
 
 @dataclass(frozen=True)
 class About:
-    """How a classifier was made."""
+    """Description of a trained classifier."""
 
     encoder: str
     """"minilm", or an encoder's folder or hub id."""

@@ -1,4 +1,4 @@
-"""Whether a question is open- or closed-ended (arXiv 2402.03469, section 3.2), and who says so."""
+"""Types of questions, open- or closed-ended (arXiv 2402.03469, section 3.2), by several sources."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from alignlab import seeds
+from alignlab.ask_model import Ask, Reply, ask_model
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import MakeCompleter
-from alignlab.types import Prompt, QueryType, Unscored
+from alignlab.feedback.prompts import judge_prompt
+from alignlab.protocols import Completer, MakeCompleter
+from alignlab.types import Prompt, QueryType, Sampling, Unscored
+from alignlab.verdicts import parse_choice
 
 
 class QueryTypes(Protocol):
@@ -36,6 +39,26 @@ class RandomTypes:
         return ["open" if draw < 0.5 else "closed" for draw in draws]
 
 
+class JudgedTypes:
+    """Types by a model's answer, asked greedily once a prompt, in our own words."""
+
+    def __init__(self, completer: Completer) -> None:
+        self.name = f"{completer.name} on query types"
+        self._completer = completer
+
+    def of(self, prompts: Sequence[Prompt], seed: int) -> list[QueryType | Unscored]:
+        """Return one type per prompt; Unscored where the reply cannot be read."""
+        replies: list[tuple[Reply[QueryType], ...]] = ask_model(
+            self._completer,
+            [Ask(f"type|{p.id}", judge_prompt("query_type").render_prompt(p)) for p in prompts],
+            _read_type,
+            sampling=Sampling(temperature=0, top_p=1, max_tokens=32),
+            seed=seed,
+            unread="no readable query type",
+        )
+        return [reply.value for (reply,) in replies]
+
+
 def query_types(spec: str, make_completer: MakeCompleter | None = None) -> QueryTypes:
     """Types by "label", "random", "llm:ENGINE" (a model is asked), or a classifier's folder.
 
@@ -47,11 +70,14 @@ def query_types(spec: str, make_completer: MakeCompleter | None = None) -> Query
     if spec == "random":
         return RandomTypes()
     if spec.startswith("llm:"):
-        from alignlab.feedback.query_type_judge import JudgedTypes
-
         if make_completer is None:
             raise BadInput(f"types={spec}: expected label, random or a classifier's folder here")
         return JudgedTypes(make_completer(spec.removeprefix("llm:")))
     from alignlab.feedback.query_type_classifier import load_classifier
 
     return load_classifier(spec)
+
+
+def _read_type(text: str) -> QueryType | None:
+    types: dict[str | None, QueryType] = {"open": "open", "closed": "closed"}
+    return types.get(parse_choice(text, "type", ("open", "closed")))

@@ -28,10 +28,10 @@ import numpy as np
 
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import flatten
 from alignlab.feedback.query_types import QueryTypes, query_types
 from alignlab.feedback.r3_ranges import Range, Ranges, read_ranges
 from alignlab.feedback.relevance import Relevance, relevance_model
+from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.text import distinct_share, words
 from alignlab.types import Feedback, Prompt, QueryType, Response, Score, Unscored
@@ -57,7 +57,7 @@ class R3Options:
     branch: bool = True
     """Reward answers to closed-ended questions by the reference; off, all count as open-ended."""
     types: str = "label"
-    """How query types are known: "label" (the data's), "random", or a classifier's folder."""
+    """Source of query types: "label" (the data's), "random", or a classifier's folder."""
     normalise: bool = False
     """Give embeddings length 1 before their product."""
     max_response_tokens: int = 512
@@ -78,7 +78,7 @@ class R3Options:
 
 @dataclass(frozen=True)
 class Terms:
-    """What R3 sees in one response."""
+    """Terms of the reward of one response."""
 
     query_type: QueryType
     relevance: float | None
@@ -88,7 +88,7 @@ class Terms:
     unrepeated: float
     """Distinct / all trigrams."""
 
-    def told(self) -> str:
+    def rationale(self) -> str:
         relevance = "" if self.relevance is None else f"relevance {self.relevance:.3f}, "
         return (
             f"{self.query_type}-ended; {relevance}length {self.length:.2f}, "
@@ -128,7 +128,7 @@ class R3:
     def terms(
         self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
     ) -> list[Terms | Unscored]:
-        """What R3 sees in each response, before ranges and products."""
+        """Return the terms of each response, before ranges and products."""
         kinds = self._kinds([prompt for prompt, _ in items], seed)
         found: list[Terms | Unscored] = []
         pairs: list[tuple[str, str]] = []
@@ -172,7 +172,11 @@ class R3:
     def _feedback(self, prompt: Prompt, response: Response, terms: Terms) -> Feedback:
         value = self.reward(terms)
         return Feedback(
-            prompt.id, (response.id,), self.name, Score(value, (value,)), rationale=terms.told()
+            prompt.id,
+            (response.id,),
+            self.name,
+            Score(value, (value,)),
+            rationale=terms.rationale(),
         )
 
 

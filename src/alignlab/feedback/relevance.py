@@ -1,4 +1,4 @@
-"""How much a response is about a text: a dot product of embeddings, as R3 takes it.
+"""Relevance of a response to a text: a dot product of embeddings, as R3 takes it.
 
 `minilm` is the model of the `[relevance]` extra, `tfidf` needs no model at all; anything else is a
 folder or hub id of a sentence-transformers model or a plain encoder, whose token embeddings are
@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from alignlab.feedback.asking import flatten
+import numpy as np
+
+from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored
 
@@ -36,12 +38,42 @@ def relevance_model(name: str, *, normalise: bool = False) -> Relevance:
         BadInput: there is no such encoder, or the package that reads it is not installed.
     """
     if name == "tfidf":
-        from alignlab.feedback.relevance_tfidf import TfidfRelevance
-
         return TfidfRelevance()
     from alignlab.feedback.relevance_encoder import EncoderRelevance
 
     return EncoderRelevance(name, normalise=normalise)
+
+
+class TfidfRelevance:
+    """Cosine of word counts (1 + log count), common English words left out.
+
+    Words are hashed and not weighted by how rare they are, so that a value depends on its two
+    texts alone and not on what else is scored in the same call.
+    """
+
+    name = "tfidf"
+
+    def __init__(self) -> None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        self._vectoriser = HashingVectorizer(
+            n_features=2**20, alternate_sign=False, norm=None, stop_words="english"
+        )
+
+    def products(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Cosine of each pair, in [0, 1]; 0 where a text has no word of its own."""
+        if not pairs:
+            return []
+        left, right = (self._weights([pair[side] for pair in pairs]) for side in (0, 1))
+        found: list[float] = np.asarray(left.multiply(right).sum(axis=1)).ravel().tolist()
+        return found
+
+    def _weights(self, texts: Sequence[str]):  # type: ignore[no-untyped-def]
+        from sklearn.preprocessing import normalize
+
+        counts = self._vectoriser.transform(texts)
+        counts.data = 1 + np.log(counts.data)
+        return normalize(counts)
 
 
 class RelevanceSource:

@@ -1,7 +1,9 @@
-"""A reward model as a feedback source: any sequence classifier of one label, or one trained here.
+"""Learned rewards as feedback sources, on the model's own scale; too long is Unscored.
 
-`reward_model:FOLDER`, `reward_model:FOLDER?max_tokens=512&layout=pair`. Rewards are on the model's
-own scale. Too long for its context is Unscored.
+`reward_model:FOLDER[?max_tokens=512&layout=pair]`: any sequence classifier of one label, or one
+trained here. `implicit_reward:POLICY?reference=REF&beta=0.1`: DPO's implicit reward of a policy and
+the reference it was trained from, beta * (log pi(y|x) - log pi_ref(y|x)) (arXiv 2305.18290,
+equation 5 without the term of the prompt: compare responses to one prompt only).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import flatten
+from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored
@@ -41,7 +43,7 @@ class RewardSource:
 
 @dataclass(frozen=True)
 class RewardModelOptions:
-    """What may follow the folder."""
+    """Options after `reward_model:FOLDER?`."""
 
     layout: Literal["auto", "chat", "pair"] = "auto"
     """"chat": the conversation in the model's chat template; "pair": question and answer as a pair
@@ -72,6 +74,44 @@ def make_reward_model(rest: str) -> RewardSource:
         device=None if chosen.device == "auto" else chosen.device,
     )
     return RewardSource(rewarder, f"reward_model:{folder}")
+
+
+@dataclass(frozen=True)
+class ImplicitRewardOptions:
+    """Options after `implicit_reward:POLICY?`."""
+
+    reference: str = ""
+    """Folder or hub id of the model that the policy was trained from."""
+    beta: float = 0.1
+    """The reward's unit per nat: the policy's own beta."""
+    per_token: bool = False
+    """Divide by the response's tokens, as IPO's and SimPO's rewards are."""
+    device: str = "auto"
+    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+
+
+@register("feedback", "implicit_reward", options=ImplicitRewardOptions)
+def make_implicit_reward(rest: str) -> RewardSource:
+    """`implicit_reward:POLICY?reference=REF[&beta=0.1]`: what DPO taught a policy."""
+    from alignlab.models.load import load
+    from alignlab.models.rewarders import ImplicitRewarder
+
+    named = read_options(rest, ImplicitRewardOptions)
+    policy, chosen = named.name, named.options
+    if not policy or not chosen.reference:
+        raise BadInput(
+            f"implicit_reward: expected implicit_reward:POLICY?reference=REF, found {rest!r}"
+        )
+    if not chosen.beta > 0:
+        raise BadInput(f"implicit_reward: beta: expected above 0, found {chosen.beta}")
+    device = None if chosen.device == "auto" else chosen.device
+    rewarder = ImplicitRewarder(
+        load(policy, device=device),
+        load(chosen.reference, device=device),
+        chosen.beta,
+        chosen.per_token,
+    )
+    return RewardSource(rewarder, f"implicit_reward:{rest}")
 
 
 def _verdict(found: Rewarded) -> Score | Unscored:

@@ -3,70 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import flatten
-from alignlab.feedback.by_score import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore
+from alignlab.protocols import flatten
 from alignlab.registry import register
+from alignlab.turns import strip_thoughts
 from alignlab.types import Feedback, Prompt, Response, Score
 
 
-class RandomJudge:
-    """Scores drawn evenly from 0 to 5, whatever the response says."""
+class RuleJudge:
+    """Scores each response by a rule; of two, the one with the higher score wins."""
 
-    name = "random"
+    name: str
+
+    def score(self, response: Response, seed: int) -> float:
+        """Return the score of a response."""
+        raise NotImplementedError
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Draw one score per response from the seed and the response's id."""
-        return [
-            _feedback(self, prompt, r, float(seeds.generator(seed, "random", r.id).uniform(0, 5)))
-            for prompt, r in flatten(items)
-        ]
+        """Give one feedback per response."""
+        rated = [(prompt, r, self.score(r, seed)) for prompt, r in flatten(items)]
+        return [Feedback(p.id, (r.id,), self.name, Score(s, (s,))) for p, r, s in rated]
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """Let the higher of two draws win."""
+        """Give one verdict per item."""
         return JudgeByScore(self, name=self.name).compare(items, seed)
 
 
-class LengthJudge:
+class RandomJudge(RuleJudge):
+    """Scores drawn evenly from 0 to 5 by the seed and the response's id, whatever it says."""
+
+    name = "random"
+
+    def score(self, response: Response, seed: int) -> float:
+        return float(seeds.generator(seed, "random", response.id).uniform(0, 5))
+
+
+class LengthJudge(RuleJudge):
     """The longer response is the better one; its score is its number of words."""
 
     name = "longer"
 
-    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Count the words of each response; nothing is drawn."""
-        return [
-            _feedback(self, prompt, r, float(len(r.text.split()))) for prompt, r in flatten(items)
-        ]
-
-    def compare(
-        self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
-    ) -> list[Feedback]:
-        """Let the longer response win."""
-        return JudgeByScore(self, name=self.name).compare(items, seed)
+    def score(self, response: Response, seed: int) -> float:
+        return float(len(strip_thoughts(response.text).split()))
 
 
 @register("feedback", "random")
-def make_random_judge(rest: str) -> RandomJudge:
+def make_random_judge(rest: str) -> RuleJudge:
     """`random`: scores that mean nothing, the control."""
-    return RandomJudge() if not rest else _refuse("random", rest)
+    return _made(RandomJudge(), rest)
 
 
 @register("feedback", "longer")
-def make_length_judge(rest: str) -> LengthJudge:
+def make_length_judge(rest: str) -> RuleJudge:
     """`longer`: the number of words, the other control."""
-    return LengthJudge() if not rest else _refuse("longer", rest)
+    return _made(LengthJudge(), rest)
 
 
-def _refuse(name: str, rest: str) -> Any:
-    raise BadInput(f"feedback {name!r}: expected nothing after the name, found {rest!r}")
-
-
-def _feedback(
-    judge: RandomJudge | LengthJudge, prompt: Prompt, response: Response, score: float
-) -> Feedback:
-    return Feedback(prompt.id, (response.id,), judge.name, Score(score, (score,)))
+def _made(judge: RuleJudge, rest: str) -> RuleJudge:
+    if rest:
+        raise BadInput(f"feedback {judge.name!r}: expected nothing after it, found {rest!r}")
+    return judge

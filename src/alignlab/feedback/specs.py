@@ -12,10 +12,8 @@ from typing import Any
 
 from alignlab.configs import parse_overrides
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import MakeCompleter
-from alignlab.feedback.by_pairs import ScoreByPairs
-from alignlab.feedback.by_score import JudgeByScore
-from alignlab.protocols import FeedbackSource, PairJudge
+from alignlab.feedback.conversion import JudgeByScore, ScoreByPairs
+from alignlab.protocols import FeedbackSource, MakeCompleter, PairJudge
 from alignlab.registry import get
 
 

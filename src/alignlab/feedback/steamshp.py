@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignlab.errors import BadInput
-from alignlab.feedback.asking import flatten
+from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
 from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
+from alignlab.verdicts import LEAST_MASS
 
 if TYPE_CHECKING:
     from alignlab.models.which_better import Choice, WhichBetter
@@ -27,14 +28,15 @@ NOTHING = "."
 class SteamSHP:
     """Scores and compares responses by the verdict tokens of a text-to-text model."""
 
-    def __init__(self, model: WhichBetter, name: str) -> None:
+    def __init__(self, model: WhichBetter, name: str, *, least_mass: float = LEAST_MASS) -> None:
         self._model = model
         self.name = name
+        self._least_mass = least_mass
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """The probability of "A" for each response against an empty one; nothing is drawn."""
         asked = flatten(items)
-        found = self._model.choices([(_post(p), r.text, NOTHING) for p, r in asked])
+        found = self._choices([(_post(p), r.text, NOTHING) for p, r in asked])
         return [
             Feedback(prompt.id, (response.id,), self.name, _score(choice))
             for (prompt, response), choice in zip(asked, found, strict=True)
@@ -45,19 +47,29 @@ class SteamSHP:
     ) -> list[Feedback]:
         """One verdict per item, from both orders; nothing is drawn."""
         both = [(p, *pair) for p, a, b in items for pair in ((a, b), (b, a))]
-        found = self._model.choices([(_post(p), one.text, other.text) for p, one, other in both])
+        found = self._choices([(_post(p), one.text, other.text) for p, one, other in both])
         return [
             Feedback(p.id, (a.id, b.id), self.name, _preference(shown, swapped))
             for (p, a, b), shown, swapped in zip(items, found[::2], found[1::2], strict=True)
         ]
 
+    def _choices(self, asked: Sequence[tuple[str, str, str]]) -> list[Choice | Unscored]:
+        """Return the choices; letters that hold next to nothing of the probability choose none."""
+        weak = Unscored(f"the letters hold less than {self._least_mass:g} of probability")
+        return [
+            weak if not isinstance(c, Unscored) and c.a + c.b < self._least_mass else c
+            for c in self._model.choices(asked)
+        ]
+
 
 @dataclass(frozen=True)
 class SteamSHPOptions:
-    """What may follow the folder."""
+    """Options after `steamshp:FOLDER?`."""
 
     max_tokens: int = 512
     """Longest question in tokens, as these models were trained."""
+    least_mass: float = LEAST_MASS
+    """Least probability of both letters together; below it there is no verdict."""
     device: str = "auto"
     """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
 
@@ -72,7 +84,7 @@ def make_steamshp(rest: str) -> SteamSHP:
         raise BadInput("steamshp: expected steamshp:FOLDER, found no folder")
     device = None if named.options.device == "auto" else named.options.device
     model = open_which_better(named.name, max_tokens=named.options.max_tokens, device=device)
-    return SteamSHP(model, f"steamshp:{named.name}")
+    return SteamSHP(model, f"steamshp:{named.name}", least_mass=named.options.least_mass)
 
 
 def _post(prompt: Prompt) -> str:
@@ -84,7 +96,7 @@ def _score(choice: Choice | Unscored) -> Verdict:
 
 
 def _preference(shown: Choice | Unscored, swapped: Choice | Unscored) -> Verdict:
-    """The winner of both orders; None is a tie."""
+    """Return the winner of both orders; None is a tie."""
     if isinstance(shown, Unscored):
         return shown
     if isinstance(swapped, Unscored):

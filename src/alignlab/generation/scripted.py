@@ -48,7 +48,7 @@ def scripted_engine(rest: str) -> ScriptedEngine:
     answers: dict[str, list[str]] = {}
     path = Path(rest)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise bad_record(path, None, None, "a JSONL file in UTF-8", str(error)) from error
     for number, line in enumerate(lines, start=1):

@@ -69,6 +69,7 @@ METRICS = {
     "factscore_penalised": "FActScore, penalised",
     "facts": "Facts per answer",
     "unread_sentences": "Unread sentences",
+    "thoughts_removed": "Answers without their thoughts",
     "relevant_ratio": "Relevant sentences per answer",
     "relevant_share": "Relevant sentences",
     "recall": "Recall of closed answers",

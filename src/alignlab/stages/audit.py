@@ -21,7 +21,7 @@ from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, value_of
 from alignlab.feedback.audit import ATTACKS
-from alignlab.feedback.by_score import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore
 from alignlab.protocols import PairJudge
 from alignlab.types import Corpus, EvalResult, Feedback, Prompt, Response
 

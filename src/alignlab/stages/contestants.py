@@ -176,6 +176,8 @@ def gather(
                 "compared with (the data holds no baseline's answers)"
             )
     found += [answer(lab, model, questions, sampling, chunk) for model in field.models]
+    found = [answers.without_thoughts() for answers in found]
+    baseline = baseline and baseline.without_thoughts()
     names = [a.model for a in (*found, *((baseline,) if baseline else ()))]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

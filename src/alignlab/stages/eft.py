@@ -19,7 +19,7 @@ from typing import Literal
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.stages.judge import judge
 from alignlab.stages.lab import Lab
 from alignlab.stages.limits import at_least
@@ -68,7 +68,7 @@ class _Target:
 
 def build_eft(
     lab: Lab,
-    baseline_judge: LLMJudge,
+    baseline_judge: ModelJudge,
     groups: Sequence[PreferenceGroup],
     settings: EFTSettings,
 ) -> list[Demonstration]:
@@ -103,7 +103,7 @@ def build_eft(
 
 
 def _targets(
-    judge: LLMJudge,
+    judge: ModelJudge,
     groups: Sequence[PreferenceGroup],
     feedback: dict[str, Feedback],
     settings: EFTSettings,
@@ -157,7 +157,7 @@ def _judged(prompt: Prompt, response: Response, feedback: Feedback) -> _Target:
     return _Target(prompt, response, score, feedback.raw[index], "judged")
 
 
-def _human(judge: LLMJudge, group: PreferenceGroup) -> list[_Target]:
+def _human(judge: ModelJudge, group: PreferenceGroup) -> list[_Target]:
     """The humans' scores, rounded, where they are on the judge's scale; else their ranks spread
     evenly over it, equal ranks sharing a score.
     """
@@ -194,7 +194,7 @@ def _balance(targets: Sequence[_Target], settings: EFTSettings, seed: int) -> li
     return kept
 
 
-def _demonstration(judge: LLMJudge, target: _Target) -> Demonstration:
+def _demonstration(judge: ModelJudge, target: _Target) -> Demonstration:
     asked = judge.prompt.render(target.prompt, target.response)
     prompt = Prompt(f"judge-{target.response.id}", asked, source="eft")
     response = Response(

@@ -9,7 +9,7 @@ from typing import Any
 
 from alignlab import registry, seeds
 from alignlab.errors import BadInput
-from alignlab.evaluation.judge_checks import judge_checks
+from alignlab.evaluation.judge_checks import judge_checks, thought_rows
 from alignlab.evaluation.tasks import (
     BenchmarkInputs,
     BenchmarkTask,
@@ -126,6 +126,9 @@ def evaluate(
         )
     if needs.models != "none":  # else the judge itself is what was measured
         found = replace(found, rows=(*found.rows, *judge_checks(asked, found.said)))
+    if found.rows:
+        stripped = thought_rows(asked, found.rows[0].benchmark)
+        found = replace(found, rows=(*found.rows, *stripped))
     by = f"{judge} {fingerprint(repr(task))}".strip()  # options may change what a figure means
     values = of_benchmark(found.rows[0].benchmark, asked, found.said, by) if found.rows else []
     return _write(lab, asked, found, values, settings.examples)

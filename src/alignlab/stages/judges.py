@@ -7,7 +7,7 @@ from typing import Literal
 
 from alignlab.errors import BadInput
 from alignlab.feedback.expected_score import ExpectedScoreJudge
-from alignlab.feedback.llm_judge import LLMJudge
+from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
 from alignlab.stages.limits import at_least
@@ -36,10 +36,10 @@ class JudgeSettings:
         at_least("judge", self, samples=1, temperature=0, max_tokens=1)
 
 
-def sampled_judge(completer: Completer, settings: JudgeSettings) -> LLMJudge:
+def sampled_judge(completer: Completer, settings: JudgeSettings) -> ModelJudge:
     """The completer as a judge whose sampled scores are averaged."""
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.samples)
-    return LLMJudge(
+    return ModelJudge(
         completer, judge_prompt(settings.prompt), samples=settings.samples, sampling=sampling
     )
 

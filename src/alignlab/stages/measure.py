@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alignlab import progress, seeds
-from alignlab.feedback.by_score import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore
 from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.stages.judge import by_prompt, judge
 from alignlab.stages.lab import Lab

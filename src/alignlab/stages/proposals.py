@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 
 from alignlab import seeds
-from alignlab.feedback.parse import parse_question
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.protocols import Completer
 from alignlab.types import Completion, CompletionRequest, Message, Prompt, Sampling, Unscored
+from alignlab.verdicts import parse_question
 
 How = Literal["continuation", "chat"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alignlab import progress
 from alignlab.protocols import Completer
@@ -11,6 +11,7 @@ from alignlab.runs import Stage
 from alignlab.stages import meter
 from alignlab.stages.lab import Lab, chunks
 from alignlab.stages.limits import at_least
+from alignlab.turns import strip_thoughts
 from alignlab.types import (
     Completion,
     CompletionRequest,
@@ -20,6 +21,8 @@ from alignlab.types import (
     SampledBy,
     Sampling,
 )
+
+THOUGHTS = "thoughts taken off"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def sample_into(
     purpose: str,
 ) -> None:
     """Draw responses into an open stage; responses that failed are counted, not written."""
-    file = stage.records("responses", Response)
+    file, thoughts = stage.records("responses", Response), stage.records("thoughts", Count)
     sampling, seed = settings.sampling(), lab.seed_for(purpose)
     todo = [c for c in enumerate(chunks(prompts, settings.chunk)) if str(c[0]) not in file.units]
     if stage.done:
@@ -89,11 +92,28 @@ def sample_into(
                 for index, completion in enumerate(several)
                 if completion.finish != "error"
             ]
+            changed = sum(strip_thoughts(r.text) != r.text for r in written)
+            # Counted first: what a kill leaves uncommitted is counted the same once more.
+            if changed and str(number) not in thoughts.units:
+                count = Count(stage.name, "responses", 0, changed={THOUGHTS: changed})
+                thoughts.append(str(number), [count])
+            written = [replace(r, text=strip_thoughts(r.text)) for r in written]
             file.append(str(number), written, meter.since(before))
             bar.advance(len(chunk))
     expected = len(prompts) * settings.n
     lost = expected - file.count()
-    stage.count([Count(stage.name, "responses", expected - lost, {"failed": lost} if lost else {})])
+    changed = sum(c.changed[THOUGHTS] for c in (thoughts.read() if thoughts.units else ()))
+    stage.count(
+        [
+            Count(
+                stage.name,
+                "responses",
+                expected - lost,
+                {"failed": lost} if lost else {},
+                {THOUGHTS: changed} if changed else {},
+            )
+        ]
+    )
 
 
 def _response(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from alignlab.feedback.critique import CritiqueTeacher
+from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.feedback.refine import Refiner, refined_id
+from alignlab.feedback.teachers import Refiner, refined_id
 from alignlab.protocols import Completer, FeedbackSource
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.lab import Lab
@@ -62,7 +62,7 @@ def refine_by(
 ) -> Refined:
     """Have a model criticise responses and rewrite them; what it could not do is counted."""
     drawn = (settings.temperature, settings.top_p)
-    critic = CritiqueTeacher(
+    critic = critique_judge(
         completer,
         judge_prompt(settings.critique_prompt),
         sampling=Sampling(*drawn, settings.critique_tokens),

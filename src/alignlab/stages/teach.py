@@ -13,9 +13,8 @@ from typing import Literal, TypeVar
 from alignlab import progress
 from alignlab.data.filters import FilterConfig, filter_prompts
 from alignlab.errors import BadInput
-from alignlab.feedback.critique import CritiqueTeacher
-from alignlab.feedback.instruct import Instructor
-from alignlab.feedback.refine import Criticised, Refiner, refined_id
+from alignlab.feedback.model_judge import ModelJudge
+from alignlab.feedback.teachers import Criticised, Instructor, Refiner, refined_id
 from alignlab.stages import meter
 from alignlab.stages.lab import Lab, chunks
 from alignlab.types import (
@@ -49,7 +48,7 @@ def with_critiques(
 
 
 def as_lessons(
-    critic: CritiqueTeacher,
+    critic: ModelJudge,
     teacher: Refiner,
     criticised: Sequence[Criticised],
     refined: Sequence[Response],

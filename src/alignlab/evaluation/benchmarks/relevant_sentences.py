@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from alignlab.ask_model import Ask, Reply, ask_model
 from alignlab.errors import BadInput
-from alignlab.evaluation.asking import Ask, Said, ask_all, yes_or_no
 from alignlab.evaluation.question_files import plain_questions
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row, part_rows
 from alignlab.evaluation.tasks import (
@@ -28,6 +28,7 @@ from alignlab.evaluation.templates import own_template
 from alignlab.registry import register
 from alignlab.text import sentences
 from alignlab.types import EvalResult, Feedback, Response, Sampling, Score, Unscored, Verdict
+from alignlab.verdicts import yes_or_no
 
 NAME = "relevant_sentences"
 RATIO = Measure("relevant_ratio", is_share=True)
@@ -65,7 +66,7 @@ class RelevantSentences:
             raise BadInput(f"places: expected at least 1, found {self.places}")
 
     def questions(self, data: Path) -> list[Question]:
-        """The prompts."""
+        """Read the prompts."""
         return plain_questions(data, NAME)
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
@@ -80,9 +81,10 @@ class RelevantSentences:
             ]
             asks = [_ask(piece) for piece in pieces]
             judge = model_judge(asked)
-            found = ask_all(judge, asks, max_tokens=16, seed=asked.seed)
-            verdicts = {ask.id: yes_or_no(s.text) for ask, s in zip(asks, found, strict=True)}
-            values = [_number(verdicts[ask.id]) for ask in asks]
+            sampling = Sampling(0.0, 1.0, 16)
+            replies = ask_model(judge, asks, yes_or_no, sampling=sampling, seed=asked.seed)
+            found = [reply for (reply,) in replies]
+            values = [None if reply.read is None else float(reply.read) for reply in found]
             judged = [_feedback(judge.name, given[-1], pieces, found) for _, given in answered]
             rows += self._rows(asked, answers.model, judged, list(zip(pieces, values, strict=True)))
             said += judged
@@ -126,16 +128,12 @@ def _ask(piece: Piece) -> Ask:
     return Ask(f"{piece.response.id}|{piece.place}", messages)
 
 
-def _number(verdict: bool | None) -> float | None:
-    return None if verdict is None else float(verdict)
-
-
 def _feedback(
-    judge: str, response: Response, pieces: Sequence[Piece], found: Sequence[Said]
+    judge: str, response: Response, pieces: Sequence[Piece], found: Sequence[Reply[bool]]
 ) -> Feedback:
-    """One answer's share of relevant sentences; sentences without a verdict are left out."""
-    own = [(p, s) for p, s in zip(pieces, found, strict=True) if p.response.id == response.id]
-    read = [(p, yes_or_no(s.text)) for p, s in own]
+    """Make one answer's feedback: the share of relevant sentences among those with a verdict."""
+    own = [(p, r) for p, r in zip(pieces, found, strict=True) if p.response.id == response.id]
+    read = [(p, reply.read) for p, reply in own]
     known = [relevant for _, relevant in read if relevant is not None]
     verdict: Verdict
     if known:
@@ -143,7 +141,7 @@ def _feedback(
     else:
         verdict = Unscored("no sentence was judged" if own else "an answer without sentences")
     lines = [f"{p.place}. {_WORD[relevant]}: {p.text}" for p, relevant in read]
-    raw = tuple(s.text or s.failed for _, s in own)
+    raw = tuple(reply.text for _, reply in own)
     return Feedback(response.prompt_id, (response.id,), judge, verdict, "\n".join(lines), raw)
 
 

@@ -1,4 +1,4 @@
-"""Judge prompts: text files beside this one, with what is needed to read the answers.
+"""Judge prompts: text files in this folder, with what is needed to read the answers.
 
 A file may start with settings between lines of "---" (`low`, `high`, `prefix`). `{prompt}` stands
 for the question, `{response}` for the response (`{response_a}`, `{response_b}` in a comparison);
@@ -21,8 +21,9 @@ import yaml
 
 from alignlab.configs import build
 from alignlab.errors import BadInput, unknown_name
-from alignlab.feedback.parse import parse_score
+from alignlab.turns import neutral, strip_thoughts, tags_of
 from alignlab.types import Message, Prompt, Response
+from alignlab.verdicts import parse_score
 
 _PLACES = (
     "prompt", "response", "response_a", "response_b", "reference", "principles", "criterion",
@@ -30,18 +31,11 @@ _PLACES = (
 )  # fmt: skip
 _PLACE = re.compile(rf"\{{({'|'.join(_PLACES)})\}}")
 _SETTINGS = {"low", "high", "prefix"}
-_MARKERS = re.compile(
-    r"<(?=\s*/?\s*(?:question|response|answer_[ab]|reference|principles|criterion|sentence"
-    r"|critique)\b"  # the tags of our own prompts
-    r"|\||/?s>|(?:start|end)_of_turn>|(?:bos|eos)>|think>|/think>)"  # the markers of chat templates
-    r"|\[(?=/?INST\])",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
 class JudgePrompt:
-    """How a judge is asked, and on which scale it answers."""
+    """Wording of the question to a judge, and the scale of its answer."""
 
     name: str
     template: str
@@ -53,20 +47,21 @@ class JudgePrompt:
     """Start of the judge's turn after which the next token is a score (expected score)."""
 
     def render(self, prompt: Prompt, response: Response, **more: str) -> tuple[Message, ...]:
-        """The conversation that asks about a response; `more` fills further places by name."""
-        return self.fill(prompt=question(prompt), response=response.text, **more)
+        """Render the question about a response without its thoughts; `more` fills other places."""
+        return self.fill(prompt=question(prompt), response=strip_thoughts(response.text), **more)
 
     def render_prompt(self, prompt: Prompt) -> tuple[Message, ...]:
         """The conversation that asks about a prompt alone."""
         return self.fill(prompt=question(prompt))
 
     def shows(self, place: str) -> bool:
-        """Whether the template has a place of that name."""
+        """Tell whether the template has a place of that name."""
         return f"{{{place}}}" in self.template
 
     def render_pair(self, prompt: Prompt, a: Response, b: Response) -> tuple[Message, ...]:
-        """The conversation that asks which of two responses is better, `a` shown first."""
-        return self.fill(prompt=question(prompt), response_a=a.text, response_b=b.text)
+        """Render the question which of two responses is better, `a` shown first."""
+        first, second = strip_thoughts(a.text), strip_thoughts(b.text)
+        return self.fill(prompt=question(prompt), response_a=first, response_b=second)
 
     def target(self, score: float, rationale: str = "") -> str:
         """A judge's answer that `read` reads as the given score."""
@@ -94,7 +89,7 @@ class JudgePrompt:
                     f"judge prompt {self.name!r}: expected the places "
                     f"{', '.join(texts)}, found {place[0]}"
                 )
-            return neutral(texts[place[1]])
+            return neutral(texts[place[1]], tags_of(self.template))
 
         return (Message("user", _PLACE.sub(text, self.template)),)
 
@@ -116,16 +111,11 @@ def _load(name: str) -> JudgePrompt:
     path = Path(name)
     if not path.is_file():
         raise unknown_name("judge prompt", name, own)
-    return _parse(path.stem, path.read_text(encoding="utf-8"))
-
-
-def neutral(text: str) -> str:
-    """Text that holds no tag of a judge prompt and no marker of a chat template."""
-    return _MARKERS.sub(lambda found: "&lt;" if found[0] == "<" else "&#91;", text)
+    return _parse(path.stem, path.read_text(encoding="utf-8-sig"))
 
 
 def question(prompt: Prompt) -> str:
-    """What was asked: the user's turn, or the whole conversation where there are several turns."""
+    """Return the question: the user's turn, or the whole conversation of several turns."""
     if len(prompt.messages) == 1:
         return prompt.text
     return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)

@@ -1,0 +1,126 @@
+"""Measure models and judges on benchmarks, and files that others wrote."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from alignlab import configs
+from alignlab.api import settings as known
+from alignlab.api.folders import RUNS, place_for, writing
+from alignlab.api.inputs import (
+    DataLike,
+    JudgeLike,
+    ModelLike,
+    data_file,
+    data_spec,
+    judge_spec,
+    model_spec,
+    source_spec,
+)
+from alignlab.api.results import Evaluation
+from alignlab.errors import BadInput
+
+_OLD = {"audit": "judge-card", "judge": "judge_scores"}
+"""Names of 0.1 -> those of today."""
+
+
+def evaluate(
+    benchmark: str,
+    model: ModelLike | Sequence[ModelLike] | None = None,
+    *overrides: str,
+    outputs: DataLike | Sequence[DataLike] | None = None,
+    judge: JudgeLike | None = None,
+    data: DataLike | None = None,
+    out: str | Path | None = None,
+    baseline: ModelLike | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Run a benchmark on models or on a judge, or resume it where it stopped.
+
+    Args:
+        benchmark: name from `alignlab list benchmarks`.
+        model: [NAME=]FOLDER, hub id or engine; may be repeated.
+        overrides: settings of the run or of the benchmark, such as limit=50.
+        outputs: [NAME=]FILE of answers given before; may be repeated.
+        judge: an engine or a feedback source.
+        data: the benchmark's file, or FORMAT:PATH.
+        out: run directory.
+        baseline: a file of answers, or a model.
+        config: YAML file of settings, under the others.
+        settings: the same as overrides; for a benchmark of files (alpaca_eval, judge_scores,
+            reread) its files.
+
+    Raises:
+        BadInput: an unknown benchmark or setting, or something that it needs is missing or bad.
+        RunFailed: the work could not be finished; the same call resumes.
+    """
+    benchmark = _OLD.get(benchmark, benchmark)
+    if benchmark in known.FILES and model is None and outputs is None:
+        return _of_files(benchmark, settings)
+    values = known.given(config, overrides, settings)
+    configs.refuse_unknown(known.evaluation(benchmark).options, values)
+    models = tuple(model_spec(one, named=True) for one in _several(model))
+    # The card is called "audit" in run directories since 0.1.
+    name = "audit" if benchmark == "judge-card" else benchmark
+
+    from alignlab.commands.benchmark import Given, find_task, run_benchmark
+    from alignlab.stages.train import slug
+
+    needs = find_task(name).needs
+    given: dict[str, Any] = {
+        "model": models,
+        "outputs": tuple(data_spec(one) for one in _several(outputs)),
+        "judge": _judge_for(needs, judge),
+        "baseline": "" if baseline is None else model_spec(baseline),
+    }
+    title = Given(models, given["outputs"], given["judge"]).title(benchmark)
+    place = place_for(out, "-".join(filter(None, map(slug, title))))
+    read, text = ("", None) if data is None else _data_for(needs, data)
+    with writing(place, Path(read) if text is not None else None):
+        if text is not None:
+            Path(read).parent.mkdir(parents=True, exist_ok=True)
+            Path(read).write_text(text, encoding="utf-8")
+        found = run_benchmark(
+            name, *overrides, data=read, out=place, config=config, **given, **settings
+        )
+    return Evaluation(found, benchmark, place)
+
+
+def _of_files(benchmark: str, files: dict[str, Any]) -> Evaluation:
+    module, function = known.FILES[benchmark]
+    measure = getattr(import_module(module), function)
+    try:
+        inspect.signature(measure).bind(**files)
+    except TypeError as error:
+        raise BadInput(f"evaluate {benchmark}: {error}") from None
+    return Evaluation(measure(**files), benchmark, None)
+
+
+def _judge_for(needs: Any, judge: JudgeLike | None) -> str:
+    """The judge's spec; an engine judges as the benchmark wants it: itself, pairs or scores."""
+    spec = judge_spec(judge)
+    if not spec or "model" in needs.judges or not needs.judges:
+        return spec
+    return source_spec(spec, pairs=needs.judges[0] == "pairs")
+
+
+def _data_for(needs: Any, data: DataLike) -> tuple[str, str | None]:
+    """The data as the benchmark reads it, and the text of its file where it is to be written."""
+    if needs.corpus:
+        return data_spec(data), None
+    file = data_file(data, RUNS / ".data")
+    return str(file.path), file.text
+
+
+def _several(given: Any) -> Sequence[Any]:
+    if given is None:
+        return ()
+    if isinstance(given, str | Path) or not isinstance(given, Sequence):
+        return (given,)
+    rows = bool(given) and isinstance(given[0], dict)
+    return (given,) if rows else given

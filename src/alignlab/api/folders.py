@@ -1,0 +1,125 @@
+"""Where results go: a fresh folder, nothing left of a refused call, a word on what resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from alignlab.errors import BadInput, RunFailed
+from alignlab.files import lock
+from alignlab.launched import is_worker_rank
+
+RUNS = Path("runs")
+"""Folder of runs whose place nobody chose."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or a notebook's stop button: finished work is kept."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out)
+        self.out = out
+
+    def __str__(self) -> str:
+        if not kept_in(self.out):
+            return "stopped; nothing was written"
+        return (
+            f"stopped; {self.out} is kept, and the same call with out={str(self.out)!r} resumes it"
+        )
+
+
+def place_for(out: str | Path | None, name: str, ending: str = "") -> Path:
+    """Return the given place, or one under `runs/`.
+
+    Args:
+        out: folder or file; None asks for a folder that does not exist yet, an empty text for the
+            same one in every call, so that a repeated command resumes.
+        name: what the fresh one is called; a number follows where the name is taken.
+        ending: a file name inside the fresh folder.
+    """
+    if out is not None:
+        return Path(out) if str(out) else RUNS / name / ending
+    names = (f"{name}-{number}" if number > 1 else name for number in range(1, 10**6))
+    folder = next(RUNS / each for each in names if not (RUNS / each).exists())
+    return folder / ending
+
+
+def kept_in(out: Path) -> Path | None:
+    """Return the run directory of an output, a folder or a file; None where there is none."""
+    places = (out, out.with_name(f"{out.name}.run"))
+    return next((place for place in places if (place / "config.yaml").exists()), None)
+
+
+@contextmanager
+def writing(out: Path, data: Path | None = None) -> Iterator[None]:
+    """Remove what a refused call has written, and tell an interrupted one what resumes it.
+
+    What was there before, and whatever has cost calls or training, stays.
+
+    Args:
+        out: folder or file that the call writes.
+        data: file of rows in memory that it writes first.
+    """
+    outputs = [out, out.with_name(f"{out.name}.run"), *([data] if data else [])]
+    places = [*outputs, *(data.parents if data else ()), *out.parents]
+    new = [place for place in places if not place.exists()]
+    # An empty folder, such as mkdtemp makes, is to be empty again.
+    cleared = out.is_dir() and not any(out.iterdir())
+    try:
+        yield
+    except BadInput:
+        if not is_worker_rank() and not any(map(_has_work, outputs)):
+            if cleared:
+                for inside in out.iterdir():
+                    _remove(inside)
+            for place in new:
+                _remove(place) if place in outputs else _remove_empty(place)
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(out) from None
+
+
+def _has_work(folder: Path) -> bool:
+    """Say whether calls were made or a model was trained here, or another process works here."""
+    events, held = folder / "events.jsonl", folder / ".lock"
+    if events.exists() and '"event": "done"}' in events.read_text(encoding="utf-8"):
+        return True  # a refused call finishes no run
+    if held.exists():
+        try:
+            os.close(lock(held, "", patience_s=0))
+        except RunFailed:
+            return True
+    if any(folder.glob("stages/**/model/*")) or any(folder.glob("stages/**/checkpoint*")):
+        return True
+    for commits in folder.glob("stages/**/commits.jsonl"):
+        for line in commits.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, KeyError):
+                if any(json.loads(line)["usage"].values()):
+                    return True
+    return any(map(_has_answers, folder.glob("cache/*")))
+
+
+def _has_answers(file: Path) -> bool:
+    """Say whether a cache of answers holds any; a file that cannot be read counts as one."""
+    try:
+        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as cache:
+            return bool(cache.execute("SELECT count(*) FROM answers").fetchone()[0])
+    except sqlite3.Error:
+        return file.stat().st_size > 0
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # another process may have put something there meanwhile
+        folder.rmdir()

@@ -1,0 +1,260 @@
+"""Judge and reward: rate responses, compare two, audit the judge itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from alignlab import configs
+from alignlab.api import settings as known
+from alignlab.api.folders import place_for, writing
+from alignlab.api.generating import file_rows, short
+from alignlab.api.inputs import DataLike, JudgeLike, data_spec, judge_spec, source_spec
+from alignlab.api.models import Conversation
+from alignlab.api.results import Evaluation, FileResult, Judgements
+from alignlab.errors import BadInput
+
+
+class Judge:
+    """A feedback source, or a model that is asked to judge."""
+
+    def __init__(self, spec: str, role: Literal["judge", "reward"] = "judge") -> None:
+        self.spec = spec
+        """Feedback source or engine, as it was given."""
+        self.role: Literal["judge", "reward"] = role
+        source_spec(spec)  # an unknown name is refused here
+
+    def rate(
+        self,
+        prompts: DataLike | Sequence[Conversation],
+        responses: Sequence[str] | Sequence[Sequence[str]] | None = None,
+        *overrides: str,
+        out: str | Path | None = None,
+        config: str | Path | None = None,
+        **settings: Any,
+    ) -> Judgements:
+        """Rate responses.
+
+        Args:
+            prompts: a prompt per response or per list of responses; without `responses`, data that
+                holds both.
+            responses: texts, or a list of texts for each prompt.
+            overrides: settings, such as to=groups or limit=100.
+            out: file to write: .jsonl, .jsonl.gz or .parquet.
+            config: YAML file of settings, under the others.
+            settings: the same as overrides.
+
+        Returns:
+            A row per response, `score` None where it could not be scored; `scores` holds them in
+            the order given.
+
+        Raises:
+            BadInput: an unknown setting, prompts and responses of different number, or data
+                without responses.
+            RunFailed: the work could not be finished; the same call goes on.
+        """
+        configs.refuse_unknown(known.judging().options, known.given(config, overrides, settings))
+        asked = None if responses is None else _paired(prompts, responses)
+        data = data_spec(prompts if asked is None else asked)  # type: ignore[arg-type]
+        place = place_for(out, f"{self.role}-{short(self.spec)}", "judged.jsonl")
+
+        from alignlab.commands.judge import rate
+
+        with writing(place):
+            written = rate(
+                overrides, source_spec(self.spec), data, place, config=config, settings=settings,
+                role=self.role,
+            )  # fmt: skip
+        judged = Judgements(written, file_rows(written.path))
+        if asked is not None and any("completion" in row for row in judged.rows):
+            by_text = {_key(row): row.get("score") for row in judged.rows}
+            judged.scores = [by_text[_key(row)] for row in asked]
+        return judged
+
+    def compare(
+        self,
+        prompts: Sequence[Conversation],
+        first: Sequence[str],
+        second: Sequence[str],
+        *,
+        out: str | Path | None = None,
+        seed: int = 0,
+    ) -> FileResult:
+        """Compare two responses to each prompt, each pair in both orders.
+
+        Args:
+            prompts: one per pair.
+            first: responses whose win rate is measured.
+            second: responses that they are compared with.
+            out: file to write: .jsonl, .jsonl.gz or .parquet.
+            seed: decides every random draw.
+
+        Returns:
+            A row per pair: `value` 1 where the first is better, 0.5 a tie, 0 the second, None
+            where no verdict could be read; `note` holds the win rate with its 95% interval.
+
+        Raises:
+            BadInput: prompts and responses of different number, or a source that cannot compare.
+            RunFailed: the work could not be finished; the same call goes on.
+        """
+        pairs = [
+            {"prompt": a["prompt"], "first": a["completion"], "second": b["completion"]}
+            for a, b in zip(_paired(prompts, first), _paired(prompts, second), strict=True)
+        ]
+        place = place_for(out, f"compare-{short(self.spec)}", "compared.jsonl")
+
+        from alignlab.commands.judge import compare
+
+        with writing(place):
+            written = compare(source_spec(self.spec, pairs=True), pairs, place, seed=seed)
+        return FileResult(written, file_rows(written.path))
+
+    def audit(
+        self, data: DataLike, *, out: str | Path | None = None, **settings: Any
+    ) -> Evaluation:
+        """Measure a judge's biases and its agreement with people: see `judge_card`."""
+        return judge_card(self, data, out=out, **settings)
+
+    def __repr__(self) -> str:
+        return f"<Judge {self.spec}>"
+
+
+@overload
+def judge(judge: JudgeLike, /) -> Judge: ...
+@overload
+def judge(
+    judge: JudgeLike,
+    responses: DataLike,
+    *overrides: str,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Judgements: ...
+def judge(
+    judge: JudgeLike,
+    responses: DataLike | None = None,
+    *overrides: str,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Judge | Judgements:
+    """Rate responses with a feedback source, or go on where it stopped.
+
+    Args:
+        judge: feedback source from `alignlab list feedback`, or an engine.
+        responses: data with responses: PATH or FORMAT:PATH; in Python, left out, a judge to use
+            later is returned.
+        overrides: settings, such as to=groups or limit=100.
+        out: file to write: .jsonl, .jsonl.gz or .parquet.
+        config: YAML file of settings, under the others.
+        settings: the same as overrides.
+
+    Raises:
+        BadInput: an unknown setting or source, data without responses, or a file in the way.
+        RunFailed: the work could not be finished; the same call goes on.
+    """
+    made = Judge(judge_spec(judge))
+    if responses is None:
+        return made
+    return made.rate(responses, None, *overrides, out=out, config=config, **settings)
+
+
+@overload
+def reward(reward: JudgeLike, /) -> Judge: ...
+@overload
+def reward(
+    reward: JudgeLike,
+    responses: DataLike,
+    *overrides: str,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Judgements: ...
+def reward(
+    reward: JudgeLike,
+    responses: DataLike | None = None,
+    *overrides: str,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Judge | Judgements:
+    """Score responses with a reward, or go on where it stopped.
+
+    Args:
+        reward: feedback source from `alignlab list feedback`; in Python also the result of
+            training a reward model.
+        responses: data with responses: PATH or FORMAT:PATH; in Python, left out, a reward to use
+            later is returned.
+        overrides: settings, such as to=groups or limit=100.
+        out: file to write: .jsonl, .jsonl.gz or .parquet.
+        config: YAML file of settings, under the others.
+        settings: the same as overrides.
+
+    Raises:
+        BadInput: an unknown setting or source, data without responses, or a file in the way.
+        RunFailed: the work could not be finished; the same call goes on.
+    """
+    made = Judge(judge_spec(reward), "reward")
+    if responses is None:
+        return made
+    return made.rate(responses, None, *overrides, out=out, config=config, **settings)
+
+
+def judge_card(
+    judge: JudgeLike,
+    data: DataLike,
+    *overrides: str,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Measure a judge's biases (position, length, injection, own side) and its agreement.
+
+    Args:
+        judge: feedback source from `alignlab list feedback`, or an engine.
+        data: pairs or groups that people compared: PATH or FORMAT:PATH.
+        overrides: settings, such as attacked=50 own=gpt-4.
+        out: run directory.
+        config: YAML file of settings, under the others.
+        settings: the same as overrides.
+
+    Raises:
+        BadInput: an unknown setting, or data without pairs that people compared.
+        RunFailed: the work could not be finished; the same call resumes.
+    """
+    from alignlab.api.evaluating import evaluate
+
+    return evaluate(
+        "judge-card", None, *overrides, judge=judge, data=data, out=out, config=config, **settings
+    )
+
+
+def _paired(
+    prompts: Any, responses: Sequence[str] | Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """A row for each response with its prompt."""
+    if isinstance(prompts, str) or isinstance(responses, str) or len(prompts) != len(responses):
+        raise BadInput(
+            "expected lists of as many responses (or lists of responses) as prompts, found "
+            f"{len(prompts)} prompts and {len(responses)} responses"
+        )
+    return [
+        {"prompt": prompt, "completion": text}
+        for prompt, several in zip(prompts, responses, strict=True)
+        for text in ([several] if isinstance(several, str) else several)
+    ]
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Prompt and response of a row, whether turns or texts."""
+    return tuple(map(_text, (row["prompt"], row["completion"])))  # type: ignore[return-value]
+
+
+def _text(turns: Any) -> str:
+    if isinstance(turns, str):
+        return turns.strip()
+    if len(turns) == 1:
+        return str(turns[0]["content"]).strip()
+    return json.dumps([[turn["role"], turn["content"]] for turn in turns])

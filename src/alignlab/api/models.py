@@ -1,0 +1,204 @@
+"""Load a model: generate, log-probabilities, save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignlab import registry
+from alignlab.api.inputs import ModelLike, model_spec
+from alignlab.api.results import Result
+from alignlab.errors import BadInput
+
+if TYPE_CHECKING:
+    from alignlab.models.load import LanguageModel
+    from alignlab.protocols import Completer
+    from alignlab.types import Message
+
+Conversation = str | Sequence[Mapping[str, str]]
+"""A user's turn, or turns as {"role": ..., "content": ...}."""
+
+
+class Model:
+    """A model that was checked; its weights are read when they are first needed."""
+
+    def __init__(self, spec: str, device: str, adapter: str, chat_template: str) -> None:
+        self.spec = spec
+        """Folder, hub id or engine."""
+        self.settings: dict[str, Any] = {
+            key: value
+            for key, value in (("adapter", adapter), ("chat_template", chat_template))
+            if value
+        }
+        """Settings that a training from this model takes over."""
+        self._device = device
+        kind = spec.partition(":")[0]
+        self._remote = ":" in spec and kind in registry.names("engine")
+        if self._remote and kind in registry.names("model"):  # sandbox: a model or a teacher
+            self._remote = not _is_checkpoint(spec)
+        if self._remote:
+            self.engine  # noqa: B018 - a spec that cannot be made is refused here
+        else:
+            from alignlab.models.facts import model_facts
+
+            self.facts = model_facts(self.path, chat_template=chat_template or None)
+            """Architecture, parameters, layers, vocabulary and context in tokens."""
+
+    @property
+    def path(self) -> str:
+        """Folder or hub id."""
+        from alignlab.stages.lab import resolve_model
+
+        return resolve_model(self.spec).path
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The transformers model with its tokenizer.
+
+        Raises:
+            BadInput: the model is on a server, or has no safetensors weights.
+        """
+        import transformers
+
+        from alignlab.models.load import load
+
+        if self._remote:
+            raise BadInput(f"{self.spec}: expected a model on this machine, found an engine")
+        # Its bars are for loading from a network.
+        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        return load(self.path, device=self._device or None, **self.settings)
+
+    @cached_property
+    def engine(self) -> Completer:
+        """The generator of its answers."""
+        from alignlab.generation import specs
+        from alignlab.generation.local import LocalEngine
+
+        return specs.completer(self.spec) if self._remote else LocalEngine(self.lm)
+
+    def generate(
+        self,
+        prompts: Sequence[Conversation],
+        *,
+        n: int = 1,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        max_tokens: int = 256,
+        seed: int = 0,
+    ) -> Result:
+        """Answer prompts, keeping the answers in memory (`al.generate` writes a file).
+
+        Args:
+            prompts: texts of a user's turn, or conversations.
+            n: answers per prompt.
+            temperature: 0 is greedy.
+            top_p: nucleus mass.
+            max_tokens: most tokens of an answer.
+            seed: decides every random draw.
+
+        Returns:
+            A row per answer: `prompt`, `completion`, `finish` and `tokens`; an answer that failed
+            has `completion` None and `error`.
+        """
+        from alignlab.types import CompletionRequest, Sampling
+
+        sampling = Sampling(temperature, top_p, max_tokens, n)
+        asked = _conversations(prompts)
+        requests = [
+            CompletionRequest(str(i), _messages(one), sampling, seed) for i, one in enumerate(asked)
+        ]
+        rows = []
+        for prompt, several in zip(asked, self.engine.complete(requests), strict=True):
+            for one in several:
+                failed = one.finish == "error"
+                row = {"prompt": prompt, "completion": None if failed else one.text}
+                rows.append(row | {"finish": one.finish, "tokens": one.tokens})
+                if failed:
+                    rows[-1]["error"] = one.error
+        return Result(rows, f"{len(rows)} answers of {self.spec}")
+
+    def logprobs(self, prompts: Sequence[Conversation], responses: Sequence[str]) -> Result:
+        """Score given responses.
+
+        Args:
+            prompts: one per response.
+            responses: texts; the token that ends the turn is scored with each.
+
+        Returns:
+            A row per response: `prompt`, `response`, `logprob` (sum, nats), `tokens` (nats each).
+        """
+        from alignlab.models.chat_template import encode_prompt, encode_response
+        from alignlab.models.logprobs import response_logprobs
+        from alignlab.models.packed import TokenGroup
+
+        asked = _conversations(prompts)
+        if isinstance(responses, str) or len(asked) != len(responses):
+            raise BadInput(f"logprobs: expected a response for each of {len(asked)} prompts")
+        groups = [
+            TokenGroup(
+                str(i),
+                tuple(encode_prompt(self.lm, _messages(prompt))),
+                (tuple(encode_response(self.lm, text)),),
+            )
+            for i, (prompt, text) in enumerate(zip(asked, responses, strict=True))
+        ]
+        found = response_logprobs(self.lm, groups)
+        rows = [
+            {"prompt": p, "response": r, "logprob": one.sums[0], "tokens": list(one.tokens[0])}
+            for p, r, one in zip(asked, responses, found, strict=True)
+        ]
+        return Result(rows, f"log-probabilities under {self.spec}")
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights, tokenizer and chat template as a Hugging Face folder, adapters merged."""
+        from alignlab.models.load import save
+
+        return save(self.lm, Path(path))
+
+    def __repr__(self) -> str:
+        return f"<Model {self.spec}>"
+
+
+def load_model(
+    model: ModelLike, *, device: str = "", adapter: str = "", chat_template: str = ""
+) -> Model:
+    """Check a model and return a handle that generates, scores and saves.
+
+    Args:
+        model: folder, hub id, engine (openai:MODEL@URL, ...), Checkpoint, or a training's result.
+        device: "cpu", "cuda", ...; empty takes a GPU where there is one.
+        adapter: folder or hub id of a PEFT adapter to put on the model.
+        chat_template: file with a chat template, for a model that comes without one.
+
+    Raises:
+        BadInput: no such model, or one without safetensors weights or chat template.
+    """
+    return Model(model_spec(model), device, adapter, chat_template)
+
+
+def _is_checkpoint(spec: str) -> bool:
+    kind, _, name = spec.partition(":")
+    try:
+        registry.get("model", kind)(name)
+    except BadInput:
+        return False
+    return True
+
+
+def _conversations(prompts: Sequence[Conversation]) -> list[Conversation]:
+    if isinstance(prompts, str):
+        raise BadInput(f"expected a list of prompts, found the text {prompts!r}")
+    return list(prompts)
+
+
+def _messages(prompt: Conversation) -> tuple[Message, ...]:
+    from alignlab.types import Message
+
+    if isinstance(prompt, str):
+        return (Message("user", prompt),)
+    try:
+        return tuple(Message(turn["role"], turn["content"]) for turn in prompt)  # type: ignore[arg-type]
+    except (KeyError, TypeError):
+        raise BadInput(f"prompt: expected turns with role and content, found {prompt!r}") from None

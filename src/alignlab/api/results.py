@@ -1,0 +1,270 @@
+"""Results: rows for a program, a frame for pandas, a figure, and a table in a notebook."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from alignlab.types import Checkpoint, Count
+
+SHOWN = 20
+"""Rows of a table in a notebook."""
+
+
+class Result:
+    """Rows, each a mapping of a column's name to its value."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+        self.rows = [dict(row) for row in rows]
+        self.title = title
+
+    def to_frame(self) -> Any:
+        """Return the rows as a pandas DataFrame, or as a list of dicts without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            return self.rows
+        return pandas.DataFrame(self.rows)
+
+    def plot(self) -> Any:
+        """Draw the rows as a matplotlib Figure; a notebook shows it.
+
+        Rows with a `step` become lines, rows with `value`, `low` and `high` points with their 95%
+        intervals, other numbers histograms.
+
+        Raises:
+            BadInput: the rows hold no numbers.
+        """
+        from alignlab.api.plots import figure
+
+        return figure(self.rows, self.title)
+
+    def as_json(self) -> Any:
+        """Return what `--json` prints."""
+        return {"rows": self.rows}
+
+    def table(self) -> Table | None:
+        """Return a table for a terminal; None where `str` says everything."""
+        return None
+
+    def _repr_html_(self) -> str:
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{_cell(row.get(c))}</td>" for c in columns) + "</tr>"
+            for row in self.rows[:SHOWN]
+        )
+        more = f"<p>{len(self.rows):,} rows, {SHOWN} shown</p>" if len(self.rows) > SHOWN else ""
+        return (
+            f"<p><b>{html.escape(self.title)}</b></p>{self._note_html()}"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+        )
+
+    def _note_html(self) -> str:
+        return ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.title}: {len(self.rows)} rows>"
+
+
+class FolderResult(Result):
+    """A result that a folder holds."""
+
+    def __init__(
+        self, rows: Sequence[Mapping[str, Any]], title: str, folder: Path, report: Path | None
+    ) -> None:
+        super().__init__(rows, title)
+        self.folder = folder
+        """Run directory; the same call with `out=` this folder resumes or reads it."""
+        self.report = report
+        """The page of the run; None where there is none."""
+
+    def __str__(self) -> str:
+        return f"report: {os.path.relpath(self.report)}" if self.report else str(self.folder)
+
+    def _note_html(self) -> str:
+        link = self.report or self.folder
+        return f'<p><a href="{html.escape(os.path.relpath(link))}">{html.escape(str(link))}</a></p>'
+
+
+class FileResult(Result):
+    """Rows that a file holds."""
+
+    def __init__(self, written: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(rows, str(written))
+        self.path = Path(written.path)
+        """The file; it can be given wherever data is taken."""
+        self.folder = Path(written.records)
+        """Records and account of the work."""
+        self.note: str = written.note
+        """Counts of what was left out; empty where nothing was."""
+        self._written = written
+
+    def as_json(self) -> Any:
+        """Return the file's path, number of rows, records and note."""
+        from alignlab.records import to_dict
+
+        return to_dict(self._written)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Judgements(FileResult):
+    """Verdicts on responses."""
+
+    scores: list[float | None] = []  # noqa: RUF012 - set with the rows
+    """A score per response, in the order given; None is one that could not be scored."""
+
+    def __init__(self, written: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(written, rows)
+        self.scores = [row.get("score") for row in self.rows]
+
+
+class Training(Result):
+    """A trained model with its metrics and figures on held-out data; its rows are the metrics."""
+
+    def __init__(self, trained: Any, folder: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(metrics, f"trained: {folder}")
+        self.folder = folder
+        """Run directory."""
+        self.model: Checkpoint = trained.model
+        self.counts: tuple[Count, ...] = trained.counts
+        """Records kept, changed and dropped on the way from data to tokens."""
+        self._trained = trained
+
+    @property
+    def metrics(self) -> Result:
+        """A row per logged step: `step`, `loss`, `rewards/margins`, ..."""
+        return Result(self.rows, "metrics")
+
+    @property
+    def held_out(self) -> Result:
+        """Figures on the data's held-out part; no rows where there is none."""
+        from alignlab.records import to_dict
+
+        return Result([to_dict(row) for row in self._trained.held_out], "held-out data")
+
+    def as_json(self) -> Any:
+        """Return the trained model, the metrics' file, counts and held-out figures."""
+        from alignlab.records import to_dict
+
+        return to_dict(self._trained)
+
+    def __str__(self) -> str:
+        return str(self._trained)
+
+    def _note_html(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+class Evaluation(FolderResult):
+    """Figures of models or judges, a row each."""
+
+    def __init__(self, evaluated: Any, title: str, folder: Path | None) -> None:
+        super().__init__(evaluated.rows, title, folder or Path(), evaluated.report)
+        self._table: Table = evaluated.table
+
+    def table(self) -> Table:
+        """Return the rounded figures with 95% intervals."""
+        return self._table
+
+    def __str__(self) -> str:
+        return super().__str__() if self.report else ""
+
+    def _note_html(self) -> str:
+        return super()._note_html() if self.report else ""
+
+
+class StudyResult(FolderResult):
+    """A finished study: its figures, models and report; a notebook shows the figures."""
+
+    def __init__(self, report: Path) -> None:
+        from alignlab.files import read_json
+
+        summary = read_json(report.parent / "summary.json")
+        super().__init__(summary["rows"], f"{summary['recipe']}", report.parent, report)
+
+    @property
+    def results(self) -> Result:
+        """A row per model, benchmark and metric, with 95% intervals."""
+        return Result(self.rows, self.title)
+
+    @cached_property
+    def models(self) -> dict[str, Checkpoint]:
+        """Trained models by the name of their stage, in the order of their training."""
+        from alignlab.types import Checkpoint
+
+        stages = self.folder / "stages"
+        configs = sorted(stages.rglob("model/config.json"), key=lambda f: f.stat().st_mtime_ns)
+        found = {}
+        for folder in (config.parent for config in configs):
+            parts = folder.parent.relative_to(stages).parts
+            name = "/".join((*parts[:-1], parts[-1].partition("-")[2]))
+            found[name] = Checkpoint(name, str(folder))
+        return found
+
+    @property
+    def model(self) -> Checkpoint:
+        """The model that was trained last."""
+        return list(self.models.values())[-1]
+
+    def as_json(self) -> Any:
+        """Return the report's path and the figures."""
+        return {"report": str(self.report), "rows": self.rows}
+
+
+class ReportPage(FolderResult):
+    """A page made from run directories; a path for whatever opens files."""
+
+    def __fspath__(self) -> str:
+        return str(self.report)
+
+
+class Text(Result):
+    """A result whose text says everything, such as a plan."""
+
+    def __init__(self, said: Any, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+        super().__init__(rows, title)
+        self.value = said
+        """The record behind the text."""
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """One line per bad record."""
+        return tuple(getattr(self.value, "problems", ()))
+
+    def as_json(self) -> Any:
+        """Return the record's fields."""
+        from alignlab.records import to_dict
+
+        return to_dict(self.value)
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def _note_html(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = "" if value is None else str(value)
+    return html.escape(text if len(text) <= 200 else text[:197] + "...")

@@ -1,0 +1,199 @@
+"""Run whole studies: run, check, report, compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alignlab import configs, registry, source
+from alignlab.api import settings as known
+from alignlab.api.folders import place_for, writing
+from alignlab.api.inputs import DataLike, ModelLike, data_spec, model_spec, objective_parts
+from alignlab.api.results import ReportPage, Result, StudyResult, Text
+from alignlab.errors import BadInput
+
+
+def run(
+    recipe: str,
+    *overrides: str,
+    model: ModelLike | None = None,
+    data: DataLike | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> StudyResult:
+    """Run a recipe, or resume it where it stopped.
+
+    Args:
+        recipe: name from `alignlab list recipes`.
+        overrides: settings, such as model=./my-model iterations=2 out=runs/mine.
+        model: base model: hub id, local folder, or sandbox:NAME.
+        data: PATH, FORMAT:PATH, or sandbox.
+        out: run directory.
+        config: YAML file of settings, under the others.
+        settings: the same as overrides, nested mappings for nested settings.
+
+    Raises:
+        BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`; nothing
+            is written.
+        RunFailed: the work could not be finished; the same call resumes.
+    """
+    values = _values(recipe, overrides, config, model=model, data=data, **settings)
+    place = place_for(out or values.get("out", out), recipe)
+
+    from alignlab.commands.run import run as run_recipe
+
+    with writing(place):
+        report = run_recipe(recipe, *_as_overrides(values | {"out": str(place)}))
+    return StudyResult(report)
+
+
+def demo(out: str | Path = "runs/demo", seed: int = 0) -> StudyResult:
+    """Run the offline study: seven kinds of feedback against a known truth.
+
+    Args:
+        out: run directory.
+        seed: decides every random draw.
+    """
+    return run("compare", out=out, seed=seed)
+
+
+def check(
+    recipe: str,
+    *overrides: str,
+    model: ModelLike | None = None,
+    data: DataLike | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Text:
+    """Validate data, model and settings, and estimate calls and memory; run nothing.
+
+    Args:
+        recipe: name from `alignlab list recipes`.
+        overrides: settings, such as model=./my-model strong=openai:gpt-x@URL.
+        model: base model: hub id, local folder, or sandbox:NAME.
+        data: PATH, FORMAT:PATH, or sandbox.
+        out: run directory.
+        config: YAML file of settings, under the others.
+        settings: the same as overrides, nested mappings for nested settings.
+
+    Raises:
+        BadInput: what a run of these settings would stop at.
+    """
+    values = _values(recipe, overrides, config, model=model, data=data, **settings)
+    if out:
+        values["out"] = str(out)
+
+    from alignlab.commands.check import check as check_recipe
+
+    plan = check_recipe(recipe, *_as_overrides(values))
+    rows = [
+        {"part": part, "plan": str(one)}
+        for part, value in vars(plan).items()
+        for one in (value if isinstance(value, tuple) else (value,))
+    ]
+    return Text(plan, rows, f"plan of {recipe}")
+
+
+def report(*runs: str | Path | Result) -> ReportPage:
+    """Write the report of a run again, or one page that compares several.
+
+    Args:
+        runs: run directories; several are compared.
+
+    Raises:
+        BadInput: no run directory.
+    """
+    from alignlab.commands.report import report as make_report
+
+    return _page([_folder(one) for one in runs], make_report)
+
+
+def compare(*runs: str | Path | Result) -> ReportPage:
+    """Write one page that puts several runs side by side.
+
+    Args:
+        runs: two or more run directories.
+
+    Raises:
+        BadInput: fewer than two runs, or a folder that is no run.
+    """
+    from alignlab.commands.report import compare as compare_pages
+
+    return _page([_folder(one) for one in runs], compare_pages)
+
+
+def print_report(
+    *runs: str, markdown: bool = False, csv: bool = False, latex: bool = False
+) -> ReportPage | str:
+    """Write the report of a run again, or one page that compares several.
+
+    Args:
+        runs: run directories; several are compared.
+        markdown: print tables instead.
+        csv: print every figure, one a line.
+        latex: print tables for a paper.
+    """
+    from alignlab.commands.report import print_as, tables
+
+    form = print_as(len(runs), markdown=markdown, csv=csv, latex=latex)
+    return report(*runs) if form is None else "\n".join(tables(run, form) for run in runs)
+
+
+def _page(folders: list[Path], make: Any) -> ReportPage:
+    from alignlab.files import read_json
+
+    page = make(*folders)
+    rows = []
+    for folder in folders:
+        summary = folder / "summary.json"
+        found = read_json(summary)["rows"] if summary.exists() else []
+        several = {"run": folder.name} if len(folders) > 1 else {}
+        rows += [several | row for row in found]
+    return ReportPage(rows, " and ".join(folder.name for folder in folders), page.parent, page)
+
+
+def _folder(one: str | Path | Result) -> Path:
+    if isinstance(one, Result):
+        folder = getattr(one, "folder", None)
+        if not isinstance(folder, Path):
+            raise BadInput(f"expected a run, found {one!r}")
+        return folder
+    return Path(one)
+
+
+def _values(
+    recipe: str, overrides: tuple[str, ...], config: str | Path | None, **settings: Any
+) -> dict[str, Any]:
+    """Settings with specs for objects; unknown ones are refused before anything is imported."""
+    registry.find("recipe", recipe)
+    given = {key: value for key, value in settings.items() if value not in (None, "")}
+    for key, spec in (("model", model_spec), ("data", data_spec)):
+        if key in given:
+            given[key] = spec(given[key])
+    if "objective" in given:
+        name, options = objective_parts(given["objective"])
+        if not isinstance(name, str):
+            raise BadInput(f"objective: expected one that is registered, found {name!r}")
+        given["objective"] = {"name": name, "options": options} if options else {"name": name}
+    values = known.given(None if config is None else Path(config), overrides, given)
+    try:
+        settled = known.recipe(recipe, values).options
+    except source.Unread:  # a recipe that a notebook defines; its settings are checked as it runs
+        return values
+    configs.refuse_unknown(settled, values)
+    chosen = values.get("objective")
+    if isinstance(chosen, Mapping) and chosen.get("options"):
+        default = next(o.default for o in settled if o.key == "objective.name")
+        place = registry.find("objective", chosen.get("name") or default).options
+        if place is not None:
+            own = source.describe(place, "objective.options.")
+            configs.refuse_unknown(own, chosen["options"], "objective.options.")
+    return values
+
+
+def _as_overrides(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]

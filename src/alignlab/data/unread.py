@@ -1,0 +1,105 @@
+"""Fields that a layout does not read: refused where they change what is learnt, else counted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from alignlab.data.rows import Reading, Row, Unread
+from alignlab.errors import BadInput, bad_record
+from alignlab.types import Count
+
+STAGE = "data"
+_ANYWHERE = re.compile(
+    "tool_calls|function_call|tools|functions|images?|videos?|audios?|loss_mask|kto_tag"
+)
+_IN_TURNS = re.compile(
+    "reasoning_content|reasoning|thinking|thought|weight|loss|train|training|trainable|"
+    "loss_weight|prefix|tool_call_id"
+)
+_ANSWERS = re.compile("completions?|responses?|outputs?|answers|generations|candidates")
+_OF_A_SIDE = re.compile(r"(chosen|rejected|accepted)([_ -].*)?|.*[_ -](chosen|rejected)", re.DOTALL)
+_ABOUT_A_TEXT = re.compile(
+    r".*[_ -](models?|source|generator|policy|by|ids?|uuid|hash|names?|scores?|ratings?|avg[_-].*|"
+    r"rewards?|rank|length|tokens|reasons?|rationale|critique|feedback|labels?|type|lang\w*)",
+    re.DOTALL,
+)
+
+
+class UnreadFields:
+    """Watch over the reading of a table's rows and account for the fields that nothing read.
+
+    Args:
+        rows: all of the table's.
+        ignored: fields that the user has chosen to leave unread.
+    """
+
+    def __init__(self, rows: Sequence[Row], ignored: str = "") -> None:
+        self.ignored = frozenset(filter(None, map(str.strip, ignored.split(","))))
+        self.columns = frozenset(name for row in rows for name in row.values)
+        self.memory: dict[Any, Any] = {}
+        self.numbers: Counter[str] = Counter()
+        self.rows = 0
+
+    def watched(self, row: Row) -> Row:
+        """Return the row with a note of what is read of it."""
+        return replace(row, reading=Reading(self.columns, self.ignored, self.memory))
+
+    def account(self, row: Row, *, refuse: bool = True) -> None:
+        """Count the unread fields of a row that was read.
+
+        Raises:
+            BadInput: one of them changes what is learnt from the record.
+        """
+        assert row.reading is not None
+        found = list(row.reading.unread())
+        for each in found if refuse else ():
+            if each.name not in self.ignored and _changes_meaning(each):
+                raise _refusal(row, each)
+        self.rows += 1
+        for label, ignored in {(_label(each), each.name in self.ignored) for each in found}:
+            self.numbers[f"field {label} {'ignored' if ignored else 'not read'}"] += 1
+
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        """Every unread field with the number of its rows; empty where all fields were read."""
+        if not self.numbers:
+            return ()
+        return (Count(STAGE, "rows", self.rows, {}, dict(sorted(self.numbers.items()))),)
+
+
+def _refusal(row: Row, unread: Unread) -> BadInput:
+    expected = f"no such field, which this layout cannot use (?ignore={unread.name} leaves it out)"
+    return bad_record(
+        row.file, row.line, f"{unread.within}{unread.name}", expected, repr(unread.value)
+    )
+
+
+def _label(unread: Unread) -> str:
+    """Name a field, and the innermost list or object that holds it."""
+    inner = re.sub(r"\[\d+\]", "[]", unread.within).rstrip(".").rpartition(".")[2]
+    return repr(" ".join(f"{inner}.{unread.name}".lstrip(".").split()))
+
+
+def _changes_meaning(unread: Unread) -> bool:
+    name = str(unread.name)
+    if unread.value is False and name not in ("label", "kto_tag"):
+        return False
+    if _ANYWHERE.fullmatch(name):
+        return True
+    if unread.is_turn:
+        return _IN_TURNS.fullmatch(name) is not None
+    if unread.within:
+        return False
+    if name == "label":
+        return unread.value in (True, False, "true", "false", "True", "False")
+    if not isinstance(unread.value, str | list | dict):
+        return False
+    if name in ("system", "system_prompt", "history"):
+        return True
+    if _ANSWERS.fullmatch(name):
+        return True
+    return bool(_OF_A_SIDE.fullmatch(name)) and not _ABOUT_A_TEXT.fullmatch(name)

@@ -1,0 +1,245 @@
+"""A model as judge (arXiv 2401.10020, section 2.1 and figure 2): sampled judgements, averaged.
+
+`ModelJudge` is a prompt and a way to read replies; the sources `llm`, `reference` and `critique`
+are made of it here, `principles` and `criteria` in files of their own. Departure: a sample that
+cannot be read is missing, not zero; a response none of whose samples can be read has no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alignlab.ask_model import Ask, Read, Reply, ask_model
+from alignlab.configs import build
+from alignlab.errors import BadInput
+from alignlab.feedback.prompts import JudgePrompt, judge_prompt
+from alignlab.protocols import Completer, MakeCompleter, flatten
+from alignlab.registry import register
+from alignlab.turns import own_turn
+from alignlab.types import (
+    Critique,
+    Feedback,
+    Message,
+    Prompt,
+    Response,
+    Sampling,
+    Score,
+    Unscored,
+    Verdict,
+)
+
+Details = Callable[[Prompt, int], Mapping[str, str] | Unscored]
+"""Prompt and seed -> texts for further places of the judge's prompt, or why nothing is asked."""
+Combine = Callable[[Sequence[Reply[Any]]], Verdict]
+"""Makes a verdict of all replies about a response."""
+
+
+def mean_score(replies: Sequence[Reply[float]]) -> Verdict:
+    """Return the mean of the scores that could be read."""
+    read = [reply.read for reply in replies if reply.read is not None]
+    if read:
+        return Score(sum(read) / len(read), tuple(reply.read for reply in replies))
+    # A failed call explains more than an unreadable reply; reasons are counted, so name one.
+    reasons = sorted(r.value.reason for r in replies if isinstance(r.value, Unscored))
+    return Unscored(next((why for why in reasons if "call failed" in why), reasons[0]))
+
+
+def critique_in_words(replies: Sequence[Reply[str]]) -> Verdict:
+    """Return the first reply as a critique."""
+    value = replies[0].value
+    return value if isinstance(value, Unscored) else Critique(value)
+
+
+def own_words(text: str) -> str | None:
+    """Return the words of a reply; None where there are none."""
+    return own_turn(text).strip() or None
+
+
+def show_reference(prompt: Prompt, seed: int) -> Mapping[str, str] | Unscored:
+    """Show the prompt's own reference answer."""
+    if not prompt.reference:
+        return Unscored("the prompt has no reference answer")
+    return {"reference": prompt.reference}
+
+
+def show_nothing_more(prompt: Prompt, seed: int) -> Mapping[str, str] | Unscored:
+    """Show question and response alone."""
+    return {}
+
+
+class ModelJudge:
+    """Asks a model about each response and reads its replies."""
+
+    def __init__(
+        self,
+        completer: Completer,
+        prompt: JudgePrompt | None = None,
+        *,
+        samples: int = 3,
+        sampling: Sampling | None = None,
+        name: str | None = None,
+        details: Details | None = None,
+        key: str = "judge",
+        read: Read[Any] | None = None,
+        combine: Combine = mean_score,
+        unread: str = "no readable score in any sample",
+    ):
+        """Set up a judge.
+
+        Args:
+            completer: the model that judges.
+            prompt: how it is asked; by default the additive five-point prompt.
+            samples: judgements drawn per response.
+            sampling: how they are drawn (T 0.7, p 0.9 by default); its `n` is 1 or `samples`.
+            name: what records call the source.
+            details: what else it is shown; by default the reference, where the prompt wants it.
+            key: keeps the random draws of judges apart that ask about the same responses.
+            read: reads a reply; by default a score on the prompt's scale.
+            combine: makes one verdict of all replies; by default their mean.
+            unread: reason where no reply could be read.
+        """
+        sampling = sampling or Sampling(temperature=0.7, top_p=0.9, max_tokens=256)
+        if sampling.n not in (1, samples):
+            raise BadInput(f"judge: expected sampling.n of 1 or {samples}, found {sampling.n}")
+        self.prompt = prompt or judge_prompt("additive_five_point")
+        self.sampling = replace(sampling, n=samples)
+        self.name = name or f"{completer.name} as judge ({self.prompt.name}, {samples} samples)"
+        by_default = show_reference if self.prompt.shows("reference") else show_nothing_more
+        self._completer, self._key = completer, key
+        self._details = details or by_default
+        self._read, self._combine, self._unread = read or self.prompt.read, combine, unread
+
+    def messages(self, prompt: Prompt, response: Response) -> tuple[Message, ...]:
+        """Render the question about a response, without further details."""
+        return self.prompt.render(prompt, response)
+
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        """Give one feedback per response; `raw` holds the text of every sample."""
+        pairs = flatten(items)
+        shown = [self._details(prompt, seed) for prompt, _ in pairs]
+        asks = [
+            Ask(f"{self._key}|{response.id}", self.prompt.render(prompt, response, **more))
+            for (prompt, response), more in zip(pairs, shown, strict=True)
+            if not isinstance(more, Unscored)
+        ]
+        replies = iter(
+            ask_model(
+                self._completer,
+                asks,
+                self._read,
+                sampling=self.sampling,
+                seed=seed,
+                unread=self._unread,
+            )
+        )
+        return [
+            Feedback(prompt.id, (response.id,), self.name, more)
+            if isinstance(more, Unscored)
+            else self._feedback(prompt, response, next(replies))
+            for (prompt, response), more in zip(pairs, shown, strict=True)
+        ]
+
+    def _feedback(
+        self, prompt: Prompt, response: Response, replies: Sequence[Reply[Any]]
+    ) -> Feedback:
+        verdict = self._combine(replies)
+        scored = isinstance(verdict, Score)
+        rationale = next((r.text for r in replies if scored and r.read is not None), "")
+        raw = tuple(reply.text for reply in replies)
+        return Feedback(prompt.id, (response.id,), self.name, verdict, rationale, raw)
+
+
+def critique_judge(
+    completer: Completer, prompt: JudgePrompt | None = None, *, sampling: Sampling | None = None
+) -> ModelJudge:
+    """Make a teacher that says in words what is wrong with a response, greedily by default."""
+    return ModelJudge(
+        completer,
+        prompt or judge_prompt("critique"),
+        samples=1,
+        sampling=sampling or Sampling(temperature=0, top_p=1, max_tokens=256),
+        name=f"{completer.name} as critic",
+        key="critique",
+        read=own_words,
+        combine=critique_in_words,
+        unread="an empty critique",
+    )
+
+
+@dataclass(frozen=True)
+class ModelJudgeOptions:
+    """Options of `llm,`."""
+
+    prompt: str = "additive_five_point"
+    """Judge prompt, by its file's name in feedback/prompts or by path."""
+    samples: int = 3
+    """Judgements drawn per response."""
+    temperature: float = 0.7
+    """Sampling temperature of a judgement; 0 is greedy."""
+    top_p: float = 0.9
+    """Nucleus mass of a judgement."""
+    max_tokens: int = 256
+    """Most tokens of a judgement."""
+
+    def judge(self, completer: Completer, **more: Any) -> ModelJudge:
+        """Make the judge that the options describe."""
+        sampling = Sampling(self.temperature, self.top_p, self.max_tokens)
+        prompt = judge_prompt(self.prompt)
+        return ModelJudge(completer, prompt, samples=self.samples, sampling=sampling, **more)
+
+
+@dataclass(frozen=True)
+class ReferenceOptions(ModelJudgeOptions):
+    """Options of `reference,`."""
+
+    prompt: str = "reference"
+    """Judge prompt with the place {reference}, by its file's name or by path."""
+
+
+@dataclass(frozen=True)
+class OnceOptions:
+    """Options of judges and teachers that are asked once."""
+
+    prompt: str
+    """Prompt, by its file's name in feedback/prompts or by path."""
+    temperature: float = 0.0
+    """Sampling temperature of a reply; 0 is greedy."""
+    max_tokens: int = 256
+    """Most tokens of a reply."""
+
+    def sampling(self) -> Sampling:
+        """Return how a reply is drawn."""
+        return Sampling(self.temperature, 1.0, self.max_tokens)
+
+
+@dataclass(frozen=True)
+class CritiqueOptions(OnceOptions):
+    """Options of `critique,`."""
+
+    prompt: str = "critique"
+
+
+@register("feedback", "llm", options=ModelJudgeOptions)
+def make_llm_judge(
+    rest: str, *, make_completer: MakeCompleter, options: dict[str, Any]
+) -> ModelJudge:
+    """`llm[,samples=3,prompt=short_score]:ENGINE`: the mean of a model's sampled scores."""
+    return build(ModelJudgeOptions, options).judge(make_completer(rest))
+
+
+@register("feedback", "reference", options=ReferenceOptions)
+def make_reference_judge(
+    rest: str, *, make_completer: MakeCompleter, options: dict[str, Any]
+) -> ModelJudge:
+    """`reference[,samples=3]:ENGINE`: scores against the prompt's own reference answer."""
+    return build(ReferenceOptions, options).judge(make_completer(rest))
+
+
+@register("feedback", "critique", options=CritiqueOptions)
+def make_critic(rest: str, *, make_completer: MakeCompleter, options: dict[str, Any]) -> ModelJudge:
+    """`critique:ENGINE`: no score, but what is wrong with a response, in words."""
+    chosen = build(CritiqueOptions, options)
+    prompt = judge_prompt(chosen.prompt)
+    return critique_judge(make_completer(rest), prompt, sampling=chosen.sampling())

@@ -1,0 +1,156 @@
+"""Teachers that rewrite a response by its critique, or write new prompts from errors.
+
+`Refiner` is the refinement of Self-Refine (arXiv 2303.17651) and Self-Refinement Tuning
+(arXiv 2406.07168). `Instructor` (LLMs-as-Instructors, arXiv 2407.00497) learns from an error alone
+or from its contrast with a similar question done well, where similar is nearness of TF-IDF vectors
+(the paper uses embeddings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from alignlab.ask_model import Ask, ask_model
+from alignlab.feedback.model_judge import own_words
+from alignlab.feedback.prompts import JudgePrompt, judge_prompt, question
+from alignlab.protocols import Completer
+from alignlab.types import Message, Prompt, Response, SampledBy, Sampling, Unscored
+from alignlab.verdicts import parse_question
+
+
+class Criticised(NamedTuple):
+    """A response with its critique."""
+
+    prompt: Prompt
+    response: Response
+    critique: str
+
+
+class Refiner:
+    """Asks a model for a better response."""
+
+    def __init__(
+        self,
+        completer: Completer,
+        prompt: JudgePrompt | None = None,
+        *,
+        sampling: Sampling | None = None,
+    ) -> None:
+        """Set up a teacher.
+
+        Args:
+            completer: the model that rewrites.
+            prompt: how it is asked; by default the prompt "refine".
+            sampling: how it is drawn, once; greedy by default.
+        """
+        self.prompt = prompt or judge_prompt("refine")
+        self.sampling = sampling or Sampling(temperature=0, top_p=1, max_tokens=512)
+        self.name = f"{completer.name} as refiner"
+        self._completer = completer
+
+    def messages(self, one: Criticised) -> tuple[Message, ...]:
+        """Render the question to the model; also the prompt of a demonstration of refining."""
+        return self.prompt.render(one.prompt, one.response, critique=one.critique)
+
+    def refine(self, items: Sequence[Criticised], seed: int) -> list[Response | Unscored]:
+        """Return one response per item to the same prompt, or why there is none."""
+        replies = ask_model(
+            self._completer,
+            [Ask(f"refine|{one.response.id}", self.messages(one)) for one in items],
+            own_words,
+            sampling=self.sampling,
+            seed=seed,
+            unread="an empty refinement",
+            who="teacher",
+        )
+        by = SampledBy(self.name, self.sampling, seed)
+        return [
+            reply.value
+            if isinstance(reply.value, Unscored)
+            else Response(
+                refined_id(one.response.id),
+                one.prompt.id,
+                reply.value,
+                by,
+                reply.completion.tokens,
+                reply.completion.finish,
+            )
+            for one, (reply,) in zip(items, replies, strict=True)
+        ]
+
+
+class Instructor:
+    """Asks a model for one new prompt per error."""
+
+    def __init__(self, completer: Completer, *, sampling: Sampling | None = None) -> None:
+        self.sampling = sampling or Sampling(temperature=0.7, top_p=0.9, max_tokens=256)
+        self.name = f"{completer.name} as instructor"
+        self._completer = completer
+        self._error = judge_prompt("instruct_error")
+        self._contrast = judge_prompt("instruct_contrast")
+
+    def from_errors(self, errors: Sequence[Criticised], seed: int) -> list[Prompt | Unscored]:
+        """One prompt per error, or why there is none."""
+        asked = [self._error.render(e.prompt, e.response, critique=e.critique) for e in errors]
+        return self._write(errors, asked, seed)
+
+    def from_contrast(
+        self,
+        errors: Sequence[Criticised],
+        successes: Sequence[tuple[Prompt, Response]],
+        seed: int,
+    ) -> list[Prompt | Unscored]:
+        """One prompt per error, contrasted with the success whose question is nearest to it."""
+        if not successes:
+            return [Unscored("no success to contrast with") for _ in errors]
+        near = _nearest([e.prompt for e in errors], [prompt for prompt, _ in successes])
+        asked = [
+            self._contrast.render(
+                error.prompt,
+                error.response,
+                critique=error.critique,
+                other_prompt=question(successes[at][0]),
+                other_response=successes[at][1].text,
+            )
+            for error, at in zip(errors, near, strict=True)
+        ]
+        return self._write(errors, asked, seed)
+
+    def _write(
+        self, errors: Sequence[Criticised], asked: Sequence[tuple[Message, ...]], seed: int
+    ) -> list[Prompt | Unscored]:
+        replies = ask_model(
+            self._completer,
+            [Ask(f"instruct|{e.response.id}", m) for e, m in zip(errors, asked, strict=True)],
+            parse_question,
+            sampling=self.sampling,
+            seed=seed,
+            unread="no readable question",
+            who="teacher",
+        )
+        return [
+            reply.value
+            if isinstance(reply.value, Unscored)
+            else Prompt(
+                f"instruct/{error.response.id}", (Message("user", reply.value),), source=self.name
+            )
+            for error, (reply,) in zip(errors, replies, strict=True)
+        ]
+
+
+def refined_id(response_id: str) -> str:
+    """The id of what a response was rewritten to."""
+    return f"{response_id}/refined"
+
+
+def _nearest(asked: Sequence[Prompt], among: Sequence[Prompt]) -> list[int]:
+    """For each prompt, the place of the one nearest to it; the first of equals."""
+    if not asked:
+        return []
+    texts = [question(prompt) for prompt in (*asked, *among)]
+    vectors = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+    products = (vectors[: len(asked)] @ vectors[len(asked) :].T).toarray()
+    return [int(row.argmax()) for row in products]

@@ -1,0 +1,163 @@
+"""Find the verdict in a reply: after a label, under a key of a JSON object, or in a form."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from alignlab.turns import own_turn
+
+_NORMAL = {i: i - 0xFEE0 for i in range(0xFF01, 0xFF5F)} | str.maketrans(
+    "\u3000\u00a0\u202f【】∶﹕−’", "   []::-'", "\u200b\u200c\u200d\u2060\ufeff"
+)
+"""Full-width and typographic characters -> their plain form."""
+_LATEX = re.compile(r"\\(?:text\w*|mathbf|mathrm)\s*\{(?P<inner>[^{}]*)\}|\\[()]")
+DECORATION = " \t\r\n*_`~#>\"'$"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON; a key that stands twice has no value that can be read."""
+    keys = [key for key, _ in pairs]
+    return {key: value if keys.count(key) == 1 else [value] for key, value in pairs}
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once)
+
+_HEADING = re.compile(
+    r"justif\w*(?:\s+(?:for|of|the|my|your|this|total|final|overall))*\s*$", re.IGNORECASE
+)
+_TOTAL = re.compile(r"\b(?:total|final|overall|my|the)\s+$", re.IGNORECASE)
+_WHOLE = re.compile(
+    r"\b(?:total|final|overall|my|the|your|this|a|response|answer|quality|sum|average|mean|so|and|is"
+    r"|following|resulting|summary|better)\b",
+    re.IGNORECASE,
+)
+"""Words before a label that name no aspect."""
+_FORM = re.compile(
+    r"<(?P<tag>score|rating|verdict|winner|answer)>(?P<tagged>[^<]*)</(?P=tag)>"
+    r"|\\boxed\s*\{(?P<boxed>[^{}]*)\}|\[\[(?P<double>[^\[\]]*)\]\]",
+    re.IGNORECASE,
+)
+"""A verdict in a form of its own, without a label."""
+
+_BETWEEN = re.compile(r"[\s*_`$]*(?:or|and|to|vs\.?|->|[-–—~,/&|→])[\s*_`$]*", re.IGNORECASE)
+"""Between two forms: they are one verdict."""
+
+
+class Verdict(NamedTuple):
+    """One verdict found in a reply."""
+
+    at: int
+    value: Any
+    """None: unreadable."""
+
+
+def readable(text: str) -> str:
+    """Return a judge's own words in plain characters."""
+    return _LATEX.sub(lambda wrapped: wrapped["inner"] or "", own_turn(text).translate(_NORMAL))
+
+
+def verdict_in(
+    text: str,
+    names: Sequence[str],
+    after: Callable[[re.Match[str]], Any],
+    inside: Callable[[str], Any],
+) -> Verdict | None:
+    """Find the last verdict: after a label, under a key of a JSON object, or in a form.
+
+    Args:
+        after: reads what follows a label.
+        inside: reads the whole text of a value or form.
+    """
+    objects = list(_objects(text))
+    forms = _forms(text, inside)
+    for name in names:
+        found = [
+            Verdict(end, None if value is None else inside(str(value)))
+            for _, end, held in objects
+            for value in _under(held, name)
+        ]
+        labels = [
+            label
+            for label in _labels(text, name)
+            if not any(start < label.start() < end for start, end, _ in objects)
+        ]
+        # Scores of aspects ("Clarity score: 5") count where there is no other, and then as one.
+        aspects = [label for label in labels if _aspect(text, label)]
+        if len(aspects) < len(labels):
+            labels = [label for label in labels if label not in aspects]
+        elif len({after(label) for label in aspects}) > 1:
+            return Verdict(len(text), None)
+        keys = [label for label in labels if label["key"]]
+        if keys and len({after(key) for key in keys}) > 1:
+            return Verdict(len(text), None)
+        # In JSON that is cut off, the reasons are no place to look for labels.
+        found += [Verdict(label.start(), after(label)) for label in keys or labels]
+        if found:
+            return max(found + forms, key=lambda one: one.at)
+    return max(forms, key=lambda one: one.at, default=None)
+
+
+def _forms(text: str, inside: Callable[[str], Any]) -> list[Verdict]:
+    """Read the forms that hold a verdict; [[rating]] or an equation in a box do not."""
+    found: list[Verdict] = []
+    end = 0
+    for form in _FORM.finditer(text):
+        value = inside(form["tagged"] or form["boxed"] or form["double"] or "")
+        if value is not None:
+            one_of_two = found and _BETWEEN.fullmatch(text, end, form.start())
+            found.append(Verdict(form.start(), None if one_of_two else value))
+            end = form.end()
+    return found
+
+
+def _labels(text: str, name: str) -> Iterator[re.Match[str]]:
+    """Find the labels of a name that introduce a verdict, not a reason or a variable."""
+    pattern = (
+        rf"(?<![\w.])(?<!\w-)(?:(?P<key>[\"']{name}[\"'])|{name})(?P<scale>\s*\([^()\n]*\))?[*_`]*\s*"
+        r"(?P<sign>[:=])[*_`\s]*"
+    )
+    if name.endswith("is"):
+        pattern = rf"\b{name}\b(?P<key>(?!))?(?P<scale>)(?P<sign>:?)[*_`\s]*"
+    for label in re.finditer(pattern, text, re.IGNORECASE):
+        before = text[text.rfind("\n", 0, label.start()) + 1 : label.start()]
+        capital = label[0].lstrip("\"'")[0].isupper()
+        if name.startswith("better"):
+            # "What makes it better: a clear plan" gives a reason.
+            own = capital or not before.strip(DECORATION + "-•") or before.rstrip()[-1] in ".:;!?"
+        else:
+            own = label["sign"] != "=" or capital or _TOTAL.search(before) is not None
+        if own and not _HEADING.search(before):
+            yield label
+
+
+def _aspect(text: str, label: re.Match[str]) -> bool:
+    """Tell whether a label is that of one aspect among several."""
+    before = text[text.rfind("\n", 0, label.start()) + 1 : label.start()]
+    named = re.fullmatch(r"[\W\d_]*(\w+(?:[ -]\w+)?)[ *_]+", before)
+    return named is not None and not _WHOLE.search(named[1])
+
+
+def _objects(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Find the outermost JSON objects and lists of a text, with the places where they stand."""
+    at = 0
+    while opening := re.compile(r"[{\[]").search(text, at):
+        try:
+            held, at = _JSON.raw_decode(text, opening.start())
+            yield opening.start(), at, held
+        except (ValueError, RecursionError):
+            at = opening.end()
+
+
+def _under(held: Any, name: str) -> list[Any]:
+    """Return the value under a key, of the object itself or else within it; [None] of several."""
+    wanted = rf"(?:(?:final|overall|total)[ _]?)?(?:{name})"
+    if isinstance(held, dict):
+        own = [v for k, v in held.items() if re.fullmatch(wanted, k.strip(), re.IGNORECASE)]
+        if own:
+            return own if len(own) == 1 and not isinstance(own[0], dict | list) else [None]
+    parts = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
+    within = [value for part in parts for value in _under(part, name)]
+    return within if len(within) < 2 else within[:1] if len(set(map(str, within))) == 1 else [None]

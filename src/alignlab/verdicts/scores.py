@@ -1,0 +1,151 @@
+"""Read scores and ratings: one whole number on the judge's scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from alignlab.turns import own_turn
+from alignlab.verdicts.reply import DECORATION, readable, verdict_in
+
+_N = r"\d+(?:\.\d+)?"
+_NUMBER = re.compile(
+    rf"(?:[\[(\"'$]*|<(?=\s*{_N}\s*>))\s*(?P<value>[+-]?{_N})(?![^\W_]|\.\d)[*_`]*"
+)
+_TOP = re.compile(
+    r"[)\]\"' \t]*(?:points?|pts\.?|stars?|marks?)?[ \t]*[(\[]?[ \t]*"
+    r"(?:/|(?:out\s+)?of\b|max(?:imum)?\b[.:]?|(?:in|over|from|von|sur|su|de|av|van|из)\b)"
+    r"\s*(?:(?:a|the)\s+)?(?:(?:possible|total|max(?:imum)?\.?)\s+(?:(?:score\s+)?of\s+)?)?"
+    rf"[*_`]*(?P<top>{_N})[*_`)\]]*",
+    re.IGNORECASE,
+)
+_MORE = re.compile(
+    r"[)\]}>\"'*_` \t]*(?:(?<=[*_`])\d|[%‰]|per\s?cent\b|pct\b|[½¼¾⅓⅔]"
+    r"|[-–]?ish\b|\+(?!\w)|/\s*\S|[ \t]\d"
+    r"|(?:or|and)\s+(?:more|less|above|below|higher|lower|up|so)\b"
+    r"|(?:[-–—+±=×^,;:&|~…→⇒]|->|\\to\b|=>|\.\.+|to\b|or\b|and\b|plus\b|minus\b|vs\b\.?|versus\b|bis\b|und\b|oder\b"
+    r"|through\b)[ \t]*(?:(?:maybe|perhaps|even|rather|possibly)\s+)?[\[(\"'*_`]*[+-]?\d)",
+    re.IGNORECASE,
+)
+"""After a number: there is more to the verdict than this number."""
+_LATER = re.compile(
+    r"\b(?:revis\w*|chang\w*|correct(?:ed|ion|ing)|adjust\w*|updat\w*|lower(?:ed|ing)|raised"
+    rf"|reduced|increased|bumped|downgraded|upgraded)\W+(?:\w+\s+){{0,3}}to\W+({_N})\b",
+    re.IGNORECASE,
+)
+_INSTEAD = re.compile(
+    r"(?:\b(?:actually|rather|instead|make\s+(?:that|it)|i\s+mean|sorry|wait|no|now|then|becomes?|finally|later"
+    r"|on\s+(?:second\s+thought|reflection)|after\s+\w+)\b[,:;.\s—–-]*"
+    r"(?:(?:make\s+(?:that|it)|i\s+(?:mean|give)|it\s+is|it's|a)\s+)?|(?:->|=>|→|⇒)\s*"
+    rf"|\b(?:corrected|revised|previously|formerly|(?<=\()was)\b:?\s*|^\s*\(\s*(?={_N}\s*\)))({_N})\b(?!\s*(?:/|of\b))",
+    re.IGNORECASE,
+)
+_HEDGED = re.compile(
+    r"\b(?:or|maybe|perhaps|possibly|(?:could|might)\s+(?:also\s+)?be|closer\s+to|almost|nearly)\s+"
+    rf"(?:an?\s+)?({_N})\b",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(r"(?:\b(?:and|or)\s+(?:an?\s+)?|\+\s*)\d", re.IGNORECASE)
+_RUBRIC = re.compile(
+    rf"\s*(?:for|if|means?|=)\s[^\n]*?[;,]\s*{_N}\s*(?:for|if|means?|=)\s", re.IGNORECASE
+)
+_SCALE = re.compile(
+    rf"(?:{_N}\s*(?:[-–—~]|to\b|through\b|\.\.+)|out\s+of|/|\bmax(?:imum)?\b\.?|\bof\b)\s*"
+    rf"(?P<top>{_N})",
+    re.IGNORECASE,
+)
+_ON_SCALE = re.compile(
+    rf"\bscale\s*:?\s*(?:of|from|is)?\s*(?:{_N}\s*(?:[-–—~]|to|through)\s*)?({_N})"
+    rf"|\b({_N})[- ]point\s+scale",
+    re.IGNORECASE,
+)
+_NUMBER_END = re.compile(r"[)\]}>\"'*_`$\s]*(?:points?|stars?)?[.!\s*_`$\"']*", re.IGNORECASE)
+
+_OFFICIAL = (
+    re.compile(rf"\[\[({_N})\]\]"),
+    re.compile(rf"rating\W{{0,12}}\[({_N})\]", re.IGNORECASE),
+)
+
+
+def parse_score(
+    text: str, *, low: float, high: float, names: Sequence[str] = ("score", "rating")
+) -> float | None:
+    r"""Return the score in a reply, or None.
+
+    Reads the last of "Score: 4" (also "score: 4/5", "**Score:** **4**", "Score (0-5): 4"),
+    `{"score": 4}`, `<score>4</score>`, `\boxed{4}` and `[[4]]`, or a reply that is a number and
+    nothing else ("4", "4/5").
+
+    Args:
+        low: lowest score of the scale.
+        high: highest score; "4/10" is no score on a scale to 5.
+        names: labels; one counts where none before it is found.
+    """
+    text = readable(text)
+
+    def inside(inner: str) -> float | None:
+        return _whole_number(inner, high)
+
+    def after(label: re.Match[str]) -> float | None:
+        scale = _SCALE.search(label["scale"] or "")
+        if scale and float(scale["top"]) != high:
+            return None
+        return _number(text, label.end(), high)[0]
+
+    found = verdict_in(text, names, after, inside)
+    if found is None:
+        last = text.rstrip().rpartition("\n")[2]
+        value = _whole_number(last if _TOP.search(last) else text, high)
+    else:
+        value = found.value
+    return value if value is not None and low <= value <= high else None
+
+
+def parse_rating(text: str, *, low: float, high: float, official: bool = False) -> float | None:
+    """Return the rating in a reply, `[[7]]` or as `parse_score`; None without one on the scale.
+
+    The official rule of MT-Bench takes the first `[[number]]`, else a "Rating: [number]"; ours
+    takes the last, so that a quoted answer cannot rate itself before the judge does.
+    """
+    if not official:
+        return parse_score(text, low=low, high=high, names=("rating", "score"))
+    found = next((m for m in (p.search(own_turn(text)) for p in _OFFICIAL) if m), None)
+    value = float(found[1]) if found else None
+    return value if value is not None and low <= value <= high else None
+
+
+def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
+    """Return the number at a place and where it ends; None where it is not the whole verdict."""
+    found = _NUMBER.match(text, start)
+    if found is None:
+        return None, start
+    value, end = float(found["value"]), found.end()
+    top = _TOP.match(text, end)
+    if top:
+        if float(top["top"]) != high:
+            return None, end
+        end = top.end()
+    rest = text[end:]
+    line = rest.partition("\n")[0]
+    bare = re.sub(r"\s*\([^()]*\)", "", line)
+    clause = re.split(r"[.;]", bare, maxsplit=1)[0]
+    sentence = re.split(r"[.;]", line, maxsplit=1)[0]
+    others = [*_LATER.findall(rest), *_INSTEAD.findall(line)]
+    others += _HEDGED.findall(sentence)
+    scales = [float(of or point) for of, point in _ON_SCALE.findall(line)]
+    split = (
+        _MORE.match(text, end)
+        or _MORE.match(bare)
+        or _LISTED.search(clause)
+        or _RUBRIC.match(rest)
+        or any(float(other) != value for other in others)
+        or any(scale != high for scale in scales)
+    )
+    return (None if split else value), end
+
+
+def _whole_number(text: str, high: float) -> float | None:
+    """Return the number that a text consists of."""
+    text = text.strip(DECORATION)
+    value, end = _number(text, 0, high)
+    return value if value is not None and _NUMBER_END.fullmatch(text, end) else None

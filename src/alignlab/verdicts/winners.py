@@ -1,0 +1,93 @@
+"""Read which of two sides a reply calls better."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from alignlab.verdicts.reply import DECORATION, readable, verdict_in
+
+Side = Literal["a", "b", "tie"]
+NOUN = r"(?:answer|assistant|response|model|option|candidate|output|reply)"
+_SIDE = re.compile(
+    r"(?:(?:the|is|it's|it\s+is|clearly)\s+){0,2}"
+    rf"(?P<edge>(?:an?\s+)?(?:\w+\s+){{0,2}}(?:edge|preference|advantage|lead|win)\s+(?:to|for)\s+)?"
+    rf"(?P<noun>[<*_`]*{NOUN}[\s_]*)?[\[(<\"'*_`${{]*(?P<side>[ab])(?!\w|-[ab]\b)",
+    re.IGNORECASE,
+)
+_TIE = re.compile(r"(?:it's\s+|it\s+is\s+)?(?:an?\s+|[\[(<\"']*)(?:tie|draw)\b", re.IGNORECASE)
+_CLOSERS = r"[*_`$\"')\]>}\s]*"
+_AFTER_A = re.compile(
+    rf"{_CLOSERS}(?:$|[.,:;!?(\[<=|/&~+→≈–—-]|>+\s*B)|'s\b|[*_`\"')\]>}}]*\s+(?:is|was|wins?|because|since|as"
+    r"|for|by|with|due|but|over|than|slightly|clearly|not|though|although|has|does|gives|answers"
+    r"|answered|serves|in|on|provides|explains|offers|includes|covers|addresses|follows|stays|shows"
+    r"|states|uses|makes|better|more|[Bb]\b|[^\w\s])",
+)
+"""Words that follow the letter A but hardly the article."""
+_SECOND = re.compile(
+    rf"{_CLOSERS}(?:(?:[/|,;?&=≈+~<→]|->|=>|or\b|and\b|vs\b\.?|versus\b|then\b)\s*)+"
+    r"[*_`\[(\"']*(?:(?:also|maybe|perhaps|even|an?|the)\s+)*"
+    rf"(?:{NOUN}\s+)?(?:(?-i:[ABb])|tie|draw|both|neither)\b"
+    rf"|{_CLOSERS}(?:is\s+not|isn't|\((?:an?\s+)?(?:tie|draw|or))\b",
+    re.IGNORECASE,
+)
+_RETRACTED = re.compile(
+    r"(?:\b(?:revis\w*|chang\w*|correct(?:ed|ion)|actually|rather|instead|make\s+(?:that|it)|wait|no"
+    r"|sorry|on\s+second\s+thought)\b[^.\n]{0,24}?[\s:,(\[]|(?:->|=>|→)\s*)"
+    r"(?P<side>(?-i:[AB])|tie|draw)\b",
+    re.IGNORECASE,
+)
+_BRACKETED: dict[str, Side] = {
+    "a": "a", "b": "b", "c": "tie", "tie": "tie", "a>>b": "a", "a>b": "a", "a=b": "tie",
+    "b=a": "tie", "b>a": "b", "b>>a": "b", "a<b": "b", "a<<b": "b", "b<a": "a", "b<<a": "a",
+}  # fmt: skip
+"""Verdicts in double brackets, of FastChat (C is a tie) and of Arena-Hard."""
+
+
+def parse_winner(text: str) -> Side | None:
+    """Return the side that a reply calls better, or None.
+
+    Reads the last of "Better: A" (also "Better: Assistant A", "Better: a tie"), `{"winner": "A"}`,
+    `[[A]]`, `[[A>>B]]` and `\\boxed{A}`, or a reply that names a side and nothing else.
+    """
+    text = readable(text)
+    found = verdict_in(
+        text,
+        (r"better(?:[ _](?:answer|response|assistant|option))?", "winner", "verdict"),
+        lambda label: _side(text[label.end() :]),
+        lambda inner: _BRACKETED.get(re.sub(r"\s", "", inner).lower()) or _whole_side(inner),
+    )
+    side: Side | None = _whole_side(text) if found is None else found.value
+    return side
+
+
+def _side(text: str) -> Side | None:
+    """Return the side that a text begins by naming, where it stays with it."""
+    tie, named = _TIE.match(text), _SIDE.match(text)
+    if tie:
+        side: Side = "tie"
+        rest = text[tie.end() :]
+    elif named:
+        side = "a" if named["side"] in "aA" else "b"
+        rest = text[named.end() :]
+        article = named["side"] == "a" or not (named["noun"] or named["edge"])
+        first = rest.partition("\n")[0]
+        if side == "a" and article and not _AFTER_A.match(first):
+            return None
+        if named["side"] == "a" and re.match(r"\s+\w", first) and not named["noun"]:
+            return None
+    else:
+        return None
+    later = {_letter(one) for one in _RETRACTED.findall(rest.partition("\n")[0])}
+    return None if _SECOND.match(rest) or later - {side} else side
+
+
+def _letter(text: str) -> Side:
+    return "a" if text == "A" else "b" if text == "B" else "tie"
+
+
+def _whole_side(text: str) -> Side | None:
+    """Return the side that a text consists of."""
+    bare = text.strip(DECORATION + ".()[]")
+    found = _TIE.fullmatch(bare) or _SIDE.fullmatch(bare)
+    return _side(bare) if found else None

@@ -1,0 +1,28 @@
+"""What a text shows."""
+
+import time
+
+import pytest
+
+from alignlab.text import trimmed
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " \n\t\r", "\x00", "\u200b\u200d\u2060", "\ufeff", "\u00a0\u2003\u3000", "\u2800",
+     "\u3164", "\u00ad", "\ufe0f", "\U000e0001", "\x1b\x7f\x9f", "\u2028\u2029", "\u202e"],
+)  # fmt: skip
+def test_nothing_is_shown(text):
+    assert trimmed(text) == ""
+    assert trimmed(f"{text}a{text}b{text}") == f"a{text}b"
+
+
+@pytest.mark.parametrize("text", ["0", ".", "👍", "é", "中", "नि", "\ue000", "❤️x"])
+def test_something_is_shown(text):
+    assert trimmed(text) == text
+
+
+def test_long_runs_take_no_time():
+    start = time.process_time()
+    trimmed("a" + " " * 1_000_000 + "b")
+    assert time.process_time() - start < 1

@@ -1,0 +1,41 @@
+"""A model's own words, without thoughts, channels and markers of templates."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignlab.turns import own_turn, strip_thoughts
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("An answer.", "An answer."),
+        ("  kept as it is \n", "  kept as it is \n"),
+        ("<think>hm</think>\n\nAn answer.", "An answer."),
+        ("\n<think>\nhm\n</think>\n\nAn answer.\n", "An answer."),
+        ("hm, hm\n</think>\n\nAn answer.", "An answer."),
+        ("<think>hm", ""),
+        ("<think>hm</think>", ""),
+        ("<think></think>An answer.", "An answer."),
+        ("First.\n<think>hm</think>\nSecond.", "First.\n\nSecond."),
+        ("<thinking>hm</thinking>An answer.", "An answer."),
+        ("[THINK]hm[/THINK]An answer.", "An answer."),
+        ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>An"
+         " answer.<|return|>", "An answer."),
+        ("<|channel|>analysis<|message|>hm", ""),
+        ("Use `<think>draft</think>` as the tag.", "Use `<think>draft</think>` as the tag."),
+        ("Write <think>draft</think> as the tag.", "Write <think>draft</think> as the tag."),
+        ("Close it by `</think>`.", "Close it by `</think>`."),
+        ("I think so. <b>Yes</b>", "I think so. <b>Yes</b>"),
+    ],
+)  # fmt: skip
+def test_answers_without_their_thoughts(text: str, answer: str) -> None:
+    assert strip_thoughts(text) == answer
+
+
+@given(st.text(alphabet="<>/|think a\n`"))
+def test_what_is_stripped_stays_stripped(text: str) -> None:
+    once = strip_thoughts(text)
+    assert strip_thoughts(once) == once or len(strip_thoughts(once)) < len(once)
+    assert len(own_turn(text)) <= len(text)
