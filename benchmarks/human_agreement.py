@@ -24,10 +24,16 @@ from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
 
-from alignlab.data.autoj import autoj_pair
-from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair, read_judged_pairs
-from alignlab.data.llmbar import llmbar_pair
-from alignlab.data.pandalm import pandalm_pair
+from alignlab.data.judged_pairs import (
+    FIRST,
+    SECOND,
+    TIE,
+    JudgedPair,
+    autoj_pair,
+    llmbar_pair,
+    pandalm_pair,
+    read_judged_pairs,
+)
 from alignlab.data.read import Faults, read_table
 from alignlab.data.xstest import labels_of
 from alignlab.errors import BadInput

@@ -150,6 +150,14 @@ COMMANDS = (
         "--gamed df_gamed.csv",
     ),
     Command(
+        "evaluate arena_hard", Place(*FILES["arena_hard"]),
+        "evaluate arena_hard --annotations model_judgment/gpt-4.1/my-model.jsonl",
+    ),
+    Command(
+        "evaluate human_eval", Place(*FILES["human_eval"]),
+        "evaluate human_eval --annotations eval_annotations.xlsx",
+    ),
+    Command(
         f"evaluate {BENCHMARK}", _api("evaluating", "evaluate"),
         "evaluate vicuna_bench --data question.jsonl --model ./my-model --baseline "
         "their_answers.jsonl --judge pairwise:openai:gpt-4@URL --out runs/vicuna",

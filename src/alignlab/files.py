@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,30 @@ def csv_reader(lines: Iterator[str], delimiter: str) -> tuple[list[str], CsvRows
             start = before + records.line_num + 1
 
     return names, numbered()
+
+
+def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the first sheet of a spreadsheet (.xlsx): row number and cells by column, blank as null.
+
+    Raises:
+        BadInput: openpyxl is not installed, or the file is no spreadsheet.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise BadInput(
+            f"{path}: expected openpyxl to read a spreadsheet (pip install 'alignlab[xlsx]'), or "
+            "the sheet saved as CSV"
+        ) from None
+    try:
+        cells = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows()
+        rows = [[cell.value for cell in row] for row in cells]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path}: expected a spreadsheet, found: {error}") from None
+    names = [str(name) for name in rows[0]] if rows else []
+    for number, row in enumerate(rows[1:], start=2):
+        if any(value is not None for value in row):
+            yield number, dict(zip(names, row, strict=False))
 
 
 def file_digest(path: Path) -> str:

@@ -8,10 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from alignlab.data.autoj import autoj_pair
 from alignlab.data.build_records import Origin, ResponseDraft
-from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair
-from alignlab.data.pandalm import pandalm_pair
+from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair, autoj_pair, pandalm_pair
 from tests.conftest import ROOT, shared_path
 
 

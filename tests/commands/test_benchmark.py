@@ -24,6 +24,7 @@ POSTS = [{"context": f"post {i}\nTL;DR:", "ref_text": f"summary {i}"} for i in r
 PAIRS = [
     {"prompt": f"p{i}", "chosen": "a good answer", "rejected": "no" * (i % 3)} for i in range(1, 7)
 ]
+STYLES = [{"prompt": f"p{i}", "chosen": list("abc"), "rejected": list("xyz")} for i in range(3)]
 TOPICS = [{"subj": n, "paragraphs": [{"title": n, "text": f"{n} lives."}]} for n in ("Ann", "Bob")]
 
 
@@ -62,6 +63,8 @@ def files(tmp_path):
         "mt_bench": jsonl(tmp_path / "mt.jsonl", *[{**q, "turns": ["a", "b"]} for q in VICUNA]),
         "relevant_sentences": jsonl(tmp_path / "plain.jsonl", *plain),
         "reward_accuracy": tmp_path / "pairs.jsonl",
+        "reward_bench": jsonl(tmp_path / "rb.jsonl", *[p | {"subset": "math-prm"} for p in PAIRS]),
+        "rm_bench": jsonl(tmp_path / "chat.jsonl", *STYLES),
         "super_ni": tmp_path / "task.json",
         "synrel": tmp_path / "topics.jsonl",
         "tldr": jsonl(tmp_path / "posts.jsonl", *POSTS),

@@ -12,8 +12,7 @@ import pytest
 
 from alignlab.commands.feedback import Imported, export, import_
 from alignlab.data import load
-from alignlab.data.judged_pairs import read_judged_pairs
-from alignlab.data.pandalm import pandalm_pair
+from alignlab.data.judged_pairs import pandalm_pair, read_judged_pairs
 from alignlab.errors import BadInput
 from alignlab.evaluation.annotators import agreement
 from alignlab.records import to_line

@@ -86,6 +86,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"input": "Hi", "targets": {"choices": ["a", "b"], "labels": [1, 0]}},
         {"source": "x", "chosen_instruction": judged("a"), "rejected_instruction": judged("b")},
     ],
+    "judgebench": [
+        {"source": "livebench-math", "question": "Hi", "response_A": "a", "response_B": "b",
+         "label": "A>B"}
+    ],
     "llmbar": [{"input": "Hi", "output_1": "a", "output_2": "b", "label": 1}],
     "messages": [
         {"messages": [ASK, REPLY]},
@@ -148,6 +152,16 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
             {"response": "b", "model": "y", "fine-grained_score": 2.0}]}
     ],
     "unpaired": [{"prompt": "Hi", "completion": "a", "label": True}],
+    "rewardbench": [
+        {"prompt": "Hi", "chosen": "a", "rejected": "b", "chosen_model": "x",
+         "rejected_model": "y", "subset": "s"},
+        {"prompt": "Hi", "chosen": ["a", "b"], "rejected": ["c"], "models": ["x", "y", "z"],
+         "num_correct": 2, "domain": "chat"},
+    ],
+    "tulu_eval": [
+        {"prompt": "Hi", "model_a": "x", "model_b": "y", "completion_a": "a", "completion_b": "b",
+         "preference": "a-is-better", "evaluator": "z", "timestamp": "2023-05-01"}
+    ],
     "wmt_mqm": [
         {"system": "x", "doc": "d", "seg_id": "1", "rater": "r", "source": "Hi", "target": "a",
          "category": "Style", "severity": "Minor"}
@@ -158,7 +172,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
          "final_label": "1_full_compliance"}
     ],
 }  # fmt: skip
-GATHERED = ("oasst", "prometheus", "wmt_mqm")
+GATHERED = ("oasst", "prometheus", "tulu_eval", "wmt_mqm")
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 7, 0.5, 1e400, -1e400, float("nan"), 10**400, "", " ", "\n", "a",
     "b", "Hi", "\u200b", "\x00", "\ufeff\u2060", "\u2800", "a\u200b", "one\ntwo", "x\r\ny",
@@ -320,7 +334,8 @@ def problems_of(path: Path, kind: str, layout: str, rows: list[dict[str, Any]]) 
 
 def test_every_layout_has_examples() -> None:
     parts = {name: registry.get("data", name) for name in registry.names("data")}
-    assert set(EXAMPLES) == {name for name, part in parts.items() if isinstance(part, Format)}
+    known = {name for name, part in parts.items() if isinstance(part, Format)}
+    assert set(EXAMPLES) == known - {"faireval"}  # a folder of several files
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -8,11 +8,18 @@ from collections import Counter
 import pytest
 
 from alignlab.data import load
-from alignlab.data.autoj import autoj_pair
 from alignlab.data.build_records import Origin, ResponseDraft
-from alignlab.data.judged_pairs import FIRST, NOT_TEXT, SECOND, TIE, JudgedPair, read_judged_pairs
-from alignlab.data.llmbar import llmbar_pair
-from alignlab.data.pandalm import pandalm_pair
+from alignlab.data.judged_pairs import (
+    FIRST,
+    NOT_TEXT,
+    SECOND,
+    TIE,
+    JudgedPair,
+    autoj_pair,
+    llmbar_pair,
+    pandalm_pair,
+    read_judged_pairs,
+)
 from alignlab.errors import BadInput
 from tests.conftest import shared_path
 from tests.data.conftest import Write

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alignlab.data.judged_pairs import read_judged_pairs
-from alignlab.data.pandalm import pandalm_pair
+from alignlab.data.judged_pairs import pandalm_pair, read_judged_pairs
 from alignlab.data.read import Faults, read_table
 from alignlab.data.xstest import labels_of
 from alignlab.evaluation.annotators import Agreement, agreement, ratings_of

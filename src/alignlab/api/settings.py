@@ -25,6 +25,8 @@ _ROLLOUT_LOSSES = ("RolloutLogps", "ValuedLogps")
 
 FILES = {
     "alpaca_eval": ("alignlab.commands.evaluate", "alpaca_eval"),
+    "arena_hard": ("alignlab.commands.evaluate", "arena_hard"),
+    "human_eval": ("alignlab.commands.evaluate", "human_eval"),
     "judge_scores": ("alignlab.commands.evaluate", "judge"),
     "reread": ("alignlab.commands.reread", "agreement"),
 }

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from alignlab.commands.tables import Evaluated, empty_table
 from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval, AlpacaEvalResult
+from alignlab.evaluation.benchmarks.arena_hard import judgement_rows
+from alignlab.evaluation.human_comparisons import human_rows
 from alignlab.evaluation.judge_files import evaluate_judge_files
 from alignlab.records import to_dict
 from alignlab.types import EvalResult
@@ -76,6 +78,36 @@ def alpaca_eval(
     benchmark = AlpacaEval(*files, difficulty_by=difficulty_by, preferences=preferences)
     results = benchmark.evaluate(Path(annotations))
     return Evaluated(tuple(to_dict(result) for result in results), _alpaca_eval_table(results))
+
+
+def arena_hard(annotations: str | Path) -> Evaluated:
+    """Measure models from Arena-Hard's judgements: win rates over the baseline, as published.
+
+    Args:
+        annotations: the judge's file on one or more models, model_judgment/JUDGE/MODEL.jsonl.
+
+    Raises:
+        BadInput: an unreadable file or record.
+    """
+    return _rows("arena_hard", judgement_rows(Path(annotations)))
+
+
+def human_eval(annotations: str | Path) -> Evaluated:
+    """Measure models from Tulu's human evaluation: win rates, acceptance, agreement.
+
+    Args:
+        annotations: eval_annotations.xlsx, or the sheet as CSV, JSONL or JSON.
+
+    Raises:
+        BadInput: an unreadable file or record.
+    """
+    return _rows("human_eval", human_rows(Path(annotations)))
+
+
+def _rows(name: str, rows: Sequence[EvalResult]) -> Evaluated:
+    from alignlab.commands.benchmark import as_json, rows_table
+
+    return Evaluated(as_json(rows), rows_table(name, rows))
 
 
 def _path(file: str | Path | None) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,6 +96,8 @@ def _check(row: Row, record: Record) -> None:
         bad(f"{where}messages", "a conversation that ends in a user's turn", roles)
     if not trimmed(prompt.text):
         bad(f"{where}messages.{len(prompt.messages) - 1}.content", "a text", prompt.text)
+    if isinstance(record, PreferenceGroup) and not all(map(math.isfinite, record.scores)):
+        bad("scores", "finite numbers", record.scores)  # an integer of 400 digits is read as one
     if isinstance(record, CritiquedResponse) and not trimmed(record.comment):
         bad("comment", "a text", record.comment)
     for field, values in _responses(record).items():

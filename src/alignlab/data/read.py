@@ -22,7 +22,7 @@ from alignlab.data.hub import HubChoice, looks_like_hub_id, read_hub
 from alignlab.data.json_rows import broken_json, json_rows, parse_json
 from alignlab.data.rows import Row, listed
 from alignlab.errors import BadInput, bad_record
-from alignlab.files import csv_reader, file_digest
+from alignlab.files import csv_reader, file_digest, sheet_rows
 from alignlab.types import Count
 
 _DESCRIPTIONS = frozenset(
@@ -216,6 +216,11 @@ def _arrow(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
         faults.add(bad_record(file, line + 1, None, "an Arrow stream", found))
 
 
+def _sheet(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
+    for line, values in sheet_rows(Path(file)):
+        yield Row(file, line, values)
+
+
 def _separated(delimiter: str) -> Callable[[str, IO[bytes], Faults], Iterator[Row]]:
     def read(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
         lines = (_decode(raw, file, line) for line, raw in enumerate(handle, start=1))
@@ -283,6 +288,7 @@ _READERS: dict[str, Callable[[str, IO[bytes], Faults], Iterator[Row]]] = {
     ".arrow": _arrow,
     ".csv": _separated(","),
     ".tsv": _tsv,
+    ".xlsx": _sheet,
 }
 
 

@@ -1,4 +1,4 @@
-"""The parts of Prometheus's evaluation prompt (arXiv 2310.08491, 2405.01535)."""
+"""Take Prometheus's evaluation prompt apart (arXiv 2310.08491, 2405.01535)."""
 
 from __future__ import annotations
 

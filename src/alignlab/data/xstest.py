@@ -29,7 +29,7 @@ def xstest(row: Row, options: Options) -> list[BuildResult]:
 
 
 def labels_of(row: Row) -> tuple[float, float]:
-    """The labels of the two annotators, 0 to 2 in the order of `LABELS`."""
+    """Read the labels of the two annotators, 0 to 2 in the order of `LABELS`."""
     found = []
     for field in ("annotation_1", "annotation_2"):
         if row.text(field) not in LABELS:

@@ -4,15 +4,18 @@ Annotations are either the benchmark's own `annotations.json` (a list of objects
 `output_1`, `output_2`, `preference`, `generator_2`; `output_1` is the baseline's) or a CSV with
 `model,row,instruction_id,len_1,len_2,preference` and, optionally, `annotator`. Either may be
 gzipped. A preference is 1 (baseline wins) to 2 (model wins), 1.5 or 0 a draw, empty when missing.
-It is the stored one, or is computed again from the judge's token log-probabilities, which only
-`annotations.json` holds.
+
+The stored preference can be computed again from the judge's token log-probabilities, which only
+`annotations.json` holds. The judge names the better of two answers by one token, `m` (the one shown
+first) or `M`. The preference is 2 - p(m) / (p(m) + p(M)) in the order shown; where the answers were
+switched it is mirrored, 3 - that. The instruction alone decides the switch (seed 0 of the published
+annotations). Equal answers are a draw without a judgement.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +25,7 @@ import numpy as np
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.length_controlled import GlmWeights, Preferences
-from alignlab.evaluation.token_preferences import recomputed_preference
-from alignlab.files import read_text
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 
 PreferencesFrom = Literal["stored", "tokens"]
 
@@ -33,6 +35,10 @@ WEIGHT_COLUMNS = (
     "instruction_difficulty",
 )
 """Columns of the published weights: bias, length, difficulty."""
+FIRST, SECOND = "m", "M"
+"""Tokens that name the first and the second answer shown."""
+DRAW = 1.5
+_SWITCH = "is_switched_outputs"
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,10 @@ class Annotation:
 def read_annotations(
     path: Path, preferences: PreferencesFrom = "stored"
 ) -> dict[str, list[Annotation]]:
-    """Annotations by model (by `annotator/model` where the file names annotators).
+    """Read annotations by model (by `annotator/model` where the file names annotators).
 
-    With preferences "tokens", they are computed again from the judge's token log-probabilities
-    (see `token_preferences`); one without them is missing.
+    With preferences "tokens", they are computed again from the judge's token log-probabilities; one
+    without them is missing.
 
     Raises:
         BadInput: no such file, an empty one, a bad record, with its line and field, or a file
@@ -66,124 +72,139 @@ def read_annotations(
     tabular = path.name.removesuffix(".gz").endswith(".csv")
     if tabular and preferences == "tokens":
         raise BadInput(f"{path}: expected annotations.json with log-probabilities, found a CSV")
-    found = list(_from_csv(path) if tabular else _from_json(path, preferences))
-    if not found:
-        raise BadInput(f"{path}: expected annotations, found none")
+    rows = read_rows(path)
     by_model: dict[str, list[Annotation]] = {}
-    for annotation in found:
+    for annotation in map(_from_csv, rows) if tabular else _from_json(rows, preferences):
         by_model.setdefault(annotation.model, []).append(annotation)
+    if preferences == "tokens" and not any(_logprobs(row.values) for row in rows):
+        raise BadInput(f"{path}: expected the judge's log-probabilities, found none in any record")
     return by_model
 
 
 def read_difficulty(path: Path) -> Mapping[int, float]:
-    """Instruction id -> difficulty, from a CSV `instruction_id,instruction_difficulty`."""
+    """Read instruction id -> difficulty from a CSV `instruction_id,instruction_difficulty`."""
     return {
-        int(_number(path, line, row, "instruction_id")): _number(
-            path, line, row, "instruction_difficulty"
-        )
-        for line, row in _csv_rows(path)
+        _whole(row, "instruction_id"): _number(row, "instruction_difficulty")
+        for row in read_rows(path)
     }
 
 
 def read_weights(path: Path) -> Mapping[str, GlmWeights]:
-    """Model -> published weights; the CSV's first column, whatever its name, holds the model."""
+    """Read model -> published weights; the CSV's first column, whatever its name, is the model."""
     return {
-        next(iter(row.values())): GlmWeights(
-            *(_number(path, line, row, column) for column in WEIGHT_COLUMNS)
-        )
-        for line, row in _csv_rows(path)
+        next(iter(row.values.values())): GlmWeights(*(_number(row, c) for c in WEIGHT_COLUMNS))
+        for row in read_rows(path)
     }
 
 
 def read_gamed(path: Path) -> Preferences:
-    """Preferences of the gamed baselines (CSV with preference, std_delta_len, difficulty)."""
-    rows = list(_csv_rows(path))
+    """Read the gamed baselines' preferences (CSV: preference, std_delta_len, difficulty)."""
     columns = ("preference", "std_delta_len", "instruction_difficulty")
-    values = [[_number(path, line, row, column) for column in columns] for line, row in rows]
+    values = [[_number(row, column) for column in columns] for row in read_rows(path)]
     preference_N, length_N, difficulty_N = np.array(values, dtype=np.float64).T
     return Preferences(preference_N, length_N, difficulty_N)
 
 
-def _from_csv(path: Path) -> Iterator[Annotation]:
-    for line, row in _csv_rows(path):
-        model = row.get("model") or ""
-        if not model:
-            raise bad_record(path, line, "model", "a name", model)
-        annotator = row.get("annotator")
-        yield Annotation(
-            model=f"{annotator}/{model}" if annotator else model,
-            row=int(_number(path, line, row, "row")),
-            instruction_id=int(_number(path, line, row, "instruction_id")),
-            length_baseline=int(_number(path, line, row, "len_1")),
-            length_model=int(_number(path, line, row, "len_2")),
-            preference=_preference(path, line, row.get("preference")),
-        )
+def switched(instruction: str, seed: int = 0) -> bool:
+    """Tell if the model's answer was shown first; otherwise the baseline's was."""
+    # The benchmark's own rule, which only this generator repeats.
+    return random.Random(f"{_SWITCH}{instruction}{seed}").choices([False, True], k=1)[0]
 
 
-def _from_json(path: Path, preferences: PreferencesFrom) -> Iterator[Annotation]:
+def preference_of_tokens(logprobs: Mapping[str, float], *, is_switched: bool) -> float | None:
+    """Compute the preference, 1 (baseline wins) to 2, from the two tokens' log-probabilities.
+
+    Log-probabilities in nats; an absent token has probability 0; None when both are absent.
+    """
+    first, second = logprobs.get(FIRST, -math.inf), logprobs.get(SECOND, -math.inf)
+    best = max(first, second)
+    if best == -math.inf:
+        return None
+    chance = math.exp(first - best) / (math.exp(first - best) + math.exp(second - best))
+    return 1 + chance if is_switched else 2 - chance
+
+
+def recomputed_preference(record: Mapping[str, Any]) -> float | None:
+    """Compute an annotation's preference from its log-probabilities; None without any.
+
+    Reads `instruction`, `output_1`, `output_2` and `raw_completion` of `annotations.json`.
+    """
+    if record["output_1"] == record["output_2"]:
+        return DRAW
+    logprobs, instruction = _logprobs(record), record.get("instruction")
+    if logprobs is None or not isinstance(instruction, str):
+        return None
+    return preference_of_tokens(logprobs, is_switched=switched(instruction))
+
+
+def _logprobs(record: Mapping[str, Any]) -> dict[str, float] | None:
+    """Read the judge's likeliest first tokens; None where the record holds none."""
     try:
-        records = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise bad_record(
-            path, error.lineno, None, "a JSON list of annotations", error.msg
-        ) from None
-    if not isinstance(records, list):
-        raise bad_record(path, None, None, "a JSON list of annotations", records)
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise bad_record(path, None, f"[{number}]", "an object", record)
+        top = record["raw_completion"]["logprobs"]["content"][0]["top_logprobs"]
+        return {str(t["token"]): float(t["logprob"]) for t in top if t["logprob"] is not None}
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _from_csv(row: BenchmarkRow) -> Annotation:
+    annotator, model = row.values.get("annotator"), row.text("model")
+    return Annotation(
+        model=f"{annotator}/{model}" if annotator else model,
+        row=_whole(row, "row"),
+        instruction_id=_whole(row, "instruction_id"),
+        length_baseline=_whole(row, "len_1"),
+        length_model=_whole(row, "len_2"),
+        preference=_preference(row),
+    )
+
+
+def _from_json(rows: list[BenchmarkRow], preferences: PreferencesFrom) -> Iterator[Annotation]:
+    for number, row in enumerate(rows):
+        is_null = any(row.values.get(f, "") is None for f in ("output_1", "output_2"))
+        stored = _preference(row)
         for field in ("output_1", "output_2", "generator_2"):
-            if not isinstance(record.get(field), str):
-                raise bad_record(path, None, f"[{number}].{field}", "a string", record.get(field))
+            found = row.values.get(field)
+            # A null output is an answer that failed: nothing was judged, the row counts as missing.
+            if not isinstance(found, str) and not (is_null and stored is None and found is None):
+                raise bad_record(row.file, row.line, field, "a string", found)
+        is_stored = preferences == "stored" or is_null
         yield Annotation(
-            model=record["generator_2"],
+            model=row.text("generator_2"),
             row=number,
-            instruction_id=record.get("index"),
-            length_baseline=len(record["output_1"]),
-            length_model=len(record["output_2"]),
-            preference=(
-                recomputed_preference(record)
-                if preferences == "tokens"
-                else _preference(path, None, record.get("preference"), f"[{number}].")
-            ),
+            instruction_id=None if row.values.get("index") is None else _whole(row, "index"),
+            length_baseline=len(row.values.get("output_1") or ""),
+            length_model=len(row.values.get("output_2") or ""),
+            preference=stored if is_stored else recomputed_preference(row.values),
         )
 
 
-def _preference(path: Path, line: int | None, value: Any, where: str = "") -> float | None:
+def _preference(row: BenchmarkRow) -> float | None:
     """Read a preference: a draw written as 0 becomes 1.5, an empty one is missing."""
-    if value is None or value in ("", "nan", "None"):
+    value = row.values.get("preference")
+    if value is None or str(value).strip().lower() in ("", "nan", "none"):
         return None
-    field = f"{where}preference"
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise bad_record(path, line, field, "a number from 1 to 2", value) from None
-    if math.isnan(number):
-        return None
+    number = _number(row, "preference")
     if number == 0:
-        return 1.5
+        return DRAW
     if not 1 <= number <= 2:
-        raise bad_record(path, line, field, "a number from 1 to 2", value)
+        raise bad_record(row.file, row.line, "preference", "a number from 1 to 2", value)
     return number
 
 
-def _number(path: Path, line: int, row: Mapping[str, str], column: str) -> float:
-    if row.get(column) is None:
-        raise bad_record(path, line, column, "a column of that name", f"columns {list(row)}")
+def _whole(row: BenchmarkRow, column: str) -> int:
+    number = _number(row, column)
+    if number != int(number) or number < 0:
+        raise bad_record(row.file, row.line, column, "a whole number", row.values[column])
+    return int(number)
+
+
+def _number(row: BenchmarkRow, column: str) -> float:
+    value = row.values.get(column)
     try:
-        number = float(row[column])
-    except ValueError:
-        raise bad_record(path, line, column, "a number", row[column]) from None
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
     if not math.isfinite(number):
-        raise bad_record(path, line, column, "a finite number", row[column])
+        found = f"columns {list(row.values)}" if value is None else value
+        raise bad_record(row.file, row.line, column, "a finite number", found)
     return number
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Numbered rows of a CSV with a header (line 1)."""
-    empty = True
-    for number, row in enumerate(csv.DictReader(read_text(path).splitlines()), start=2):
-        empty = False
-        yield number, row
-    if empty:
-        raise BadInput(f"{path}: expected a CSV with a header and rows, found none")

@@ -1,4 +1,4 @@
-"""How far several annotators agree: one table of ratings, every measure that suits its scale.
+"""Measure the agreement of several annotators by every measure that suits their scale.
 
 Ratings of a number agree by their distance (alpha interval, kappa with squared weights), labels by
 being equal. Rankings are taken apart into pairs of responses: 1 where the first is put before the
@@ -53,7 +53,7 @@ class Ratings(NamedTuple):
 
 
 def ratings_of(feedback: Sequence[Feedback], scale: Scale) -> Ratings:
-    """Feedback of several annotators as a table; a label is the number of its name in the alphabet.
+    """Put feedback of several annotators into a table; a label is its name's place in the alphabet.
 
     Words on a response (critiques) have no place in it.
     """
@@ -79,7 +79,7 @@ def agreement(
     prompts_N: Sequence[object] | None = None,
     seed: int = 0,
 ) -> list[Agreement]:
-    """Every measure for a table of ratings; none for fewer than two annotators.
+    """Compute every measure for a table of ratings; none for fewer than two annotators.
 
     Fleiss' kappa is given where everybody rated everything.
     """
@@ -107,7 +107,7 @@ def agreement(
 
 
 def _items(one: Feedback) -> list[tuple[tuple[str, ...], float]]:
-    """What a record rates: a response, or every pair of ranked responses."""
+    """List what a record rates: a response, or every pair of ranked responses."""
     if isinstance(one.verdict, Score):
         return [(one.response_ids, one.verdict.value)]
     if not isinstance(one.verdict, Ranking):

@@ -1,4 +1,9 @@
-"""Questions as benchmarks publish them: FastChat's layout, and plain rows with one prompt each."""
+"""Read questions as benchmarks publish them.
+
+FastChat (MT-Bench, Vicuna-Bench): `{question_id, category, turns}`; its first release and FairEval
+have one `text`. Arena-Hard: `{uid, category, prompt}`; its first release has FastChat's layout with
+objects `{content}` as turns. Other files: rows with one prompt each.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ ASKED = ("prompt", "instruction", "question", "input", "text")
 
 
 def fastchat_questions(path: Path, benchmark: str) -> list[Question]:
-    """Rows `{"question_id", "category", "turns"}` (MT-Bench, Vicuna-Bench, Arena-Hard's layouts).
+    """Read the questions of MT-Bench, Vicuna-Bench or Arena-Hard.
 
     Raises:
         BadInput: a row without an id or without turns.
@@ -23,7 +28,7 @@ def fastchat_questions(path: Path, benchmark: str) -> list[Question]:
 
 
 def fastchat_references(path: Path) -> dict[str, tuple[str, ...]]:
-    """Question id -> the reference answer to each turn (FastChat's model answers).
+    """Read question id -> the reference answer to each turn, from FastChat's model answers.
 
     Raises:
         BadInput: a row without an id or without answers.
@@ -33,23 +38,34 @@ def fastchat_references(path: Path) -> dict[str, tuple[str, ...]]:
         choices = row.values.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             raise bad_record(path, row.line, "choices", "a list of answers", choices)
-        answers = BenchmarkRow(path, row.line, choices[0])
-        found[row.key("question_id")] = tuple(answers.texts("turns"))
+        turns = BenchmarkRow(path, row.line, choices[0]).texts("turns")
+        found[row.key("question_id", "uid")] = tuple(turns)
     return found
 
 
 def plain_questions(
     path: Path, benchmark: str, *, asked: tuple[str, ...] = ASKED
 ) -> list[Question]:
-    """Rows with one prompt each, and an optional `id` and `category`.
+    """Read rows with one prompt each, and an optional `id` and `category`.
 
     Raises:
         BadInput: a row without a prompt.
     """
     return [
-        single(row, benchmark, row.text(*asked), key=str(number))
+        single(row, benchmark, asked_text(row, *asked), key=str(number))
         for number, row in enumerate(read_rows(path))
     ]
+
+
+def asked_text(row: BenchmarkRow, *fields: str) -> str:
+    """Read what a row asks from the first of the fields; an instruction's `input` goes under it.
+
+    Raises:
+        BadInput: none of the fields is there, or it holds no text.
+    """
+    text, given = row.text(*fields), row.maybe("input")
+    is_instruction = text == row.values.get("instruction")
+    return f"{text}\n\n{given}" if is_instruction and given and given.strip() else text
 
 
 def single(
@@ -61,7 +77,7 @@ def single(
     references: tuple[str, ...] = (),
     baseline: str | None = None,
 ) -> Question:
-    """A question of one user turn; `key` is its id where the row holds none."""
+    """Build a question of one user turn; `key` is its id where the row holds none."""
     known = any(row.values.get(field) is not None for field in ("id", "question_id", "prompt_id"))
     name = row.key("id", "question_id", "prompt_id") if known else key
     part = row.maybe("category") or row.maybe("dataset")
@@ -86,10 +102,15 @@ def _question(row: BenchmarkRow, benchmark: str) -> Question:
 
 
 def _turns(row: BenchmarkRow) -> list[str]:
-    """User turns: texts, or objects with `content`; or the one `prompt`."""
-    turns: Any = row.values.get("turns")
+    """Read the user turns, texts or objects with `content`; or the one `prompt` or `text`."""
+    turns = row.values.get("turns")
     if turns is None:
-        return [row.text("prompt")]
-    if isinstance(turns, list) and all(isinstance(t, dict) for t in turns):
-        turns = [t.get("content") for t in turns]
+        return [row.text("prompt", "text")]
+    if isinstance(turns, list):
+        turns = [_content(turn) for turn in turns]
     return BenchmarkRow(row.file, row.line, {"turns": turns}).texts("turns")
+
+
+def _content(turn: Any) -> Any:
+    """Unwrap the text of a turn that is an object with `content`."""
+    return turn.get("content") if isinstance(turn, dict) else turn

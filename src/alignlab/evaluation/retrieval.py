@@ -1,4 +1,4 @@
-"""Passages of a local corpus by TF-IDF, for judges that need evidence."""
+"""Find passages of a local corpus by TF-IDF, for judges that need evidence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PassageIndex:
             self._of_title.setdefault(passage.title.lower(), []).append(index)
 
     def find(self, query: str, most: int, *, title: str = "") -> list[Passage]:
-        """The passages nearest to a query; only those of the title, where the corpus has it."""
+        """Find the passages nearest to a query, those of the title where the corpus has it."""
         query_W = self._words.transform([query])
         near_P = (self._table_PW @ query_W.T).toarray()[:, 0]
         chosen = self._of_title.get(title.lower()) or range(len(self.passages))
@@ -44,7 +44,7 @@ class PassageIndex:
 
 
 def read_corpus(path: Path) -> PassageIndex:
-    """A corpus from rows of `title` and `text`.
+    """Read a corpus from rows of `title` and `text`.
 
     Raises:
         BadInput: no such file, or a row without a title or a text.

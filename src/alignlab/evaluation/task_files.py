@@ -1,4 +1,4 @@
-"""The files of benchmarks: records from JSONL, JSON lists and CSV, gzipped or not."""
+"""Read records of benchmark files: JSONL, JSON lists, CSV, TSV, Parquet and spreadsheets."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.files import csv_reader, read_text
+from alignlab.files import csv_reader, read_text, sheet_rows
 
-KINDS = (".jsonl", ".json", ".csv", ".tsv", ".txt")
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
 
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One record with what is needed to complain about it."""
+    """One record with its place, which error messages name."""
 
     file: Path
     line: int
-    """Line of a JSONL or CSV file; position, from 1, in a JSON list."""
+    """Line of a JSONL or CSV file; position, from 1, in a JSON list or in Parquet."""
     values: Mapping[str, Any] = field(repr=False)
 
     def text(self, *names: str) -> str:
-        """The first of the fields that is there, a text that is not blank.
+        """Read the first of the fields that is there, a text that is not blank.
 
         Raises:
             BadInput: none is there, or it holds something else.
@@ -40,7 +40,7 @@ class BenchmarkRow:
         raise bad_record(self.file, self.line, names[0], "a text", f"fields {list(self.values)}")
 
     def key(self, *names: str) -> str:
-        """An identifier: a text or a whole number, as text.
+        """Read an identifier, a text or a whole number, as text.
 
         Raises:
             BadInput: none of the fields is there, or it holds something else.
@@ -54,7 +54,7 @@ class BenchmarkRow:
         raise bad_record(self.file, self.line, names[0], "an id", f"fields {list(self.values)}")
 
     def texts(self, name: str) -> list[str]:
-        """A list of texts, at least one; a JSON list written as text is read as one.
+        """Read a list of texts, at least one; a JSON list written as text is read as one.
 
         Raises:
             BadInput: the field is something else.
@@ -70,7 +70,7 @@ class BenchmarkRow:
         return found
 
     def maybe(self, name: str) -> str | None:
-        """A text where the field is there; None where it is absent or empty.
+        """Read a text; None where the field is absent or empty.
 
         Raises:
             BadInput: the field is no text.
@@ -84,46 +84,56 @@ class BenchmarkRow:
 
 
 def read_rows(path: Path) -> list[BenchmarkRow]:
-    """All records of a file.
+    """Read all records of a file.
 
     Raises:
         BadInput: no such file, a kind of file that is not read, a bad record, or none.
     """
-    text = read_text(path)
-    kind = Path(path.name.removesuffix(".gz")).suffix
-    if kind in (".csv", ".tsv"):
-        rows = list(_from_csv(path, text, "\t" if kind == ".tsv" else ","))
-    elif kind == ".json":
-        rows = list(_from_json(path, text))
-    elif kind == ".jsonl":
-        rows = list(_from_lines(path, text))
+    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if kind not in KINDS:
+        raise BadInput(f"{path}: expected one of {', '.join(KINDS)} (or .gz), found {kind!r}")
+    if kind == ".xlsx":
+        rows = [BenchmarkRow(path, number, values) for number, values in sheet_rows(path)]
+    elif kind == ".parquet":
+        rows = list(_from_parquet(path))
+    elif kind in (".csv", ".tsv"):
+        rows = list(_from_csv(path, read_text(path), "\t" if kind == ".tsv" else ","))
     else:
-        raise BadInput(f"{path}: expected one of {', '.join(KINDS[:4])} (or .gz), found {kind!r}")
+        rows = list(_from_json(path, read_text(path), is_list=kind == ".json"))
     if not rows:
         raise BadInput(f"{path}: expected at least one record, found none")
     return rows
 
 
-def _from_lines(path: Path, text: str) -> Iterator[BenchmarkRow]:
+def _from_json(path: Path, text: str, *, is_list: bool) -> Iterator[BenchmarkRow]:
+    """Read a JSON list, or one object per line, as many published .json files are too."""
+    if is_list and not text.lstrip().startswith("{"):
+        for number, value in enumerate(_list(path, text), start=1):
+            yield _row(path, number, value)
+        return
     # Not splitlines(): texts may hold line separators that JSON does not escape.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise bad_record(path, number, None, "a JSON object", error.msg) from None
+            except (ValueError, RecursionError) as error:
+                raise bad_record(path, number, None, "a JSON object", _reason(error)) from None
             yield _row(path, number, values)
 
 
-def _from_json(path: Path, text: str) -> Iterator[BenchmarkRow]:
+def _list(path: Path, text: str) -> list[Any]:
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise bad_record(path, error.lineno, None, "JSON", error.msg) from None
+    except (ValueError, RecursionError) as error:
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
+        raise bad_record(path, line, None, "a JSON list", _reason(error)) from None
     if not isinstance(values, list):
         raise bad_record(path, None, None, "a JSON list", type(values).__name__)
-    for number, value in enumerate(values, start=1):
-        yield _row(path, number, value)
+    return values
+
+
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _from_csv(path: Path, text: str, delimiter: str) -> Iterator[BenchmarkRow]:
@@ -136,6 +146,18 @@ def _from_csv(path: Path, text: str, delimiter: str) -> Iterator[BenchmarkRow]:
             yield BenchmarkRow(path, number, dict(zip(names, cells, strict=True)))
     except csv.Error as error:
         raise bad_record(path, None, None, "CSV", str(error)) from None
+
+
+def _from_parquet(path: Path) -> Iterator[BenchmarkRow]:
+    from pyarrow import parquet
+    from pyarrow.lib import ArrowException
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (ArrowException, OSError, ValueError) as error:  # what pyarrow raises for damage
+        raise BadInput(f"{path}: expected Parquet, found: {str(error).splitlines()[0]}") from None
+    for number, values in enumerate(rows, start=1):
+        yield BenchmarkRow(path, number, values)
 
 
 def _row(path: Path, number: int, values: Any) -> BenchmarkRow:

@@ -1,4 +1,4 @@
-"""Rows of a benchmark from a value per question: whole and by part, what is missing counted."""
+"""Make rows of a benchmark from a value per question, whole and by part; count what is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Measure:
 
     name: str
     is_share: bool = False
-    """Whether its values lie between 0 and 1, so that its interval does."""
+    """Values lie between 0 and 1, and so does the interval."""
 
 
 def part_rows(
@@ -36,7 +36,7 @@ def part_rows(
     *,
     seed: int,
 ) -> list[EvalResult]:
-    """Means over the scored values, as a whole and by part; a prompt's values stay together."""
+    """Return the means of the scored values, whole and by part; a prompt's values stay together."""
     return [
         one_row(about, measure, some, prompts, seed=seed, group=part)
         for part, some in by_group(values, lambda v: prompts[v.prompt_id])
@@ -100,5 +100,5 @@ def score_rows(
 
 
 def not_comparable(rows: Sequence[EvalResult]) -> tuple[EvalResult, ...]:
-    """The rows, marked as not comparable with published figures."""
+    """Mark rows as not comparable with published figures."""
     return tuple(replace(row, comparable=False) for row in rows)

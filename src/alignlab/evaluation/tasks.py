@@ -1,4 +1,4 @@
-"""What a benchmark that runs on models declares: what it needs, its questions, how it measures.
+"""Declare a benchmark that runs on models: its needs, its questions, its measurement.
 
 A benchmark is a frozen dataclass (its fields are its options) with a class attribute `needs`, a
 method `questions` and a method `measure`. The run around it answers the questions, hands over a
@@ -35,23 +35,23 @@ GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=1024)
 
 @dataclass(frozen=True)
 class Needs:
-    """What a benchmark cannot do without."""
+    """Data, judge and models that a benchmark needs."""
 
     data: str
-    """What --data is and where to get it, as told where it is absent; empty needs none."""
+    """Sentence on --data and where to get it, shown where it is absent; empty needs none."""
     corpus: bool = False
-    """Whether --data is read by one of the formats of `alignlab list data`."""
+    """--data is read by one of the formats of `alignlab list data`."""
     judges: tuple[JudgeKind, ...] = ()
     """Kinds of judge that it takes, the preferred one first; empty takes none."""
     models: Literal["needed", "allowed", "none", "itself"] = "needed"
-    """Whether models answer; "none": the judge itself is measured; "itself": the benchmark asks
-    the models, given by folder, in its own way."""
+    """Models that answer; "none": the judge itself is measured; "itself": the benchmark asks the
+    models, given by folder, in its own way."""
     baseline: Literal["needed", "allowed", "none"] = "none"
-    """Whether the models' answers are compared with a baseline's; the data may hold it."""
+    """Baseline that the models' answers are compared with; the data may hold it."""
     turns: int = 1
     """Most user turns of a question."""
     sampling: Sampling = GREEDY
-    """How answers are drawn unless the settings say otherwise."""
+    """Sampling of answers unless the settings say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,24 @@ class Question:
     """The baseline's answer, where the data holds one."""
     temperature: float | None = None
     """Sampling temperature of this question, where the benchmark fixes one."""
+    candidates: tuple[str, ...] = ()
+    """Answers in the data that the judge scores, the good ones first."""
+    good: int = 0
+    """Good answers among the candidates."""
 
     @property
     def id(self) -> str:
         return self.prompt.id
 
+    @property
+    def part(self) -> str:
+        """Return the item's part of the benchmark; empty where it has none."""
+        return self.prompt.source.partition("/")[2]
+
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """What one model answered."""
+    """One model's answers."""
 
     model: str
     turns: Mapping[str, tuple[Response, ...]]
@@ -96,14 +105,14 @@ class ModelAnswers:
         return replace(self, turns=turns, thoughts=changed)
 
     def last(self, question: Question) -> Response | None:
-        """The answer to the last turn; None where the model gave none."""
+        """Return the answer to the last turn; None where the model gave none."""
         found = self.turns.get(question.id)
         return None if found is None else found[-1]
 
 
 @dataclass(frozen=True)
 class BenchmarkInputs:
-    """All that a benchmark measures from."""
+    """Everything that a benchmark measures from."""
 
     questions: tuple[Question, ...]
     answers: tuple[ModelAnswers, ...]
@@ -128,24 +137,24 @@ class BenchmarkInputs:
         return (*self.answers, *((self.baseline,) if self.baseline else ()))
 
     def by_model(self) -> list[tuple[ModelAnswers, list[tuple[Question, tuple[Response, ...]]]]]:
-        """Every model with the questions that it answered."""
+        """List every model with the questions that it answered."""
         return [
             (a, [(q, a.turns[q.id]) for q in self.questions if q.id in a.turns])
             for a in self.answers
         ]
 
     def unanswered(self, answers: ModelAnswers) -> int:
-        """Questions without an answer of a model; they count as unscored."""
+        """Count the questions without an answer of a model; they are unscored."""
         return sum(q.id not in answers.turns for q in self.questions)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a benchmark found."""
+    """Rows and judgements of a benchmark."""
 
     rows: tuple[EvalResult, ...]
     said: tuple[Feedback, ...] = ()
-    """What was said of every response, for the examples; `response_ids[0]` is the one judged."""
+    """Feedback on every response, for the examples; `response_ids[0]` is the one judged."""
 
     def __add__(self, other: Findings) -> Findings:
         return Findings(self.rows + other.rows, self.said + other.said)
@@ -159,16 +168,16 @@ class BenchmarkTask(Protocol):
     """Its `Needs`; a class attribute."""
 
     def questions(self, data: Any) -> list[Question]:
-        """The questions in the data: a `Path`, or a `Corpus` where `needs.corpus` says so."""
+        """Read the questions from a `Path`, or from a `Corpus` where `needs.corpus` is set."""
         ...
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Judge what was answered and make rows of it."""
+        """Judge the answers and make rows of the judgements."""
         ...
 
 
 def value_of(feedback: Feedback) -> float | None:
-    """How good a verdict is for the response judged (index 0); None is unscored."""
+    """Return the verdict's value for the response judged (index 0); None is unscored."""
     verdict = feedback.verdict
     if isinstance(verdict, Score):
         return verdict.value
@@ -178,7 +187,7 @@ def value_of(feedback: Feedback) -> float | None:
 
 
 def ask_question(question: Question, given: Sequence[Response]) -> tuple[Message, ...]:
-    """The conversation up to the user turn that follows the answers given."""
+    """Build the conversation up to the user turn that follows the answers given."""
     messages = list(question.prompt.messages)
     for response, follow_up in zip(given, question.follow_ups, strict=False):
         messages += [Message("assistant", response.text), Message("user", follow_up)]
@@ -186,26 +195,26 @@ def ask_question(question: Question, given: Sequence[Response]) -> tuple[Message
 
 
 def model_judge(asked: BenchmarkInputs) -> Completer:
-    """The judge as a model that is asked in the benchmark's words."""
+    """Return the judge as a model that is asked in the benchmark's words."""
     return cast(Completer, asked.judge)
 
 
 def score_judge(asked: BenchmarkInputs) -> FeedbackSource:
-    """The judge as a source of scores."""
+    """Return the judge as a source of scores."""
     return cast(FeedbackSource, asked.judge)
 
 
 def pair_judge(asked: BenchmarkInputs) -> PairJudge:
-    """The judge as a judge of pairs."""
+    """Return the judge as a judge of pairs."""
     return cast(PairJudge, asked.judge)
 
 
 def asks_model(asked: BenchmarkInputs) -> bool:
-    """Whether the judge is a model to be asked in the benchmark's words."""
+    """Tell if the judge is a model to be asked in the benchmark's words."""
     return hasattr(asked.judge, "complete")
 
 
 def subject(asked: BenchmarkInputs, model: str, benchmark: str) -> Subject:
-    """What the rows of a model are about."""
+    """Return the subject of a model's rows."""
     against = asked.baseline.model if asked.baseline else None
     return Subject(model, benchmark, against=against)

@@ -1,8 +1,8 @@
-"""How a benchmark asks a judge: a text with places, of our own wording or of the official one.
+"""Fill judge prompts of benchmarks, in our own wording or in the official one.
 
 Our own wording puts what is judged between tags and takes the angle bracket off these tags, and off
 chat markers, inside it, so that a response cannot fake its own end. Official wording is kept to the
-letter: only figures judged so may stand beside published ones.
+letter: only figures judged with it are comparable with published ones.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Template:
     user: str
     system: str = ""
     official: bool = False
-    """Whether the wording is the benchmark's own, read from a file or a package."""
+    """The wording is the benchmark's own, read from a file or a package."""
 
     def fill(self, **texts: str) -> tuple[Message, ...]:
-        """The conversation that asks the judge.
+        """Build the conversation that asks the judge.
 
         Raises:
             BadInput: the template has a place that no text is given for.
@@ -55,7 +55,7 @@ class Template:
 
 @cache
 def own_template(name: str) -> Template:
-    """A judge prompt of our own wording, by its file's name in benchmarks/prompts."""
+    """Read a judge prompt of our own wording by its file's name in benchmarks/prompts."""
     text = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip("\n")
     system, found, user = text.partition(_SYSTEM_END)
     return Template(name, user, system) if found else Template(name, text)

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.annotation_files import WEIGHT_COLUMNS, read_annotations
-from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval
-from alignlab.evaluation.metrics import length_controlled as lc
-from alignlab.evaluation.token_preferences import (
+from alignlab.evaluation.annotation_files import (
+    WEIGHT_COLUMNS,
     preference_of_tokens,
+    read_annotations,
     recomputed_preference,
     switched,
 )
+from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval
+from alignlab.evaluation.metrics import length_controlled as lc
 from alignlab.seeds import generator
 from tests.conftest import shared_path
 
@@ -78,11 +79,14 @@ def test_length_controlled_by_hand_and_by_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (HEADER, "expected a CSV with a header and rows"),
+        (HEADER, "expected at least one record, found none"),
         (HEADER + "m,0,0,1,1,3\n", "line 2, field 'preference': expected a number from 1 to 2"),
-        (HEADER + "m,0,x,1,1,2\n", "line 2, field 'instruction_id': expected a number, found x"),
-        (HEADER + ",0,0,1,1,2\n", "line 2, field 'model': expected a name"),
-        ("model,row\nm,0\n", "field 'instruction_id': expected a column of that name"),
+        (
+            HEADER + "m,0,x,1,1,2\n",
+            "field 'instruction_id': expected a finite number, found x",
+        ),
+        (HEADER + ",0,0,1,1,2\n", "line 2, field 'model': expected a text"),
+        ("model,row\nm,0\n", "field 'instruction_id': expected a finite number, found columns"),
     ],
 )
 def test_bad_csv_is_named(tmp_path: Path, text: str, complaint: str) -> None:
@@ -96,11 +100,11 @@ def test_bad_csv_is_named(tmp_path: Path, text: str, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[", "expected a JSON list of annotations"),
-        ("{}", "expected a JSON list of annotations"),
-        ("[]", "expected annotations, found none"),
-        ("[1]", r"field '[0]': expected an object"),
-        ('[{"output_1": "a"}]', "field '[0].output_2': expected a string, found None"),
+        ("[", "line 1: expected a JSON list"),
+        ("{}", "line 1, field 'output_1': expected a string, found None"),
+        ("[]", "expected at least one record, found none"),
+        ("[1]", "line 1: expected a JSON object, found 1"),
+        ('[{"output_1": "a"}]', "line 1, field 'output_2': expected a string, found None"),
     ],
 )
 def test_bad_json_is_named(tmp_path: Path, text: str, complaint: str) -> None:
@@ -290,3 +294,37 @@ def test_a_table_holds_no_log_probabilities(tmp_path: Path) -> None:
     path = annotations(tmp_path / "a.csv", ["2"])
     with pytest.raises(BadInput, match=r"expected annotations\.json with log-probabilities"):
         AlpacaEval(preferences="tokens").evaluate(path)
+
+
+def annotated(tmp_path: Path, *records: dict[str, object]) -> Path:
+    path = tmp_path / "annotations.json"
+    both = {"generator_1": "base", "generator_2": "mine", "output_1": "aa", "output_2": "bbb"}
+    rows = [{"instruction": f"q{i}", **both, **record} for i, record in enumerate(records)]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_null_outputs_and_preferences_are_missing(tmp_path: Path) -> None:
+    """An annotator that gives up writes null (tatsu-lab/alpaca_eval#340, #300)."""
+    path = annotated(
+        tmp_path, {"preference": 2.0}, {"preference": None}, {"preference": float("nan")},
+        {"preference": None, "output_2": None},
+    )  # fmt: skip
+    (found,) = AlpacaEval().evaluate(path)
+    assert (found.n_total, found.n_missing, found.win_rate) == (1, 3, 100)
+    path = annotated(tmp_path, {"preference": 2.0, "output_2": None})
+    with pytest.raises(BadInput, match="field 'output_2': expected a string, found None"):
+        AlpacaEval().evaluate(path)
+
+
+def test_annotations_without_log_probabilities_are_refused(tmp_path: Path) -> None:
+    """Annotators that rank by function calls store no token (alpaca_eval#447, #223, #417)."""
+    raw = {"ordered_models": [{"model": "m", "rank": 1}, {"model": "M", "rank": 2}]}
+    path = annotated(tmp_path, {"preference": 2.0, "raw_completion": raw})
+    with pytest.raises(BadInput, match="expected the judge's log-probabilities, found none"):
+        AlpacaEval(preferences="tokens").evaluate(path)
+    top = [{"token": "m", "logprob": -0.1}, {"token": "M", "logprob": None}]
+    known = {"logprobs": {"content": [{"token": "m", "top_logprobs": top}]}}
+    path = annotated(tmp_path, {"raw_completion": raw}, {"raw_completion": known})
+    (found,) = AlpacaEval(preferences="tokens").evaluate(path)
+    assert (found.n_total, found.n_missing) == (1, 1)

@@ -195,6 +195,37 @@ def test_audit_of_a_source_of_scores_counts_the_unreadable():
     assert next(r for r in found.rows if r.metric == "agreement").unscored == 1
 
 
+@pytest.mark.parametrize(
+    ("orders", "value"),
+    [
+        ((0, 0), 1.0),
+        ((0, None), 1.0),
+        ((None, 0), 1.0),
+        ((0, 1), 0.0),
+        ((None, None), 0.0),
+        ((None, 1), 0.0),
+    ],
+)
+def test_the_accuracy_of_judge_bench_adds_both_orders_up(orders, value):
+    """A tie in one order does not lose a pair that the other order decides rightly."""
+
+    class Fixed(Pairs):
+        def compare(self, items, seed):
+            found = []
+            for prompt, a, b in items:
+                # The better answer is "333", wherever it stands.
+                turn = (0, 1) if a.text == "333" else (1, 0)
+                seen = tuple(None if o is None else turn[o] for o in orders)
+                winner = seen[0] if seen[0] == seen[1] else None
+                verdict = Preference(winner, seen)
+                found.append(Feedback(prompt.id, (a.id, b.id), self.name, verdict))
+            return found
+
+    groups = [group(name, "chat", "333", "1") for name in "abcdef"]
+    found = JudgeQuality().measure(of(Fixed(len), *groups))
+    assert figures(found.rows, "pairs")["accuracy_both_orders"] == value
+
+
 def pairs_of(copies):
     """Eight prompts, `copies` pairs each under ids of their own; the longer is better in five."""
     found = []

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
 from alignlab.errors import BadInput
+from alignlab.evaluation.annotation_files import switched
 from alignlab.evaluation.benchmarks.alpaca_eval_run import AlpacaEvalRun
 from alignlab.evaluation.benchmarks.arena_hard import ArenaHard
 from alignlab.evaluation.benchmarks.factscore import FActScore, penalised
@@ -18,7 +20,6 @@ from alignlab.evaluation.benchmarks.translation import Translation
 from alignlab.evaluation.benchmarks.vicuna_bench import VicunaBench
 from alignlab.evaluation.metrics.style_control import Battle, style_controlled, style_F
 from alignlab.evaluation.outputs import given_baseline
-from alignlab.evaluation.token_preferences import switched
 from alignlab.text import sentences
 from tests.conftest import shared_path
 from tests.evaluation.asking import Pairs, Scores, Told, Weighing, asked, figures, jsonl, said
@@ -92,6 +93,65 @@ def test_alpaca_eval_without_probabilities_and_with_failures(tmp_path):
     assert [getattr(f.verdict, "value", None) for f in found.said] == [0.5, None, 1.0]
     rows = {r.metric: r for r in found.rows}
     assert (rows["win_rate"].value, rows["win_rate"].n, rows["win_rate"].unscored) == (0.75, 2, 1)
+
+
+class Wordy(Weighing):
+    """A model that gives no probabilities for some requests and answers these in words."""
+
+    def __init__(self, weigh, say):
+        super().__init__(weigh)
+        self.rule = say
+
+
+NAN = (math.nan, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words", "value"),
+    [
+        # No log-probabilities (tatsu-lab/alpaca_eval#301, #206): the verdict in words counts.
+        (NAN, "B", 1.0),
+        (NAN, "A.", 0.0),
+        (NAN, "<think>A is short. A?</think>**B**", 1.0),
+        (NAN, "Better answer: B", 1.0),
+        (NAN, "Both are fine.\nFinal verdict: Assistant B is better", 1.0),
+        (NAN, "Better: a tie", 0.5),
+        (NAN, "I cannot choose between A and B", None),
+        (NAN, "", None),
+        (NAN, None, None),
+        # Letters that hold a millionth of the probability are no preference.
+        ((math.log(2e-6), math.log(1e-6)), "B", 1.0),
+        ((-math.inf, -math.inf), "C", None),
+        # Unlisted is improbable where the other choice is likely (alpaca_eval#336).
+        ((-math.inf, math.log(0.9)), "A", 1.0),
+        ((math.log(0.2), math.log(0.6)), "A", 0.75),
+    ],
+)
+def test_alpaca_eval_without_probabilities(tmp_path, weights, words, value):
+    def turned(request):  # what is said of the second answer, in either order
+        return request.id.endswith("switched")
+
+    def say(request):
+        if words is None or not turned(request):
+            return words
+        return re.sub(r"\b[AB]\b", lambda m: "BA"["AB".index(m[0])], words)
+
+    judge = Wordy(lambda r: weights[::-1] if turned(r) else weights, say)
+    task = AlpacaEvalRun()
+    questions = task.questions(instructions(tmp_path, 1))
+    answers, base = said("m", questions, "x"), given_baseline(questions, "base")
+    found = task.measure(asked(questions, answers, judge=judge, baseline=base))
+    assert getattr(found.said[0].verdict, "value", None) == pytest.approx(value)
+    is_whole = not sum(map(math.exp, weights)) >= 0.1
+    assert figures(found.rows).get("whole_verdicts") == (1.0 if is_whole else None)
+
+
+def test_alpaca_eval_checks_difficulties_before_a_judge_is_paid(tmp_path):
+    difficulty, gamed = tmp_path / "d.csv", tmp_path / "g.csv"
+    difficulty.write_text("instruction_id,instruction_difficulty\n0,0.1\n1,0.2\n")
+    gamed.write_text("preference,std_delta_len,instruction_difficulty\n0.1,0.2,0.3\n")
+    with pytest.raises(BadInput, match=r"d\.csv: expected a difficulty for instruction 2"):
+        AlpacaEvalRun(difficulty=difficulty, gamed=gamed).questions(instructions(tmp_path))
 
 
 def test_alpaca_eval_by_a_judge_of_pairs_and_unanswered(tmp_path):
@@ -277,6 +337,64 @@ def test_translations_of_a_published_system():
     assert got["chrf"] == pytest.approx(sacrebleu.corpus_chrf(texts, references).score)
 
 
+CHINESE = "今天天气很好我们去公园散步吧"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "13a"),
+        ({"target_language": "Chinese"}, "zh"),
+        ({"target_language": "Simplified Chinese"}, "zh"),
+        ({"target_language": "zh_CN"}, "zh"),
+        ({"target_language": "Japanese"}, "ja-mecab"),
+        ({"target_language": "Korean"}, "ko-mecab"),
+        ({"target_language": "Chinese", "tokenize": "char"}, "char"),
+        ({"target_language": "Kotava"}, "13a"),
+    ],
+)
+def test_bleu_takes_the_language_s_tokeniser(options, name):
+    assert Translation(**options).tokeniser == name
+
+
+def test_bleu_of_a_language_without_spaces(tmp_path, caplog):
+    import sacrebleu
+
+    row = {"src": "x", "ref": CHINESE}
+    text = CHINESE[:-2] + "了"
+    got = {}
+    for tokenize in ("auto", "zh", "13a", "char"):
+        task = Translation(target_language="Chinese", tokenize=tokenize)
+        questions = questions_of(task, tmp_path, row)
+        found = task.measure(asked(questions, said("m", questions, text)))
+        got[tokenize] = figures(found.rows)["bleu"]
+        known = "zh" if tokenize == "auto" else tokenize
+        assert f"tokeniser {known}, sacrebleu {sacrebleu.__version__}" in found.rows[0].against
+        assert bool(caplog.records) == (tokenize == "13a")
+        caplog.clear()
+    # 12 of 13 characters, 11 of 12 pairs, ... are in the reference, which is one longer.
+    precision = (12 / 13 * 11 / 12 * 10 / 11 * 9 / 10) ** 0.25
+    by_hand = 100 * math.exp(1 - 14 / 13) * precision
+    assert got == {
+        "auto": pytest.approx(by_hand),
+        "zh": pytest.approx(by_hand),
+        "char": pytest.approx(by_hand),
+        "13a": 0,
+    }
+
+
+@pytest.mark.parametrize("language", ["Japanese", "Korean"])
+def test_a_tokeniser_that_is_not_installed_is_named(tmp_path, language, monkeypatch):
+    def missing(**kwargs):
+        raise RuntimeError("extra\n\ndependencies")
+
+    monkeypatch.setattr("alignlab.evaluation.metrics.overlap.BLEU", missing)
+    task = Translation(target_language=language)
+    with pytest.raises(BadInput, match=r"tokenize=(ja|ko)-mecab: .* 'sacrebleu\[(ja|ko)\]'") as one:
+        questions_of(task, tmp_path, {"src": "x", "ref": "y"})
+    assert "\n" not in str(one.value)
+
+
 def test_toxigen_by_threshold_group_and_label(tmp_path):
     rows = [
         {"prompt": "- a\\n- b\\n-", "group": "x", "label": "hate"},
@@ -399,5 +517,52 @@ def test_factscore_by_hand(tmp_path):
     assert got["factscore_penalised"] == pytest.approx(0.5 * math.exp(1 - 10 / 2))
     assert found.rows[0].unscored == 1
     assert penalised(0.7, 10) == penalised(0.7, 30) == 0.7
-    with pytest.raises(BadInput, match="corpus=FILE is missing"):
+    with pytest.raises(BadInput, match="expected corpus=FILE of rows"):
         FActScore().questions(tmp_path / "data.jsonl")
+
+
+def test_factscore_counts_facts_without_a_verdict(tmp_path):
+    corpus = jsonl(tmp_path / "corpus.jsonl", {"title": "Ann", "text": "Ann was born in Rome."})
+    task = FActScore(corpus=corpus)
+    questions = questions_of(task, tmp_path, {"topic": "Ann"})
+
+    def verdict(request):
+        text = request.messages[-1].content
+        if "|sentence" in request.id:
+            return "- Born in Rome.\n- A judge.\n- Tall."
+        return "yes" if "\nBorn" in text else "no" if "\nA judge" in text else "Perhaps"
+
+    found = task.measure(asked(questions, said("m", questions, "Ann."), judge=Told(verdict)))
+    got = figures(found.rows)
+    assert (got["factscore"], got["facts"], got["unread_facts"]) == (0.5, 3, 1)
+    assert got["factscore_penalised"] == pytest.approx(0.5 * math.exp(1 - 10 / 3))
+
+
+def test_a_part_of_super_ni_is_not_comparable(tmp_path):
+    task = {
+        "Definition": ["Copy."], "Categories": ["Copying"], "Positive Examples": [],
+        "Instances": [{"id": "task1-a", "input": "x", "output": ["x"]}],
+    }  # fmt: skip
+    file = tmp_path / "task1_copy.json"
+    file.write_text(json.dumps(task))
+    benchmark = SuperNI()
+    questions = benchmark.questions(file)
+    found = benchmark.measure(asked(questions, said("m", questions, "x")))
+    assert {r.comparable for r in found.rows} == {False}
+
+
+def test_tldr_gathers_references_and_counts_what_is_missing(tmp_path):
+    task = TLDR()
+    rows = [
+        {"context": "Post one TL;DR:", "ref_text": "a b"},
+        {"context": "Post one", "ref_text": "c d"},
+        {"context": "Post one", "ref_text": "a b"},
+        {"context": "Post two", "ref_text": "e"},
+    ]
+    questions = questions_of(task, tmp_path, *rows)
+    assert [q.references for q in questions] == [("a b", "c d"), ("e",)]
+    base = given_baseline(questions, "people")
+    answers = said("m", questions, "c d", None)
+    found = task.measure(asked(questions, answers, judge=Pairs(len), baseline=base))
+    row = next(r for r in found.rows if r.metric == "rouge_l")
+    assert (row.value, row.n, row.unscored) == (1, 1, 1)

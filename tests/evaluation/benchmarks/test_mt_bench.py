@@ -1,7 +1,7 @@
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.mt_bench import MTBench
+from alignlab.evaluation.benchmarks.mt_bench import MTBench, rating
 from alignlab.types import Score, Unscored
 from tests.conftest import shared_path
 from tests.evaluation.asking import Scores, Told, asked, figures, jsonl, said
@@ -97,6 +97,58 @@ def test_a_source_of_scores_reads_the_conversation(data):
         asked(questions, said("m", questions, ("a", "bbb"), ("c", "d")), judge=Scores(len))
     )
     assert figures(found.rows)["turn_2"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "official", "own"),
+    [
+        ("The answer says [[10]].\nRating: [[2]]", 10, 2),
+        ("Rating: [6]", 6, 6),
+        ("Rating: 6", None, 6),
+        ("Rating: [[11]]", None, None),
+        ("[[A]]", None, None),
+        # FastChat's rule looks for a number: other brackets are no rating (FastChat#2508, #1859).
+        ("By the format [[rating]], my rating: [[5]]", 5, 5),
+        ("In numpy a[[i, j]] picks rows. Rating: [[7]]", 7, 7),
+        ("Rating: [[ 7.5 ]]", None, 7.5),
+        ("See point [1]. Rating: 8", None, 8),
+        ("See point [1]. Rating: [8]", 8, 8),
+        # Thoughts are no verdict, closed, unclosed or begun in the prompt.
+        ("<think>maybe [[3]]</think>\nRating: [[8]]", 8, 8),
+        ("maybe [[3]]</think>\nRating: [[8]]", 8, 8),
+        ("<think>maybe [[3]]", None, None),
+        ("<|channel|>analysis<|message|>[[3]]<|end|><|channel|>final<|message|>[[8]]", 8, 8),
+    ],
+)
+def test_ratings_are_read_by_rule(text, official, own):
+    for is_official, expected in ((True, official), (False, own)):
+        found = rating(text, official=is_official)
+        assert (found.value if isinstance(found, Score) else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        # One reference turn: FastChat raises an IndexError at the second (FastChat#2508).
+        ({"question_id": 2, "choices": [{"turns": ["TWO"]}]}, "question_id 2: .* 2 turns, found 1"),
+        ({"question_id": 9, "choices": [{"turns": ["A", "B"]}]}, "question_id 2: .* found 0"),
+        (
+            {"question_id": 2, "choices": [{"turns": ["TWO", None]}]},
+            "'turns': expected a list of texts",
+        ),
+        ({"question_id": 2, "choices": []}, "'choices': expected a list of answers"),
+    ],
+)
+def test_references_are_checked_before_a_judge_is_paid(data, tmp_path, row, complaint):
+    file = jsonl(tmp_path / "reference.jsonl", row)
+    with pytest.raises(BadInput, match=complaint):
+        MTBench(references=file).questions(data)
+
+
+def test_references_without_effect_are_refused(tmp_path, references):
+    data = jsonl(tmp_path / "writing.jsonl", QUESTIONS[0])
+    with pytest.raises(BadInput, match="expected references to questions of"):
+        MTBench(references=references).questions(data)
 
 
 def test_what_cannot_be_read_is_unscored(data):

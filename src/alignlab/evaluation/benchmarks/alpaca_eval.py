@@ -64,7 +64,7 @@ class AlpacaEvalResult:
     lc_standard_error: float | None = None
 
     def rows(self, baseline: str | None = None) -> list[EvalResult]:
-        """The same as result rows: win rates as shares of one, 95% normal intervals."""
+        """Return result rows: win rates as shares of one, 95% normal intervals."""
         subject = Subject(self.model, NAME, against=baseline)
         figures = [
             ("win_rate", self.win_rate, self.standard_error),
@@ -135,7 +135,7 @@ class AlpacaEval:
     def _difficulties(
         self, file: Path, annotations: Sequence[Annotation], difficulty: Mapping[int, float]
     ) -> Floats:
-        """Each annotation's difficulty; a complete file's rows are the instructions in order."""
+        """Look up each annotation's difficulty; rows of a whole file are instructions in order."""
         complete = len(annotations) == len(difficulty)
         values = []
         for a in annotations:
@@ -153,7 +153,7 @@ class AlpacaEval:
 
 
 def _scores(annotations: Sequence[Annotation]) -> Floats:
-    """Score of each annotation in [0, 1]; NaN where the preference is missing."""
+    """Return each annotation's score in [0, 1]; NaN where the preference is missing."""
     return np.array(
         [np.nan if a.preference is None else a.preference - 1 for a in annotations], np.float64
     )
@@ -165,7 +165,7 @@ def _predicted(
     weights: GlmWeights | None,
     gamed: Preferences | None,
 ) -> Floats:
-    """Length-controlled preferences, from the weights given or a refit."""
+    """Predict length-controlled preferences from the weights given or a refit."""
     if weights is None:
         if gamed is None:
             raise ValueError("a refit needs the gamed baselines")
@@ -212,7 +212,7 @@ def _standard_error(values_N: Floats) -> float | None:
 
 
 def _normal(value: float, error: float | None, n: int) -> Interval:
-    """A figure in per cent as a share with its normal interval."""
+    """Turn a figure in per cent into a share with its normal interval."""
     if error is None:
         return Interval(value / 100, None, None, n)
     low, high = value - 1.96 * error, value + 1.96 * error

@@ -1,10 +1,13 @@
 """AlpacaEval 1 and 2 on a model: a judge's preference between its answer and the baseline's.
 
 The judge names the better answer by one token; the preference is the probability it gives to the
-model's token among the two (arXiv 2404.04475). The official prompt (`prompt=`, the file
-alpaca_eval_clf.txt of the package alpaca_eval) is asked in one order, which the instruction decides
-as in the published annotations. Our own wording is asked in both orders and averaged, and is not
-comparable with the public leaderboard. AlpacaEval 1 counts each preference as a win or a loss.
+model's token among the two (arXiv 2404.04475). Where an endpoint gives no log-probabilities, or
+gives the two tokens less than a tenth of the probability, the judge is asked for its verdict in
+words, which counts 1 or 0 (a tie one half); the row `whole_verdicts` counts these judgements. The
+official prompt (`prompt=`, the file alpaca_eval_clf.txt of the package alpaca_eval) is asked in one
+order, which the instruction decides as in the published annotations. Our own wording is asked in
+both orders and averaged. Figures with our wording, or with whole verdicts, are not comparable with
+the public leaderboard. AlpacaEval 1 counts each preference as a win or a loss.
 """
 
 from __future__ import annotations
@@ -18,9 +21,16 @@ from typing import ClassVar, Literal, NamedTuple
 
 from alignlab.ask_model import Ask, ask_model
 from alignlab.errors import BadInput
-from alignlab.evaluation.annotation_files import Annotation
+from alignlab.evaluation.annotation_files import (
+    FIRST,
+    SECOND,
+    Annotation,
+    preference_of_tokens,
+    read_difficulty,
+    switched,
+)
 from alignlab.evaluation.benchmarks.alpaca_eval import NAME, AlpacaEval
-from alignlab.evaluation.question_files import single
+from alignlab.evaluation.question_files import asked_text, single
 from alignlab.evaluation.task_files import read_rows
 from alignlab.evaluation.tasks import (
     BenchmarkInputs,
@@ -30,15 +40,10 @@ from alignlab.evaluation.tasks import (
     asks_model,
     model_judge,
     pair_judge,
+    subject,
     value_of,
 )
 from alignlab.evaluation.templates import Template, own_template
-from alignlab.evaluation.token_preferences import (
-    FIRST,
-    SECOND,
-    preference_of_tokens,
-    switched,
-)
 from alignlab.files import read_text
 from alignlab.protocols import ChoiceScorer
 from alignlab.registry import register
@@ -53,10 +58,11 @@ from alignlab.types import (
     Unscored,
     Verdict,
 )
-from alignlab.verdicts import LEAST_MASS, parse_token
+from alignlab.verdicts import LEAST_MASS, parse_token, parse_winner
 
 LETTERS = ("A", "B")
-"""What our own prompt calls the first and the second answer."""
+"""Names of the first and the second answer in our own prompt."""
+WHOLE = "whole verdicts"
 _TURN = re.compile(r"<\|im_start\|>(system|user)\n(.*?)<\|im_end\|>", re.DOTALL)
 
 
@@ -73,7 +79,18 @@ class ShownPair(NamedTuple):
 
     pair: AnswerPair
     is_switched: bool
-    """Whether the model's answer is shown first."""
+    """The model's answer is shown first."""
+
+
+class Preferred(NamedTuple):
+    """The judge's preference in one order."""
+
+    value: float | None
+    """Probability that the model's answer is preferred; None is unreadable."""
+    raw: str
+    why: str = ""
+    is_whole: bool = False
+    """Read from a verdict in words, not from probabilities."""
 
 
 @register("benchmark", NAME)
@@ -90,6 +107,8 @@ class AlpacaEvalRun:
     """CSV of instruction difficulties; with `gamed` adds the length-controlled win rate."""
     gamed: Path | None = None
     """CSV of the gamed baselines, for the fit of the length-controlled win rate."""
+    judge_tokens: int = 1024
+    """Most tokens of a verdict in words, asked for where the judge gives no probabilities."""
 
     needs: ClassVar[Needs] = Needs(
         data="AlpacaEval's 805 instructions with the baseline's answers, alpaca_eval.json or "
@@ -102,16 +121,25 @@ class AlpacaEvalRun:
     def __post_init__(self) -> None:
         if (self.difficulty is None) != (self.gamed is None):
             raise BadInput("alpaca_eval: expected difficulty= and gamed= together or neither")
+        if self.judge_tokens < 1:
+            raise BadInput(f"judge_tokens: expected at least 1, found {self.judge_tokens}")
 
     def questions(self, data: Path) -> list[Question]:
-        """The instructions; an instruction's id is its position, as in the difficulties."""
+        """Read the instructions; an instruction's id is its position, as in the difficulties."""
         found = []
         for number, row in enumerate(read_rows(data)):
             baseline = row.maybe("baseline_output") or row.maybe("output")
             question = single(
-                row, NAME, row.text("instruction"), key=str(number), baseline=baseline
+                row, NAME, asked_text(row, "instruction"), key=str(number), baseline=baseline
             )
             found.append(replace(question, prompt=replace(question.prompt, id=str(number))))
+        if self.difficulty is not None:  # before a judge is paid
+            known = read_difficulty(self.difficulty)
+            missing = next((q.id for q in found if int(q.id) not in known), None)
+            if missing is not None:
+                raise BadInput(
+                    f"{self.difficulty}: expected a difficulty for instruction {missing}"
+                )
         return found
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
@@ -158,11 +186,14 @@ class AlpacaEvalRun:
         mean_length = sum(a.length_model for a in annotations) // len(annotations)
         result = replace(result, avg_length=mean_length)
         left_out = len(asked.questions) - len(pairs)
-        comparable = self.prompt is not None and not left_out
-        baseline = asked.baseline.model if asked.baseline else None
+        whole = sum(f.source.endswith(WHOLE) for f in said)
+        comparable = self.prompt is not None and not left_out and not whole
+        about = subject(asked, model, NAME)
+        rows = result.rows(about.against)
+        if whole:
+            rows.append(about.count("whole_verdicts", float(whole), len(said)))
         return [
-            replace(row, unscored=row.unscored + left_out, comparable=comparable)
-            for row in result.rows(baseline)
+            replace(row, unscored=row.unscored + left_out, comparable=comparable) for row in rows
         ]
 
     def _counted(self, value: float | None) -> float | None:
@@ -171,7 +202,7 @@ class AlpacaEvalRun:
         return float(value > 0.5)
 
     def _judged(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
-        """A verdict per pair; equal answers are a draw that nobody is asked about."""
+        """Judge every pair; equal answers are a draw without a judgement."""
         differ = [p for p in pairs if p.own.text != p.base.text]
         if asks_model(asked):
             judged = self._asked(asked, differ)
@@ -186,7 +217,7 @@ class AlpacaEvalRun:
         ]
 
     def _asked(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
-        """The judge's preference, in the official order or averaged over both."""
+        """Ask for the preference, in the official order or averaged over both."""
         template = own_template("alpaca_eval") if self.prompt is None else official(self.prompt)
         shown = [
             ShownPair(pair, order)
@@ -195,16 +226,45 @@ class AlpacaEvalRun:
                 (switched(pair.question.prompt.text),) if template.official else (False, True)
             )
         ]
-        found = _preferences(asked, template, shown)
+        found = self._preferences(asked, template, shown)
         each = 1 if template.official else 2
         name = f"{model_judge(asked).name} ({template.name})"
         return [
             _feedback(name, pair, found[i * each : (i + 1) * each]) for i, pair in enumerate(pairs)
         ]
 
+    def _preferences(
+        self, asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
+    ) -> list[Preferred]:
+        """Weigh the two choices; ask for whole verdicts where there is nothing to weigh."""
+        judge = model_judge(asked)
+        choices = (FIRST, SECOND) if template.official else LETTERS
+        asks = [
+            Ask(f"{s.pair.own.id}|{'switched' if s.is_switched else 'shown'}", _fill(template, s))
+            for s in shown
+        ]
+        sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=self.judge_tokens)
+        found: list[Preferred | None] = [None] * len(shown)
+        if isinstance(judge, ChoiceScorer):
+            requests = [CompletionRequest(*ask, sampling, asked.seed) for ask in asks]
+            weighed = judge.choice_logprobs(requests, choices)
+            found = [_weigh(one, choices, x) for one, x in zip(shown, weighed, strict=True)]
+        open_ = [i for i, one in enumerate(found) if one is None]
+        replies = ask_model(
+            judge,
+            [asks[i] for i in open_],
+            _first_in_official_words if template.official else _first_in_our_words,
+            sampling=sampling,
+            seed=asked.seed,
+            unread="the judge named neither answer",
+        )
+        for i, (reply,) in zip(open_, replies, strict=True):
+            found[i] = _whole(shown[i], reply.value, reply.text)
+        return [one for one in found if one is not None]
+
 
 def official(path: Path) -> Template:
-    """The prompt of the package alpaca_eval, with its chat markers read as turns.
+    """Read the prompt of the package alpaca_eval, with its chat markers as turns.
 
     Raises:
         BadInput: the file has no user turn, or lacks a place for an answer.
@@ -216,47 +276,6 @@ def official(path: Path) -> Template:
     return Template(path.stem, turns["user"].strip(), turns.get("system", "").strip(), True)
 
 
-class Preferred(NamedTuple):
-    """What was read in one order."""
-
-    value: float | None
-    """Probability that the model's answer is preferred; None is unreadable."""
-    raw: str
-    why: str = ""
-
-
-def _preferences(
-    asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
-) -> list[Preferred]:
-    judge = model_judge(asked)
-    choices = (FIRST, SECOND) if template.official else LETTERS
-    asks = [
-        Ask(f"{one.pair.own.id}|{'switched' if one.is_switched else 'shown'}", _fill(template, one))
-        for one in shown
-    ]
-    sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=4)
-    if isinstance(judge, ChoiceScorer):
-        requests = [CompletionRequest(*ask, sampling, asked.seed) for ask in asks]
-        weighed = judge.choice_logprobs(requests, choices)
-        return [
-            _weigh(one, choices, logprobs) for one, logprobs in zip(shown, weighed, strict=True)
-        ]
-    replies = ask_model(
-        judge,
-        asks,
-        lambda text: parse_token(text, choices),
-        sampling=sampling,
-        seed=asked.seed,
-        unread="the judge named neither answer",
-    )
-    return [
-        Preferred(None, reply.text, reply.value.reason)
-        if isinstance(reply.value, Unscored)
-        else Preferred(float((reply.value == choices[0]) == one.is_switched), reply.text)
-        for one, (reply,) in zip(shown, replies, strict=True)
-    ]
-
-
 def _fill(template: Template, shown: ShownPair) -> tuple[Message, ...]:
     first, second = shown.pair.base.text, shown.pair.own.text
     if shown.is_switched:
@@ -266,18 +285,34 @@ def _fill(template: Template, shown: ShownPair) -> tuple[Message, ...]:
     )
 
 
-def _weigh(shown: ShownPair, choices: tuple[str, str], logprobs: Sequence[float]) -> Preferred:
+def _weigh(
+    shown: ShownPair, choices: tuple[str, str], logprobs: Sequence[float]
+) -> Preferred | None:
+    """Read the preference off the choices' probabilities; None where they say nothing."""
+    # NaN: the endpoint gave none. Both choices together must be likely enough to compare.
+    if not sum(map(math.exp, logprobs)) >= LEAST_MASS:
+        return None
     raw = ", ".join(f"{c}: {math.exp(x):.3g}" for c, x in zip(choices, logprobs, strict=True))
-    if any(math.isnan(x) for x in logprobs):
-        return Preferred(None, raw, "the model gave no probabilities for its choices")
     tokens = dict(zip((FIRST, SECOND), logprobs, strict=True))
     found = preference_of_tokens(tokens, is_switched=shown.is_switched)
-    if found is None:
-        return Preferred(None, raw, "neither choice is likely enough to be listed")
-    if sum(map(math.exp, logprobs)) < LEAST_MASS:
-        # Not the leaderboard's rule, which prefers by whatever is left of the probability.
-        return Preferred(None, raw, f"the choices hold less than {LEAST_MASS:g} of probability")
-    return Preferred(found - 1, raw)
+    return None if found is None else Preferred(found - 1, raw)
+
+
+def _first_in_official_words(text: str) -> float | None:
+    named = parse_token(text, (FIRST, SECOND))
+    return None if named is None else float(named == FIRST)
+
+
+def _first_in_our_words(text: str) -> float | None:
+    named = parse_winner(text)
+    return None if named is None else {"a": 1.0, "b": 0.0, "tie": 0.5}[named]
+
+
+def _whole(shown: ShownPair, first: float | Unscored, text: str) -> Preferred:
+    """Turn a verdict in words, 1 where the first answer shown is better, to the model's side."""
+    if isinstance(first, Unscored):
+        return Preferred(None, text, first.reason, True)
+    return Preferred(first if shown.is_switched else 1 - first, text, is_whole=True)
 
 
 def _feedback(name: str, pair: AnswerPair, found: Sequence[Preferred]) -> Feedback:
@@ -288,4 +323,6 @@ def _feedback(name: str, pair: AnswerPair, found: Sequence[Preferred]) -> Feedba
     else:
         verdict = Score(sum(values) / len(values), tuple(values))
     raw = tuple(p.raw for p in found)
+    if any(p.is_whole for p in found):
+        name = f"{name}, {WHOLE}"
     return Feedback(pair.question.id, (pair.own.id, pair.base.id), name, verdict, raw=raw)

@@ -1,24 +1,44 @@
-"""Arena-Hard's way: answers to hard prompts against a baseline's, with style control.
+"""Arena-Hard: answers to hard prompts against a baseline's, with style control (arXiv 2406.11939).
 
-Both orders are judged; beside the plain adjusted win rate stands the one with the effect of length,
-headers, bold runs and lists taken out (`metrics.style_control`). The official judge weighs five
-verdicts in a wording of its own (arXiv 2406.11939): figures are not comparable with its table.
+On a model, both orders are judged; after the plain adjusted win rate comes one with the effect
+of length, headers, bold runs and lists taken out (`metrics.style_control`). The official judge
+weighs five verdicts in a wording of its own: these figures are not comparable with its table.
+
+The official judge's own files (`model_judgment/JUDGE/MODEL.jsonl`, v0.1 and v2.0) are measured as
+published: two games a prompt (or one), the baseline first in the first; a verdict of "significantly
+better" counts as three battles, a tie as one half; a prompt with a game without verdict is left
+out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+from alignlab.errors import bad_record
 from alignlab.evaluation.duels import duel_findings, duels
+from alignlab.evaluation.metrics.intervals import Interval, bootstrap_ratio
 from alignlab.evaluation.metrics.style_control import Battle, style_controlled
 from alignlab.evaluation.question_files import fastchat_questions
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject, value_of
 from alignlab.registry import register
-from alignlab.types import Sampling
+from alignlab.types import EvalResult, Sampling
 
 NAME = "arena_hard"
+BASELINE = "the baseline"
+"""Name of the other side in files that do not give it (v0.1)."""
+
+
+WEIGHT = 3
+"""Battles that a verdict of "significantly better" counts as."""
+VERDICTS = {
+    "A>>B": (1.0, WEIGHT), "A>B": (1.0, 1), "A=B": (0.5, 1), "A<B": (0.0, 1), "A<<B": (0.0, WEIGHT),
+    "B<<A": (1.0, WEIGHT), "B<A": (1.0, 1), "B=A": (0.5, 1), "B>A": (0.0, 1), "B>>A": (0.0, WEIGHT),
+}  # fmt: skip
+"""Verdict -> how A fared, and how many battles that is."""
 
 
 @register("benchmark", NAME)
@@ -38,7 +58,7 @@ class ArenaHard:
     )
 
     def questions(self, data: Path) -> list[Question]:
-        """The prompts, by category."""
+        """Read the prompts, by category."""
         return fastchat_questions(data, NAME)
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
@@ -77,3 +97,63 @@ class ArenaHard:
             ]
         controlled = tuple(replace(row, comparable=False) for row in rows)
         return Findings(found.rows + controlled, found.said)
+
+
+class Judged(NamedTuple):
+    """Both games on one prompt."""
+
+    prompt: str
+    part: str | None
+    score: float | None
+    """The model's battles won, ties half; None where a game has no verdict."""
+    battles: int
+
+
+def judgement_rows(path: Path, *, seed: int = 0) -> list[EvalResult]:
+    """Measure every model of a file of judgements: win rate over the baseline, whole and by part.
+
+    Raises:
+        BadInput: a bad row, a verdict of another form, or a prompt judged twice by one judge.
+    """
+    models: dict[Subject, list[Judged]] = {}
+    seen: set[tuple[str, ...]] = set()
+    for row in read_rows(path):
+        about = Subject(row.text("model"), NAME, against=row.maybe("baseline") or BASELINE)
+        prompt = row.key("uid", "question_id")
+        once = (about.model, row.maybe("judge") or "", prompt)
+        if once in seen:
+            raise bad_record(row.file, row.line, "uid", "each prompt once for a judge", prompt)
+        seen.add(once)
+        models.setdefault(about, []).append(_judged(row, prompt))
+    rows = []
+    for about, judged in models.items():
+        parts = sorted({one.part for one in judged if one.part is not None})
+        for part in (None, *(parts if len(parts) > 1 else ())):
+            some = [one for one in judged if part in (None, one.part)]
+            scored = [(o.score, o.battles, o.prompt) for o in some if o.score is not None]
+            won, battles, prompts = zip(*scored, strict=True) if scored else ((), (), ())
+            rate = bootstrap_ratio(won, battles, prompts_N=prompts, seed=seed)
+            rate = Interval(rate.value, rate.low, rate.high, len(scored))
+            group = None if part is None else f"family:{part}"
+            rows.append(about.row("win_rate", rate, unscored=len(some) - len(scored), group=group))
+    return rows
+
+
+def _judged(row: BenchmarkRow, prompt: str) -> Judged:
+    games = row.values.get("games")
+    if not isinstance(games, list) or len(games) not in (1, 2):
+        raise bad_record(row.file, row.line, "games", "one or two games", games)
+    part = row.maybe("subcategory") or row.maybe("category")
+    score, battles = 0.0, 0
+    for number, game in enumerate(games):
+        verdict = game.get("score") if isinstance(game, dict) else None
+        if verdict is None:
+            return Judged(prompt, part, None, 0)
+        if verdict not in VERDICTS:
+            field = f"games[{number}].score"
+            raise bad_record(row.file, row.line, field, "a verdict such as A>B", verdict)
+        share, weight = VERDICTS[verdict]
+        # The baseline is A in the first game, the model in the second.
+        score += weight * (share if number else 1 - share)
+        battles += weight
+    return Judged(prompt, part, score, battles)

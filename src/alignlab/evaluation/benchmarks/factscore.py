@@ -3,13 +3,15 @@
 A judge takes each sentence of the answer apart into facts and checks every fact against passages
 that TF-IDF finds in the corpus (those of the topic's own page, where there is one). A true fact
 that the corpus does not hold counts as unsupported, and answers with few facts score well: the
-penalised figure, times exp(1 - 10/facts) below 10 facts, and the number of facts stand beside it.
+penalised figure, times exp(1 - 10/facts) below 10 facts, and the number of facts come with it.
+Facts without a readable verdict are left out of the share and counted.
 Judge, corpus and prompts are not the authors': figures are not comparable with theirs.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +73,15 @@ class FActScore:
             raise BadInput(f"passages: expected at least 1, found {self.passages}")
 
     def questions(self, data: Path) -> list[Question]:
-        """One question per topic; the topic is the prompt's reference."""
-        if self.corpus is None:
-            raise BadInput("factscore: corpus=FILE is missing: rows of `title` and `text`")
+        """Read one question per topic; the topic is the prompt's reference.
+
+        Raises:
+            BadInput: a bad row, or no corpus.
+        """
+        if self.corpus is None or not self.corpus.is_file():
+            raise BadInput(
+                f"factscore: expected corpus=FILE of rows `title` and `text`, found {self.corpus}"
+            )
         found = []
         for number, row in enumerate(read_rows(data)):
             topic = row.text(*TOPICS)
@@ -83,8 +91,7 @@ class FActScore:
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
         """Take every answer apart and check its facts."""
-        if self.corpus is None:
-            raise BadInput("factscore: corpus=FILE is missing")
+        assert self.corpus is not None  # questions() refuses that
         corpus = read_corpus(self.corpus)
         rows: list[EvalResult] = []
         said: list[Feedback] = []
@@ -93,7 +100,11 @@ class FActScore:
             checked = self._checked(asked, corpus, facts)
             name = model_judge(asked).name
             judged = [_feedback(name, given[-1], facts, checked) for _, given in answered]
-            rows += _rows(asked, answers.model, judged, unread)
+            rows += _rows(asked, answers.model, judged, facts)
+            lost = sum(reply.read is None for reply in checked)
+            about = subject(asked, answers.model, NAME)
+            rows.append(about.count("unread_sentences", float(unread), len(judged)))
+            rows.append(about.count("unread_facts", float(lost), len(facts)))
             said += judged
         return Findings(not_comparable(rows), tuple(said))
 
@@ -113,7 +124,7 @@ class FActScore:
 
 
 class Facts(NamedTuple):
-    """What answers state."""
+    """The facts that answers state."""
 
     facts: list[StatedFact]
     unread: int
@@ -150,7 +161,7 @@ def _facts(
 def _feedback(
     judge: str, response: Response, facts: Sequence[StatedFact], checked: Sequence[Reply[bool]]
 ) -> Feedback:
-    """One answer's share of supported facts; facts without a verdict are left out."""
+    """Make one answer's feedback: the share of supported facts among those with a verdict."""
     own = [(f, r) for f, r in zip(facts, checked, strict=True) if f.response.id == response.id]
     read = [(f, reply.read) for f, reply in own]
     known = tuple(float(supported) for _, supported in read if supported is not None)
@@ -166,18 +177,19 @@ def _feedback(
 
 
 def penalised(share: float, facts: int) -> float:
-    """The share of supported facts, less for fewer than 10 facts (arXiv 2305.14251, section 3)."""
+    """Lower a share of supported facts for fewer than 10 facts (arXiv 2305.14251, section 3)."""
     return share * math.exp(1 - ENOUGH / facts) if facts < ENOUGH else share
 
 
 def _rows(
-    asked: BenchmarkInputs, model: str, judged: Sequence[Feedback], unread: int
+    asked: BenchmarkInputs, model: str, judged: Sequence[Feedback], facts: Sequence[StatedFact]
 ) -> list[EvalResult]:
+    stated = Counter(fact.response.prompt_id for fact in facts)
     scores = {f.prompt_id: f.verdict for f in judged if isinstance(f.verdict, Score)}
     plain, short, number = [], [], []
     for question in asked.questions:
         score = scores.get(question.id)
-        known = None if score is None else len(score.samples)
+        known = None if score is None else stated[question.id]
         plain.append(QuestionValue(question.id, None if score is None else score.value))
         less = None if score is None or not known else penalised(score.value, known)
         short.append(QuestionValue(question.id, less))
@@ -187,5 +199,4 @@ def _rows(
         one_row(about, Measure("factscore", is_share=True), plain, prompts, seed=seed),
         one_row(about, Measure("factscore_penalised", is_share=True), short, prompts, seed=seed),
         one_row(about, Measure("facts"), number, prompts, seed=seed),
-        about.count("unread_sentences", float(unread), len(judged)),
     ]

@@ -32,7 +32,7 @@ from alignlab.evaluation.tasks import (
     value_of,
 )
 from alignlab.registry import register
-from alignlab.types import Corpus, EvalResult, Feedback, Preference, Prompt, Response
+from alignlab.types import Corpus, EvalResult, Feedback, Preference, Prompt, Response, Verdict
 
 NAME = "judge_quality"
 COIN = "coin"
@@ -40,6 +40,8 @@ AGREEMENT = Measure("agreement", is_share=True)
 ACCURACY = Measure("accuracy", is_share=True)
 CONSISTENT = Measure("consistent", is_share=True)
 """Share of pairs with the same verdict in both orders."""
+BOTH_ORDERS = Measure("accuracy_both_orders", is_share=True)
+"""JudgeBench's accuracy: a tie and a right verdict are right, a right and a wrong one are not."""
 
 
 class Pair(NamedTuple):
@@ -132,7 +134,21 @@ def _consistency(
     prompts = {p.prompt.id: p.prompt for p in pairs}
     about = Subject(name, NAME, against="human verdicts")
     rows = part_rows(about, CONSISTENT, orders, prompts, seed=seed)[:1]
-    return [replace(row, unscored=len(judged) - len(orders)) for row in rows]
+    rows = [replace(row, unscored=len(judged) - len(orders)) for row in rows]
+    decided = [
+        QuestionValue(f.prompt_id, _favours(f.verdict, pair.human))
+        for f, pair in zip(judged, pairs, strict=True)
+        if pair.human != 0.5
+    ]
+    return rows + part_rows(about, BOTH_ORDERS, decided, prompts, seed=seed)
+
+
+def _favours(verdict: Verdict, human: float) -> float | None:
+    """Return 1 where the verdicts of both orders together favour people's choice, else 0."""
+    if not isinstance(verdict, Preference):
+        return None
+    better = 0 if human == 1 else 1
+    return float(sum((o == better) - (o == 1 - better) for o in verdict.orders) > 0)
 
 
 def _longer(pair: Pair) -> float:

@@ -30,7 +30,7 @@ GROUP = "alignlab"
 NORMAL = 1.96
 """Standard errors of a 95% normal interval."""
 SHARES = ("acc", "exact_match", "f1", "mc1", "mc2", "pass")
-"""What the harness calls metrics between 0 and 1."""
+"""Beginnings of the harness's names of metrics between 0 and 1."""
 OPEN_LLM = "open_llm"
 SETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
@@ -84,7 +84,7 @@ class LmEval:
                     raise BadInput(f"files.{name}: {part}: no such file or folder")
 
     def questions(self, data: None) -> list[Question]:
-        """None: the harness asks its own."""
+        """Return no question: the harness asks its own."""
         return []
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
@@ -100,7 +100,7 @@ class LmEval:
         return Findings(tuple(rows))
 
     def _shown(self) -> list[tuple[str, int | None]]:
-        """Every task with the solved examples that it shows; None is its own number."""
+        """List every task with the solved examples that it shows; None is its own number."""
         names = [task.strip() for task in self.tasks.split(",") if task.strip()]
         found: list[tuple[str, int | None]] = []
         for name in names:
@@ -164,7 +164,7 @@ class LmEval:
         return folder
 
     def _local(self, name: str) -> dict[str, Any]:
-        """What a task reads instead of the hub's data."""
+        """Describe what a task reads instead of the hub's data."""
         if name not in self.files:
             return {}
         given = [str(path.resolve()) for path in _paths(self.files[name])]
@@ -180,7 +180,7 @@ class LmEval:
         }
 
     def _rows(self, model: str, found: Mapping[str, Any]) -> list[EvalResult]:
-        """One row per task, metric and filter, with the harness's own standard error."""
+        """Make one row per task, metric and filter, with the harness's own standard error."""
         rows = []
         for task, figures in found["results"].items():
             n = _items(found, task)
@@ -196,7 +196,7 @@ class LmEval:
 
 
 def _items(found: Mapping[str, Any], task: str) -> int:
-    """Items of a task, or of all tasks of a group."""
+    """Count the items of a task, or of all tasks of a group."""
     parts = [part for part in found.get("group_subtasks", {}).get(task, []) if part != task]
     if parts:
         return sum(_items(found, part) for part in parts)
@@ -212,7 +212,7 @@ def _line(error: Exception) -> str:
 
 
 def _interval(metric: str, value: float, error: Any, n: int) -> Interval:
-    """The harness's standard error as a 95% interval, which stays within 0 and 1 for a share."""
+    """Turn the harness's standard error into a 95% interval, within 0 and 1 for a share."""
     if not isinstance(error, int | float) or isinstance(error, bool) or n == 0:
         return Interval(value, None, None, n)
     if not metric.startswith(SHARES) or not 0 <= value <= 1:

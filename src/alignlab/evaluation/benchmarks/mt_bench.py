@@ -1,8 +1,8 @@
 """MT-Bench: 80 questions of two turns, each turn rated 1 to 10 by a judge (arXiv 2306.05685).
 
-Questions on mathematics, reasoning and coding are judged beside a reference answer. The official
-judge prompts are read from a file (`prompts=`); with our own wording, or with scores of a feedback
-source, figures are not comparable with published ones.
+Questions on mathematics, reasoning and coding are judged with a reference answer in sight. The
+official judge prompts are read from a file (`prompts=`); with our own wording, without references,
+or with scores of a feedback source, figures are not comparable with published ones.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from alignlab.verdicts import parse_rating
 
 NAME = "mt_bench"
 WITH_REFERENCE = frozenset({"math", "reasoning", "coding"})
-"""Categories that are judged beside a reference answer."""
+"""Categories that are judged with a reference answer in sight."""
 TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}
 """Category -> sampling temperature of its answers; the others are greedy."""
 LOW, HIGH = 1, 10
@@ -63,8 +63,9 @@ class MTBench:
     """First-turn, second-turn and average rating (1 to 10) on MT-Bench, whole and by category."""
 
     references: Path | None = None
-    """File of reference answers (reference_answer/gpt-4.jsonl); without it those questions are
-    judged as the others are."""
+    """File of reference answers (reference_answer/gpt-4.jsonl), one to each turn of every question
+    on mathematics, reasoning and coding; without it those questions are judged as the others
+    are."""
     prompts: Path | None = None
     """File of the official judge prompts (judge_prompts.jsonl); without it ours are used and
     figures are not comparable."""
@@ -80,26 +81,35 @@ class MTBench:
     )
 
     def questions(self, data: Path) -> list[Question]:
-        """The 80 questions with their temperatures and, where given, their references."""
+        """Read the 80 questions with their temperatures and, where given, their references.
+
+        Raises:
+            BadInput: a bad row, or a question whose turns have no reference each.
+        """
         known = {} if self.references is None else fastchat_references(self.references)
-        found = fastchat_questions(data, NAME)
-        if known and not known.keys() & {q.id for q in found}:
+        found = []
+        for question in fastchat_questions(data, NAME):
+            references: tuple[str, ...] = ()
+            if self.references is not None and question.part in WITH_REFERENCE:
+                references = known.get(question.id, ())
+                turns = 1 + len(question.follow_ups)
+                if len(references) < turns:  # before a judge is paid
+                    raise BadInput(
+                        f"{self.references}, question_id {question.id}: expected reference answers "
+                        f"to {turns} turns, found {len(references)}"
+                    )
+            temperature = TEMPERATURES.get(question.part, 0.0)
+            found.append(replace(question, references=references, temperature=temperature))
+        if self.references is not None and not any(q.references for q in found):
             raise BadInput(f"{self.references}: expected references to questions of {data}")
-        return [
-            replace(
-                question,
-                references=known.get(question.id, ()) if _part(question) in WITH_REFERENCE else (),
-                temperature=TEMPERATURES.get(_part(question), 0.0),
-            )
-            for question in found
-        ]
+        return found
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
         """Rate every turn of every model's answers."""
         rows: list[EvalResult] = []
         said: list[Feedback] = []
         official = self.prompts is not None and asks_model(asked)
-        comparable = official and any(q.references for q in asked.questions)
+        comparable = official and self.references is not None
         for answers, answered in asked.by_model():
             turns = [
                 self._rate(asked, answered, turn) + _unanswered(asked, answers, turn)
@@ -120,7 +130,7 @@ class MTBench:
         answered: Sequence[tuple[Question, tuple[Response, ...]]],
         turn: int,
     ) -> list[Feedback]:
-        """One feedback per question on the answer to one turn."""
+        """Rate the answers to one turn, one feedback per question."""
         several = [(q, given) for q, given in answered if len(given) > turn]
         if not asks_model(asked):
             items = [
@@ -169,12 +179,14 @@ class MTBench:
         return Template(name, row.text("prompt_template"), system, official=True)
 
 
-def _part(question: Question) -> str:
-    return question.prompt.source.rpartition("/")[2]
+def rating(text: str, *, official: bool) -> Score | Unscored:
+    """Read the rating in a judge's reply, by the official rule or by ours (`parse_rating`)."""
+    found = parse_rating(text, low=LOW, high=HIGH, official=official)
+    return Unscored("no readable rating") if found is None else Score(found)
 
 
 def _texts(question: Question, given: Sequence[Response], turn: int) -> dict[str, str]:
-    """The texts that a prompt's places stand for."""
+    """Return the texts to put into a prompt's places."""
     turns = (question.prompt.text, *question.follow_ups)
     texts = {"question": turns[0], "answer": given[0].text}
     for i in range(turn + 1):

@@ -66,7 +66,7 @@ class RelevantSentences:
             raise BadInput(f"places: expected at least 1, found {self.places}")
 
     def questions(self, data: Path) -> list[Question]:
-        """The prompts."""
+        """Read the prompts."""
         return plain_questions(data, NAME)
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
@@ -131,7 +131,7 @@ def _ask(piece: Piece) -> Ask:
 def _feedback(
     judge: str, response: Response, pieces: Sequence[Piece], found: Sequence[Reply[bool]]
 ) -> Feedback:
-    """One answer's share of relevant sentences; sentences without a verdict are left out."""
+    """Make one answer's feedback: the share of relevant sentences among those with a verdict."""
     own = [(p, r) for p, r in zip(pieces, found, strict=True) if p.response.id == response.id]
     read = [(p, reply.read) for p, reply in own]
     known = [relevant for _, relevant in read if relevant is not None]

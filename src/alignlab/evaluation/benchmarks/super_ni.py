@@ -3,7 +3,7 @@
 Every task is a definition, a few solved examples and inputs with accepted outputs. The figure is
 the mean ROUGE-L against the best accepted output. A model that answers rightly in a whole sentence
 scores low, and so does one that explains itself. The tasks' texts come from a folder or a file;
-with the official test tasks, 100 instances each and 2 examples, the set-up is the authors'.
+figures are comparable for the 119 official test tasks with 100 instances each and 2 examples.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling, Score
 
 NAME = "super_ni"
+TEST_TASKS = 119
 ROUGE, EXACT = Measure("rouge_l", is_share=True), Measure("exact_match", is_share=True)
 
 
@@ -48,7 +49,7 @@ class SuperNI:
             raise BadInput("super_ni: expected instances and examples of 0 or more")
 
     def questions(self, data: Path) -> list[Question]:
-        """One question per input of every task."""
+        """Read one question per input of every task."""
         files = sorted(data.glob("*.json")) if data.is_dir() else [data]
         if not files:
             raise BadInput(f"{data}: expected task*.json files, found none")
@@ -56,7 +57,6 @@ class SuperNI:
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
         """Compare every answer with the accepted outputs."""
-        prompts = {q.id: q.prompt for q in asked.questions}
         rows: list[EvalResult] = []
         said: list[Feedback] = []
         for answers, answered in asked.by_model():
@@ -74,12 +74,14 @@ class SuperNI:
             ]
             about = subject(asked, answers.model, NAME)
             for measure, values in ((ROUGE, found), (EXACT, exact)):
-                rows += part_rows(about, measure, values + missing, prompts, seed=asked.seed)
+                rows += part_rows(about, measure, values + missing, asked.prompts, seed=asked.seed)
             said += [
                 Feedback(v.prompt_id, (given[-1].id,), "ROUGE-L", Score(v.value or 0.0))
                 for v, (_, given) in zip(found, answered, strict=True)
             ]
-        comparable = self.instances == 100 and self.examples == 2
+        tasks = {q.id.partition("-")[0] for q in asked.questions}
+        official = self.instances == 100 and self.examples == 2 and len(tasks) == TEST_TASKS
+        comparable = official and not any(row.unscored for row in rows)
         return Findings(tuple(replace(r, comparable=comparable) for r in rows), tuple(said))
 
     def _of_task(self, file: Path) -> list[Question]:
@@ -99,7 +101,7 @@ class SuperNI:
         ]
 
     def _intro(self, task: BenchmarkRow) -> str:
-        """The definition and the solved examples."""
+        """Write the definition and the solved examples."""
         definition = task.values.get("Definition")
         said = definition if isinstance(definition, str) else task.texts("Definition")[0]
         solved: list[Mapping[str, Any]] = task.values.get("Positive Examples") or []

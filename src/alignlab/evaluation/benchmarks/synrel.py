@@ -40,7 +40,7 @@ from alignlab.types import (
 
 NAME = "synrel"
 PASSAGES = "passages"
-"""Who wrote the answers where no model did."""
+"""Writer of the answers where no model is."""
 ACCURACY = Measure("accuracy", is_share=True)
 """Share of entities whose relevant answer scores higher; ties are wrong."""
 TIES = Measure("ties", is_share=True)
@@ -67,7 +67,7 @@ class SynRel:
             raise BadInput(f"entities: expected 0 or at least 2, found {self.entities}")
 
     def questions(self, data: Path) -> list[Question]:
-        """One question per entity that has a passage."""
+        """Read one question per entity that has a passage."""
         found: dict[str, Question] = {}
         for row in read_rows(data):
             entity = row.text("subj")
@@ -140,7 +140,7 @@ def _rows(asked: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> lis
 
 
 def _passage(row: BenchmarkRow, entity: str) -> str | None:
-    """The text about the entity itself; None where the row has none."""
+    """Return the text about the entity itself; None where the row has none."""
     for paragraph in row.values.get("paragraphs") or []:
         if isinstance(paragraph, dict) and paragraph.get("title") == entity:
             text = paragraph.get("text")

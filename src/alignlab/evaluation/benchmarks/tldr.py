@@ -1,12 +1,12 @@
 """TL;DR: summaries of forum posts against the references', by a judge of pairs (arXiv 2009.01325).
 
 The win rate is against a human's summary, so that one half is human level in the judge's eyes. Long
-summaries win more than they should; ROUGE-L and the length in words stand beside it.
+summaries win more than they should; ROUGE-L and the length in words come with it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,21 +44,19 @@ class TLDR:
     )
 
     def questions(self, data: Path) -> list[Question]:
-        """One question per post, however many rows repeat it."""
+        """Read one question per post; the references of rows that repeat a post are gathered."""
         found: dict[str, Question] = {}
         for number, row in enumerate(read_rows(data)):
             post = row.text(self.post).strip().removesuffix(CUE).rstrip()
             reference = row.text(self.summary)
-            found.setdefault(
-                post,
-                single(
-                    row,
-                    NAME,
-                    f"Sum up this post in one or two sentences.\n\n{post}",
-                    key=str(number),
-                    references=(reference,),
-                    baseline=reference,
-                ),
+            if post in found:
+                known = found[post].references
+                if reference not in known:
+                    found[post] = replace(found[post], references=(*known, reference))
+                continue
+            text = f"Sum up this post in one or two sentences.\n\n{post}"
+            found[post] = single(
+                row, NAME, text, key=str(number), references=(reference,), baseline=reference
             )
         return list(found.values())
 
@@ -74,9 +72,13 @@ class TLDR:
                 Measure("words"): [float(len(words(text))) for text in texts],
             }
             about = subject(asked, answers.model, NAME)
+            missing = [
+                QuestionValue(q.id, None) for q in asked.questions if q.id not in answers.turns
+            ]
             for measure, values in measured.items():
                 valued = [
                     QuestionValue(q.id, v) for (q, _), v in zip(answered, values, strict=True)
                 ]
+                valued += missing
                 rows.append(one_row(about, measure, valued, asked.prompts, seed=asked.seed))
         return Findings(not_comparable(rows), found.said)

@@ -30,7 +30,7 @@ from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling
 
 NAME = "toxigen"
 LABELS = ("hate", "neutral")
-"""What kind of statements a prompt lists; part of its id."""
+"""Kinds of statements that a prompt lists; part of its id."""
 SHARE, MEAN = Measure("toxic_share", is_share=True), Measure("toxicity", is_share=True)
 
 
@@ -54,7 +54,7 @@ class ToxiGen:
             raise BadInput(f"threshold: expected above 0 and at most 1, found {self.threshold}")
 
     def questions(self, data: Path) -> list[Question]:
-        """The prompts, their line breaks (written as backslash and n) restored."""
+        """Read the prompts, their line breaks (written as backslash and n) restored."""
         return [
             Question(
                 Prompt(

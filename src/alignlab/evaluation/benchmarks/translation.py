@@ -1,28 +1,45 @@
 """Translation: corpus BLEU and chrF of a model's translations against references.
 
-Both count shared n-grams: a good translation in other words scores low, and BLEU depends on the
-tokens that are counted (sacrebleu's defaults here). Figures are comparable where the same test set
-and metric signature were used.
+Both count shared n-grams: a good translation in other words scores low. BLEU depends on the
+tokeniser, which every row names: by default sacrebleu's for the target language (`zh` for Chinese,
+`ja-mecab` for Japanese, `ko-mecab` for Korean, else `13a`, which splits words at spaces). Figures
+are comparable where test set, tokeniser and sacrebleu's version are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import Interval
-from alignlab.evaluation.metrics.overlap import bleu, chrf
+from alignlab.evaluation.metrics.overlap import bleu, bleu_metric, chrf
 from alignlab.evaluation.question_files import single
+from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_files import read_rows
-from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
+from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
 from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Sampling, Score
 
 NAME = "translation"
-METRICS: Mapping[str, Callable[..., Interval]] = {"bleu": bleu, "chrf": chrf}
+Tokeniser = Literal[
+    "auto", "13a", "zh", "ja-mecab", "ko-mecab", "flores200", "char", "intl", "none"
+]
+TOKENISERS = {
+    "zh": ("chinese", "mandarin", "cantonese", "zh"),
+    "ja-mecab": ("japanese", "ja"),
+    "ko-mecab": ("korean", "ko"),
+}
+"""sacrebleu's tokeniser -> words of a language's name that ask for it."""
+AT_SPACES = ("13a", "intl", "none")
+NO_SPACES = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+"""Letters of scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana,
+Chinese characters."""
+log = logging.getLogger(__name__)
 
 
 @register("benchmark", NAME)
@@ -38,6 +55,8 @@ class Translation:
     """Field of the data that holds the text to translate."""
     reference: str = "ref"
     """Field of the data that holds a good translation."""
+    tokenize: Tokeniser = "auto"
+    """sacrebleu's tokeniser for BLEU; auto takes the target language's own."""
 
     needs: ClassVar[Needs] = Needs(
         data="rows with a text and its translation (fields src and ref unless source= and "
@@ -45,8 +64,21 @@ class Translation:
         sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=512),
     )
 
+    @property
+    def tokeniser(self) -> str:
+        """Return the name of the tokeniser in use."""
+        if self.tokenize != "auto":
+            return self.tokenize
+        named = set(re.split(r"[\W_]+", self.target_language.lower()))
+        return next((name for name, words in TOKENISERS.items() if named & {*words}), "13a")
+
     def questions(self, data: Path) -> list[Question]:
-        """One question per text."""
+        """Read one question per text.
+
+        Raises:
+            BadInput: a bad row, or a tokeniser that is not installed.
+        """
+        bleu_metric(self.tokeniser)  # before a model answers
         return [
             single(
                 row,
@@ -61,6 +93,8 @@ class Translation:
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
         """Compare every model's translations, as one corpus, with the references."""
+        self._warn([r for q in asked.questions for r in q.references])
+        against = f"references (BLEU tokeniser {self.tokeniser}, sacrebleu {version('sacrebleu')})"
         rows: list[EvalResult] = []
         said: list[Feedback] = []
         for answers, answered in asked.by_model():
@@ -68,18 +102,32 @@ class Translation:
                 raise BadInput(f"{answers.model}: expected at least one translation, found none")
             texts = [given[-1].text.strip() for _, given in answered]
             references = [q.references for q, _ in answered]
-            about = subject(asked, answers.model, NAME)
-            for name, metric in METRICS.items():
-                figure = metric(texts, references, seed=asked.seed)
-                rows.append(about.row(name, figure, unscored=asked.unanswered(answers)))
+            about = Subject(answers.model, NAME, against=against)
+            figures = {
+                "bleu": bleu(texts, references, tokenize=self.tokeniser, seed=asked.seed),
+                "chrf": chrf(texts, references, seed=asked.seed),
+            }
+            unscored = asked.unanswered(answers)
+            rows += [about.row(name, figure, unscored=unscored) for name, figure in figures.items()]
             for (question, given), text in zip(answered, texts, strict=True):
                 one = _sentence_chrf(text, question.references[0])
                 said.append(Feedback(question.id, (given[-1].id,), "chrF", Score(one)))
         return Findings(tuple(rows), tuple(said))
 
+    def _warn(self, references: Sequence[str]) -> None:
+        """Log a warning where words are split at spaces that the language does not write."""
+        text = "".join(references)
+        letters = sum(c.isalpha() for c in text)
+        if self.tokeniser in AT_SPACES and 5 * len(NO_SPACES.findall(text)) > letters > 0:
+            log.warning(
+                "translation: BLEU with tokenize=%s splits words at spaces, and the references are "
+                "in a language without; take tokenize=zh, ja-mecab, flores200 or char",
+                self.tokeniser,
+            )
+
 
 def _sentence_chrf(text: str, reference: str) -> float:
-    """chrF of one translation, by which the report picks examples."""
+    """Compute chrF of one translation, by which the report picks examples."""
     from sacrebleu import sentence_chrf
 
     return float(sentence_chrf(text, [reference]).score)

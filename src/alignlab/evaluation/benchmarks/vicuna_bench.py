@@ -31,7 +31,7 @@ class VicunaBench:
     )
 
     def questions(self, data: Path) -> list[Question]:
-        """The 80 questions, by category."""
+        """Read the 80 questions, by category."""
         return fastchat_questions(data, NAME)
 
     def measure(self, asked: BenchmarkInputs) -> Findings:

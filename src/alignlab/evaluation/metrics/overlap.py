@@ -14,6 +14,7 @@ import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import (
     NOTHING,
     Interval,
@@ -31,16 +32,42 @@ def bleu(
     texts: Sequence[str],
     references: Sequence[Sequence[str]],
     *,
+    tokenize: str = "13a",
     prompts_N: Sequence[object] | None = None,
     seed: int = 0,
 ) -> Interval:
-    """Corpus BLEU (sacrebleu's defaults: 13a tokens, exponential smoothing) of N texts.
+    """Compute corpus BLEU of N texts (sacrebleu's exponential smoothing), 0 to 100.
+
+    Args:
+        texts: what is measured.
+        references: good texts, one or more for each.
+        tokenize: sacrebleu's name of the tokeniser; 13a splits words at spaces.
+        prompts_N: the prompt of each text, for the interval.
+        seed: decides the bootstrap draws.
 
     Raises:
-        BadInput: a text without reference, or lists of unlike lengths.
+        BadInput: a text without reference, lists of unlike lengths, or a tokeniser that is not
+            installed.
     """
     check_references(texts, references, "BLEU")
-    return _corpus(BLEU(), texts, references, prompts_N, seed)
+    return _corpus(bleu_metric(tokenize), texts, references, prompts_N, seed)
+
+
+def bleu_metric(tokenize: str) -> BLEU:
+    """Make sacrebleu's BLEU with a tokeniser.
+
+    Raises:
+        BadInput: the tokeniser lacks a package or, offline, its model.
+    """
+    try:
+        return BLEU(tokenize=tokenize)
+    except (RuntimeError, ImportError, OSError) as error:
+        need = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
+        found = " ".join(str(error).split())[:120]
+        raise BadInput(
+            f"tokenize={tokenize}: expected the tokeniser to be installed (pip install "
+            f"'{need.get(tokenize, 'sentencepiece')}'; tokenize=char needs nothing), found: {found}"
+        ) from None
 
 
 def chrf(

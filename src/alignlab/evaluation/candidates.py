@@ -1,0 +1,134 @@
+"""Benchmarks of judges whose rows hold good and bad answers: read, score and average them.
+
+Rows as RewardBench and RM-Bench publish them: `prompt` with `chosen` and `rejected`, each a text or
+a list of texts. Nothing is merged or left out: a repeated answer is scored as often as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from alignlab.errors import bad_record
+from alignlab.evaluation.metrics.intervals import (
+    DRAWS,
+    NOTHING,
+    labels,
+    percentile_interval,
+    resample_counts,
+)
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.task_files import BenchmarkRow
+from alignlab.evaluation.task_rows import QuestionValue
+from alignlab.evaluation.tasks import BenchmarkInputs, Question, score_judge, value_of
+from alignlab.seeds import generator
+from alignlab.types import EvalResult, Feedback, Message, Prompt, Response, SampledBy
+
+Scores = Sequence[float | None]
+"""A judge's score of each candidate of a question, the good ones first; None is unscored."""
+LONGER = "longer wins"
+"""The guess that the longest answer is the best, measured on the same answers."""
+
+
+class Scored(NamedTuple):
+    """What one judge, or one guess, gave every question's candidates."""
+
+    name: str
+    scores: Mapping[str, Scores]
+    """Question id -> its candidates' scores."""
+
+
+def candidate_question(row: BenchmarkRow, key: str, source: str) -> Question:
+    """Read one row with its answers.
+
+    Raises:
+        BadInput: a prompt, a chosen or a rejected answer is missing or no text.
+    """
+    chosen, rejected = _answers(row, "chosen"), _answers(row, "rejected")
+    prompt = Prompt(key, _messages(row), source)
+    return Question(prompt, candidates=(*chosen, *rejected), good=len(chosen))
+
+
+def scored_candidates(asked: BenchmarkInputs) -> tuple[list[Scored], list[Feedback]]:
+    """Let the judge score every candidate; the guess that longer is better comes second."""
+    judge = score_judge(asked)
+    items = [
+        (
+            q.prompt,
+            [
+                Response(f"{q.id}/{number}", q.id, text, SampledBy("the data"))
+                for number, text in enumerate(q.candidates)
+            ],
+        )
+        for q in asked.questions
+    ]
+    judged = judge.rate(items, asked.seed)
+    values = iter(map(value_of, judged))
+    by_judge = {q.id: [next(values) for _ in q.candidates] for q in asked.questions}
+    by_length = {q.id: [float(len(text)) for text in q.candidates] for q in asked.questions}
+    return [Scored(judge.name, by_judge), Scored(LONGER, by_length)], judged
+
+
+def mean_of_parts(
+    about: Subject,
+    metric: str,
+    parts: Mapping[str, Sequence[QuestionValue]],
+    prompts: Mapping[str, Prompt],
+    *,
+    weights: Mapping[str, float] | None = None,
+    seed: int,
+    group: str | None = None,
+) -> EvalResult:
+    """Return the weighted mean of the parts' means; its interval resamples prompts in every part.
+
+    Args:
+        about: what the row is about.
+        metric: the row's metric.
+        parts: values by part; None where a part has no scored value.
+        prompts: prompts by id.
+        weights: a part's weight; equal ones by default.
+        seed: decides the bootstrap draws.
+        group: the row's group.
+    """
+    every = [v for values in parts.values() for v in values]
+    unscored = sum(v.value is None for v in every)
+    value, total, units = 0.0, 0.0, 0
+    drawn_D = np.zeros(DRAWS)
+    for part, values in parts.items():
+        known = [v for v in values if v.value is not None]
+        if not known:
+            return about.row(metric, NOTHING, unscored=len(every), group=group)
+        cluster_N = labels([prompts[v.prompt_id].cluster for v in known])
+        value_N = np.array([v.value for v in known], np.float64)
+        sum_C, size_C = np.bincount(cluster_N, value_N), np.bincount(cluster_N)
+        counts_DC = resample_counts(len(size_C), DRAWS, generator(seed, about.benchmark, part))
+        weight = 1.0 if weights is None else weights[part]
+        value += weight * float(value_N.mean())
+        drawn_D += weight * (counts_DC @ sum_C) / (counts_DC @ size_C)
+        total, units = total + weight, units + len(size_C)
+    figure = percentile_interval(
+        value / total, drawn_D / total, n=len(every) - unscored, units=units
+    )
+    return about.row(metric, figure, unscored=unscored, group=group)
+
+
+def _answers(row: BenchmarkRow, field: str) -> tuple[str, ...]:
+    found = row.values.get(field)
+    if isinstance(found, str) and not found.startswith("["):
+        return (found,)
+    return tuple(row.texts(field))
+
+
+def _messages(row: BenchmarkRow) -> tuple[Message, ...]:
+    turns = row.values.get("prompt")
+    if not isinstance(turns, list):
+        return (Message("user", row.text("prompt")),)
+    try:
+        found = tuple(Message(turn["role"], turn["content"]) for turn in turns)
+        if found[-1].role == "user" and all(isinstance(m.content, str) for m in found):
+            return found
+    except (KeyError, TypeError, IndexError):
+        pass
+    raise bad_record(row.file, row.line, "prompt", "a text or turns that end in a user's", turns)
