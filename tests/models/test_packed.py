@@ -36,7 +36,17 @@ def test_sizes_of_a_group():
 
 @pytest.mark.parametrize(
     ("length", "filled"),
-    [(1, 16), (16, 16), (17, 32), (500, 512), (511, 512), (512, 512), (513, 576), (577, 640)],
+    [
+        (1, 16),
+        (16, 16),
+        (17, 32),
+        (65, 80),
+        (500, 512),
+        (511, 512),
+        (512, 512),
+        (513, 576),
+        (577, 640),
+    ],
 )
 def test_lengths_are_filled_up_to_16_and_long_ones_to_64(length, filled):
     assert rounded_up(length) == filled

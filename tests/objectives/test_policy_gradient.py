@@ -463,3 +463,10 @@ def test_equal_scores_are_counted_by_group():
     normed = RLOO(kl_coef=0, normalise=True).credit(batch, CreditState()).advantage_NT[:, 0]
     spread = math.sqrt(8 / 3)  # of 0, 0, -2, 2
     assert normed.tolist() == pytest.approx([0, 0, -2 / (spread + 1e-4), 2 / (spread + 1e-4)])
+
+
+def test_a_moving_baseline_is_of_the_batches_before():
+    batch = rollouts([[-1.0], [-1.0]], [[-1.0], [-1.0]], [3.0, 5.0])
+    made = Reinforce(baseline="moving", kl_coef=0).credit(batch, CreditState(count=2, mean=1))
+    assert made.advantage_NT[:, 0].tolist() == [2.0, 4.0]
+    assert (made.state.count, made.state.mean) == (4, 2.5)

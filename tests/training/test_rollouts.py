@@ -369,3 +369,13 @@ def test_the_reference_computes_in_the_policys_type(tmp_path):
     go(GRPO(), config, tmp_path)
     (line,) = lines_of(tmp_path)
     assert line["objective/kl"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_coefficient_of_the_penalty_goes_on_from_batch_to_batch(tmp_path):
+    """KL 0 at first, far below the target: 12 rollouts of a horizon of 60 take 0.2 * 0.2 off."""
+    objective = RLOO(kl_coef=0.1, kl_target=50.0, kl_horizon=60)
+    result = go(objective, replace(QUICK, steps=2, save_every=0), tmp_path)
+    first, second = lines_of(tmp_path)
+    assert first["objective/kl_coef"] == pytest.approx(0.1)
+    assert second["objective/kl_coef"] == pytest.approx(0.1 * 0.96)
+    assert result.state.kl_coef == pytest.approx(0.1 * 0.96 * 0.98)  # 6 rollouts, of 2 prompts
