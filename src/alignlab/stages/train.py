@@ -87,7 +87,7 @@ def train(
 
     Raises:
         BadInput: no record is left to train on, or settings that the objective refuses.
-        RunFailed: the loss is not a number; the batch is saved beside the metrics.
+        RunFailed: the loss is not a number; the batch is saved next to the metrics.
     """
     config, lengths = lesson.config, lesson.lengths
     if context.recorder:
@@ -165,9 +165,9 @@ def train_on_all_ranks(
 ) -> T:
     """Run a training on all processes that share it, with its progress and tracking shown here."""
     hardware = task.context.hardware
-    told = {"objective": repr(task.objective), **asdict(task.config)}
+    hyperparameters = {"objective": repr(task.objective), **asdict(task.config)}
     with (
-        tracking(task.context.track, title, task.out, told) as tracker,
+        tracking(task.context.track, title, task.out, hyperparameters) as tracker,
         progress.task(title, 1) as bar,
     ):
         tell = None if tracker is None else log_to(tracker, task.config)
@@ -190,7 +190,7 @@ def _learn(
 
 
 _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}
-"""Metrics beside a training's bar, and what they are called there."""
+"""Metrics shown next to a training's bar -> their labels there."""
 
 
 def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
