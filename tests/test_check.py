@@ -177,6 +177,22 @@ def test_planning_asks_nobody_and_writes_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["propose.n=0"], "setting propose.n: expected new prompts after the data's own 1200"),
+        (["sample.n=1"], "these settings leave a step without data: M2: the feedback left no two"),
+        (["judge.method=expected", "propose.by=nobody:x"], "unknown engine 'nobody'"),
+        (["measure.judge=llm:local:/nowhere"], "/nowhere: expected a model folder"),
+        (["model=/nowhere"], "/nowhere: expected a model folder"),
+    ],
+)
+def test_a_run_that_could_not_end_is_refused_before_it_is_begun(tmp_path, given, why):
+    with pytest.raises(BadInput, match=why):
+        run("self_rewarding", *SMALL, *given, f"out={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_rewards_of_rollouts_are_counted():
     settings = ["branches=[rloo_critic]", "prompts=8", "divergence=0",
                 "feedback=llm:sandbox:strong", "rollout={steps: 5, batch_size: 4, responses: 2}",

@@ -222,7 +222,7 @@ class Stage:
             if kind is None and not self.done:
                 self._finish()
             elif kind is not None:
-                # On a full disk this fails like the work before it, which is what is told.
+                # On a full disk this fails like the work before it, whose error is raised.
                 with suppress(OSError):
                     self.run.event("failed", stage=self.name, error=f"{kind.__name__}: {error}")
         finally:

@@ -62,7 +62,7 @@ def test_models_of_one_size_are_refused():
     [
         ({"shares": (0.5, 1.0)}, "shares: has no effect"),
         ({"models": ("x",)}, "models: has no effect"),
-        ({"along": "parameters"}, "expected one or more models"),
+        ({"along": "parameters"}, "expected one or more further models"),
         ({"along": "prompts", "shares": (1.0,)}, "two or more rising"),
         ({"along": "prompts", "shares": (1.0, 0.5)}, "two or more rising"),
         ({"along": "prompts", "shares": (0.5, 1.5)}, "two or more rising"),

@@ -17,6 +17,7 @@ import torch
 from alignlab import progress
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
+from alignlab.errors import BadInput, RunFailed
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Used
@@ -45,7 +46,8 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
         gflops: throughput of this machine in GFLOP/s, by which time is estimated; 0 leaves it out.
 
     Raises:
-        BadInput: a part cannot be made as the settings name it, or the data are bad.
+        BadInput: a part cannot be made as the settings name it, the data are bad, or a step would
+            have nothing to work on.
     """
     config.objective.build()
     for training in (config.sft, config.preference):
@@ -57,7 +59,10 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
     with TemporaryDirectory() as folder, progress.quiet():
         run = RecordingRun(Path(folder), recorder)
         context = RunContext(run, config.seed, config.hardware, template, recorder=recorder)
-        measured = recipe.study(context, config)
+        try:
+            measured = recipe.study(context, config)
+        except RunFailed as error:  # it would fail so after hours
+            raise BadInput(f"these settings leave a step without data: {error}") from None
     calls = _calls(recorder.work, config.seeds)
     return Plan(
         recipe=recipe.name,
@@ -153,7 +158,7 @@ def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
     weights = facts.parameters * _weight_bytes(settings)
     trainable = facts.parameters
     if settings.lora is not None:
-        # Two thin matrices beside each of about seven square ones per layer.
+        # Two thin matrices for each of about seven square ones per layer.
         trainable = facts.layers * 7 * 2 * settings.lora.r * facts.hidden
     states = trainable * 12
     layers = 1 if settings.gradient_checkpointing else facts.layers

@@ -3,7 +3,7 @@
 The task here is the study's own closed-ended test questions: recall of what the reference answer
 adds to the question (`metrics/recall.py`). Differences are paired by prompt, tested by a
 randomisation test, and adjusted for the number of models (Holm). Tasks of other benchmarks
-(`alignlab evaluate lm_eval`) are put beside win rates by `alignlab compare`.
+(`alignlab evaluate lm_eval`) are shown with win rates by `alignlab compare`.
 """
 
 from __future__ import annotations

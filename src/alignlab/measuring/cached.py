@@ -41,14 +41,19 @@ class CachedScores:
     """A source of scores, cached."""
 
     def __init__(self, context: RunContext, source: FeedbackSource, chunk: int) -> None:
-        self._lab, self._source, self._chunk = context, source, chunk
+        self._context, self._source, self._chunk = context, source, chunk
         self.name = source.name
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return the source's feedback, asking about each chunk of items once."""
         plain = [(prompt, tuple(responses)) for prompt, responses in items]
         return cached_calls(
-            self._lab, self.name, Feedback, plain, lambda c: self._source.rate(c, seed), self._chunk
+            self._context,
+            self.name,
+            Feedback,
+            plain,
+            lambda c: self._source.rate(c, seed),
+            self._chunk,
         )
 
 
@@ -56,7 +61,7 @@ class CachedPairs:
     """A judge of pairs, cached."""
 
     def __init__(self, context: RunContext, judge: PairJudge, chunk: int) -> None:
-        self._lab, self._judge, self._chunk = context, judge, chunk
+        self._context, self._judge, self._chunk = context, judge, chunk
         self.name = judge.name
 
     def compare(
@@ -64,7 +69,7 @@ class CachedPairs:
     ) -> list[Feedback]:
         """Return the judge's verdicts, asking about each chunk of items once."""
         return cached_calls(
-            self._lab,
+            self._context,
             self.name,
             Feedback,
             list(items),
@@ -77,7 +82,7 @@ class CachedModel:
     """A model that is asked, cached."""
 
     def __init__(self, context: RunContext, completer: Completer, chunk: int) -> None:
-        self._lab, self._completer, self._chunk = context, completer, chunk
+        self._context, self._completer, self._chunk = context, completer, chunk
         self.name = completer.name
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
@@ -87,7 +92,7 @@ class CachedModel:
             answers = self._completer.complete(some)
             return [Completed(r.id, a) for r, a in zip(some, answers, strict=True)]
 
-        found = cached_calls(self._lab, self.name, Completed, list(requests), ask, self._chunk)
+        found = cached_calls(self._context, self.name, Completed, list(requests), ask, self._chunk)
         return [one.completions for one in found]
 
 
@@ -108,7 +113,7 @@ class CachedScorer(CachedModel):
                 for r, a in zip(some, answers, strict=True)
             ]
 
-        found = cached_calls(self._lab, self.name, Weighed, list(requests), weigh, self._chunk)
+        found = cached_calls(self._context, self.name, Weighed, list(requests), weigh, self._chunk)
         return [tuple(_log(p) for p in one.probabilities) for one in found]
 
 

@@ -1,6 +1,6 @@
 """Audit a judge: find what decides its verdicts other than quality.
 
-Position (the same verdict in both orders?), length (how often the longer wins, beside how often it
+Position (the same verdict in both orders?), length (how often the longer wins, and how often it
 does among people), its own side (does it favour one writer more than people do?), injection (can a
 response talk it into a verdict?), repetition (the same verdict when asked again?), agreement with
 people, and what could not be read. A judge of pairs and a source of scores are audited alike; the

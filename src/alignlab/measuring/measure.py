@@ -147,7 +147,7 @@ def measure(
 
     Args:
         itself: the baseline, M1, which `self` stands for in the settings' judges.
-        own_judge: the study's own judge, whose reasons are shown beside the scores.
+        own_judge: the study's own judge, whose reasons are shown with the scores.
     """
     prompts, baseline = held_out.prompts, itself.name
     source = context.judge(settings.judge, itself)

@@ -40,7 +40,7 @@ class WatchedTraining(NamedTuple):
 
 
 class WatchedReward:
-    """A source whose verdicts are passed on, and noted beside those of another source."""
+    """A source whose verdicts are passed on, and noted with those of another source."""
 
     def __init__(
         self, reward: FeedbackSource, truth: FeedbackSource | None, file: RecordFile[Watched]

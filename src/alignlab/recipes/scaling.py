@@ -53,7 +53,7 @@ class ScalingConfig(TeacherConfig):
     shares: tuple[float, ...] = ()
     """along=prompts: parts of the prompts that are trained on; empty is a quarter, half and all."""
     models: tuple[str, ...] = ()
-    """along=parameters: further base models beside `model`."""
+    """along=parameters: base models after `model`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +62,7 @@ class ScalingConfig(TeacherConfig):
         if self.models and self.along != "parameters":
             raise BadInput(f"setting models: has no effect with along={self.along}; leave it out")
         if self.along == "parameters" and not self.models:
-            raise BadInput("setting models: expected one or more models beside model, found none")
+            raise BadInput("setting models: expected one or more further models, found none")
         parts = self.parts
         if (
             len(parts) < 2

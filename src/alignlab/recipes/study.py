@@ -73,7 +73,7 @@ class StudyConfig:
     chat_template: str = ""
     """File with a chat template, for a model that comes without one."""
     track: Track = "none"
-    """Where metrics of trainings go beside their files: tensorboard, wandb or trackio; needs pip
+    """Tracker of metrics in addition to their files: tensorboard, wandb or trackio; needs pip
     install 'alignlab[track]'."""
     hardware: Hardware = field(default_factory=Hardware)
     corpus: SeedSettings = field(default_factory=SeedSettings)
@@ -256,6 +256,9 @@ def own_prompts(
 
     Args:
         n: how many, where that is not `propose.n`.
+
+    Raises:
+        BadInput: the data's own are wanted, and there are none or no more.
     """
     context, config, corpus = study.context, study.config, study.start.corpus
     examples = [d.prompt for d in corpus.demonstrations] + list(earlier)
@@ -265,6 +268,11 @@ def own_prompts(
     by = config.propose.by
     writer = context.completer(by) if by else context.engine(model)
     settings = config.propose if n is None else replace(config.propose, n=n)
+    if not settings.n and not spare:
+        raise BadInput(
+            f"setting propose.n: expected new prompts after the data's own {len(earlier)}, which "
+            "propose.n=0 takes in the first round, found 0; raise propose.n or set iterations=1"
+        )
     given = ProposalContext(examples, spare, held_out, corpus.reserved)
     return propose(context, writer, given, settings)
 

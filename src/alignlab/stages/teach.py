@@ -89,7 +89,7 @@ def instruct(
     """Write a prompt per error, and keep those unlike the known ones and the errors' own.
 
     Args:
-        how: "error" shows each error alone, "contrast" beside the nearest success.
+        how: "error" shows each error alone, "contrast" with the nearest success.
         successes: prompts done well, for "contrast".
         known: prompts that a new one must differ from, held-out ones above all.
 

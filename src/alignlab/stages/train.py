@@ -169,9 +169,9 @@ def train_on_all_ranks(
 ) -> T:
     """Run a training on all processes that share it, with its progress and tracking shown here."""
     hardware = task.context.hardware
-    told = {"objective": repr(task.lesson.objective), **asdict(task.config)}
+    hyperparameters = {"objective": repr(task.lesson.objective), **asdict(task.config)}
     with (
-        tracking(task.context.track, title, task.out, told) as tracker,
+        tracking(task.context.track, title, task.out, hyperparameters) as tracker,
         progress.task(title, 1) as bar,
     ):
         tell = None if tracker is None else log_to(tracker, task.config)
