@@ -73,10 +73,10 @@ class Model:
     @cached_property
     def engine(self) -> Completer:
         """The generator of its answers."""
-        from alignlab.generation import specs
+        from alignlab.generation import engines
         from alignlab.generation.local import LocalEngine
 
-        return specs.completer(self.spec) if self._remote else LocalEngine(self.lm)
+        return engines.completer(self.spec) if self._remote else LocalEngine(self.lm)
 
     def generate(
         self,

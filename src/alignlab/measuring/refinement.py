@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignlab.context import RunContext
-from alignlab.feedback.refine import refined_id
+from alignlab.feedback.teachers import refined_id
 from alignlab.measuring.measure import PerPromptMetric
 from alignlab.protocols import FeedbackSource
 from alignlab.stages.judge import judge, scores
