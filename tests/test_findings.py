@@ -7,7 +7,7 @@ import pytest
 from alignlab.errors import BadInput
 from alignlab.files import write_json
 from alignlab.records import to_dict, to_line
-from alignlab.types import Feedback, Message, Preference, Prompt, Study
+from alignlab.types import Feedback, Message, Preference, Prompt, StudyDescription
 from tests.conftest import ROOT
 
 spec = importlib.util.spec_from_file_location("findings", ROOT / "benchmarks" / "findings.py")
@@ -19,7 +19,10 @@ spec.loader.exec_module(findings)
 
 def a_run(path, winners):
     """Winners per seed and prompt: 0 the model, 1 the baseline."""
-    write_json(path / "study.json", to_dict(Study("compare", "?", "M1", {"M1": "", "M2": "how"})))
+    write_json(
+        path / "study.json",
+        to_dict(StudyDescription("compare", "?", "M1", {"M1": "", "M2": "how"})),
+    )
     for seed, verdicts in enumerate(winners):
         scope = path / f"stages/seed-{seed}"
         for name in ("01-seed", "09-duel-m2"):

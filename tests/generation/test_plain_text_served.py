@@ -13,7 +13,7 @@ from alignlab.meter import metered
 from alignlab.stages.propose import propose
 from alignlab.types import CompletionRequest, Message, Sampling
 from tests.generation.stub_server import Reply, completion, serve
-from tests.stages.making import lab
+from tests.stages.making import context
 from tests.stages.test_propose import MATERIAL, settings
 
 REQUEST = CompletionRequest("r", (), Sampling(0.5, 0.9, 7, n=2, stop=("\n",)), 0, prefix="1, 2,")
@@ -83,7 +83,7 @@ def test_a_served_model_writes_prompts(tmp_path: Path, how: str) -> None:
 
     with serve(answer) as seen:
         engine = OpenAIEngine("m", seen.url, config=OpenAIConfig(concurrency=1, attempts=1))
-        made = propose(lab(tmp_path), metered(engine), MATERIAL, settings(top_up=False))
+        made = propose(context(tmp_path), metered(engine), MATERIAL, settings(top_up=False))
     assert [p.text for p in made] == [f"Who lives in house {k}?" for k in range(1, 7)]
     assert {p.source for p in made} == {"openai:m"}
     shown = "prompt" if how == "continuation" else "messages"

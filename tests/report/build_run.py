@@ -20,7 +20,7 @@ from alignlab.types import (
     Preference,
     Prompt,
     Score,
-    Study,
+    StudyDescription,
     Unscored,
 )
 
@@ -63,7 +63,7 @@ def build_run(path: Path) -> Path:
         "recipe: compare\nmodel: sandbox:knows_all\ndata: sandbox\nseeds: [0, 1, 2]\n"
         "dpo:\n  lr: 0.0001\n  beta: 0.5\n"
     )
-    study = Study(
+    study = StudyDescription(
         "compare",
         "Does feedback from a teacher improve a small model more than its own?",
         "M1",

@@ -5,7 +5,7 @@ import pytest
 from alignlab.stages.eft import EFTSettings, build_eft
 from alignlab.stages.pair import PairSettings
 from alignlab.types import PreferenceGroup
-from tests.stages.making import lab
+from tests.stages.making import context
 from tests.stages.test_eft import counted, group, judged_by
 from tests.stages.test_pair import made
 
@@ -23,7 +23,7 @@ def test_human_scores_off_the_scale_give_ranks(tmp_path, scores, targets, origin
     asked = group(0, "a", "b", "c")
     scored = PreferenceGroup(asked.prompt, asked.responses, scores, "humans")
     settings = EFTSettings(targets="human", balance=100.0)
-    found = build_eft(lab(tmp_path), judged_by({}), [scored], settings)
+    found = build_eft(context(tmp_path), judged_by({}), [scored], settings)
     by_response = {d.id.partition("/")[2]: d.response.text for d in found}
     assert sorted(by_response.values()) == sorted(f"Score: {score}" for score in targets)
     assert counted(tmp_path)["changed"] == {f"target from human {origin}": 3}
