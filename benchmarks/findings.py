@@ -20,7 +20,7 @@ from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.evaluation.win_rate_rows import read_outcomes
 from alignlab.records import from_dict
 from alignlab.runs import read_json, read_records, slug
-from alignlab.types import Feedback, Prompt, Study
+from alignlab.types import Feedback, Prompt, StudyDescription
 
 
 def outcomes_by_seed(run: Path, model: str) -> dict[int, list[Outcome]]:
@@ -50,7 +50,7 @@ def table(run: Path, without: str | None = None) -> str:
     Raises:
         BadInput: the run was not repeated over seeds.
     """
-    study = from_dict(Study, read_json(run / "study.json"))
+    study = from_dict(StudyDescription, read_json(run / "study.json"))
     left_out = shared_prompts(run, without) if without else set()
     lines = [
         "| model | win rate | by seed | 95% over prompts and seeds | n | |",

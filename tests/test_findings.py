@@ -17,6 +17,9 @@ findings = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(findings)
 
 
+STUDY = StudyDescription("compare", "?", "M1", {"M1": "", "M2": "how"})
+
+
 def a_run(path, winners):
     """Winners per seed and prompt: 0 the model, 1 the baseline."""
     write_json(
