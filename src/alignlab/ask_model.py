@@ -1,4 +1,4 @@
-"""Ask a model and read its replies: the one loop behind every judge and teacher made of a model."""
+"""Query a model and parse its replies, for model judges and teachers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from alignlab.types import Completion, CompletionRequest, Message, Sampling, Uns
 
 T = TypeVar("T")
 Read = Callable[[str], T | None]
-"""Reads what a reply says; None where it cannot be read."""
+"""Parser of a reply; None for an unreadable reply."""
 
 
 class Ask(NamedTuple):
-    """One question to a model; its id decides the random draws."""
+    """One question to a model; its id enters the seed."""
 
     id: str
     messages: tuple[Message, ...]
@@ -23,19 +23,19 @@ class Ask(NamedTuple):
 
 @dataclass(frozen=True)
 class Reply(Generic[T]):
-    """One reply with what it says."""
+    """One reply with its parsed value."""
 
     value: T | Unscored
     completion: Completion
 
     @property
     def text(self) -> str:
-        """The reply as it came; what little arrived of a failed call."""
+        """Unparsed text of the reply; partial for a failed call."""
         return self.completion.text
 
     @property
     def read(self) -> T | None:
-        """The value, None where nothing could be read."""
+        """Parsed value; None if unscored."""
         return None if isinstance(self.value, Unscored) else self.value
 
 
@@ -49,12 +49,16 @@ def ask_model(
     unread: str = "no readable verdict",
     who: str = "judge",
 ) -> list[tuple[Reply[T], ...]]:
-    """Ask every question `sampling.n` times and read the replies; no question is no call.
+    """Ask every question `sampling.n` times and parse the replies.
 
     Args:
-        read: reads one reply. The text of a failed call is never read.
-        unread: reason of a reply that cannot be read.
-        who: names the model in the reason of a failed call.
+        completer: the model; not called for an empty list of questions.
+        asks: the questions.
+        read: parser of one reply; not applied to failed calls.
+        sampling: sampling parameters.
+        seed: seed of all draws.
+        unread: reason of an unreadable reply.
+        who: role of the model, named in the reason of a failed call.
     """
     requests = [CompletionRequest(ask.id, ask.messages, sampling, seed) for ask in asks]
     answers = completer.complete(requests) if requests else []
@@ -66,14 +70,7 @@ def _reply(completion: Completion, read: Read[T], unread: str, who: str) -> Repl
         return Reply(Unscored(f"the {who}'s call failed: {completion.error}"), completion)
     text = completion.text
     value = read(text)
-    if (
-        completion.finish == "length"
-        and text[-1:].isdigit()
-        and read(text + "0")
-        not in (
-            None,
-            value,
-        )
-    ):
+    cut_in_number = completion.finish == "length" and text[-1:].isdigit()
+    if cut_in_number and read(text + "0") not in (None, value):
         value = None  # "Score: 1" that is cut off could have become 10.
     return Reply(Unscored(unread) if value is None else value, completion)

@@ -1,4 +1,4 @@
-"""Settings: dataclass defaults, under a preset, under a YAML file, under key=value."""
+"""Build settings from dataclass defaults, a preset, a YAML file and key=value, in this order."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "finite_number": "a finite number",
 }
-"""Kind of pydantic's complaint -> the bound in the project's words."""
+"""Type of a pydantic error -> bound as error messages state it."""
 
 
 class Bounded:
-    """Hold a settings dataclass to the bounds in its annotations, however it is made.
+    """Settings dataclass that validates the bounds in its annotations on construction.
 
-    A field says `Annotated[int, Field(gt=0)]`, one of the names above, or a `Literal`. What
-    takes several fields to tell is checked in `__post_init__`, after `super().__post_init__()`.
+    Fields declare bounds by `Annotated[int, Field(gt=0)]`, an alias such as `PositiveInt`, or a
+    `Literal`. Subclasses check relations between fields in `__post_init__`, after
+    `super().__post_init__()`.
     """
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class Bounded:
 
 @cache
 def _bounds(cls: Any) -> tuple[tuple[str, TypeAdapter[Any]], ...]:
-    """Return the fields that declare a bound, each with what checks it."""
+    """Return the fields that declare a bound, each with its validator."""
     hints = get_type_hints(cls, include_extras=True)
     bounded = [f.name for f in dataclasses.fields(cls) if _declares_bound(hints[f.name])]
     return tuple((name, TypeAdapter(hints[name])) for name in bounded)
@@ -69,19 +70,19 @@ def _declares_bound(hint: Any) -> bool:
 
 
 def _complaint(error: ValidationError) -> str:
-    """Say in one line what pydantic expected first, and what it found."""
+    """Describe the first pydantic error on one line: expected and found."""
     first = error.errors()[0]
     known = _EXPECTED.get(first["type"])
     bound = first["msg"] if known is None else known.format(**first.get("ctx", {}))
-    said = bound if known is None else "expected " + bound.replace("'", "")
-    return f"{said}, found {first['input']!r}"
+    expected = bound if known is None else "expected " + bound.replace("'", "")
+    return f"{expected}, found {first['input']!r}"
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2, which people expect.
+    """YAML loader with the scalars of version 1.2.
 
-    1e-5 is a number, not a text; `no`, 12:30, 010 and 2026-11-26 are what they look like, not a
-    truth value, sixty-based, octal or a date. A key given twice is refused.
+    1e-5 is a number; `no`, 12:30 and 2026-11-26 are text, 010 is decimal. A repeated key is
+    refused.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
@@ -94,7 +95,7 @@ class _Yaml(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping whose keys differ."""
+        """Build a mapping; a repeated key is refused."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         again = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
         if again is not None:
@@ -123,31 +124,31 @@ _Yaml.add_constructor(
 
 
 def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
-    """A config from its defaults and nested mappings, later ones winning.
+    """Build a config from its defaults and nested mappings; later layers win.
 
     Raises:
-        BadInput: an unknown key (the nearest valid one is named), or a value of the wrong type or
-            beyond the field's bound.
+        BadInput: a key is unknown (the message names the nearest valid one), or a value has the
+            wrong type or is out of bounds.
     """
     merged: dict[str, Any] = _defaults(cls)
     for layer in layers:
         _check_keys(cls, layer, "")
         merge(merged, layer)
     try:
-        made = TypeAdapter(cls).validate_python(merged)
+        config = TypeAdapter(cls).validate_python(merged)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))
         raise BadInput(f"setting {key}: {_complaint(error)}") from None
-    _refuse_unbounded(made)
-    return made
+    _refuse_unbounded(config)
+    return config
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """`["sft.lr=5e-4", "seed=1"]` as a nested mapping; values are read as YAML.
+    """Parse `["sft.lr=5e-4", "seed=1"]` to a nested mapping; values are YAML.
 
     Raises:
-        BadInput: an argument that is not key=value.
+        BadInput: an argument is not key=value.
     """
     nested: dict[str, Any] = {}
     for item in overrides:
@@ -168,7 +169,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file of settings.
+    """Read a YAML file of settings.
 
     Raises:
         BadInput: the file is missing, is not YAML, or is not a mapping.
@@ -190,15 +191,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def describe(cls: type, prefix: str = "") -> list[Option]:
-    """List a config class's settings with defaults and sentences, nested ones dotted."""
+    """List the settings of a config class with defaults and docstrings; nested keys are dotted."""
     return source.describe(source.Place(cls.__module__, cls.__name__), prefix)
 
 
 def refuse_unknown(options: Sequence[Option], given: Mapping[str, Any], prefix: str = "") -> None:
-    """Refuse settings that none of the described options has.
+    """Refuse settings whose keys are not among the options.
 
     Raises:
-        BadInput: an unknown key; the nearest valid one is named.
+        BadInput: a key is unknown; the message names the nearest valid one.
     """
     free = {o.key for o in options if isinstance(o.default, dict)}
     keys = [option.key for option in options]
@@ -213,19 +214,19 @@ def refuse_unknown(options: Sequence[Option], given: Mapping[str, Any], prefix: 
             raise unknown_name("setting", name, level)
 
 
-def _refuse_unbounded(made: Any, prefix: str = "") -> None:
+def _refuse_unbounded(config: Any, prefix: str = "") -> None:
     """Refuse NaN and infinity, which YAML and Python read as numbers."""
-    if not dataclasses.is_dataclass(made):
+    if not dataclasses.is_dataclass(config):
         return
-    for one in dataclasses.fields(made):
-        value = getattr(made, one.name)
+    for one in dataclasses.fields(config):
+        value = getattr(config, one.name)
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"setting {prefix}{one.name}: expected a finite number, found {value}")
         _refuse_unbounded(value, f"{prefix}{one.name}.")
 
 
 def _defaults(cls: type) -> dict[str, Any]:
-    """The class's own nested defaults, which a layer changes in part; none where one is missing."""
+    """Return the nested defaults of a dataclass; empty if a field has no default."""
     missing = dataclasses.MISSING
     if any(f.default is missing and f.default_factory is missing for f in dataclasses.fields(cls)):
         return {}
@@ -245,7 +246,7 @@ def _check_keys(cls: type, layer: Mapping[str, Any], prefix: str) -> None:
 
 
 def _dataclass_in(hint: Any) -> type | None:
-    """The dataclass that a type hint is or allows (`X`, `X | None`)."""
+    """Find the dataclass in a type hint (`X`, `X | None`)."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return hint
     for part in getattr(hint, "__args__", ()):
@@ -255,7 +256,7 @@ def _dataclass_in(hint: Any) -> type | None:
 
 
 def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    """Put the values of a layer over those of a nested mapping."""
+    """Merge a layer into a nested mapping in place; the layer's values win."""
     for key, value in layer.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             merge(into[key], value)

@@ -1,4 +1,4 @@
-"""Give every stage the place to write to, the seed, and models by name."""
+"""Context of a study's stages: run directory, seed, hardware, and models by spec."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 import transformers
 
 from alignlab import registry, seeds
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.feedback.reward_model import RewardSource
 from alignlab.generation import engines
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
-from alignlab.limits import at_least
 from alignlab.meter import metered
 from alignlab.models.heads import load_reward_model
 from alignlab.models.load import DTYPES, LanguageModel, device_of, load
@@ -35,23 +35,23 @@ from alignlab.types import Checkpoint, Feedback, Prompt, Response
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """Where and in which precision models run."""
+class Hardware(Bounded):
+    """Device, precision and parallelism of models."""
 
     device: str = "auto"
     """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
     dtype: str = "auto"
     """"float32", "bfloat16", or "auto": bfloat16 on a GPU, float32 on a processor."""
-    workers: int = 0
+    workers: NonNegativeInt = 0
     """Processes for independent branches; 0 is one per core (at most 4), or 1 with a GPU."""
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """Torch threads per process; 0 shares the cores among the workers."""
     parallel: Parallel = "auto"
-    """Sharing of a training among processes of torchrun or accelerate: "data" (each holds all
-    weights), "fsdp" (each its share); "auto" is what accelerate's configuration says, else data."""
+    """Parallelism of a training under torchrun or accelerate: "data" (full weights on every
+    process) or "fsdp" (sharded weights); "auto" follows accelerate's configuration, else data."""
 
     def __post_init__(self) -> None:
-        at_least("hardware", self, workers=0, threads=0)
+        super().__post_init__()
         if self.dtype != "auto" and self.dtype not in DTYPES:
             known = ", ".join(("auto", *DTYPES))
             raise BadInput(f"setting hardware.dtype: expected one of {known}, found {self.dtype!r}")
@@ -60,7 +60,7 @@ class Hardware:
         self._check_launch()
 
     def _check_launch(self) -> None:
-        """Refuse what cannot be, or has no effect, given how this process was started."""
+        """Refuse settings that a launch by torchrun or accelerate overrides or forbids."""
         sharded(self.parallel)
         if not is_launched():
             return
@@ -77,44 +77,44 @@ class Hardware:
 
     @property
     def sharded(self) -> bool:
-        """Whether several processes share the weights of a training out."""
+        """True if the weights of a training are sharded over processes."""
         return sharded(self.parallel)
 
     @property
     def kind(self) -> str:
-        """ "cuda" or "cpu"."""
+        """Type of the device, "cuda" or "cpu"."""
         return device_of(self.device).type
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """A run's scope, a seed and the hardware; small enough to be sent to a worker process."""
+    """Scope of a run, seed and hardware; picklable for worker processes."""
 
     run: Run
     seed: int
     hardware: Hardware = Hardware()
     chat_template: str | None = None
-    """File with a chat template, for models that come without one."""
+    """File with a chat template, for models without one."""
     track: Track = "none"
-    """Where metrics of trainings go in addition to their files."""
+    """Tracker of training metrics, in addition to the run's files."""
     recorder: Recorder | None = None
-    """Makes stand-ins where a study is planned, not run; None where it is run."""
+    """Factory of stand-ins for a dry run; None for a real run."""
 
     def scope(self, name: str) -> RunContext:
-        """Return the same context, writing into a part of the run."""
+        """Return a copy of the context that writes into a scope of the run."""
         return replace(self, run=self.run.scope(name))
 
     def seed_for(self, *purpose: object) -> int:
-        """Return a seed for one purpose within this run."""
+        """Derive a seed for one purpose within this run."""
         return seeds.derive(self.seed, *purpose)
 
     def title(self, doing: str) -> str:
-        """Return a progress bar's title."""
+        """Format the title of a progress bar."""
         return ": ".join((*self.run.scope_names, doing))
 
     @property
     def workers(self) -> int:
-        """Processes for independent branches."""
+        """Number of processes for independent branches."""
         if is_launched() or self.recorder:
             return 1
         if self.hardware.workers:
@@ -123,25 +123,29 @@ class RunContext:
 
     @property
     def threads(self) -> int:
-        """Torch threads of each process; fixed by the settings, so that figures are too."""
+        """Torch threads per process, fixed by the settings so that results are reproducible."""
         processes = self.workers * local_world_size()
         return self.hardware.threads or max(1, (os.cpu_count() or 1) // processes)
 
     @property
     def cache(self) -> Path:
-        """Folder of the run's judge and teacher calls and reference log-probabilities."""
+        """Folder of cached judge calls, teacher calls and reference log-probabilities."""
         return self.run.path / "cache"
 
     def open(self, model: Checkpoint) -> LanguageModel:
-        """Return a checkpoint to read from; the last few are kept in memory."""
+        """Load a checkpoint for inference; the last three stay in memory."""
         return _open(model.path, self.hardware.device, self.hardware.dtype, self.chat_template)
 
     def load(self, model: Checkpoint) -> LanguageModel:
-        """Load a checkpoint of one's own, to train or measure; weights are float32."""
+        """Load a private copy of a checkpoint in float32, to train or measure."""
         return _load(model.path, self.hardware.device, "float32", self.chat_template)
 
     def student(self, model: Checkpoint, config: TrainConfig) -> LanguageModel:
-        """Load a checkpoint of one's own, as a training starts from it."""
+        """Load a private copy of a checkpoint for training, quantised by `config.quant`.
+
+        Raises:
+            BadInput: quantised weights would have to be sharded.
+        """
         if config.quant == "none":
             # Sharded weights go to their devices layer by layer.
             place = "cpu" if self.hardware.sharded else self.hardware.device
@@ -157,7 +161,7 @@ class RunContext:
         )
 
     def engine(self, model: Checkpoint) -> Completer:
-        """Return the local generator for a checkpoint; responses carry the checkpoint's name."""
+        """Return the local engine of a checkpoint; responses carry the checkpoint's name."""
         if self.recorder:
             return self.recorder.engine(model)
         return metered(
@@ -165,44 +169,46 @@ class RunContext:
         )
 
     def completer(self, spec: str) -> Completer:
-        """Return a teacher or judge by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
+        """Return a completer by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
         if self.recorder:
             return self.recorder.completer(spec)
         return metered(engines.completer(spec, cache_dir=self.cache))
 
     def judge(self, spec: str, itself: Checkpoint | None = None) -> FeedbackSource:
         """Return a feedback source by spec; `self` in it stands for the given checkpoint."""
-        asked: list[str] = []
-        made = feedback_specs.judge(spec, make_completer=self._maker(itself, asked))
-        return self.recorder.source(spec) if self.recorder and not asked else made
+        engines_made: list[str] = []
+        judge = feedback_specs.judge(spec, make_completer=self._maker(itself, engines_made))
+        return self.recorder.source(spec) if self.recorder and not engines_made else judge
 
     def pair_judge(self, spec: str, itself: Checkpoint | None = None) -> PairJudge:
         """Return a judge of pairs by spec; `self` in it stands for the given checkpoint."""
-        asked: list[str] = []
-        made = feedback_specs.pair_judge(spec, make_completer=self._maker(itself, asked))
-        return self.recorder.source(spec) if self.recorder and not asked else made
+        engines_made: list[str] = []
+        judge = feedback_specs.pair_judge(spec, make_completer=self._maker(itself, engines_made))
+        return self.recorder.source(spec) if self.recorder and not engines_made else judge
 
     def rate(
         self, source: FeedbackSource, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
     ) -> list[Feedback]:
-        """Return a source's feedback on responses, one per response."""
+        """Return the feedback of a source, one per response."""
         if self.recorder:
             return self.recorder.rate(source, items, seed)
         return source.rate(items, seed)
 
     def learned_reward(self, model: Checkpoint) -> FeedbackSource:
-        """Return the rewards of a checkpoint with a scalar head, under the checkpoint's name."""
+        """Return a checkpoint with a scalar head as a feedback source of the checkpoint's name."""
         if self.recorder:
             return self.recorder.source(model.name)
         place, template = self.hardware.device, self.chat_template
         lm = load_reward_model(model.path, device=place, chat_template=template)
         return RewardSource(ChatRewarder(lm), model.name)
 
-    def _maker(self, itself: Checkpoint | None, asked: list[str]) -> Callable[[str], Completer]:
-        """Return a maker of engines by spec that notes which it has made."""
+    def _maker(
+        self, itself: Checkpoint | None, engines_made: list[str]
+    ) -> Callable[[str], Completer]:
+        """Return a factory of completers that appends the specs used to `engines_made`."""
 
         def make(spec: str) -> Completer:
-            asked.append(spec)
+            engines_made.append(spec)
             if spec == "self" and itself is not None:
                 return self.engine(itself)
             return self.completer(spec)
@@ -211,10 +217,10 @@ class RunContext:
 
 
 def _find_device(device: str) -> None:
-    """Make sure that a device is there.
+    """Check that a device exists.
 
     Raises:
-        BadInput: it is not.
+        BadInput: this machine has no such device.
     """
     try:
         torch.empty(0, device=device)
@@ -226,7 +232,7 @@ def _find_device(device: str) -> None:
 
 
 def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
-    """Return a base model by hub id, folder, or a package's `KIND:NAME` (sandbox:knows_all)."""
+    """Resolve a base model by hub id, folder, or registered `KIND:NAME` (sandbox:knows_all)."""
     kind, colon, rest = spec.partition(":")
     if colon and kind in registry.names("model"):
         return Checkpoint(name, str(registry.get("model", kind)(rest)))

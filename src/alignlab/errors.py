@@ -1,4 +1,4 @@
-"""The two ways a command ends badly; the command line turns them into exit codes."""
+"""Errors that the command line turns into exit codes, and builders of their messages."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 
 class BadInput(Exception):
-    """What the user gave cannot be used: exit code 2, one line that says where and why."""
+    """Unusable input: exit code 2, one line with place and reason."""
 
 
 class RunFailed(Exception):
-    """The work itself could not be finished (a budget, a dead server): exit code 1."""
+    """Failed run (exhausted budget, dead server): exit code 1."""
 
 
 def bad_record(
     file: object, line: int | None, field: str | None, expected: str, found: object
 ) -> BadInput:
-    """Build the one-line complaint about a record: file, line, field, expected, found."""
+    """Build the one-line error of a bad record: file, line, field, expected, found."""
     where = f"{file}" + (f", line {line}" if line is not None else "")
     what = f", field {field!r}" if field else ""
     shown = found if isinstance(found, str) else repr(found)
@@ -26,7 +26,7 @@ def bad_record(
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
-    """Build the complaint about a name that does not exist, with the nearest that does."""
+    """Build the error of an unknown name, with the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""

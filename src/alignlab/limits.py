@@ -1,4 +1,4 @@
-"""Refuse settings below their bounds where they are given, not where they break."""
+"""Check lower bounds of settings."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from alignlab.errors import BadInput
 
 
 def at_least(part: str, settings: object, **fewest: float) -> None:
-    """Make sure that settings are not too small.
+    """Check lower bounds of settings.
 
     Args:
-        part: what the settings are called on the command line, e.g. "sample".
+        part: key of the settings on the command line, e.g. "sample".
         settings: a settings record.
-        fewest: name of a setting -> its least value.
+        fewest: name of a setting -> its minimum.
 
     Raises:
-        BadInput: one is smaller.
+        BadInput: a value is below its minimum.
     """
     for name, least in fewest.items():
         found = getattr(settings, name)

@@ -1,4 +1,4 @@
-"""Count the calls and tokens of every completer that a stage uses, whoever calls it."""
+"""Count calls and tokens of all completers in this process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _total = Usage()
 
 
 def mark() -> Usage:
-    """Return what this process has spent so far."""
+    """Return the usage of this process so far."""
     return _total
 
 
 def since(before: Usage) -> Usage:
-    """Return what this process has spent since a mark."""
+    """Return the usage of this process since a mark."""
     return Usage(
         _total.prompt_tokens - before.prompt_tokens,
         _total.tokens - before.tokens,
@@ -25,7 +25,7 @@ def since(before: Usage) -> Usage:
 
 
 def metered(completer: Completer) -> Completer:
-    """Return the same completer, its calls counted; one that scores choices still does."""
+    """Wrap a completer to count its calls; a `ChoiceScorer` stays one."""
     return _Scorer(completer) if isinstance(completer, ChoiceScorer) else _Completer(completer)
 
 
@@ -35,7 +35,7 @@ class _Completer:
         self.name = inner.name
 
     def continues_text(self) -> bool:
-        """Return the completer's own answer; one that has none continues plain text."""
+        """Return true if the completer continues plain text, the default of completers."""
         ask = getattr(self._inner, "continues_text", None)
         return True if ask is None else bool(ask())
 

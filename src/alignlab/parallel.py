@@ -1,4 +1,4 @@
-"""Run independent branches of a study on several processes, which die with their parent."""
+"""Run independent branches of a study in worker processes, which die with their parent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alignlab.errors import RunFailed
 
 @dataclass(frozen=True)
 class Branch:
-    """One piece of work: an importable function and its (picklable) arguments."""
+    """One unit of work: an importable function and its picklable arguments."""
 
     name: str
     function: Callable[..., Any]
@@ -31,13 +31,13 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
     """Run every branch and return their results in order.
 
     Args:
-        branches: longest first, where they differ.
-        workers: processes; 1 runs the branches here, one after the other.
-        threads: torch threads of each process, so that figures do not depend on `workers`.
+        branches: units of work, longest first.
+        workers: number of processes; 1 runs the branches in this process, in order.
+        threads: torch threads of each process; fixed, so that results do not depend on `workers`.
 
     Raises:
         RunFailed: a worker was killed.
-        Exception: the first error of a branch, as raised there.
+        Exception: the first error of a branch, unchanged.
     """
     if workers <= 1 or len(branches) <= 1:
         return [branch.function(*branch.arguments) for branch in branches]
@@ -69,7 +69,7 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
 
 
 class _QueueSink:
-    """Sends a worker's progress to the process that shows it, a few times a second."""
+    """Sink that sends a worker's progress to the main process, a few times a second."""
 
     def __init__(self, updates: Any) -> None:
         self._updates = updates
@@ -92,7 +92,7 @@ def _begin_worker(updates: Any, parent: int, threads: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process once its parent is gone, as a killed run must not go on in its workers."""
+    """Exit this process when its parent is gone, so that a killed run leaves no workers."""
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)

@@ -1,18 +1,18 @@
-"""Describe what a run would take before it is started: models, calls, memory, disk, time, money.
+"""Resource plan of a run: models, calls, memory, disk, time and money.
 
-The figures are upper bounds, or rough where a line says "about". They come from running the study
-with a recording context (`recording.py`); `commands/preflight.py` puts them together.
+Figures are upper bounds, or rough estimates where a line reads "about". They come from running the
+study with a recording context (`recording.py`); `commands/preflight.py` assembles them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Used:
-    """Records of one kind that a run uses, of those that the data holds."""
+    """Number of records of one kind that a run uses, of those in the data."""
 
     what: str
     used: int
@@ -24,15 +24,15 @@ class Used:
 
 @dataclass(frozen=True)
 class Calls:
-    """Completions that a run asks of someone, over all seeds; an upper bound."""
+    """Upper bound on the calls of one model or source, over all seeds."""
 
     what: str
-    """Kind of record that is asked for: prompts, answers, judgements, scores, comparisons, ..."""
+    """Kind of record requested: prompts, answers, judgements, scores, comparisons, ..."""
     by: str
     """Spec of an endpoint or a source, or `STUDENT`."""
     number: int
     tokens: int | None = None
-    """Tokens generated; None where the part asked decides."""
+    """Tokens generated; None where the called part decides."""
     read: int = 0
     """Prompt tokens, estimated from the number of characters."""
 
@@ -43,12 +43,12 @@ class Calls:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of one process, roughly."""
+    """Rough estimate of the memory of one process."""
 
     what: str
     gigabytes: float
     of: str
-    """Parts that it is the sum of."""
+    """Summands of the estimate."""
 
     def __str__(self) -> str:
         return f"{self.what}: about {self.gigabytes:.2g} GB ({self.of})"
@@ -56,7 +56,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class StageTime:
-    """Computing time of one stage on this machine, of one seed; calls to servers take none."""
+    """Compute time of one stage on this machine, for one seed; calls to servers excluded."""
 
     stage: str
     seconds: float
@@ -64,7 +64,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Price:
-    """Money that one endpoint would cost by the prices in its spec; an upper bound."""
+    """Upper bound on the cost of one endpoint, by the prices in its spec."""
 
     by: str
     dollars: float
@@ -75,46 +75,46 @@ class Price:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would take; every part that its settings name can be made."""
+    """Resources of a run whose settings were validated."""
 
     recipe: str
     preset: str
     seeds: int
     out: str
-    """Run directory; it can be written."""
+    """Run directory, writable."""
     resumes: bool
-    """Whether the run directory holds a run already, which would be resumed."""
+    """True if the run directory holds a run, which would be resumed."""
     model: str
-    """The base model in one line."""
+    """Base model on one line."""
     data: tuple[Used, ...]
     models: Mapping[str, str]
-    """Models compared, in the report's order -> one line on how each is made."""
+    """Compared model -> one line on its training, in the order of the report."""
     calls: tuple[Calls, ...]
     memory: tuple[Memory, ...] = ()
     disk_gigabytes: float = 0.0
-    """Disk space of checkpoints, roughly."""
+    """Rough estimate of the disk space of checkpoints."""
     stages: tuple[StageTime, ...] = ()
     """Stages that compute on this machine, in the order of the study; empty: not estimated."""
-    money: tuple[Price, ...] = field(default=())
-    """Endpoints whose specs give prices."""
+    money: tuple[Price, ...] = ()
+    """Costs of the endpoints whose specs give prices."""
     endpoints: tuple[str, ...] = ()
-    """Endpoints that were asked one question, with the fields that they refuse."""
+    """Probed endpoints, each with the request fields that it refuses."""
 
     @property
     def seconds(self) -> float:
-        """Computing time of all stages and seeds, as if one followed the other."""
+        """Compute time of all stages and seeds in sequence."""
         return self.seeds * sum(stage.seconds for stage in self.stages)
 
     def __str__(self) -> str:
         does = "resumes" if self.resumes else "writes"
-        made = [f"{name}: {how}" if how else name for name, how in self.models.items()]
+        models = [f"{name}: {how}" if how else name for name, how in self.models.items()]
         return "\n".join(
             [
                 *_listed("run", [f"{self.recipe}, preset {self.preset}, {self.seeds} seed(s)"]),
                 *_listed("folder", [f"{does} {self.out}"]),
                 *_listed("model", [self.model]),
                 *_listed("data", self.data),
-                *_listed("compares", made),
+                *_listed("compares", models),
                 *_listed("memory", self.memory),
                 *_listed("disk", [f"about {self.disk_gigabytes:.2g} GB of checkpoints"]),
                 *_listed("asks for", self.calls),
@@ -125,7 +125,7 @@ class Plan:
         )
 
     def _times(self) -> list[str]:
-        """Return the total and the longest stages."""
+        """List the total time and the five longest stages."""
         if not self.stages:
             return []
         longest = sorted(self.stages, key=lambda stage: -stage.seconds)[:5]
@@ -135,12 +135,12 @@ class Plan:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it: "40 s", "12 min", "3.5 h"."""
+    """Format a duration in a suitable unit: "40 s", "12 min", "3.5 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _listed(title: str, items: Iterable[object]) -> list[str]:
-    """Return one line per item with the title before the first."""
+    """Format one line per item with the title before the first."""
     return [f"{title if i == 0 else '':10}{item}" for i, item in enumerate(items)]

@@ -1,4 +1,4 @@
-"""Progress of long jobs: bars on a terminal or in a notebook, a line now and then in a log."""
+"""Show progress of long jobs: bars on a terminal or in a notebook, lines in a log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Update:
-    """Where one task stands."""
+    """Progress of one task."""
 
     task: str
     done: int
@@ -36,13 +36,15 @@ class Update:
 
 
 class Sink(Protocol):
-    """Shows updates somewhere."""
+    """Display of progress updates."""
 
-    def show(self, update: Update) -> None: ...
+    def show(self, update: Update) -> None:
+        """Show an update."""
+        ...
 
 
 class Bars:
-    """Live bars on a terminal; finished tasks leave one line behind."""
+    """Live bars on a terminal; a finished task is replaced by one line."""
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -58,6 +60,7 @@ class Bars:
         self._ids: dict[str, TaskID] = {}
 
     def show(self, update: Update) -> None:
+        """Update the bar of a task."""
         if not self._ids:
             self._bars.start()
         if update.task not in self._ids:
@@ -73,10 +76,10 @@ class Bars:
 
 
 class NotebookBars:
-    """Bars in the output of a notebook's cell; a finished task leaves one line behind.
+    """Bars in the output of a notebook cell; a finished task is replaced by one line.
 
-    rich draws live bars there with ipywidgets alone; a `<progress>` that is displayed again is
-    drawn by every notebook, and by its page on the web.
+    An HTML `<progress>` element that is displayed again, which every notebook front end draws;
+    live bars of rich need ipywidgets.
     """
 
     def __init__(self, every_s: float = 0.2) -> None:
@@ -84,6 +87,7 @@ class NotebookBars:
         self._shown: dict[str, tuple[Any, float, float]] = {}
 
     def show(self, update: Update) -> None:
+        """Update the bar of a task, at most every `every_s` seconds."""
         from IPython import display as cell
 
         page: Any = cell  # its functions carry no types
@@ -109,7 +113,7 @@ class NotebookBars:
 
 
 class Lines:
-    """A line when a task starts and ends and every ten seconds, for logs."""
+    """Lines on stderr for logs: every `every_s` seconds and at the end of a task."""
 
     def __init__(self, every_s: float = 10.0) -> None:
         self._every_s = every_s
@@ -117,6 +121,7 @@ class Lines:
         self._began: dict[str, float] = {}
 
     def show(self, update: Update) -> None:
+        """Print a line if one is due."""
         now = time.monotonic()
         began = self._began.setdefault(update.task, now)
         if update.finished:
@@ -129,9 +134,10 @@ class Lines:
 
 
 class Silent:
-    """Shows nothing; for calls from Python that asked for quiet."""
+    """Sink that shows nothing."""
 
     def show(self, update: Update) -> None:
+        """Ignore the update."""
         del update
 
 
@@ -139,13 +145,13 @@ _sink: Sink | None = None
 
 
 def use(sink: Sink | None) -> None:
-    """Choose where progress is shown; None goes back to the terminal or the log."""
+    """Set the sink of progress updates; None selects terminal, notebook or log."""
     global _sink
     _sink = sink
 
 
 def show(update: Update) -> None:
-    """Show an update where this process shows progress."""
+    """Show an update in this process's sink."""
     global _sink
     if _sink is None:
         bars = NotebookBars() if console.is_jupyter else Bars()
@@ -154,15 +160,17 @@ def show(update: Update) -> None:
 
 
 class ProgressTask:
-    """One job under way."""
+    """Progress counter of one running job."""
 
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total, self.done, self.note = name, total, 0, ""
 
     def advance(self, by: int = 1, note: str = "") -> None:
+        """Add to the number of finished units."""
         self.set(self.done + by, note)
 
     def set(self, done: int, note: str = "") -> None:
+        """Set the number of finished units; an empty note leaves the last one."""
         self.done, self.note = done, note or self.note
         show(Update(self.name, self.done, self.total, self.note))
 

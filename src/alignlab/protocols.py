@@ -1,4 +1,4 @@
-"""The roles that parts play; anything with these methods can play them."""
+"""Protocols of completers, feedback sources, judges and trackers."""
 
 from __future__ import annotations
 
@@ -16,67 +16,69 @@ from alignlab.types import (
 
 @runtime_checkable
 class Completer(Protocol):
-    """Anything that completes a chat: a local model, a server, a script."""
+    """Completer of chats: a local model, a server or a script."""
 
     name: str
-    """Recorded with every response; two completers of one name behave the same."""
+    """Identity, recorded with every response; equal names mean equal behaviour."""
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
-        """Complete each request `sampling.n` times, in the order given.
+        """Complete each request `sampling.n` times, in order.
 
-        A completion depends on its request alone, not on the batch it came in (up to rounding).
-        A request that fails for good yields completions with `finish == "error"`.
+        A completion depends on its request alone, not on the batch (up to rounding).
+        A request that finally fails yields completions with `finish == "error"`.
         """
         ...
 
 
 MakeCompleter = Callable[[str], Completer]
-"""Makes a completer from the spec of an engine."""
+"""Factory of a completer from an engine spec."""
 
 
 @runtime_checkable
 class ChoiceScorer(Protocol):
-    """A completer that can also say how likely it finds given continuations."""
+    """Completer that also returns log-probabilities of fixed continuations."""
 
     name: str
 
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Log-probability in nats of each choice as the continuation of messages + prefix."""
+        """Return the log-probability in nats of each choice after messages + prefix."""
         ...
 
 
 class FeedbackSource(Protocol):
-    """Says how good responses are; what it cannot say is `Unscored`."""
+    """Scorer of responses; a response without a readable score is `Unscored`."""
 
     name: str
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Give one feedback per response, in order: items flattened, responses within an item."""
+        """Return one feedback per response, in the order of `flatten(items)`."""
         ...
 
 
 def flatten(
     items: Sequence[tuple[Prompt, Sequence[Response]]],
 ) -> list[tuple[Prompt, Response]]:
-    """Pair every response with its prompt: items in order, responses within an item."""
+    """Flatten items to (prompt, response) pairs, in order."""
     return [(prompt, response) for prompt, responses in items for response in responses]
 
 
 class PairJudge(Protocol):
-    """Says which of two responses is better, shown in both orders."""
+    """Judge of pairs of responses, each shown in both orders."""
 
     name: str
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """Give one feedback (verdict Preference or Unscored) per item, in order."""
+        """Return one feedback (verdict Preference or Unscored) per item, in order."""
         ...
 
 
 class Tracker(Protocol):
-    """Receives metrics as training goes."""
+    """Logger of training metrics."""
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None: ...
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log the metrics of one step."""
+        ...

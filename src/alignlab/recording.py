@@ -1,9 +1,9 @@
-"""Record what a study asks of models, judges and trainings, and answer with stand-ins.
+"""Dry-run a study: record its model calls and trainings, and answer with stand-ins.
 
-A `RunContext` with a `Recorder` runs a study without loading or asking any model: its run keeps
-records in memory, engines return texts of the right number, every response gets a score (falling
-within a prompt, so that every prompt makes a pair), trainings return their parent under a new name.
-The recorder's list of work then says who is asked for how much.
+A `RunContext` with a `Recorder` runs a study without loading or calling any model: records stay in
+memory, engines return texts of the requested number and length, every response gets a score
+(decreasing within a prompt, so that every prompt yields a pair), trainings return a checkpoint
+without training. `Recorder.work` then lists all calls and trainings.
 """
 
 from __future__ import annotations
@@ -42,17 +42,19 @@ from alignlab.types import (
 T = TypeVar("T")
 
 STUDENT = "the study's models"
-"""Who is asked where a model that the study trains answers."""
+"""Name of the models that the study trains, in lists of calls."""
 
 CHARACTERS = 3
-"""Characters of text per token, a low estimate for English."""
+"""Characters per token, a low estimate for English."""
 
 FORWARD, TRAINING = 2, 8
-"""Floating-point operations per parameter and token: of a forward pass, and of a training step
-with its backward pass and the reference model's forward pass (arXiv 2001.08361, section 2.1)."""
+"""Floating-point operations per parameter and token, of a forward pass and of a training step.
+
+The training step includes the backward pass and the reference model's forward pass
+(arXiv 2001.08361, section 2.1)."""
 
 KINDS = {"responses": "answers", "feedback": "judgements", "made": "refinements"}
-"""Name of a stage's record file -> kind of call, where they differ."""
+"""Name of a record file -> kind of call, where they differ."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,22 @@ class Work:
     by: str
     calls: int
     tokens: int | None = 0
-    """Upper bound of tokens generated; None where the part asked decides."""
+    """Upper bound on generated tokens; None where the called part decides."""
     read: int = 0
-    """Prompt tokens, estimated."""
+    """Estimated prompt tokens."""
     operations: float = 0.0
     """Floating-point operations on this machine."""
 
 
 class Recorder:
-    """Makes stand-ins and lists what they are asked for."""
+    """Factory of stand-ins that lists their calls."""
 
     def __init__(self, chat_template: str | None = None) -> None:
         self.work: list[Work] = []
         self.trained: list[Checkpoint] = []
-        """Every model that a training made, in order."""
+        """Trained models, in order."""
         self.counts: list[Count] = []
-        """What the stages kept and dropped."""
+        """Counts of the stages' records."""
         self._chat_template = chat_template
         self._stages: list[str] = []
         self._what = "calls"
@@ -92,10 +94,10 @@ class Recorder:
         return _Scorer(self, model.name, STUDENT, self.parameters(model.path))
 
     def completer(self, spec: str) -> Completer:
-        """Return a stand-in for a teacher or a judge.
+        """Return a stand-in for a teacher or a judge; no weights are read.
 
         Raises:
-            BadInput: the engine cannot be made as the spec says; no weights are read.
+            BadInput: the spec is invalid.
         """
         kind, _, rest = spec.partition(":")
         if kind in ("local", "vllm") and rest:
@@ -103,21 +105,22 @@ class Recorder:
                 require_vllm()
             folder = split(rest).head
             return _Scorer(self, folder, spec, self.parameters(folder))
-        made = engines.completer(spec)
-        return (_Scorer if isinstance(made, ChoiceScorer) else _Engine)(self, made.name, spec, 0)
+        engine = engines.completer(spec)
+        stand_in = _Scorer if isinstance(engine, ChoiceScorer) else _Engine
+        return stand_in(self, engine.name, spec, 0)
 
     def source(self, name: str) -> StandInSource:
-        """Return a stand-in for a source of scores that asks no engine."""
+        """Return a stand-in for a feedback source that calls no engine."""
         return StandInSource(self, name)
 
     def parameters(self, path: str) -> int:
-        """Return a model's number of parameters, from its small files alone."""
+        """Return a model's number of parameters, from its config and weight headers."""
         return self._facts(path, chat_template=self._chat_template).parameters
 
     def rate(
         self, source: FeedbackSource, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
     ) -> list[Feedback]:
-        """Have a source ask for its feedback, and make every verdict but critiques a score."""
+        """Record the calls of a feedback source; every verdict but critiques becomes a score."""
         ranks = {r.id: rank for _, several in items for rank, r in enumerate(several)}
         return [
             f if isinstance(f.verdict, Critique) else replace(f, verdict=_score(ranks, f))
@@ -125,16 +128,16 @@ class Recorder:
         ]
 
     def train(self, stage: str, parent: Checkpoint, made: Checkpoint, tokens: int) -> Checkpoint:
-        """List a training that reads so many tokens, and return the model that it makes."""
-        done = TRAINING * self.parameters(parent.path) * tokens
-        self.work.append(Work(stage, "trained", made.name, 0, 0, 0, done))
+        """Record a training on `tokens` tokens and return the trained model `made`."""
+        operations = TRAINING * self.parameters(parent.path) * tokens
+        self.work.append(Work(stage, "trained", made.name, 0, 0, 0, operations))
         self.trained.append(made)
         return made
 
     def sample_policy(
         self, parent: Checkpoint, prompts: Sequence[Prompt], responses: int, tokens: int
     ) -> list[tuple[Prompt, list[Response]]]:
-        """List a batch of rollouts, and return the responses for a reward to score."""
+        """Record a batch of rollouts and return the responses to score."""
         engine = _Engine(self, "policy", STUDENT, self.parameters(parent.path))
         with self.asking("rollouts"):
             engine.ask(len(prompts) * responses, tokens, sum(map(tokens_of, prompts)))
@@ -150,12 +153,13 @@ class Recorder:
         """Add calls to the list of work."""
         n, stage = self._times, self._stages[-1] if self._stages else ""
         tokens = None if tokens is None else n * tokens
-        done = FORWARD * parameters * (n * read + (tokens or 0))
-        self.work.append(Work(stage, what or self._what, by, n * calls, tokens, n * read, done))
+        operations = FORWARD * parameters * (n * read + (tokens or 0))
+        what = what or self._what
+        self.work.append(Work(stage, what, by, n * calls, tokens, n * read, operations))
 
     @contextmanager
     def asking(self, what: str, times: int = 1, stage: str = "") -> Iterator[None]:
-        """Call what is asked inside by this kind, as often as given, in this stage."""
+        """Record calls within the block as `what`, multiplied by `times`, in a stage."""
         before = self._what, self._times
         self._what, self._times = KINDS.get(what, what), self._times * times
         self._stages.append(stage or (self._stages[-1] if self._stages else ""))
@@ -166,25 +170,25 @@ class Recorder:
             self._stages.pop()
 
     def new_prompts(self, by: str, n: int, tokens: int) -> list[Prompt]:
-        """Return prompts of so many tokens as if someone had written them."""
+        """Return `n` stand-in prompts of `tokens` tokens each."""
         return [
             Prompt(f"new-{k}", (Message("user", self.text(tokens)),), source=by) for k in range(n)
         ]
 
     def text(self, tokens: int) -> str:
-        """Return a text of so many tokens, as they are estimated, unlike all others."""
+        """Return a unique text of about `tokens` tokens."""
         return f"{next(self._number)} ".ljust(CHARACTERS * tokens, ".")
 
 
 class RecordingRun(Run):
-    """A run whose records are kept in memory; stages may write other files into its folder."""
+    """Run with records in memory; stages may write other files into its folder."""
 
     def __init__(self, path: Path, recorder: Recorder, scope: tuple[str, ...] = ()) -> None:
         super().__init__(path, scope)
         self.recorder = recorder
 
     def scope(self, name: str) -> Run:
-        """Return a part of the run."""
+        """Return a scope of the run."""
         return RecordingRun(self.path, self.recorder, (*self.scope_names, name))
 
     def stage(self, name: str, *, config: Any = None, inputs: Any = None) -> Stage:
@@ -194,11 +198,11 @@ class RecordingRun(Run):
         return _Stage(self, folder, {})
 
     def add_inputs(self, files: Any) -> None:
-        """Record nothing: there is no manifest."""
+        """Do nothing: a recording run has no manifest."""
 
 
 class _Stage(Stage):
-    """A stage that is never done before, in memory."""
+    """Stage with records in memory, never finished before."""
 
     run: RecordingRun
 
@@ -231,21 +235,21 @@ class _Stage(Stage):
 class _Records(RecordFile[T]):
     def __init__(self, stage: Stage, filename: str, cls: type[T]) -> None:
         super().__init__(stage, filename, cls)
-        self._held: list[T] = []
+        self._records: list[T] = []
 
     def append(self, unit: str, records: Sequence[T], usage: Usage | None = None) -> None:
         self.units.add(unit)
-        self._held += records
+        self._records += records
 
     def read(self) -> list[T]:
-        return list(self._held)
+        return list(self._records)
 
     def count(self) -> int:
-        return len(self._held)
+        return len(self._records)
 
 
 class _Engine:
-    """Stands for a model that completes."""
+    """Stand-in for a completer."""
 
     def __init__(self, recorder: Recorder, name: str, by: str, parameters: int) -> None:
         self.name = name
@@ -267,7 +271,7 @@ class _Engine:
 
 
 class _Scorer(_Engine):
-    """Stands for a model that also gives the log-probabilities of choices."""
+    """Stand-in for a completer that also scores choices."""
 
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
@@ -278,13 +282,14 @@ class _Scorer(_Engine):
 
 
 class StandInSource:
-    """Stands for a source of feedback that asks no engine."""
+    """Stand-in for a feedback source and pair judge that calls no engine."""
 
     def __init__(self, recorder: Recorder, name: str) -> None:
         self.name = name
         self._recorder = recorder
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        """Record one score per response; all scores are 0."""
         responses = [r for _, several in items for r in several]
         self._recorder.note(self.name, len(responses), None, 0, 0, "scores")
         return [Feedback(r.prompt_id, (r.id,), self.name, Score(0.0, (0.0,))) for r in responses]
@@ -292,6 +297,7 @@ class StandInSource:
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
+        """Record two comparisons per item; the first response wins."""
         self._recorder.note(self.name, 2 * len(items), None, 0, 0, "comparisons")
         return [Feedback(p.id, (a.id, b.id), self.name, Preference(0)) for p, a, b in items]
 
@@ -302,10 +308,10 @@ def _score(ranks: dict[str, int], feedback: Feedback) -> Score:
 
 
 def tokens_of(asked: Prompt | CompletionRequest) -> int:
-    """Estimate the tokens of a prompt's messages and of the text that a completion continues."""
+    """Estimate the number of tokens of a prompt, the prefix of a request included."""
     return characters("".join(m.content for m in asked.messages) + getattr(asked, "prefix", ""))
 
 
 def characters(text: str) -> int:
-    """Estimate the tokens of a text by its characters."""
+    """Estimate the number of tokens of a text from its characters."""
     return math.ceil(len(text) / CHARACTERS)

@@ -1,7 +1,7 @@
-"""Names to parts: `@register("objective", "dpo")` in a new file is all it takes to add one.
+"""Registry of parts by kind and name: `@register("objective", "dpo")` in a new file adds one.
 
-Names, docstrings and settings come from the source files (`source`), so that listing them or
-refusing a misspelt one imports nothing; a part's own module is imported when it is used.
+Names, docstrings and settings are read from source files (`source`): listing parts or refusing a
+misspelt name imports nothing. A part's module is imported on first use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PACKAGES: dict[str, str] = {
     "model": "alignlab.models",
     "sandbox": "alignlab.sandbox",
 }
-"""Kind of part -> the package whose modules register parts of it."""
+"""Kind of part -> package whose modules register parts of that kind."""
 
 _DATA_DECORATORS = ("row_format", "grouped_format")
 """Decorators that register a data format under their first argument."""
@@ -41,16 +41,16 @@ _old: dict[tuple[str, str], str] = {}
 
 @dataclass(frozen=True)
 class Part:
-    """A part as its source file describes it."""
+    """Registered part, as described by its source file."""
 
     kind: str
     name: str
     place: Place
     """Module and name of the class or function."""
     about: str
-    """One line on what it is."""
+    """One-line description."""
     options: Place | None = None
-    """The settings class of what a spec or a recipe takes; None where it takes nothing."""
+    """Class of the settings that a spec or a recipe accepts; None without settings."""
     old: tuple[str, ...] = ()
     """Earlier names."""
 
@@ -58,18 +58,21 @@ class Part:
 def register(
     kind: str, name: str, *, options: type | None = None, old: tuple[str, ...] = ()
 ) -> Callable[[T], T]:
-    """Register the decorated part under a name; registering a name twice is an error.
+    """Register the decorated part under a name.
 
     Args:
         kind: a key of `PACKAGES`.
-        name: what users call it.
-        options: config class of what a spec may add to the name, where it may add something.
-        old: earlier names, by which the part is still found but not listed.
+        name: name in specs and on the command line.
+        options: config class of the options that may follow the name in a spec.
+        old: earlier names; the part is found under them but not listed.
+
+    Raises:
+        ValueError: the kind is unknown, or the name is registered already.
     """
     if kind not in PACKAGES:
         raise ValueError(f"unknown kind of part {kind!r}; known: {sorted(PACKAGES)}")
 
-    def keep(part: T) -> T:
+    def add(part: T) -> T:
         known = _parts.get((kind, name))
         if known is not None and getattr(known, "__qualname__", known) != getattr(
             part, "__qualname__", part
@@ -81,7 +84,7 @@ def register(
             _options[kind, name] = options
         return part
 
-    return keep
+    return add
 
 
 def get(kind: str, name: str) -> Any:
@@ -108,18 +111,18 @@ def find(kind: str, name: str) -> Part:
         if name == part.name or name in part.old:
             return part
     name = _old.get((kind, name), name)
-    made = _parts.get((kind, name))
-    if made is None:
+    registered = _parts.get((kind, name))
+    if registered is None:
         raise unknown_name(kind, name, names(kind))
-    cls = made if isinstance(made, type) else type(made)
-    about = " ".join((made.__doc__ or "").strip().split("\n\n")[0].split())
-    config = getattr(made, "config", None)  # a recipe's
+    cls = registered if isinstance(registered, type) else type(registered)
+    about = " ".join((registered.__doc__ or "").strip().split("\n\n")[0].split())
+    config = getattr(registered, "config", None)  # a recipe's
     own = Place(config.__module__, config.__name__) if isinstance(config, type) else None
     return Part(kind, name, Place(cls.__module__, cls.__name__), about, own)
 
 
 def options(kind: str, name: str) -> type | None:
-    """Return the config class of a part's own options; None where it has none.
+    """Return the config class of a part's options; None without options.
 
     Raises:
         BadInput: no such part.
@@ -137,10 +140,7 @@ def names(kind: str) -> list[str]:
 
 @cache
 def index(kind: str) -> dict[str, Part]:
-    """Describe the parts that this package's source registers, by name.
-
-    The kind's own package is read, and the sandbox, which adds to several kinds.
-    """
+    """Describe the parts of a kind that the kind's package and the sandbox register, by name."""
     modules = source.modules(PACKAGES[kind]) + source.modules(PACKAGES["sandbox"])
     return {p.name: p for module in modules for p in _registered(module) if p.kind == kind}
 
@@ -169,26 +169,24 @@ def _decorated(module: str, name: str, decorator: ast.Call) -> Iterator[Part]:
         yield Part("data", known, Place(module, name), source.docstring(module, name))
     elif called == "register":
         kind, known = (source.evaluate(module, arg) for arg in decorator.args)
-        given = _given(module, decorator)
-        own = given.get("options")
+        keywords = _keywords(module, decorator)
+        own, old = keywords.get("options"), tuple(keywords.get("old", ()))
         place = Place(module, name)
         if own is None and isinstance(source.find(*place)[1], ast.ClassDef):
             own = place
-        yield Part(kind, known, place, source.docstring(module, name), own, _old_of(given))
+        yield Part(kind, known, place, source.docstring(module, name), own, old)
 
 
-def _called(module: str, registering: ast.Call, made: ast.expr) -> Part:
-    """`register(KIND, NAME)(Recipe(question=..., config=...))`, or `(Format(doc=...))`."""
+def _called(module: str, registering: ast.Call, part: ast.expr) -> Part:
+    """Describe `register(KIND, NAME)(Recipe(question=..., config=...))` or `(Format(doc=...))`."""
     kind, name = (source.evaluate(module, arg) for arg in registering.args)
-    given = {k.arg: k.value for k in made.keywords} if isinstance(made, ast.Call) else {}
-    about = source.evaluate(module, given.get("question") or given.get("doc") or ast.Constant(""))
-    own = source.evaluate(module, given["config"]) if "config" in given else None
-    return Part(kind, name, Place(module, name), about, own, _old_of(_given(module, registering)))
+    arguments = {k.arg: k.value for k in part.keywords} if isinstance(part, ast.Call) else {}
+    text = arguments.get("question") or arguments.get("doc") or ast.Constant("")
+    about = source.evaluate(module, text)
+    own = source.evaluate(module, arguments["config"]) if "config" in arguments else None
+    old = _keywords(module, registering).get("old", ())
+    return Part(kind, name, Place(module, name), about, own, tuple(old))
 
 
-def _given(module: str, registering: ast.Call) -> dict[str, Any]:
+def _keywords(module: str, registering: ast.Call) -> dict[str, Any]:
     return {k.arg: source.evaluate(module, k.value) for k in registering.keywords if k.arg}
-
-
-def _old_of(given: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(given.get("old", ()))

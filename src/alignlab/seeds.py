@@ -1,4 +1,4 @@
-"""Randomness from names: every draw is decided by a seed and the names of what it is for."""
+"""Seeds and generators derived from names: a draw depends on a seed and its purpose alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 
 def derive(*parts: object) -> int:
-    """A 63-bit seed from any names and numbers; the same on every machine and in every process."""
+    """Derive a 63-bit seed from names and numbers (SHA-256), equal on every machine."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(*parts: object) -> np.random.Generator:
-    """A counter-based generator (Philox) of its own for the given names."""
+    """Return a Philox generator seeded by names and numbers."""
     return np.random.Generator(np.random.Philox(derive(*parts)))

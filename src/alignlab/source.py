@@ -1,7 +1,7 @@
 """Read names, defaults and docstrings from source files, without importing them.
 
-Importing an objective or a recipe imports torch, which takes seconds. Listing parts, showing
-settings and refusing a misspelt name need only what stands in the source.
+Importing an objective or a recipe imports torch, which takes seconds; listing parts, showing
+settings and refusing a misspelt name do without.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _ROOT = Path(__file__).parent
 
 
 class Unread(Exception):
-    """An expression that only running the code can evaluate."""
+    """Expression that cannot be evaluated without running the code."""
 
 
 class Place(NamedTuple):
-    """A name in a module."""
+    """Module and name of a definition."""
 
     module: str
     name: str
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Option:
-    """One setting as `--options` shows it."""
+    """One setting with default and docstring, as `--options` shows it."""
 
     key: str
     default: Any
@@ -41,27 +41,30 @@ class Option:
 
 @dataclass(frozen=True)
 class Instance:
-    """A settings class with the arguments it is made with."""
+    """Call of a settings class."""
 
     cls: Place
     given: dict[str, Any]
+    """Keyword arguments of the call."""
 
 
 @dataclass
 class Source:
-    """A parsed module: its top-level definitions, and where imported names come from."""
+    """Parsed module."""
 
     tree: ast.Module
     defined: dict[str, ast.AST] = field(default_factory=dict)
+    """Name -> top-level definition."""
     imported: dict[str, Place] = field(default_factory=dict)
+    """Imported name -> its origin."""
 
 
 @cache
 def read(module: str) -> Source:
-    """Parse a module; of this package no parent is imported for it.
+    """Parse a module's source file.
 
     Raises:
-        Unread: it has no source file.
+        Unread: the module has no source file.
     """
     source = Source(ast.parse(_file(module).read_text(encoding="utf-8")))
     for node in ast.walk(source.tree):
@@ -79,7 +82,7 @@ def read(module: str) -> Source:
 
 
 def modules(package: str) -> list[str]:
-    """Names of a package's public modules, sorted."""
+    """List the names of a package's public modules, sorted, the package itself last."""
     folder = _ROOT.joinpath(*package.split(".")[1:])
     return [f"{package}.{f.stem}" for f in sorted(folder.glob("*.py")) if f.stem[0] != "_"] + [
         package
@@ -90,7 +93,7 @@ def find(module: str, name: str) -> tuple[Place, ast.AST]:
     """Follow imports within the package to the definition of a name.
 
     Raises:
-        Unread: it is defined elsewhere.
+        Unread: the definition is in another package.
     """
     source = read(module)
     if name in source.defined:
@@ -105,7 +108,7 @@ def evaluate(module: str, node: ast.AST) -> Any:
     """Evaluate literals, constants of the package and calls of its settings classes.
 
     Raises:
-        Unread: anything else.
+        Unread: another kind of expression.
     """
     if isinstance(node, ast.Constant):
         return node.value
@@ -146,7 +149,7 @@ def _called(module: str, node: ast.Call) -> Place | str:
 
 def _arithmetic(node: ast.UnaryOp | ast.BinOp, values: ast.Tuple) -> Any:
     parts = values.elts
-    made: ast.expr = (
+    expression: ast.expr = (
         ast.UnaryOp(node.op, parts[0])
         if isinstance(node, ast.UnaryOp)
         else ast.BinOp(parts[0], node.op, parts[1])
@@ -154,11 +157,11 @@ def _arithmetic(node: ast.UnaryOp | ast.BinOp, values: ast.Tuple) -> Any:
     numbers = all(isinstance(p, ast.Constant) and isinstance(p.value, int | float) for p in parts)
     if not numbers:
         raise Unread(ast.unparse(node))
-    return eval(compile(ast.fix_missing_locations(ast.Expression(made)), "", "eval"), {})
+    return eval(compile(ast.fix_missing_locations(ast.Expression(expression)), "", "eval"), {})
 
 
 class Field(NamedTuple):
-    """A dataclass field where it is defined."""
+    """Definition of a dataclass field, with the module that holds it."""
 
     module: str
     node: ast.AnnAssign
@@ -166,7 +169,7 @@ class Field(NamedTuple):
 
 
 def fields_of(cls: Place) -> dict[str, Field]:
-    """Fields of a dataclass and its bases by name, in the order of its constructor."""
+    """Return the fields of a dataclass and its bases by name, in constructor order."""
     place, node = find(*cls)
     assert isinstance(node, ast.ClassDef), cls
     found: dict[str, Field] = {}
@@ -186,7 +189,7 @@ def fields_of(cls: Place) -> dict[str, Field]:
 
 
 def attribute(cls: Place, name: str) -> tuple[str, ast.AST] | None:
-    """The value that a class or the nearest of its bases gives a class attribute; None if none."""
+    """Find module and value of a class attribute in a class or its bases; None if undefined."""
     try:
         place, node = find(*cls)
     except Unread:
@@ -200,12 +203,12 @@ def attribute(cls: Place, name: str) -> tuple[str, ast.AST] | None:
 
 
 def describe(cls: Place, prefix: str = "", given: dict[str, Any] | None = None) -> list[Option]:
-    """List a settings class's settings with defaults and sentences; nested ones are dotted.
+    """List the settings of a settings class with defaults and docstrings.
 
     Args:
-        cls: the dataclass.
-        prefix: what stands before each key.
-        given: values in place of the class's own defaults.
+        cls: the dataclass; keys of nested dataclasses are dotted.
+        prefix: prefix of every key.
+        given: values that replace the class's defaults.
     """
     found: list[Option] = []
     for name, each in fields_of(cls).items():
@@ -223,12 +226,12 @@ def describe(cls: Place, prefix: str = "", given: dict[str, Any] | None = None) 
 
 
 def docstring(module: str, name: str, *, whole: bool = False) -> str:
-    """Return the first paragraph of a class's or function's docstring, else of its module's.
+    """Return the first paragraph of a docstring: of a class or function, else of its module.
 
     Args:
         module: the module.
         name: the class or function.
-        whole: return every paragraph.
+        whole: return all paragraphs.
     """
     node = read(module).defined.get(name)
     own = ast.get_docstring(node) if isinstance(node, ast.ClassDef | ast.FunctionDef) else None
@@ -237,25 +240,25 @@ def docstring(module: str, name: str, *, whole: bool = False) -> str:
 
 
 def signature(function: Place) -> list[Parameter]:
-    """List a function's parameters; annotations are the text in the source."""
+    """List the parameters of a function, with the source text of their annotations."""
     node = find(*function)[1]
     assert isinstance(node, ast.FunctionDef), function
-    given = node.args
-    plain = [*given.posonlyargs, *given.args]
-    without = len(plain) - len(given.defaults)
-    found = [
+    args = node.args
+    plain = [*args.posonlyargs, *args.args]
+    without = len(plain) - len(args.defaults)
+    parameters = [
         _parameter(function, one, Parameter.POSITIONAL_OR_KEYWORD, default)
-        for one, default in zip(plain, [None] * without + [*given.defaults], strict=True)
+        for one, default in zip(plain, [None] * without + [*args.defaults], strict=True)
     ]
-    if given.vararg:
-        found.append(_parameter(function, given.vararg, Parameter.VAR_POSITIONAL, None))
-    found += [
+    if args.vararg:
+        parameters.append(_parameter(function, args.vararg, Parameter.VAR_POSITIONAL, None))
+    parameters += [
         _parameter(function, one, Parameter.KEYWORD_ONLY, default)
-        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        for one, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
     ]
-    if given.kwarg:
-        found.append(_parameter(function, given.kwarg, Parameter.VAR_KEYWORD, None))
-    return found
+    if args.kwarg:
+        parameters.append(_parameter(function, args.kwarg, Parameter.VAR_KEYWORD, None))
+    return parameters
 
 
 def _parameter(function: Place, one: ast.arg, kind: Any, default: ast.expr | None) -> Parameter:
@@ -281,8 +284,8 @@ def _default(each: Field) -> Any:
             named = {k.arg: k.value for k in value.keywords}
             if "default" in named:
                 return evaluate(each.module, named["default"])
-            made = named["default_factory"]
-            body = made.body if isinstance(made, ast.Lambda) else ast.Call(made, [], [])
+            factory = named["default_factory"]
+            body = factory.body if isinstance(factory, ast.Lambda) else ast.Call(factory, [], [])
             return evaluate(each.module, body)
         return evaluate(each.module, value)
     except Unread as error:
@@ -290,7 +293,7 @@ def _default(each: Field) -> Any:
 
 
 def _settings_in(each: Field) -> Place | None:
-    """The settings class that an annotation such as `LoraConfig | None` allows."""
+    """Find the settings class in an annotation such as `LoraConfig | None`."""
     for node in ast.walk(each.node.annotation):
         if isinstance(node, ast.Name):
             try:

@@ -1,4 +1,4 @@
-"""Options behind a name or a path: `strong?judge_noise=0.5&seed=1`, `FOLDER?batch_size=8`."""
+"""Parse specs with options: `strong?judge_noise=0.5&seed=1`, `FOLDER?batch_size=8`."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ WITHOUT_EFFECT_ON_ANSWERS = frozenset(
         "budget_usd", "budget_tokens", "budget_calls", "token_limit_field", "without",
     }
 )  # fmt: skip
-"""Options of endpoints: speed, retries, prices and budgets, and names of fields that they refuse.
+"""Options of endpoints that leave answers unchanged: speed, retries, prices, budgets, field names.
 
-A run that stopped at one of these goes on with another value of it."""
+A stopped run may resume with other values of them."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """`HEAD?key=value&key=value` in its parts."""
+    """Head and options of `HEAD?key=value&key=value`."""
 
     head: str
     options: tuple[str, ...]
-    """Each key=value, not yet read."""
+    """Unparsed key=value texts."""
 
 
 @dataclass(frozen=True)
 class Named(Generic[T]):
-    """A name or a path with its options."""
+    """Name or path with its options."""
 
     name: str
     options: T
 
 
 def split(rest: str) -> Split:
-    """Split what follows a part's name into its head and its options."""
+    """Split `HEAD?key=value&key=value` into head and options."""
     head, _, query = rest.partition("?")
     return Split(head, tuple(part for part in query.split("&") if part))
 
@@ -49,24 +49,24 @@ def read_options(rest: str, cls: type[T]) -> Named[T]:
     """Split `HEAD?key=value&key=value` and build the options.
 
     Raises:
-        BadInput: an option that is unknown, of the wrong type, or not key=value.
+        BadInput: an option is unknown, of the wrong type, or not key=value.
     """
     parts = split(rest)
     return Named(parts.head, build(cls, parse_overrides(parts.options)))
 
 
 def lasting(text: str) -> str:
-    """A setting without the options of the specs in it that may change while a run is under way.
+    """Remove the options that leave answers unchanged from the specs in a setting.
 
-    A run that stopped at its budget goes on with a higher one.
+    A run stopped at its budget resumes with a higher one.
     """
     return re.sub(r"\?([^?|\s]*)", _lasting_options, text)
 
 
-def _lasting_options(found: re.Match[str]) -> str:
-    kept = [
+def _lasting_options(query: re.Match[str]) -> str:
+    lasting = [
         option
-        for option in found[1].split("&")
+        for option in query[1].split("&")
         if option.partition("=")[0] not in WITHOUT_EFFECT_ON_ANSWERS
     ]
-    return f"?{'&'.join(kept)}" if kept else ""
+    return f"?{'&'.join(lasting)}" if lasting else ""

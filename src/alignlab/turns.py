@@ -1,10 +1,9 @@
-"""Read a model's own words: its turn without template markers, thoughts and other channels.
+"""Extract a model's own turn from text with template markers, reasoning and channels.
 
-Servers and tokenizers leave the markup of chat templates in texts: thoughts of reasoning models
-(`<think>`, with or without its opening tag, which many templates write into the prompt), channels
-(OpenAI harmony), headers of turns, end tokens. `own_turn` reads a judge's reply, where nothing but
-the final words may hold a verdict; `strip_thoughts` prepares an answer, in which a tag can also be
-what the answer is about.
+Servers and tokenizers leave the markup of chat templates in texts: reasoning (`<think>`, with or
+without its opening tag, which many templates write into the prompt), channels (OpenAI harmony),
+headers of turns, end tokens. `own_turn` reads a judge's reply, whose verdict stands in the final
+text alone; `strip_thoughts` prepares an answer, which may mention a tag as its subject.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _CHANNEL = re.compile(
 )
 _GEMMA_CHANNEL = re.compile(r"<\|channel>\s*thought\b.*?(?:<channel\|>|\Z)", _FLAGS)
 _BARE_CHANNELS = re.compile(r"\Aanalysis(?=[A-Z]).*?(?:assistantfinal|\Z)", re.DOTALL)
-"""Channels whose markers were lost in decoding: `analysisWe need ...assistantfinalScore: 4`."""
+"""Channels without markers, lost in decoding: `analysisWe need ...assistantfinalScore: 4`."""
 
 _ROLE = r"(?:assistant|model|bot|chatbot(?:_token)?)"
 _LEAD = re.compile(
@@ -45,43 +44,44 @@ _LEAD = re.compile(
     r"|<｜Assistant｜>)",
     re.IGNORECASE,
 )
-"""Markers that open the model's own turn."""
+"""Markers at the start of the model's turn."""
 _MARKER = re.compile(
     r"<\|[a-z_▁]+\|>|<｜[a-z_▁]+｜>|</?s>|<(?:start|end)_of_turn>|<\|?turn\|?>|<(?:bos|eos)>|\[/?INST\]",
     re.IGNORECASE,
 )
-"""Markers that separate turns in the chat templates in use."""
+"""Markers between turns in common chat templates."""
 
 
 def own_turn(text: str) -> str:
-    """Return the words of a reply that its writer meant as the reply.
+    """Return the final text of a reply.
 
-    Thoughts are dropped wherever they stand; one that is not closed runs to the end. Of channels
-    the final one is kept. Markers that open the model's turn are skipped, and all from the next
-    marker on, written in somebody else's name, is dropped.
+    Reasoning is removed, an unclosed span up to the end. Of channels the final one remains.
+    Markers at the start of the model's turn are removed, and everything from the next marker on,
+    which belongs to another turn.
     """
     text = _without_spans(_final_channel(text), _TAG_OPEN)
     while lead := _LEAD.match(text):
         text = text[lead.end() :]
-    found = _MARKER.search(text)
-    return text[: found.start()] if found else text
+    marker = _MARKER.search(text)
+    return text[: marker.start()] if marker else text
 
 
 def strip_thoughts(text: str) -> str:
-    """Return an answer without the thoughts that precede it; "" where there is nothing else.
+    """Remove reasoning from an answer; "" if nothing else remains.
 
-    A thought opens the answer or a line of it, or lacks its opening tag; tags within a sentence,
-    in quotes or backticks belong to the answer. Text without a thought is returned unchanged.
+    A reasoning span opens at the start of a line or lacks its opening tag; tags within a
+    sentence, in quotes or in backticks belong to the answer. Text without reasoning is returned
+    unchanged.
     """
     stripped = _without_spans(_final_channel(text), _LINE_OPEN)
     return text if stripped == text else stripped.strip()
 
 
 def answer_in(transcript: str) -> str:
-    """Return the reply in a ChatML transcript that opens with the prompt as the user's turn.
+    """Return the reply in a ChatML transcript whose first turn is the user's prompt.
 
-    The reply stands between the end of the first turn and the next marker; the header of the
-    assistant's turn may be missing. A text that opens with no user's turn is all reply.
+    The reply runs from the end of the first turn to the next marker; the header of the
+    assistant's turn may be missing. A text without a leading user turn is all reply.
     """
     if transcript.lstrip().startswith("<|im_start|>user"):
         _, _, transcript = transcript.partition("<|im_end|>")
@@ -89,12 +89,15 @@ def answer_in(transcript: str) -> str:
 
 
 def tags_of(template: str) -> tuple[str, ...]:
-    """Return the names of the tags in a prompt, between which it shows what is judged."""
+    """List the names of the XML-like tags in a prompt template, sorted."""
     return tuple(sorted(set(re.findall(r"</?([A-Za-z_][\w-]*)>", template))))
 
 
 def neutral(text: str, tags: tuple[str, ...] = ()) -> str:
-    """Return text that cannot end its tags nor fake a turn: these lose their opening bracket."""
+    """Escape the opening bracket of tags and turn markers in a text shown to a judge.
+
+    The text can then neither close the tags around it nor fake a turn.
+    """
     return _fakes(tags).sub(lambda found: "&lt;" if found[0] == "<" else "&#91;", text)
 
 
@@ -109,7 +112,7 @@ def _fakes(tags: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _final_channel(text: str) -> str:
-    """Keep the final channel of a reply in channels; other text is unchanged."""
+    """Return the final channel of a reply; text without channels is unchanged."""
     text = _GEMMA_CHANNEL.sub("", _BARE_CHANNELS.sub("", text))
     channels = list(_CHANNEL.finditer(text))
     if not channels:
@@ -120,16 +123,16 @@ def _final_channel(text: str) -> str:
 
 
 def _without_spans(text: str, opening: re.Pattern[str]) -> str:
-    kept = ""
+    rest = ""
     while True:
         first, close = _TAG_OPEN.search(text), _TAG_CLOSE.search(text)
         if close and (first is None or close.start() < first.start()):
-            # The template wrote the opening tag (or tags were nested): all before was thought.
+            # The template wrote the opening tag (or tags are nested): all before is reasoning.
             text = text[close.end() :]
             continue
         thought = opening.search(text)
         if thought is None:
-            return kept + text
-        kept += text[: thought.start()]
+            return rest + text
+        rest += text[: thought.start()]
         close = _TAG_CLOSE.search(text, thought.end())
         text = text[close.end() :] if close else ""

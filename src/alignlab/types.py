@@ -1,4 +1,4 @@
-"""The nouns of alignlab: frozen dataclasses, no torch, no import of ours.
+"""Typed records that stages and modules exchange: frozen dataclasses, without torch.
 
 Axis letters, used as suffixes of batched names everywhere (`logps_BK`, `tokens_T`):
 
@@ -7,7 +7,7 @@ Axis letters, used as suffixes of batched names everywhere (`logps_BK`, `tokens_
     S  samples of a judge                         N  records, rows or bootstrap units
     V  vocabulary                                 G  rollouts of one prompt (policy gradient)
 
-Every noun is written to JSON by `alignlab.records` and read back equal.
+`alignlab.records` writes every record to JSON and reads it back equal.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked: a conversation that ends in a user's turn."""
+    """Conversation to answer; the last turn is the user's."""
 
     id: str
     messages: tuple[Message, ...]
     source: str = ""
-    """Where it comes from: a data source's name, or the checkpoint that wrote it."""
+    """Origin: name of a data source, or of the checkpoint that wrote the prompt."""
     reference: str | None = None
-    """A known good answer, where the data holds one."""
+    """Reference answer, where the data holds one."""
     query_type: QueryType | None = None
     """Open-ended or closed-ended (arXiv 2402.03469), where known."""
 
     @property
     def text(self) -> str:
-        """The last user turn."""
+        """Content of the last user turn."""
         return self.messages[-1].content
 
     @property
     def cluster(self) -> str:
-        """Return 16 hex digits that prompts of the same conversation share, whatever their ids.
+        """Hash of the conversation, 16 hex digits; equal for equal conversations of any id.
 
-        Answers to one prompt are not independent: intervals resample clusters.
+        Confidence intervals resample clusters: answers to one prompt are not independent.
         """
         turns = [part for m in self.messages for part in (m.role, m.content)]
         return hashlib.sha256(json.dumps(turns).encode()).hexdigest()[:16]
@@ -61,51 +61,51 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a completion is drawn."""
+    """Sampling parameters of a completion."""
 
     temperature: float = 0.7
-    """0 is greedy."""
+    """Softmax temperature; 0 is greedy decoding."""
     top_p: float = 0.9
-    """Nucleus mass kept; 1 keeps all."""
+    """Probability mass of the nucleus; 1 samples from all tokens."""
     max_tokens: int = 256
-    """Most new tokens, the end-of-turn token included."""
+    """Maximum number of new tokens, the end-of-turn token included."""
     n: int = 1
-    """Completions drawn per request."""
+    """Completions per request."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion; they are cut off its text."""
+    """Stop strings; removed from the completion's text."""
 
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """One call of a completer: a conversation to continue `sampling.n` times."""
+    """Request for `sampling.n` completions of a conversation."""
 
     id: str
     messages: tuple[Message, ...]
-    """Without any, the prefix is plain text to continue."""
+    """Turns of the conversation; empty: `prefix` is plain text to continue."""
     sampling: Sampling
     seed: int
-    """Decides every random draw of this request, whatever batch it travels in."""
+    """Seed of all random draws of the request, independent of the batch."""
     prefix: str = ""
-    """Text the assistant's turn already starts with; not repeated in the completion."""
+    """Start of the assistant's turn; not repeated in the completion."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One completion; `finish == "error"` has an empty text and says why in `error`."""
+    """One completion; with `finish == "error"`, `text` is empty and `error` holds the reason."""
 
     text: str
     finish: Finish
     tokens: int
-    """New tokens, the end-of-turn token included."""
+    """Number of new tokens, the end-of-turn token included."""
     prompt_tokens: int
     logprob: float | None = None
-    """Sum of the chosen tokens' log-probabilities in nats, where the engine gives it."""
+    """Sum of the sampled tokens' log-probabilities in nats; None where the engine gives none."""
     error: str = ""
 
 
 @dataclass(frozen=True)
 class SampledBy:
-    """Which model and settings made a response."""
+    """Model and sampling settings of a response."""
 
     model: str
     sampling: Sampling | None = None
@@ -125,30 +125,51 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Demonstration:
-    """A target to imitate: one prompt and the response to learn."""
+class PromptResponse:
+    """One prompt with one response."""
 
     prompt: Prompt
     response: Response
-    task: str = "ift"
-    """"ift" (an answer), "eft" (a judgement), "critique" or "refine", counted apart."""
 
     @property
     def id(self) -> str:
+        """Id of the response."""
         return self.response.id
 
 
 @dataclass(frozen=True)
+class Demonstration(PromptResponse):
+    """Target of supervised fine-tuning: a prompt and the response to learn."""
+
+    task: str = "ift"
+    """"ift" (an answer), "eft" (a judgement), "critique" or "refine"; counted separately."""
+
+
+@dataclass(frozen=True)
+class UnpairedPreference(PromptResponse):
+    """One response labelled desirable or undesirable, as KTO trains on."""
+
+    desirable: bool
+
+
+@dataclass(frozen=True)
+class CritiquedResponse(PromptResponse):
+    """One response with feedback in words."""
+
+    comment: str
+
+
+@dataclass(frozen=True)
 class Score:
-    """A number on the judge's scale: the mean of its readable samples."""
+    """Score on the judge's scale: mean of the readable samples."""
 
     value: float
     samples: tuple[float | None, ...] = ()
-    """Every sample as read; None is a sample that could not be read."""
+    """Score of every sample; None where the sample could not be read."""
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the readable samples (n - 1); None of fewer than two."""
+        """Standard deviation of the readable samples (divisor n - 1); None for fewer than two."""
         read = [sample for sample in self.samples if sample is not None]
         if len(read) < 2:
             return None
@@ -158,11 +179,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Preference:
-    """A verdict between two responses: index of the better one, or None for a tie."""
+    """Verdict of a pairwise comparison: index of the better response, None for a tie."""
 
     winner: Literal[0, 1] | None
     orders: tuple[Literal[0, 1] | None, ...] = ()
-    """The winner as judged in each order of presentation, in terms of the given responses."""
+    """Winner in each order of presentation, as an index of the responses as passed."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +202,7 @@ class Critique:
 
 @dataclass(frozen=True)
 class Unscored:
-    """No verdict could be had; never a number, always counted."""
+    """Missing verdict with its reason; never replaced by a number, always counted."""
 
     reason: str
 
@@ -191,7 +212,7 @@ Verdict = Score | Preference | Ranking | Critique | Unscored
 
 @dataclass(frozen=True)
 class Feedback:
-    """What one source said of one or several responses to a prompt."""
+    """Verdict of one source on one or several responses to a prompt."""
 
     prompt_id: str
     response_ids: tuple[str, ...]
@@ -199,23 +220,24 @@ class Feedback:
     verdict: Verdict
     rationale: str = ""
     raw: tuple[str, ...] = ()
-    """The source's answers as they came, one per sample."""
+    """Unparsed replies of the source, one per sample."""
 
     @property
     def id(self) -> str:
+        """Source and response ids, joined by `|`."""
         return f"{self.source}|{'|'.join(self.response_ids)}"
 
 
 @dataclass(frozen=True)
 class PreferenceGroup:
-    """K >= 2 responses to one prompt, best first, with the scores that ordered them."""
+    """K >= 2 responses to one prompt, best first, with their scores."""
 
     prompt: Prompt
     responses: tuple[Response, ...]
     scores: tuple[float, ...]
-    """One per response, not increasing; ranks are given as 0, -1, -2, ..."""
+    """One score per response, not increasing; ranks become 0, -1, -2, ..."""
     source: str
-    """The feedback source (or data source) that ordered them."""
+    """Feedback source or data source of the scores."""
 
     def __post_init__(self) -> None:
         if len(self.responses) < 2 or len(self.scores) != len(self.responses):
@@ -228,10 +250,11 @@ class PreferenceGroup:
 
     @property
     def id(self) -> str:
+        """Id of the prompt."""
         return self.prompt.id
 
     def best_and_worst(self) -> PreferenceGroup | None:
-        """The pair of the first and the last response; None when their scores are equal."""
+        """Return the pair of the first and the last response; None for equal scores."""
         if self.scores[0] == self.scores[-1]:
             return None
         return replace(
@@ -243,103 +266,105 @@ class PreferenceGroup:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model on disk, in Hugging Face format."""
+    """Trained model on disk, in Hugging Face format."""
 
     name: str
-    """What the study calls it: M0, M1, ..."""
+    """Name in the study: M0, M1, ..."""
     path: str
     parent: str | None = None
-    """The checkpoint it was trained from."""
+    """Checkpoint that training started from."""
     step: int | None = None
     fingerprint: str = ""
-    """Hash of weights and tokenizer; equal fingerprints behave the same."""
+    """Hash of weights and tokenizer."""
     made: str = ""
-    """How it was made, in one line for the report."""
+    """Description of the training, one line for the report."""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One measured figure with its interval."""
+    """One metric of one model with its confidence interval."""
 
     model: str
     benchmark: str
     metric: str
     value: float | None
-    """None when nothing could be scored."""
+    """Metric; None when no unit could be scored."""
     low: float | None
+    """Lower bound of the 95% interval."""
     high: float | None
-    """Bounds of the 95% interval."""
+    """Upper bound of the 95% interval."""
     n: int
-    """Scored units the value rests on."""
+    """Number of scored units."""
     unscored: int = 0
-    """Units without a verdict, left out of the value."""
+    """Units without a verdict, excluded from the value."""
     against: str | None = None
-    """The other side of a comparison."""
+    """Opponent in a comparison."""
     group: str | None = None
-    """A part of the benchmark (a prompt type, say); None is the whole."""
+    """Subset of the benchmark, such as a prompt type; None is the whole."""
     seeds: tuple[int, ...] = ()
     comparable: bool | None = None
-    """Whether the figure may stand beside the public leaderboard's; None where there is none."""
+    """True where the setup is that of the public leaderboard; None without a leaderboard."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """How many records a step kept, changed or dropped, and why."""
+    """Numbers of records that a step kept, changed and dropped, with reasons."""
 
     stage: str
     what: str
     kept: int
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Reason -> number."""
+    """Reason -> number of records."""
     changed: Mapping[str, int] = field(default_factory=dict)
+    """Kind of change -> number of records."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a data source gives a study; a source leaves empty what it does not hold."""
+    """Records of a data source, by kind; empty for kinds that the source does not hold."""
 
     name: str
     demonstrations: tuple[Demonstration, ...] = ()
-    """Instruction data to imitate (IFT)."""
+    """Targets of supervised fine-tuning (IFT)."""
     groups: tuple[PreferenceGroup, ...] = ()
-    """Responses ranked by humans (the raw material of EFT), or ready preference data."""
+    """Ranked responses: preference data, or the source of EFT targets."""
     prompts: tuple[Prompt, ...] = ()
-    """Prompts for sampling feedback data, apart from those above."""
+    """Training prompts for sampling responses."""
     test_prompts: tuple[Prompt, ...] = ()
-    """Held-out prompts; nothing above shares one with them."""
+    """Held-out prompts, disjoint from the prompts of all training records."""
     test_groups: tuple[PreferenceGroup, ...] = ()
     """Held-out ranked responses, for measuring judges."""
     counts: tuple[Count, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     """Path -> SHA-256 of every file that was read."""
     reserved: tuple[str, ...] = ()
-    """Words that belong to the held-out part (the test entities of the sandbox, say): prompts
-    that a model writes for training must not hold them."""
+    """Words of the held-out part (test entities of the sandbox) that self-written training
+    prompts must not contain."""
     labelled: tuple[UnpairedPreference, ...] = ()
-    """Responses with a label instead of a rank (unpaired preferences)."""
+    """Responses with a desirable or undesirable label."""
     commented: tuple[CritiquedResponse, ...] = ()
     """Responses with feedback in words."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """One response with what a judge said of it and what is true of it, where truth is known."""
+    """Judge score and gold score of one response."""
 
     response_id: str
     model: str
-    """Who wrote the response."""
+    """Model that wrote the response."""
     source: str
-    """The judge."""
+    """Name of the judge."""
     reward: float | None
-    """The judge's score; None is unscored."""
+    """Score by the judge; None is unscored."""
     truth: float
-    """The reference score (the oracle's, or a human's)."""
+    """Gold score, by the oracle or a human."""
     prompt_id: str = ""
 
 
 @dataclass(frozen=True)
 class DisplayedAnswer:
-    """One model's answer as the report shows it."""
+    """Answer of one model with its feedback, for the report."""
 
     model: str
     text: str
@@ -348,7 +373,7 @@ class DisplayedAnswer:
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with the answers of several models side by side."""
+    """One prompt with the answers of several models."""
 
     prompt: Prompt
     answers: tuple[DisplayedAnswer, ...]
@@ -356,13 +381,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a stage spent."""
+    """Tokens and calls spent by a stage."""
 
     prompt_tokens: int = 0
     tokens: int = 0
     """Tokens generated (sampling, judging) or trained on."""
     calls: int = 0
-    """Completions asked of a model, teacher or judge."""
+    """Completions requested from models, teachers and judges."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -374,73 +399,50 @@ class Usage:
 
 @dataclass(frozen=True)
 class StudyDescription:
-    """What a run asks and whom it compares; the report's frame."""
+    """Question and models of a run, as the report introduces them."""
 
     recipe: str
     question: str
     baseline: str
-    """The model that the others are measured against."""
+    """Model that the others are compared with."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """Name -> one line that says how it was made, in the order of the report."""
-
-
-@dataclass(frozen=True)
-class UnpairedPreference:
-    """One response that is said to be good or bad by itself, as KTO learns from."""
-
-    prompt: Prompt
-    response: Response
-    desirable: bool
-
-    @property
-    def id(self) -> str:
-        return self.response.id
-
-
-@dataclass(frozen=True)
-class CritiquedResponse:
-    """One response with what was said of it."""
-
-    prompt: Prompt
-    response: Response
-    comment: str
-
-    @property
-    def id(self) -> str:
-        return self.response.id
+    """Name -> one line on its training, in the order of the report."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Where a policy stood at one step of its training, by the responses drawn for that step."""
+    """KL divergence, reward and gold score of a policy at one training step.
+
+    Means over the responses sampled for that step.
+    """
 
     model: str
     step: int
-    """From 1."""
+    """Training step, from 1."""
     kl: float
-    """KL divergence from the model it started from, nats per response."""
+    """KL divergence from the initial model, nats per response."""
     reward: float | None
-    """Mean score by what the policy is rewarded for."""
+    """Mean training reward."""
     truth: float | None
-    """Mean true score, where truth is known."""
+    """Mean gold score, where known."""
     n: int
-    """Responses with a score."""
+    """Number of scored responses."""
     seed: int = 0
     """Training seed."""
 
 
 @dataclass(frozen=True)
 class PromptValue:
-    """A model's figure on one prompt; two runs that hold such values can be compared by prompt."""
+    """Metric of a model on one prompt, for paired comparisons of runs."""
 
     model: str
     benchmark: str
     metric: str
     prompt: str
-    """Fingerprint of the prompt's words: equal ones are the same prompt, whatever its id."""
+    """Hash of the prompt's text, equal across runs for equal prompts."""
     value: float
     by: str = ""
-    """Who judged; figures of different judges are not compared."""
+    """Name of the judge; values of different judges are not compared."""
     against: str | None = None
     seed: int = 0
     """Training seed."""
@@ -448,11 +450,12 @@ class PromptValue:
 
 @dataclass(frozen=True)
 class Paired:
-    """A figure of one run less that of another on the prompts that both hold."""
+    """Paired difference of a metric between two runs, over their common prompts."""
 
     first: str
-    """Run and model whose figure is the minuend."""
+    """Run and model of the minuend."""
     second: str
+    """Run and model of the subtrahend."""
     benchmark: str
     metric: str
     value: float | None
@@ -460,27 +463,28 @@ class Paired:
     high: float | None
     """Bounds of the 95% interval, prompts resampled in pairs."""
     p: float | None
-    """Of a paired randomisation test, two-sided."""
+    """p value of a two-sided paired randomisation test."""
     p_holm: float | None
-    """The same, adjusted for the number of differences tested (Holm)."""
+    """p value adjusted for the number of differences tested (Holm)."""
     prompts: int
+    """Number of common prompts."""
     reason: str = ""
-    """Why nothing could be compared; empty where it was."""
+    """Reason of a missing comparison; empty otherwise."""
 
 
 @dataclass(frozen=True)
 class ScalePoint:
-    """One point of a scaling curve, measured or on the fitted line."""
+    """One point of a scaling curve, measured or fitted."""
 
     series: str
     along: str
-    """What grows: iterations, prompts or parameters."""
+    """Quantity on the x axis: iterations, prompts or parameters."""
     at: float
-    """How much of it."""
+    """Value on the x axis."""
     value: float
     low: float | None
     high: float | None
     n: int
-    """Scored answers that it rests on."""
+    """Number of scored answers."""
     model: str = ""
-    """Who was measured; empty on the fitted line."""
+    """Measured model; empty on the fitted line."""

@@ -1,9 +1,9 @@
-"""Data sources: files in known layouts to records (`types.Corpus`), nothing dropped silently.
+"""Data sources: files in known layouts to a `types.Corpus`; dropped records are counted.
 
-To add a layout, write one file here: a function `record(row, options) -> list[Made]` under
-`@row_format("name", columns=[("prompt", "answer")])` (`formats.py`) with its constructors from
-`made.py`. It is found by itself: `load("name:PATH")` works, and `load("PATH")` recognises it by
-its columns. A source that is not read row by row registers `factory(rest) -> Corpus` itself.
+To add a layout, write one file: a function `record(row, options) -> list[BuildResult]` under
+`@row_format("name", columns=[("prompt", "answer")])` (`formats.py`) that calls the builders of
+`build_records.py`. `load("name:PATH")` then works, and `load("PATH")` recognises the layout by its
+columns. A source that is not read row by row registers `factory(rest) -> Corpus`.
 """
 
 from alignlab.data.check import CheckReport, check

@@ -1,7 +1,7 @@
-"""Alpaca: `{"instruction": ..., "input": ..., "output": ...}`.
+"""Layout of Alpaca: `{"instruction": ..., "input": ..., "output": ...}`.
 
-Also the forms that tuning programs add: `history` (earlier questions and answers), `system`,
-`kto_tag`, and an `output` that is a list of answers, the best first.
+Also forms of training frameworks: `history` (earlier questions and answers), `system`, `kto_tag`,
+and an `output` that is a list of answers, best first.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""AlpacaEval's `annotations.json`: a model's output against the baseline's, judged from 1 to 2.
+"""AlpacaEval's `annotations.json`: pairs of a model's and the baseline's output, judged 1 to 2.
 
-The preference is a probability where the judge's token log-probabilities were read: 1 means that
-`output_1`, the baseline, wins, 2 that `output_2` does. The scores of a group are the two
-probabilities of being the better one, which add up to 1. `alpacaeval_listwise` is the benchmark as
-lists: many models' answers to an instruction with their scores, and a split.
+A preference of 1 means that `output_1`, the baseline, wins, 2 that `output_2` does; values between
+are probabilities from the judge's token log-probabilities. The scores of a group are the two
+probabilities of being better, which sum to 1. `alpacaeval_listwise` holds the answers of many
+models to an instruction with their scores, and a split.
 """
 
 from __future__ import annotations

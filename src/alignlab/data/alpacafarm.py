@@ -1,4 +1,4 @@
-"""AlpacaFarm (arXiv 2305.14387) preferences: two outputs, and 1 or 2 for the preferred one."""
+"""AlpacaFarm preferences (arXiv 2305.14387): two outputs, and 1 or 2 for the preferred one."""
 
 from __future__ import annotations
 

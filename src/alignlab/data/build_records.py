@@ -1,6 +1,6 @@
-"""From the parts of a row to a noun, or to the reason why it cannot be one.
+"""Build records from the parts of a row, or the reason to drop it.
 
-Ids come from the content alone: the same text has the same id in every file and on every machine.
+Ids are hashes of the content: equal texts have equal ids in every file and on every machine.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ UNKNOWN_WRITER = "unknown"
 
 @dataclass(frozen=True)
 class Kept:
-    """A usable record."""
+    """Usable record."""
 
     record: Record
     held_out: bool = False
-    """For testing: its prompt appears nowhere else."""
+    """True for a test record; no training record shares its prompt."""
     changed: tuple[str, ...] = ()
-    """What was mended to make it usable."""
+    """Repairs that made the record usable, for the counts."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A record that is well formed and still of no use, and why."""
+    """Reason to drop a well-formed record."""
 
     reason: str
 
@@ -51,19 +51,19 @@ BuildResult = Kept | Dropped
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of a record beside its texts."""
+    """Metadata of a record."""
 
     source: str
-    """The data source, or who asked."""
+    """Data source, or the writer of the prompt."""
     reference: str | None = None
     query_type: QueryType | None = None
     ordered_by: str = ""
-    """Who ranked the responses, where that is not the source."""
+    """Source of the ranking; empty where it is `source`."""
 
 
 @dataclass(frozen=True)
 class ResponseDraft:
-    """A response before it has an id."""
+    """Response without an id."""
 
     text: str
     score: float = 0.0
@@ -84,58 +84,50 @@ def origin_of(row: Row, source: str) -> Origin:
 
 
 def content_id(*parts: str) -> str:
-    """16 hex digits of the SHA-256 of some texts."""
+    """Hash texts to 16 hex digits (SHA-256)."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def prompt(messages: Sequence[Message], origin: Origin) -> Kept | Dropped:
-    """Make a prompt of a conversation that must end in a user's turn."""
-    made = _prompt(messages, origin)
-    return made if isinstance(made, Dropped) else Kept(made)
+    """Build a prompt from a conversation that must end in a user turn."""
+    asked = _prompt(messages, origin)
+    return asked if isinstance(asked, Dropped) else Kept(asked)
 
 
 def demonstration(
     messages: Sequence[Message], answer: ResponseDraft, origin: Origin
 ) -> BuildResult:
-    """Make a target to imitate."""
-    asked = _prompt(messages, origin)
-    if isinstance(asked, Dropped):
-        return asked
-    if not trimmed(answer.text):
-        return Dropped("empty response")
-    return Kept(Demonstration(asked, _response(asked, answer)))
+    """Build a demonstration; an empty response is dropped."""
+    answered = _answered(messages, answer, origin)
+    return answered if isinstance(answered, Dropped) else Kept(Demonstration(*answered))
 
 
 def labelled(
     messages: Sequence[Message], answer: ResponseDraft, desirable: bool, origin: Origin
 ) -> BuildResult:
-    """Make a response with a label."""
-    asked = _prompt(messages, origin)
-    if isinstance(asked, Dropped):
-        return asked
-    if not trimmed(answer.text):
-        return Dropped("empty response")
-    return Kept(UnpairedPreference(asked, _response(asked, answer), desirable))
+    """Build a labelled response; an empty response is dropped."""
+    answered = _answered(messages, answer, origin)
+    if isinstance(answered, Dropped):
+        return answered
+    return Kept(UnpairedPreference(*answered, desirable))
 
 
 def commented(
     messages: Sequence[Message], answer: ResponseDraft, comment: str, origin: Origin
 ) -> BuildResult:
-    """Make a response with feedback in words."""
-    asked = _prompt(messages, origin)
-    if isinstance(asked, Dropped):
-        return asked
-    if not trimmed(answer.text):
-        return Dropped("empty response")
+    """Build a response with feedback in words; empty texts are dropped."""
+    answered = _answered(messages, answer, origin)
+    if isinstance(answered, Dropped):
+        return answered
     if not trimmed(comment):
         return Dropped("empty feedback")
-    return Kept(CritiquedResponse(asked, _response(asked, answer), comment))
+    return Kept(CritiquedResponse(*answered, comment))
 
 
 def pair(
     messages: Sequence[Message], chosen: ResponseDraft, rejected: ResponseDraft, origin: Origin
 ) -> BuildResult:
-    """Make a group of two; scores that do not put the chosen one first are refused by reason."""
+    """Build a group of two; empty, identical or contradicting responses are dropped."""
     if not trimmed(chosen.text):
         return Dropped("empty chosen response")
     if not trimmed(rejected.text):
@@ -152,7 +144,7 @@ def pair(
 def group(
     messages: Sequence[Message], answers: Sequence[ResponseDraft], origin: Origin
 ) -> BuildResult:
-    """Make a preference group, best first; empty and repeated responses are left out of it."""
+    """Build a preference group, best first, without empty and repeated responses."""
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
         return asked
@@ -167,22 +159,29 @@ def group(
             best_first[trimmed(answer.text)] = answer
     if len(best_first) < 2:
         return Dropped("fewer than two different responses")
-    kept = PreferenceGroup(
+    built = PreferenceGroup(
         prompt=asked,
         responses=tuple(_response(asked, answer) for answer in best_first.values()),
         scores=tuple(answer.score for answer in best_first.values()),
         source=origin.ordered_by or origin.source,
     )
-    return Kept(kept, changed=tuple(changed))
+    return Kept(built, changed=tuple(changed))
 
 
-def held_out(made: BuildResult, is_test: bool) -> BuildResult:
-    """Mark a record that the data itself keeps for testing."""
-    return replace(made, held_out=True) if is_test and isinstance(made, Kept) else made
+def held_out(result: BuildResult, is_test: bool) -> BuildResult:
+    """Mark a record of the data's own test split as held out."""
+    return replace(result, held_out=True) if is_test and isinstance(result, Kept) else result
+
+
+def with_changes(result: BuildResult, *changes: str) -> BuildResult:
+    """Add repairs to the counts of a usable record."""
+    if changes and isinstance(result, Kept):
+        return replace(result, changed=(*result.changed, *changes))
+    return result
 
 
 def user(text: str) -> tuple[Message, ...]:
-    """One user turn."""
+    """Build a conversation of one user turn."""
     return (Message("user", text),)
 
 
@@ -198,6 +197,16 @@ def _prompt(messages: Sequence[Message], origin: Origin) -> Prompt | Dropped:
         reference=origin.reference,
         query_type=origin.query_type,
     )
+
+
+def _answered(
+    messages: Sequence[Message], answer: ResponseDraft, origin: Origin
+) -> tuple[Prompt, Response] | Dropped:
+    """Build a prompt and the response to it; an empty response is dropped."""
+    asked = _prompt(messages, origin)
+    if isinstance(asked, Dropped):
+        return asked
+    return (asked, _response(asked, answer)) if trimmed(answer.text) else Dropped("empty response")
 
 
 def _response(asked: Prompt, answer: ResponseDraft) -> Response:

@@ -1,4 +1,4 @@
-"""`alignlab data check`: all bad records of a source, what was dropped, what the rest holds."""
+"""Check a data source: bad records, dropped records and statistics (`alignlab data check`)."""
 
 from __future__ import annotations
 
@@ -16,50 +16,51 @@ from alignlab.types import Corpus, Count, Prompt
 
 @dataclass(frozen=True)
 class Spread:
-    """How lengths are distributed, in words split at white space."""
+    """Distribution of text lengths, in words split at white space."""
 
     n: int
     mean: float
     median: float
     p95: float
-    """The length that 95% do not exceed."""
+    """95th percentile."""
     longest: int
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a data source holds and what is wrong with it."""
+    """Bad records and statistics of a data source."""
 
     spec: str
     problems: tuple[str, ...]
     """One line per bad record: file, line, field, expected, found."""
     source: str = ""
-    """The layout that was recognised or named."""
+    """Detected or named layout."""
     records: Mapping[str, int] = field(default_factory=dict)
-    """Kind of record -> number, the held-out ones as `test ...`."""
+    """Kind of record -> number; held-out kinds are named `test ...`."""
     group_sizes: Mapping[int, int] = field(default_factory=dict)
-    """Responses in a group (K) -> groups."""
+    """Responses per group (K) -> number of groups."""
     prompt_words: Spread | None = None
     response_words: Spread | None = None
     repeated_prompts: int = 0
-    """Training records whose prompt an earlier record of the same kind has."""
+    """Training records whose prompt an earlier record of their kind has."""
     overlap: int = 0
-    """Held-out prompts whose last turn is also a training prompt's, case and space apart."""
+    """Held-out prompts whose last turn equals a training prompt's up to case and white space."""
     counts: tuple[Count, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    """Path -> SHA-256 of every file that was read."""
 
     @property
     def ok(self) -> bool:
-        """Whether no record is bad."""
+        """True if no record is bad."""
         return not self.problems
 
     def __str__(self) -> str:
-        """The report as text, the bad records first."""
+        """Format the report as text, bad records first."""
         return "\n".join(_lines(self))
 
 
 def check(spec: str) -> CheckReport:
-    """Read a source to its end and report on it; bad records are listed, never raised."""
+    """Read a whole source and report on it; bad records are listed, not raised."""
     faults = Faults(stop=False)
     try:
         corpus = read_spec(spec, faults)

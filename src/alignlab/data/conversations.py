@@ -1,4 +1,4 @@
-"""Conversations and prompts as data sets write them: turns under several names, or columns."""
+"""Read conversations and prompts in the forms of public data sets: lists of turns, or columns."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ROLES: Mapping[str, Role] = {
     "model": "assistant",
 }
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
-"""Columns that hold what is asked, in the order of preference."""
+"""Columns that hold the prompt, by priority."""
 NO_ANSWER = Dropped("does not end in an assistant turn")
 _WEIGHTS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight")
-"""Fields of a turn that say whether it is learnt."""
+"""Fields of a turn that select it for training."""
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 _SERIALISED = re.compile(r"\s*(array\()?[\[(]?\s*\{\s*(['\"])(role|from|content|value)\2\s*:")
 
@@ -41,39 +41,47 @@ class Turn:
 
     message: Message
     learnt: bool | None
-    """Whether the data says to learn it; None where it says nothing."""
+    """True or false where the data selects or excludes the turn for training, else None."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A conversation up to a user's turn, and the answer to it."""
+    """Conversation up to a user turn, with the answer."""
 
     context: tuple[Message, ...]
     answer: str
 
 
 def weighted_turns(row: Row, field: str) -> tuple[Turn, ...]:
-    """Read a list of turns with what the data says of learning them.
+    """Read a list of turns with their training weights.
 
     Raises:
-        BadInput: not a list of turns, or a role that no model is trained to have (a tool's, say).
+        BadInput: the field is not a list of turns, or a role is unknown (a tool, for example).
     """
-    found = row.rows(field)
-    if not found:
+    rows = row.rows(field)
+    if not rows:
         raise row.bad(field, "at least one turn")
-    return tuple(turn(each) for each in found)
+    return tuple(map(turn, rows))
 
 
 def turns(row: Row, field: str) -> tuple[Message, ...]:
-    """Read a list of turns; the last may not be an answer that the data says not to learn."""
-    found = weighted_turns(row, field)
-    if found[-1].message.role == "assistant" and found[-1].learnt is False:
+    """Read a list of turns.
+
+    Raises:
+        BadInput: the last turn is an answer that the data excludes from training.
+    """
+    weighted = weighted_turns(row, field)
+    if weighted[-1].message.role == "assistant" and weighted[-1].learnt is False:
         raise row.bad(field, "an answer to learn as the last turn (not of weight 0)")
-    return tuple(each.message for each in found)
+    return tuple(each.message for each in weighted)
 
 
 def turn(row: Row) -> Turn:
-    """Read one turn; a content in parts must be text parts, which are joined."""
+    """Read one turn; text parts of its content are joined.
+
+    Raises:
+        BadInput: the role is unknown, or a part is not text.
+    """
     role_key = "from" if row.has("from") and not row.has("role") else "role"
     content_key = "value" if role_key == "from" else "content"
     role = ROLES.get(row.text(role_key).lower())
@@ -93,28 +101,28 @@ def _part(row: Row) -> str:
 
 
 def _learnt(row: Row) -> bool | None:
-    given = [(name, row.truth(name)) for name in _WEIGHTS if row.has(name)]
-    for name, learnt in given[1:]:
-        if learnt != given[0][1]:
-            raise row.bad(name, f"the same as {given[0][0]}")
-    return given[0][1] if given else None
+    weights = [(name, row.truth(name)) for name in _WEIGHTS if row.has(name)]
+    for name, learnt in weights[1:]:
+        if learnt != weights[0][1]:
+            raise row.bad(name, f"the same as {weights[0][0]}")
+    return weights[0][1] if weights else None
 
 
 def is_turns(row: Row, field: str) -> bool:
-    """Say whether a field holds a list of turns, also one written as text, rather than one text."""
+    """Return true if a field holds a list of turns, serialised or not, rather than one text."""
     value = row.get(field)
     if not isinstance(value, str) or not _SERIALISED.match(value):
         return isinstance(value, list)
-    found = structure_in(value)
-    # A text of JSON with other keys is a text; turns that cannot be read are turns all the same.
-    first = found[0] if isinstance(found, list) and found else found
+    structure = structure_in(value)
+    # JSON with other keys is a text; turns that cannot be parsed are still turns.
+    first = structure[0] if isinstance(structure, list) and structure else structure
     if not isinstance(first, Mapping):
         return True
     return bool(first.keys() & {"role", "from"}) and bool(first.keys() & {"content", "value"})
 
 
 def answer_turns(row: Row, field: str) -> tuple[Message, ...]:
-    """Read an answer: a list of turns, one turn, or one text that is the assistant's."""
+    """Read an answer: a list of turns, one turn, or the text of an assistant turn."""
     if is_turns(row, field):
         return turns(row, field)
     if isinstance(row.get(field), Mapping):
@@ -123,19 +131,20 @@ def answer_turns(row: Row, field: str) -> tuple[Message, ...]:
 
 
 def prompt_of(row: Row, answers: tuple[str, ...] = ()) -> tuple[Message, ...]:
-    """Read what a row asks, in whichever columns it stands, after its system turn and history.
+    """Read the prompt of a row from any of `PROMPTS`, after its system turn and history.
 
     Args:
-        answers: texts that the row gives as answers; a conversation may end in one of them.
+        row: the record.
+        answers: the row's answers; a final assistant turn equal to one of them is cut off.
 
     Raises:
         BadInput: no column holds a prompt, or two hold different ones.
     """
-    given = [name for name in PROMPTS if not _is_blank(row, name)]
-    if not given:
-        # An empty prompt is counted as such; a missing one is a bad record.
+    filled = [name for name in PROMPTS if not _is_blank(row, name)]
+    if not filled:
+        # An empty prompt is dropped and counted; a missing one is a bad record.
         return (Message("user", row.text("prompt")),)
-    field = given[0]
+    field = filled[0]
     if is_turns(row, field):
         asked = turns(row, field)
         if len(asked) > 1 and asked[-1].role == "assistant" and asked[-1].content in answers:
@@ -146,27 +155,27 @@ def prompt_of(row: Row, answers: tuple[str, ...] = ()) -> tuple[Message, ...]:
             text = _with_input(row, text)
         asked = (Message("user", text),)
     shown = "\n".join(message.content for message in asked)
-    for other in given[1:]:
+    for other in filled[1:]:
         if other in row.values and not _agrees(row.values[other], shown):
             _refuse_second_prompt(row, field, other)
     return with_system(row, (*history(row), *asked))
 
 
 def history(row: Row) -> list[Message]:
-    """Read the earlier questions and answers of the `history` column."""
-    said: list[Message] = []
+    """Read the questions and answers of the `history` column."""
+    messages: list[Message] = []
     for number, exchanged in enumerate(row.items("history") if row.has("history") else []):
         place = f"history[{number}]"
         exchange = Row(row.file, row.line, {place: exchanged}).texts(place)
         if len(exchange) != 2:
             expected = "a question and an answer"
             raise bad_record(row.file, row.line, place, expected, repr(exchanged))
-        said += [Message("user", exchange[0]), Message("assistant", exchange[1])]
-    return said
+        messages += [Message("user", exchange[0]), Message("assistant", exchange[1])]
+    return messages
 
 
 def with_system(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Put the text of a `system` or `system_prompt` column before a conversation.
+    """Prepend the system turn of a `system` or `system_prompt` column to a conversation.
 
     Raises:
         BadInput: the conversation opens with another system turn.
@@ -183,14 +192,14 @@ def with_system(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def instruction_of(row: Row) -> str:
-    """Read an instruction, and the input under it where there is one."""
+    """Read an instruction, followed by its `input` or `context` if present."""
     return _with_input(row, row.text("instruction"))
 
 
 def desirability(row: Row) -> bool | None:
-    """Read the label of an answer, as KTO has it; None where there is none.
+    """Read the label of an unpaired preference (KTO); None without one.
 
-    `kto_tag` is one in any form, `label` where it is true or false (a number may be a class).
+    `kto_tag` counts in any form, `label` only as true or false, as a number may be a class.
     """
     if row.has("kto_tag"):
         return row.truth("kto_tag")
@@ -200,7 +209,7 @@ def desirability(row: Row) -> bool | None:
 
 
 def last_exchange(messages: tuple[Message, ...]) -> Exchange | None:
-    """Split off the last answer; None when the last turn is not the assistant's."""
+    """Split off the last answer; None if the last turn is not the assistant's."""
     if not messages or messages[-1].role != "assistant":
         return None
     return Exchange(messages[:-1], messages[-1].content)
@@ -212,7 +221,7 @@ def compared(
     origin: Origin,
     scores: tuple[float, float] = (0.0, -1.0),
 ) -> BuildResult:
-    """Make a pair of two whole dialogues, which may differ in their last answer alone."""
+    """Build a pair of two dialogues; dialogues that differ before the last answer are dropped."""
     better, worse = last_exchange(chosen), last_exchange(rejected)
     if better is None or worse is None:
         return NO_ANSWER
@@ -227,7 +236,7 @@ def compared(
 
 
 def as_dicts(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
-    """Turns as they are written to a file."""
+    """Convert turns to `{"role": ..., "content": ...}`."""
     return [{"role": m.role, "content": m.content} for m in messages]
 
 
@@ -237,7 +246,7 @@ def _is_blank(row: Row, field: str) -> bool:
 
 
 def _with_input(row: Row, text: str) -> str:
-    """Put the `input` or `context` that an instruction is about under it."""
+    """Append the `input` or `context` column to an instruction."""
     for field in ("input", "context"):
         if not _is_blank(row, field):
             return f"{text}\n\n{row.text(field)}"
@@ -245,7 +254,7 @@ def _with_input(row: Row, text: str) -> str:
 
 
 def _agrees(value: Any, shown: str) -> bool:
-    """Say whether another column's text is part of the prompt, or holds it."""
+    """Return true if another column's text is part of the prompt, or contains it."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     inside = shown if isinstance(value, str) else json.dumps(shown, ensure_ascii=False)[1:-1]
     return trimmed(text) in shown or trimmed(inside) in text

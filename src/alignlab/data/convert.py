@@ -1,4 +1,4 @@
-"""`alignlab data convert`: any source to one of the common layouts, in JSONL or Parquet."""
+"""Convert any data source to a common layout, in JSONL or Parquet (`alignlab data convert`)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Part = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written, and the account of what could not be."""
+    """Summary of a conversion."""
 
     path: str
     to: str
     rows: int
     count: Count
     unread: Count | None = None
-    """The source's fields that were not read; None where all were."""
+    """Count of unread fields of the source; None if all were read."""
 
     def __str__(self) -> str:
         unread = self.unread.changed if self.unread else {}
@@ -49,16 +49,19 @@ def convert(
     part: Part = "train",
     pairs: Pairs | None = None,
 ) -> Converted:
-    """Write a source as `to` (groups, preference, messages, prompt_completion, unpaired, commented,
-    prompts).
+    """Convert a data source to a layout and write it atomically.
 
-    `part` "test" writes the held-out side. `pairs` is for preference alone: each group's
-    "best_worst" (the default) or "all" pairs of different scores. The file's name decides between
-    .jsonl, .jsonl.gz and .parquet; it appears whole or not at all.
+    Args:
+        spec: spec of the source.
+        out_path: file ending in .jsonl, .jsonl.gz or .parquet.
+        to: groups, preference, messages, prompt_completion, unpaired, commented or prompts.
+        part: "train" or "test", the held-out side.
+        pairs: pairs of each group, for `preference` alone: "best_worst" (default) or "all" pairs
+            of different scores.
 
     Raises:
-        BadInput: the source is bad, the layout or the kind of file is unknown, or nothing in the
-            source can be written so.
+        BadInput: the source is bad, the layout or the file type is unknown, or the source has no
+            record that the layout can hold.
     """
     if to not in WRITERS:
         raise unknown_name("layout to write", to, WRITERS)
@@ -78,7 +81,7 @@ def convert(
 
 
 def write_rows(path: Path, written: Written) -> None:
-    """Write rows to a .jsonl, .jsonl.gz or .parquet file, which appears whole or not at all.
+    """Write rows atomically to a .jsonl, .jsonl.gz or .parquet file.
 
     Raises:
         BadInput: the file has another ending.
@@ -106,10 +109,10 @@ def _part(corpus: Corpus, part: Part) -> Corpus:
 
 
 def writer_of(path: Path) -> Callable[[Path, Written], None]:
-    """What writes a file of this name's ending.
+    """Return the writer of a file by its ending.
 
     Raises:
-        BadInput: nothing does.
+        BadInput: the ending is unknown.
     """
     kinds: Mapping[str, Callable[[Path, Written], None]] = {
         ".jsonl": _write_jsonl,
@@ -127,7 +130,7 @@ def _write_jsonl(path: Path, written: Written) -> None:
 
 
 def _write_jsonl_gz(path: Path, written: Written) -> None:
-    path.write_bytes(gzip.compress(_jsonl(written), mtime=0))  # the same bytes every time
+    path.write_bytes(gzip.compress(_jsonl(written), mtime=0))  # reproducible bytes
 
 
 def _jsonl(written: Written) -> bytes:

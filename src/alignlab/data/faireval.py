@@ -1,8 +1,8 @@
 """FairEval (arXiv 2305.17926): two models' answers to Vicuna's 80 questions, compared by people.
 
-A folder as its authors publish it (github.com/i-Eval/FairEval): `question.jsonl`,
-`answer/answer_MODEL.jsonl`, and `review/review_MODEL_MODEL_human.txt`, which holds one label a line
-in the questions' order: a model's name in capitals (CHATGPT is gpt35), or TIE.
+Reads the authors' folder (github.com/i-Eval/FairEval): `question.jsonl`,
+`answer/answer_MODEL.jsonl`, and `review/review_MODEL_MODEL_human.txt` with one label per line in
+the order of the questions: a model's name in capitals (CHATGPT is gpt35), or TIE.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from alignlab.registry import register
 from alignlab.types import Corpus
 
 NAMES = {"chatgpt": "gpt35"}
-"""A label -> what its model's files are called, where they differ."""
+"""Label -> model name in file names, where they differ."""
 
 
 def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpus:
-    """Join questions, answers and labels of a folder.
+    """Join the questions, answers and labels of a folder.
 
     Raises:
-        BadInput: a file is missing, or they do not belong together.
+        BadInput: a file is missing, or the files do not match.
     """
     files: dict[str, list[Row]] = {}
     for row in table.rows:

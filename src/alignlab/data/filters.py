@@ -1,9 +1,9 @@
-"""Filter self-written prompts by length, words, beginning, and likeness to known ones.
+"""Filter self-written prompts by length, keywords, first words and similarity to known prompts.
 
 The filters of Self-Instruct (arXiv 2212.10560, section 2.2 and the authors' code: over 3 and up to
-150 words, barred words, no "Write a program", no first character that is punctuation or not ASCII,
-ROUGE-L below 0.7), which arXiv 2401.10020 uses for its new prompts. The barred words are those of
-the authors and of Alpaca. A kept prompt counts as known for those after it.
+150 words, keywords, no "Write a program", no first character that is punctuation or not ASCII,
+ROUGE-L below 0.7), which arXiv 2401.10020 uses for its new prompts. The keywords are those of the
+authors and of Alpaca. An accepted prompt is known to later ones.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ IMPOSSIBLE_FOR_TEXT = (
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """Set when a new prompt is dropped."""
+    """Thresholds of the prompt filters."""
 
     max_similarity: float = 0.7
-    """ROUGE-L F-measure to a known prompt from which a new one is a repetition; above 1, only
-    exact duplicates are dropped."""
+    """ROUGE-L F-measure to a known prompt from which a prompt is dropped; above 1, only exact
+    duplicates are dropped."""
     min_words: int = 4
-    """Fewest words of a prompt, split at white space."""
+    """Minimum number of words, split at white space."""
     max_words: int = 150
-    """Most words of a prompt."""
+    """Maximum number of words, split at white space."""
     keywords: tuple[str, ...] = IMPOSSIBLE_FOR_TEXT
-    """Words or phrases, in any case, that bar a prompt."""
+    """Words or phrases that drop a prompt, ignoring case."""
     barred_starts: tuple[str, ...] = ("Write a program",)
-    """Beginnings, in any case, that bar a prompt."""
+    """First words that drop a prompt, ignoring case."""
     plain_start: bool = True
     """Drop prompts that start with punctuation or a character outside ASCII; false for prompts in
     scripts other than Latin."""
@@ -58,17 +58,17 @@ class FilterConfig:
 
 @dataclass(frozen=True)
 class Refused:
-    """A prompt that was dropped, and why."""
+    """Dropped prompt with the reason."""
 
     prompt: Prompt
     reason: str
     detail: str = ""
-    """The barred word, or the known prompt that it resembles and how much."""
+    """Matched keyword, or score and text of the similar prompt."""
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """The outcome for every prompt that came in, in order."""
+    """Result of filtering, in input order."""
 
     kept: tuple[Prompt, ...]
     refused: tuple[Refused, ...]
@@ -78,10 +78,10 @@ class Filtered:
 def filter_prompts(
     new: Sequence[Prompt], known: Sequence[Prompt], config: FilterConfig | None = None
 ) -> Filtered:
-    """Keep the new prompts that pass every filter, each judged by its last user turn.
+    """Filter new prompts by their last user turn.
 
-    The order of the checks is empty, length, keyword, beginning, duplicate, similarity; the first
-    that fails is the reason.
+    The reason of a dropped prompt is the first failed check, in the order empty, length, keyword,
+    first words, duplicate, similarity.
     """
     config = config or FilterConfig()
     barred = _pattern(config.keywords)
@@ -91,16 +91,16 @@ def filter_prompts(
     kept: list[Prompt] = []
     refused: list[Refused] = []
     for prompt in new:
-        found = _unfit(prompt, config, barred)
-        if found is None and _plain(prompt.text) in duplicates:
-            found = Refused(prompt, "duplicate")
-        if found is None and config.max_similarity <= 1:
+        refusal = _unfit(prompt, config, barred)
+        if refusal is None and _plain(prompt.text) in duplicates:
+            refusal = Refused(prompt, "duplicate")
+        if refusal is None and config.max_similarity <= 1:
             near = index.nearest(prompt.text, config.max_similarity)
             if near is not None:
                 detail = f"{near.score:.2f}: {texts[near.index]}"
-                found = Refused(prompt, "similar to a known prompt", detail)
-        if found is not None:
-            refused.append(found)
+                refusal = Refused(prompt, "similar to a known prompt", detail)
+        if refusal is not None:
+            refused.append(refusal)
             continue
         kept.append(prompt)
         texts.append(prompt.text)
@@ -141,5 +141,5 @@ def _pattern(keywords: Sequence[str]) -> re.Pattern[str] | None:
 
 
 def _plain(text: str) -> str:
-    """Case, white space and end marks do not make a prompt new."""
+    """Normalise case, white space and end marks, to find duplicates."""
     return " ".join(text.lower().split()).rstrip(" .?!")

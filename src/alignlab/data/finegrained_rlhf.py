@@ -1,8 +1,8 @@
-"""Fine-grained RLHF's answers to questions (arXiv 2306.01693): preferences, errors, corrections.
+"""Fine-grained RLHF's QA feedback (arXiv 2306.01693): preferences, errors and corrections.
 
-Four sampled answers to a question, compared by people in all six pairs (1 and 2, 1 and 3, 1 and 4,
-2 and 3, 2 and 4, 3 and 4): 1 or 2 for the better one, 0 for none. The first answer also has the
-errors that were marked in it, what it misses, and a corrected version.
+Four sampled answers to a question, compared by people in all six pairs (1-2, 1-3, 1-4, 2-3, 2-4,
+3-4): 1 or 2 for the better one, 0 for a tie. The first answer also has marked errors, missing
+information and a corrected version.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Literal
 
 from alignlab.data.build_records import (
     BuildResult,
-    Kept,
     Origin,
     ResponseDraft,
     commented,
     demonstration,
     group,
     user,
+    with_changes,
 )
 from alignlab.data.formats import row_format
 from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair
@@ -40,11 +40,11 @@ class FineGrainedOptions(Options):
     """Options of fine-grained RLHF."""
 
     use: Literal["preferences", "errors", "corrections"] = "preferences"
-    """"preferences" gives a group of four by the share of comparisons won, a tie half; "errors" the
-    first answer with what is wrong with it, in words; "corrections" the corrected answer, to
-    imitate."""
+    """"preferences" gives a group of four scored by the share of comparisons won, a tie counting
+    half; "errors" the first answer with its errors in words; "corrections" the corrected answer as
+    a demonstration."""
     passages: bool = False
-    """Put the passages that the answers rest on under the question."""
+    """Append the source passages of the answers to the question."""
 
 
 @row_format(
@@ -61,14 +61,14 @@ def finegrained_rlhf(row: Row, options: FineGrainedOptions) -> list[BuildResult]
     if options.use == "preferences":
         return [_ordered(row, asked)]
     origin = replace(_ORIGIN, reference=row.optional_text("gold"))
-    said = row.row("feedback")
+    feedback = row.row("feedback")
     if options.use == "corrections":
-        return [demonstration(asked, ResponseDraft(said.text("corrected-prediction")), origin)]
-    return [commented(asked, ResponseDraft(row.text(ANSWERS[0])), _in_words(row, said), origin)]
+        return [demonstration(asked, ResponseDraft(feedback.text("corrected-prediction")), origin)]
+    return [commented(asked, ResponseDraft(row.text(ANSWERS[0])), _in_words(row, feedback), origin)]
 
 
 def finegrained_pairs(row: Row) -> list[JudgedPair]:
-    """The six comparisons of a row, each with its one vote."""
+    """Read the six comparisons of a row, each with one vote."""
     return [
         JudgedPair(
             row.text("question"),
@@ -82,16 +82,16 @@ def finegrained_pairs(row: Row) -> list[JudgedPair]:
 
 
 def _votes(row: Row) -> list[float]:
-    given = row.items("preference")
-    if len(given) != len(PAIRS):
-        found = f"{len(given)} preferences"
+    preferences = row.items("preference")
+    if len(preferences) != len(PAIRS):
+        found = f"{len(preferences)} preferences"
         raise bad_record(row.file, row.line, "preference", f"{len(PAIRS)}, one per pair", found)
-    numbered = Row(row.file, row.line, {f"preference[{n}]": p for n, p in enumerate(given)})
+    numbered = Row(row.file, row.line, {f"preference[{n}]": p for n, p in enumerate(preferences)})
     return [_VOTES[numbered.whole(field, range(3))] for field in numbered.values]
 
 
 def _ordered(row: Row, asked: tuple[Message, ...]) -> BuildResult:
-    """The group of four; a circle (a over b over c over a) leaves equal scores, and is counted."""
+    """Build the group of four; intransitive preferences (a > b > c > a) are counted."""
     votes = _votes(row)
     scores = [0.0] * 4
     for (a, b), vote in zip(PAIRS, votes, strict=True):
@@ -100,14 +100,12 @@ def _ordered(row: Row, asked: tuple[Message, ...]) -> BuildResult:
     answers = [
         ResponseDraft(row.text(name), score) for name, score in zip(ANSWERS, scores, strict=True)
     ]
-    made = group(asked, answers, replace(_ORIGIN, reference=row.optional_text("gold")))
-    if isinstance(made, Kept) and not _is_order(votes):
-        return replace(made, changed=(*made.changed, IN_A_CIRCLE))
-    return made
+    result = group(asked, answers, replace(_ORIGIN, reference=row.optional_text("gold")))
+    return result if _is_order(votes) else with_changes(result, IN_A_CIRCLE)
 
 
 def _is_order(votes: list[float]) -> bool:
-    """Whether some ranking of the four, ties allowed, has exactly these preferences."""
+    """Return true if some ranking of the four answers, ties allowed, explains all six votes."""
     return any(
         all(
             vote == (TIE if ranks[a] == ranks[b] else FIRST if ranks[a] < ranks[b] else SECOND)
@@ -121,18 +119,19 @@ def _asked(row: Row, passages: bool) -> tuple[Message, ...]:
     question = row.text("question")
     if not passages:
         return user(question)
-    given = row.items("passages")
-    if not all(isinstance(each, list) and each and all(map(is_text, each)) for each in given):
+    lists = row.items("passages")
+    if not all(isinstance(each, list) and each and all(map(is_text, each)) for each in lists):
         raise row.bad("passages", "lists of texts, each a title and its sentences")
-    return user("\n\n".join([question, *(" ".join(each[1:]) for each in given)]))
+    return user("\n\n".join([question, *(" ".join(each[1:]) for each in lists)]))
 
 
-def _in_words(row: Row, said: Row) -> str:
-    """Marked errors with the words that they mark, then what is missing."""
+def _in_words(row: Row, feedback: Row) -> str:
+    """Format marked errors with the marked words, then missing information, one per line."""
     text = row.text(ANSWERS[0])
-    found = []
-    for error in sorted(said.rows("errors"), key=lambda each: each.number("start")):
+    lines = []
+    for error in sorted(feedback.rows("errors"), key=lambda each: each.number("start")):
         start, end = (error.whole(side, range(len(text) + 1)) for side in ("start", "end"))
-        found.append(f'{error.text("error type")}: "{text[start:end].strip()}"')
-    found += [each.text("error type").replace("-", ": ", 1) for each in said.rows("missing-info")]
-    return "\n".join(found) if found else "No errors."
+        lines.append(f'{error.text("error type")}: "{text[start:end].strip()}"')
+    missing = feedback.rows("missing-info")
+    lines += [each.text("error type").replace("-", ": ", 1) for each in missing]
+    return "\n".join(lines) if lines else "No errors."

@@ -1,4 +1,4 @@
-"""What a layout of rows is: its columns, and how one row becomes records."""
+"""Layouts of rows: recognition by columns, and conversion of rows to records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from alignlab.configs import build
-from alignlab.data.build_records import BuildResult, Kept
+from alignlab.data.build_records import BuildResult, Kept, held_out, with_changes
 from alignlab.data.hub import HubChoice
 from alignlab.data.options import Options, ReadOptions, split_rest
 from alignlab.data.read import Faults, RawTable, read_table
@@ -34,46 +34,49 @@ CorpusOf = Callable[["Format", RawTable, Any, Faults], Corpus]
 
 @dataclass(frozen=True)
 class Format:
-    """One layout of data; calling it with `PATH?option=value` gives the corpus."""
+    """Layout of data; a call with `PATH?option=value` reads a corpus."""
 
     name: str
     doc: str
-    """One sentence on what the layout is."""
+    """Description, one sentence."""
     columns: tuple[frozenset[str], ...]
-    """Column sets, any of which marks the layout."""
+    """Column sets, any of which identifies the layout."""
     options: type[ReadOptions]
     corpus: CorpusOf
     looks: Callable[[Row], bool] | None = None
-    """A look at the values, where the columns alone are those of another layout."""
+    """Test of a row's values, for layouts that share columns with another."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "__doc__", self.doc)  # what `alignlab list data` shows
+        object.__setattr__(self, "__doc__", self.doc)  # shown by `alignlab list data`
 
     def __call__(self, rest: str) -> Corpus:
-        """Read `PATH?option=value` whole.
+        """Read the corpus of `PATH?option=value`.
 
         Raises:
-            BadInput: an unknown option, or a bad record unless `bad=drop`.
+            BadInput: an option is unknown, or a record is bad and `bad=drop` is not set.
         """
         return self.read(rest)
 
     def read(self, rest: str, faults: Faults | None = None) -> Corpus:
-        """Read `PATH?option=value`, collecting bad records in `faults` where given."""
+        """Read the corpus of `PATH?option=value`; bad records go to `faults` if given."""
         path, raw = split_rest(rest)
         options = build(self.options, raw)
         faults = faults or faults_of(raw)
         return self.corpus(self, read_table(path, faults, hub_choice(raw)), options, faults)
 
     def from_table(self, table: RawTable, raw: Mapping[str, Any], faults: Faults) -> Corpus:
-        """Make the corpus of rows that were read already."""
+        """Build the corpus of a table."""
         return self.corpus(self, table, build(self.options, raw), faults)
 
     def match(self, row: Row) -> float:
-        """How many columns speak for this layout; 0 when the row is not of it."""
-        found = max((len(c) for c in self.columns if c <= row.values.keys()), default=0)
-        if found and self.looks is not None:
-            return found + 0.5 if self.looks(row) else 0
-        return found
+        """Return the number of matching columns of a row, plus 0.5 if its values match too.
+
+        0 if the row has another layout.
+        """
+        matched = max((len(c) for c in self.columns if c <= row.values.keys()), default=0)
+        if matched and self.looks is not None:
+            return matched + 0.5 if self.looks(row) else 0
+        return matched
 
 
 def row_format(
@@ -83,7 +86,7 @@ def row_format(
     options: type[Options] = Options,
     looks: Callable[[Row], bool] | None = None,
 ) -> Callable[[RecordOf], Format]:
-    """Register a layout whose rows are independent; the function makes the records of one row."""
+    """Register a layout of independent rows; the decorated function builds a row's records."""
 
     def wrap(record: RecordOf) -> Format:
         def corpus(self: Format, table: RawTable, chosen: Options, faults: Faults) -> Corpus:
@@ -97,10 +100,10 @@ def row_format(
 
 
 def detect(table: RawTable) -> Format:
-    """The layout of a table by its first row: most columns matched, then what values look like.
+    """Detect the layout of a table by the best match of its first row.
 
     Raises:
-        BadInput: no layout fits, or two fit equally well.
+        BadInput: no layout fits, or several fit equally well.
     """
     first = table.rows[0]
     known = [part for part in (get("data", n) for n in names("data")) if isinstance(part, Format)]
@@ -119,18 +122,18 @@ def detect(table: RawTable) -> Format:
 
 
 def faults_of(raw: Mapping[str, Any]) -> Faults:
-    """Stop at the first bad record unless the options say to drop them."""
+    """Create the collector of bad records that the option `bad` selects."""
     return Faults(stop=raw.get("bad", "stop") != "drop")
 
 
 def hub_choice(raw: Mapping[str, Any]) -> HubChoice:
-    """The hub's part of the options."""
-    given = {f.name: raw[f"hub_{f.name}"] for f in fields(HubChoice) if f"hub_{f.name}" in raw}
-    return HubChoice(**{key: str(value) for key, value in given.items()})
+    """Return the options of a hub data set (`hub_split`, `hub_config`, `hub_revision`)."""
+    keys = [f.name for f in fields(HubChoice) if f"hub_{f.name}" in raw]
+    return HubChoice(**{key: str(raw[f"hub_{key}"]) for key in keys})
 
 
 def table_counts(table: RawTable) -> tuple[Count, ...]:
-    """Count the files, where some in a folder were not data, and the fields that were not read."""
+    """Return the counts of unread fields, and of files if a folder held other files."""
     if not table.ignored:
         return table.counts
     files = Count(STAGE, "files", len(table.files), {"not a data file": len(table.ignored)})
@@ -156,7 +159,11 @@ def _collect(
 
 
 def _checked(item: BuildResult, row: Row) -> BuildResult:
-    """Refuse a record whose texts hold a chat template already."""
+    """Refuse a record whose texts contain a rendered chat template.
+
+    Raises:
+        BadInput: a text opens or ends with a template's token.
+    """
     if not isinstance(item, Kept):
         return item
     for mark in filter(None, map(template_mark, texts_of(item.record))):
@@ -164,32 +171,31 @@ def _checked(item: BuildResult, row: Row) -> BuildResult:
         expected = "text to put into a chat template, not text that is in one already"
         raise bad_record(row.file, row.line, at, expected, mark)
     if ends_in_template_words(prompt_of(item.record)):
-        return replace(item, changed=(*item.changed, IN_WORDS))
+        return with_changes(item, IN_WORDS)
     return item
 
 
 def corpus_of(
     name: str, made: Sequence[BuildResult], table: RawTable, options: Options, faults: Faults
 ) -> Corpus:
-    """The corpus of records that are made and placed on their side."""
-    sifted = split_dedupe("records", made, limit=options.limit, bad=len(faults.found))
+    """Build the corpus of records after `placed`."""
+    split = split_dedupe("records", made, limit=options.limit, bad=len(faults.found))
     return Corpus(
         name=name,
-        demonstrations=of_kind(sifted.train, Demonstration),
-        groups=of_kind(sifted.train, PreferenceGroup),
-        prompts=of_kind(sifted.train, Prompt),
-        labelled=of_kind(sifted.train, UnpairedPreference),
-        commented=of_kind(sifted.train, CritiquedResponse),
-        test_prompts=held_out_prompts(sifted.test),
-        test_groups=of_kind(sifted.test, PreferenceGroup),
-        counts=(*table_counts(table), sifted.count),
+        demonstrations=of_kind(split.train, Demonstration),
+        groups=of_kind(split.train, PreferenceGroup),
+        prompts=of_kind(split.train, Prompt),
+        labelled=of_kind(split.train, UnpairedPreference),
+        commented=of_kind(split.train, CritiquedResponse),
+        test_prompts=held_out_prompts(split.test),
+        test_groups=of_kind(split.test, PreferenceGroup),
+        counts=(*table_counts(table), split.count),
         files=table.files,
     )
 
 
 def placed(item: BuildResult, row: Row, options: Options) -> BuildResult:
-    """A record on the side, training or held out, on which its row and its prompt fall."""
+    """Mark a record as held out if its row or its prompt is."""
     if not isinstance(item, Kept):
         return item
-    held_out = item.held_out or row.held_out or options.holds_out(prompt_of(item.record).id)
-    return replace(item, held_out=held_out)
+    return held_out(item, row.held_out or options.holds_out(prompt_of(item.record).id))

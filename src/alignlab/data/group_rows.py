@@ -1,8 +1,8 @@
-"""Layouts whose rows each rate one answer: rows of a prompt are gathered into one group.
+"""Layouts with one rating per row: the rows of a prompt become one group.
 
-A rater's ratings of an answer are added up (errors that were found in it, say); the answer's score
-is the mean over its raters. An answer of which a rating cannot be read is left out: a score of the
-others alone would lack the errors that it names.
+The ratings of an answer by one rater are summed (errors marked in it, for example); its score is
+the mean over raters. An answer with an unreadable rating is left out, as a score without that
+rating would be too high or too low.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Any, NamedTuple
 
-from alignlab.data.build_records import BuildResult, Dropped, Kept, Origin, ResponseDraft, group
+from alignlab.data.build_records import (
+    BuildResult,
+    Dropped,
+    Origin,
+    ResponseDraft,
+    group,
+    with_changes,
+)
 from alignlab.data.formats import Format, corpus_of, placed
 from alignlab.data.options import Options
 from alignlab.data.read import Faults, RawTable
@@ -28,11 +35,11 @@ UNKNOWN = "unreadable rating of an unknown response"
 
 @dataclass(frozen=True)
 class Rated:
-    """What one row says."""
+    """Rating read from one row."""
 
     messages: tuple[Message, ...]
     answer: ResponseDraft
-    """Its score is this row's part of the rating."""
+    """Answer, scored with this row's summand of the rating."""
     origin: Origin
     rater: str = ""
 
@@ -41,7 +48,7 @@ RatedOf = Callable[[Row, Any], Rated]
 
 
 class _Writing(NamedTuple):
-    """An answer, whoever rated it."""
+    """Model and text of an answer, for matching ratings."""
 
     model: str
     text: str
@@ -49,31 +56,29 @@ class _Writing(NamedTuple):
 
 @dataclass
 class _Asked:
-    """All that was said of one prompt's answers on one side, training or held out."""
+    """Ratings of the answers to one prompt, of the training or the held-out side."""
 
     row: Row
-    """The first of its rows."""
+    """First row of the prompt."""
     rated: list[Rated] = field(default_factory=list)
     unreadable: set[_Writing | None] = field(default_factory=set)
-    """Answers of which a rating could not be read; None where it is not known which."""
+    """Answers with an unreadable rating; None for an unknown answer."""
 
 
 def grouped_format(
     name: str, *, columns: Iterable[Iterable[str]], options: type[Options] = Options
 ) -> Callable[[RatedOf], Format]:
-    """Register a layout whose rows are gathered by prompt; the function reads one row."""
+    """Register a layout whose rows are grouped by prompt; the decorated function reads one row."""
 
     def wrap(rated: RatedOf) -> Format:
         def corpus(self: Format, table: RawTable, chosen: Options, faults: Faults) -> Corpus:
             unread = UnreadFields(table.rows, chosen.ignore)
-            table = replace(table, rows=tuple(map(unread.watched, table.rows)))
+            table = unread.watched_table(table)
             asked = group_rows(table, rated, chosen, faults)
-            for row in table.rows:
-                unread.account(row, refuse=False)
-            table = replace(table, counts=unread.counts)
+            table = unread.counted(table)
             held_out = {messages for messages, is_test in asked if is_test}
             made = [
-                # Also where nothing usable is on the held-out side, which sifting would not see.
+                # Also if no held-out record of the prompt is usable, unknown to split_dedupe.
                 Dropped("prompt is held out")
                 if messages in held_out and not is_test
                 else placed(_group(each), each.row, chosen)
@@ -92,7 +97,7 @@ def grouped_format(
 def group_rows(
     table: RawTable, rated: RatedOf, options: Options, faults: Faults
 ) -> dict[tuple[tuple[Message, ...], bool], _Asked]:
-    """The rows of each prompt and side (whether held out), in the order of the file."""
+    """Group rows by prompt and side (held out or not), in the order of the file."""
     asked: dict[tuple[tuple[Message, ...], bool], _Asked] = {}
     good: list[Row] = []
     bad: list[Row] = []
@@ -108,7 +113,7 @@ def group_rows(
     samples = _samples(good) if bad else {}
     for row in bad:
         about = _mended(row, rated, options, samples)
-        # Nothing is known where no reading is possible, or the prompt is what cannot be read.
+        # Unknown if the row has no reading at all, or its prompt is the unreadable field.
         if about and len({each.messages for each in about}) == 1:
             place = asked.setdefault((about[0].messages, row.held_out), _Asked(row))
             writings = {_writing(each) for each in about}
@@ -117,7 +122,7 @@ def group_rows(
 
 
 def _samples(rows: Iterable[Row]) -> dict[str, list[Any]]:
-    """Two different values of each field, or its only one."""
+    """Collect two different values of each field, or its only one."""
     found: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.values.items():
@@ -130,9 +135,10 @@ def _samples(rows: Iterable[Row]) -> dict[str, list[Any]]:
 def _mended(
     row: Row, rated: RatedOf, options: Options, samples: Mapping[str, Sequence[Any]]
 ) -> list[Rated]:
-    """Readings of a bad row with the field at fault taken from good rows; what they share holds.
+    """Read a bad row with its bad field replaced by values of good rows.
 
-    None where more than one field is at fault.
+    The common parts of the readings identify prompt and answer. Empty if more than one field is
+    bad.
     """
     for name, values in samples.items():
         try:
@@ -149,7 +155,7 @@ def _writing(rated: Rated) -> _Writing:
 
 
 def scored(rated: Iterable[Rated]) -> list[ResponseDraft]:
-    """Each writer's answers with their mean over raters, in the order they came."""
+    """Score each distinct answer by its mean over raters, in order of first appearance."""
     parts: dict[_Writing, dict[str, list[float]]] = {}
     first: dict[_Writing, ResponseDraft] = {}
     for each in rated:
@@ -169,7 +175,4 @@ def _group(asked: _Asked) -> BuildResult:
     first = asked.rated[0]
     left_out = {_writing(each) for each in asked.rated} & asked.unreadable
     answers = scored(each for each in asked.rated if _writing(each) not in left_out)
-    made = group(first.messages, answers, first.origin)
-    if isinstance(made, Kept):
-        return replace(made, changed=(*made.changed, *[UNREADABLE] * len(left_out)))
-    return made
+    return with_changes(group(first.messages, answers, first.origin), *[UNREADABLE] * len(left_out))

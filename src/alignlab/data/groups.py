@@ -1,8 +1,8 @@
-"""Groups: `{"prompt": ..., "responses": [{"text": ..., "score": ..., "rank": ...}, ...]}`.
+"""Layout of groups: `{"prompt": ..., "responses": [{"text": ..., "score": ..., ...}, ...]}`.
 
-The form that keeps everything alignlab knows of a preference group. Each response has a score
-(higher is better) or a rank (0 is best); with both, they must agree. `model` names its writer,
-`ordered_by` of the row who gave the scores.
+The only layout without loss for preference groups. Each response has a `score` (higher is better)
+or a `rank` (0 is best), which must agree if both are present, and optionally its `model`. The row's
+`ordered_by` names the source of the scores.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def groups(row: Row, options: Options) -> list[BuildResult]:
 
 
 def ranked(row: Row, origin: Origin) -> BuildResult:
-    """The group of one row."""
-    found = row.rows("responses")
-    scored = all(each.has("score") for each in found)
-    if not scored and any(each.has("score") for each in found):
-        missing = next(each for each in found if not each.has("score"))
+    """Build the group of one row."""
+    responses = row.rows("responses")
+    scored = all(each.has("score") for each in responses)
+    if not scored and any(each.has("score") for each in responses):
+        missing = next(each for each in responses if not each.has("score"))
         raise missing.bad("score", "a score for every response of the group")
     field, sign = ("score", 1.0) if scored else ("rank", -1.0)
     answers = [
@@ -44,17 +44,21 @@ def ranked(row: Row, origin: Origin) -> BuildResult:
             sign * each.number(field),
             each.optional_text("model") or UNKNOWN_WRITER,
         )
-        for each in found
+        for each in responses
     ]
-    if scored and all(each.has("rank") for each in found):
-        _check_ranks(found)
+    if scored and all(each.has("rank") for each in responses):
+        _check_ranks(responses)
     origin = replace(origin, ordered_by=row.optional_text("ordered_by") or "")
     return group(prompt_of(row), answers, origin)
 
 
-def _check_ranks(found: list[Row]) -> None:
-    """A better score may not have a worse rank."""
-    by_score = sorted(found, key=lambda each: -each.number("score"))
+def _check_ranks(responses: list[Row]) -> None:
+    """Check that ranks increase as scores decrease.
+
+    Raises:
+        BadInput: a rank contradicts its score.
+    """
+    by_score = sorted(responses, key=lambda each: -each.number("score"))
     for better, worse in pairwise(by_score):
         tied = better.number("score") == worse.number("score")
         if not tied and better.number("rank") >= worse.number("rank"):

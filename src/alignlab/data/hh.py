@@ -1,16 +1,14 @@
 """HH-RLHF (arXiv 2204.05862): `chosen` and `rejected` are dialogues of `\\n\\nHuman:` turns.
 
-The dialogues share all turns but the last answer; where they do not, the pair compares more than
-one answer and is dropped. With a `prompt` column, `chosen` and `rejected` are the last answers
-alone, and `same_last_context` (where given) says whether the dialogues agreed.
+Dialogues that differ before the last answer are dropped. With a `prompt` column, `chosen` and
+`rejected` are the last answers alone; `same_last_context` is false for dialogues that differ.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
-from alignlab.data.build_records import BuildResult, Dropped, Kept, origin_of
+from alignlab.data.build_records import BuildResult, Dropped, origin_of, with_changes
 from alignlab.data.conversations import compared
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
@@ -40,12 +38,10 @@ def hh(row: Row, options: Options) -> list[BuildResult]:
     chosen, rejected = _dialogue(row, prompt, "chosen"), _dialogue(row, prompt, "rejected")
     if chosen[:-1] != rejected[:-1]:
         return [Dropped("contexts differ")]
-    # Joined only now: what follows an answer without a question between is no part of it.
+    # Joined only now: text after an answer without a question between is no part of the answer.
     context = _joined(chosen[:-1])
-    made = compared((*context, chosen[-1]), (*context, rejected[-1]), origin_of(row, "hh"))
-    if len(context) < len(chosen) - 1 and isinstance(made, Kept):
-        return [replace(made, changed=(*made.changed, JOINED))]
-    return [made]
+    result = compared((*context, chosen[-1]), (*context, rejected[-1]), origin_of(row, "hh"))
+    return [with_changes(result, JOINED) if len(context) < len(chosen) - 1 else result]
 
 
 def _dialogue(row: Row, prompt: str, field: str) -> tuple[Message, ...]:
@@ -60,7 +56,7 @@ def _dialogue(row: Row, prompt: str, field: str) -> tuple[Message, ...]:
 
 
 def _joined(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The same dialogue with alternating speakers."""
+    """Join consecutive turns of one speaker."""
     joined: list[Message] = []
     for message in messages:
         if joined and joined[-1].role == message.role:

@@ -1,7 +1,7 @@
-"""HHH alignment (arXiv 2112.00861): pairs on being helpful, honest, harmless and other matters.
+"""HHH alignment (arXiv 2112.00861): pairs on helpfulness, honesty, harmlessness and more.
 
-Either as its authors have it (`input` with `targets`: choices and their labels), or as Prometheus's
-authors have it, each answer within the prompt of a judge.
+In the authors' form (`input` with `targets`: choices and their labels), or in Prometheus's form,
+with each answer in a judge prompt.
 """
 
 from __future__ import annotations

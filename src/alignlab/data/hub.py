@@ -1,4 +1,4 @@
-"""Rows of a Hugging Face data set, named by its id; needs the `hub` extra."""
+"""Read data sets of the Hugging Face hub by id; needs the `hub` extra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 @dataclass(frozen=True)
 class HubChoice:
-    """Which part of a hub data set is read."""
+    """Split, configuration and revision of a hub data set."""
 
     split: str = "train"
     config: str = ""
@@ -22,7 +22,7 @@ class HubChoice:
 
 
 def looks_like_hub_id(path: str) -> bool:
-    """Say whether a path that does not exist could be `ORG/NAME`."""
+    """Return true if a path has the form `ORG/NAME`."""
     return _ID.fullmatch(path) is not None
 
 
@@ -30,7 +30,8 @@ def read_hub(name: str, choice: HubChoice) -> Sequence[Mapping[str, Any]]:
     """Read all rows of a split.
 
     Raises:
-        BadInput: the `datasets` package is missing, or it cannot get the data set.
+        BadInput: the `datasets` package is missing or cannot load the data set, or the split is
+            empty.
     """
     try:
         import datasets  # an extra, not a dependency

@@ -1,4 +1,4 @@
-"""Rows of one JSON document: a list, lists inside an object (`{"data": [...]}`), or one object."""
+"""Read rows of a JSON document: a list, lists in an object (`{"data": [...]}`), or one object."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from alignlab.errors import BadInput, bad_record
 TRAIN_LISTS = frozenset({"data", "rows", "records", "examples", "instances", "items", "train"})
 """Keys of an object whose list holds the records."""
 TEST_LISTS = frozenset({"test", "validation", "valid", "dev", "eval"})
-"""Keys whose list holds records that are kept apart for testing, where others are not."""
+"""Keys whose list holds held-out records, if another list holds training records."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def parse_json(text: str) -> Any:
-    """Read JSON; an object that has a key twice is refused with a ValueError."""
+    """Parse JSON.
+
+    Raises:
+        ValueError: the text is not JSON, or an object repeats a key.
+    """
     return _DECODER.decode(text)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice")
-    return found
+    return values
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys)
 
 
 def json_rows(file: str, text: str, complain: Callable[[BadInput], None]) -> Iterator[Row] | None:
-    """Rows with the line each starts on; None when the text holds one object per line."""
+    """Read the rows of a document with their first lines; None for one object per line."""
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
         return _only_list(file, text, start, complain)
@@ -60,7 +64,7 @@ def json_rows(file: str, text: str, complain: Callable[[BadInput], None]) -> Ite
 def _inner_rows(
     file: str, text: str, lists: set[str], complain: Callable[[BadInput], None]
 ) -> Iterator[Row]:
-    """The rows of the named top-level lists; the text is known to be one valid object."""
+    """Read the rows of the named top-level lists of a valid object."""
     some_train = bool(lists & TRAIN_LISTS)
     at = _skip(text, _skip(text, 0) + 1)
     while text[at] == '"':
@@ -78,7 +82,7 @@ def _inner_rows(
 def _only_list(
     file: str, text: str, start: int, complain: Callable[[BadInput], None]
 ) -> Iterator[Row]:
-    """Walk a list after which the text ends."""
+    """Read the rows of a list that must end the text."""
     end = yield from _list_rows(file, text, start, complain)
     if end is not None and (rest := _skip(text, end)) < len(text):
         line, found = text.count("\n", 0, rest) + 1, repr(text[rest : rest + 20])
@@ -88,7 +92,7 @@ def _only_list(
 def _list_rows(
     file: str, text: str, start: int, complain: Callable[[BadInput], None]
 ) -> Generator[Row, None, int | None]:
-    """Walk the list that opens at `start`, counting lines as it goes; return where it ends."""
+    """Read the rows of the list that opens at `start`; return its end, None for broken JSON."""
     at, line, counted = _skip(text, start + 1), 1, 0
     if text[at : at + 1] == "]":
         return at + 1
@@ -115,10 +119,10 @@ def _list_rows(
 
 
 def broken_json(file: str, error: Exception, line: int = 1) -> BadInput:
-    """Build the complaint about text that is no JSON, or that Python refuses (depth, digits)."""
+    """Build the error of invalid JSON, or of JSON beyond Python's limits (depth, digits)."""
     if not isinstance(error, json.JSONDecodeError):
         return bad_record(file, line, None, "JSON", str(error))
-    # Given one line, the decoder counts from 1; given the whole text, it counts right.
+    # The decoder counts lines from 1 within its text, a single line or the whole document.
     found = f"{error.msg} at column {error.colno}"
     return bad_record(file, max(line, error.lineno), None, "JSON", found)
 

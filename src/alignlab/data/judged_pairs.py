@@ -1,11 +1,11 @@
-"""Two answers to a prompt that people compared, and their votes, as a preference group.
+"""Layouts of pairs of answers with human votes, as preference groups.
 
-A vote is 1 where the first answer is better, 0 where the second is, 0.5 for a tie. The group's
-order is the majority's, the scores 1 and 0; a tie, or no majority, is a group of equal scores 0.5.
+A vote is 1 if the first answer is better, 0 if the second is, 0.5 for a tie. The majority's choice
+scores 1 and the other answer 0; a tie or no majority scores both 0.5.
 
 Layouts: LLMBar (arXiv 2310.07641), whose authors also processed the human-labelled pairs of
 FairEval, LLMEval2 and MT-Bench; Auto-J's test (arXiv 2310.05470); PandaLM's test (arXiv
-2306.05087); JudgeBench (arXiv 2410.12784), whose labels are objective.
+2306.05087); JudgeBench (arXiv 2410.12784), with objective labels.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from alignlab.data.build_records import (
     UNKNOWN_WRITER,
     BuildResult,
-    Kept,
     Origin,
     ResponseDraft,
     group,
     origin_of,
     user,
+    with_changes,
 )
 from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
@@ -34,56 +34,56 @@ from alignlab.data.rows import Row
 FIRST, TIE, SECOND = 1.0, 0.5, 0.0
 NOT_TEXT = "truth value written as text"
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
-"""Fields of PandaLM's votes."""
+"""Fields of PandaLM that hold votes."""
 JUDGEBENCH = {"A>B": FIRST, "B>A": SECOND, "A=B": TIE}
 JUDGEBENCH_PARTS = ("mmlu-pro", "livebench-reasoning", "livebench-math", "livecodebench")
-"""Published parts: knowledge, reasoning, mathematics, coding."""
+"""Parts of JudgeBench: knowledge, reasoning, mathematics, coding."""
 
 
 @dataclass(frozen=True)
 class JudgedPair:
-    """One row of such data."""
+    """Pair of answers with its votes."""
 
     prompt: str
     first: ResponseDraft
     second: ResponseDraft
     votes: tuple[float, ...]
-    """One per annotator, in the data's order of annotators."""
+    """One vote per annotator, in the data's order of annotators."""
     origin: Origin
     changed: tuple[str, ...] = ()
 
     @property
     def majority(self) -> float:
-        """Return the vote that most annotators gave; a tie where no vote leads."""
+        """Most frequent vote; `TIE` if no vote leads."""
         (vote, number), *others = Counter(self.votes).most_common(2)
         return TIE if others and others[0][1] == number else vote
 
 
 def judged_pair_group(pair: JudgedPair) -> list[BuildResult]:
-    """Make the group of a compared pair."""
+    """Build the preference group of a pair."""
     answers = [
         replace(pair.first, score=pair.majority),
         replace(pair.second, score=1 - pair.majority),
     ]
     if pair.first.text == pair.second.text:
         answers = answers[:1]  # counted as a pair of equal answers, not as a mended group
-    made = group(user(pair.prompt), answers, pair.origin)
-    if isinstance(made, Kept):
-        return [replace(made, changed=(*made.changed, *pair.changed))]
-    return [made]
+    return [with_changes(group(user(pair.prompt), answers, pair.origin), *pair.changed)]
 
 
 def read_judged_pairs(path: str, compared: Callable[[Row], JudgedPair]) -> list[JudgedPair]:
-    """Read every row of a file with each annotator's vote; none is left out or merged.
+    """Read every row of a file as a pair with all votes, without merging or dropping.
 
     Raises:
-        BadInput: no such file, or a bad record.
+        BadInput: the file is missing, or a record is bad.
     """
     return [compared(row) for row in read_table(path, Faults(stop=True)).rows]
 
 
 def text_or_truth(row: Row, field: str) -> tuple[str, tuple[str, ...]]:
-    """Read a text that a JSON writer may have turned into true or false, and note if it had."""
+    """Read a text that a JSON writer may have turned into true or false.
+
+    Returns the text and the repairs, empty or `NOT_TEXT`.
+    """
     value = row.get(field)
     if isinstance(value, bool):
         return str(value), (NOT_TEXT,)
@@ -97,7 +97,7 @@ def llmbar(row: Row, options: Options) -> list[BuildResult]:
 
 
 def llmbar_pair(row: Row) -> JudgedPair:
-    """Read one row with its one vote, 1 or 2; there are no ties."""
+    """Read one row of LLMBar; the label is 1 or 2, without ties."""
     return JudgedPair(
         prompt=row.text("input"),
         first=ResponseDraft(row.text("output_1")),
@@ -114,7 +114,7 @@ def autoj(row: Row, options: Options) -> list[BuildResult]:
 
 
 def autoj_pair(row: Row) -> JudgedPair:
-    """Read one row with its one vote: 0 the first is better, 1 the second, 2 a tie."""
+    """Read one row of Auto-J; the label is 0 (first better), 1 (second better) or 2 (tie)."""
     return JudgedPair(
         prompt=row.text("prompt"),
         first=ResponseDraft(row.text("response 1")),
@@ -131,7 +131,7 @@ def pandalm(row: Row, options: Options) -> list[BuildResult]:
 
 
 def pandalm_pair(row: Row) -> JudgedPair:
-    """Read one row with its three votes, 1 or 2 for the better response, 0 for a tie.
+    """Read one row of PandaLM with three votes: 1 or 2 for the better response, 0 for a tie.
 
     `cmp_key` names the two models.
     """

@@ -1,7 +1,7 @@
-"""Conversations: `{"messages": [{"role": ..., "content": ...}, ...]}`.
+"""Layout of conversations: `{"messages": [{"role": ..., "content": ...}, ...]}`.
 
-A turn's `weight` (`loss`, `train`, ...) of 0 or 1 says whether it is learnt. Also the forms that
-tuning programs add: a `system` column, `kto_tag` or a `label` of true or false (unpaired
+The `weight` of a turn (`loss`, `train`, ...), 0 or 1, selects it for training. Also forms of
+training frameworks: a `system` column, `kto_tag` or a `label` of true or false (unpaired
 preferences), `rejected_response` or `rejected_messages` (pairs).
 """
 
@@ -43,8 +43,8 @@ class ChatOptions(Options):
     """Options of conversations."""
 
     turns: Literal["last", "all"] = "last"
-    """"last" learns the last assistant turn; "all" makes one target of every assistant turn. Where
-    turns carry a weight, the weights decide instead."""
+    """"last" trains on the last assistant turn; "all" on every assistant turn, a demonstration
+    each. Weights of turns take precedence."""
 
 
 @row_format("messages", columns=[("messages",)], options=ChatOptions)
@@ -54,34 +54,34 @@ def messages(row: Row, options: ChatOptions) -> list[BuildResult]:
 
 
 def chat_records(row: Row, field: str, options: ChatOptions, origin: Origin) -> list[BuildResult]:
-    """Make the targets, the labelled answer or the pair of one conversation."""
-    found = weighted_turns(row, field)
-    said = with_system(row, tuple(each.message for each in found))
-    last = last_exchange(said)
+    """Build the demonstrations, the labelled answer or the pair of one conversation."""
+    weighted = weighted_turns(row, field)
+    dialogue = with_system(row, tuple(each.message for each in weighted))
+    last = last_exchange(dialogue)
     if last is None:
         return [NO_ANSWER]
     desirable = desirability(row)
     if desirable is not None:
         return [labelled(last.context, ResponseDraft(last.answer), desirable, origin)]
     if row.has("rejected_messages"):
-        return [compared(said, with_system(row, turns(row, "rejected_messages")), origin)]
+        return [compared(dialogue, with_system(row, turns(row, "rejected_messages")), origin)]
     if row.has("rejected_response"):
         rejected = Message("assistant", row.text("rejected_response"))
-        return [compared(said, (*last.context, rejected), origin)]
-    exchanges = _learnt(said, found, options)
+        return [compared(dialogue, (*last.context, rejected), origin)]
+    exchanges = _learnt(dialogue, weighted, options)
     return [
         demonstration(each.context, ResponseDraft(each.answer), origin) for each in exchanges
     ] or [NOTHING_LEARNT]
 
 
 def _learnt(
-    said: tuple[Message, ...], found: tuple[Turn, ...], options: ChatOptions
+    dialogue: tuple[Message, ...], weighted: tuple[Turn, ...], options: ChatOptions
 ) -> list[Exchange]:
-    """Choose the answers to learn, each with all that came before it."""
-    answers = [n for n, each in enumerate(found) if each.message.role == "assistant"]
-    if any(found[n].learnt is not None for n in answers):
-        answers = [n for n in answers if found[n].learnt is not False]
+    """Select the answers to train on, each with its preceding turns."""
+    answers = [n for n, each in enumerate(weighted) if each.message.role == "assistant"]
+    if any(weighted[n].learnt is not None for n in answers):
+        answers = [n for n in answers if weighted[n].learnt is not False]
     elif options.turns == "last":
         answers = answers[-1:]
-    before = len(said) - len(found)  # the system turn of a column of its own
-    return [Exchange(said[: n + before], said[n + before].content) for n in answers]
+    before = len(dialogue) - len(weighted)  # a system turn from another column
+    return [Exchange(dialogue[: n + before], dialogue[n + before].content) for n in answers]

@@ -1,9 +1,8 @@
 """OpenAssistant conversations (arXiv 2304.07327) as seed data for self-rewarding models.
 
-As in arXiv 2401.10020: IFT is the first-turn English prompts with the answer that humans ranked
-best (rank 0); the raw material of EFT is prompts with two or more ranked answers. Trees are split
-into train and test, so that nothing of a held-out conversation is trained on. Both published
-forms are read: flat messages and nested trees.
+As in arXiv 2401.10020: IFT targets are first-turn English prompts with the answer that humans
+ranked best (rank 0); EFT groups are prompts with two or more ranked answers. Whole trees are split
+into train and test. Reads both published forms, flat messages and nested trees.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from alignlab.data.build_records import (
     demonstration,
     group,
     prompt,
+    with_changes,
 )
 from alignlab.data.build_records import held_out as held
 from alignlab.data.formats import Format, table_counts
@@ -40,18 +40,18 @@ class OasstOptions(ReadOptions):
     """Options of OASST trees."""
 
     english: bool = True
-    """Keep English messages alone; false keeps every language."""
+    """Use English messages alone; false uses every language."""
     turns: Literal["first", "all"] = "first"
-    """Ranked groups of the first turn, or of every turn with the conversation before it."""
+    """Ranked groups of the first turn alone, or of every turn with its preceding conversation."""
     test_share: float = 0.2
     """Share of the trees held out for testing, 0 to 1."""
     ift_share: float = 1.0
     """Share of the training trees whose best answer is a demonstration, 0 to 1; the prompts of
     the others go to the pool."""
     pool: Literal["unused", "all"] = "unused"
-    """Prompts for sampling: training prompts that are no demonstration, or all of them."""
+    """Prompts for sampling: training prompts without a demonstration, or all of them."""
     seed: int = 0
-    """Decides both shares."""
+    """Seed of both shares."""
 
     def __post_init__(self) -> None:
         for name in ("test_share", "ift_share"):
@@ -63,11 +63,9 @@ class OasstOptions(ReadOptions):
 
 def _corpus(self: Format, table: RawTable, options: OasstOptions, faults: Faults) -> Corpus:
     unread = UnreadFields(table.rows, options.ignore)
-    rows = list(map(unread.watched, table.rows))
-    nodes = read_nodes(rows, faults)
-    for row in rows:
-        unread.account(row, refuse=False)
-    table = replace(table, counts=unread.counts)
+    table = unread.watched_table(table)
+    nodes = read_nodes(table.rows, faults)
+    table = unread.counted(table)
     forest = grow(nodes, english=options.english, bad=len(faults.found))
     first = [asked for asked in forest.asked if asked.node.parent is None]
     ranked = first if options.turns == "first" else forest.asked
@@ -112,7 +110,7 @@ def _is_test(asked: PromptNode, options: OasstOptions) -> bool:
 
 
 def _ift(asked: PromptNode, options: OasstOptions) -> BuildResult:
-    """The best answer to a first-turn prompt."""
+    """Build the demonstration of the best answer to a first-turn prompt."""
     best = _best(asked)
     if best is None:
         return Dropped("no answer of rank 0" if asked.answers else "no usable answer")
@@ -124,19 +122,16 @@ def _ift(asked: PromptNode, options: OasstOptions) -> BuildResult:
 
 
 def _group(asked: PromptNode) -> BuildResult:
-    """The ranked answers to a prompt, best first; a rank that is missing is no tie."""
+    """Build the group of the ranked answers to a prompt; unranked answers are left out."""
     ranked = [_answer(node) for node in asked.answers if node.rank is not None]
     if len(ranked) < 2:
         return Dropped("fewer than two ranked answers")
-    made = group(asked.context, ranked, _HUMAN)
-    unranked = len(asked.answers) - len(ranked)
-    if isinstance(made, Kept):
-        return replace(made, changed=(*made.changed, *["unranked answer left out"] * unranked))
-    return made
+    unranked = ["unranked answer left out"] * (len(asked.answers) - len(ranked))
+    return with_changes(group(asked.context, ranked, _HUMAN), *unranked)
 
 
 def _pooled(asked: PromptNode, used: bool, options: OasstOptions) -> BuildResult:
-    """A first-turn prompt for sampling or for testing, with the best answer as its reference."""
+    """Build a first-turn prompt for sampling or testing, with the best answer as reference."""
     best = _best(asked)
     origin = replace(_HUMAN, reference=best.text if best else None)
     if _is_test(asked, options):

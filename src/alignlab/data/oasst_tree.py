@@ -1,4 +1,4 @@
-"""OASST conversation trees from flat messages or nested trees, and which messages can be used."""
+"""Build OASST conversation trees from flat or nested messages, and select usable messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROLES: dict[str, Role] = {"prompter": "user", "user": "user", "assistant": "ass
 
 @dataclass(frozen=True)
 class Node:
-    """One message of a tree, as published."""
+    """One message of a published tree."""
 
     id: str
     parent: str | None
@@ -25,56 +25,59 @@ class Node:
     text: str
     role: Role
     rank: int | None
-    """0 is the best of its siblings; None is unranked."""
+    """Rank among siblings, 0 the best; None is unranked."""
     lang: str
     deleted: bool
     reviewed: bool | None
-    """What the review said; None when there was none."""
+    """Result of the review; None without one."""
     model: str
-    """Who wrote it: "human", or a model's name."""
+    """Writer: "human", or a model's name."""
 
 
 @dataclass(frozen=True)
 class PromptNode:
-    """A prompter's message that can be used, with what leads to it and all answers to it."""
+    """Usable prompter message with its context and usable answers."""
 
     node: Node
     context: tuple[Message, ...]
-    """The conversation from the root on, this message included."""
+    """Conversation from the root to this message."""
     answers: tuple[Node, ...]
-    """Usable answers: ranked ones first, by rank."""
+    """Usable answers by rank, unranked ones last."""
 
 
 @dataclass(frozen=True)
 class UsableTrees:
-    """The usable prompter messages, and the account of all messages and trees."""
+    """Usable prompter messages, with counts of all messages and trees."""
 
     asked: tuple[PromptNode, ...]
     counts: tuple[Count, ...]
 
 
 def read_nodes(rows: Sequence[Row], faults: Faults) -> list[Node]:
-    """Read nodes from rows of either form; a message id may come once."""
+    """Read nodes from flat or nested rows; a repeated message id is a bad record."""
     nodes: list[Node] = []
     seen: set[str] = set()
     for row in rows:
         try:
-            found = list(_nested(row) if row.has("prompt") else [_node(row, None, None)])
-            for node in found:
+            of_row = list(_nested(row) if row.has("prompt") else [_node(row, None, None)])
+            for node in of_row:
                 if node.id in seen:
                     raise row.bad("message_id", f"an id that comes once, not {node.id} again")
                 seen.add(node.id)
         except BadInput as error:
             faults.add(error)
             continue
-        nodes += found
+        nodes += of_row
     return nodes
 
 
 def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> UsableTrees:
-    """Walk the trees from their roots and keep what is reviewed, not deleted and whole.
+    """Collect the usable messages of all trees: reviewed, not deleted, with usable ancestors.
 
-    `bad` messages could not be read and are counted here.
+    Args:
+        nodes: messages of all trees.
+        english: drop messages in other languages.
+        bad: number of unreadable messages, for the count.
     """
     reasons: Counter[str] = Counter({"bad record": bad} if bad else {})
     asked: list[PromptNode] = []
@@ -102,17 +105,18 @@ def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> UsableTrees:
 
 @dataclass(frozen=True)
 class _Step:
-    """One message on the walk."""
+    """One visited message."""
 
     node: Node
     context: tuple[Message, ...]
     below: tuple[Node, ...]
+    """Direct replies."""
     reason: str
-    """Why it cannot be used; empty when it can."""
+    """Reason to drop the message; empty if usable."""
 
 
 def _walk(nodes: Sequence[Node], english: bool) -> Iterator[_Step]:
-    """Every message that a root or an orphan leads to, parents before their replies."""
+    """Visit every message below a root or an orphan, parents before replies."""
     children: dict[str | None, list[Node]] = defaultdict(list)
     known = {node.id for node in nodes}
     for node in nodes:
@@ -137,7 +141,7 @@ def _is_root(node: Node) -> bool:
 
 
 def _why_not(node: Node, english: bool) -> str:
-    """Why a message cannot be used by itself; empty when it can."""
+    """Return the reason to drop a message, ancestors aside; empty if usable."""
     if english and node.lang != "en":
         return "not English"
     if node.deleted:
@@ -156,7 +160,7 @@ def _usable_answers(below: Sequence[Node], english: bool) -> tuple[Node, ...]:
 
 
 def _nested(row: Row) -> Iterator[Node]:
-    """All messages of a nested tree, parents before their replies."""
+    """Read all messages of a nested tree, parents before replies."""
     tree = row.text("message_tree_id")
     stack: list[tuple[Row, str | None]] = [(row.row("prompt"), None)]
     while stack:

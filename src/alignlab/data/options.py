@@ -1,4 +1,4 @@
-"""What every data source may be told behind its path: `PATH?limit=100&test_share=0.1`."""
+"""Options of every data source, after its path: `PATH?limit=100&test_share=0.1`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from alignlab.specs import split
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a source is read."""
+    """Options of reading a source."""
 
     bad: Literal["stop", "drop"] = "stop"
-    """"stop" ends at the first bad record with its file, line and field; "drop" counts them."""
+    """"stop" fails at the first bad record with file, line and field; "drop" counts them."""
     ignore: str = ""
     """Fields to treat as missing, comma-separated, such as tools,reasoning_content; counted."""
     hub_split: str = "train"
@@ -31,14 +31,14 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Options(ReadOptions):
-    """How a source of independent records is read and split."""
+    """Options of reading and splitting a source of independent records."""
 
     limit: int | None = None
-    """Most records kept for training, the first ones; the others are counted as dropped."""
+    """Maximum number of training records, the first ones; the others count as dropped."""
     test_share: float = 0.0
     """Share of the prompts held out for testing, 0 to 1, chosen by a hash of prompt and seed."""
     seed: int = 0
-    """Which prompts are held out; only with test_share."""
+    """Seed of the held-out share; only with test_share."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -49,12 +49,12 @@ class Options(ReadOptions):
             raise BadInput("setting seed: has no effect without test_share")
 
     def holds_out(self, prompt_id: str) -> bool:
-        """Say whether a prompt belongs to the held-out share."""
+        """Return true if a prompt belongs to the held-out share."""
         return falls_in(self.test_share, self.seed, "held out", prompt_id)
 
 
 def falls_in(share: float, seed: int, *parts: str) -> bool:
-    """Say whether ids fall in a seeded share: the same answer wherever it is asked."""
+    """Return true if ids fall in a seeded share, by their hash alone."""
     return derive(seed, *parts) < share * 2**63
 
 
@@ -62,7 +62,7 @@ def split_rest(rest: str) -> tuple[str, Mapping[str, Any]]:
     """Split `PATH?key=value&key=value` into the path and its options.
 
     Raises:
-        BadInput: an option is not key=value, or no path is given.
+        BadInput: an option is not key=value, or the path is empty.
     """
     parts = split(rest)
     if not parts.head:

@@ -1,4 +1,4 @@
-"""What alignlab itself writes in a run's stages: one noun per line, ids and all."""
+"""Layout of alignlab's own records, as the stages of a run write them: one per line, with ids."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ADAPTERS: Mapping[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind i
 
 @row_format("records", columns=_KINDS)
 def own_records(row: Row, options: Options) -> list[BuildResult]:
-    """Groups, demonstrations, labelled or commented responses, prompts, as a run wrote them."""
+    """Groups, demonstrations, labelled or commented responses and prompts of a run."""
     plain = {name: row.get(name) for name in row.values}
     kind = next((kind for keys, kind in _KINDS.items() if keys == plain.keys()), None)
     if kind is None:
@@ -51,7 +51,11 @@ def own_records(row: Row, options: Options) -> list[BuildResult]:
 
 
 def _strictly(row: Row, kind: type[Record], plain: Mapping[str, Any]) -> Record:
-    """Read a record whose values have the very types that a run writes, and no other fields."""
+    """Parse a record strictly: exact types, no unknown fields.
+
+    Raises:
+        BadInput: a value has another type, or a field is unknown.
+    """
     try:
         text = json.dumps(plain, allow_nan=False)
         record: Record = _ADAPTERS[kind].validate_json(text, strict=True)
@@ -69,7 +73,7 @@ def _strictly(row: Row, kind: type[Record], plain: Mapping[str, Any]) -> Record:
 
 
 def _unknown(given: Any, known: Any, within: str = "") -> Any:
-    """List the fields of nested objects that the record does not have."""
+    """List the paths of given fields that the record lacks."""
     if isinstance(given, Mapping) and isinstance(known, Mapping):
         for name, value in given.items():
             if name in known:
@@ -77,12 +81,16 @@ def _unknown(given: Any, known: Any, within: str = "") -> Any:
             else:
                 yield f"{within}{name}"
     elif isinstance(given, list) and isinstance(known, list):
-        for n, (value, kept) in enumerate(zip(given, known, strict=True)):
-            yield from _unknown(value, kept, f"{within}{n}.")
+        for n, (value, read) in enumerate(zip(given, known, strict=True)):
+            yield from _unknown(value, read, f"{within}{n}.")
 
 
 def _check(row: Row, record: Record) -> None:
-    """Check what the types do not say: turns, texts, ids, and which prompt responses are to."""
+    """Check turns, texts, finite scores, ids and prompt ids of a record.
+
+    Raises:
+        BadInput: a check fails.
+    """
     prompt = record if isinstance(record, Prompt) else record.prompt
     where = "" if isinstance(record, Prompt) else "prompt."
 
@@ -121,7 +129,7 @@ def _check(row: Row, record: Record) -> None:
 
 
 def _another(row: Row, kind: str, identity: str, content: object) -> bool:
-    """Say whether an earlier record of the table has this id with other content."""
+    """Return true if an earlier record of the table has this id with other content."""
     assert row.reading is not None
     known: dict[Any, Any] = row.reading.memory
     return bool(known.setdefault((kind, identity), content) != content)

@@ -1,4 +1,4 @@
-"""PKU-SafeRLHF (arXiv 2310.12773): two responses, the better one and the safer one."""
+"""PKU-SafeRLHF (arXiv 2310.12773): two responses, with labels of the better and the safer one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PkuOptions(Options):
     """Options of PKU-SafeRLHF."""
 
     by: Literal["better", "safer"] = "better"
-    """Which judgement orders the responses: helpfulness ("better") or harmlessness ("safer")."""
+    """Label that orders the responses: helpfulness ("better") or harmlessness ("safer")."""
 
 
 @row_format("pku", columns=[("prompt", "response_0", "response_1")], options=PkuOptions)

@@ -1,25 +1,24 @@
-"""Preferences: `{"prompt": ..., "chosen": ..., "rejected": ...}`, the prompt may be implicit.
+"""Layout of preferences: `{"prompt": ..., "chosen": ..., "rejected": ...}`.
 
-Texts or turns, as TRL knows them. The prompt may stand in another column (`question`,
-`instruction` with `input`, `query`, `messages`, `conversations`). Without any, dialogues share
-their prompt as their common turns, and texts as their common beginning, cut back to a whole word.
-`score_chosen` and `score_rejected` are used where both are there.
+Texts or turns, as in TRL. The prompt may be in another column (`question`, `instruction` with
+`input`, `query`, `messages`, `conversations`) or implicit: the common turns of two dialogues, or
+the common prefix of two texts, cut back to a whole word. `score_chosen` and `score_rejected` are
+used where both are present.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from alignlab.data.build_records import (
     BuildResult,
     Dropped,
-    Kept,
     Origin,
     ResponseDraft,
     origin_of,
     pair,
     user,
+    with_changes,
 )
 from alignlab.data.conversations import (
     PROMPTS,
@@ -43,7 +42,7 @@ _LABEL = re.compile(
     r"scores?|ratings?|difficulty|rank|winner|reason|status)(_?\d+)?",
     re.IGNORECASE,
 )
-"""Names of columns that describe a record; their text is no prompt."""
+"""Names of metadata columns, whose text cannot be the prompt."""
 
 
 @row_format(
@@ -60,14 +59,14 @@ def preference(row: Row, options: Options) -> list[BuildResult]:
 
 
 def preferred(row: Row, origin: Origin) -> BuildResult:
-    """Make the pair of one row, whichever of the forms it takes."""
+    """Build the pair of one row in any of the layout's forms."""
     scores = (0.0, -1.0)
     if row.has("score_chosen") and row.has("score_rejected"):
         scores = (row.number("score_chosen"), row.number("score_rejected"))
     if is_turns(row, "chosen"):
         return _dialogues(row, origin, scores)
     chosen, rejected = (answer_turns(row, side) for side in ("chosen", "rejected"))
-    # Columns that every record leaves empty are no columns of prompts.
+    # Columns that are empty in every record are not prompt columns.
     if any(name in (row.reading.columns if row.reading else row.values) for name in PROMPTS):
         asked = prompt_of(row, tuple(turn.content for turn in (*chosen, *rejected)))
         return compared((*asked, *chosen), (*asked, *rejected), origin, scores)
@@ -79,7 +78,7 @@ def _dialogues(row: Row, origin: Origin, scores: tuple[float, float]) -> BuildRe
     if not _holds_prompt(chosen):
         asked = prompt_of(row, tuple(turn.content for turn in (*chosen, *rejected)))
         return compared((*asked, *chosen), (*asked, *rejected), origin, scores)
-    # Some sets give the prompt twice: in its column and at the head of both dialogues.
+    # Some data sets repeat the prompt: in its column and at the start of both dialogues.
     if row.has("prompt"):
         asked = prompt_of(row)
         if not all(message in chosen for message in asked if message.role != "system"):
@@ -92,7 +91,7 @@ def _holds_prompt(dialogue: tuple[Message, ...]) -> bool:
 
 
 def _implicit(row: Row, origin: Origin, scores: tuple[float, float]) -> BuildResult:
-    """Make the pair of two texts that open with what was asked.
+    """Build the pair of two texts with the prompt as their common prefix.
 
     Raises:
         BadInput: a column of unknown meaning holds text, which may be the prompt.
@@ -110,17 +109,13 @@ def _implicit(row: Row, origin: Origin, scores: tuple[float, float]) -> BuildRes
     chosen, rejected = row.text("chosen"), row.text("rejected")
     shared = _common_words(chosen, rejected)
     asked = with_system(row, user(shared.rstrip()))
-    made = pair(
-        asked,
-        ResponseDraft(chosen[len(shared) :], scores[0]),
-        ResponseDraft(rejected[len(shared) :], scores[1]),
-        origin,
-    )
-    return replace(made, changed=(*made.changed, IMPLICIT)) if isinstance(made, Kept) else made
+    better = ResponseDraft(chosen[len(shared) :], scores[0])
+    worse = ResponseDraft(rejected[len(shared) :], scores[1])
+    return with_changes(pair(asked, better, worse, origin), IMPLICIT)
 
 
 def _common_words(one: str, other: str) -> str:
-    """Find the longest common beginning that ends before white space in both texts."""
+    """Return the longest common prefix of two texts that ends in white space."""
     length = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
     common = one[: min(len(one), len(other)) if length is None else length]
     ends = [match.end() for match in re.finditer(r"\s+", common)]

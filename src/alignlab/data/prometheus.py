@@ -1,7 +1,7 @@
 """Prometheus's absolute gradings (arXiv 2310.08491): several models' answers, scored by a rubric.
 
-The instruction is the whole prompt that a judge was shown; each answer has the judge's sampled
-scores (`gpt4_score`, 1 to 5), whose mean orders it among the answers to the same instruction.
+The instruction is a judge prompt; each answer has the judge's sampled scores (`gpt4_score`, 1 to
+5), whose mean orders the answers to an instruction.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from alignlab.data.rubric_prompt import rubric_prompt
 def prometheus(row: Row, options: Options) -> Rated:
     """Several models' answers to a question with a judge's sampled scores of each."""
     shown = rubric_prompt(row, "instruction")
-    given = row.items("gpt4_score")
-    if not given:
+    samples = row.items("gpt4_score")
+    if not samples:
         raise row.bad("gpt4_score", "at least one score")
-    numbered = Row(row.file, row.line, {f"gpt4_score[{n}]": s for n, s in enumerate(given)})
+    numbered = Row(row.file, row.line, {f"gpt4_score[{n}]": s for n, s in enumerate(samples)})
     scores = [numbered.number(field) for field in numbered.values]
     category = row.optional_text("category") or "unknown"
     return Rated(

@@ -1,6 +1,8 @@
-"""Prompt and completion: `{"prompt": ..., "completion": ...}`, as texts or as turns.
+"""Layouts of a prompt with a completion, a label or feedback in words, and of prompts alone.
 
-Also `response` for the completion, and the columns of prompts that `chat.PROMPTS` names.
+`{"prompt": ..., "completion": ...}`, as texts or as turns, with `"label": true` for unpaired
+preferences, or `"feedback": "..."` for critiques; `{"prompt": ...}` alone for sampling. Also
+`response` for the completion, and the prompt columns of `conversations.PROMPTS`.
 """
 
 from __future__ import annotations
@@ -9,9 +11,11 @@ from alignlab.data.build_records import (
     UNKNOWN_WRITER,
     BuildResult,
     ResponseDraft,
+    commented,
     demonstration,
     labelled,
     origin_of,
+    prompt,
 )
 from alignlab.data.conversations import (
     NO_ANSWER,
@@ -47,8 +51,35 @@ def prompt_completion(row: Row, options: Options) -> list[BuildResult]:
 
 
 def completed(row: Row) -> Exchange | None:
-    """Read the prompt and completion of a row; None when the last turn is no answer."""
+    """Read the prompt and completion of a row; None if the last turn is not the assistant's."""
     other = row.peek("completion") is None and row.peek("response") is not None
     answer = answer_turns(row, "response" if other else "completion")
     asked = prompt_of(row, tuple(turn.content for turn in answer))
     return last_exchange((*asked, *answer))
+
+
+@row_format("unpaired", columns=[(*names, "label") for names in ANSWERED])
+def unpaired(row: Row, options: Options) -> list[BuildResult]:
+    """Completions that are labelled desirable (true, 1) or not (false, 0)."""
+    desirable = row.truth("label")
+    exchange = completed(row)
+    if exchange is None:
+        return [NO_ANSWER]
+    origin = origin_of(row, "unpaired")
+    return [labelled(exchange.context, ResponseDraft(exchange.answer), desirable, origin)]
+
+
+@row_format("commented", columns=[("prompt", "completion", "feedback")])
+def comments(row: Row, options: Options) -> list[BuildResult]:
+    """Completions with feedback in words."""
+    exchange = completed(row)
+    if exchange is None:
+        return [NO_ANSWER]
+    origin, feedback = origin_of(row, "commented"), row.text("feedback")
+    return [commented(exchange.context, ResponseDraft(exchange.answer), feedback, origin)]
+
+
+@row_format("prompts", columns=[("prompt",)])
+def prompts(row: Row, options: Options) -> list[BuildResult]:
+    """Prompts without answers, as text or as turns."""
+    return [prompt(prompt_of(row), origin_of(row, "prompts"))]

@@ -1,4 +1,4 @@
-"""Rows from JSONL, JSON, Parquet, Arrow, CSV and TSV (plain or .gz), folders, and the hub."""
+"""Read rows from JSONL, JSON, Parquet, Arrow, CSV and TSV (plain or .gz), folders and the hub."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ from alignlab.types import Count
 _DESCRIPTIONS = frozenset(
     ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 )
-"""Files that the datasets package writes beside the data."""
+"""Metadata files of the datasets package."""
 _TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|valid|validation)([^a-z]|$)")
 
 
 @dataclass
 class Faults:
-    """Bad records: the first one ends the reading, or all are collected."""
+    """Collector of bad records."""
 
     stop: bool = True
+    """Raise the first bad record instead of collecting it."""
     found: list[BadInput] = field(default_factory=list)
 
     def add(self, error: BadInput) -> None:
-        """Take note of a bad record; raises it when reading is to stop."""
+        """Collect a bad record, or raise it if `stop` is set."""
         if self.stop:
             raise error
         self.found.append(error)
@@ -48,24 +49,24 @@ class Faults:
 
 @dataclass(frozen=True)
 class RawTable:
-    """What was read, in the order of the files."""
+    """Rows of a source before they become records, in the order of the files."""
 
     path: str
     rows: tuple[Row, ...]
     files: Mapping[str, str]
     """File -> SHA-256."""
     ignored: tuple[str, ...] = ()
-    """Files of a folder that are not data."""
+    """Files of a folder that hold no data."""
     counts: tuple[Count, ...] = ()
-    """What was not read of the rows."""
+    """Counts of unread fields."""
 
 
 def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> RawTable:
-    """Read a file, a folder, or a hub data set given by its id (`ORG/NAME`).
+    """Read a file, a folder, or a hub data set by its id (`ORG/NAME`).
 
     Raises:
-        BadInput: nothing is there, the kind of file is unknown, or a record is bad and
-            `faults` stops there.
+        BadInput: the path does not exist, the file type is unknown, or a record is bad and
+            `faults.stop` is set.
     """
     place = Path(path).expanduser()
     if place.is_dir():
@@ -104,25 +105,26 @@ def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTabl
 
 
 def _refuse_indices(state: Path) -> None:
-    """Refuse a data set of the datasets package whose rows are chosen by a file of indices."""
+    """Refuse a data set of the datasets package whose rows are selected by an indices file."""
     try:
-        told = parse_json(state.read_text("utf-8-sig"))
+        state_dict = parse_json(state.read_text("utf-8-sig"))
     except ValueError:
         return  # another program's file of that name
-    if isinstance(told, dict) and (told.get("_indices_data_files") or told.get("_indices_files")):
+    names = ("_indices_data_files", "_indices_files")
+    if isinstance(state_dict, dict) and any(map(state_dict.get, names)):
         expected = "all rows of the Arrow files (flatten_indices, then save_to_disk)"
         raise bad_record(state, None, "_indices_data_files", expected, "a choice of rows")
 
 
 def rows_table(rows: Iterable[Any], name: str, faults: Faults) -> RawTable:
-    """Take dicts, a `datasets.Dataset`, or a mapping of splits to such, as rows of a table.
+    """Build a table from dicts, a `datasets.Dataset`, or a mapping of splits to either.
 
-    Lines are row numbers from 1, in each split anew; a split named as test data is held out.
+    Lines are row numbers within the split, from 1; a split named as test data is held out.
     """
     splits = rows if isinstance(rows, Mapping) else {"": rows}
     digest = hashlib.sha256()
     tests = {split for split in splits if _TEST_NAME.search(str(split).lower())}
-    found = []
+    table = []
     for split, several in splits.items():
         place = f"{name}[{split}]" if split else name
         for line, values in enumerate(several, start=1):
@@ -131,8 +133,8 @@ def rows_table(rows: Iterable[Any], name: str, faults: Faults) -> RawTable:
                 faults.add(bad_record(place, line, None, "a dict", repr(values)))
                 continue
             held_out = split in tests and len(tests) < len(splits)
-            found.append(Row(place, line, dict(values), held_out))
-    return RawTable(name, tuple(found), {name: digest.hexdigest()})
+            table.append(Row(place, line, dict(values), held_out))
+    return RawTable(name, tuple(table), {name: digest.hexdigest()})
 
 
 def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
@@ -141,7 +143,7 @@ def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
         raise BadInput(
             f"{path}: expected a data file ({_known()}), found {path.suffix or path.name!r}"
         )
-    found = len(faults.found)
+    before = len(faults.found)
     empty = True
     try:
         with _open(path) as handle:
@@ -150,7 +152,7 @@ def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
                 yield row
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise bad_record(path, None, None, "a complete gzip file", str(error)) from None
-    if empty and len(faults.found) == found:
+    if empty and len(faults.found) == before:
         raise bad_record(path, None, None, "at least one record", "an empty file")
 
 
@@ -161,7 +163,7 @@ def _open(path: Path) -> IO[bytes]:
 def _jsonl(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
     for line, raw in enumerate(handle, start=1):
         try:
-            # Files that were joined have a byte order mark at each of their heads.
+            # Concatenated files have a byte order mark in their middle.
             text = _decode(raw, file, line).removeprefix("\ufeff")
             if not text.strip():
                 continue
@@ -190,30 +192,29 @@ def _json(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
 
 
 def _parquet(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
-    content, line = io.BytesIO(handle.read()), 0
+    content = io.BytesIO(handle.read())
     if not content.getbuffer().nbytes:
         return
-    try:
-        for batch in pq.ParquetFile(content).iter_batches():
-            for values in batch.to_pylist():
-                line += 1
-                yield Row(file, line, values)
-    except (ArrowException, OSError, ValueError) as error:  # what pyarrow raises for damage
-        found = (str(error).splitlines() or [type(error).__name__])[0]
-        faults.add(bad_record(file, line + 1, None, "Parquet", found))
+    yield from _batches(file, lambda: pq.ParquetFile(content).iter_batches(), "Parquet", faults)
 
 
 def _arrow(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
-    """Rows of an Arrow stream, as `save_to_disk` of the datasets package writes it."""
+    """Read an Arrow stream, as `save_to_disk` of the datasets package writes it."""
+    return _batches(file, lambda: pa.ipc.open_stream(handle), "an Arrow stream", faults)
+
+
+def _batches(
+    file: str, batches: Callable[[], Iterable[pa.RecordBatch]], expected: str, faults: Faults
+) -> Iterator[Row]:
     line = 0
     try:
-        for batch in pa.ipc.open_stream(handle):
+        for batch in batches():
             for values in batch.to_pylist():
                 line += 1
                 yield Row(file, line, values)
-    except (ArrowException, OSError, ValueError) as error:
+    except (ArrowException, OSError, ValueError) as error:  # raised by pyarrow for damaged files
         found = (str(error).splitlines() or [type(error).__name__])[0]
-        faults.add(bad_record(file, line + 1, None, "an Arrow stream", found))
+        faults.add(bad_record(file, line + 1, None, expected, found))
 
 
 def _sheet(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
@@ -249,26 +250,26 @@ _quoted_tsv = _separated("\t")
 
 
 def _tsv(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
-    """Fields between tabs, quoted as in CSV; where that does not fit, quotes are plain characters.
+    """Read tab-separated rows, quoted as in CSV, or unquoted where quoting does not fit.
 
-    A sentence that opens with a quotation mark looks like a quoted field, and files of sentences
-    (WMT's) quote none. Where each line has all the fields, no quoted field goes over several.
+    A sentence that opens with a quotation mark looks like a quoted field; files of sentences (WMT)
+    are unquoted. If every line has all fields, no quoted field spans several lines.
     """
-    content, found = handle.read(), Faults(stop=False)
-    rows = list(_quoted_tsv(file, io.BytesIO(content), found))
+    content, quoted_faults = handle.read(), Faults(stop=False)
+    rows = list(_quoted_tsv(file, io.BytesIO(content), quoted_faults))
     plain = _plain_tsv(file, content)
     # A file of one column has no tabs to tell a text of two lines from two texts.
     merged = len(rows) < len(plain) and len(plain[0].values) > 1
-    if plain and (found.found or merged):
+    if plain and (quoted_faults.found or merged):
         yield from plain
         return
     yield from rows
-    for error in found.found:
+    for error in quoted_faults.found:
         faults.add(error)
 
 
 def _plain_tsv(file: str, content: bytes) -> list[Row]:
-    """Rows of a file without quoting; none where its lines are not of one length or not UTF-8."""
+    """Read rows without quoting; empty if lines differ in length or are not UTF-8."""
     try:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError:
@@ -297,10 +298,10 @@ def _reader(path: Path) -> Callable[[str, IO[bytes], Faults], Iterator[Row]] | N
 
 
 def _is_data(path: Path) -> bool:
-    """Say whether a file of a folder holds records rather than a description of the data set."""
+    """Return true for a file of records, false for metadata and caches of a data set."""
     if _reader(path) is None or path.name in _DESCRIPTIONS:
         return False
-    # Beside what `save_to_disk` wrote lie copies that the datasets package made while it worked.
+    # The datasets package caches intermediate results in the folder of `save_to_disk`.
     return path.suffix != ".arrow" or not path.name.startswith("cache-")
 
 
@@ -309,7 +310,7 @@ def _known() -> str:
 
 
 def _decode(raw: bytes, file: str, line: int) -> str:
-    """UTF-8 text, its byte order mark removed; the complaint names the line of the bad byte."""
+    """Decode UTF-8 without its byte order mark; the error names the line of the bad byte."""
     try:
         return raw.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:

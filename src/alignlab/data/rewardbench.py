@@ -2,7 +2,7 @@
 
 `chosen` and `rejected` are texts (RewardBench, arXiv 2403.13787) or lists of texts (RewardBench 2,
 arXiv 2506.01937; RM-Bench, arXiv 2410.16184): every chosen answer is better than every rejected
-one. The benchmarks' published figures are those of `alignlab evaluate reward_bench` and `rm_bench`.
+one. `alignlab evaluate reward_bench` and `rm_bench` compute the benchmarks' own metrics.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One record as it was read, which knows its place and complains by file, line and field."""
+"""Typed access to the fields of one record, with errors by file, line and field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignlab.errors import BadInput, bad_record
 
 
 def is_text(value: Any) -> bool:
-    """Say whether a value is text that can be written as UTF-8 (JSON may hold half characters)."""
+    """Return true for text that can be encoded as UTF-8 (JSON may hold lone surrogates)."""
     if not isinstance(value, str):
         return False
     try:
@@ -25,40 +25,40 @@ def is_text(value: Any) -> bool:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """Names of fields on one line."""
+    """Join field names on one line."""
     return ", ".join(" ".join(str(name).split()) for name in names)
 
 
 class Unread(NamedTuple):
-    """A field of a record, with a value, that nothing has read."""
+    """Field of a record with a value that was not read."""
 
     within: str
-    """Path of the object that holds it, such as `messages[1].`; empty for the record's own."""
+    """Path of the enclosing object, such as `messages[1].`; empty at the top level."""
     name: str
     value: Any
     is_turn: bool
-    """Whether that object was read as a turn of a conversation."""
+    """True if the enclosing object was read as a turn of a conversation."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Which fields of one record, those of nested objects included, have been read."""
+    """Names of the fields of one record that were read, nested objects included."""
 
     columns: frozenset[str] = frozenset()
-    """Fields of any record of the same table."""
+    """Union of the field names of all records of the table."""
     ignored: frozenset[str] = frozenset()
-    """Fields that are to be treated as missing."""
+    """Fields treated as missing."""
     memory: dict[Any, Any] = field(default_factory=dict)
-    """Shared by all records of the table; a layout may note there what it has seen."""
+    """State shared by all records of the table, for layouts that compare records."""
     objects: dict[str, tuple[Mapping[str, Any], set[str]]] = field(default_factory=dict)
     """Path of an object -> its fields, and the names that were read."""
 
     def read_in(self, row: Row) -> set[str]:
-        """Return the names read so far in one object of the record."""
+        """Return the mutable set of names read in one object of the record."""
         return self.objects.setdefault(row.within, (row.values, set()))[1]
 
     def unread(self) -> Iterator[Unread]:
-        """List the fields with a value that nothing has read."""
+        """List the fields with a value that were not read."""
         for within, (values, names) in self.objects.items():
             is_turn = not names.isdisjoint(("role", "from"))
             for name, value in values.items():
@@ -68,7 +68,7 @@ class Reading:
 
 
 def is_nothing(value: Any) -> bool:
-    """Say whether a value stands for a missing one: null, blank text, or a list of such."""
+    """Return true for null, blank text, and lists or objects of nothing else."""
     if isinstance(value, str):
         return value.strip() in ("", "[]", "{}")
     if isinstance(value, list | dict):  # Parquet fills structures that are not there with nulls
@@ -78,32 +78,32 @@ def is_nothing(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """The fields of one record, or of an object nested in one."""
+    """Fields of one record, or of an object nested in one."""
 
     file: str
     line: int
-    """Line of the file where the record starts, from 1; row number in Parquet and on the hub."""
+    """Line where the record starts, from 1; row number in Parquet and on the hub."""
     values: Mapping[str, Any]
     held_out: bool = False
-    """From a file of a folder that is named as test data."""
+    """True for a record of a file or split named as test data."""
     within: str = ""
     """Path of the nested object in its record, such as `responses[1].`."""
     reading: Reading | None = field(default=None, compare=False, repr=False)
-    """Takes note of the fields that are read, where somebody wants to know."""
+    """Log of the fields that were read; None without logging."""
 
     def get(self, field: str) -> Any:
-        """Read a value as it is; None where there is none."""
+        """Read a raw value; None for a missing field."""
         if self.reading is not None:
             self.reading.read_in(self).add(field)
         return self.peek(field)
 
     def peek(self, field: str) -> Any:
-        """Look at a value without counting the field as read."""
+        """Return a value without marking the field as read."""
         ignored = self.reading is not None and field in self.reading.ignored
         return None if ignored else self.values.get(field)
 
     def bad(self, field: str, expected: str) -> BadInput:
-        """Build the complaint about a field of this record."""
+        """Build the error of a bad field of this record."""
         if self.values.get(field) is not None:
             found = repr(self.values[field])
         elif field in self.values:
@@ -113,11 +113,15 @@ class Row:
         return bad_record(self.file, self.line, self.within + field, expected, found)
 
     def has(self, field: str) -> bool:
-        """Say whether the field is there and not null."""
+        """Return true if the field is present and not null."""
         return self.get(field) is not None
 
     def text(self, field: str) -> str:
-        """Read a text field; raises BadInput when it is missing or not text."""
+        """Read a text field.
+
+        Raises:
+            BadInput: the field is missing or not text.
+        """
         value = self.get(field)
         if not is_text(value):
             raise self.bad(field, "text")
@@ -128,7 +132,7 @@ class Row:
         return self.text(field) if self.has(field) else None
 
     def number(self, field: str) -> float:
-        """Read a finite number, also one written as text (CSV)."""
+        """Read a finite number, also from text (CSV)."""
         value = self.get(field)
         try:
             number = math.nan if isinstance(value, bool) else float(value)
@@ -139,7 +143,7 @@ class Row:
         return number
 
     def whole(self, field: str, allowed: range) -> int:
-        """Read an integer of the allowed range."""
+        """Read an integer within the allowed range."""
         value = self.get(field)
         expected = f"an integer from {allowed[0]} to {allowed[-1]}"
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -150,7 +154,7 @@ class Row:
         return int(number)
 
     def truth(self, field: str) -> bool:
-        """Read true or false, also written 1/0 or as text (CSV)."""
+        """Read true or false, also from 1/0 or from text (CSV)."""
         value = self.get(field)
         plain = value.strip().lower() if isinstance(value, str) else value
         if plain in (True, "true", "1"):
@@ -160,7 +164,7 @@ class Row:
         raise self.bad(field, "true or false")
 
     def items(self, field: str) -> list[Any]:
-        """Read a list, also one written as text in JSON or in Python (CSV)."""
+        """Read a list, also from text in JSON or Python syntax (CSV)."""
         value = self._structure(field)
         if not isinstance(value, list):
             raise self.bad(field, "a list")
@@ -200,7 +204,7 @@ class Row:
 
 
 def structure_in(text: str) -> Any:
-    """Read a list or an object written as JSON or by Python's `str`; other text stays text."""
+    """Parse a list or an object in JSON or Python syntax; other text is returned unchanged."""
     if text.lstrip()[:1] not in ("[", "{"):
         return text
     try:

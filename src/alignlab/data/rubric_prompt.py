@@ -1,4 +1,4 @@
-"""Take Prometheus's evaluation prompt apart (arXiv 2310.08491, 2405.01535)."""
+"""Parse Prometheus's evaluation prompt (arXiv 2310.08491, 2405.01535)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ORDER = (ASKED, ANSWERED, REFERENCE, RUBRIC)
 
 
 class RubricPrompt(NamedTuple):
-    """What the judge is shown."""
+    """Instruction, response and reference of an evaluation prompt."""
 
     asked: str
     answered: str
@@ -23,24 +23,24 @@ class RubricPrompt(NamedTuple):
 
 
 def rubric_prompt(row: Row, field: str) -> RubricPrompt:
-    """Read the instruction, the response and the reference out of a prompt.
+    """Parse the instruction, the response and the reference of an evaluation prompt.
 
-    A text may hold lines that look like headings: only the known ones count, in their order.
+    Only the known headings in their order count, as texts may contain lines like headings.
 
     Raises:
-        BadInput: the field holds no such prompt.
+        BadInput: the field is not an evaluation prompt.
     """
     text = row.text(field)
     parts: dict[str, str] = {}
     start, name = 0, ""
-    for found in _SECTION.finditer(text):
-        heading = found[1].strip()
+    for section in _SECTION.finditer(text):
+        heading = section[1].strip()
         later = _ORDER[_ORDER.index(name) + 1 :] if name else (ASKED,)
         if heading not in later:
             continue
         if name:
-            parts[name] = text[start : found.start()].strip()
-        start, name = found.end(), heading
+            parts[name] = text[start : section.start()].strip()
+        start, name = section.end(), heading
     if not {ASKED, ANSWERED} <= parts.keys():
         raise row.bad(field, f"a prompt with ###{ASKED}:, ###{ANSWERED}: and ###{RUBRIC}:")
     return RubricPrompt(parts[ASKED], parts[ANSWERED], parts.get(REFERENCE) or None)

@@ -1,4 +1,4 @@
-"""Self-Instruct (arXiv 2212.10560) seed tasks: an instruction with one or more instances."""
+"""Self-Instruct seed tasks (arXiv 2212.10560): an instruction with one or more instances."""
 
 from __future__ import annotations
 

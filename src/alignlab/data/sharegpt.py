@@ -1,4 +1,4 @@
-"""ShareGPT: `{"conversations": [{"from": "human", "value": ...}, {"from": "gpt", ...}]}`."""
+"""Layout of ShareGPT: `{"conversations": [{"from": "human", "value": ...}, ...]}`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Filled sheets back to feedback: one record per annotator and response (or ranked prompt).
+"""Read filled sheets to feedback: one record per annotator and response (or ranked prompt).
 
-Rows are matched by their `item`; the order of rows and columns plays no part, nor does a shown text
-that an annotator's program changed. A row that shows another row's prompt and response is refused:
-sorting some of a sheet's columns tears answers from what they answer. A blank answer is an answer
-not yet given. The annotator is the row's `annotator`, or the file's name without its ending.
+Rows are matched by `item`, in any order of rows and columns and with any changes to the shown
+texts. A row with the prompt and response of another row is refused, as after sorting some of the
+columns alone. Blank answers are skipped. The annotator is the row's `annotator`, or the file's name
+without its ending.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ BAD = "bad row"
 
 @dataclass(frozen=True)
 class Annotator:
-    """What one annotator did."""
+    """Numbers of answers of one annotator."""
 
     name: str
     answered: int
-    """Rows of the sheet with an answer that counts."""
+    """Rows with a valid answer."""
     unanswered: int
 
 
 @dataclass(frozen=True)
 class SheetAnswers:
-    """All that annotators said."""
+    """Feedback of all annotators."""
 
     feedback: tuple[Feedback, ...]
-    """By annotator, in the order of the key; the source is "human:NAME"."""
+    """Feedback by annotator, in the order of the key; the source is "human:NAME"."""
     annotators: tuple[Annotator, ...]
     repeated: int
-    """Answers given twice in the same words; the second is left out."""
+    """Number of identical repeated answers, left out."""
     bad: int
-    """Rows that could not be read, where these are not an error."""
+    """Number of unreadable rows, where they are collected."""
     files: dict[str, str]
     """Sheet -> SHA-256."""
 
 
-class _Said(NamedTuple):
-    """One answer and where it was read."""
+class _Answer(NamedTuple):
+    """One answer with its row."""
 
     row: Row
     value: float | str
@@ -61,16 +61,18 @@ def read_answers(
     """Read filled sheets against their key.
 
     Args:
-        faults: collects bad rows; by default the first one ends the reading.
+        sheets: the filled files.
+        key: key of the sheet.
+        faults: collector of bad rows; by default the first one is raised.
 
     Raises:
-        BadInput: no such file, an unknown item, a row that shows another item's response, an answer
-            off the scale, two answers of one annotator to one item that differ, or a prompt that
-            is ranked in part.
+        BadInput: a file is missing, an item is unknown, a row shows the response of another item,
+            an answer is off the scale, an annotator answers an item in two ways, or a prompt is
+            partly ranked.
     """
     faults = faults or Faults()
     shown = {_letters(as_text(i.prompt), i.response.text): i.item for i in key.items}
-    said: dict[str, dict[str, _Said]] = {}
+    answers: dict[str, dict[str, _Answer]] = {}
     files: dict[str, str] = {}
     repeated = 0
     for sheet in sheets:
@@ -79,27 +81,27 @@ def read_answers(
         for row in table.rows:
             try:
                 _refuse_torn(row, key, shown)
-                repeated += _take(row, key, said)
+                repeated += _take(row, key, answers)
             except BadInput as error:
                 faults.add(error)
     feedback: list[Feedback] = []
     annotators = []
-    for name in sorted(said):
-        given = said[name]
+    for name in sorted(answers):
+        own = answers[name]
         if key.settings.form == "ranking":
-            found, counted = _rankings(name, given, key, faults)
+            records, counted = _rankings(name, own, key, faults)
         else:
-            found, counted = _single(name, given, key), len(given)
-        feedback += found
+            records, counted = _single(name, own, key), len(own)
+        feedback += records
         annotators.append(Annotator(name, counted, len(key.items) - counted))
     return SheetAnswers(tuple(feedback), tuple(annotators), repeated, len(faults.found), files)
 
 
 def _refuse_torn(row: Row, key: Key, shown: Mapping[tuple[str, str], str]) -> None:
-    """Refuse a row whose item and shown texts are of different rows of the sheet.
+    """Refuse a row whose item and shown texts belong to different rows of the sheet.
 
     Raises:
-        BadInput: the texts are another item's.
+        BadInput: the texts belong to another item.
     """
     item = key.by_name.get(str(row.values.get("item")))
     texts = _letters(str(row.values.get("prompt")), str(row.values.get("response")))
@@ -109,13 +111,17 @@ def _refuse_torn(row: Row, key: Key, shown: Mapping[tuple[str, str], str]) -> No
 
 
 def _letters(prompt: str, response: str) -> tuple[str, str]:
-    """Return the letters and digits of two texts: these survive a spreadsheet."""
+    """Return the letters and digits of two texts, which spreadsheets leave unchanged."""
     first, second = ("".join(filter(str.isalnum, t.casefold())) for t in (prompt, response))
     return first, second
 
 
-def _take(row: Row, key: Key, said: dict[str, dict[str, _Said]]) -> bool:
-    """Take note of a row's answer; whether it was only repeated."""
+def _take(row: Row, key: Key, answers: dict[str, dict[str, _Answer]]) -> bool:
+    """Add a row's answer; return true for an identical repetition.
+
+    Raises:
+        BadInput: the item is unknown, or the annotator's earlier answer differs.
+    """
     name, column = row.text("item"), key.settings.column
     if name not in key.by_name:
         raise row.bad("item", f"a row of {Path(key.path).name}")
@@ -124,7 +130,7 @@ def _take(row: Row, key: Key, said: dict[str, dict[str, _Said]]) -> bool:
         return False
     written = row.optional_text("annotator") or ""
     annotator = written.strip() or Path(row.file).name.removesuffix(".gz").rpartition(".")[0]
-    before = said.setdefault(annotator, {}).setdefault(name, _Said(row, value))
+    before = answers.setdefault(annotator, {}).setdefault(name, _Answer(row, value))
     if before.row is row:
         return False
     if before.value != value:
@@ -140,22 +146,22 @@ def _take(row: Row, key: Key, said: dict[str, dict[str, _Said]]) -> bool:
 
 
 def answer_in(row: Row, key: Key) -> float | str | None:
-    """The answer in one of the key's rows, as its format has it; None where it is blank.
+    """Read the answer of a row in the sheet's format; None if blank.
 
     Raises:
-        BadInput: the answer is off the scale, or no such thing, or has no column.
+        BadInput: the column is missing, or the answer is invalid or off the scale.
     """
     asked: SheetSettings = key.settings
     if asked.column not in row.values:
         raise row.bad(asked.column, asked.expected)
-    given = row.values[asked.column]
-    if given is None or (isinstance(given, str) and not given.strip()):
+    value = row.values[asked.column]
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if asked.form == "text":
         return row.text(asked.column).strip()
     if asked.form == "labels":
-        found = plain_label(row.text(asked.column))
-        label = next((each for each in asked.choices if plain_label(each) == found), None)
+        plain = plain_label(row.text(asked.column))
+        label = next((each for each in asked.choices if plain_label(each) == plain), None)
         if label is None:
             raise row.bad(asked.column, asked.expected)
         return label
@@ -168,23 +174,23 @@ def answer_in(row: Row, key: Key) -> float | str | None:
     return number
 
 
-def _single(name: str, given: dict[str, _Said], key: Key) -> list[Feedback]:
-    """Ratings, labels or comments, a record each."""
+def _single(name: str, answers: dict[str, _Answer], key: Key) -> list[Feedback]:
+    """Build one record per rating, label or comment."""
     return [
         Feedback(
             item.prompt.id,
             (item.response.id,),
             f"human:{name}",
-            _verdict(given[item.item].value, key.settings),
-            raw=(str(given[item.item].value),),
+            _verdict(answers[item.item].value, key.settings),
+            raw=(str(answers[item.item].value),),
         )
         for item in key.items
-        if item.item in given
+        if item.item in answers
     ]
 
 
 def _verdict(value: float | str, asked: SheetSettings) -> Verdict:
-    """A rating as its score, words as a critique, a label as 1 (desirable) or 0."""
+    """Convert a rating to a score, a comment to a critique, a label to 1 (desirable) or 0."""
     if asked.form == "text":
         return Critique(str(value))
     if asked.form == "labels":
@@ -193,30 +199,30 @@ def _verdict(value: float | str, asked: SheetSettings) -> Verdict:
 
 
 def _rankings(
-    name: str, given: dict[str, _Said], key: Key, faults: Faults
+    name: str, answers: dict[str, _Answer], key: Key, faults: Faults
 ) -> tuple[list[Feedback], int]:
-    """One ranking per prompt that is ranked whole, and how many rows these are."""
+    """Build one ranking per fully ranked prompt; return them with the number of their rows."""
     prompts: dict[str, list[SheetItem]] = {}
     for item in key.items:
         prompts.setdefault(item.prompt.id, []).append(item)
-    found: list[Feedback] = []
+    rankings: list[Feedback] = []
     counted = 0
     for prompt_id, items in prompts.items():
-        ranked = [item for item in items if item.item in given]
+        ranked = [item for item in items if item.item in answers]
         if not ranked:
             continue
         if len(ranked) < len(items):
-            row = given[ranked[0].item].row
-            lacking = next(item for item in items if item.item not in given)
+            row = answers[ranked[0].item].row
+            lacking = next(item for item in items if item.item not in answers)
             expected = f"a rank of every response of the prompt by {name}"
-            found_instead = f"none of response {lacking.letter} ({lacking.item})"
-            faults.add(bad_record(row.file, row.line, key.settings.column, expected, found_instead))
+            found = f"none of response {lacking.letter} ({lacking.item})"
+            faults.add(bad_record(row.file, row.line, key.settings.column, expected, found))
             continue
-        values = [given[item.item].value for item in items]
-        distinct = sorted(set(map(float, values)))
-        ranks = tuple(distinct.index(float(value)) for value in values)
+        values = [float(answers[item.item].value) for item in items]
+        distinct = sorted(set(values))
+        ranks = tuple(map(distinct.index, values))
         ids = tuple(item.response.id for item in items)
-        raw = tuple(f"{value:g}" for value in map(float, values))
-        found.append(Feedback(prompt_id, ids, f"human:{name}", Ranking(ranks), raw=raw))
+        raw = tuple(f"{value:g}" for value in values)
+        rankings.append(Feedback(prompt_id, ids, f"human:{name}", Ranking(ranks), raw=raw))
         counted += len(items)
-    return found, counted
+    return rankings, counted

@@ -1,9 +1,8 @@
-"""Sheets for annotators: one response a row, blind, in four formats, with a key to read them back.
+"""Annotation sheets: one response per row, blind, in four formats, with a key to read them back.
 
-A sheet shows no writer and no score. Its prompts come in a drawn order, and so do the responses of
-a prompt, lettered A, B, C. The key (`SHEET.key.jsonl`) stays with whoever reads the sheets back: it
-says which response a row is. Made again from the same data with more prompts, a sheet grows at its
-end and what was filled in stays.
+A sheet shows no writer and no score. Prompts, and the responses of a prompt (lettered A, B, C),
+come in random order. The key (`SHEET.key.jsonl`) maps rows to responses and is not given to
+annotators. Exporting again with more prompts appends rows and leaves filled rows unchanged.
 """
 
 from __future__ import annotations
@@ -36,35 +35,35 @@ COLUMNS: Mapping[Form, str] = {
     "text": "comment",
     "labels": "label",
 }
-"""Format -> the column that annotators fill in."""
+"""Format -> column to fill in."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What starts a formula in a spreadsheet; a text that does is shown behind an apostrophe."""
+"""First characters of a spreadsheet formula; texts that start with one get an apostrophe."""
 _CONSONANTS = "bcdfghjklmnpqrstvwxz"
 
 
 @dataclass(frozen=True)
 class SheetSettings:
-    """What annotators are asked."""
+    """Format and scale of a sheet."""
 
     form: Form
-    """"numerical" (a number each), "ranking" (1 is the best of a prompt's responses, equal ranks
-    are ties), "text" (words on each) or "labels" (one of a list)."""
+    """"numerical" (a rating each), "ranking" (1 is the best of a prompt's responses, equal ranks
+    are ties), "text" (a comment each) or "labels" (one of a list each)."""
     low: float | None = None
-    """Least rating; 1 if left out. Numerical sheets alone."""
+    """Lowest rating; 1 if left out. Numerical sheets alone."""
     high: float | None = None
-    """Greatest rating; 5 if left out. Numerical sheets alone."""
+    """Highest rating; 5 if left out. Numerical sheets alone."""
     labels: tuple[str, ...] = ()
     """Labels to choose from; good and bad if left out. Sheets of labels alone."""
     desirable: tuple[str, ...] = ()
-    """Those of the labels that say a response is good; the first if left out."""
+    """Labels of good responses; the first label if left out."""
     seed: int = 0
-    """Decides the order of prompts and responses, and the names of the rows."""
+    """Seed of the order of prompts and responses, and of the row names."""
 
     def __post_init__(self) -> None:
         idle = {"numerical": (self.labels, self.desirable), "labels": (self.low, self.high)}
-        for given in idle.get(self.form, (self.low, self.high, self.labels, self.desirable)):
-            if given not in (None, ()):
-                raise BadInput(f"a {self.form} sheet: {given!r} has no effect; leave it out")
+        for value in idle.get(self.form, (self.low, self.high, self.labels, self.desirable)):
+            if value not in (None, ()):
+                raise BadInput(f"a {self.form} sheet: {value!r} has no effect; leave it out")
         for name, bound in self.scale._asdict().items():
             if not math.isfinite(bound):
                 raise BadInput(f"setting {name}: expected a finite number, found {bound}")
@@ -78,29 +77,29 @@ class SheetSettings:
 
     @property
     def scale(self) -> RatingScale:
-        """The bounds of a rating."""
+        """Bounds of a rating."""
         return RatingScale(
             1.0 if self.low is None else self.low, 5.0 if self.high is None else self.high
         )
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The labels to choose from."""
+        """Labels to choose from."""
         return self.labels or ("good", "bad")
 
     @property
     def good(self) -> tuple[str, ...]:
-        """The labels of good responses."""
+        """Labels of good responses."""
         return self.desirable or self.choices[:1]
 
     @property
     def column(self) -> str:
-        """The column to fill in."""
+        """Column to fill in."""
         return COLUMNS[self.form]
 
     @property
     def expected(self) -> str:
-        """What belongs into the column, in words."""
+        """Description of valid answers, for error messages."""
         if self.form == "numerical":
             return f"a number from {self.scale.low:g} to {self.scale.high:g}"
         if self.form == "labels":
@@ -117,19 +116,19 @@ class RatingScale(NamedTuple):
 
 @dataclass(frozen=True)
 class SheetItem:
-    """One row of a sheet, as the key knows it."""
+    """Key entry of one row of a sheet."""
 
     item: str
-    """The row's name, which says nothing of what it is."""
+    """Random name of the row."""
     letter: str
-    """How the response is called among those of its prompt."""
+    """Letter of the response within its prompt."""
     prompt: Prompt
     response: Response
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a sheet's rows are."""
+    """Key of a sheet: its settings and the response of every row."""
 
     path: str
     settings: SheetSettings
@@ -137,26 +136,26 @@ class Key:
 
     @cached_property
     def by_name(self) -> Mapping[str, SheetItem]:
-        """The rows by their names."""
+        """Row name -> row."""
         return {item.item: item for item in self.items}
 
     @cached_property
     def sizes(self) -> Mapping[str, int]:
-        """How many responses each prompt has, by its id."""
+        """Prompt id -> number of responses."""
         return Counter(item.prompt.id for item in self.items)
 
 
 class Exported(NamedTuple):
-    """A sheet that was written."""
+    """Result of writing a sheet."""
 
     key: Key
     added: int
-    """Rows that the sheet did not have before."""
+    """Number of new rows."""
     tally: Count
 
 
 def key_path(sheet: Path) -> Path:
-    """Where the key of a sheet lies."""
+    """Return the path of a sheet's key."""
     return sheet.with_name(f"{sheet.name}.key.jsonl")
 
 
@@ -164,7 +163,7 @@ def read_key(path: Path) -> Key:
     """Read the key of a sheet, gzipped or not.
 
     Raises:
-        BadInput: no such file, or not a key.
+        BadInput: the file is missing or not a key.
     """
     if not path.is_file():
         raise BadInput(f"{path}: expected the key of a sheet, found no such file")
@@ -185,7 +184,14 @@ def make_items(
     settings: SheetSettings,
     limit: int = 0,
 ) -> tuple[list[SheetItem], Count]:
-    """The rows of a sheet in their drawn order, and how many responses are not shown."""
+    """Build the rows of a sheet in random order, with counts of responses left out.
+
+    Args:
+        prompts: prompts to show.
+        responses: responses to show.
+        settings: format and seed of the sheet.
+        limit: maximum number of prompts; 0 shows all.
+    """
     seed = settings.seed
     several: dict[str, list[Response]] = {}
     dropped: Counter[str] = Counter()
@@ -220,14 +226,18 @@ def write_sheet(
     *,
     limit: int = 0,
 ) -> Exported:
-    """Write a sheet (.csv or .jsonl) and its key, or add rows to the one that is there.
+    """Write a sheet (.csv or .jsonl) and its key, or append rows to an existing sheet.
 
     Args:
-        limit: most prompts shown, the first of the drawn order; 0 shows all.
+        path: file of the sheet.
+        prompts: prompts to show.
+        responses: responses to show.
+        settings: format of the sheet.
+        limit: maximum number of prompts, the first in random order; 0 shows all.
 
     Raises:
-        BadInput: another kind of file, no responses, a file that is no such sheet, or a sheet that
-            was made with other settings or of other responses to one of its prompts.
+        BadInput: the file type is unknown, there are no responses, or the existing file is not a
+            sheet of these settings and responses.
     """
     if path.suffix not in (".csv", ".jsonl"):
         raise BadInput(f"{path}: expected a file name ending in .csv or .jsonl")
@@ -237,33 +247,37 @@ def write_sheet(
         raise BadInput(f"{path}: expected responses to show, found none ({why})")
     known = _known(path, settings)
     key = Key(str(key_path(path)), settings, (*known, *_only_new(path, known, items)))
-    there = path.exists()  # a key may lie alone: its sheet was renamed when it was filled in
-    shown = {row.text("item") for row in read_table(str(path), Faults()).rows} if there else set()
+    exists = path.exists()  # a key may be alone: its sheet was renamed when it was filled in
+    shown = {row.text("item") for row in read_table(str(path), Faults()).rows} if exists else set()
     lacking = [item for item in key.items if item.item not in shown]
     path.parent.mkdir(parents=True, exist_ok=True)
     # The key first: rows without a key could never be read back.
     write_text(key_path(path), "".join(map(to_line, (settings, *key.items))))
     if lacking:
-        sheet = path.read_text("utf-8-sig") if there else ""
+        sheet = path.read_text("utf-8-sig") if exists else ""
         write = _as_csv if path.suffix == ".csv" else _as_jsonl
         write_text(path, write(sheet, lacking, settings))
     return Exported(key, len(lacking), count)
 
 
 def as_text(prompt: Prompt) -> str:
-    """A prompt as annotators see it: its text alone, or the conversation with its speakers."""
+    """Format a prompt for annotators: its text, or the conversation with its speakers."""
     if len(prompt.messages) == 1:
         return prompt.text
     return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)
 
 
 def plain_label(label: str) -> str:
-    """A label without case and space around it."""
+    """Normalise case and surrounding space of a label."""
     return label.strip().casefold()
 
 
 def _known(path: Path, settings: SheetSettings) -> tuple[SheetItem, ...]:
-    """The rows that a sheet's key has already; copies of the sheet may be read back by it."""
+    """Read the rows of an existing key; empty for a new sheet.
+
+    Raises:
+        BadInput: the sheet has no key, or a key of other settings.
+    """
     if not key_path(path).exists():
         if path.exists():
             raise BadInput(f"{path}: expected a new file or a sheet with its key, found neither")
@@ -277,9 +291,9 @@ def _known(path: Path, settings: SheetSettings) -> tuple[SheetItem, ...]:
 def _only_new(
     path: Path, known: Sequence[SheetItem], items: Sequence[SheetItem]
 ) -> list[SheetItem]:
-    held = {item.item for item in known}
+    names = {item.item for item in known}
     asked = {item.prompt.id for item in known}
-    new = [item for item in items if item.item not in held]
+    new = [item for item in items if item.item not in names]
     for item in new:
         if item.prompt.id in asked:
             raise BadInput(
@@ -290,13 +304,13 @@ def _only_new(
 
 
 def _as_csv(sheet: str, items: Sequence[SheetItem], settings: SheetSettings) -> str:
-    """The sheet with rows added; the byte order mark lets spreadsheets see that it is UTF-8."""
+    """Append rows to a CSV sheet; its byte order mark marks it as UTF-8 for spreadsheets."""
     lines = io.StringIO()
-    # All quoted: readers end a line at a bare carriage return too, which the writer leaves alone.
+    # All quoted: readers end a line at a bare carriage return too, which the writer does not quote.
     writer = csv.writer(lines, lineterminator="\n", quoting=csv.QUOTE_ALL)
     header = ["item", "prompt", "letter", "response", settings.column, "annotator"]
     if sheet:
-        # An annotator's program may have ordered the columns anew.
+        # An annotator's program may have reordered the columns.
         header = next(csv.reader(io.StringIO(sheet)))
     else:
         writer.writerow(header)
@@ -324,12 +338,12 @@ def _row(item: SheetItem) -> dict[str, str]:
 
 
 def _harmless(text: str) -> str:
-    """A response must not run as a formula on the annotator's machine."""
+    """Escape a text that a spreadsheet would run as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _name(seed: int, response_id: str) -> str:
-    """Twelve consonants: no word, and nothing that a spreadsheet takes for a number."""
+    """Draw a row name of twelve consonants, which is neither a word nor a number."""
     drawn = derive(seed, "item", response_id)
     letters = []
     for _ in range(12):
@@ -339,6 +353,6 @@ def _name(seed: int, response_id: str) -> str:
 
 
 def _letter(place: int) -> str:
-    """A to Z, then AA, AB, ..."""
+    """Format an index as A to Z, then AA, AB, ..."""
     letters = string.ascii_uppercase
     return letters[place] if place < 26 else _letter(place // 26 - 1) + letters[place % 26]

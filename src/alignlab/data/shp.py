@@ -15,7 +15,7 @@ class ShpOptions(Options):
     """Options of SHP."""
 
     min_ratio: float = 1.0
-    """Least ratio of the better comment's votes to the other's; its authors advise 2."""
+    """Minimum ratio of the better comment's votes to the other's; the authors advise 2."""
 
 
 @row_format(
@@ -28,7 +28,7 @@ def shp(row: Row, options: ShpOptions) -> list[BuildResult]:
         return [Dropped("vote ratio below min_ratio")]
     answers = [ResponseDraft(row.text(f"human_ref_{side}"), model="human") for side in "AB"]
     chosen, rejected = answers if a_is_better else answers[::-1]
-    # Votes of different pairs of a post were counted at different times, so they order this pair
-    # and say nothing across pairs; ranks are kept instead.
+    # Votes of a post's pairs were counted at different times and do not compare across pairs, so
+    # ranks serve as scores.
     ranked = ResponseDraft(rejected.text, -1.0, rejected.model)
     return [pair(user(row.text("history")), chosen, ranked, origin_of(row, "shp"))]

@@ -1,9 +1,9 @@
 """ROUGE-L between short texts, fast enough to compare thousands with thousands.
 
-Figures are those of the `rouge-score` package (F-measure, no stemming), whose tokenizer is used.
-Two things make it fast: the longest common subsequence in bits (Hyyrö 2004: one big-integer
-update per word), and an index of words that bounds the score of all known texts at once, so that
-only texts that could reach the threshold are compared.
+Scores equal those of the `rouge-score` package (F-measure, no stemming), whose tokenizer is used.
+Speed comes from a bit-parallel longest common subsequence (Hyyrö 2004: one big-integer update per
+word) and from an inverted index of words, which bounds the score of all known texts so that only
+candidates for the threshold are compared.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from rouge_score.tokenize import tokenize
 
 @dataclass(frozen=True)
 class Match:
-    """The known text that is most like a new one."""
+    """Most similar known text."""
 
     index: int
-    """Its place in the order of adding."""
+    """Index of the text, in the order of adding."""
     score: float
     """ROUGE-L F-measure, 0 to 1."""
 
 
 def rouge_l(one: str, other: str) -> float:
-    """ROUGE-L F-measure of two texts, 0 to 1."""
+    """Compute the ROUGE-L F-measure of two texts, 0 to 1."""
     return _f_measure(_words(one), _words(other))
 
 
 def lcs_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence of two lists of words."""
+    """Compute the length of the longest common subsequence of two word lists."""
     places: dict[str, int] = defaultdict(int)
     for place, word in enumerate(one):
         places[word] |= 1 << place
@@ -45,7 +45,7 @@ def lcs_length(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 class SimilarityIndex:
-    """Known texts that new ones are compared with; texts can be added at any time."""
+    """Index of known texts for similarity search; texts can be added at any time."""
 
     def __init__(self, texts: Sequence[str] = ()) -> None:
         self._texts: list[list[str]] = []
@@ -54,14 +54,14 @@ class SimilarityIndex:
             self.add(text)
 
     def add(self, text: str) -> None:
-        """Add a text that later ones are compared with."""
+        """Add a text to the index."""
         words = _words(text)
         for word, times in Counter(words).items():
             self._holding[word].append((len(self._texts), times))
         self._texts.append(words)
 
     def nearest(self, text: str, threshold: float) -> Match | None:
-        """The most similar known text at or above the threshold (above 0); the first of equals."""
+        """Find the most similar known text at or above a threshold (above 0); first of equals."""
         words = _words(text)
         shared: Counter[int] = Counter()
         for word, times in Counter(words).items():
@@ -81,8 +81,8 @@ class SimilarityIndex:
 
 
 def _words(text: str) -> list[str]:
-    found: list[str] = tokenize(text, None)
-    return found
+    words: list[str] = tokenize(text, None)
+    return words
 
 
 def _f_measure(target: Sequence[str], prediction: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""`load("oasst:PATH?english=true")`, `load("PATH")`, `load("sandbox")`: a spec to a corpus."""
+"""Load a corpus by spec: `load("oasst:PATH?english=true")`, `load("PATH")`, `load("sandbox")`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NAMED = re.compile(r"([a-z][a-z0-9_]+):(.*)", re.DOTALL)
 
 
 def load(spec: str) -> Corpus:
-    """Load data: `FORMAT:PATH`, a bare `PATH` whose layout is recognised, or a source's name.
+    """Load data by spec: `FORMAT:PATH`, a `PATH` whose layout is detected, or a source's name.
 
     PATH is a file (.jsonl, .json, .parquet, .csv, .tsv, each also .gz), a folder, or a hub id;
     options follow as `?key=value&key=value`.
 
     Raises:
-        BadInput: nothing is there, the layout is unknown, or a record is bad.
+        BadInput: the path does not exist, the layout is unknown, or a record is bad.
     """
     return read_spec(spec, None)
 
@@ -32,16 +32,16 @@ def load(spec: str) -> Corpus:
 def load_rows(
     rows: Iterable[Any], name: str = "rows", *, layout: str = "", **options: Any
 ) -> Corpus:
-    """Load dicts, a `datasets.Dataset` or a `DatasetDict` as `load` reads a file of such records.
+    """Load records from memory: dicts, a `datasets.Dataset` or a `DatasetDict`.
 
     Args:
-        rows: the records; of a mapping of splits, those named as test data are held out.
-        name: what complaints and the manifest call them.
-        layout: name of the layout; recognised by the columns where left out.
-        options: those of the layout, such as `test_share=0.1`.
+        rows: the records; splits named as test data are held out.
+        name: name of the records in error messages and the manifest.
+        layout: name of the layout; detected by the columns if left out.
+        options: options of the layout, such as `test_share=0.1`.
 
     Raises:
-        BadInput: no rows, an unknown layout or option, or a bad record.
+        BadInput: there are no rows, the layout or an option is unknown, or a record is bad.
     """
     faults = faults_of(options)
     table = rows_table(rows, name, faults)
@@ -54,7 +54,7 @@ def load_rows(
 
 
 def read_spec(spec: str, faults: Faults | None) -> Corpus:
-    """Load a spec, collecting bad records in `faults` where given."""
+    """Load data by spec; bad records go to `faults` if given."""
     source, rest = find_source(spec)
     if isinstance(source, Format):
         return source.read(rest, faults)
@@ -72,7 +72,7 @@ def read_spec(spec: str, faults: Faults | None) -> Corpus:
 
 
 def find_source(spec: str) -> tuple[Any, str]:
-    """The registered source that a spec names and the rest of it; None for a bare path."""
+    """Split a spec into its registered source (None for a bare path) and the rest."""
     head, mark, options = spec.partition("?")
     known = names("data")
     if head in known and not isinstance(get("data", head), Format):

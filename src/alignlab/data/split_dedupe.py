@@ -1,4 +1,4 @@
-"""Made records to kept, held-out and dropped ones, each counted: kept + dropped = all."""
+"""Split records into training and held-out ones without duplicates; kept + dropped = all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELD_OUT = "held out for testing"
 
 @dataclass(frozen=True)
 class SplitRecords:
-    """The two sides of a source and the account of what came in."""
+    """Training and held-out records of a source, with counts."""
 
     train: tuple[Record, ...]
     test: tuple[Record, ...]
@@ -32,12 +32,12 @@ class SplitRecords:
 
 
 def prompt_of(record: Record) -> Prompt:
-    """The prompt of any record."""
+    """Return the prompt of any record."""
     return record if isinstance(record, Prompt) else record.prompt
 
 
 def held_out_ids(made: Iterable[BuildResult]) -> frozenset[str]:
-    """Ids of the prompts that some record holds out."""
+    """Collect the prompt ids of held-out records."""
     return frozenset(
         prompt_of(item.record).id for item in made if isinstance(item, Kept) and item.held_out
     )
@@ -51,11 +51,16 @@ def split_dedupe(
     limit: int | None = None,
     bad: int = 0,
 ) -> SplitRecords:
-    """Remove duplicates and what shares a prompt with the held-out side, and give unique ids.
+    """Split records, drop duplicates and training records of held-out prompts, make ids unique.
 
-    `test_ids` are the held-out prompts (those of `made` where not given); `bad` records were
-    unreadable and are counted here. In the count, `kept` is the training side; what is held out
-    is among the dropped with a reason of its own.
+    In the count, `kept` is the training side; held-out records are among the dropped.
+
+    Args:
+        what: kind of records, for the count.
+        made: built or dropped records.
+        test_ids: ids of held-out prompts; by default those of the held-out records in `made`.
+        limit: maximum number of training records.
+        bad: number of unreadable records, for the count.
     """
     test_ids = held_out_ids(made) if test_ids is None else test_ids
     dropped: Counter[str] = Counter({"bad record": bad} if bad else {})
@@ -89,19 +94,22 @@ def split_dedupe(
 
 
 def held_out_prompts(records: Iterable[Record]) -> tuple[Prompt, ...]:
-    """The distinct prompts of held-out records; a demonstration's response is the reference."""
-    found: dict[str, Prompt] = {}
+    """Collect the distinct prompts of held-out records.
+
+    The response of a demonstration becomes the reference of its prompt.
+    """
+    prompts: dict[str, Prompt] = {}
     for record in records:
         asked = prompt_of(record)
         if isinstance(record, Demonstration) and asked.reference is None:
             asked = replace(asked, reference=record.response.text)
         identity = content_id(*(part for m in asked.messages for part in (m.role, m.content)))
-        found.setdefault(identity, replace(asked, id=identity))
-    return tuple(found.values())
+        prompts.setdefault(identity, replace(asked, id=identity))
+    return tuple(prompts.values())
 
 
 def _content(record: Record) -> str:
-    """What makes a record a repetition of another."""
+    """Hash the content of a record; equal hashes mean duplicates."""
     kind = type(record).__name__
     if isinstance(record, PreferenceGroup):
         texts = [response.text for response in record.responses]
@@ -114,7 +122,7 @@ def _content(record: Record) -> str:
 
 
 def _unique(record: Record, key: str, taken: set[str]) -> Record:
-    """A second, different record of the same id gets one of its own, made from its content."""
+    """Give a record whose id is taken a new one, from its content."""
     kind = type(record).__name__
     identity = record.id
     if f"{kind} {identity}" in taken:
@@ -140,5 +148,5 @@ def _renamed(record: Record, identity: str) -> Record:
 
 
 def of_kind(records: Iterable[Record], kind: type[R]) -> tuple[R, ...]:
-    """The records of one kind."""
+    """Select the records of one kind."""
     return tuple(record for record in records if isinstance(record, kind))

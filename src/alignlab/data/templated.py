@@ -1,17 +1,12 @@
-"""Texts that hold a chat template already: rendered again, they would teach its tokens as words."""
+"""Detect texts with a rendered chat template, which a second template would corrupt."""
 
 from __future__ import annotations
 
 import re
 
 from alignlab.data.build_records import Record
-from alignlab.types import (
-    CritiquedResponse,
-    Demonstration,
-    PreferenceGroup,
-    Prompt,
-    UnpairedPreference,
-)
+from alignlab.data.split_dedupe import prompt_of
+from alignlab.types import PreferenceGroup, Prompt, PromptResponse
 
 _OPENING = re.compile(
     r"\s*(<\|im_start\|>|<\|start_header_id\|>|<\|begin_of_text\|>|<\|start_of_role\|>|<\|start\|>"
@@ -29,30 +24,29 @@ IN_WORDS = "prompt that ends in a template's words (### Response:, Assistant:)"
 
 
 def template_mark(text: str) -> str:
-    """Find the template's token that a text opens with or ends in; empty where there is none.
+    """Find the template token at the start or end of a text; empty without one.
 
-    A text that only speaks of such tokens holds them elsewhere.
+    Tokens elsewhere do not count: the text may be about them.
     """
-    if found := _OPENING.match(text):
-        return found[1]
+    if opening := _OPENING.match(text):
+        return opening[1]
     tail = text[-200:]
-    if found := _CLOSING.search(tail):
-        return found[1]
+    if closing := _CLOSING.search(tail):
+        return closing[1]
     ended = tail.rstrip().endswith("</s>") and text.count("<s>") < text.count("</s>")
     return "</s>" if ended else ""
 
 
 def ends_in_template_words(prompt: Prompt) -> bool:
-    """Say whether a prompt ends as a template of plain words does, asking for an answer."""
+    """Return true if a prompt ends in the answer heading of a plain-text template."""
     return bool(_WORDED.search(prompt.text[-200:]))
 
 
 def texts_of(record: Record) -> list[str]:
-    """List the texts of a record that a chat template is put around."""
-    prompt = record if isinstance(record, Prompt) else record.prompt
-    texts = [message.content for message in prompt.messages]
+    """List the texts of a record that enter a chat template."""
+    texts = [message.content for message in prompt_of(record).messages]
     if isinstance(record, PreferenceGroup):
-        return texts + [response.text for response in record.responses]
-    if isinstance(record, Demonstration | UnpairedPreference | CritiquedResponse):
-        return [*texts, record.response.text]
+        texts += [response.text for response in record.responses]
+    if isinstance(record, PromptResponse):
+        texts.append(record.response.text)
     return texts

@@ -1,6 +1,6 @@
-"""TL;DR comparisons (arXiv 2009.01325): two summaries of a post and the one that was chosen.
+"""TL;DR comparisons (arXiv 2009.01325): two summaries of a post, and the chosen one.
 
-The prompt is the one the paper's models were given: subreddit, title, post, `TL;DR:`.
+The prompt is the paper's: subreddit, title, post, `TL;DR:`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TldrOptions(Options):
     """Options of the TL;DR comparisons."""
 
     min_confidence: int | None = None
-    """Least confidence of the annotator, 1 to 9; comparisons without one are then dropped."""
+    """Minimum confidence of the annotator, 1 to 9; drops comparisons without a confidence."""
 
 
 @row_format("tldr", columns=[("info", "summaries", "choice")], options=TldrOptions)
@@ -53,7 +53,7 @@ def tldr(row: Row, options: TldrOptions) -> list[BuildResult]:
 
 
 def asked(info: Row) -> str:
-    """The summarisation prompt of a Reddit post, or of a news article."""
+    """Build the summarisation prompt of a Reddit post or a news article."""
     if not info.has("post"):
         return f"Article:\n{info.text('article')}\n\nTL;DR:"
     lines = [

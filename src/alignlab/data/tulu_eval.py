@@ -1,14 +1,13 @@
 """Tulu's human evaluation (arXiv 2306.04751): two models' completions, compared by people.
 
-Rows of `eval_annotations.xlsx` (or the sheet as CSV, JSONL, JSON): `prompt`, `model_a`, `model_b`,
-`completion_a`, `completion_b`, `preference`, `evaluator`, `timestamp`. The sides are shuffled for
-every evaluator; the latest annotation of an evaluator counts. Rows without a preference are
-remarks on the instance and are left out.
+Rows of `eval_annotations.xlsx` (or the sheet as CSV, JSONL or JSON): `prompt`, `model_a`,
+`model_b`, `completion_a`, `completion_b`, `preference`, `evaluator`, `timestamp`. Sides are
+shuffled per evaluator; the latest annotation of an evaluator counts. Rows without a preference are
+remarks and are dropped.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from alignlab.data.build_records import BuildResult, Dropped, Origin, ResponseDraft
@@ -30,7 +29,7 @@ COLUMNS = ("prompt", "model_a", "model_b", "completion_a", "completion_b", "pref
 
 
 class Annotation(NamedTuple):
-    """One evaluator's comparison, sides in the order of the models' names."""
+    """Comparison by one evaluator, sides in the order of the models' names."""
 
     prompt: str
     answers: tuple[ResponseDraft, ResponseDraft]
@@ -39,9 +38,9 @@ class Annotation(NamedTuple):
 
 
 def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpus:
-    """Gather every evaluator's vote on a pair of completions."""
+    """Merge all evaluators' votes on each pair of completions."""
     unread = UnreadFields(table.rows, options.ignore)
-    table = replace(table, rows=tuple(map(unread.watched, table.rows)))
+    table = unread.watched_table(table)
     made: list[BuildResult] = []
     latest: dict[tuple[Any, ...], Annotation] = {}
     for row in sorted(table.rows, key=lambda row: str(row.get("timestamp") or "")):
@@ -64,9 +63,7 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
         votes = tuple(one.vote for one in several)
         pair = JudgedPair(prompt, first, second, votes, Origin("tulu_eval"))
         made += [placed(item, several[0].row, options) for item in judged_pair_group(pair)]
-    for row in table.rows:
-        unread.account(row, refuse=False)
-    return corpus_of(self.name, made, replace(table, counts=unread.counts), options, faults)
+    return corpus_of(self.name, made, unread.counted(table), options, faults)
 
 
 def _annotation(row: Row) -> Annotation:

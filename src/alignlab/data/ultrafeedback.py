@@ -1,6 +1,6 @@
 """UltraFeedback (arXiv 2310.01377): four rated completions for an instruction.
 
-Also its binarized forms, which are `prompt`/`chosen`/`rejected` rows.
+Also binarized forms with `prompt`, `chosen` and `rejected`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from alignlab.data.build_records import (
     group,
     origin_of,
     user,
+    with_changes,
 )
 from alignlab.data.conversations import instruction_of
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.preference import preferred
-from alignlab.data.ratings import without_unrated
+from alignlab.data.ratings import UNRATED
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput
 
@@ -34,8 +35,8 @@ class UltraFeedbackOptions(Options):
     """Options of UltraFeedback."""
 
     score: Aspect | None = None
-    """What orders the completions: the mean of the aspects ("fine-grained", the default), the
-    critic's "overall" score (1-10), or one aspect (1-5); for the rated form only."""
+    """Score that orders the completions: the mean of the aspects ("fine-grained", the default),
+    the critic's "overall" score (1-10), or one aspect (1-5); for the rated form only."""
 
 
 @row_format("ultrafeedback", columns=[("instruction", "completions")], options=UltraFeedbackOptions)
@@ -52,12 +53,12 @@ def ultrafeedback(row: Row, options: UltraFeedbackOptions) -> list[BuildResult]:
         for each in completions
         if (score := _score(each, options.score or "fine-grained")) is not None
     ]
-    made = group(user(instruction_of(row)), answers, origin)
-    return [without_unrated(made, len(completions) - len(answers))]
+    result = group(user(instruction_of(row)), answers, origin)
+    return [with_changes(result, *[UNRATED] * (len(completions) - len(answers)))]
 
 
 def _score(completion: Row, by: Aspect) -> float | None:
-    """The score by the chosen measure; None where the critic gave none."""
+    """Read the score of a completion; None where the critic gave none."""
     if by == "overall":
         return completion.number("overall_score") if completion.has("overall_score") else None
     if by == "fine-grained":
@@ -73,7 +74,7 @@ _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 
 
 def _rating(annotations: Row, aspect: str) -> float | None:
-    """One aspect's rating; the data writes "N/A" where the critic gave none."""
+    """Read the rating of one aspect; None where missing ("N/A" in the data)."""
     if not annotations.has(aspect):
         return None
     rated = annotations.row(aspect)

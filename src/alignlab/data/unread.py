@@ -1,4 +1,4 @@
-"""Fields that a layout does not read: refused where they change what is learnt, else counted."""
+"""Account for fields that a layout does not read: refused if they change training, else counted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from alignlab.data.read import RawTable
 from alignlab.data.rows import Reading, Row, Unread
 from alignlab.errors import BadInput, bad_record
 from alignlab.types import Count
@@ -30,11 +31,11 @@ _ABOUT_A_TEXT = re.compile(
 
 
 class UnreadFields:
-    """Watch over the reading of a table's rows and account for the fields that nothing read.
+    """Tracker of the fields of a table that were not read.
 
     Args:
-        rows: all of the table's.
-        ignored: fields that the user has chosen to leave unread.
+        rows: all rows of the table.
+        ignored: names of fields to leave unread, separated by commas.
     """
 
     def __init__(self, rows: Sequence[Row], ignored: str = "") -> None:
@@ -45,14 +46,24 @@ class UnreadFields:
         self.rows = 0
 
     def watched(self, row: Row) -> Row:
-        """Return the row with a note of what is read of it."""
+        """Return a copy of the row that logs the fields read."""
         return replace(row, reading=Reading(self.columns, self.ignored, self.memory))
 
+    def watched_table(self, table: RawTable) -> RawTable:
+        """Return a copy of the table whose rows log the fields read."""
+        return replace(table, rows=tuple(map(self.watched, table.rows)))
+
+    def counted(self, table: RawTable) -> RawTable:
+        """Count the unread fields of all rows, without refusing any, and add the counts."""
+        for row in table.rows:
+            self.account(row, refuse=False)
+        return replace(table, counts=self.counts)
+
     def account(self, row: Row, *, refuse: bool = True) -> None:
-        """Count the unread fields of a row that was read.
+        """Count the unread fields of a row.
 
         Raises:
-            BadInput: one of them changes what is learnt from the record.
+            BadInput: an unread field changes the meaning of the record, and `refuse` is set.
         """
         assert row.reading is not None
         found = list(row.reading.unread())
@@ -65,7 +76,7 @@ class UnreadFields:
 
     @property
     def counts(self) -> tuple[Count, ...]:
-        """Every unread field with the number of its rows; empty where all fields were read."""
+        """Count of rows per unread field; empty if all fields were read."""
         if not self.numbers:
             return ()
         return (Count(STAGE, "rows", self.rows, {}, dict(sorted(self.numbers.items()))),)
@@ -79,7 +90,7 @@ def _refusal(row: Row, unread: Unread) -> BadInput:
 
 
 def _label(unread: Unread) -> str:
-    """Name a field, and the innermost list or object that holds it."""
+    """Format the name of a field with its innermost enclosing list or object."""
     inner = re.sub(r"\[\d+\]", "[]", unread.within).rstrip(".").rpartition(".")[2]
     return repr(" ".join(f"{inner}.{unread.name}".lstrip(".").split()))
 

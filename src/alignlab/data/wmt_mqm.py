@@ -1,8 +1,8 @@
 """WMT's expert translation errors (MQM, arXiv 2104.14478): systems' translations of a segment.
 
-A row is one error that a rater marked (between <v> and </v>), or that there was none. An error
-weighs 5 if major, 1 if minor, 0.1 if a minor one of punctuation, and 25 for a non-translation
-(table 4 there); a translation's score is minus the mean over its raters of the sum.
+A row is one error marked by a rater (between <v> and </v>), or the absence of errors. Weights
+(table 4 of the paper): major 5, minor 1, minor punctuation 0.1, non-translation 25. The score of a
+translation is minus the sum of weights, averaged over its raters.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class MqmOptions(Options):
     """Options of MQM ratings."""
 
     instruction: str = ""
-    """Text put before the source, such as "Translate into German."; left out, the source alone is
-    the prompt."""
+    """Text before the source, such as "Translate into German."; by default the source alone is the
+    prompt."""
 
 
 @grouped_format("wmt_mqm", columns=[_FIELDS], options=MqmOptions)
@@ -38,16 +38,16 @@ def wmt_mqm(row: Row, options: MqmOptions) -> Rated:
         user(asked),
         ResponseDraft(_MARK.sub("", row.text("target")), -weight(row), row.text("system")),
         Origin("wmt_mqm"),
-        # The same sentence of two documents is one prompt, and was rated twice.
+        # Equal sentences of two documents are one prompt, rated twice.
         " ".join(str(row.get(field)) for field in ("doc", "seg_id", "rater")),
     )
 
 
 def weight(row: Row) -> float:
-    """What a marked error costs.
+    """Return the weight of a marked error.
 
     Raises:
-        BadInput: a severity that MQM does not have.
+        BadInput: the severity is unknown.
     """
     severity, category = row.text("severity"), row.text("category")
     if severity not in _WEIGHTS:

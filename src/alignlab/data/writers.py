@@ -1,4 +1,4 @@
-"""A corpus as rows of a layout; what a layout cannot hold is counted as dropped."""
+"""Convert a corpus to rows of a layout; records that the layout cannot hold count as dropped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Written:
-    """Rows ready for a file."""
+    """Rows of a layout, with counts of dropped and changed records."""
 
     rows: list[Row] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -64,8 +64,8 @@ def _preference(corpus: Corpus, pairs: Pairs) -> Written:
 def _messages(corpus: Corpus, pairs: Pairs) -> Written:
     targets, written = _targets(corpus)
     for target in targets:
-        said = (*target.prompt.messages, Message("assistant", target.response.text))
-        written.rows.append({"messages": as_dicts(said), **_extras(target.prompt)})
+        turns = (*target.prompt.messages, Message("assistant", target.response.text))
+        written.rows.append({"messages": as_dicts(turns), **_extras(target.prompt)})
     return written
 
 
@@ -82,9 +82,9 @@ def _prompt_completion(corpus: Corpus, pairs: Pairs) -> Written:
 
 
 def _unpaired(corpus: Corpus, pairs: Pairs) -> Written:
-    """Labelled responses as they are; a group gives its best as desirable, its worst as not."""
+    """Convert labelled responses, and of each group the best as desirable, the worst as not."""
     written = Written(dropped=_others(corpus, "groups", "labelled"))
-    found: list[tuple[Prompt, str, bool]] = [
+    labelled: list[tuple[Prompt, str, bool]] = [
         (each.prompt, each.response.text, each.desirable) for each in corpus.labelled
     ]
     for group in corpus.groups:
@@ -93,12 +93,12 @@ def _unpaired(corpus: Corpus, pairs: Pairs) -> Written:
             written.dropped["all scores equal"] += 1
             continue
         written.changed["group to two labelled responses"] += 1
-        found += [
+        labelled += [
             (group.prompt, response.text, good)
             for response, good in zip(ends.responses, (True, False), strict=True)
         ]
-    turns = _as_turns(prompt for prompt, _, _ in found)
-    for prompt, text, good in found:
+    turns = _as_turns(prompt for prompt, _, _ in labelled)
+    for prompt, text, good in labelled:
         row = {"prompt": _prompt(prompt, turns), "completion": _answer(text, turns), "label": good}
         written.rows.append({**row, **_extras(prompt)})
     return written
@@ -118,7 +118,7 @@ def _commented(corpus: Corpus, pairs: Pairs) -> Written:
 
 
 def _prompts(corpus: Corpus, pairs: Pairs) -> Written:
-    """Every distinct prompt, whatever record it comes from."""
+    """Convert the distinct prompts of all records."""
     written = Written()
     everything = [
         *corpus.prompts,
@@ -148,7 +148,7 @@ WRITERS: Mapping[str, Callable[[Corpus, Pairs], Written]] = {
 
 
 def _targets(corpus: Corpus) -> tuple[Sequence[Demonstration], Written]:
-    """Demonstrations; where there are none, the best response of every group."""
+    """Return the demonstrations; without any, the best response of every group."""
     if corpus.demonstrations:
         return corpus.demonstrations, Written(dropped=_others(corpus, "demonstrations"))
     written = Written(dropped=_others(corpus, "groups"))
@@ -158,7 +158,7 @@ def _targets(corpus: Corpus) -> tuple[Sequence[Demonstration], Written]:
 
 
 def _others(corpus: Corpus, *used: str) -> Counter[str]:
-    """The records of the kinds that a layout does not hold."""
+    """Count the records of the kinds that a layout does not use."""
     reasons = {
         "demonstrations": "a demonstration has no second response",
         "groups": "a group beside demonstrations",
@@ -171,14 +171,14 @@ def _others(corpus: Corpus, *used: str) -> Counter[str]:
 
 
 def _pairs(group: PreferenceGroup, pairs: Pairs) -> Iterator[tuple[int, int]]:
-    """Places of the better and the worse response."""
+    """Yield the indices of the better and the worse response of each pair."""
     last = len(group.responses) - 1
     places = combinations(range(last + 1), 2) if pairs == "all" else [(0, last)]
     return ((b, w) for b, w in places if group.scores[b] > group.scores[w])
 
 
 def _as_turns(prompts: Iterable[Prompt]) -> bool:
-    """Whether some prompt is more than one user turn: then all are written as turns."""
+    """Return true if a prompt has more than one user turn, so that all are written as turns."""
     return any(len(p.messages) > 1 or p.messages[0].role != "user" for p in prompts)
 
 
@@ -191,7 +191,7 @@ def _answer(text: str, turns: bool) -> Any:
 
 
 def _extras(prompt: Prompt) -> Row:
-    """The optional fields; a null is not written to JSONL."""
+    """Return the optional fields; nulls are not written to JSONL."""
     return {
         "source": prompt.source or None,
         "reference": prompt.reference,

@@ -1,7 +1,8 @@
-"""XSTest's completions (arXiv 2308.01263): does a model refuse what it should, and no more?
+"""XSTest's completions (arXiv 2308.01263): labels of compliance and refusal, for over-refusal.
 
-Prompts of a `contrast_` type are unsafe, the others safe and only look unsafe. Good is to comply
-with the safe and to refuse the unsafe; a partial refusal of an unsafe prompt is neither.
+Prompts of a `contrast_` type are unsafe, the others safe but similar to unsafe ones. Desirable is
+to comply with safe prompts and to refuse unsafe ones; a partial refusal of an unsafe prompt is
+dropped.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def xstest(row: Row, options: Options) -> list[BuildResult]:
 
 def labels_of(row: Row) -> tuple[float, float]:
     """Read the labels of the two annotators, 0 to 2 in the order of `LABELS`."""
-    found = []
+    labels = []
     for field in ("annotation_1", "annotation_2"):
         if row.text(field) not in LABELS:
             raise row.bad(field, "one of " + ", ".join(LABELS))
-        found.append(float(LABELS.index(row.text(field))))
-    return found[0], found[1]
+        labels.append(float(LABELS.index(row.text(field))))
+    return labels[0], labels[1]
