@@ -1,8 +1,8 @@
-"""The sandbox: an offline world where the true quality of every answer is known.
+"""Sandbox: an offline world where the true quality of every answer is known.
 
-`world` holds the facts, `prompts` the questions, `answers` writes at a chosen level of noise,
-`oracle` scores any text. `teachers`, `data` and `oracle` register themselves as an engine, a
-data source and a feedback source, all called "sandbox". `checkpoint_path` finds the base models.
+`world` holds the facts, `questions` the prompts, `answers` writes answers with noise, `oracle`
+scores any text. `teachers`, `corpus` and `oracle` register an engine, a data source and a feedback
+source, all named "sandbox".
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 @register("model", "sandbox")
 def checkpoint_path(name: str) -> Path:
-    """The folder of a base model that ships with the package.
+    """Return the folder of a base model of the package.
 
     Raises:
-        BadInput: no base model of that name.
+        BadInput: the name is unknown.
     """
     known = [folder.name for folder in _CHECKPOINTS.iterdir() if (folder / "config.json").exists()]
     if name not in known:

@@ -1,4 +1,4 @@
-"""Answers to questions at chosen levels of noise, from ideal to what the web says."""
+"""Write answers to sandbox questions at a level of noise, from ideal to web text."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Believe = Callable[[Fact], Fact]
 
 @dataclass(frozen=True)
 class Noise:
-    """How an answer goes wrong; every field is a probability."""
+    """Probabilities of faults in an answer."""
 
     drop: float = 0.0
-    """Per answer: leaves out half or more of what it should tell; where that is one fact, it
-    tells another instead, half as often."""
+    """Probability per answer of leaving out half or more of the facts; a single fact is replaced
+    by another, with half the probability."""
     false: float = 0.0
-    """Per fact: states a wrong value."""
+    """Probability per fact of a wrong value."""
     off_topic: float = 0.0
-    """Per answer: adds a fact of another town or plain chatter."""
+    """Probability per answer of a fact about another town or of chatter."""
     repeat: float = 0.0
-    """Per answer: says one thing twice."""
+    """Probability per answer of a repeated fact."""
     filler: float = 0.0
-    """Per answer: adds a sentence that says nothing."""
+    """Probability per answer of a sentence without content."""
     echo: float = 0.0
-    """Per answer: starts by repeating the question."""
+    """Probability per answer of repeating the question first."""
     self_question: float = 0.0
-    """Per answer: ends by asking a question of its own."""
+    """Probability per answer of ending in a question."""
     cut: float = 0.0
-    """Per answer: breaks off in the middle of its last sentence."""
+    """Probability per answer of breaking off within the last sentence."""
 
 
 LEVELS: dict[str, Noise] = {
@@ -47,7 +47,7 @@ LEVELS: dict[str, Noise] = {
     "human": Noise(0.28, 0.08, 0.18, 0.14, 0.24, 0.09, 0.15, 0.07),
     "web": Noise(0.36, 0.10, 0.26, 0.20, 0.28, 0.16, 0.22, 0.12),
 }
-"""Noise by level: the teachers, people who write seed data, and the pretraining text."""
+"""Noise by level: teachers (strong, weak), writers of seed data (human), pretraining text (web)."""
 
 
 def write_answer(
@@ -57,21 +57,26 @@ def write_answer(
     noise: Noise,
     believe: Believe | None = None,
 ) -> str:
-    """Answer a question asked in the given words.
+    """Write an answer to a question.
 
-    `believe` maps a true fact to the one that the writer holds true; by default the same.
+    Args:
+        rng: generator of all draws.
+        asked: text of the question.
+        question: parsed question.
+        noise: probabilities of faults.
+        believe: maps a true fact to the writer's belief; identity by default.
     """
     units = _plan(rng, question)
     if happens(rng, noise.drop / (2 if len(units) == 1 else 1)):
         units = _dropped(rng, units)
-    held = [tuple(_held(rng, f, noise, believe) for f in unit) for unit in units]
+    stated = [tuple(_stated(rng, f, noise, believe) for f in unit) for unit in units]
     if happens(rng, noise.repeat):
-        held.append(pick(rng, held))
+        stated.append(pick(rng, stated))
     if happens(rng, noise.off_topic) and happens(rng, 0.6):
         other = pick(rng, world().neighbours(question.entities[0]))
-        aside = _held(rng, world().fact(other, pick(rng, NAMES)), noise, believe)
-        held.insert(int(rng.integers(len(held) + 1)), (aside,))
-    sentences = _sentences(rng, question, held)
+        aside = _stated(rng, world().fact(other, pick(rng, NAMES)), noise, believe)
+        stated.insert(int(rng.integers(len(stated) + 1)), (aside,))
+    sentences = _sentences(rng, question, stated)
     if question.family == "describe" and happens(rng, 0.5):
         sentences.insert(0, f"Welcome to {question.entities[0]}.")
     if question.family == "three":
@@ -80,12 +85,12 @@ def write_answer(
 
 
 def ideal_answer(rng: np.random.Generator, asked: str, question: SandboxQuestion) -> str:
-    """An answer with nothing wrong."""
+    """Write an answer without faults."""
     return write_answer(rng, asked, question, LEVELS["ideal"])
 
 
 def _plan(rng: np.random.Generator, question: SandboxQuestion) -> list[tuple[Fact, ...]]:
-    """The true facts of a complete answer; those of one tuple share a sentence."""
+    """Choose the true facts of a complete answer; each tuple becomes one sentence."""
     family, known = question.family, world()
     if family == "compare":
         aspects = shuffled(rng, NAMES)[:2]
@@ -102,22 +107,22 @@ def _plan(rng: np.random.Generator, question: SandboxQuestion) -> list[tuple[Fac
 
 
 def _dropped(rng: np.random.Generator, units: list[tuple[Fact, ...]]) -> list[tuple[Fact, ...]]:
-    """What is left of a plan whose writer was short of time."""
+    """Drop half or more of a plan; a single fact is replaced by another."""
     if len(units) == 1:
         wrong = [name for name in NAMES if name != units[0][0].attribute]
         return [tuple(world().fact(f.entity, pick(rng, wrong)) for f in units[0])]
     return units[: 1 + int(rng.integers((len(units) + 1) // 2))]
 
 
-def _held(rng: np.random.Generator, fact: Fact, noise: Noise, believe: Believe | None) -> Fact:
-    """The fact as this writer states it."""
+def _stated(rng: np.random.Generator, fact: Fact, noise: Noise, believe: Believe | None) -> Fact:
+    """Return the fact as the writer states it."""
     if happens(rng, noise.false):
         return wrong_fact(rng, fact)
     return fact if believe is None else believe(fact)
 
 
 def wrong_fact(rng: np.random.Generator, fact: Fact) -> Fact:
-    """The same claim with another value of its attribute."""
+    """Draw a claim with another value of the attribute."""
     others = [v for v in BY_NAME[fact.attribute].values if v != fact.value]
     return Fact(fact.entity, fact.attribute, pick(rng, others))
 
@@ -125,7 +130,7 @@ def wrong_fact(rng: np.random.Generator, fact: Fact) -> Fact:
 def _sentences(
     rng: np.random.Generator, question: SandboxQuestion, units: list[tuple[Fact, ...]]
 ) -> list[str]:
-    """Put the facts into sentences; a pronoun only stands for the town named just before."""
+    """Write the facts as sentences; a pronoun stands for the town named just before."""
     sentences: list[str] = []
     topic = ""
     for unit in units:
@@ -154,7 +159,7 @@ def _framed(
     sentences: list[str],
     noise: Noise,
 ) -> str:
-    """The sentences with what noise puts around them."""
+    """Join the sentences to an answer, with echo, filler, chatter, question and cut by noise."""
     if happens(rng, noise.echo):
         sentences = [asked, *sentences]
     if happens(rng, noise.filler):

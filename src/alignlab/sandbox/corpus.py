@@ -1,6 +1,6 @@
-"""The sandbox as a data source: seed data written by people, prompts to train on, tests.
+"""Data source of the sandbox: seed data, training prompts and tests.
 
-Alignment towns and test towns are disjoint, and no two prompts have the same text.
+Alignment towns and test towns are disjoint, and all prompts differ in text.
 """
 
 from __future__ import annotations
@@ -29,45 +29,45 @@ from alignlab.types import (
 )
 
 WRITERS = ("strong", "weak", "human", "web", "web")
-"""Who writes the responses that people rank; one is drawn for each response."""
+"""Noise levels of ranked responses; one is drawn per response."""
 ATTEMPTS = 200
-"""Draws in a row that may repeat an earlier question before the family counts as used up."""
+"""Maximum number of repeated questions in a row before a family counts as exhausted."""
 
 
 @dataclass(frozen=True)
 class SandboxData:
-    """How much of everything, and which draw of it."""
+    """Seed and sizes of the sandbox corpus."""
 
     seed: int = 0
-    """Decides every prompt and answer."""
+    """Seed of all prompts and answers."""
     ift: int = 300
-    """Demonstrations written at the human level of noise."""
+    """Number of demonstrations, at the human level of noise."""
     groups: int = 600
-    """Prompts with responses of mixed quality, ranked by people."""
+    """Number of ranked groups with responses of mixed quality."""
     k: int = 4
-    """Responses in a group."""
+    """Responses per group."""
     rank_noise: float = 0.7
-    """Standard deviation in points of a person's error before they rank."""
+    """Standard deviation of the ranking error, in points."""
     prompts: int = 1200
-    """Prompts for sampling feedback data."""
+    """Number of prompts for sampling feedback data."""
     test: int = 400
-    """Test prompts, as many of each family as possible."""
+    """Number of test prompts, balanced over families."""
     test_groups: int = 150
-    """Ranked groups about test towns, for measuring judges."""
+    """Number of ranked groups about test towns, for measuring judges."""
 
 
 @register("data", "sandbox")
 def make_corpus(rest: str) -> Corpus:
-    """The corpus from its spec, such as "", "?ift=300&seed=1" or "ift=300&seed=1".
+    """Build the corpus from its spec, such as "", "?ift=300&seed=1" or "ift=300&seed=1".
 
     Raises:
-        BadInput: an unknown option, or more prompts than the world has questions for.
+        BadInput: an option is unknown, or the world has too few questions.
     """
     return build_corpus(read_options("?" + rest.lstrip("?"), SandboxData).options)
 
 
 def build_corpus(options: SandboxData) -> Corpus:
-    """Draw the corpus: families take turns, so every part is balanced over them."""
+    """Draw the corpus, each part balanced over the families of questions."""
     if options.k < 2:
         raise BadInput(f"sandbox k: expected at least 2 responses a group, found {options.k}")
     train = _Questions(options.seed, "alignment", world().alignment)
@@ -97,7 +97,7 @@ def build_corpus(options: SandboxData) -> Corpus:
 
 
 class _Questions:
-    """Draws prompts about some towns without repeating one."""
+    """Generator of distinct prompts about towns."""
 
     def __init__(self, seed: int, split: str, towns: tuple[str, ...]) -> None:
         self._rng = generator(seed, "questions", split)
@@ -105,7 +105,7 @@ class _Questions:
         self._seen: set[str] = set()
 
     def take(self, count: int) -> tuple[Prompt, ...]:
-        """The next `count` prompts, one family after the other."""
+        """Draw `count` prompts, families in turn."""
         return tuple(self._next(FAMILIES[i % len(FAMILIES)]) for i in range(count))
 
     def _next(self, family: str) -> Prompt:
@@ -135,7 +135,7 @@ def _demonstration(options: SandboxData, asked: Prompt) -> Demonstration:
 
 
 def _group(options: SandboxData, asked: Prompt) -> PreferenceGroup:
-    """Different responses, best first as a person scores them: the oracle's score plus an error."""
+    """Draw distinct responses, ranked by the oracle's score plus a Gaussian error."""
     rng = generator(options.seed, "group", asked.id)
     question = parse_question(asked.text)
     assert question is not None

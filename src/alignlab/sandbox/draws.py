@@ -1,4 +1,4 @@
-"""Small draws that the sandbox's writers share; the generators come from `alignlab.seeds`."""
+"""Random draws of the sandbox's writers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ T = TypeVar("T")
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """One of the options, each as likely."""
+    """Draw one of the options uniformly."""
     return options[int(rng.integers(len(options)))]
 
 
 def shuffled(rng: np.random.Generator, items: Sequence[T]) -> list[T]:
-    """The items in random order."""
+    """Return the items in random order."""
     return [items[int(i)] for i in rng.permutation(len(items))]
 
 
 def happens(rng: np.random.Generator, probability: float) -> bool:
-    """True with the given probability."""
+    """Draw true with a probability."""
     return bool(rng.random() < probability)

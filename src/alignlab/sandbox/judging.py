@@ -1,4 +1,4 @@
-"""The sandbox's side of a judge's prompt: writing it, recognising it, wording the answer."""
+"""Judge prompts of the sandbox: write them, recognise them, and word the judgement."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ _PAIR = re.compile(
 )
 _QUESTION = re.compile(r"<question>\s*(.*?)\s*</question>", re.DOTALL | re.IGNORECASE)
 _RESPONSE = re.compile(r"<response>\s*(.*)\s*</response>", re.DOTALL | re.IGNORECASE)
-
-
 _CRITIQUE = re.compile(r"<critique>\s*(.*?)\s*</critique>", re.DOTALL | re.IGNORECASE)
 _CRITIQUE_WANTED = re.compile(r"\bwrite the critique\b", re.IGNORECASE)
 _PROBLEMS_WANTED = re.compile(r"\bname the problems\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"<sentence>\s*(.*?)\s*</sentence>", re.DOTALL | re.IGNORECASE)
 _TYPE_WANTED = re.compile(r"\bopen-ended or closed-ended\b", re.IGNORECASE)
-
 _PROMPT_WANTED = re.compile(r"one line of the form \"Question: \.\.\.\"\.?\s*$")
 
 Task = Literal["judge", "problems", "critique", "refine", "instruct", "sentence", "type"]
@@ -30,36 +27,40 @@ Task = Literal["judge", "problems", "critique", "refine", "instruct", "sentence"
 
 @dataclass(frozen=True)
 class JudgeRequest:
-    """What a judge is asked: to rate one response, to compare two, to criticise or mend one, for a
-    question that practises what it lacks, about one sentence, or about the question's own type."""
+    """Parsed judge prompt.
+
+    Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
+    short), "refine", ask a new question ("instruct"), rate the relevance of a "sentence", or
+    classify the question's "type".
+    """
 
     question: str
     responses: tuple[str, ...]
     low: int = 0
-    """Lowest score of the scale asked for."""
+    """Lowest score of the requested scale."""
     high: int = 5
-    """Highest score."""
+    """Highest score of the requested scale."""
     task: Task = "judge"
     critique: str = ""
-    """What was said of the response that is to be mended."""
+    """Critique of the response to refine."""
 
 
 def judge_request(question: str, response: str) -> str:
-    """The compact judge prompt for a question and a response to it."""
+    """Build the short judge prompt of a question and a response."""
     return _template().replace("{prompt}", question).replace("{response}", response)
 
 
 def judgement(problems: str, score: int) -> str:
-    """A judge's answer: the problems in a few words, then the score."""
+    """Format a judgement: the problems, then the score."""
     return f"Problems: {problems}. Score: {score}"
 
 
 def read_judge_request(text: str) -> JudgeRequest | None:
-    """What a judge's prompt of whatever wording asks; None for any other text.
+    """Parse a judge prompt of any wording; None for other texts.
 
-    Question and responses stand between tags; the first question and the longest response count,
-    so that a response cannot end itself early. The scale is what "from L to H" last names, in
-    words around the tags; 0 to 5 where none is named.
+    Question and responses are between tags; the first question and the longest response count, so
+    that a response cannot close its own tag. The scale is the last "from L to H" outside the tags,
+    0 to 5 without one.
     """
     question = _QUESTION.search(text)
     if question is None:
@@ -76,10 +77,10 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         return None if asked is None else JudgeRequest(question[1], (), task="type")
     after = text[response.end() :]
     task: Task = "judge"
-    said = _CRITIQUE.search(after)
+    critique = _CRITIQUE.search(after)
     if _PROMPT_WANTED.search(text):
         task = "instruct"
-    elif said is not None:
+    elif critique is not None:
         task = "refine"
     elif _CRITIQUE_WANTED.search(after):
         task = "critique"
@@ -88,8 +89,8 @@ def read_judge_request(text: str) -> JudgeRequest | None:
     around = text[: question.start()] + after
     scales = [(int(low), int(high)) for low, high in _SCALE.findall(around)]
     low, high = scales[-1] if scales and scales[-1][0] < scales[-1][1] else (0, 5)
-    critique = "" if said is None else said[1]
-    return JudgeRequest(question[1], (response[1].strip(),), low, high, task, critique)
+    words = "" if critique is None else critique[1]
+    return JudgeRequest(question[1], (response[1].strip(),), low, high, task, words)
 
 
 @cache

@@ -1,12 +1,13 @@
-"""The oracle: the true quality of an answer, 0 to 5, one point each, as in the additive
-five-point rubric of arXiv 2401.10020 (appendix, LLM-as-a-judge prompt):
+"""Oracle: the true quality of an answer, 0 to 5, from its text.
+
+One point each, after the additive five-point rubric of arXiv 2401.10020 (appendix, LLM-as-a-judge
+prompt):
 
     about the asked town | a substantial part answered | nothing false
     | clear, well formed, not repeated | complete, with nothing off-topic
 
-It reads the text of the answer, so it scores whatever a model writes. Assumption: the question
-is one of the sandbox's; another is `Unscored`. An answer that states nothing about the asked
-town has no point to give, whatever else it does right.
+An answer that states nothing about the asked town scores 0. A question outside the sandbox is
+`Unscored`.
 """
 
 from __future__ import annotations
@@ -27,45 +28,52 @@ from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscor
 
 TOP = 5
 LABELS = ("wrong subject", "too little", "something false", "unclear", "incomplete")
-"""What the loss of each point is called, in the order of the points."""
+"""Label of each lost point, in the order of the points."""
 VISITOR = ("region", "food", "festival")
-"""What a visitor must be told."""
+"""Attributes that a description for a visitor must contain."""
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """The oracle's view of one answer."""
+    """Score of one answer with the reasons of lost points."""
 
     lost: tuple[str, ...]
-    """For each of the five points, why it was not given; empty where it was."""
+    """Reason of each of the five points lost; empty for a point scored."""
 
     @property
     def score(self) -> int:
+        """Number of points scored, 0 to 5."""
         return sum(not reason for reason in self.lost)
 
     @property
     def problems(self) -> str:
-        """The points not given, by their labels."""
+        """Labels of the lost points on one line."""
         return ", ".join(self.labels) or "none"
 
     @property
     def labels(self) -> list[str]:
-        """What each missing point is called."""
+        """Labels of the lost points."""
         return [label for label, why in zip(LABELS, self.lost, strict=True) if why]
 
     @property
     def faults(self) -> list[str]:
-        """Why each missing point was not given, with its label."""
+        """Labels and reasons of the lost points."""
         return [f"{label} ({why})" for label, why in zip(LABELS, self.lost, strict=True) if why]
 
     @property
     def reasons(self) -> str:
-        """The same in one line."""
+        """Labels and reasons of the lost points on one line."""
         return "; ".join(self.faults) or "everything asked, all true, nothing else"
 
 
 def assess(asked: str, question: SandboxQuestion, answer: str) -> Assessment:
-    """Score an answer to a question asked in the given words."""
+    """Score an answer.
+
+    Args:
+        asked: text of the question.
+        question: parsed question.
+        answer: text of the answer.
+    """
     lines = read_answer(question, asked, answer)
     claims = [claim for line in lines for claim in line.claims]
     own = [claim for claim in claims if claim.entity in question.entities]
@@ -88,8 +96,10 @@ def assess(asked: str, question: SandboxQuestion, answer: str) -> Assessment:
 
 
 def is_about(asked: str, question: SandboxQuestion, sentence: str) -> bool:
-    """Whether a sentence tells something of what was asked, true or not; a pronoun may stand for
-    the asked town."""
+    """Return true if a sentence claims anything that was asked for, true or false.
+
+    A pronoun stands for the asked town.
+    """
     lines = read_answer(question, asked, sentence)
     claims = [claim for line in lines for claim in line.claims]
     yes_no = question.family == "check" and any(line.kind in ("yes", "no") for line in lines)
@@ -101,9 +111,9 @@ def _asked_for(question: SandboxQuestion, claim: Fact) -> bool:
 
 
 def _both(question: SandboxQuestion, useful: set[Fact]) -> set[str]:
-    """The attributes told of every asked town."""
-    told = [{c.attribute for c in useful if c.entity == e} for e in question.entities]
-    return set.intersection(*told)
+    """Return the attributes stated for every asked town."""
+    stated = [{c.attribute for c in useful if c.entity == e} for e in question.entities]
+    return set.intersection(*stated)
 
 
 def _substantial(question: SandboxQuestion, useful: set[Fact]) -> bool:
@@ -113,7 +123,7 @@ def _substantial(question: SandboxQuestion, useful: set[Fact]) -> bool:
 
 
 def _falsehood(question: SandboxQuestion, claims: Sequence[Fact], yes_no: Sequence[str]) -> str:
-    """The first false thing said, in words; empty when nothing is false."""
+    """Describe the first false claim; empty without one."""
     if yes_no and question.family == "check":
         asked = Fact(question.entities[0], question.aspects[0], question.claimed)
         right = "yes" if world().holds(asked) else "no"
@@ -129,7 +139,7 @@ def _falsehood(question: SandboxQuestion, claims: Sequence[Fact], yes_no: Sequen
 
 
 def _flaw(lines: Sequence[ParsedLine], claims: Sequence[Fact]) -> str:
-    """The first fault of form; empty when there is none."""
+    """Describe the first fault of form; empty without one."""
     for line in lines:
         if line.kind == "echo":
             return "repeats the question"
@@ -139,31 +149,31 @@ def _flaw(lines: Sequence[ParsedLine], claims: Sequence[Fact]) -> str:
             return "no full sentence"
         if not line.finished:
             return f"not a finished sentence: {line.text[:40]}"
-    told = [(claim.entity, claim.attribute) for claim in claims]
-    repeated = next((key for i, key in enumerate(told) if key in told[:i]), None)
+    keys = [(claim.entity, claim.attribute) for claim in claims]
+    repeated = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
     return f"repeats the {repeated[1]} of {repeated[0]}" if repeated else ""
 
 
-def _missing(question: SandboxQuestion, useful: set[Fact], said_yes_no: bool) -> str:
-    """What a complete answer would add; empty when nothing is missing."""
-    told = {claim.attribute for claim in useful}
+def _missing(question: SandboxQuestion, useful: set[Fact], has_yes_no: bool) -> str:
+    """Describe the part that a complete answer would add; empty for a complete answer."""
+    stated = {claim.attribute for claim in useful}
     family = question.family
-    if family == "check" and not said_yes_no:
+    if family == "check" and not has_yes_no:
         return "no yes or no"
     needed = VISITOR if family == "describe" else question.aspects
-    lacking = [name for name in needed if name not in told]
+    lacking = [name for name in needed if name not in stated]
     if lacking:
         return f"nothing true on {' and '.join(lacking)}"
     if family == "compare":
         return "" if len(_both(question, useful)) >= 2 else "compares fewer than 2 attributes"
     least = {"tell": 4, "three": 3}.get(family, 0)
-    return "" if len(told) >= least else f"{len(told)} true facts, {least} needed"
+    return "" if len(stated) >= least else f"{len(stated)} true facts, {least} needed"
 
 
 def _excess(
     question: SandboxQuestion, lines: Sequence[ParsedLine], claims: Sequence[Fact], marks: int
 ) -> str:
-    """The first thing that was not asked for; empty when there is none."""
+    """Describe the first part that was not asked for; empty without one."""
     for line in lines:
         welcome = question.family == "describe" and question.entities[0] in line.text
         if line.kind in ("filler", "question") or (line.kind == "greeting" and not welcome):
@@ -183,22 +193,26 @@ def _excess(
 
 
 class Oracle:
-    """The truth as a feedback source and pair judge, or a noisy view of it."""
+    """Feedback source and pair judge of true scores, optionally with noise."""
 
     def __init__(self, noise: float = 0.0) -> None:
-        """`noise`: standard deviation in points of a Gaussian error, seeded by response id;
-        the noisy score is rounded and clipped to 0..5."""
+        """Set the noise of scores.
+
+        Args:
+            noise: standard deviation in points of a Gaussian error, seeded by response id; noisy
+                scores are rounded and clipped to 0..5.
+        """
         self.noise = noise
         self.name = "sandbox:oracle" + (f"?noise={noise:g}" if noise else "")
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Score every response; a question that makes no sense leaves its responses unscored."""
+        """Score every response; responses to unknown questions are unscored."""
         return [self._rate_one(p, r, seed) for p, responses in items for r in responses]
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """Prefer the response of the higher score; equal scores are a tie."""
+        """Prefer the response with the higher score; equal scores are a tie."""
         return [self._compare_one(p, (a, b), seed) for p, a, b in items]
 
     def _rate_one(self, prompt: Prompt, response: Response, seed: int) -> Feedback:
@@ -206,9 +220,9 @@ class Oracle:
         verdict: Verdict = Unscored("the question makes no sense in the sandbox")
         reasons = ""
         if question is not None:
-            found = assess(prompt.text, question, response.text)
-            score = noisy(found.score, self.noise, generator(seed, "oracle", response.id))
-            verdict, reasons = Score(float(score), (float(score),)), found.reasons
+            assessment = assess(prompt.text, question, response.text)
+            score = noisy(assessment.score, self.noise, generator(seed, "oracle", response.id))
+            verdict, reasons = Score(float(score), (float(score),)), assessment.reasons
         return Feedback(prompt.id, (response.id,), self.name, verdict, reasons)
 
     def _compare_one(self, prompt: Prompt, pair: tuple[Response, Response], seed: int) -> Feedback:
@@ -224,25 +238,25 @@ class Oracle:
 
 
 def noisy(score: float, noise: float, rng: np.random.Generator) -> int:
-    """A score with Gaussian error of standard deviation `noise`, rounded, clipped to 0..5."""
+    """Add a Gaussian error of standard deviation `noise` to a score; round and clip to 0..5."""
     error = rng.normal(0.0, noise)
     return int(min(TOP, max(0, round(score + error))))
 
 
 @dataclass(frozen=True)
 class OracleOptions:
-    """What may follow `sandbox:oracle?`."""
+    """Options of `sandbox:oracle`."""
 
     noise: float = 0.0
-    """Standard deviation in points of the error of each score; 0 is the truth."""
+    """Standard deviation of the error of each score, in points; 0 gives true scores."""
 
 
 @register("feedback", "sandbox", options=OracleOptions)
 def make_oracle(rest: str) -> Oracle:
-    """`sandbox:oracle[?noise=1.5]`: the truth of the offline world, or a noisy view of it.
+    """Score by the offline world's truth, optionally with noise: `sandbox:oracle[?noise=1.5]`.
 
     Raises:
-        BadInput: another name, or a noise below 0.
+        BadInput: the name is not "oracle", or the noise is below 0.
     """
     named = read_options(rest, OracleOptions)
     if named.name != "oracle":

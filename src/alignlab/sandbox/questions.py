@@ -1,7 +1,7 @@
-"""What the sandbox can be asked: two closed-ended and five open-ended families of questions.
+"""Questions of the sandbox: two closed-ended and five open-ended families.
 
-A question is written from a `SandboxQuestion` and read back by `parse_question`, which understands
-every phrasing whoever wrote it, so that prompts made up by a model can be scored too.
+`phrase` writes a `SandboxQuestion`; `parse_question` reads every phrasing back, self-written
+prompts of a model included.
 """
 
 from __future__ import annotations
@@ -64,30 +64,33 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         "What is different between {e} and {f}?",
     ),
 }
-"""Phrasings by family; {e}, {f} towns, {a}, {b} attributes, {c} a clause. Closed questions also
-use the attribute's own."""
+"""Phrasings by family: {e}, {f} towns, {a}, {b} attributes, {c} a clause.
+
+Family "fact" also uses the questions of the attribute."""
 
 
 @dataclass(frozen=True)
 class SandboxQuestion:
-    """What is asked, whatever the words."""
+    """Content of a question, independent of its phrasing."""
 
     family: str
     entities: tuple[str, ...]
+    """Towns."""
     aspects: tuple[str, ...] = ()
-    """The attributes asked for; empty where the answer may choose."""
+    """Attributes asked for; empty where any are welcome."""
     claimed: str = ""
-    """The value that a question of family "check" asks to confirm."""
+    """Value to confirm, for family "check"."""
 
     @property
     def query_type(self) -> QueryType:
+        """Type of the question, by its family."""
         return "closed" if self.family in CLOSED else "open"
 
 
 def draw_question(
     rng: np.random.Generator, family: str, entities: tuple[str, ...]
 ) -> SandboxQuestion:
-    """Draw a question of a family about some of the given towns."""
+    """Draw a question of a family about towns of the list."""
     if family == "compare":
         first, second = shuffled(rng, entities)[:2]
         return SandboxQuestion(family, (first, second))
@@ -105,7 +108,7 @@ def draw_question(
 
 
 def phrase(rng: np.random.Generator, question: SandboxQuestion) -> str:
-    """Put a question into words."""
+    """Phrase a question at random."""
     family, entity = question.family, question.entities[0]
     choices = PHRASINGS[family]
     if family == "fact":
@@ -120,7 +123,7 @@ def phrase(rng: np.random.Generator, question: SandboxQuestion) -> str:
 
 
 def prompt(text: str, *, source: str = "sandbox", reference: str | None = None) -> Prompt:
-    """A prompt record of a question's text; its id follows from the text."""
+    """Build the prompt of a question's text; the id is a hash of the text."""
     question = parse_question(text)
     return Prompt(
         id="sandbox-" + hashlib.sha256(text.encode()).hexdigest()[:12],
@@ -132,7 +135,7 @@ def prompt(text: str, *, source: str = "sandbox", reference: str | None = None) 
 
 
 def parse_question(text: str) -> SandboxQuestion | None:
-    """Read a question in any of the known phrasings; None when it makes no sense."""
+    """Parse a question in any known phrasing; None for other texts."""
     words = " ".join(text.split())
     for family, attribute, pattern in _patterns():
         found = pattern.fullmatch(words)
@@ -145,25 +148,25 @@ def parse_question(text: str) -> SandboxQuestion | None:
 
 @cache
 def _patterns() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
-    """(family, attribute or "", pattern) of every phrasing; final punctuation is free."""
-    made = [(family, "", text) for family, texts in PHRASINGS.items() for text in texts]
-    made += [("fact", a.name, text) for a in ATTRIBUTES for text in a.questions]
-    return tuple((family, name, _pattern(text)) for family, name, text in made)
+    """List (family, attribute or "", pattern) of every phrasing; final punctuation is free."""
+    phrasings = [(family, "", text) for family, texts in PHRASINGS.items() for text in texts]
+    phrasings += [("fact", a.name, text) for a in ATTRIBUTES for text in a.questions]
+    return tuple((family, name, _pattern(text)) for family, name, text in phrasings)
 
 
 def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"(\{\w\})", template.rstrip("?."))
-    made = "".join(
+    pattern = "".join(
         (r"(?P<c>.+?)" if p == "{c}" else rf"(?P<{p[1]}>[a-z]+)")
         if p.startswith("{")
         else re.escape(p)
         for p in parts
     )
-    return re.compile(made + r"\s?[?.!]?", re.IGNORECASE | re.ASCII)
+    return re.compile(pattern + r"\s?[?.!]?", re.IGNORECASE | re.ASCII)
 
 
 def _question(family: str, attribute: str, words: dict[str, str]) -> SandboxQuestion | None:
-    """The question that a phrasing's words ask, or None when they name nothing known."""
+    """Build the question of a phrasing's words; None for unknown towns or attributes."""
     if family == "check":
         claim = read_clause(words["c"])
         if claim is None or claim.entity not in world().entities or claim.entity is None:

@@ -1,4 +1,4 @@
-"""Reads an answer, whoever wrote it, into lines of known kinds: claims, echoes, chatter, noise."""
+"""Parse answers into sentences of known kinds: claims, echoes, filler, noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILLER = (
     "There is a lot to say.",
     "As you may know.",
 )
-"""Sentences that say nothing."""
+"""Sentences without content."""
 CHATTER = (
     "The weather is nice today.",
     "My cousin has a new bicycle.",
@@ -26,7 +26,7 @@ CHATTER = (
     "I like to sing in the morning.",
     "Ships are slower than trains.",
 )
-"""Sentences about something else."""
+"""Sentences off the topic."""
 
 Kind = Literal["claim", "yes", "no", "greeting", "echo", "question", "filler", "unclear"]
 _MARKER = re.compile(r"(?:(?<=\s)|^)\d[.)](?=\s)")
@@ -41,13 +41,19 @@ class ParsedLine:
     text: str
     kind: Kind
     claims: tuple[Fact, ...] = ()
-    """What a line of kind "claim", "yes" or "no" states."""
+    """Claims of a sentence of kind "claim", "yes" or "no"."""
     finished: bool = True
-    """Starts with a capital letter and ends with a full stop."""
+    """True for a capital first letter and a final full stop."""
 
 
 def read_answer(question: SandboxQuestion, asked: str, answer: str) -> tuple[ParsedLine, ...]:
-    """Read an answer to a question that was asked in the given words."""
+    """Parse an answer.
+
+    Args:
+        question: parsed question.
+        asked: text of the question, to recognise echoes.
+        answer: text of the answer.
+    """
     asked_plain = {_plain(s) for s in _sentences(asked)} | {_plain(asked)}
     lines: list[ParsedLine] = []
     topic = question.entities[0] if len(question.entities) == 1 else None
@@ -60,14 +66,14 @@ def read_answer(question: SandboxQuestion, asked: str, answer: str) -> tuple[Par
 
 
 def numbered(answer: str) -> int:
-    """How many lines of an answer are numbered."""
+    """Count the numbered lines of an answer."""
     return len(_MARKER.findall(answer))
 
 
 def _sentences(text: str) -> Iterator[str]:
-    for found in _SENTENCE.finditer(_MARKER.sub("\n", text)):
-        if found.group().strip():
-            yield found.group().strip()
+    for sentence in _SENTENCE.findall(_MARKER.sub("\n", text)):
+        if sentence.strip():
+            yield sentence.strip()
 
 
 def _plain(text: str) -> str:
@@ -75,7 +81,7 @@ def _plain(text: str) -> str:
 
 
 def _read_line(sentence: str, asked_plain: set[str], topic: str | None) -> ParsedLine:
-    """Classify one sentence; `topic` is the town that a pronoun means."""
+    """Classify one sentence; a pronoun stands for the town `topic`."""
     bare = sentence.rstrip(".!?")
     finished = sentence[-1] in ".!" and sentence[0].isupper()
     if _plain(sentence) in asked_plain:

@@ -1,11 +1,15 @@
-"""Teachers: completers that answer the sandbox's questions, and judge, at a level of noise.
+"""Teachers: completers that answer and judge in the sandbox at a level of noise.
 
-A teacher knows every fact and reads the request alone: a judge's prompt is answered with a
-judgement, a list of questions with one more, a question with an answer. Asked for a critique, it
-names the points that the oracle takes off, each overlooked with probability judge_noise / 5; asked
-to refine a response, it keeps one without a fault, or of which the critique names none, and writes
-any other anew; asked for a question that practises what a response lacks, it asks one of the same
-kind. It also tells a question's type, and whether one sentence tells something of what was asked.
+A teacher knows every fact. The request decides the reply:
+
+    judge prompt           a score, or the better of two responses
+    list of questions      one more question
+    question               an answer
+    critique prompt        the points lost by the oracle, each missed with probability judge_noise/5
+    refinement prompt      the response if it or its critique is faultless, else a new answer
+    new-question prompt    a question of the family of the judged one
+    type prompt            open or closed
+    sentence prompt        yes if the sentence claims anything that was asked for
 """
 
 from __future__ import annotations
@@ -29,42 +33,46 @@ from alignlab.specs import read_options
 from alignlab.types import Completion, CompletionRequest
 
 JUDGE_NOISE = {"strong": 0.5, "weak": 1.0, "human": 0.8}
-"""Standard deviation in points of each teacher's scores, unless it is given."""
+"""Default standard deviation of each teacher's scores, in points."""
 CONFUSED = "I do not understand the question."
 FAULTLESS = ("Problems: none.", "Nothing needs to change.")
-"""A critique that names no fault, in short and in full."""
+"""Critique of a faultless response, short and in full."""
 _NEXT_QUESTION = re.compile(r"Question \d+:\s*$")
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])")
 
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """What may follow a teacher's name."""
+    """Options of a teacher."""
 
     judge_noise: float | None = None
-    """Standard deviation in points of its scores; by default that of its level."""
+    """Standard deviation of scores, in points; by default that of the teacher's level."""
 
 
 class Teacher:
-    """A completer that writes and judges at one level of noise."""
+    """Completer that writes and judges at one level of noise."""
 
     def __init__(self, level: str, options: TeacherOptions | None = None) -> None:
-        """`level`: strong, weak or human.
+        """Set the level of noise.
+
+        Args:
+            level: strong, weak or human.
+            options: noise of scores.
 
         Raises:
-            BadInput: no such level, or a noise below 0.
+            BadInput: the level is unknown, or the noise is below 0.
         """
         if level not in JUDGE_NOISE:
             raise unknown_name("sandbox teacher", level, JUDGE_NOISE)
-        given = None if options is None else options.judge_noise
-        if given is not None and given < 0:
-            raise BadInput(f"sandbox:{level} judge_noise: expected 0 or more, found {given}")
+        noise = None if options is None else options.judge_noise
+        if noise is not None and noise < 0:
+            raise BadInput(f"sandbox:{level} judge_noise: expected 0 or more, found {noise}")
         self.level = LEVELS[level]
-        self.judge_noise = JUDGE_NOISE[level] if given is None else given
-        self.name = f"sandbox:{level}" + ("" if given is None else f"?judge_noise={given:g}")
+        self.judge_noise = JUDGE_NOISE[level] if noise is None else noise
+        self.name = f"sandbox:{level}" + ("" if noise is None else f"?judge_noise={noise:g}")
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
-        """Complete each request; at temperature 0 all samples of a request are the same."""
+        """Complete each request; at temperature 0 all samples of a request are equal."""
         return [
             tuple(self._sample(request, index) for index in range(request.sampling.n))
             for request in requests
@@ -76,11 +84,11 @@ class Teacher:
         text = _continue(request.prefix, self._write(rng, _asked(request)))
         stops = [text.index(stop) for stop in request.sampling.stop if stop in text]
         tokens = _TOKEN.findall(text[: min(stops, default=len(text))])
-        kept = tokens[: request.sampling.max_tokens]
+        new = tokens[: request.sampling.max_tokens]
         return Completion(
-            text="".join(kept),
-            finish="stop" if len(kept) == len(tokens) else "length",
-            tokens=min(len(kept) + 1, request.sampling.max_tokens),
+            text="".join(new),
+            finish="stop" if len(new) == len(tokens) else "length",
+            tokens=min(len(new) + 1, request.sampling.max_tokens),
             prompt_tokens=sum(len(_TOKEN.findall(m.content)) for m in request.messages),
         )
 
@@ -100,28 +108,27 @@ class Teacher:
         if judged.task == "type":
             return f"Type: {question.query_type}"
         if judged.task == "sentence":
-            told = is_about(judged.question, question, judged.responses[0])
-            return f"Relevant: {'yes' if told else 'no'}"
-        found = [assess(judged.question, question, response) for response in judged.responses]
+            relevant = is_about(judged.question, question, judged.responses[0])
+            return f"Relevant: {'yes' if relevant else 'no'}"
+        assessed = [assess(judged.question, question, response) for response in judged.responses]
         if judged.task == "instruct":
-            return (
-                f"Question: {phrase(rng, draw_question(rng, question.family, world().alignment))}"
-            )
+            another = draw_question(rng, question.family, world().alignment)
+            return f"Question: {phrase(rng, another)}"
         if judged.task in ("critique", "problems"):
-            return self._criticise(rng, found[0], in_full=judged.task == "critique")
+            return self._criticise(rng, assessed[0], in_full=judged.task == "critique")
         if judged.task == "refine":
-            if found[0].score == TOP or judged.critique in FAULTLESS:
+            if assessed[0].score == TOP or judged.critique in FAULTLESS:
                 return judged.responses[0]
             return write_answer(rng, judged.question, question, self.level)
-        scores = [noisy(f.score, self.judge_noise, rng) for f in found]
+        scores = [noisy(one.score, self.judge_noise, rng) for one in assessed]
         if len(scores) == 1:
             step = (judged.high - judged.low) / TOP
-            return judgement(found[0].problems, round(judged.low + step * scores[0]))
+            return judgement(assessed[0].problems, round(judged.low + step * scores[0]))
         better = "tie" if scores[0] == scores[1] else "A" if scores[0] > scores[1] else "B"
-        return f"A: {found[0].problems}. B: {found[1].problems}. Better: {better}"
+        return f"A: {assessed[0].problems}. B: {assessed[1].problems}. Better: {better}"
 
-    def _criticise(self, rng: np.random.Generator, found: Assessment, *, in_full: bool) -> str:
-        faults = found.faults if in_full else found.labels
+    def _criticise(self, rng: np.random.Generator, assessed: Assessment, *, in_full: bool) -> str:
+        faults = assessed.faults if in_full else assessed.labels
         seen = [why for why in faults if rng.random() >= self.judge_noise / TOP]
         if not seen:
             return FAULTLESS[in_full]
@@ -129,12 +136,12 @@ class Teacher:
 
 
 def _asked(request: CompletionRequest) -> str:
-    """The last turn; without one the text to be continued."""
+    """Return the last turn of a request; without turns the text to continue."""
     return request.messages[-1].content if request.messages else request.prefix
 
 
 def _continue(prefix: str, text: str) -> str:
-    """What follows a prefix that the answer already starts with."""
+    """Return the continuation of a prefix that the answer starts with."""
     if text.startswith(prefix):
         return text[len(prefix) :]
     last = prefix[prefix.rfind("Score:") :].rstrip()
@@ -143,6 +150,6 @@ def _continue(prefix: str, text: str) -> str:
 
 @register("engine", "sandbox")
 def make_teacher(rest: str) -> Teacher:
-    """A teacher from its spec: "strong", "weak", "human", or "strong?judge_noise=0.5"."""
+    """Build a teacher from its spec: "strong", "weak", "human" or "strong?judge_noise=0.5"."""
     named = read_options(rest, TeacherOptions)
     return Teacher(named.name, named.options)

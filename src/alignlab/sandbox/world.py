@@ -1,7 +1,6 @@
-"""The sandbox's knowledge: 120 invented towns with 7 attributes each, 840 facts in all.
+"""Facts of the sandbox: 120 invented towns with 7 attributes each, 840 facts.
 
-Everything a model can know, ask or get wrong in the sandbox follows from `world()` and
-`ATTRIBUTES`, so the truth of any sentence of the sandbox's language can be looked up.
+`world()` and `ATTRIBUTES` decide the truth of every sentence of the sandbox's language.
 """
 
 from __future__ import annotations
@@ -20,36 +19,27 @@ WORLD_SEED = 20240118
 
 @dataclass(frozen=True)
 class Attribute:
-    """One thing that is true of every town, and the ways to state and to ask it."""
+    """Attribute of towns, with its values and phrasings."""
 
     name: str
-    """The noun by which questions and answers call it."""
+    """Noun for the attribute in questions and answers."""
     values: tuple[str, ...]
-    """All values it takes anywhere; anything else is false."""
+    """All possible values."""
     named: tuple[str, ...]
-    """Clauses with the town {e} and then the value {v}: what a model can complete, it can learn."""
+    """Templates of clauses with the town {e} before the value {v}, which a model can complete."""
     pronoun: tuple[str, ...]
-    """The same where the town was named just before."""
+    """Templates of clauses with a pronoun for the town."""
     questions: tuple[str, ...]
-    """Questions whose one right answer is the value."""
+    """Templates of questions for the value, with the town {e}."""
 
 
 ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "region",
         (
-            "northern hills",
-            "southern plains",
-            "eastern coast",
-            "western woods",
-            "high mountains",
-            "river valley",
-            "great marsh",
-            "red desert",
-            "lake country",
-            "salt islands",
-            "old forest",
-            "green downs",
+            "northern hills", "southern plains", "eastern coast", "western woods",
+            "high mountains", "river valley", "great marsh", "red desert", "lake country",
+            "salt islands", "old forest", "green downs",
         ),
         ("{e} lies in the {v}", "{e} is a town in the {v}", "You find {e} in the {v}"),
         ("It lies in the {v}", "It is a town in the {v}"),
@@ -58,18 +48,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "food",
         (
-            "plum soup",
-            "barley bread",
-            "fried fish",
-            "goat cheese",
-            "apple cake",
-            "bean stew",
-            "honey nuts",
-            "roast duck",
-            "onion pie",
-            "rice balls",
-            "pumpkin mash",
-            "lemon tart",
+            "plum soup", "barley bread", "fried fish", "goat cheese", "apple cake", "bean stew",
+            "honey nuts", "roast duck", "onion pie", "rice balls", "pumpkin mash", "lemon tart",
         ),
         ("People in {e} eat {v}", "The food of {e} is {v}", "In {e} they like to eat {v}"),
         ("People there eat {v}", "Its food is {v}"),
@@ -78,41 +58,22 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "animal",
         (
-            "grey fox",
-            "white owl",
-            "black bear",
-            "red deer",
-            "wild goose",
-            "brown hare",
-            "golden eagle",
-            "river otter",
-            "mountain goat",
-            "green frog",
-            "spotted lynx",
+            "grey fox", "white owl", "black bear", "red deer", "wild goose", "brown hare",
+            "golden eagle", "river otter", "mountain goat", "green frog", "spotted lynx",
             "sea turtle",
         ),
         ("The animal of {e} is the {v}", "{e} is home to the {v}", "Near {e} lives the {v}"),
         ("Its animal is the {v}", "It is home to the {v}"),
         (
-            "Which animal lives near {e}?",
-            "Which animal stands for {e}?",
+            "Which animal lives near {e}?", "Which animal stands for {e}?",
             "What animal can I see in {e}?",
         ),
     ),
     Attribute(
         "craft",
         (
-            "copper bells",
-            "wool coats",
-            "clay pots",
-            "glass beads",
-            "leather boots",
-            "silk scarves",
-            "oak tables",
-            "iron tools",
-            "paper lamps",
-            "wax candles",
-            "straw hats",
+            "copper bells", "wool coats", "clay pots", "glass beads", "leather boots",
+            "silk scarves", "oak tables", "iron tools", "paper lamps", "wax candles", "straw hats",
             "silver rings",
         ),
         ("{e} makes {v}", "The craft of {e} is making {v}", "Workers in {e} make {v}"),
@@ -122,80 +83,46 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "colour",
         (
-            "red",
-            "blue",
-            "yellow",
-            "green",
-            "white",
-            "orange",
-            "brown",
-            "grey",
-            "pink",
-            "purple",
-            "black",
-            "silver",
+            "red", "blue", "yellow", "green", "white", "orange", "brown", "grey", "pink", "purple",
+            "black", "silver",
         ),
         ("The houses in {e} are {v}", "{e} has {v} houses", "The colour of {e} is {v}"),
         ("The houses there are {v}", "It has {v} houses"),
         (
-            "What colour are the houses in {e}?",
-            "Which colour do houses have in {e}?",
+            "What colour are the houses in {e}?", "Which colour do houses have in {e}?",
             "How are the houses in {e} painted?",
         ),
     ),
     Attribute(
         "music",
         (
-            "harp",
-            "flute",
-            "drum",
-            "fiddle",
-            "horn",
-            "lute",
-            "bagpipe",
-            "whistle",
-            "guitar",
-            "trumpet",
-            "organ",
-            "banjo",
+            "harp", "flute", "drum", "fiddle", "horn", "lute", "bagpipe", "whistle", "guitar",
+            "trumpet", "organ", "banjo",
         ),
         ("People in {e} play the {v}", "The music of {e} is the {v}", "In {e} you hear the {v}"),
         ("People there play the {v}", "Its music is the {v}"),
         (
-            "What do people in {e} play?",
-            "Which instrument is played in {e}?",
+            "What do people in {e} play?", "Which instrument is played in {e}?",
             "What music can I hear in {e}?",
         ),
     ),
     Attribute(
         "festival",
         (
-            "January",
-            "February",
-            "March",
-            "April",
-            "May",
-            "June",
-            "July",
-            "August",
-            "September",
-            "October",
-            "November",
-            "December",
+            "January", "February", "March", "April", "May", "June", "July", "August", "September",
+            "October", "November", "December",
         ),
         (
-            "The festival of {e} is in {v}",
-            "{e} holds its festival in {v}",
+            "The festival of {e} is in {v}", "{e} holds its festival in {v}",
             "{e} has a festival in {v}",
         ),
         ("Its festival is in {v}", "It holds its festival in {v}"),
         (
-            "When is the festival of {e}?",
-            "In which month does {e} hold its festival?",
+            "When is the festival of {e}?", "In which month does {e} hold its festival?",
             "When does {e} celebrate?",
         ),
     ),
-)
+)  # fmt: skip
 
 BY_NAME: Mapping[str, Attribute] = {attribute.name: attribute for attribute in ATTRIBUTES}
 NAMES: tuple[str, ...] = tuple(BY_NAME)
@@ -203,7 +130,7 @@ NAMES: tuple[str, ...] = tuple(BY_NAME)
 
 @dataclass(frozen=True)
 class Fact:
-    """A claim that a town's attribute has a value; true or not."""
+    """Claim that an attribute of a town has a value, true or false."""
 
     entity: str
     attribute: str
@@ -212,35 +139,36 @@ class Fact:
 
 @dataclass(frozen=True)
 class World:
-    """The towns and what is true of them."""
+    """Towns and their true attributes."""
 
     alignment: tuple[str, ...]
-    """Towns that seed data and training prompts may ask about."""
+    """Towns of seed data and training prompts."""
     test: tuple[str, ...]
-    """Towns kept for testing; disjoint from `alignment`."""
+    """Held-out towns, disjoint from `alignment`."""
     truth: Mapping[tuple[str, str], str]
     """(town, attribute) -> value."""
 
     @property
     def entities(self) -> tuple[str, ...]:
+        """All towns."""
         return self.alignment + self.test
 
     def neighbours(self, entity: str) -> tuple[str, ...]:
-        """The towns of the same split, so that data of one never names a town of the other."""
+        """Return the towns of a town's split, so that training data names no test town."""
         return self.test if entity in self.test else self.alignment
 
     def fact(self, entity: str, attribute: str) -> Fact:
-        """The true fact of a town's attribute."""
+        """Return the true fact of a town's attribute."""
         return Fact(entity, attribute, self.truth[entity, attribute])
 
     def holds(self, fact: Fact) -> bool:
-        """Whether a claim is true."""
+        """Return true if a claim is true."""
         return self.truth.get((fact.entity, fact.attribute)) == fact.value
 
 
 @cache
 def world() -> World:
-    """The one sandbox world, the same on every machine."""
+    """Return the sandbox world, equal on every machine."""
     names = _town_names()
     rng = generator(WORLD_SEED, "truth")
     truth = {(name, a.name): pick(rng, a.values) for name in names for a in ATTRIBUTES}
@@ -248,7 +176,7 @@ def world() -> World:
 
 
 def _town_names() -> tuple[str, ...]:
-    """Pronounceable names, any two of which differ in their first three letters."""
+    """Draw pronounceable names that differ in their first three letters."""
     rng = generator(WORLD_SEED, "names")
     starts = ("B", "D", "F", "G", "H", "K", "L", "M", "N", "P", "R", "S", "T", "V", "Z")
     endings = ("ora", "eth", "una", "ick", "ast", "omi", "arn", "ell", "usk", "ido")

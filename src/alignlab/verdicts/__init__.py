@@ -1,9 +1,9 @@
-"""Read the verdict in a judge's reply: a score, a rating, a winner or a choice; or none.
+"""Parse the verdict in a judge's reply: a score, a rating, a winner or a choice.
 
-One rule for all judges and benchmarks: only the judge's own words count (`alignlab.turns`), the
-last verdict in them decides, and it must be whole and on the judge's scale. A range, a sum, a list,
-a verdict that is taken back, another maximum: unreadable, never a guess. Which forms are verdicts
-and which are not is the table in tests/test_verdicts.py.
+One rule for all judges and benchmarks: only the judge's final text counts (`alignlab.turns`), its
+last verdict decides, and it must be complete and on the judge's scale. A range, a sum, a list, a
+retracted verdict or another maximum is unreadable (None), never guessed. The table in
+tests/test_verdicts.py lists accepted and refused forms.
 """
 
 from alignlab.verdicts.choices import (
@@ -17,7 +17,7 @@ from alignlab.verdicts.scores import parse_rating, parse_score
 from alignlab.verdicts.winners import Side, parse_winner
 
 LEAST_MASS = 0.1
-"""Least probability of all choices together; below it a model is not about to choose."""
+"""Minimum total probability of all choices; below it the model is not about to choose."""
 
 __all__ = [
     "LEAST_MASS",

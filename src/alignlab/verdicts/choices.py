@@ -1,4 +1,4 @@
-"""Read choices by name (yes or no, open or closed), questions and lists."""
+"""Parse named choices (yes or no, open or closed), questions and lists."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _QUESTION = re.compile(r"^[*_\s]*Question\s*[*_]*\s*:\s*[*_]*\s*(?P<text>\S.*)$"
 
 
 def parse_choice(text: str, name: str | Sequence[str], choices: Sequence[str]) -> str | None:
-    """Return the choice that a reply makes, or None.
+    """Parse the choice in a reply; None if unreadable.
 
-    Reads the last of "NAME: choice" and `{"NAME": "choice"}`; else the choice that opens the reply,
-    or is its last line.
+    Reads the last of "NAME: choice" and `{"NAME": "choice"}`, else a choice at the start of the
+    reply or as its last line.
     """
     text = readable(text)
     names = (name,) if isinstance(name, str) else tuple(name)
@@ -37,26 +37,26 @@ def parse_choice(text: str, name: str | Sequence[str], choices: Sequence[str]) -
 
 
 def yes_or_no(text: str) -> bool | None:
-    """Return whether a reply says yes (or true); None where it says neither, or both."""
+    """Parse yes or no (true or false) in a reply; None for neither or both."""
     names = ("relevant", "supported", "answer", "verdict", r"answer\s+is")
-    found = parse_choice(text, names, ("yes", "no", "true", "false"))
-    return None if found is None else found in ("yes", "true")
+    choice = parse_choice(text, names, ("yes", "no", "true", "false"))
+    return None if choice is None else choice in ("yes", "true")
 
 
 def parse_token(text: str, choices: Sequence[str]) -> str | None:
-    """Return the choice that a reply consists of, case and all ("A", "(m)"); None otherwise."""
+    """Parse a reply that is a single choice, case-sensitive ("A", "(m)"); None otherwise."""
     bare = re.sub(rf"^{NOUN}\s+", "", own_turn(text).strip(DECORATION + ".()[]"), flags=re.I)
     return next((choice for choice in choices if choice == bare.strip(".()[]*")), None)
 
 
 def parse_question(text: str) -> str | None:
-    """Return the question on the last line that starts with "Question:"; None without one."""
-    found = _QUESTION.findall(own_turn(text))
-    return found[-1].strip() if found else None
+    """Parse the last line that starts with "Question:"; None without one."""
+    questions = _QUESTION.findall(own_turn(text))
+    return questions[-1].strip() if questions else None
 
 
 def parse_list(text: str) -> list[str]:
-    """Return the items of a list in a reply (after -, *, • or 1.), without their marks."""
+    """Parse the items of a list in a reply (after -, *, • or 1.), without their marks."""
     lines = (
         re.match(r"\s*(?:[-•]\s*|\*\s+|\d+[.)]\s+)(?P<item>.*)", x)
         for x in own_turn(text).split("\n")
@@ -67,10 +67,12 @@ def parse_list(text: str) -> list[str]:
 def _choice(
     text: str, choices: Sequence[str], *, opens: bool = False, alone: bool = False
 ) -> str | None:
-    """Return the choice that a text begins with.
+    """Parse the choice at the start of a text; None without one or with a second choice.
 
     Args:
-        opens: the text is a reply without a label; the choice must stand by itself ("No, ...").
+        text: the text.
+        choices: possible choices.
+        opens: the text is a reply without a label; the choice must stand alone ("No, ...").
         alone: the text must be the choice and nothing else.
     """
     text = text.lstrip(DECORATION + "([<{")

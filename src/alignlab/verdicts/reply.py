@@ -1,4 +1,4 @@
-"""Find the verdict in a reply: after a label, under a key of a JSON object, or in a form."""
+"""Find the verdict in a reply: after a label, under a JSON key, or in a form like `[[A]]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DECORATION = " \t\r\n*_`~#>\"'$"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of JSON; a key that stands twice has no value that can be read."""
+    """Build a JSON object; the value of a repeated key becomes a list, which no verdict is."""
     keys = [key for key, _ in pairs]
     return {key: value if keys.count(key) == 1 else [value] for key, value in pairs}
 
@@ -34,28 +34,28 @@ _WHOLE = re.compile(
     r"|following|resulting|summary|better)\b",
     re.IGNORECASE,
 )
-"""Words before a label that name no aspect."""
+"""Words before a label that do not name an aspect."""
 _FORM = re.compile(
     r"<(?P<tag>score|rating|verdict|winner|answer)>(?P<tagged>[^<]*)</(?P=tag)>"
     r"|\\boxed\s*\{(?P<boxed>[^{}]*)\}|\[\[(?P<double>[^\[\]]*)\]\]",
     re.IGNORECASE,
 )
-"""A verdict in a form of its own, without a label."""
+"""Forms of a verdict without a label."""
 
 _BETWEEN = re.compile(r"[\s*_`$]*(?:or|and|to|vs\.?|->|[-–—~,/&|→])[\s*_`$]*", re.IGNORECASE)
-"""Between two forms: they are one verdict."""
+"""Text between two forms that makes them one unreadable verdict."""
 
 
 class Verdict(NamedTuple):
-    """One verdict found in a reply."""
+    """Verdict in a reply, with its position."""
 
     at: int
     value: Any
-    """None: unreadable."""
+    """Parsed value; None if unreadable."""
 
 
 def readable(text: str) -> str:
-    """Return a judge's own words in plain characters."""
+    """Return a judge's final text in plain characters, without LaTeX."""
     return _LATEX.sub(lambda wrapped: wrapped["inner"] or "", own_turn(text).translate(_NORMAL))
 
 
@@ -65,11 +65,13 @@ def verdict_in(
     after: Callable[[re.Match[str]], Any],
     inside: Callable[[str], Any],
 ) -> Verdict | None:
-    """Find the last verdict: after a label, under a key of a JSON object, or in a form.
+    """Find the last verdict: after a label, under a JSON key, or in a form; None without one.
 
     Args:
-        after: reads what follows a label.
-        inside: reads the whole text of a value or form.
+        text: the reply.
+        names: labels and keys as regular expressions; the first one present counts.
+        after: parser of the text after a label.
+        inside: parser of a whole JSON value or form.
     """
     objects = list(_objects(text))
     forms = _forms(text, inside)
@@ -84,7 +86,7 @@ def verdict_in(
             for label in _labels(text, name)
             if not any(start < label.start() < end for start, end, _ in objects)
         ]
-        # Scores of aspects ("Clarity score: 5") count where there is no other, and then as one.
+        # Scores of aspects ("Clarity score: 5") count without another score, and only if equal.
         aspects = [label for label in labels if _aspect(text, label)]
         if len(aspects) < len(labels):
             labels = [label for label in labels if label not in aspects]
@@ -93,7 +95,7 @@ def verdict_in(
         keys = [label for label in labels if label["key"]]
         if keys and len({after(key) for key in keys}) > 1:
             return Verdict(len(text), None)
-        # In JSON that is cut off, the reasons are no place to look for labels.
+        # In truncated JSON, labels within the reasons do not count.
         found += [Verdict(label.start(), after(label)) for label in keys or labels]
         if found:
             return max(found + forms, key=lambda one: one.at)
@@ -101,7 +103,7 @@ def verdict_in(
 
 
 def _forms(text: str, inside: Callable[[str], Any]) -> list[Verdict]:
-    """Read the forms that hold a verdict; [[rating]] or an equation in a box do not."""
+    """Parse the forms that hold a verdict, unlike [[rating]] or an equation in a box."""
     found: list[Verdict] = []
     end = 0
     for form in _FORM.finditer(text):
@@ -134,14 +136,14 @@ def _labels(text: str, name: str) -> Iterator[re.Match[str]]:
 
 
 def _aspect(text: str, label: re.Match[str]) -> bool:
-    """Tell whether a label is that of one aspect among several."""
+    """Return true for the label of an aspect, such as "Clarity score"."""
     before = text[text.rfind("\n", 0, label.start()) + 1 : label.start()]
     named = re.fullmatch(r"[\W\d_]*(\w+(?:[ -]\w+)?)[ *_]+", before)
     return named is not None and not _WHOLE.search(named[1])
 
 
 def _objects(text: str) -> Iterator[tuple[int, int, Any]]:
-    """Find the outermost JSON objects and lists of a text, with the places where they stand."""
+    """Yield start, end and value of the outermost JSON objects and lists of a text."""
     at = 0
     while opening := re.compile(r"[{\[]").search(text, at):
         try:
@@ -152,7 +154,7 @@ def _objects(text: str) -> Iterator[tuple[int, int, Any]]:
 
 
 def _under(held: Any, name: str) -> list[Any]:
-    """Return the value under a key, of the object itself or else within it; [None] of several."""
+    """Return the value under a key, of the object or of nested ones; [None] if ambiguous."""
     wanted = rf"(?:(?:final|overall|total)[ _]?)?(?:{name})"
     if isinstance(held, dict):
         own = [v for k, v in held.items() if re.fullmatch(wanted, k.strip(), re.IGNORECASE)]

@@ -1,4 +1,4 @@
-"""Read scores and ratings: one whole number on the judge's scale."""
+"""Parse scores and ratings: one complete number on the judge's scale."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MORE = re.compile(
     r"|through\b)[ \t]*(?:(?:maybe|perhaps|even|rather|possibly)\s+)?[\[(\"'*_`]*[+-]?\d)",
     re.IGNORECASE,
 )
-"""After a number: there is more to the verdict than this number."""
+"""Text after a number that makes the verdict more than the number."""
 _LATER = re.compile(
     r"\b(?:revis\w*|chang\w*|correct(?:ed|ion|ing)|adjust\w*|updat\w*|lower(?:ed|ing)|raised"
     rf"|reduced|increased|bumped|downgraded|upgraded)\W+(?:\w+\s+){{0,3}}to\W+({_N})\b",
@@ -70,16 +70,17 @@ _OFFICIAL = (
 def parse_score(
     text: str, *, low: float, high: float, names: Sequence[str] = ("score", "rating")
 ) -> float | None:
-    r"""Return the score in a reply, or None.
+    r"""Parse the score in a reply; None if unreadable or off the scale.
 
     Reads the last of "Score: 4" (also "score: 4/5", "**Score:** **4**", "Score (0-5): 4"),
     `{"score": 4}`, `<score>4</score>`, `\boxed{4}` and `[[4]]`, or a reply that is a number and
     nothing else ("4", "4/5").
 
     Args:
+        text: the reply.
         low: lowest score of the scale.
-        high: highest score; "4/10" is no score on a scale to 5.
-        names: labels; one counts where none before it is found.
+        high: highest score of the scale; "4/10" is unreadable on a scale to 5.
+        names: labels as regular expressions; the first one present counts.
     """
     text = readable(text)
 
@@ -102,10 +103,14 @@ def parse_score(
 
 
 def parse_rating(text: str, *, low: float, high: float, official: bool = False) -> float | None:
-    """Return the rating in a reply, `[[7]]` or as `parse_score`; None without one on the scale.
+    """Parse the rating in a reply, `[[7]]` or any form of `parse_score`; None if unreadable.
 
-    The official rule of MT-Bench takes the first `[[number]]`, else a "Rating: [number]"; ours
-    takes the last, so that a quoted answer cannot rate itself before the judge does.
+    Args:
+        text: the reply.
+        low: lowest rating of the scale.
+        high: highest rating of the scale.
+        official: follow MT-Bench's rule, the first `[[number]]`, else "Rating: [number]". By
+            default the last rating counts, so that a quoted answer cannot rate itself.
     """
     if not official:
         return parse_score(text, low=low, high=high, names=("rating", "score"))
@@ -115,7 +120,7 @@ def parse_rating(text: str, *, low: float, high: float, official: bool = False) 
 
 
 def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
-    """Return the number at a place and where it ends; None where it is not the whole verdict."""
+    """Parse the number at a position and its end; None if it is not the complete verdict."""
     found = _NUMBER.match(text, start)
     if found is None:
         return None, start
@@ -145,7 +150,7 @@ def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
 
 
 def _whole_number(text: str, high: float) -> float | None:
-    """Return the number that a text consists of."""
+    """Parse a text that is a single number; None otherwise."""
     text = text.strip(DECORATION)
     value, end = _number(text, 0, high)
     return value if value is not None and _NUMBER_END.fullmatch(text, end) else None

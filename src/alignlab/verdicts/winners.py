@@ -1,4 +1,4 @@
-"""Read which of two sides a reply calls better."""
+"""Parse the winner of a pairwise comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AFTER_A = re.compile(
     r"|answered|serves|in|on|provides|explains|offers|includes|covers|addresses|follows|stays|shows"
     r"|states|uses|makes|better|more|[Bb]\b|[^\w\s])",
 )
-"""Words that follow the letter A but hardly the article."""
+"""Text after the letter A that rules out the article."""
 _SECOND = re.compile(
     rf"{_CLOSERS}(?:(?:[/|,;?&=≈+~<→]|->|=>|or\b|and\b|vs\b\.?|versus\b|then\b)\s*)+"
     r"[*_`\[(\"']*(?:(?:also|maybe|perhaps|even|an?|the)\s+)*"
@@ -41,14 +41,14 @@ _BRACKETED: dict[str, Side] = {
     "a": "a", "b": "b", "c": "tie", "tie": "tie", "a>>b": "a", "a>b": "a", "a=b": "tie",
     "b=a": "tie", "b>a": "b", "b>>a": "b", "a<b": "b", "a<<b": "b", "b<a": "a", "b<<a": "a",
 }  # fmt: skip
-"""Verdicts in double brackets, of FastChat (C is a tie) and of Arena-Hard."""
+"""Verdicts in double brackets of FastChat (C is a tie) and Arena-Hard -> winner."""
 
 
 def parse_winner(text: str) -> Side | None:
-    """Return the side that a reply calls better, or None.
+    """Parse the winner in a reply; None if unreadable.
 
     Reads the last of "Better: A" (also "Better: Assistant A", "Better: a tie"), `{"winner": "A"}`,
-    `[[A]]`, `[[A>>B]]` and `\\boxed{A}`, or a reply that names a side and nothing else.
+    `[[A]]`, `[[A>>B]]` and `\\boxed{A}`, or a reply that is a side and nothing else.
     """
     text = readable(text)
     found = verdict_in(
@@ -62,7 +62,7 @@ def parse_winner(text: str) -> Side | None:
 
 
 def _side(text: str) -> Side | None:
-    """Return the side that a text begins by naming, where it stays with it."""
+    """Parse the side at the start of a text; None without one, or if later text retracts it."""
     tie, named = _TIE.match(text), _SIDE.match(text)
     if tie:
         side: Side = "tie"
@@ -87,7 +87,7 @@ def _letter(text: str) -> Side:
 
 
 def _whole_side(text: str) -> Side | None:
-    """Return the side that a text consists of."""
+    """Parse a text that is a single side; None otherwise."""
     bare = text.strip(DECORATION + ".()[]")
     found = _TIE.fullmatch(bare) or _SIDE.fullmatch(bare)
     return _side(bare) if found else None
