@@ -113,10 +113,10 @@ def evaluate(module: str, node: ast.AST) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
-        place, found = find(module, node.id)
-        if isinstance(found, ast.ClassDef | ast.FunctionDef):
+        place, definition = find(module, node.id)
+        if isinstance(definition, ast.ClassDef | ast.FunctionDef):
             return place
-        return evaluate(place.module, found)
+        return evaluate(place.module, definition)
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(evaluate(module, each) for each in node.elts)
     if isinstance(node, ast.Dict):
@@ -141,10 +141,10 @@ def evaluate(module: str, node: ast.AST) -> Any:
 def _called(module: str, node: ast.Call) -> Place | str:
     assert isinstance(node.func, ast.Name)
     try:
-        place, found = find(module, node.func.id)
+        place, definition = find(module, node.func.id)
     except Unread:
         return node.func.id
-    return place if isinstance(found, ast.ClassDef) else node.func.id
+    return place if isinstance(definition, ast.ClassDef) else node.func.id
 
 
 def _arithmetic(node: ast.UnaryOp | ast.BinOp, values: ast.Tuple) -> Any:
@@ -172,11 +172,11 @@ def fields_of(cls: Place) -> dict[str, Field]:
     """Return the fields of a dataclass and its bases by name, in constructor order."""
     place, node = find(*cls)
     assert isinstance(node, ast.ClassDef), cls
-    found: dict[str, Field] = {}
+    fields: dict[str, Field] = {}
     for base in reversed(node.bases):
         if isinstance(base, ast.Name):
             try:
-                found |= fields_of(find(place.module, base.id)[0])
+                fields |= fields_of(find(place.module, base.id)[0])
             except Unread:
                 continue  # a base of another package holds no settings
     following: list[ast.stmt | None] = [*node.body[1:], None]
@@ -184,8 +184,8 @@ def fields_of(cls: Place) -> dict[str, Field]:
         if not isinstance(each, ast.AnnAssign) or not isinstance(each.target, ast.Name):
             continue
         if "ClassVar" not in ast.unparse(each.annotation):
-            found[each.target.id] = Field(place.module, each, _text(after))
-    return found
+            fields[each.target.id] = Field(place.module, each, _text(after))
+    return fields
 
 
 def attribute(cls: Place, name: str) -> tuple[str, ast.AST] | None:
@@ -199,7 +199,7 @@ def attribute(cls: Place, name: str) -> tuple[str, ast.AST] | None:
         if isinstance(each, ast.AnnAssign) and each.value and ast.unparse(each.target) == name:
             return place.module, each.value
     bases = [Place(place.module, b.id) for b in node.bases if isinstance(b, ast.Name)]
-    return next((found for base in bases if (found := attribute(base, name))), None)
+    return next((value for base in bases if (value := attribute(base, name))), None)
 
 
 def describe(cls: Place, prefix: str = "", given: dict[str, Any] | None = None) -> list[Option]:
@@ -210,19 +210,19 @@ def describe(cls: Place, prefix: str = "", given: dict[str, Any] | None = None) 
         prefix: prefix of every key.
         given: values that replace the class's defaults.
     """
-    found: list[Option] = []
+    options: list[Option] = []
     for name, each in fields_of(cls).items():
         default = _default(each)
         if given and name in given:
             default = given[name]
         if isinstance(default, Instance):
-            found += describe(default.cls, f"{prefix}{name}.", default.given)
+            options += describe(default.cls, f"{prefix}{name}.", default.given)
             continue
-        found.append(Option(prefix + name, default, each.doc))
+        options.append(Option(prefix + name, default, each.doc))
         optional = _settings_in(each) if default is None else None
         if optional is not None:
-            found += describe(optional, f"{prefix}{name}.")
-    return found
+            options += describe(optional, f"{prefix}{name}.")
+    return options
 
 
 def docstring(module: str, name: str, *, whole: bool = False) -> str:
@@ -297,11 +297,11 @@ def _settings_in(each: Field) -> Place | None:
     for node in ast.walk(each.node.annotation):
         if isinstance(node, ast.Name):
             try:
-                place, found = find(each.module, node.id)
+                place, definition = find(each.module, node.id)
             except Unread:
                 continue
-            if isinstance(found, ast.ClassDef) and any(
-                "dataclass" in ast.unparse(d) for d in found.decorator_list
+            if isinstance(definition, ast.ClassDef) and any(
+                "dataclass" in ast.unparse(d) for d in definition.decorator_list
             ):
                 return place
     return None
@@ -314,10 +314,10 @@ def _file(module: str) -> Path:
         return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     loaded = sys.modules.get(module)
     try:
-        found = None if loaded else importlib.util.find_spec(module)
+        spec = None if loaded else importlib.util.find_spec(module)
     except (ImportError, ValueError):
-        found = None
-    origin = getattr(loaded, "__file__", None) or getattr(found, "origin", None)
+        spec = None
+    origin = getattr(loaded, "__file__", None) or getattr(spec, "origin", None)
     if not origin or not Path(origin).is_file():
         raise Unread(module)  # a notebook's cell
     return Path(origin)

@@ -98,7 +98,7 @@ def neutral(text: str, tags: tuple[str, ...] = ()) -> str:
 
     The text can then neither close the tags around it nor fake a turn.
     """
-    return _fakes(tags).sub(lambda found: "&lt;" if found[0] == "<" else "&#91;", text)
+    return _fakes(tags).sub(lambda opening: "&lt;" if opening[0] == "<" else "&#91;", text)
 
 
 @cache

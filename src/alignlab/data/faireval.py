@@ -43,13 +43,13 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
             f"{table.path}: expected FairEval's folder with question.jsonl, answer/answer_*.jsonl "
             "and review/review_*_human.txt, found no questions or no labels"
         )
-    made = []
+    results = []
     for review in reviews:
         pairs = _pairs(review, files)
-        made += [
+        results += [
             placed(item, row, options) for pair, row in pairs for item in judged_pair_group(pair)
         ]
-    return corpus_of(self.name, made, table, options, faults)
+    return corpus_of(self.name, results, table, options, faults)
 
 
 def _pairs(review: Path, files: dict[str, list[Row]]) -> list[tuple[JudgedPair, Row]]:

@@ -143,7 +143,7 @@ def table_counts(table: RawTable) -> tuple[Count, ...]:
 def _collect(
     name: str, record: RecordOf, table: RawTable, options: Options, faults: Faults
 ) -> Corpus:
-    made: list[BuildResult] = []
+    results: list[BuildResult] = []
     unread = UnreadFields(table.rows, options.ignore)
     for plain in table.rows:
         row = unread.watched(plain)
@@ -154,8 +154,8 @@ def _collect(
         except BadInput as error:
             faults.add(error)
             continue
-        made += [placed(item, row, options) for item in found]
-    return corpus_of(name, made, replace(table, counts=unread.counts), options, faults)
+        results += [placed(item, row, options) for item in found]
+    return corpus_of(name, results, replace(table, counts=unread.counts), options, faults)
 
 
 def _checked(item: BuildResult, row: Row) -> BuildResult:
@@ -176,10 +176,10 @@ def _checked(item: BuildResult, row: Row) -> BuildResult:
 
 
 def corpus_of(
-    name: str, made: Sequence[BuildResult], table: RawTable, options: Options, faults: Faults
+    name: str, results: Sequence[BuildResult], table: RawTable, options: Options, faults: Faults
 ) -> Corpus:
     """Build the corpus of records after `placed`."""
-    split = split_dedupe("records", made, limit=options.limit, bad=len(faults.found))
+    split = split_dedupe("records", results, limit=options.limit, bad=len(faults.found))
     return Corpus(
         name=name,
         demonstrations=of_kind(split.train, Demonstration),

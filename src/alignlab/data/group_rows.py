@@ -77,7 +77,7 @@ def grouped_format(
             asked = group_rows(table, rated, chosen, faults)
             table = unread.counted(table)
             held_out = {messages for messages, is_test in asked if is_test}
-            made = [
+            results = [
                 # Also if no held-out record of the prompt is usable, unknown to split_dedupe.
                 Dropped("prompt is held out")
                 if messages in held_out and not is_test
@@ -85,7 +85,7 @@ def grouped_format(
                 for (messages, is_test), each in asked.items()
                 if each.rated
             ]
-            return corpus_of(self.name, made, table, chosen, faults)
+            return corpus_of(self.name, results, table, chosen, faults)
 
         sets = tuple(frozenset(c) for c in columns)
         doc = (rated.__doc__ or "").strip().splitlines()[0]

@@ -18,10 +18,10 @@ from alignlab.data.build_records import (
     ResponseDraft,
     demonstration,
     group,
+    held_out,
     prompt,
     with_changes,
 )
-from alignlab.data.build_records import held_out as held
 from alignlab.data.formats import Format, table_counts
 from alignlab.data.oasst_tree import Node, PromptNode, grow, read_nodes
 from alignlab.data.options import ReadOptions, falls_in
@@ -70,7 +70,7 @@ def _corpus(self: Format, table: RawTable, options: OasstOptions, faults: Faults
     first = [asked for asked in forest.asked if asked.node.parent is None]
     ranked = first if options.turns == "first" else forest.asked
     made_ift = [_ift(asked, options) for asked in first]
-    made_groups = [held(_group(asked), _is_test(asked, options)) for asked in ranked]
+    made_groups = [held_out(_group(asked), _is_test(asked, options)) for asked in ranked]
     made_prompts = [
         _pooled(asked, isinstance(ift, Kept), options)
         for asked, ift in zip(first, made_ift, strict=True)
@@ -115,7 +115,7 @@ def _ift(asked: PromptNode, options: OasstOptions) -> BuildResult:
     if best is None:
         return Dropped("no answer of rank 0" if asked.answers else "no usable answer")
     if _is_test(asked, options):
-        return held(demonstration(asked.context, _answer(best), _HUMAN), True)
+        return held_out(demonstration(asked.context, _answer(best), _HUMAN), True)
     if not falls_in(options.ift_share, options.seed, "oasst ift", asked.node.tree):
         return Dropped("left for the prompt pool")
     return demonstration(asked.context, _answer(best), _HUMAN)
@@ -135,7 +135,7 @@ def _pooled(asked: PromptNode, used: bool, options: OasstOptions) -> BuildResult
     best = _best(asked)
     origin = replace(_HUMAN, reference=best.text if best else None)
     if _is_test(asked, options):
-        return held(prompt(asked.context, origin), True)
+        return held_out(prompt(asked.context, origin), True)
     if used and options.pool == "unused":
         return Dropped("used for ift")
     return prompt(asked.context, origin)

@@ -15,9 +15,9 @@ from alignlab.data.rows import Row
 def self_instruct(row: Row, options: Options) -> list[BuildResult]:
     """Instructions with instances of input and output; each instance is a target."""
     instruction = row.text("instruction")
-    made = []
+    results = []
     for instance in row.rows("instances"):
         whole = replace(instance, values={**instance.values, "instruction": instruction})
         answer = ResponseDraft(instance.text("output"), model="human")
-        made.append(demonstration(user(instruction_of(whole)), answer, Origin("self_instruct")))
-    return made
+        results.append(demonstration(user(instruction_of(whole)), answer, Origin("self_instruct")))
+    return results

@@ -36,16 +36,16 @@ def prompt_of(record: Record) -> Prompt:
     return record if isinstance(record, Prompt) else record.prompt
 
 
-def held_out_ids(made: Iterable[BuildResult]) -> frozenset[str]:
+def held_out_ids(results: Iterable[BuildResult]) -> frozenset[str]:
     """Collect the prompt ids of held-out records."""
     return frozenset(
-        prompt_of(item.record).id for item in made if isinstance(item, Kept) and item.held_out
+        prompt_of(item.record).id for item in results if isinstance(item, Kept) and item.held_out
     )
 
 
 def split_dedupe(
     what: str,
-    made: Sequence[BuildResult],
+    results: Sequence[BuildResult],
     *,
     test_ids: Collection[str] | None = None,
     limit: int | None = None,
@@ -57,19 +57,19 @@ def split_dedupe(
 
     Args:
         what: kind of records, for the count.
-        made: built or dropped records.
-        test_ids: ids of held-out prompts; by default those of the held-out records in `made`.
+        results: built or dropped records.
+        test_ids: ids of held-out prompts; by default those of the held-out records in `results`.
         limit: maximum number of training records.
         bad: number of unreadable records, for the count.
     """
-    test_ids = held_out_ids(made) if test_ids is None else test_ids
+    test_ids = held_out_ids(results) if test_ids is None else test_ids
     dropped: Counter[str] = Counter({"bad record": bad} if bad else {})
     changed: Counter[str] = Counter()
     seen: set[str] = set()
     taken: set[str] = set()
     train: list[Record] = []
     test: list[Record] = []
-    for item in made:
+    for item in results:
         if isinstance(item, Dropped):
             dropped[item.reason] += 1
             continue

@@ -48,8 +48,8 @@ def tldr(row: Row, options: TldrOptions) -> list[BuildResult]:
         )
         for rank, each in enumerate(_best_first(row, summaries))
     ]
-    made = pair(user(asked(row.row("info"))), answers[0], answers[1], Origin("tldr"))
-    return [held_out(made, (row.optional_text("split") or "").startswith(("valid", "test")))]
+    result = pair(user(asked(row.row("info"))), answers[0], answers[1], Origin("tldr"))
+    return [held_out(result, (row.optional_text("split") or "").startswith(("valid", "test")))]
 
 
 def asked(info: Row) -> str:

@@ -41,12 +41,12 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
     """Merge all evaluators' votes on each pair of completions."""
     unread = UnreadFields(table.rows, options.ignore)
     table = unread.watched_table(table)
-    made: list[BuildResult] = []
+    results: list[BuildResult] = []
     latest: dict[tuple[Any, ...], Annotation] = {}
     for row in sorted(table.rows, key=lambda row: str(row.get("timestamp") or "")):
         try:
             if not row.has("preference") or not row.text("preference").strip():
-                made.append(Dropped("remark without a preference"))
+                results.append(Dropped("remark without a preference"))
                 continue
             one = _annotation(row)
         except BadInput as error:
@@ -54,7 +54,7 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
             continue
         key = (one.prompt, one.answers, str(row.get("evaluator") or row.line))
         if key in latest:
-            made.append(Dropped("annotation that its evaluator replaced"))
+            results.append(Dropped("annotation that its evaluator replaced"))
         latest[key] = one
     pairs: dict[tuple[str, tuple[ResponseDraft, ResponseDraft]], list[Annotation]] = {}
     for one in latest.values():
@@ -62,8 +62,8 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
     for (prompt, (first, second)), several in pairs.items():
         votes = tuple(one.vote for one in several)
         pair = JudgedPair(prompt, first, second, votes, Origin("tulu_eval"))
-        made += [placed(item, several[0].row, options) for item in judged_pair_group(pair)]
-    return corpus_of(self.name, made, unread.counted(table), options, faults)
+        results += [placed(item, several[0].row, options) for item in judged_pair_group(pair)]
+    return corpus_of(self.name, results, unread.counted(table), options, faults)
 
 
 def _annotation(row: Row) -> Annotation:

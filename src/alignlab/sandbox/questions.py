@@ -138,9 +138,9 @@ def parse_question(text: str) -> SandboxQuestion | None:
     """Parse a question in any known phrasing; None for other texts."""
     words = " ".join(text.split())
     for family, attribute, pattern in _patterns():
-        found = pattern.fullmatch(words)
-        if found is not None:
-            question = _question(family, attribute, found.groupdict())
+        match = pattern.fullmatch(words)
+        if match is not None:
+            question = _question(family, attribute, match.groupdict())
             if question is not None:
                 return question
     return None

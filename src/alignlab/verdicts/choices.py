@@ -21,14 +21,14 @@ def parse_choice(text: str, name: str | Sequence[str], choices: Sequence[str]) -
     """
     text = readable(text)
     names = (name,) if isinstance(name, str) else tuple(name)
-    found = verdict_in(
+    verdict = verdict_in(
         text,
         names,
         lambda label: _choice(text[label.end() :], choices),
         lambda inner: _choice(inner, choices),
     )
-    if found is not None:
-        choice: str | None = found.value
+    if verdict is not None:
+        choice: str | None = verdict.value
         return choice
     first = _choice(text, choices, opens=True)
     last = _choice(text.rstrip().rpartition("\n")[2], choices, alone=True)
@@ -76,10 +76,10 @@ def _choice(
         alone: the text must be the choice and nothing else.
     """
     text = text.lstrip(DECORATION + "([<{")
-    found = re.match("|".join(rf"{re.escape(c)}\b" for c in choices), text, re.IGNORECASE)
-    if found is None:
+    match = re.match("|".join(rf"{re.escape(c)}\b" for c in choices), text, re.IGNORECASE)
+    if match is None:
         return None
-    chosen, rest = found[0].lower(), text[found.end() :]
+    chosen, rest = match[0].lower(), text[match.end() :]
     others = "|".join(re.escape(c) for c in choices if c.lower() != chosen)
     both = rf"[\W_]*(?:(?:or|and|but)\b[\W_]*)?(?:{others})\b"
     taken_back = rf"{_ASIDE}\W+(?:\w+\W+){{0,2}}(?:{others})\b"

@@ -76,10 +76,10 @@ def verdict_in(
     objects = list(_objects(text))
     forms = _forms(text, inside)
     for name in names:
-        found = [
+        verdicts = [
             Verdict(end, None if value is None else inside(str(value)))
-            for _, end, held in objects
-            for value in _under(held, name)
+            for _, end, parsed in objects
+            for value in _under(parsed, name)
         ]
         labels = [
             label
@@ -96,23 +96,23 @@ def verdict_in(
         if keys and len({after(key) for key in keys}) > 1:
             return Verdict(len(text), None)
         # In truncated JSON, labels within the reasons do not count.
-        found += [Verdict(label.start(), after(label)) for label in keys or labels]
-        if found:
-            return max(found + forms, key=lambda one: one.at)
+        verdicts += [Verdict(label.start(), after(label)) for label in keys or labels]
+        if verdicts:
+            return max(verdicts + forms, key=lambda one: one.at)
     return max(forms, key=lambda one: one.at, default=None)
 
 
 def _forms(text: str, inside: Callable[[str], Any]) -> list[Verdict]:
     """Parse the forms that hold a verdict, unlike [[rating]] or an equation in a box."""
-    found: list[Verdict] = []
+    verdicts: list[Verdict] = []
     end = 0
     for form in _FORM.finditer(text):
         value = inside(form["tagged"] or form["boxed"] or form["double"] or "")
         if value is not None:
-            one_of_two = found and _BETWEEN.fullmatch(text, end, form.start())
-            found.append(Verdict(form.start(), None if one_of_two else value))
+            one_of_two = verdicts and _BETWEEN.fullmatch(text, end, form.start())
+            verdicts.append(Verdict(form.start(), None if one_of_two else value))
             end = form.end()
-    return found
+    return verdicts
 
 
 def _labels(text: str, name: str) -> Iterator[re.Match[str]]:
@@ -147,19 +147,20 @@ def _objects(text: str) -> Iterator[tuple[int, int, Any]]:
     at = 0
     while opening := re.compile(r"[{\[]").search(text, at):
         try:
-            held, at = _JSON.raw_decode(text, opening.start())
-            yield opening.start(), at, held
+            parsed, at = _JSON.raw_decode(text, opening.start())
+            yield opening.start(), at, parsed
         except (ValueError, RecursionError):
             at = opening.end()
 
 
-def _under(held: Any, name: str) -> list[Any]:
+def _under(parsed: Any, name: str) -> list[Any]:
     """Return the value under a key, of the object or of nested ones; [None] if ambiguous."""
     wanted = rf"(?:(?:final|overall|total)[ _]?)?(?:{name})"
-    if isinstance(held, dict):
-        own = [v for k, v in held.items() if re.fullmatch(wanted, k.strip(), re.IGNORECASE)]
+    if isinstance(parsed, dict):
+        own = [v for k, v in parsed.items() if re.fullmatch(wanted, k.strip(), re.IGNORECASE)]
         if own:
             return own if len(own) == 1 and not isinstance(own[0], dict | list) else [None]
-    parts = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
+        parsed = list(parsed.values())
+    parts = parsed if isinstance(parsed, list) else ()
     within = [value for part in parts for value in _under(part, name)]
     return within if len(within) < 2 else within[:1] if len(set(map(str, within))) == 1 else [None]

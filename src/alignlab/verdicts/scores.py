@@ -93,12 +93,12 @@ def parse_score(
             return None
         return _number(text, label.end(), high)[0]
 
-    found = verdict_in(text, names, after, inside)
-    if found is None:
+    verdict = verdict_in(text, names, after, inside)
+    if verdict is None:
         last = text.rstrip().rpartition("\n")[2]
         value = _whole_number(last if _TOP.search(last) else text, high)
     else:
-        value = found.value
+        value = verdict.value
     return value if value is not None and low <= value <= high else None
 
 
@@ -114,17 +114,17 @@ def parse_rating(text: str, *, low: float, high: float, official: bool = False) 
     """
     if not official:
         return parse_score(text, low=low, high=high, names=("rating", "score"))
-    found = next((m for m in (p.search(own_turn(text)) for p in _OFFICIAL) if m), None)
-    value = float(found[1]) if found else None
+    match = next((m for m in (p.search(own_turn(text)) for p in _OFFICIAL) if m), None)
+    value = float(match[1]) if match else None
     return value if value is not None and low <= value <= high else None
 
 
 def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
     """Parse the number at a position and its end; None if it is not the complete verdict."""
-    found = _NUMBER.match(text, start)
-    if found is None:
+    match = _NUMBER.match(text, start)
+    if match is None:
         return None, start
-    value, end = float(found["value"]), found.end()
+    value, end = float(match["value"]), match.end()
     top = _TOP.match(text, end)
     if top:
         if float(top["top"]) != high:

@@ -51,13 +51,13 @@ def parse_winner(text: str) -> Side | None:
     `[[A]]`, `[[A>>B]]` and `\\boxed{A}`, or a reply that is a side and nothing else.
     """
     text = readable(text)
-    found = verdict_in(
+    verdict = verdict_in(
         text,
         (r"better(?:[ _](?:answer|response|assistant|option))?", "winner", "verdict"),
         lambda label: _side(text[label.end() :]),
         lambda inner: _BRACKETED.get(re.sub(r"\s", "", inner).lower()) or _whole_side(inner),
     )
-    side: Side | None = _whole_side(text) if found is None else found.value
+    side: Side | None = _whole_side(text) if verdict is None else verdict.value
     return side
 
 
@@ -89,5 +89,5 @@ def _letter(text: str) -> Side:
 def _whole_side(text: str) -> Side | None:
     """Parse a text that is a single side; None otherwise."""
     bare = text.strip(DECORATION + ".()[]")
-    found = _TIE.fullmatch(bare) or _SIDE.fullmatch(bare)
-    return _side(bare) if found else None
+    match = _TIE.fullmatch(bare) or _SIDE.fullmatch(bare)
+    return _side(bare) if match else None
