@@ -148,13 +148,13 @@ def _collect(
     for plain in table.rows:
         row = unread.watched(plain)
         try:
-            found = [_checked(item, row) for item in record(row, options)]
-            if any(isinstance(item, Kept) for item in found):
+            items = [_checked(item, row) for item in record(row, options)]
+            if any(isinstance(item, Kept) for item in items):
                 unread.account(row)
         except BadInput as error:
             faults.add(error)
             continue
-        results += [placed(item, row, options) for item in found]
+        results += [placed(item, row, options) for item in items]
     return corpus_of(name, results, replace(table, counts=unread.counts), options, faults)
 
 

@@ -103,12 +103,12 @@ def group_rows(
     bad: list[Row] = []
     for row in table.rows:
         try:
-            found = rated(row, options)
+            rating = rated(row, options)
         except BadInput as error:
             faults.add(error)
             bad.append(row)
             continue
-        asked.setdefault((found.messages, row.held_out), _Asked(row)).rated.append(found)
+        asked.setdefault((rating.messages, row.held_out), _Asked(row)).rated.append(rating)
         good.append(row)
     samples = _samples(good) if bad else {}
     for row in bad:
@@ -123,13 +123,13 @@ def group_rows(
 
 def _samples(rows: Iterable[Row]) -> dict[str, list[Any]]:
     """Collect two different values of each field, or its only one."""
-    found: dict[str, list[Any]] = {}
+    samples: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.values.items():
-            values = found.setdefault(name, [])
+            values = samples.setdefault(name, [])
             if len(values) < 2 and value not in values:
                 values.append(value)
-    return found
+    return samples
 
 
 def _mended(

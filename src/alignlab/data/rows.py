@@ -213,7 +213,7 @@ def structure_in(text: str) -> Any:
         pass
     try:
         with warnings.catch_warnings(action="ignore"):  # of backslashes in the text
-            found = ast.literal_eval(text.strip())
+            value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
-    return found if isinstance(found, list | dict) else text
+    return value if isinstance(value, list | dict) else text

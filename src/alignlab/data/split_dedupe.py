@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -65,32 +65,38 @@ def split_dedupe(
     test_ids = held_out_ids(results) if test_ids is None else test_ids
     dropped: Counter[str] = Counter({"bad record": bad} if bad else {})
     changed: Counter[str] = Counter()
-    seen: set[str] = set()
     taken: set[str] = set()
     train: list[Record] = []
     test: list[Record] = []
-    for item in results:
-        if isinstance(item, Dropped):
-            dropped[item.reason] += 1
-            continue
-        record = item.record
-        is_test = prompt_of(record).id in test_ids
-        if is_test and not item.held_out:
-            dropped["prompt is held out"] += 1
-            continue
-        key = _content(record)
-        if key in seen:
-            dropped["duplicate"] += 1
-            continue
-        seen.add(key)
+    for item, key in _distinct(results, test_ids, dropped):
+        is_test = prompt_of(item.record).id in test_ids
         if not is_test and limit is not None and len(train) >= limit:
             dropped["over the limit"] += 1
         else:
-            (test if is_test else train).append(_unique(record, key, taken))
+            (test if is_test else train).append(_unique(item.record, key, taken))
             dropped.update([HELD_OUT] if is_test else [])
             changed.update(item.changed)
     count = Count(STAGE, what, len(train), dict(dropped), dict(changed))
     return SplitRecords(tuple(train), tuple(test), count)
+
+
+def _distinct(
+    results: Iterable[BuildResult], test_ids: Collection[str], dropped: Counter[str]
+) -> Iterator[tuple[Kept, str]]:
+    """Yield the usable distinct records with their content hashes; count the dropped ones."""
+    seen: set[str] = set()
+    for item in results:
+        if isinstance(item, Dropped):
+            dropped[item.reason] += 1
+            continue
+        key = _content(item.record)
+        if prompt_of(item.record).id in test_ids and not item.held_out:
+            dropped["prompt is held out"] += 1
+        elif key in seen:
+            dropped["duplicate"] += 1
+        else:
+            seen.add(key)
+            yield item, key
 
 
 def held_out_prompts(records: Iterable[Record]) -> tuple[Prompt, ...]:

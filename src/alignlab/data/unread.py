@@ -66,12 +66,12 @@ class UnreadFields:
             BadInput: an unread field changes the meaning of the record, and `refuse` is set.
         """
         assert row.reading is not None
-        found = list(row.reading.unread())
-        for each in found if refuse else ():
+        unread = list(row.reading.unread())
+        for each in unread if refuse else ():
             if each.name not in self.ignored and _changes_meaning(each):
                 raise _refusal(row, each)
         self.rows += 1
-        for label, ignored in {(_label(each), each.name in self.ignored) for each in found}:
+        for label, ignored in {(_label(each), each.name in self.ignored) for each in unread}:
             self.numbers[f"field {label} {'ignored' if ignored else 'not read'}"] += 1
 
     @property
