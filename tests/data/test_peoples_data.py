@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from alignlab.data import load
-from alignlab.data.finegrained_rlhf import IN_A_CIRCLE, finegrained_pairs
+from alignlab.data.finegrained_rlhf import IN_A_CIRCLE, votes_of
 from alignlab.data.group_rows import UNKNOWN, UNREADABLE
 from alignlab.data.judged_pairs import FIRST, SECOND, TIE
 from alignlab.data.read import Faults, read_table
@@ -38,8 +38,7 @@ def test_finegrained_preferences_by_hand(write: Write) -> None:
     assert second.scores == pytest.approx((0.5, 0.5, 0.5, 0.5))
     count = load(f"{write([ordered, circle])}").counts[-1]
     assert count.changed == {IN_A_CIRCLE: 1}
-    votes = [p.votes[0] for p in finegrained_pairs(Row("f", 1, circle))]
-    assert votes == [FIRST, SECOND, TIE, FIRST, TIE, TIE]
+    assert votes_of(Row("f", 1, circle)) == [FIRST, SECOND, TIE, FIRST, TIE, TIE]
 
 
 def test_finegrained_errors_and_corrections(write: Write) -> None:
@@ -246,8 +245,8 @@ def test_finegrained_as_published() -> None:
     corpus = load(str(file))
     assert (corpus.name, len(corpus.groups)) == ("finegrained_rlhf", 500)
     assert corpus.counts[-1].changed == {IN_A_CIRCLE: 22}
-    pairs = [p for row in read_table(str(file), Faults()).rows for p in finegrained_pairs(row)]
-    assert Counter(p.majority for p in pairs) == {FIRST: 1577, SECOND: 1039, TIE: 384}
+    votes = [vote for row in read_table(str(file), Faults()).rows for vote in votes_of(row)]
+    assert Counter(votes) == {FIRST: 1577, SECOND: 1039, TIE: 384}
     # Where an answer is preferred to every other one, it comes first.
     rows = json.loads(gzip.decompress(file.read_bytes()))
     best = {r["question"]: r["prediction 1"] for r in rows if r["preference"][:3] == [1, 1, 1]}

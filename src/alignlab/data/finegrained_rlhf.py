@@ -22,7 +22,7 @@ from alignlab.data.build_records import (
     with_changes,
 )
 from alignlab.data.formats import row_format
-from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair
+from alignlab.data.judged_pairs import FIRST, SECOND, TIE
 from alignlab.data.options import Options
 from alignlab.data.rows import Row, is_text
 from alignlab.errors import bad_record
@@ -67,21 +67,8 @@ def finegrained_rlhf(row: Row, options: FineGrainedOptions) -> list[BuildResult]
     return [commented(asked, ResponseDraft(row.text(ANSWERS[0])), _in_words(row, feedback), origin)]
 
 
-def finegrained_pairs(row: Row) -> list[JudgedPair]:
-    """Read the six comparisons of a row, each with one vote."""
-    return [
-        JudgedPair(
-            row.text("question"),
-            ResponseDraft(row.text(ANSWERS[a])),
-            ResponseDraft(row.text(ANSWERS[b])),
-            (vote,),
-            _ORIGIN,
-        )
-        for (a, b), vote in zip(PAIRS, _votes(row), strict=True)
-    ]
-
-
-def _votes(row: Row) -> list[float]:
+def votes_of(row: Row) -> list[float]:
+    """Read the votes on the six pairs of a row, in the order of `PAIRS`."""
     preferences = row.items("preference")
     if len(preferences) != len(PAIRS):
         found = f"{len(preferences)} preferences"
@@ -92,7 +79,7 @@ def _votes(row: Row) -> list[float]:
 
 def _ordered(row: Row, asked: tuple[Message, ...]) -> BuildResult:
     """Build the group of four; intransitive preferences (a > b > c > a) are counted."""
-    votes = _votes(row)
+    votes = votes_of(row)
     scores = [0.0] * 4
     for (a, b), vote in zip(PAIRS, votes, strict=True):
         scores[a] += vote / 3
