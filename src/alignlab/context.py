@@ -39,9 +39,9 @@ class Hardware(Bounded):
     """Device, precision and parallelism of models."""
 
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..."""
     dtype: str = "auto"
-    """"float32", "bfloat16", or "auto": bfloat16 on a GPU, float32 on a processor."""
+    """Precision: "float32", "bfloat16", or "auto" (bfloat16 on a GPU, float32 on a CPU)."""
     workers: NonNegativeInt = 0
     """Processes for independent branches; 0 is one per core (at most 4), or 1 with a GPU."""
     threads: NonNegativeInt = 0

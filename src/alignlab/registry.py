@@ -91,7 +91,7 @@ def get(kind: str, name: str) -> Any:
     """Import and return a part.
 
     Raises:
-        BadInput: no such part; the message names the nearest one.
+        BadInput: the part is unknown; the message names the nearest one.
     """
     if (kind, name) not in _parts:
         part = find(kind, name)
@@ -104,7 +104,7 @@ def find(kind: str, name: str) -> Part:
     """Describe a part without importing it.
 
     Raises:
-        BadInput: no such part; the message names the nearest one.
+        BadInput: the part is unknown; the message names the nearest one.
     """
     known = index(kind)
     for part in known.values():
@@ -125,7 +125,7 @@ def options(kind: str, name: str) -> type | None:
     """Return the config class of a part's options; None without options.
 
     Raises:
-        BadInput: no such part.
+        BadInput: the part is unknown.
     """
     get(kind, name)
     return _options.get((kind, name))

@@ -109,7 +109,7 @@ def llmbar_pair(row: Row) -> JudgedPair:
 
 @row_format("autoj", columns=[("prompt", "response 1", "response 2", "label")])
 def autoj(row: Row, options: Options) -> list[BuildResult]:
-    """Pairs of answers by scenario, ties kept."""
+    """Pairs of answers by scenario, ties included."""
     return judged_pair_group(autoj_pair(row))
 
 
@@ -126,7 +126,7 @@ def autoj_pair(row: Row) -> JudgedPair:
 
 @row_format("pandalm", columns=[("instruction", "response1", "response2", *ANNOTATORS)])
 def pandalm(row: Row, options: Options) -> list[BuildResult]:
-    """Pairs of models' answers in the order of the annotators' majority, ties kept."""
+    """Pairs of models' answers in the order of the annotators' majority, ties included."""
     return judged_pair_group(pandalm_pair(row))
 
 

@@ -35,8 +35,8 @@ def _groups(corpus: Corpus, pairs: Pairs) -> Written:
             for response, score in zip(group.responses, group.scores, strict=True)
         ]
         ordered_by = group.source if group.source != group.prompt.source else None
-        row = {"prompt": _prompt(group.prompt, turns), "responses": answers}
-        written.rows.append({**row, **_extras(group.prompt), "ordered_by": ordered_by})
+        row = _row(group.prompt, turns, responses=answers)
+        written.rows.append({**row, "ordered_by": ordered_by})
     return written
 
 
@@ -48,14 +48,15 @@ def _preference(corpus: Corpus, pairs: Pairs) -> Written:
         if not chosen_pairs:
             written.dropped["all scores equal"] += 1
         for better, worse in chosen_pairs:
-            row = {
-                "prompt": _prompt(group.prompt, turns),
-                "chosen": _answer(group.responses[better].text, turns),
-                "rejected": _answer(group.responses[worse].text, turns),
-                "score_chosen": group.scores[better],
-                "score_rejected": group.scores[worse],
-            }
-            written.rows.append({**row, **_extras(group.prompt)})
+            row = _row(
+                group.prompt,
+                turns,
+                chosen=_answer(group.responses[better].text, turns),
+                rejected=_answer(group.responses[worse].text, turns),
+                score_chosen=group.scores[better],
+                score_rejected=group.scores[worse],
+            )
+            written.rows.append(row)
         if len(group.responses) > 2 and chosen_pairs:
             written.changed["group of more than two to pairs"] += 1
     return written
@@ -72,12 +73,10 @@ def _messages(corpus: Corpus, pairs: Pairs) -> Written:
 def _prompt_completion(corpus: Corpus, pairs: Pairs) -> Written:
     targets, written = _targets(corpus)
     turns = _as_turns(target.prompt for target in targets)
-    for target in targets:
-        row = {
-            "prompt": _prompt(target.prompt, turns),
-            "completion": _answer(target.response.text, turns),
-        }
-        written.rows.append({**row, **_extras(target.prompt)})
+    written.rows += [
+        _row(target.prompt, turns, completion=_answer(target.response.text, turns))
+        for target in targets
+    ]
     return written
 
 
@@ -98,9 +97,10 @@ def _unpaired(corpus: Corpus, pairs: Pairs) -> Written:
             for response, good in zip(ends.responses, (True, False), strict=True)
         ]
     turns = _as_turns(prompt for prompt, _, _ in labelled)
-    for prompt, text, good in labelled:
-        row = {"prompt": _prompt(prompt, turns), "completion": _answer(text, turns), "label": good}
-        written.rows.append({**row, **_extras(prompt)})
+    written.rows += [
+        _row(prompt, turns, completion=_answer(text, turns), label=good)
+        for prompt, text, good in labelled
+    ]
     return written
 
 
@@ -108,12 +108,8 @@ def _commented(corpus: Corpus, pairs: Pairs) -> Written:
     written = Written(dropped=_others(corpus, "commented"))
     turns = _as_turns(each.prompt for each in corpus.commented)
     for each in corpus.commented:
-        row = {
-            "prompt": _prompt(each.prompt, turns),
-            "completion": _answer(each.response.text, turns),
-            "feedback": each.comment,
-        }
-        written.rows.append({**row, **_extras(each.prompt)})
+        completion = _answer(each.response.text, turns)
+        written.rows.append(_row(each.prompt, turns, completion=completion, feedback=each.comment))
     return written
 
 
@@ -132,7 +128,7 @@ def _prompts(corpus: Corpus, pairs: Pairs) -> Written:
         if distinct.setdefault(prompt.messages, prompt) is not prompt:
             written.dropped["repeated prompt"] += 1
     turns = _as_turns(distinct.values())
-    written.rows += [{"prompt": _prompt(p, turns), **_extras(p)} for p in distinct.values()]
+    written.rows += [_row(prompt, turns) for prompt in distinct.values()]
     return written
 
 
@@ -182,8 +178,10 @@ def _as_turns(prompts: Iterable[Prompt]) -> bool:
     return any(len(p.messages) > 1 or p.messages[0].role != "user" for p in prompts)
 
 
-def _prompt(prompt: Prompt, turns: bool) -> Any:
-    return as_dicts(prompt.messages) if turns else prompt.messages[0].content
+def _row(prompt: Prompt, turns: bool, **answer: Any) -> Row:
+    """Build the row of a prompt with the fields of its answer."""
+    text = as_dicts(prompt.messages) if turns else prompt.messages[0].content
+    return {"prompt": text, **answer, **_extras(prompt)}
 
 
 def _answer(text: str, turns: bool) -> Any:
