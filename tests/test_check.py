@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
 from alignlab import progress, registry
+from alignlab._old_names import MOVED
 from alignlab.commands.check import check
 from alignlab.commands.preflight import memory, plan_study
 from alignlab.commands.run import assemble, run
+from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.plan import Calls, Plan, StageTime, Used
@@ -205,3 +208,10 @@ def test_old_names_of_recipes_are_found_and_not_listed():
     assert registry.get("recipe", "rl_free") is registry.get("recipe", "compare_objectives")
     assert check("compare", *SMALL).out == "runs/compare"
     assert not {"compare", "rl_free"} & set(registry.names("recipe"))
+
+
+def test_old_paths_of_modules_import_the_modules_of_today():
+    for old, new in MOVED.items():
+        assert import_module(old) is import_module(new), old
+    assert import_module("alignlab.context").Lab is RunContext
+    assert import_module("alignlab.context").__spec__.name == "alignlab.context"

@@ -184,7 +184,9 @@ def fields_of(cls: Place) -> dict[str, Field]:
         if not isinstance(each, ast.AnnAssign) or not isinstance(each.target, ast.Name):
             continue
         if "ClassVar" not in ast.unparse(each.annotation):
-            fields[each.target.id] = Field(place.module, each, _text(after))
+            name = each.target.id
+            doc = _text(after) or (fields[name].doc if name in fields else "")
+            fields[name] = Field(place.module, each, doc)
     return fields
 
 
