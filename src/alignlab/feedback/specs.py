@@ -1,8 +1,8 @@
 """Feedback sources by spec: NAME[,option=value...][:REST].
 
 `llm:sandbox:strong`, `llm,samples=5,prompt=short_score:local:FOLDER`, `expected:local:FOLDER`,
-`pairwise:openai:MODEL@URL`, `random`, `longer`, `sandbox:oracle?noise=1.5`. The rest belongs to
-the source; for judges made of a model it is the engine's own spec.
+`pairwise:openai:MODEL@URL`, `random`, `longer`, `sandbox:oracle?noise=1.5`. REST is parsed by the
+source; for judges made of a model it is the engine's spec.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alignlab.registry import get
 
 
 def judge(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
-    """Make the feedback source a spec names.
+    """Make a source of scores from a spec.
 
     Raises:
         BadInput: no such source, an option it does not have, or one that only compares.
@@ -31,7 +31,7 @@ def judge(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
 
 
 def pair_judge(spec: str, *, make_completer: MakeCompleter) -> PairJudge:
-    """Make a judge of pairs; of a source that only scores, the higher score wins.
+    """Make a judge of pairs from a spec; of a source that only scores, the higher score wins.
 
     Raises:
         BadInput: no such source, or an option it does not have.
@@ -42,7 +42,7 @@ def pair_judge(spec: str, *, make_completer: MakeCompleter) -> PairJudge:
 
 
 def rater(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
-    """Make a source of scores of any feedback source; of one that only compares, the shares won.
+    """Make a source of scores from any spec; one that only compares gives shares of pairs won.
 
     Raises:
         BadInput: no such source, or an option it does not have.
