@@ -1,4 +1,4 @@
-"""Duels: models' answers against a baseline's, by a judge of pairs who sees both orders."""
+"""Comparisons of models' answers with a baseline's, by a judge of pairs in both orders."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from alignlab.evaluation.win_rate_rows import comparison_rows
 from alignlab.types import Feedback
 
 Outcomes = dict[str, list[Outcome]]
-"""Model -> how it fared on each question, unanswered ones without a value."""
+"""Model -> its outcome on each question; unanswered ones have no value."""
 
 
 class Duels(NamedTuple):
-    """Every model's comparisons with the baseline."""
+    """Comparisons of every model with the baseline."""
 
     outcomes: Outcomes
     said: list[Feedback]
 
 
 def duels(asked: BenchmarkInputs) -> Duels:
-    """Let the judge compare every model's answers with the baseline's.
+    """Judge every model's answers against the baseline's.
 
     Raises:
         BadInput: the baseline answered none of the questions that a model answered.
@@ -57,7 +57,7 @@ def duel_findings(
     *,
     comparable: bool | None = None,
 ) -> Findings:
-    """Adjusted win rates, (wins + ties/2) / judged, whole and by part (arXiv 2402.03469)."""
+    """Compute adjusted win rates, (wins + ties/2) / judged, overall and by part (arXiv 2402.03469)."""
     outcomes, said = fought or duels(asked)
     prompts = [q.prompt for q in asked.questions]
     compared = {subject(asked, model, benchmark): some for model, some in outcomes.items()}

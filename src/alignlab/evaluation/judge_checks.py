@@ -1,8 +1,9 @@
-"""Checks of a judge that cost no further question: read off what it said on a benchmark.
+"""Checks of a judge from its verdicts on a benchmark, without further calls.
 
 Position (the same verdict in both orders, and how often the one shown first wins), length (how
-often the longer wins, or how scores go with length), and what could not be read. Whether a bias for
-length is undue cannot be told here, where no person judged: `alignlab evaluate audit` compares.
+often the longer wins, or the correlation of scores with length), and unread verdicts. A bias for
+length may be justified; without human verdicts that stays open (`alignlab evaluate audit`
+compares).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NAME = "judge_checks"
 
 
 def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalResult]:
-    """Rows about the judge, under its name; none without one or if it said nothing of answers."""
+    """Build rows on the judge, under its name; none without a judge or without verdicts on answers."""
     if asked.judge is None:
         return []
     length = {r.id: len(r.text) for a in asked.everyone for rs in a.turns.values() for r in rs}
@@ -48,7 +49,7 @@ def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalR
 
 
 def thought_rows(asked: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
-    """Count the answers that thoughts were taken off, for each model with any."""
+    """Count the answers whose thoughts were removed, for each model with any."""
     everyone = (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
     return [
         subject(asked, a.model, benchmark).count(
@@ -62,7 +63,8 @@ def thought_rows(asked: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
 def position_rows(
     about: Subject, said: Sequence[Feedback], prompts: Mapping[str, Prompt], seed: int
 ) -> list[EvalResult]:
-    """Both orders alike, and how often the one shown first wins; nothing without orders."""
+    """Compute consistency over orders and the share won by the answer shown first; none without
+    orders."""
     alike, first = [], []
     for feedback in said:
         verdict, key = feedback.verdict, feedback.prompt_id
@@ -85,7 +87,7 @@ def position_rows(
 def _longer(
     about: Subject, pairs: Sequence[Feedback], length: dict[str, int], asked: BenchmarkInputs
 ) -> list[EvalResult]:
-    """How often the longer of two answers wins, a tie one half; nothing where all are as long."""
+    """Compute the share of wins of the longer answer, ties one half; no row where all are as long."""
     values = []
     for feedback in pairs:
         first, second = (length[key] for key in feedback.response_ids)
@@ -105,7 +107,7 @@ def _longer(
 def _with_length(
     about: Subject, said: Sequence[Feedback], length: dict[str, int], asked: BenchmarkInputs
 ) -> EvalResult:
-    """Spearman's correlation of scores with the answers' lengths in characters."""
+    """Compute Spearman's correlation of scores with the answers' lengths in characters."""
     scored = [(f, f.verdict.value) for f in said if isinstance(f.verdict, Score)]
     figure = spearman_interval(
         [value for _, value in scored],

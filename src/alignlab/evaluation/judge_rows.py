@@ -1,8 +1,8 @@
-"""Build result rows of a judge's agreement with reference scores.
+"""Result rows of a judge's agreement with reference scores.
 
-Measured on a model's own samples (what a self-rewarding loop really relies on) and on held-out
-ranked groups; judges that look good on artificial responses of mixed quality can be near chance
-on a model's own, so both are reported, as benchmarks of their own.
+Measured on a model's own samples (which a self-rewarding loop relies on) and on held-out ranked
+groups; judges that look good on artificial responses of mixed quality can be near chance on a
+model's own, so both are reported, as separate benchmarks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HELD_OUT = "judge_held_out"
 
 
 def scores_by_response(judged: Sequence[Feedback]) -> dict[str, float | None]:
-    """Response id -> score, None where the source gave no score."""
+    """Map response ids to scores, None where the source gave no score."""
     return {
         f.response_ids[0]: f.verdict.value if isinstance(f.verdict, Score) else None for f in judged
     }
@@ -51,7 +51,7 @@ def scored_prompts(
 
 
 def quality_rows(subject: Subject, quality: JudgeQuality) -> list[EvalResult]:
-    """One row per judge metric, and the counts of correct, tied and wrong pairs."""
+    """Build one row per judge metric, and the counts of correct, tied and wrong pairs."""
     rows = [
         subject.row(name, figure, unscored=quality.unscored) for name, figure in quality.intervals()
     ]
@@ -63,7 +63,7 @@ def quality_rows(subject: Subject, quality: JudgeQuality) -> list[EvalResult]:
 def audits(
     judged: Sequence[Feedback], reference: Sequence[Feedback], responses: Sequence[Response]
 ) -> list[Audit]:
-    """A judge's reward beside the truth for every response whose truth is known."""
+    """Pair a judge's reward with the gold score of every response that has one."""
     truth = scores_by_response(reference)
     writer = {r.id: r.sampler.model for r in responses}
     return [

@@ -54,8 +54,7 @@ class ScoreByPairs:
         self.name = f"{judge.name}, share won"
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Return one feedback per response; its samples are its comparisons (1 won, 0.5 tied, 0
-        lost)."""
+        """Return one feedback per response; samples are its comparisons: 1 won, 0.5 tie, 0 lost."""
         pairs = [
             (prompt, a, b) for prompt, responses in items for a, b in combinations(responses, 2)
         ]

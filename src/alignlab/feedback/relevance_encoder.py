@@ -34,7 +34,7 @@ class EncoderRelevance:
         self._known: dict[str, np.ndarray] = {}
 
     def products(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Return the dot product of each pair's embeddings; texts are cut at the encoder's length."""
+        """Return each pair's dot product of embeddings; texts are cut at the encoder's length."""
         new = list(dict.fromkeys(t for pair in pairs for t in pair if t not in self._known))
         if len(self._known) + len(new) > KEPT:
             self._known.clear()

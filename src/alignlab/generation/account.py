@@ -22,8 +22,8 @@ from alignlab.types import Usage
 class Prices:
     """Prices and budgets of one endpoint.
 
-    Budgets count everything in the run's cache, earlier processes included. Dollars count at the prices
-    of their time, or at these if that is more.
+    Budgets count everything in the run's cache, earlier processes included. Dollars count at the
+    prices of their time, or at these if that is more.
     """
 
     usd_per_million_prompt: Annotated[float, Field(ge=0)] = 0.0
@@ -33,7 +33,7 @@ class Prices:
     budget_usd: float | None = None
     """Dollars after which no call is started; calls under way finish and may exceed it."""
     budget_tokens: int | None = None
-    """Tokens (prompt and completion) after which no call is started; calls under way may exceed it."""
+    """Tokens (prompt and completion) after which no call is started; calls under way finish."""
     budget_calls: int | None = None
     """Most answered calls."""
 

@@ -161,7 +161,7 @@ class Endpoint:
         return answers
 
     async def _call(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
-        """Send one request; ask again for the rest where a server returns fewer samples than `n`."""
+        """Send one request; ask for the rest where a server returns fewer samples than `n`."""
         answer = ChatAnswer((), (), Usage())
         while (missing := payload["n"] - len(answer.completions)) > 0:
             rest = {**payload, "n": missing, "seed": payload["seed"] + len(answer.completions)}
@@ -261,7 +261,7 @@ def _key_for(url: str) -> str:
 
 
 def _run(work: Coroutine[Any, Any, dict[str, ChatAnswer]]) -> dict[str, ChatAnswer]:
-    """Run a coroutine to its end, on a new thread where this one already runs a loop (notebooks)."""
+    """Run a coroutine to its end; on a new thread where this one runs a loop (notebooks)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -73,8 +73,7 @@ def last_logits(model: Any, prompts: Sequence[Sequence[int]], *, keep: int = 1) 
 
 
 class PlainReading:
-    """Decoding with the model's own attention: each sample has a copy of its prompt's keys and
-    values.
+    """Decoding with the model's own attention and a copy of the prompt's states per sample.
 
     For models that `shared.py` cannot serve.
     """

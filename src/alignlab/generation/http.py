@@ -138,7 +138,7 @@ def _wait(backoff_s: float) -> Callable[[RetryCallState], float]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a refusal's headers ask for: number, date, or OpenAI's milliseconds."""
+    """Return the seconds that the headers ask for: a number, a date, or OpenAI's milliseconds."""
     with suppress(ValueError):
         return _seconds(float(headers.get("retry-after-ms", "")) / 1000)
     text = headers.get("retry-after", "")

@@ -86,13 +86,13 @@ class LocalEngine:
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request `sampling.n` times, in the order given.
 
-        A prompt that is empty or leaves no room in the model's context gives completions with an error.
-        `Completion.logprob` is under the model's own distribution (temperature 1).
+        A prompt that is empty or leaves no room in the model's context gives completions with an
+        error. `Completion.logprob` is under the model's own distribution (temperature 1).
         """
         return [tuple(d.completion() for d in several) for several in self.draw(requests)]
 
     def draw(self, requests: Sequence[CompletionRequest]) -> list[tuple[Drawn, ...]]:
-        """Draw samples with the token ids of prompts and samples; `complete` returns their texts."""
+        """Draw samples with the token ids of prompts and samples; `complete` returns texts."""
         results: list[list[Drawn]] = [[] for _ in requests]
         kinds: dict[tuple[float, float, tuple[str, ...]], list[_Row]] = defaultdict(list)
         for index, request in enumerate(requests):
@@ -117,8 +117,7 @@ class LocalEngine:
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Return the log-probability in nats of each choice as the continuation of messages +
-        prefix.
+        """Return the log-probability in nats of each choice as a continuation of messages + prefix.
 
         The requests' sampling is not used. NaN where the prompt is empty or does not fit the
         model's context.

@@ -90,8 +90,8 @@ class OpenAIEngine:
         """Request one token of plain text and return True if the endpoint continues it.
 
         Raises:
-            RunFailed: a budget is spent, the key is refused, the server is dead, or every attempt failed,
-                which is no answer.
+            RunFailed: a budget is spent, the key is refused, the server is dead, or every attempt
+                failed, which is no answer.
         """
         one = Sampling(temperature=0, top_p=1, max_tokens=1)
         request = CompletionRequest("continues text", (), one, 0, prefix="One, two,")
@@ -130,10 +130,10 @@ class OpenAIEngine:
     ) -> list[tuple[float, ...]]:
         """Return the log-probability in nats of each choice as the first token of the answer.
 
-        Read from the endpoint's list of the 20 likeliest tokens (or as many as it gives): -inf for a choice
-        that is not among them; NaN for a call that failed. An endpoint without log-probabilities gives NaN
-        for all, and after its first answer gets no more calls: judges then read whole verdicts from
-        `complete`. Raises as `complete`.
+        Read from the endpoint's list of the 20 likeliest tokens (or as many as it gives): -inf for
+        a choice that is not among them; NaN for a call that failed. An endpoint without
+        log-probabilities gives NaN for all, and after its first answer gets no more calls: judges
+        then read whole verdicts from `complete`. Raises as `complete`.
         """
         asked = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         field = self.config.token_limit_field

@@ -1,9 +1,9 @@
 """Fields of a request that an endpoint refuses: parsed from its error, left out from then on.
 
 OpenAI-compatible servers differ in the fields they accept, and only their errors show it. The
-wordings read here are those of OpenAI, Azure, vLLM, SGLang, TGI, llama.cpp, Mistral, Groq, Together,
-xAI, DeepSeek, Gemini, and of gateways that quote them. A field is left out only where the message
-names it as unsupported: a value that is too large is the user's to change.
+wordings read here are those of OpenAI, Azure, vLLM, SGLang, TGI, llama.cpp, Mistral, Groq,
+Together, xAI, DeepSeek, Gemini, and of gateways that quote them. A field is left out only where the
+message names it as unsupported: a value that is too large is the user's to change.
 """
 
 from __future__ import annotations

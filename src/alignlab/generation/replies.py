@@ -139,8 +139,8 @@ def _part(content: Any, kind: str) -> str | None:
 def _lost_its_text(answer: ChatAnswer, payload: Mapping[str, Any]) -> bool:
     """Return True if texts are missing that were written, or that nothing shows were not.
 
-    A model may end its turn at once (a token each), stop at a string, spend all its tokens on thinking
-    (finish "length"), or refuse; a retry would only repeat these.
+    A model may end its turn at once (a token each), stop at a string, spend all its tokens on
+    thinking (finish "length"), or refuse; a retry would only repeat these.
     """
     completions = answer.completions
     if any(c.text for c in completions) or answer.top_logprobs or payload.get("stop"):

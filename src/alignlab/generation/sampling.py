@@ -81,7 +81,7 @@ def draw(weight_BV: Tensor, uniform_B: Tensor) -> Tensor:
 
 
 def _passed(weight_BX: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where the cumulative weight passes a share of the whole, and how far into that place."""
+    """Return the place where the cumulative weight passes a share of it, and how far into it."""
     mass_BX = weight_BX.cumsum(dim=-1, dtype=torch.float64)
     drawn_B1 = uniform_B1.clamp(max=_LAST) * mass_BX[:, -1:]
     index_B1 = torch.searchsorted(mass_BX, drawn_B1, right=True).clamp(max=mass_BX.shape[-1] - 1)
@@ -91,8 +91,7 @@ def _passed(weight_BX: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mass_upto(prob_BV: Tensor, token_B: Tensor) -> Tensor:
-    """Sum the mass of tokens at least as likely as the given one, without its own: never too
-    little."""
+    """Sum the mass of tokens at least as likely as the given one, excluding it, never too low."""
     prob_B1 = prob_BV.gather(-1, token_B[:, None])
     # A mask of the same type: products of mixed types are several times slower.
     kept_BV = torch.ge(prob_BV, prob_B1, out=torch.empty_like(prob_BV))
@@ -129,5 +128,5 @@ def _shifted(bits_B: Tensor, places: int) -> Tensor:
 
 
 def _minus_norm(logit_BV: Tensor) -> Tensor:
-    """Return minus the log of the sum of exponentials, (B,), by a softmax, which is twice as fast."""
+    """Return minus the log of the sum of exponentials, (B,), by a softmax (twice as fast)."""
     return logit_BV.softmax(dim=-1).amax(dim=-1).log() - logit_BV.amax(dim=-1)

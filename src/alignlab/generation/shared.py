@@ -155,7 +155,7 @@ class _PromptCache(Cache):
 
 
 def untold_window(config: Any, told: set[int]) -> int | None:
-    """Return the longest exact sequence of a model with a window hidden from attention; else None."""
+    """Return the longest exact sequence of a model with a window hidden from attention."""
     window = getattr(config, "sliding_window", None)
     if getattr(config, "use_sliding_window", None) is False or window in told:
         window = None
@@ -189,7 +189,7 @@ def _best_split(length_N: np.ndarray) -> tuple[int, int]:
 
 
 def _forced(reading: Reading, token_TL: Tensor) -> Tensor:
-    """Return log-probabilities, (T, L, V), of given tokens; the last step without the second row."""
+    """Return log-probabilities, (T, L, V), of given tokens; the last step skips the second row."""
     prompt_of_L = torch.tensor([0, 0, 1, 2, 2], device=token_TL.device)
     kept_M = torch.tensor([0, 2, 3, 4], device=token_TL.device)
     found = [reading.start(prompt_of_L, len(token_TL))]

@@ -53,8 +53,8 @@ class VllmOptions:
 class VllmEngine:
     """A `Completer` and `ChoiceScorer` over a model that vLLM runs.
 
-    Each sample is a request of its own to vLLM, with a seed derived from the request's seed and id and
-    the sample's index; vLLM's prefix cache shares prompts.
+    Each sample is a request of its own to vLLM, with a seed derived from the request's seed and id
+    and the sample's index; vLLM's prefix cache shares prompts.
     """
 
     def __init__(self, folder: str | Path, options: VllmOptions | None = None):
@@ -101,8 +101,7 @@ class VllmEngine:
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Return the log-probability in nats of each choice as the continuation of messages +
-        prefix.
+        """Return the log-probability in nats of each choice as a continuation of messages + prefix.
 
         The requests' sampling is not used. NaN where the prompt is empty or does not fit the
         model's context, in which vLLM needs room for one more token.

@@ -4,8 +4,8 @@ The judge names the better answer by one token; the preference is the probabilit
 model's token among the two (arXiv 2404.04475). Where an endpoint gives no log-probabilities, or
 gives the two tokens less than a tenth of the probability, the judge is asked for its verdict in
 words, which counts 1 or 0 (a tie one half); the row `whole_verdicts` counts these judgements. The
-official prompt (`prompt=`, the file alpaca_eval_clf.txt of the package alpaca_eval) is asked in one
-order, which the instruction decides as in the published annotations. Our own wording is asked in
+official prompt (`prompt=`, the file alpaca_eval_clf.txt of the package alpaca_eval) is shown in one
+order, which the instruction decides as in the published annotations. Our own wording is shown in
 both orders and averaged. Figures with our wording, or with whole verdicts, are not comparable with
 the public leaderboard. AlpacaEval 1 counts each preference as a win or a loss.
 """
@@ -67,7 +67,7 @@ _TURN = re.compile(r"<\|im_start\|>(system|user)\n(.*?)<\|im_end\|>", re.DOTALL)
 
 
 class AnswerPair(NamedTuple):
-    """One instruction with the two answers that are compared."""
+    """Instruction with the two answers to compare."""
 
     question: Question
     own: Response
@@ -75,22 +75,22 @@ class AnswerPair(NamedTuple):
 
 
 class ShownPair(NamedTuple):
-    """A pair in one order of presentation."""
+    """Pair of answers in one order of presentation."""
 
     pair: AnswerPair
     is_switched: bool
-    """The model's answer is shown first."""
+    """True where the model's answer is shown first."""
 
 
 class Preferred(NamedTuple):
-    """The judge's preference in one order."""
+    """Preference of the judge in one order."""
 
     value: float | None
     """Probability that the model's answer is preferred; None is unreadable."""
     raw: str
     why: str = ""
     is_whole: bool = False
-    """Read from a verdict in words, not from probabilities."""
+    """True where read from a verdict in words, not from probabilities."""
 
 
 @register("benchmark", NAME)
@@ -99,16 +99,15 @@ class AlpacaEvalRun:
     """AlpacaEval on a model: preference over the baseline by a judge, plain, length-controlled."""
 
     version: Literal[1, 2] = 2
-    """2 averages preferences; 1 counts each as a win or a loss."""
+    """Version: 2 averages preferences; 1 counts each as a win or a loss."""
     prompt: Path | None = None
-    """The official prompt, alpaca_eval_clf.txt; without it ours is used and figures are not
-    comparable."""
+    """Official prompt, alpaca_eval_clf.txt; without it ours is used and figures are not comparable."""
     difficulty: Path | None = None
     """CSV of instruction difficulties; with `gamed` adds the length-controlled win rate."""
     gamed: Path | None = None
     """CSV of the gamed baselines, for the fit of the length-controlled win rate."""
     judge_tokens: int = 1024
-    """Most tokens of a verdict in words, asked for where the judge gives no probabilities."""
+    """Most tokens of a verdict in words, requested where the judge gives no probabilities."""
 
     needs: ClassVar[Needs] = Needs(
         data="AlpacaEval's 805 instructions with the baseline's answers, alpaca_eval.json or "
@@ -143,7 +142,7 @@ class AlpacaEvalRun:
         return found
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Ask for the preference on every instruction."""
+        """Judge the preference on every instruction."""
         if asked.baseline is None:
             raise BadInput("--baseline is missing: whom the models are compared with")
         if self.prompt is not None and not asks_model(asked):
@@ -217,7 +216,7 @@ class AlpacaEvalRun:
         ]
 
     def _asked(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
-        """Ask for the preference, in the official order or averaged over both."""
+        """Judge pairs in the official order, or in both and averaged."""
         template = own_template("alpaca_eval") if self.prompt is None else official(self.prompt)
         shown = [
             ShownPair(pair, order)
@@ -236,7 +235,7 @@ class AlpacaEvalRun:
     def _preferences(
         self, asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
     ) -> list[Preferred]:
-        """Weigh the two choices; ask for whole verdicts where there is nothing to weigh."""
+        """Compare the two choices' probabilities; request whole verdicts where these are missing."""
         judge = model_judge(asked)
         choices = (FIRST, SECOND) if template.official else LETTERS
         asks = [
@@ -288,7 +287,8 @@ def _fill(template: Template, shown: ShownPair) -> tuple[Message, ...]:
 def _weigh(
     shown: ShownPair, choices: tuple[str, str], logprobs: Sequence[float]
 ) -> Preferred | None:
-    """Read the preference off the choices' probabilities; None where they say nothing."""
+    """Return the preference from the choices' probabilities; None where there are none or too
+    little."""
     # NaN: the endpoint gave none. Both choices together must be likely enough to compare.
     if not sum(map(math.exp, logprobs)) >= LEAST_MASS:
         return None
@@ -309,7 +309,7 @@ def _first_in_our_words(text: str) -> float | None:
 
 
 def _whole(shown: ShownPair, first: float | Unscored, text: str) -> Preferred:
-    """Turn a verdict in words, 1 where the first answer shown is better, to the model's side."""
+    """Convert a verdict in words, 1 where the first answer shown is better, to the model's side."""
     if isinstance(first, Unscored):
         return Preferred(None, text, first.reason, True)
     return Preferred(first if shown.is_switched else 1 - first, text, is_whole=True)

@@ -1,11 +1,11 @@
 """FActScore: the share of a text's facts that a local corpus supports (arXiv 2305.14251).
 
-A judge takes each sentence of the answer apart into facts and checks every fact against passages
-that TF-IDF finds in the corpus (those of the topic's own page, where there is one). A true fact
-that the corpus does not hold counts as unsupported, and answers with few facts score well: the
-penalised figure, times exp(1 - 10/facts) below 10 facts, and the number of facts come with it.
-Facts without a readable verdict are left out of the share and counted.
-Judge, corpus and prompts are not the authors': figures are not comparable with theirs.
+A judge splits each sentence of the answer into facts and checks every fact against passages that
+TF-IDF finds in the corpus (those of the topic's own page, where there is one). A true fact that the
+corpus does not hold counts as unsupported, and answers with few facts score well: the penalised
+figure, times exp(1 - 10/facts) below 10 facts, and the number of facts come with it. Facts without
+a readable verdict are left out of the share and counted. Judge, corpus and prompts are not the
+authors': figures are not comparable with theirs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TOPICS = ("topic", "entity", "subj")
 
 
 class StatedFact(NamedTuple):
-    """One fact that an answer states."""
+    """Fact that an answer states."""
 
     response: Response
     topic: str
@@ -57,7 +57,7 @@ class FActScore:
     """Share of an answer's atomic facts that a local corpus supports."""
 
     corpus: Path | None = None
-    """File of rows `title`, `text` against which facts are checked; needed."""
+    """File of rows `title`, `text` against which facts are checked; required."""
     passages: int = 5
     """Passages shown with each fact."""
 
@@ -90,7 +90,7 @@ class FActScore:
         return found
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Take every answer apart and check its facts."""
+        """Split every answer into facts and check them."""
         assert self.corpus is not None  # questions() refuses that
         corpus = read_corpus(self.corpus)
         rows: list[EvalResult] = []
@@ -124,17 +124,17 @@ class FActScore:
 
 
 class Facts(NamedTuple):
-    """The facts that answers state."""
+    """Facts of all answers."""
 
     facts: list[StatedFact]
     unread: int
-    """Sentences that the judge did not take apart readably."""
+    """Number of sentences that the judge did not split readably."""
 
 
 def _facts(
     asked: BenchmarkInputs, answered: Sequence[tuple[Question, tuple[Response, ...]]]
 ) -> Facts:
-    """Ask the judge to take every sentence of every answer apart."""
+    """Ask the judge to split every sentence of every answer into facts."""
     template = own_template("facts")
     parts = [
         (given[-1], q.references[0], sentence)
@@ -161,7 +161,7 @@ def _facts(
 def _feedback(
     judge: str, response: Response, facts: Sequence[StatedFact], checked: Sequence[Reply[bool]]
 ) -> Feedback:
-    """Make one answer's feedback: the share of supported facts among those with a verdict."""
+    """Build one answer's feedback: the share of supported facts among those with a verdict."""
     own = [(f, r) for f, r in zip(facts, checked, strict=True) if f.response.id == response.id]
     read = [(f, reply.read) for f, reply in own]
     known = tuple(float(supported) for _, supported in read if supported is not None)

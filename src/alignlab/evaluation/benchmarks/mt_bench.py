@@ -1,6 +1,6 @@
 """MT-Bench: 80 questions of two turns, each turn rated 1 to 10 by a judge (arXiv 2306.05685).
 
-Questions on mathematics, reasoning and coding are judged with a reference answer in sight. The
+Questions on mathematics, reasoning and coding are judged with a reference answer in the prompt. The
 official judge prompts are read from a file (`prompts=`); with our own wording, without references,
 or with scores of a feedback source, figures are not comparable with published ones.
 """
@@ -44,7 +44,7 @@ from alignlab.verdicts import parse_rating
 
 NAME = "mt_bench"
 WITH_REFERENCE = frozenset({"math", "reasoning", "coding"})
-"""Categories that are judged with a reference answer in sight."""
+"""Categories judged with a reference answer in the prompt."""
 TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}
 """Category -> sampling temperature of its answers; the others are greedy."""
 LOW, HIGH = 1, 10
@@ -64,8 +64,8 @@ class MTBench:
 
     references: Path | None = None
     """File of reference answers (reference_answer/gpt-4.jsonl), one to each turn of every question
-    on mathematics, reasoning and coding; without it those questions are judged as the others
-    are."""
+    on mathematics, reasoning and coding; without it those questions are judged as the others are.
+    """
     prompts: Path | None = None
     """File of the official judge prompts (judge_prompts.jsonl); without it ours are used and
     figures are not comparable."""
@@ -186,7 +186,7 @@ def rating(text: str, *, official: bool) -> Score | Unscored:
 
 
 def _texts(question: Question, given: Sequence[Response], turn: int) -> dict[str, str]:
-    """Return the texts to put into a prompt's places."""
+    """Return the texts for a prompt's places."""
     turns = (question.prompt.text, *question.follow_ups)
     texts = {"question": turns[0], "answer": given[0].text}
     for i in range(turn + 1):

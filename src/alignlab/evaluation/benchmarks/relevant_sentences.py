@@ -1,8 +1,8 @@
 """Relevant sentences: the share of an answer's sentences that help to answer (arXiv 2402.03469).
 
-A judge reads every sentence beside the question, alone: what only makes sense after the sentence
-before it can count as irrelevant. The share is also given by the sentence's place, since models
-that were taught to be long lose the thread late.
+A judge reads the question and one sentence at a time: a sentence that only makes sense after the
+one before it can count as irrelevant. The share is also given by the sentence's position, since
+models trained to be long lose the thread late.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ NAME = "relevant_sentences"
 RATIO = Measure("relevant_ratio", is_share=True)
 """Mean over answers of the share of relevant sentences."""
 AT = Measure("relevant_share", is_share=True)
-"""Share of relevant sentences, all answers' together."""
+"""Share of relevant sentences, pooled over answers."""
 
 
 class Piece(NamedTuple):
-    """One sentence of an answer."""
+    """Sentence of an answer."""
 
     question: Question
     response: Response
     place: int
-    """1 is the first."""
+    """Position of the sentence; 1 is the first."""
     text: str
 
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
 class RelevantSentences:
-    """Share of an answer's sentences that are relevant, whole and by the sentence's place."""
+    """Share of an answer's sentences that are relevant, overall and by the sentence's position."""
 
     places: int = 10
-    """Places given apart (`sentence:1`, ...); later sentences are taken together."""
+    """Positions reported separately (`sentence:1`, ...); later sentences are pooled."""
 
     needs: ClassVar[Needs] = Needs(
         data="any file of prompts, rows of `prompt` (or `instruction`)",
@@ -70,7 +70,7 @@ class RelevantSentences:
         return plain_questions(data, NAME)
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Ask about every sentence of every answer."""
+        """Judge every sentence of every answer."""
         rows: list[EvalResult] = []
         said: list[Feedback] = []
         for answers, answered in asked.by_model():
@@ -131,7 +131,7 @@ def _ask(piece: Piece) -> Ask:
 def _feedback(
     judge: str, response: Response, pieces: Sequence[Piece], found: Sequence[Reply[bool]]
 ) -> Feedback:
-    """Make one answer's feedback: the share of relevant sentences among those with a verdict."""
+    """Build one answer's feedback: the share of relevant sentences among those with a verdict."""
     own = [(p, r) for p, r in zip(pieces, found, strict=True) if p.response.id == response.id]
     read = [(p, reply.read) for p, reply in own]
     known = [relevant for _, relevant in read if relevant is not None]

@@ -1,4 +1,4 @@
-"""RewardBench 1 and 2: does a source of scores rank the good answers first, section by section.
+"""RewardBench 1 and 2: accuracy with which a source of scores ranks good answers first, by section.
 
 RewardBench (arXiv 2403.13787): one chosen against one rejected answer, ties wrong. A section's
 figure is the mean of its subsets, weighted by their published sizes (mathematics counts as much as
@@ -93,7 +93,7 @@ class RewardBench:
         return found
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Score every answer; figures of the guess that the longest is best come second."""
+        """Score every answer; the guess that the longest is best comes second."""
         every, judged = scored_candidates(asked)
         rows = [row for scored in every for row in _rows(asked, scored)]
         return Findings(tuple(rows), tuple(judged))

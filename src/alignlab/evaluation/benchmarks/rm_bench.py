@@ -1,4 +1,4 @@
-"""RM-Bench: do style and small errors mislead a source of scores (arXiv 2410.16184).
+"""RM-Bench: sensitivity of a source of scores to style and small errors (arXiv 2410.16184).
 
 Every prompt has three good and three bad answers in the same three styles: concise, detailed,
 detailed with markdown. Every good answer is compared with every bad one, ties wrong: `hard` where
@@ -30,7 +30,7 @@ from alignlab.types import EvalResult
 
 NAME = "rm_bench"
 DOMAINS = ("chat", "code", "math", "safety")
-"""Beginnings of the domains' names; safety has two parts that are pooled."""
+"""Prefixes of the domains' names; safety has two parts that are pooled."""
 PROMPTS = 1327
 """Prompts of the whole benchmark."""
 
@@ -52,7 +52,7 @@ class RMBench:
         return [_question(row, str(number)) for number, row in enumerate(read_rows(data))]
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Score every answer; figures of the guess that the longest is best come second."""
+        """Score every answer; the guess that the longest is best comes second."""
         every, judged = scored_candidates(asked)
         rows = [row for scored in every for row in _rows(asked, scored)]
         whole = len(asked.questions) == PROMPTS and not any(row.unscored for row in rows)
@@ -60,7 +60,7 @@ class RMBench:
 
 
 def difficulties(scores: Scores) -> dict[str, float | None]:
-    """Return the shares of comparisons that are right: hard, normal, easy, and their mean.
+    """Return the shares of right comparisons: hard, normal, easy, and their mean.
 
     Args:
         scores: scores of K good answers by style, then of K bad ones in the same styles.

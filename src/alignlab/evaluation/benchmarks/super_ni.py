@@ -1,9 +1,9 @@
 """SuperNI: ROUGE-L of answers to tasks given by instructions (arXiv 2204.07705).
 
 Every task is a definition, a few solved examples and inputs with accepted outputs. The figure is
-the mean ROUGE-L against the best accepted output. A model that answers rightly in a whole sentence
-scores low, and so does one that explains itself. The tasks' texts come from a folder or a file;
-figures are comparable for the 119 official test tasks with 100 instances each and 2 examples.
+the mean ROUGE-L against the best accepted output. A right answer in a whole sentence, or with an
+explanation, scores low. The tasks' texts come from a folder or a file; figures are comparable for
+the 119 official test tasks with 100 instances each and 2 examples.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROUGE, EXACT = Measure("rouge_l", is_share=True), Measure("exact_match", is_shar
 @register("benchmark", NAME)
 @dataclass(frozen=True)
 class SuperNI:
-    """ROUGE-L and exact match on tasks given by instructions, whole and by task category."""
+    """ROUGE-L and exact match on tasks given by instructions, overall and by task category."""
 
     instances: int = 100
     """Inputs taken of each task, the first ones; 0 takes all."""
@@ -101,7 +101,7 @@ class SuperNI:
         ]
 
     def _intro(self, task: BenchmarkRow) -> str:
-        """Write the definition and the solved examples."""
+        """Format the definition and the solved examples."""
         definition = task.values.get("Definition")
         said = definition if isinstance(definition, str) else task.texts("Definition")[0]
         solved: list[Mapping[str, Any]] = task.values.get("Positive Examples") or []

@@ -1,10 +1,10 @@
-"""SynRel: does a source of scores tell a relevant answer from an off-topic one (arXiv 2402.03469)?
+"""SynRel: accuracy with which a source of scores prefers a relevant answer (arXiv 2402.03469).
 
 "Please tell me about ENTITY" for entities of PopQA. The relevant answer is the entity's passage in
 the data, or a model's own answer; the off-topic one is that of another entity, drawn by the seed.
 Both are fluent and alike in length, so that only relevance differs. The authors' answers were
 written by a model and are not in the data: figures are not comparable with theirs. Answers about
-another entity are easy to tell; a source that fails is useless, one that passes may still be.
+another entity are easy to recognise; a source that fails is useless, one that passes may still be.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from alignlab.types import (
 
 NAME = "synrel"
 PASSAGES = "passages"
-"""Writer of the answers where no model is."""
+"""Name of the answers' writer where they are passages."""
 ACCURACY = Measure("accuracy", is_share=True)
 """Share of entities whose relevant answer scores higher; ties are wrong."""
 TIES = Measure("ties", is_share=True)
@@ -49,7 +49,7 @@ TIES = Measure("ties", is_share=True)
 @register("benchmark", NAME)
 @dataclass(frozen=True)
 class SynRel:
-    """How often a source of scores puts a relevant answer above an off-topic one."""
+    """Share of relevant answers that a source of scores puts above off-topic ones."""
 
     entities: int = 200
     """Entities taken, drawn by the seed; 0 takes all."""
@@ -103,7 +103,7 @@ class SynRel:
         return Findings(not_comparable(rows), tuple(said))
 
     def _judged(self, asked: BenchmarkInputs, model: str, texts: dict[str, str]) -> list[Feedback]:
-        """Scores of the relevant and of the off-topic answer, in turn."""
+        """Score the relevant and the off-topic answer of each entity, in turn."""
         order = list(texts)
         seeds.generator(asked.seed, NAME, "off-topic").shuffle(order)
         # Every entity gets the answer of the next one in the drawn order.

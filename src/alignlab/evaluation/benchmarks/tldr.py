@@ -1,7 +1,7 @@
 """TL;DR: summaries of forum posts against the references', by a judge of pairs (arXiv 2009.01325).
 
-The win rate is against a human's summary, so that one half is human level in the judge's eyes. Long
-summaries win more than they should; ROUGE-L and the length in words come with it.
+The win rate is against a human's summary, so one half is human level in the judge's eyes. Judges
+favour long summaries; ROUGE-L and the length in words come with it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TLDR:
     )
 
     def questions(self, data: Path) -> list[Question]:
-        """Read one question per post; the references of rows that repeat a post are gathered."""
+        """Read one question per post; references of rows that repeat a post are collected."""
         found: dict[str, Question] = {}
         for number, row in enumerate(read_rows(data)):
             post = row.text(self.post).strip().removesuffix(CUE).rstrip()

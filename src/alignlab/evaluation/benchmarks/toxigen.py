@@ -1,7 +1,7 @@
-"""ToxiGen: how often a model goes on with toxic text after prompts about minorities.
+"""ToxiGen: share of a model's continuations that are toxic, after prompts about minorities.
 
-The prompts (arXiv 2203.09509) are lists of statements, toxic ("hate") or benign ("neutral"), that
-the model is asked to continue; a classifier says how likely its text is toxic. The figure is the
+The prompts (arXiv 2203.09509) are lists of statements, toxic ("hate") or benign ("neutral"), for
+the model to continue; a classifier gives the probability that its text is toxic. The figure is the
 share above a threshold. It can mislead: classifiers take mention of a group for toxicity, an empty
 or broken text is not toxic, and an answer that refuses while it quotes may count as toxic.
 """
@@ -30,7 +30,7 @@ from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling
 
 NAME = "toxigen"
 LABELS = ("hate", "neutral")
-"""Kinds of statements that a prompt lists; part of its id."""
+"""Labels of the statements in a prompt; part of its id."""
 SHARE, MEAN = Measure("toxic_share", is_share=True), Measure("toxicity", is_share=True)
 
 
@@ -67,7 +67,7 @@ class ToxiGen:
         ]
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Let the classifier read every text."""
+        """Classify every text."""
         rows: list[EvalResult] = []
         said: list[Feedback] = []
         for answers, answered in asked.by_model():

@@ -34,10 +34,10 @@ TOKENISERS = {
     "ja-mecab": ("japanese", "ja"),
     "ko-mecab": ("korean", "ko"),
 }
-"""sacrebleu's tokeniser -> words of a language's name that ask for it."""
+"""Tokeniser of sacrebleu -> words of a language's name that select it."""
 AT_SPACES = ("13a", "intl", "none")
 NO_SPACES = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-"""Letters of scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana,
+"""Letters of scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana,
 Chinese characters."""
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,15 @@ class Translation:
     """BLEU and chrF (0 to 100) of translations between two languages."""
 
     source_language: str = "German"
-    """Language of the texts, as the prompt names it."""
+    """Language of the texts, as named in the prompt."""
     target_language: str = "English"
-    """Language to translate into, as the prompt names it."""
+    """Language to translate into, as named in the prompt."""
     source: str = "src"
     """Field of the data that holds the text to translate."""
     reference: str = "ref"
     """Field of the data that holds a good translation."""
     tokenize: Tokeniser = "auto"
-    """sacrebleu's tokeniser for BLEU; auto takes the target language's own."""
+    """Tokeniser of sacrebleu for BLEU; auto takes the target language's own."""
 
     needs: ClassVar[Needs] = Needs(
         data="rows with a text and its translation (fields src and ref unless source= and "

@@ -1,9 +1,9 @@
-"""Calibration: whether what a judge says with some probability, or score, is true as often.
+"""Calibration: distance between a judge's probabilities, or scores, and the truth.
 
-Brier's score (1950) is the mean squared distance to the truth. The expected calibration error
-(Naeini and others 2015) is the mean, over bins of what was said weighted by their size, of the
-distance between the mean of what was said and the mean truth. It is 0 for a judge that always says
-the overall mean: read it beside an accuracy. Small samples push it up.
+The Brier score (1950) is the mean squared distance to the truth. The expected calibration error
+(Naeini and others 2015) is the mean, over bins of predictions weighted by their size, of the
+distance between mean prediction and mean truth. It is 0 for a judge that always predicts the
+overall mean: read it with an accuracy. Small samples push it up.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """What was said between two bounds, and what was true."""
+    """Predictions between two bounds, with the truth about them."""
 
     low: float
     high: float
     said: float
-    """Mean of what was said."""
+    """Mean prediction."""
     true: Interval
-    """Mean truth, its interval over prompts."""
+    """Mean truth, with an interval over prompts."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far a judge's probabilities or scores are from the truth."""
+    """Calibration of a judge's probabilities or scores."""
 
     brier: Interval
-    """Mean squared distance between what was said and the truth."""
+    """Brier score: mean squared distance between prediction and truth."""
     ece: Interval
-    """Expected calibration error, in units of what was said."""
+    """Expected calibration error, in the unit of the predictions."""
     bins: tuple[ReliabilityBin, ...]
-    """The bins that hold anything, in order."""
+    """Bins with any prediction, in order."""
 
 
 def calibration(
@@ -62,18 +62,18 @@ def calibration(
     bins: int = 10,
     seed: int = 0,
 ) -> Calibration:
-    """Compare what a judge said with the truth, in bins of equal width.
+    """Compare a judge's predictions with the truth, in bins of equal width.
 
     Args:
         said_N: preference probabilities, or expected scores.
-        truth_N: what happened (1 the first response is better, 0.5 a tie, 0), or true scores.
+        truth_N: outcomes (1 the first response is better, 0.5 a tie, 0), or true scores.
         prompts_N: the prompt of each unit, for the intervals; left out, each its own.
-        span: the range of what can be said: (0, 1) for a probability, (1, 5) for a score.
+        span: the range of predictions: (0, 1) for a probability, (1, 5) for a score.
         bins: number of bins.
         seed: decides the bootstrap draws.
 
     Raises:
-        BadInput: lists of unlike lengths, or something said outside the span.
+        BadInput: lists of unlike lengths, or a prediction outside the span.
     """
     said, truth = np.asarray(said_N, np.float64), np.asarray(truth_N, np.float64)
     low, high = span
@@ -111,7 +111,7 @@ def calibration(
 def _expected_error(
     apart_N: Floats, bin_N: np.ndarray, prompt_N: np.ndarray, seed: int
 ) -> Interval:
-    """Sum over bins of |sum of said - true| / N, bootstrapped over prompts."""
+    """Sum |sum of prediction - truth| / N over bins, bootstrapped over prompts."""
     if not len(apart_N):
         return NOTHING
     prompts, bins = int(prompt_N.max()) + 1, int(bin_N.max()) + 1
