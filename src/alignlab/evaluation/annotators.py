@@ -107,7 +107,7 @@ def agreement(
 
 
 def _items(one: Feedback) -> list[tuple[tuple[str, ...], float]]:
-    """List the items of a record with their ratings: a response, or every pair of ranked responses."""
+    """List the rated items of a record: a response, or every pair of ranked responses."""
     if isinstance(one.verdict, Score):
         return [(one.response_ids, one.verdict.value)]
     if not isinstance(one.verdict, Ranking):

@@ -57,7 +57,7 @@ def duel_findings(
     *,
     comparable: bool | None = None,
 ) -> Findings:
-    """Compute adjusted win rates, (wins + ties/2) / judged, overall and by part (arXiv 2402.03469)."""
+    """Compute adjusted win rates, (wins + ties/2) / judged (arXiv 2402.03469), also by part."""
     outcomes, said = fought or duels(asked)
     prompts = [q.prompt for q in asked.questions]
     compared = {subject(asked, model, benchmark): some for model, some in outcomes.items()}

@@ -21,7 +21,7 @@ NAME = "judge_checks"
 
 
 def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalResult]:
-    """Build rows on the judge, under its name; none without a judge or without verdicts on answers."""
+    """Build rows on the judge; none without a judge or without verdicts on answers."""
     if asked.judge is None:
         return []
     length = {r.id: len(r.text) for a in asked.everyone for rs in a.turns.values() for r in rs}
@@ -63,8 +63,7 @@ def thought_rows(asked: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
 def position_rows(
     about: Subject, said: Sequence[Feedback], prompts: Mapping[str, Prompt], seed: int
 ) -> list[EvalResult]:
-    """Compute consistency over orders and the share won by the answer shown first; none without
-    orders."""
+    """Compute consistency over orders and the share won by the first shown; none without orders."""
     alike, first = [], []
     for feedback in said:
         verdict, key = feedback.verdict, feedback.prompt_id
@@ -87,7 +86,7 @@ def position_rows(
 def _longer(
     about: Subject, pairs: Sequence[Feedback], length: dict[str, int], asked: BenchmarkInputs
 ) -> list[EvalResult]:
-    """Compute the share of wins of the longer answer, ties one half; no row where all are as long."""
+    """Compute the longer answer's share of wins, ties one half; no row where all are as long."""
     values = []
     for feedback in pairs:
         first, second = (length[key] for key in feedback.response_ids)

@@ -137,8 +137,7 @@ def _join(
 
 
 def _refuse_other_text(row: BenchmarkRow, question: Question) -> None:
-    """Refuse a row with a question's id and another text; a template around the question's text is
-    fine."""
+    """Refuse a row with a question's id and another text, unless it quotes the question's text."""
     texts = list(_asked(row.values))
     if texts and not any(question.prompt.text.strip() in text for text in texts):
         expected = f"the text of question {question.id}, {question.prompt.text[:60]!r}"

@@ -1,4 +1,4 @@
-"""Result rows of a benchmark from a value per question, overall and by part; missing ones counted."""
+"""Result rows of a benchmark from a value per question; missing values are counted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def part_rows(
     *,
     seed: int,
 ) -> list[EvalResult]:
-    """Return the means of the scored values, overall and by part; a prompt's values stay together."""
+    """Return means of the scored values, overall and by part; a prompt's values stay together."""
     return [
         one_row(about, measure, some, prompts, seed=seed, group=part)
         for part, some in by_group(values, lambda v: prompts[v.prompt_id])

@@ -101,7 +101,7 @@ class AlpacaEvalRun:
     version: Literal[1, 2] = 2
     """Version: 2 averages preferences; 1 counts each as a win or a loss."""
     prompt: Path | None = None
-    """Official prompt, alpaca_eval_clf.txt; without it ours is used and figures are not comparable."""
+    """Official prompt, alpaca_eval_clf.txt; without it ours is used: not comparable."""
     difficulty: Path | None = None
     """CSV of instruction difficulties; with `gamed` adds the length-controlled win rate."""
     gamed: Path | None = None
@@ -235,7 +235,7 @@ class AlpacaEvalRun:
     def _preferences(
         self, asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
     ) -> list[Preferred]:
-        """Compare the two choices' probabilities; request whole verdicts where these are missing."""
+        """Compare the probabilities of two choices; request whole verdicts where they are missing."""
         judge = model_judge(asked)
         choices = (FIRST, SECOND) if template.official else LETTERS
         asks = [
@@ -287,8 +287,7 @@ def _fill(template: Template, shown: ShownPair) -> tuple[Message, ...]:
 def _weigh(
     shown: ShownPair, choices: tuple[str, str], logprobs: Sequence[float]
 ) -> Preferred | None:
-    """Return the preference from the choices' probabilities; None where there are none or too
-    little."""
+    """Return the preference from the choices' probabilities; None where they are too low."""
     # NaN: the endpoint gave none. Both choices together must be likely enough to compare.
     if not sum(map(math.exp, logprobs)) >= LEAST_MASS:
         return None

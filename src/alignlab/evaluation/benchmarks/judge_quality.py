@@ -123,8 +123,7 @@ def _rows(
 def _consistency(
     name: str, judged: Sequence[Feedback], pairs: Sequence[Pair], seed: int
 ) -> list[EvalResult]:
-    """Return the share of pairs with one verdict in both orders; no row where the judge saw no
-    order."""
+    """Return the share of pairs with one verdict in both orders; none where there are no orders."""
     orders = [
         QuestionValue(f.prompt_id, float(f.verdict.orders[0] == f.verdict.orders[1]))
         for f in judged

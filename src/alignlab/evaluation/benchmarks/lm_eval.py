@@ -58,7 +58,7 @@ class LmEval:
     shots: int | None = None
     """Solved examples shown; by default the task's (or the leaderboard's) own number."""
     items: int = 0
-    """Items taken of each task, the first ones; 0 takes all. Figures of a part are not comparable."""
+    """Items taken of each task, the first ones; 0 takes all. A part's figures do not compare."""
     batch_size: int = 8
     """Items per batch."""
     chat: bool = False

@@ -92,8 +92,7 @@ def accuracy_rows(
     score_of: Callable[[Response], float | None],
     seed: int,
 ) -> list[EvalResult]:
-    """Compute accuracy over pairs with an order, overall and by section, and its mean over
-    sections."""
+    """Compute accuracy over ordered pairs, overall and by section, and its mean over sections."""
     wrong: list[QuestionValue] = []
     half: list[QuestionValue] = []
     for group in groups:
@@ -121,7 +120,7 @@ def accuracy_rows(
 def _calibration_rows(
     name: str, groups: Sequence[PreferenceGroup], scores: Mapping[str, float | None], seed: int
 ) -> list[EvalResult]:
-    """Compute Brier score and calibration error of sigmoid(score - score), pairs in a drawn order."""
+    """Compute Brier score and calibration error of sigmoid(score - score), in a drawn order."""
     chances, truths, prompts, unscored = [], [], [], 0
     for group in groups:
         numbered = list(zip(group.responses, group.scores, strict=True))

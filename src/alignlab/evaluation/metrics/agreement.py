@@ -32,7 +32,7 @@ DRAWS = 1000
 
 
 def raw_agreement(ratings_NA: ArrayLike, *, prompts_N: Prompts = None, seed: int = 0) -> Interval:
-    """Compute the share of pairs of ratings of one item that are equal; not corrected for chance."""
+    """Compute the share of equal ratings among pairs of ratings of one item, chance included."""
     coincidences_NCC, _ = _coincidences(_table(ratings_NA))
     return _interval(coincidences_NCC, _observed, prompts_N, seed)
 
@@ -127,11 +127,10 @@ def _table(ratings_NA: ArrayLike) -> Floats:
 
 
 def _coincidences(ratings_NA: Floats) -> tuple[Floats, Floats]:
-    """Count each item's ordered pairs of categories, weighted 1 / (ratings - 1); return categories
-    too.
+    """Count each item's ordered pairs of categories, weighted 1 / (ratings - 1).
 
-    A table (N, C, C) whose entries sum to the item's number of ratings; an item of a single rating
-    has zeros.
+    Returns the table, shape (N, C, C), whose entries sum to the item's number of ratings (zeros for
+    an item of a single rating), and the categories, shape (C,).
     """
     known_N = np.isfinite(ratings_NA).sum(1)
     values_C = np.unique(ratings_NA[np.isfinite(ratings_NA)])

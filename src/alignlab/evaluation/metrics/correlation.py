@@ -119,7 +119,7 @@ def _sign_sums(x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints) -> tuple[Floats, 
 
 
 def _signs(level_N: Ints, rows: slice) -> NDArray[np.int16]:
-    """Return the sign of each row item's level minus every item's; sums over `_ROWS` of them fit."""
+    """Return the sign of each row item's level minus every item's; `_ROWS` of them fit."""
     levels = level_N.astype(np.int32)
     signs: NDArray[np.int16] = np.sign(levels[rows, None] - levels[None, :]).astype(np.int16)
     return signs

@@ -35,7 +35,7 @@ DRAWS = 2000
 LEVEL = 0.95
 """Coverage of every interval in the project."""
 FEW = 100
-"""Number of prompts below which bounds are corrected; above, that changes a width by less than 2%."""
+"""Number of prompts below which bounds are corrected; above, widths change by less than 2%."""
 _CELLS = 4_000_000
 """Most counts held at once while drawing; bounds memory, never changes a figure."""
 
@@ -61,7 +61,7 @@ NOTHING = Interval(None, None, None, 0)
 
 
 def labels(names: Sequence[object]) -> Ints:
-    """Return each name's index among the distinct names, in order of first appearance; shape (N,)."""
+    """Return each name's index among distinct names, in order of first appearance; shape (N,)."""
     first: dict[object, int] = {}
     return np.array([first.setdefault(name, len(first)) for name in names], dtype=np.int64)
 

@@ -92,7 +92,7 @@ class JudgeQuality:
     five_best_chance: Interval
     """Value of `five_best` if the top score went to a random response of the same prompt."""
     exact_match: Interval
-    """Share of prompts whose whole order, ties included, agrees; only fully scored prompts count."""
+    """Share of prompts whose whole order, ties included, agrees; all must be scored."""
     spearman: Interval
     """Spearman's correlation, pooled over all responses."""
     spearman_by_prompt: Interval
@@ -159,7 +159,7 @@ def _order(scores: Sequence[float]) -> list[int]:
 
 
 def _pairs(prompt: ScoredPrompt) -> tuple[int, int, int]:
-    """Count correct, tied and wrong pairs of a prompt, among pairs whose reference scores differ."""
+    """Count correct, tied and wrong pairs of a prompt, where reference scores differ."""
     both = prompt.both
     signs = [
         judge * reference
