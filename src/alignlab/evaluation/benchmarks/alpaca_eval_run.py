@@ -235,7 +235,7 @@ class AlpacaEvalRun:
     def _preferences(
         self, asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
     ) -> list[Preferred]:
-        """Compare the probabilities of two choices; request whole verdicts where they are missing."""
+        """Compare two choices' probabilities; request whole verdicts where they are missing."""
         judge = model_judge(asked)
         choices = (FIRST, SECOND) if template.official else LETTERS
         asks = [

@@ -74,7 +74,7 @@ class RewardAccuracy:
 
 
 def known_groups(asked: BenchmarkInputs) -> list[PreferenceGroup]:
-    """Return the data's ranked groups, the held-out ones among them, with ids that differ.
+    """Return the data's ranked groups, the held-out ones included.
 
     Raises:
         BadInput: the data holds none.

@@ -14,7 +14,7 @@ _WORD = re.compile(r"\w+")
 
 
 def recall(answer: str, question: str, reference: str) -> float | None:
-    """Return the share of the reference's new words that the answer holds; None if there are none."""
+    """Return the share of the reference's new words that the answer holds; None without any."""
     new = _telling(reference) - (_telling(question) - _SAID)
     return len(new & _telling(answer)) / len(new) if new else None
 
