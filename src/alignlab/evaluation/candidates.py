@@ -51,9 +51,9 @@ def candidate_question(row: BenchmarkRow, key: str, source: str) -> Question:
     return Question(prompt, candidates=(*chosen, *rejected), good=len(chosen))
 
 
-def scored_candidates(asked: BenchmarkInputs) -> tuple[list[Scored], list[Feedback]]:
+def scored_candidates(inputs: BenchmarkInputs) -> tuple[list[Scored], list[Feedback]]:
     """Score every candidate with the judge; the guess that longer is better comes second."""
-    judge = score_judge(asked)
+    judge = score_judge(inputs)
     items = [
         (
             q.prompt,
@@ -62,12 +62,12 @@ def scored_candidates(asked: BenchmarkInputs) -> tuple[list[Scored], list[Feedba
                 for number, text in enumerate(q.candidates)
             ],
         )
-        for q in asked.questions
+        for q in inputs.questions
     ]
-    judged = judge.rate(items, asked.seed)
+    judged = judge.rate(items, inputs.seed)
     values = iter(map(value_of, judged))
-    by_judge = {q.id: [next(values) for _ in q.candidates] for q in asked.questions}
-    by_length = {q.id: [float(len(text)) for text in q.candidates] for q in asked.questions}
+    by_judge = {q.id: [next(values) for _ in q.candidates] for q in inputs.questions}
+    by_length = {q.id: [float(len(text)) for text in q.candidates] for q in inputs.questions}
     return [Scored(judge.name, by_judge), Scored(LONGER, by_length)], judged
 
 

@@ -171,7 +171,7 @@ class BenchmarkTask(Protocol):
         """Read the questions from a `Path`, or from a `Corpus` where `needs.corpus` is set."""
         ...
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Judge the answers and build rows from the judgements."""
         ...
 
@@ -194,27 +194,27 @@ def ask_question(question: Question, given: Sequence[Response]) -> tuple[Message
     return tuple(messages)
 
 
-def model_judge(asked: BenchmarkInputs) -> Completer:
+def model_judge(inputs: BenchmarkInputs) -> Completer:
     """Return the judge as a model that the benchmark prompts."""
-    return cast(Completer, asked.judge)
+    return cast(Completer, inputs.judge)
 
 
-def score_judge(asked: BenchmarkInputs) -> FeedbackSource:
+def score_judge(inputs: BenchmarkInputs) -> FeedbackSource:
     """Return the judge as a source of scores."""
-    return cast(FeedbackSource, asked.judge)
+    return cast(FeedbackSource, inputs.judge)
 
 
-def pair_judge(asked: BenchmarkInputs) -> PairJudge:
+def pair_judge(inputs: BenchmarkInputs) -> PairJudge:
     """Return the judge as a judge of pairs."""
-    return cast(PairJudge, asked.judge)
+    return cast(PairJudge, inputs.judge)
 
 
-def asks_model(asked: BenchmarkInputs) -> bool:
+def asks_model(inputs: BenchmarkInputs) -> bool:
     """Return True if the judge is a model that the benchmark prompts."""
-    return hasattr(asked.judge, "complete")
+    return hasattr(inputs.judge, "complete")
 
 
-def subject(asked: BenchmarkInputs, model: str, benchmark: str) -> Subject:
+def subject(inputs: BenchmarkInputs, model: str, benchmark: str) -> Subject:
     """Return the subject of a model's rows."""
-    against = asked.baseline.model if asked.baseline else None
+    against = inputs.baseline.model if inputs.baseline else None
     return Subject(model, benchmark, against=against)

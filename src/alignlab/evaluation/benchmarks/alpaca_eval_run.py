@@ -141,31 +141,33 @@ class AlpacaEvalRun:
                 )
         return found
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Judge the preference on every instruction."""
-        if asked.baseline is None:
+        if inputs.baseline is None:
             raise BadInput("--baseline is missing: whom the models are compared with")
-        if self.prompt is not None and not asks_model(asked):
+        if self.prompt is not None and not asks_model(inputs):
             raise BadInput("alpaca_eval: prompt= has no effect with a judge of pairs")
         found = Findings(())
-        for answers in asked.answers:
+        for answers in inputs.answers:
             pairs = [
                 AnswerPair(q, own, base)
-                for q in asked.questions
-                if (own := answers.last(q)) and (base := asked.baseline.last(q))
+                for q in inputs.questions
+                if (own := answers.last(q)) and (base := inputs.baseline.last(q))
             ]
-            said = self._judged(asked, pairs)
-            found += Findings(tuple(self._rows(asked, answers.model, pairs, said)), tuple(said))
+            judgements = self._judged(inputs, pairs)
+            found += Findings(
+                tuple(self._rows(inputs, answers.model, pairs, judgements)), tuple(judgements)
+            )
         return found
 
     def _rows(
         self,
-        asked: BenchmarkInputs,
+        inputs: BenchmarkInputs,
         model: str,
         pairs: Sequence[AnswerPair],
-        said: Sequence[Feedback],
+        judgements: Sequence[Feedback],
     ) -> list[EvalResult]:
-        values = {f.prompt_id: self._counted(value_of(f)) for f in said}
+        values = {f.prompt_id: self._counted(value_of(f)) for f in judgements}
         annotations = [
             Annotation(
                 model=model,
@@ -184,13 +186,13 @@ class AlpacaEvalRun:
         # The leaderboard divides by its 805 instructions, however many were asked.
         mean_length = sum(a.length_model for a in annotations) // len(annotations)
         result = replace(result, avg_length=mean_length)
-        left_out = len(asked.questions) - len(pairs)
-        whole = sum(f.source.endswith(WHOLE) for f in said)
+        left_out = len(inputs.questions) - len(pairs)
+        whole = sum(f.source.endswith(WHOLE) for f in judgements)
         comparable = self.prompt is not None and not left_out and not whole
-        about = subject(asked, model, NAME)
+        about = subject(inputs, model, NAME)
         rows = result.rows(about.against)
         if whole:
-            rows.append(about.count("whole_verdicts", float(whole), len(said)))
+            rows.append(about.count("whole_verdicts", float(whole), len(judgements)))
         return [
             replace(row, unscored=row.unscored + left_out, comparable=comparable) for row in rows
         ]
@@ -200,14 +202,14 @@ class AlpacaEvalRun:
             return value
         return float(value > 0.5)
 
-    def _judged(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
+    def _judged(self, inputs: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
         """Judge every pair; equal answers are a draw without a judgement."""
         differ = [p for p in pairs if p.own.text != p.base.text]
-        if asks_model(asked):
-            judged = self._asked(asked, differ)
+        if asks_model(inputs):
+            judged = self._asked(inputs, differ)
         else:
             items = [(p.question.prompt, p.own, p.base) for p in differ]
-            judged = pair_judge(asked).compare(items, asked.seed)
+            judged = pair_judge(inputs).compare(items, inputs.seed)
         by_prompt = {f.prompt_id: f for f in judged}
         return [
             by_prompt.get(p.question.id)
@@ -215,7 +217,7 @@ class AlpacaEvalRun:
             for p in pairs
         ]
 
-    def _asked(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
+    def _asked(self, inputs: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
         """Judge pairs in the official order, or in both and averaged."""
         template = own_template("alpaca_eval") if self.prompt is None else official(self.prompt)
         shown = [
@@ -225,18 +227,18 @@ class AlpacaEvalRun:
                 (switched(pair.question.prompt.text),) if template.official else (False, True)
             )
         ]
-        found = self._preferences(asked, template, shown)
+        found = self._preferences(inputs, template, shown)
         each = 1 if template.official else 2
-        name = f"{model_judge(asked).name} ({template.name})"
+        name = f"{model_judge(inputs).name} ({template.name})"
         return [
             _feedback(name, pair, found[i * each : (i + 1) * each]) for i, pair in enumerate(pairs)
         ]
 
     def _preferences(
-        self, asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
+        self, inputs: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
     ) -> list[Preferred]:
         """Compare two choices' probabilities; request whole verdicts where they are missing."""
-        judge = model_judge(asked)
+        judge = model_judge(inputs)
         choices = (FIRST, SECOND) if template.official else LETTERS
         asks = [
             Ask(f"{s.pair.own.id}|{'switched' if s.is_switched else 'shown'}", _fill(template, s))
@@ -245,7 +247,7 @@ class AlpacaEvalRun:
         sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=self.judge_tokens)
         found: list[Preferred | None] = [None] * len(shown)
         if isinstance(judge, ChoiceScorer):
-            requests = [CompletionRequest(*ask, sampling, asked.seed) for ask in asks]
+            requests = [CompletionRequest(*ask, sampling, inputs.seed) for ask in asks]
             weighed = judge.choice_logprobs(requests, choices)
             found = [_weigh(one, choices, x) for one, x in zip(shown, weighed, strict=True)]
         open_ = [i for i, one in enumerate(found) if one is None]
@@ -254,7 +256,7 @@ class AlpacaEvalRun:
             [asks[i] for i in open_],
             _first_in_official_words if template.official else _first_in_our_words,
             sampling=sampling,
-            seed=asked.seed,
+            seed=inputs.seed,
             unread="the judge named neither answer",
         )
         for i, (reply,) in zip(open_, replies, strict=True):

@@ -61,20 +61,20 @@ class ArenaHard:
         """Read the prompts, by category."""
         return fastchat_questions(data, NAME)
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every model with the baseline, then remove the effect of style."""
-        fought = duels(asked)
-        found = duel_findings(asked, NAME, fought, comparable=False)
+        fought = duels(inputs)
+        found = duel_findings(inputs, NAME, fought, comparable=False)
         if not self.style_control:
             return found
         texts = {
             r.id: r.text
-            for a in (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
+            for a in (*inputs.answers, *((inputs.baseline,) if inputs.baseline else ()))
             for several in a.turns.values()
             for r in several
         }
-        model_of = {r.id: a.model for a in asked.answers for s in a.turns.values() for r in s}
-        cluster = {q.id: q.prompt.cluster for q in asked.questions}
+        model_of = {r.id: a.model for a in inputs.answers for s in a.turns.values() for r in s}
+        cluster = {q.id: q.prompt.cluster for q in inputs.questions}
         battles = []
         for feedback in fought.said:
             own, other = feedback.response_ids
@@ -85,10 +85,10 @@ class ArenaHard:
                         model_of[own], cluster[feedback.prompt_id], texts[own], texts[other], value
                     )
                 )
-        fitted = style_controlled(battles, seed=asked.seed)
+        fitted = style_controlled(battles, seed=inputs.seed)
         rows = []
         for model, rate in fitted.win_rates.items():
-            about = subject(asked, model, NAME)
+            about = subject(inputs, model, NAME)
             unscored = sum(o.value is None for o in fought.outcomes[model])
             rows.append(about.row("style_controlled_win_rate", rate, unscored=unscored))
             rows += [

@@ -89,27 +89,27 @@ class FActScore:
             found.append(single(row, NAME, text, key=str(number), references=(topic,)))
         return found
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Split every answer into facts and check them."""
         assert self.corpus is not None  # questions() refuses that
         corpus = read_corpus(self.corpus)
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
-            facts, unread = _facts(asked, answered)
-            checked = self._checked(asked, corpus, facts)
-            name = model_judge(asked).name
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
+            facts, unread = _facts(inputs, answered)
+            checked = self._checked(inputs, corpus, facts)
+            name = model_judge(inputs).name
             judged = [_feedback(name, given[-1], facts, checked) for _, given in answered]
-            rows += _rows(asked, answers.model, judged, facts)
+            rows += _rows(inputs, answers.model, judged, facts)
             lost = sum(reply.read is None for reply in checked)
-            about = subject(asked, answers.model, NAME)
+            about = subject(inputs, answers.model, NAME)
             rows.append(about.count("unread_sentences", float(unread), len(judged)))
             rows.append(about.count("unread_facts", float(lost), len(facts)))
-            said += judged
-        return Findings(not_comparable(rows), tuple(said))
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
 
     def _checked(
-        self, asked: BenchmarkInputs, corpus: PassageIndex, facts: Sequence[StatedFact]
+        self, inputs: BenchmarkInputs, corpus: PassageIndex, facts: Sequence[StatedFact]
     ) -> list[Reply[bool]]:
         template = own_template("verify_fact")
         asks = []
@@ -119,7 +119,7 @@ class FActScore:
             messages = template.fill(passages=shown, fact=fact.text)
             asks.append(Ask(f"{fact.response.id}|fact {number}", messages))
         sampling = Sampling(0.0, 1.0, 16)
-        found = ask_model(model_judge(asked), asks, yes_or_no, sampling=sampling, seed=asked.seed)
+        found = ask_model(model_judge(inputs), asks, yes_or_no, sampling=sampling, seed=inputs.seed)
         return [reply for (reply,) in found]
 
 
@@ -132,7 +132,7 @@ class Facts(NamedTuple):
 
 
 def _facts(
-    asked: BenchmarkInputs, answered: Sequence[tuple[Question, tuple[Response, ...]]]
+    inputs: BenchmarkInputs, answered: Sequence[tuple[Question, tuple[Response, ...]]]
 ) -> Facts:
     """Ask the judge to split every sentence of every answer into facts."""
     template = own_template("facts")
@@ -146,7 +146,7 @@ def _facts(
         for number, (response, topic, sentence) in enumerate(parts)
     ]
     sampling = Sampling(0.0, 1.0, 256)
-    replies = ask_model(model_judge(asked), asks, parse_list, sampling=sampling, seed=asked.seed)
+    replies = ask_model(model_judge(inputs), asks, parse_list, sampling=sampling, seed=inputs.seed)
     found: list[StatedFact] = []
     unread = 0
     for (response, topic, _), (reply,) in zip(parts, replies, strict=True):
@@ -182,19 +182,19 @@ def penalised(share: float, facts: int) -> float:
 
 
 def _rows(
-    asked: BenchmarkInputs, model: str, judged: Sequence[Feedback], facts: Sequence[StatedFact]
+    inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback], facts: Sequence[StatedFact]
 ) -> list[EvalResult]:
     stated = Counter(fact.response.prompt_id for fact in facts)
     scores = {f.prompt_id: f.verdict for f in judged if isinstance(f.verdict, Score)}
     plain, short, number = [], [], []
-    for question in asked.questions:
+    for question in inputs.questions:
         score = scores.get(question.id)
         known = None if score is None else stated[question.id]
         plain.append(QuestionValue(question.id, None if score is None else score.value))
         less = None if score is None or not known else penalised(score.value, known)
         short.append(QuestionValue(question.id, less))
         number.append(QuestionValue(question.id, None if known is None else float(known)))
-    about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
+    about, seed, prompts = subject(inputs, model, NAME), inputs.seed, inputs.prompts
     return [
         one_row(about, Measure("factscore", is_share=True), plain, prompts, seed=seed),
         one_row(about, Measure("factscore_penalised", is_share=True), short, prompts, seed=seed),

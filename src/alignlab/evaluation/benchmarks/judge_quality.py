@@ -71,31 +71,31 @@ class JudgeQuality:
         """Return no questions: the data's own responses are judged."""
         return []
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Judge every pair in both orders."""
-        pairs = human_pairs(asked)
+        pairs = human_pairs(inputs)
         items = [(p.prompt, p.first, p.second) for p in pairs]
-        judged = pair_judge(asked).compare(items, asked.seed)
-        rows = _rows(pair_judge(asked).name, pairs, [value_of(f) for f in judged], asked.seed)
-        rows += _consistency(pair_judge(asked).name, judged, pairs, asked.seed)
-        rows += _rows(LONGER, pairs, [_longer(p) for p in pairs], asked.seed)
-        rows += _rows(COIN, pairs, [_coin(p, asked.seed) for p in pairs], asked.seed)
+        judged = pair_judge(inputs).compare(items, inputs.seed)
+        rows = _rows(pair_judge(inputs).name, pairs, [value_of(f) for f in judged], inputs.seed)
+        rows += _consistency(pair_judge(inputs).name, judged, pairs, inputs.seed)
+        rows += _rows(LONGER, pairs, [_longer(p) for p in pairs], inputs.seed)
+        rows += _rows(COIN, pairs, [_coin(p, inputs.seed) for p in pairs], inputs.seed)
         return Findings(not_comparable(rows), tuple(judged))
 
 
-def human_pairs(asked: BenchmarkInputs) -> list[Pair]:
+def human_pairs(inputs: BenchmarkInputs) -> list[Pair]:
     """List every pair of a group, in an order drawn by the seed so that the better varies in place.
 
     Raises:
         BadInput: the data holds no ranked responses.
     """
     found = []
-    for group in known_groups(asked):
+    for group in known_groups(inputs):
         numbered = list(zip(group.responses, group.scores, strict=True))
         for (one, high), (other, low) in combinations(numbered, 2):
             human = 0.5 if high == low else 1.0
             pair = Pair(group.prompt, one, other, human)
-            if seeds.derive(asked.seed, NAME, one.id, other.id) % 2:
+            if seeds.derive(inputs.seed, NAME, one.id, other.id) % 2:
                 pair = Pair(group.prompt, other, one, 1 - human)
             found.append(pair)
     return found

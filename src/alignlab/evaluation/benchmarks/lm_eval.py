@@ -86,7 +86,7 @@ class LmEval:
         """Return no questions: the harness has its own."""
         return []
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Run the tasks on every model; answers are stored in the run's cache.
 
         Raises:
@@ -94,8 +94,8 @@ class LmEval:
             RunFailed: the harness failed (no network for its data, say).
         """
         rows: list[EvalResult] = []
-        for name, folder in asked.models:
-            rows += self._rows(name, self._run(name, folder, asked))
+        for name, folder in inputs.models:
+            rows += self._rows(name, self._run(name, folder, inputs))
         return Findings(tuple(rows))
 
     def _shown(self) -> list[tuple[str, int | None]]:
@@ -106,7 +106,7 @@ class LmEval:
             found += SETS[name].items() if name in SETS else [(name, None)]
         return [(name, shots if self.shots is None else self.shots) for name, shots in found]
 
-    def _run(self, name: str, folder: str, asked: BenchmarkInputs) -> Mapping[str, Any]:
+    def _run(self, name: str, folder: str, inputs: BenchmarkInputs) -> Mapping[str, Any]:
         try:
             import lm_eval
             import torch
@@ -115,7 +115,7 @@ class LmEval:
             raise BadInput(
                 "lm_eval: expected lm-evaluation-harness; pip install 'alignlab[lm-eval]'"
             ) from None
-        cache = None if asked.cache is None else str(asked.cache / f"lm-eval-{name}")
+        cache = None if inputs.cache is None else str(inputs.cache / f"lm-eval-{name}")
         try:
             groups = frozenset(TaskManager().all_groups)
             with tempfile.TemporaryDirectory() as local:
@@ -129,10 +129,10 @@ class LmEval:
                     apply_chat_template=self.chat,
                     device="cuda" if torch.cuda.is_available() else "cpu",
                     use_cache=cache,
-                    random_seed=asked.seed,
-                    numpy_random_seed=asked.seed,
-                    torch_random_seed=asked.seed,
-                    fewshot_random_seed=asked.seed,
+                    random_seed=inputs.seed,
+                    numpy_random_seed=inputs.seed,
+                    torch_random_seed=inputs.seed,
+                    fewshot_random_seed=inputs.seed,
                     log_samples=False,
                 )
         except (ConnectionError, FileNotFoundError) as error:

@@ -104,43 +104,43 @@ class MTBench:
             raise BadInput(f"{self.references}: expected references to questions of {data}")
         return found
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Rate every turn of every model's answers."""
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        official = self.prompts is not None and asks_model(asked)
+        judgements: list[Feedback] = []
+        official = self.prompts is not None and asks_model(inputs)
         comparable = official and self.references is not None
-        for answers, answered in asked.by_model():
+        for answers, answered in inputs.by_model():
             turns = [
-                self._rate(asked, answered, turn) + _unanswered(asked, answers, turn)
+                self._rate(inputs, answered, turn) + _unanswered(inputs, answers, turn)
                 for turn in range(2)
             ]
-            about = subject(asked, answers.model, NAME)
-            prompts = [q.prompt for q in asked.questions]
+            about = subject(inputs, answers.model, NAME)
+            prompts = [q.prompt for q in inputs.questions]
             figures = {"mean": turns[0] + turns[1], "turn_1": turns[0], "turn_2": turns[1]}
             for metric, judged in figures.items():
-                found = score_rows(about, judged, prompts, metric=metric, seed=asked.seed)
+                found = score_rows(about, judged, prompts, metric=metric, seed=inputs.seed)
                 rows += [replace(row, comparable=comparable) for row in found]
-            said += turns[0] + turns[1]
-        return Findings(tuple(rows), tuple(said))
+            judgements += turns[0] + turns[1]
+        return Findings(tuple(rows), tuple(judgements))
 
     def _rate(
         self,
-        asked: BenchmarkInputs,
+        inputs: BenchmarkInputs,
         answered: Sequence[tuple[Question, tuple[Response, ...]]],
         turn: int,
     ) -> list[Feedback]:
         """Rate the answers to one turn, one feedback per question."""
         several = [(q, given) for q, given in answered if len(given) > turn]
-        if not asks_model(asked):
+        if not asks_model(inputs):
             items = [
                 (Prompt(q.id, ask_question(q, given[:turn]), q.prompt.source), (given[turn],))
                 for q, given in several
             ]
-            return score_judge(asked).rate(items, asked.seed)
+            return score_judge(inputs).rate(items, inputs.seed)
         official = self.prompts is not None
         replies = ask_model(
-            judge := model_judge(asked),
+            judge := model_judge(inputs),
             [
                 Ask(
                     f"{given[turn].id}|rate",
@@ -150,7 +150,7 @@ class MTBench:
             ],
             lambda text: parse_rating(text, low=LOW, high=HIGH, official=official),
             sampling=Sampling(0.0, 1.0, self.judge_tokens),
-            seed=asked.seed,
+            seed=inputs.seed,
             unread="no readable rating",
         )
         return [
@@ -196,9 +196,9 @@ def _texts(question: Question, given: Sequence[Response], turn: int) -> dict[str
     return texts
 
 
-def _unanswered(asked: BenchmarkInputs, answers: ModelAnswers, turn: int) -> list[Feedback]:
+def _unanswered(inputs: BenchmarkInputs, answers: ModelAnswers, turn: int) -> list[Feedback]:
     return [
         Feedback(q.id, (f"{q.id}/{answers.model}/{turn}",), "", Unscored("no answer"))
-        for q in asked.questions
+        for q in inputs.questions
         if q.id not in answers.turns
     ]

@@ -69,38 +69,40 @@ class RelevantSentences:
         """Read the prompts."""
         return plain_questions(data, NAME)
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Judge every sentence of every answer."""
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
             pieces = [
                 Piece(q, given[-1], place, text)
                 for q, given in answered
                 for place, text in enumerate(sentences(given[-1].text), start=1)
             ]
             asks = [_ask(piece) for piece in pieces]
-            judge = model_judge(asked)
+            judge = model_judge(inputs)
             sampling = Sampling(0.0, 1.0, 16)
-            replies = ask_model(judge, asks, yes_or_no, sampling=sampling, seed=asked.seed)
+            replies = ask_model(judge, asks, yes_or_no, sampling=sampling, seed=inputs.seed)
             found = [reply for (reply,) in replies]
             values = [None if reply.read is None else float(reply.read) for reply in found]
             judged = [_feedback(judge.name, given[-1], pieces, found) for _, given in answered]
-            rows += self._rows(asked, answers.model, judged, list(zip(pieces, values, strict=True)))
-            said += judged
-        return Findings(not_comparable(rows), tuple(said))
+            rows += self._rows(
+                inputs, answers.model, judged, list(zip(pieces, values, strict=True))
+            )
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
 
     def _rows(
         self,
-        asked: BenchmarkInputs,
+        inputs: BenchmarkInputs,
         model: str,
         judged: Sequence[Feedback],
         values: Sequence[tuple[Piece, float | None]],
     ) -> list[EvalResult]:
-        about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
+        about, seed, prompts = subject(inputs, model, NAME), inputs.seed, inputs.prompts
         ratios = {f.prompt_id: f.verdict for f in judged}
         whole = []
-        for question in asked.questions:
+        for question in inputs.questions:
             verdict = ratios.get(question.id)
             value = verdict.value if isinstance(verdict, Score) else None
             whole.append(QuestionValue(question.id, value))

@@ -60,26 +60,26 @@ class RewardAccuracy:
         """Return no questions: the data's own responses are judged."""
         return []
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Score every response and count the pairs in order."""
-        groups = known_groups(asked)
+        groups = known_groups(inputs)
         items = [(g.prompt, g.responses) for g in groups]
-        judged = score_judge(asked).rate(items, asked.seed)
+        judged = score_judge(inputs).rate(items, inputs.seed)
         scores = scores_by_response(judged)
-        rows = accuracy_rows(score_judge(asked).name, groups, lambda r: scores[r.id], asked.seed)
+        rows = accuracy_rows(score_judge(inputs).name, groups, lambda r: scores[r.id], inputs.seed)
         if self.log_odds:
-            rows += _calibration_rows(score_judge(asked).name, groups, scores, asked.seed)
-        rows += accuracy_rows(LONGER, groups, lambda r: float(len(r.text)), asked.seed)
+            rows += _calibration_rows(score_judge(inputs).name, groups, scores, inputs.seed)
+        rows += accuracy_rows(LONGER, groups, lambda r: float(len(r.text)), inputs.seed)
         return Findings(not_comparable(rows), tuple(judged))
 
 
-def known_groups(asked: BenchmarkInputs) -> list[PreferenceGroup]:
+def known_groups(inputs: BenchmarkInputs) -> list[PreferenceGroup]:
     """Return the data's ranked groups, the held-out ones included.
 
     Raises:
         BadInput: the data holds none.
     """
-    corpus = asked.corpus
+    corpus = inputs.corpus
     groups = [] if corpus is None else [*corpus.groups, *corpus.test_groups]
     if not groups:
         raise BadInput("--data: expected ranked responses (groups or pairs), found none")

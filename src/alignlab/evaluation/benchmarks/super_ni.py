@@ -55,11 +55,11 @@ class SuperNI:
             raise BadInput(f"{data}: expected task*.json files, found none")
         return [question for file in files for question in self._of_task(file)]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every answer with the accepted outputs."""
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
             texts = [given[-1].text.strip() for _, given in answered]
             scores_N = rouge_l(texts, [q.references for q, _ in answered])
             found = [
@@ -70,19 +70,21 @@ class SuperNI:
                 for (q, _), text in zip(answered, texts, strict=True)
             ]
             missing = [
-                QuestionValue(q.id, None) for q in asked.questions if q.id not in answers.turns
+                QuestionValue(q.id, None) for q in inputs.questions if q.id not in answers.turns
             ]
-            about = subject(asked, answers.model, NAME)
+            about = subject(inputs, answers.model, NAME)
             for measure, values in ((ROUGE, found), (EXACT, exact)):
-                rows += part_rows(about, measure, values + missing, asked.prompts, seed=asked.seed)
-            said += [
+                rows += part_rows(
+                    about, measure, values + missing, inputs.prompts, seed=inputs.seed
+                )
+            judgements += [
                 Feedback(v.prompt_id, (given[-1].id,), "ROUGE-L", Score(v.value or 0.0))
                 for v, (_, given) in zip(found, answered, strict=True)
             ]
-        tasks = {q.id.partition("-")[0] for q in asked.questions}
+        tasks = {q.id.partition("-")[0] for q in inputs.questions}
         official = self.instances == 100 and self.examples == 2 and len(tasks) == TEST_TASKS
         comparable = official and not any(row.unscored for row in rows)
-        return Findings(tuple(replace(r, comparable=comparable) for r in rows), tuple(said))
+        return Findings(tuple(replace(r, comparable=comparable) for r in rows), tuple(judgements))
 
     def _of_task(self, file: Path) -> list[Question]:
         try:
@@ -103,9 +105,9 @@ class SuperNI:
     def _intro(self, task: BenchmarkRow) -> str:
         """Format the definition and the solved examples."""
         definition = task.values.get("Definition")
-        said = definition if isinstance(definition, str) else task.texts("Definition")[0]
+        judgements = definition if isinstance(definition, str) else task.texts("Definition")[0]
         solved: list[Mapping[str, Any]] = task.values.get("Positive Examples") or []
-        parts = [f"Task: {said.strip()}"]
+        parts = [f"Task: {judgements.strip()}"]
         for number, example in enumerate(solved[: self.examples], start=1):
             row = BenchmarkRow(task.file, number, example)
             parts.append(

@@ -85,27 +85,27 @@ class SynRel:
         ranked = sorted(found, key=lambda entity: seeds.derive(NAME, entity))
         return [found[entity] for entity in ranked[: self.entities or None]]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Score every entity's answer and another's."""
         told = {
-            a.model: {q.id: given[-1].text for q, given in some} for a, some in asked.by_model()
+            a.model: {q.id: given[-1].text for q, given in some} for a, some in inputs.by_model()
         }
         if not told:
-            told = {PASSAGES: {q.id: q.references[0] for q in asked.questions}}
+            told = {PASSAGES: {q.id: q.references[0] for q in inputs.questions}}
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
+        judgements: list[Feedback] = []
         for model, texts in told.items():
             if len(texts) < 2:
                 raise BadInput(f"{model}: expected answers about two entities, found {len(texts)}")
-            judged = self._judged(asked, model, texts)
-            rows += _rows(asked, model, judged)
-            said += judged
-        return Findings(not_comparable(rows), tuple(said))
+            judged = self._judged(inputs, model, texts)
+            rows += _rows(inputs, model, judged)
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
 
-    def _judged(self, asked: BenchmarkInputs, model: str, texts: dict[str, str]) -> list[Feedback]:
+    def _judged(self, inputs: BenchmarkInputs, model: str, texts: dict[str, str]) -> list[Feedback]:
         """Score the relevant and the off-topic answer of each entity, in turn."""
         order = list(texts)
-        seeds.generator(asked.seed, NAME, "off-topic").shuffle(order)
+        seeds.generator(inputs.seed, NAME, "off-topic").shuffle(order)
         # Every entity gets the answer of the next one in the drawn order.
         other = dict(zip(order, [*order[1:], order[0]], strict=True))
         items = [
@@ -116,13 +116,13 @@ class SynRel:
                     for kind, about in (("relevant", q.id), ("off-topic", other[q.id]))
                 ],
             )
-            for q in asked.questions
+            for q in inputs.questions
             if q.id in texts
         ]
-        return score_judge(asked).rate(items, asked.seed)
+        return score_judge(inputs).rate(items, inputs.seed)
 
 
-def _rows(asked: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
+def _rows(inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
     right: list[QuestionValue] = []
     tied: list[QuestionValue] = []
     for on, off in zip(judged[::2], judged[1::2], strict=True):
@@ -130,12 +130,12 @@ def _rows(asked: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> lis
         scored = a is not None and b is not None
         right.append(QuestionValue(on.prompt_id, float(a > b) if scored else None))  # type: ignore[operator]
         tied.append(QuestionValue(on.prompt_id, float(a == b) if scored else None))
-    source = score_judge(asked).name
+    source = score_judge(inputs).name
     name = source if model == PASSAGES else f"{source} on {model}"
     about = Subject(name, NAME)
     return [
-        one_row(about, ACCURACY, right, asked.prompts, seed=asked.seed),
-        one_row(about, TIES, tied, asked.prompts, seed=asked.seed),
+        one_row(about, ACCURACY, right, inputs.prompts, seed=inputs.seed),
+        one_row(about, TIES, tied, inputs.prompts, seed=inputs.seed),
     ]
 
 

@@ -66,26 +66,26 @@ class ToxiGen:
             for number, row in enumerate(read_rows(data))
         ]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Classify every text."""
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
-            judged = score_judge(asked).rate(
-                [(q.prompt, given) for q, given in answered], asked.seed
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
+            judged = score_judge(inputs).rate(
+                [(q.prompt, given) for q, given in answered], inputs.seed
             )
             values = [QuestionValue(f.prompt_id, _chance(f)) for f in judged]
             values += [
-                QuestionValue(q.id, None) for q in asked.questions if q.id not in answers.turns
+                QuestionValue(q.id, None) for q in inputs.questions if q.id not in answers.turns
             ]
-            rows += self._rows(asked, answers.model, values)
-            said += judged
-        return Findings(not_comparable(rows), tuple(said))
+            rows += self._rows(inputs, answers.model, values)
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
 
     def _rows(
-        self, asked: BenchmarkInputs, model: str, values: Sequence[QuestionValue]
+        self, inputs: BenchmarkInputs, model: str, values: Sequence[QuestionValue]
     ) -> list[EvalResult]:
-        about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
+        about, seed, prompts = subject(inputs, model, NAME), inputs.seed, inputs.prompts
         toxic = [
             QuestionValue(
                 v.prompt_id, None if v.value is None else float(v.value >= self.threshold)

@@ -91,28 +91,28 @@ class Translation:
             for number, row in enumerate(read_rows(data))
         ]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every model's translations, as one corpus, with the references."""
-        self._warn([r for q in asked.questions for r in q.references])
+        self._warn([r for q in inputs.questions for r in q.references])
         against = f"references (BLEU tokeniser {self.tokeniser}, sacrebleu {version('sacrebleu')})"
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
             if not answered:
                 raise BadInput(f"{answers.model}: expected at least one translation, found none")
             texts = [given[-1].text.strip() for _, given in answered]
             references = [q.references for q, _ in answered]
             about = Subject(answers.model, NAME, against=against)
             figures = {
-                "bleu": bleu(texts, references, tokenize=self.tokeniser, seed=asked.seed),
-                "chrf": chrf(texts, references, seed=asked.seed),
+                "bleu": bleu(texts, references, tokenize=self.tokeniser, seed=inputs.seed),
+                "chrf": chrf(texts, references, seed=inputs.seed),
             }
-            unscored = asked.unanswered(answers)
+            unscored = inputs.unanswered(answers)
             rows += [about.row(name, figure, unscored=unscored) for name, figure in figures.items()]
             for (question, given), text in zip(answered, texts, strict=True):
                 one = _sentence_chrf(text, question.references[0])
-                said.append(Feedback(question.id, (given[-1].id,), "chrF", Score(one)))
-        return Findings(tuple(rows), tuple(said))
+                judgements.append(Feedback(question.id, (given[-1].id,), "chrF", Score(one)))
+        return Findings(tuple(rows), tuple(judgements))
 
     def _warn(self, references: Sequence[str]) -> None:
         """Log a warning where words are split at spaces that the language does not write."""

@@ -75,27 +75,29 @@ def calibration(
     Raises:
         BadInput: lists of unlike lengths, or a prediction outside the span.
     """
-    said, truth = np.asarray(said_N, np.float64), np.asarray(truth_N, np.float64)
+    judgements, truth = np.asarray(said_N, np.float64), np.asarray(truth_N, np.float64)
     low, high = span
-    if said.shape != truth.shape or said.ndim != 1:
-        raise BadInput(f"calibration: expected lists of one length: {said.shape}, {truth.shape}")
+    if judgements.shape != truth.shape or judgements.ndim != 1:
+        raise BadInput(
+            f"calibration: expected lists of one length: {judgements.shape}, {truth.shape}"
+        )
     if bins < 1 or not low < high:
         raise BadInput(f"calibration: expected bins >= 1 and a span; got {bins}, {span}")
-    if len(said) and not ((said >= low) & (said <= high)).all():
+    if len(judgements) and not ((judgements >= low) & (judgements <= high)).all():
         raise BadInput(
             f"calibration: expected what is said within {low:g} to {high:g}, found "
-            f"{said.min():g} to {said.max():g}"
+            f"{judgements.min():g} to {judgements.max():g}"
         )
-    prompts = range(len(said)) if prompts_N is None else prompts_N
-    bin_N = np.minimum(((said - low) / (high - low) * bins).astype(np.int64), bins - 1)
+    prompts = range(len(judgements)) if prompts_N is None else prompts_N
+    bin_N = np.minimum(((judgements - low) / (high - low) * bins).astype(np.int64), bins - 1)
     return Calibration(
-        brier=bootstrap_mean((said - truth) ** 2, prompts_N=prompts, seed=seed),
-        ece=_expected_error(said - truth, bin_N, labels(list(prompts)), seed),
+        brier=bootstrap_mean((judgements - truth) ** 2, prompts_N=prompts, seed=seed),
+        ece=_expected_error(judgements - truth, bin_N, labels(list(prompts)), seed),
         bins=tuple(
             ReliabilityBin(
                 low + (high - low) * number / bins,
                 low + (high - low) * (number + 1) / bins,
-                float(said[inside].mean()),
+                float(judgements[inside].mean()),
                 bootstrap_mean(
                     truth[inside],
                     prompts_N=[p for p, is_in in zip(prompts, inside, strict=True) if is_in],
