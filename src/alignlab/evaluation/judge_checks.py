@@ -54,12 +54,11 @@ def judge_checks(inputs: BenchmarkInputs, judgements: Sequence[Feedback]) -> lis
 
 def thought_rows(inputs: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
     """Count the answers whose thoughts were removed, for each model with any."""
-    everyone = (*inputs.answers, *((inputs.baseline,) if inputs.baseline else ()))
     return [
         subject(inputs, a.model, benchmark).count(
             "thoughts_removed", float(a.thoughts), len(a.turns)
         )
-        for a in everyone
+        for a in inputs.everyone
         if a.thoughts
     ]
 

@@ -20,9 +20,7 @@ HELD_OUT = "judge_held_out"
 
 def scores_by_response(judged: Sequence[Feedback]) -> dict[str, float | None]:
     """Map response ids to scores, None where the source gave no score."""
-    return {
-        f.response_ids[0]: f.verdict.value if isinstance(f.verdict, Score) else None for f in judged
-    }
+    return {f.response_ids[0]: _score(f) for f in judged}
 
 
 def scored_prompts(
@@ -42,8 +40,7 @@ def scored_prompts(
         if response not in reference:
             raise BadInput(f"response {response!r}: expected a reference score, found none")
         seen.add(response)
-        score = feedback.verdict.value if isinstance(feedback.verdict, Score) else None
-        rows.setdefault(feedback.prompt_id, []).append((score, reference[response]))
+        rows.setdefault(feedback.prompt_id, []).append((_score(feedback), reference[response]))
     return [
         ScoredPrompt(prompt, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
         for prompt, pairs in rows.items()
@@ -71,10 +68,14 @@ def audits(
             response_id=f.response_ids[0],
             model=writer.get(f.response_ids[0], ""),
             source=f.source,
-            reward=f.verdict.value if isinstance(f.verdict, Score) else None,
+            reward=_score(f),
             truth=known,
             prompt_id=f.prompt_id,
         )
         for f in judged
         if (known := truth.get(f.response_ids[0])) is not None
     ]
+
+
+def _score(feedback: Feedback) -> float | None:
+    return feedback.verdict.value if isinstance(feedback.verdict, Score) else None

@@ -85,18 +85,11 @@ def score_rows(
     Feedback on several responses to a prompt (several training seeds, say) may come together;
     a prompt's scores are resampled together.
     """
-    prompt_of = {prompt.id: prompt for prompt in prompts}
-    rows: list[EvalResult] = []
-    for group, some in by_group(judged, lambda f: prompt_of[f.prompt_id]):
-        scored = [f for f in some if isinstance(f.verdict, Score)]
-        figure = bootstrap_mean(
-            [f.verdict.value for f in scored if isinstance(f.verdict, Score)],
-            prompts_N=[prompt_of[f.prompt_id].cluster for f in scored],
-            seed=seed,
-        )
-        unscored = len(some) - len(scored)
-        rows.append(subject.row(metric, figure, unscored=unscored, group=group))
-    return rows
+    values = [
+        QuestionValue(f.prompt_id, f.verdict.value if isinstance(f.verdict, Score) else None)
+        for f in judged
+    ]
+    return part_rows(subject, Measure(metric), values, {p.id: p for p in prompts}, seed=seed)
 
 
 def not_comparable(rows: Sequence[EvalResult]) -> tuple[EvalResult, ...]:

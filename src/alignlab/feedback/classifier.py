@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
@@ -30,18 +32,11 @@ class ClassifierSource:
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one probability per response; an empty response is Unscored."""
-        asked = flatten(items)
-        texts = [response.text for _, response in asked if response.text.strip()]
-        found = iter(self._classify(texts))
-        return [
-            Feedback(
-                prompt.id,
-                (response.id,),
-                self.name,
-                Score(next(found)) if response.text.strip() else Unscored("an empty response"),
-            )
-            for prompt, response in asked
-        ]
+        texts = [response.text for _, response in flatten(items)]
+        scores = iter(self._classify([text for text in texts if text.strip()]))
+        empty = Unscored("an empty response")
+        verdicts = [Score(next(scores)) if text.strip() else empty for text in texts]
+        return feedback_on(items, self.name, verdicts)
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,9 @@ class ClassifierOptions:
 
     label: str | int = ""
     """Label, by name or number, whose probability is the score; by default the last one."""
-    max_tokens: int = 512
+    max_tokens: PositiveInt = 512
     """Most tokens read of a response; longer ones are truncated."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Responses per forward pass."""
     device: str = "auto"
     """Device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""

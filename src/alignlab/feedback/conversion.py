@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from alignlab.protocols import FeedbackSource, PairJudge, flatten
 from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
+
+
+def feedback_on(
+    items: Sequence[tuple[Prompt, Sequence[Response]]], source: str, verdicts: Iterable[Verdict]
+) -> list[Feedback]:
+    """Return one feedback per response, from verdicts in the order of `flatten`."""
+    return [
+        Feedback(prompt.id, (response.id,), source, verdict)
+        for (prompt, response), verdict in zip(flatten(items), verdicts, strict=True)
+    ]
 
 
 class JudgeByScore:

@@ -19,7 +19,8 @@ import numpy as np
 
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.protocols import FeedbackSource, MakeCompleter, flatten
+from alignlab.feedback.conversion import feedback_on
+from alignlab.protocols import FeedbackSource, MakeCompleter
 from alignlab.registry import register
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Verdict
 
@@ -83,12 +84,8 @@ class Ensemble:
         groups = self._groups(items)
         for part in groups:
             score_MN[:, part] = _normalised(score_MN[:, part])
-        return [
-            Feedback(
-                prompt.id, (response.id,), self.name, self._verdict(score_MN[:, n], n, ratings)
-            )
-            for n, (prompt, response) in enumerate(flatten(items))
-        ]
+        verdicts = [self._verdict(score_M, n, ratings) for n, score_M in enumerate(score_MN.T)]
+        return feedback_on(items, self.name, verdicts)
 
     def _groups(self, items: Sequence[tuple[Prompt, Sequence[Response]]]) -> list[slice]:
         """Return the slices of responses that are normalised together."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from alignlab.errors import BadInput, bad_record
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.records import from_line
 from alignlab.registry import register
@@ -67,10 +68,8 @@ class HumanFeedback:
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one feedback per response, its samples the annotators' values; no randomness."""
-        return [
-            Feedback(prompt.id, (response.id,), self.name, self._verdict(response.id))
-            for prompt, response in flatten(items)
-        ]
+        verdicts = (self._verdict(response.id) for _, response in flatten(items))
+        return feedback_on(items, self.name, verdicts)
 
     def _verdict(self, response_id: str) -> Verdict:
         opinions = self.opinions.get(response_id, [])

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from alignlab.configs import build
+from alignlab.configs import Bounded, PositiveInt, build
 from alignlab.errors import BadInput
 from alignlab.feedback.query_types import QueryTypes, query_types
 from alignlab.feedback.r3_ranges import Range, Ranges, read_ranges
@@ -45,7 +45,7 @@ ROLE_MARKER = re.compile(
 
 
 @dataclass(frozen=True)
-class R3Options:
+class R3Options(Bounded):
     """Options of `r3,`: the paper's ablations, query types and scales."""
 
     relevance: bool = True
@@ -60,16 +60,13 @@ class R3Options:
     """Source of query types: "label" (the data's), "random", or a classifier's folder."""
     normalise: bool = False
     """Give embeddings length 1 before their product."""
-    max_response_tokens: int = 512
+    max_response_tokens: PositiveInt = 512
     """Longest response in tokens; a closed-ended answer earns at most a hundredth of it."""
     ranges: str = ""
     """File of the terms' ranges on samples (`r3_ranges.json`); empty uses raw terms."""
 
     def __post_init__(self) -> None:
-        if self.max_response_tokens < 1:
-            raise BadInput(
-                f"r3: max_response_tokens: expected 1 or more, found {self.max_response_tokens}"
-            )
+        super().__post_init__()
         if not self.branch and self.types != "label":
             raise BadInput("r3: types: has no effect with branch=false; leave it out")
         if not (self.relevance or self.length or self.repetition):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored
@@ -85,19 +86,13 @@ class RelevanceSource:
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one score per response; nothing is sampled. An empty response is Unscored."""
-        rated = flatten(items)
-        found = iter(self.model.products([(p.text, r.text) for p, r in rated if r.text.strip()]))
-        return [
-            Feedback(
-                prompt.id,
-                (response.id,),
-                self.name,
-                Score(value, (value,))
-                if response.text.strip() and (value := next(found)) is not None
-                else Unscored("the response is empty"),
-            )
-            for prompt, response in rated
+        pairs = [(prompt.text, response.text) for prompt, response in flatten(items)]
+        scores = iter(self.model.products([pair for pair in pairs if pair[1].strip()]))
+        empty = Unscored("the response is empty")
+        verdicts = [
+            Score(value := next(scores), (value,)) if text.strip() else empty for _, text in pairs
         ]
+        return feedback_on(items, self.name, verdicts)
 
 
 @register("feedback", "relevance")

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from alignlab.configs import Positive
 from alignlab.errors import BadInput
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
@@ -34,11 +36,7 @@ class RewardSource:
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one reward per response, on the model's own scale."""
-        asked = flatten(items)
-        return [
-            Feedback(prompt.id, (response.id,), self.name, _verdict(found))
-            for (prompt, response), found in zip(asked, self._rewarder(asked), strict=True)
-        ]
+        return feedback_on(items, self.name, map(_verdict, self._rewarder(flatten(items))))
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class ImplicitRewardOptions:
 
     reference: str = ""
     """Folder or hub id of the policy's reference model."""
-    beta: float = 0.1
+    beta: Positive = 0.1
     """Reward per nat of log-ratio: the policy's own beta."""
     per_token: bool = False
     """Divide by the response's tokens, as in the rewards of IPO and SimPO."""
@@ -102,8 +100,6 @@ def make_implicit_reward(rest: str) -> RewardSource:
         raise BadInput(
             f"implicit_reward: expected implicit_reward:POLICY?reference=REF, found {rest!r}"
         )
-    if not chosen.beta > 0:
-        raise BadInput(f"implicit_reward: beta: expected above 0, found {chosen.beta}")
     device = None if chosen.device == "auto" else chosen.device
     rewarder = ImplicitRewarder(
         load(policy, device=device),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.feedback.conversion import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore, feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.turns import strip_thoughts
@@ -24,8 +24,8 @@ class RuleJudge:
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one feedback per response."""
-        rated = [(prompt, r, self.score(r, seed)) for prompt, r in flatten(items)]
-        return [Feedback(p.id, (r.id,), self.name, Score(s, (s,))) for p, r, s in rated]
+        scores = [self.score(response, seed) for _, response in flatten(items)]
+        return feedback_on(items, self.name, [Score(score, (score,)) for score in scores])
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
@@ -55,16 +55,16 @@ class LengthJudge(RuleJudge):
 @register("feedback", "random")
 def make_random_judge(rest: str) -> RuleJudge:
     """`random`: random scores, a control."""
-    return _made(RandomJudge(), rest)
+    return _without_options(RandomJudge(), rest)
 
 
 @register("feedback", "longer")
 def make_length_judge(rest: str) -> RuleJudge:
     """`longer`: the number of words, a control."""
-    return _made(LengthJudge(), rest)
+    return _without_options(LengthJudge(), rest)
 
 
-def _made(judge: RuleJudge, rest: str) -> RuleJudge:
+def _without_options(judge: RuleJudge, rest: str) -> RuleJudge:
     if rest:
         raise BadInput(f"feedback {judge.name!r}: expected nothing after it, found {rest!r}")
     return judge

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignlab.errors import BadInput
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
@@ -36,12 +37,8 @@ class SteamSHP:
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return P("A") for each response against an empty one; nothing is sampled."""
-        asked = flatten(items)
-        found = self._choices([(_post(p), r.text, NOTHING) for p, r in asked])
-        return [
-            Feedback(prompt.id, (response.id,), self.name, _score(choice))
-            for (prompt, response), choice in zip(asked, found, strict=True)
-        ]
+        choices = self._choices([(_post(p), r.text, NOTHING) for p, r in flatten(items)])
+        return feedback_on(items, self.name, map(_score, choices))
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int

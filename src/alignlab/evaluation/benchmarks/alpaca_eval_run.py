@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from alignlab.ask_model import Ask, ask_model
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.annotation_files import (
     FIRST,
@@ -95,7 +96,7 @@ class Preferred(NamedTuple):
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class AlpacaEvalRun:
+class AlpacaEvalRun(Bounded):
     """AlpacaEval on a model: preference over the baseline by a judge, plain, length-controlled."""
 
     version: Literal[1, 2] = 2
@@ -106,7 +107,7 @@ class AlpacaEvalRun:
     """CSV of instruction difficulties; with `gamed` adds the length-controlled win rate."""
     gamed: Path | None = None
     """CSV of the gamed baselines, for the fit of the length-controlled win rate."""
-    judge_tokens: int = 1024
+    judge_tokens: PositiveInt = 1024
     """Most tokens of a verdict in words, requested where the judge gives no probabilities."""
 
     needs: ClassVar[Needs] = Needs(
@@ -118,10 +119,9 @@ class AlpacaEvalRun:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.difficulty is None) != (self.gamed is None):
             raise BadInput("alpaca_eval: expected difficulty= and gamed= together or neither")
-        if self.judge_tokens < 1:
-            raise BadInput(f"judge_tokens: expected at least 1, found {self.judge_tokens}")
 
     def questions(self, data: Path) -> list[Question]:
         """Read the instructions; an instruction's id is its position, as in the difficulties."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from alignlab.ask_model import Ask, Reply, ask_model
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.retrieval import PassageIndex, read_corpus
@@ -53,12 +54,12 @@ class StatedFact(NamedTuple):
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class FActScore:
+class FActScore(Bounded):
     """Share of an answer's atomic facts that a local corpus supports."""
 
     corpus: Path | None = None
     """File of rows `title`, `text` against which facts are checked; required."""
-    passages: int = 5
+    passages: PositiveInt = 5
     """Passages shown with each fact."""
 
     needs: ClassVar[Needs] = Needs(
@@ -67,10 +68,6 @@ class FActScore:
         judges=("model",),
         sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=512),
     )
-
-    def __post_init__(self) -> None:
-        if self.passages < 1:
-            raise BadInput(f"passages: expected at least 1, found {self.passages}")
 
     def questions(self, data: Path) -> list[Question]:
         """Read one question per topic; the topic is the prompt's reference.

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.errors import BadInput, RunFailed
 from alignlab.evaluation.metrics.intervals import Interval, wilson
 from alignlab.evaluation.result_rows import Subject
@@ -49,17 +50,17 @@ SETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class LmEval:
+class LmEval(Bounded):
     """Tasks of lm-evaluation-harness by name, gsm8k,mmlu,truthfulqa_mc2 for example."""
 
     tasks: str = "gsm8k,mmlu,truthfulqa_mc2"
     """Tasks by the harness's names, separated by commas; open_llm is the Open LLM Leaderboard's six
     with its numbers of solved examples."""
-    shots: int | None = None
+    shots: NonNegativeInt | None = None
     """Solved examples shown; by default the task's (or the leaderboard's) own number."""
-    items: int = 0
+    items: NonNegativeInt = 0
     """Items taken of each task, the first ones; 0 takes all. A part's figures do not compare."""
-    batch_size: int = 8
+    batch_size: PositiveInt = 8
     """Items per batch."""
     chat: bool = False
     """Format the questions with the model's chat template."""
@@ -70,13 +71,10 @@ class LmEval:
     needs: ClassVar[Needs] = Needs(data="", models="itself")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         strangers = self.files.keys() - {name for name, _ in self._shown()}
         if strangers:
             raise BadInput(f"files.{min(strangers)}: has no effect: tasks={self.tasks}")
-        if self.items < 0 or self.batch_size < 1 or (self.shots or 0) < 0:
-            raise BadInput(
-                "lm_eval: expected items and shots of 0 or more and batch_size of 1 or more"
-            )
         for name, file in self.files.items():
             for part in _paths(file):
                 if not part.exists():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from alignlab.ask_model import Ask, ask_model
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.question_files import fastchat_questions, fastchat_references
 from alignlab.evaluation.task_files import read_rows
@@ -59,7 +60,7 @@ OFFICIAL = {
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class MTBench:
+class MTBench(Bounded):
     """First-turn, second-turn and average rating (1 to 10) on MT-Bench, whole and by category."""
 
     references: Path | None = None
@@ -69,7 +70,7 @@ class MTBench:
     prompts: Path | None = None
     """File of the official judge prompts (judge_prompts.jsonl); without it ours are used and
     figures are not comparable."""
-    judge_tokens: int = 2048
+    judge_tokens: PositiveInt = 2048
     """Most tokens of a judgement."""
 
     needs: ClassVar[Needs] = Needs(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from alignlab.ask_model import Ask, Reply, ask_model
-from alignlab.errors import BadInput
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.evaluation.question_files import plain_questions
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row, part_rows
 from alignlab.evaluation.tasks import (
@@ -49,10 +49,10 @@ class Piece(NamedTuple):
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class RelevantSentences:
+class RelevantSentences(Bounded):
     """Share of an answer's sentences that are relevant, overall and by the sentence's position."""
 
-    places: int = 10
+    places: PositiveInt = 10
     """Positions reported separately (`sentence:1`, ...); later sentences are pooled."""
 
     needs: ClassVar[Needs] = Needs(
@@ -60,10 +60,6 @@ class RelevantSentences:
         judges=("model",),
         sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=512),
     )
-
-    def __post_init__(self) -> None:
-        if self.places < 1:
-            raise BadInput(f"places: expected at least 1, found {self.places}")
 
     def questions(self, data: Path) -> list[Question]:
         """Read the prompts."""

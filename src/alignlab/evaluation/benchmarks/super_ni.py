@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.rouge import rouge_l
 from alignlab.evaluation.task_files import BenchmarkRow
@@ -30,12 +31,12 @@ ROUGE, EXACT = Measure("rouge_l", is_share=True), Measure("exact_match", is_shar
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class SuperNI:
+class SuperNI(Bounded):
     """ROUGE-L and exact match on tasks given by instructions, overall and by task category."""
 
-    instances: int = 100
+    instances: NonNegativeInt = 100
     """Inputs taken of each task, the first ones; 0 takes all."""
-    examples: int = 2
+    examples: NonNegativeInt = 2
     """Solved examples shown with each input."""
 
     needs: ClassVar[Needs] = Needs(
@@ -43,10 +44,6 @@ class SuperNI:
         "(github.com/allenai/natural-instructions, tasks/)",
         sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=128),
     )
-
-    def __post_init__(self) -> None:
-        if self.instances < 0 or self.examples < 0:
-            raise BadInput("super_ni: expected instances and examples of 0 or more")
 
     def questions(self, data: Path) -> list[Question]:
         """Read one question per input of every task."""

@@ -75,29 +75,19 @@ def calibration(
     Raises:
         BadInput: lists of unlike lengths, or a prediction outside the span.
     """
-    judgements, truth = np.asarray(said_N, np.float64), np.asarray(truth_N, np.float64)
+    predicted, truth = np.asarray(said_N, np.float64), np.asarray(truth_N, np.float64)
+    _check(predicted, truth, span, bins)
     low, high = span
-    if judgements.shape != truth.shape or judgements.ndim != 1:
-        raise BadInput(
-            f"calibration: expected lists of one length: {judgements.shape}, {truth.shape}"
-        )
-    if bins < 1 or not low < high:
-        raise BadInput(f"calibration: expected bins >= 1 and a span; got {bins}, {span}")
-    if len(judgements) and not ((judgements >= low) & (judgements <= high)).all():
-        raise BadInput(
-            f"calibration: expected what is said within {low:g} to {high:g}, found "
-            f"{judgements.min():g} to {judgements.max():g}"
-        )
-    prompts = range(len(judgements)) if prompts_N is None else prompts_N
-    bin_N = np.minimum(((judgements - low) / (high - low) * bins).astype(np.int64), bins - 1)
+    prompts = range(len(predicted)) if prompts_N is None else prompts_N
+    bin_N = np.minimum(((predicted - low) / (high - low) * bins).astype(np.int64), bins - 1)
     return Calibration(
-        brier=bootstrap_mean((judgements - truth) ** 2, prompts_N=prompts, seed=seed),
-        ece=_expected_error(judgements - truth, bin_N, labels(list(prompts)), seed),
+        brier=bootstrap_mean((predicted - truth) ** 2, prompts_N=prompts, seed=seed),
+        ece=_expected_error(predicted - truth, bin_N, labels(list(prompts)), seed),
         bins=tuple(
             ReliabilityBin(
                 low + (high - low) * number / bins,
                 low + (high - low) * (number + 1) / bins,
-                float(judgements[inside].mean()),
+                float(predicted[inside].mean()),
                 bootstrap_mean(
                     truth[inside],
                     prompts_N=[p for p, is_in in zip(prompts, inside, strict=True) if is_in],
@@ -108,6 +98,22 @@ def calibration(
             if (inside := bin_N == number).any()
         ),
     )
+
+
+def _check(predicted_N: Floats, truth_N: Floats, span: tuple[float, float], bins: int) -> None:
+    """Refuse lists of unlike lengths, predictions outside the span, and a span or bins of none."""
+    low, high = span
+    if predicted_N.shape != truth_N.shape or predicted_N.ndim != 1:
+        raise BadInput(
+            f"calibration: expected lists of one length: {predicted_N.shape}, {truth_N.shape}"
+        )
+    if bins < 1 or not low < high:
+        raise BadInput(f"calibration: expected bins >= 1 and a span; got {bins}, {span}")
+    if len(predicted_N) and not ((predicted_N >= low) & (predicted_N <= high)).all():
+        raise BadInput(
+            f"calibration: expected what is said within {low:g} to {high:g}, found "
+            f"{predicted_N.min():g} to {predicted_N.max():g}"
+        )
 
 
 def _expected_error(
