@@ -162,15 +162,15 @@ def _ids(values: Mapping[str, Any]) -> list[str]:
 def _asked(values: Mapping[str, Any]) -> Iterable[str]:
     """Yield the texts of the question that a row may answer, the most specific first."""
     for field in ASKED:
-        asked = values.get(field)
-        if isinstance(asked, list):
-            users = [m for m in asked if isinstance(m, dict) and m.get("role") == "user"]
-            asked = users[-1 if field == "prompt" else 0].get("content") if users else None
-        if isinstance(asked, str) and asked.strip():
+        text = values.get(field)
+        if isinstance(text, list):
+            users = [m for m in text if isinstance(m, dict) and m.get("role") == "user"]
+            text = users[-1 if field == "prompt" else 0].get("content") if users else None
+        if isinstance(text, str) and text.strip():
             more = values.get("input")
             if field == "instruction" and isinstance(more, str) and more.strip():
-                yield from (f"{asked.strip()}{gap}{more.strip()}" for gap in ("\n\n", "\n"))
-            yield asked.strip()
+                yield from (f"{text.strip()}{gap}{more.strip()}" for gap in ("\n\n", "\n"))
+            yield text.strip()
 
 
 def _texts(row: BenchmarkRow) -> list[str] | None:

@@ -186,10 +186,10 @@ def value_of(feedback: Feedback) -> float | None:
     return None
 
 
-def ask_question(question: Question, given: Sequence[Response]) -> tuple[Message, ...]:
+def ask_question(question: Question, responses: Sequence[Response]) -> tuple[Message, ...]:
     """Build the conversation up to the user turn that follows the answers given."""
     messages = list(question.prompt.messages)
-    for response, follow_up in zip(given, question.follow_ups, strict=False):
+    for response, follow_up in zip(responses, question.follow_ups, strict=False):
         messages += [Message("assistant", response.text), Message("user", follow_up)]
     return tuple(messages)
 

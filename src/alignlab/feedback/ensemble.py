@@ -134,10 +134,10 @@ def _value(verdict: Verdict) -> float:
 
 def _normalised(score_MN: np.ndarray) -> np.ndarray:
     """Scale scores, shape (M, N), to mean 0 and deviation 1 per source; equal scores become 0."""
-    made = np.full_like(score_MN, np.nan)
-    for made_N, score_N in zip(made, score_MN, strict=True):
+    scaled_MN = np.full_like(score_MN, np.nan)
+    for scaled_N, score_N in zip(scaled_MN, score_MN, strict=True):
         known = np.isfinite(score_N)
         if known.any():
             deviation = score_N[known].std()
-            made_N[known] = (score_N[known] - score_N[known].mean()) / (deviation or 1.0)
-    return made
+            scaled_N[known] = (score_N[known] - score_N[known].mean()) / (deviation or 1.0)
+    return scaled_MN

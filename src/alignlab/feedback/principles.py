@@ -65,10 +65,10 @@ def read_principles(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: expected a text file of principles, found: {error}") from None
     found = [line.strip().removeprefix("- ") for line in lines]
-    kept = [line for line in found if line and not line.startswith("#")]
-    if not kept:
+    principles = [line for line in found if line and not line.startswith("#")]
+    if not principles:
         raise BadInput(f"{path}: expected one principle a line, found none")
-    return kept
+    return principles
 
 
 @register("feedback", "principles", options=PrinciplesOptions)

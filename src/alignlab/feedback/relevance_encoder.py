@@ -12,7 +12,7 @@ import numpy as np
 
 from alignlab.errors import BadInput
 
-KEPT = 50_000
+MOST_CACHED = 50_000
 """Most embeddings cached; prompts recur at every training step."""
 
 
@@ -36,7 +36,7 @@ class EncoderRelevance:
     def products(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return each pair's dot product of embeddings; texts are cut at the encoder's length."""
         new = list(dict.fromkeys(t for pair in pairs for t in pair if t not in self._known))
-        if len(self._known) + len(new) > KEPT:
+        if len(self._known) + len(new) > MOST_CACHED:
             self._known.clear()
             new = list(dict.fromkeys(t for pair in pairs for t in pair))
         if new:
@@ -77,8 +77,8 @@ def load_encoder(name: str) -> Any:
             f"relevance: {name}: expected an encoder's folder or hub id with safetensors, found "
             f"none ({str(error).splitlines()[0]})"
         ) from error
-    kept = [module for module in model if type(module).__name__ != "Normalize"]
-    return SentenceTransformer(modules=kept, device=str(model.device))
+    layers = [module for module in model if type(module).__name__ != "Normalize"]
+    return SentenceTransformer(modules=layers, device=str(model.device))
 
 
 def _minilm() -> Path:

@@ -23,10 +23,10 @@ def judge(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
     Raises:
         BadInput: no such source, an option it does not have, or one that only compares.
     """
-    made = _make(spec, make_completer)
-    if not hasattr(made, "rate"):
+    part = _make(spec, make_completer)
+    if not hasattr(part, "rate"):
         raise BadInput(f"feedback {spec!r}: expected a source of scores, found one that compares")
-    source: FeedbackSource = made
+    source: FeedbackSource = part
     return source
 
 
@@ -36,8 +36,8 @@ def pair_judge(spec: str, *, make_completer: MakeCompleter) -> PairJudge:
     Raises:
         BadInput: no such source, or an option it does not have.
     """
-    made = _make(spec, make_completer)
-    compares: PairJudge = made if hasattr(made, "compare") else JudgeByScore(made)
+    part = _make(spec, make_completer)
+    compares: PairJudge = part if hasattr(part, "compare") else JudgeByScore(part)
     return compares
 
 
@@ -47,8 +47,8 @@ def rater(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
     Raises:
         BadInput: no such source, or an option it does not have.
     """
-    made = _make(spec, make_completer)
-    rates: FeedbackSource = made if hasattr(made, "rate") else ScoreByPairs(made)
+    part = _make(spec, make_completer)
+    rates: FeedbackSource = part if hasattr(part, "rate") else ScoreByPairs(part)
     return rates
 
 
@@ -57,13 +57,13 @@ def _make(spec: str, make_completer: MakeCompleter) -> Any:
     name, *options = head.split(",")
     factory = get("feedback", name)
     accepted = inspect.signature(factory).parameters
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if "make_completer" in accepted:
         if not rest:
             raise BadInput(f"feedback {spec!r}: expected {name}:ENGINE, found no engine")
-        given["make_completer"] = make_completer
+        arguments["make_completer"] = make_completer
     if "options" in accepted:
-        given["options"] = parse_overrides(options)
+        arguments["options"] = parse_overrides(options)
     elif options:
         raise BadInput(f"feedback {spec!r}: expected no options before the colon, found {options}")
-    return factory(rest, **given)
+    return factory(rest, **arguments)

@@ -51,12 +51,12 @@ class SteamSHP:
             for (p, a, b), shown, swapped in zip(items, found[::2], found[1::2], strict=True)
         ]
 
-    def _choices(self, asked: Sequence[tuple[str, str, str]]) -> list[Choice | Unscored]:
+    def _choices(self, triples: Sequence[tuple[str, str, str]]) -> list[Choice | Unscored]:
         """Return the choices; Unscored where both letters together have too little probability."""
         weak = Unscored(f"the letters hold less than {self._least_mass:g} of probability")
         return [
             weak if not isinstance(c, Unscored) and c.a + c.b < self._least_mass else c
-            for c in self._model.choices(asked)
+            for c in self._model.choices(triples)
         ]
 
 

@@ -94,8 +94,8 @@ class Instructor:
 
     def from_errors(self, errors: Sequence[Criticised], seed: int) -> list[Prompt | Unscored]:
         """Write one prompt per error; Unscored where the reply cannot be read."""
-        asked = [self._error.render(e.prompt, e.response, critique=e.critique) for e in errors]
-        return self._write(errors, asked, seed)
+        requests = [self._error.render(e.prompt, e.response, critique=e.critique) for e in errors]
+        return self._write(errors, requests, seed)
 
     def from_contrast(
         self,
@@ -107,7 +107,7 @@ class Instructor:
         if not successes:
             return [Unscored("no success to contrast with") for _ in errors]
         near = _nearest([e.prompt for e in errors], [prompt for prompt, _ in successes])
-        asked = [
+        requests = [
             self._contrast.render(
                 error.prompt,
                 error.response,
@@ -117,14 +117,14 @@ class Instructor:
             )
             for error, at in zip(errors, near, strict=True)
         ]
-        return self._write(errors, asked, seed)
+        return self._write(errors, requests, seed)
 
     def _write(
-        self, errors: Sequence[Criticised], asked: Sequence[tuple[Message, ...]], seed: int
+        self, errors: Sequence[Criticised], requests: Sequence[tuple[Message, ...]], seed: int
     ) -> list[Prompt | Unscored]:
         replies = ask_model(
             self._completer,
-            [Ask(f"instruct|{e.response.id}", m) for e, m in zip(errors, asked, strict=True)],
+            [Ask(f"instruct|{e.response.id}", m) for e, m in zip(errors, requests, strict=True)],
             parse_question,
             sampling=self.sampling,
             seed=seed,
@@ -146,11 +146,11 @@ def refined_id(response_id: str) -> str:
     return f"{response_id}/refined"
 
 
-def _nearest(asked: Sequence[Prompt], among: Sequence[Prompt]) -> list[int]:
+def _nearest(prompts: Sequence[Prompt], among: Sequence[Prompt]) -> list[int]:
     """Return, for each prompt, the position of the most similar one; the first of equals."""
-    if not asked:
+    if not prompts:
         return []
-    texts = [question(prompt) for prompt in (*asked, *among)]
+    texts = [question(prompt) for prompt in (*prompts, *among)]
     vectors = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
-    products = (vectors[: len(asked)] @ vectors[len(asked) :].T).toarray()
+    products = (vectors[: len(prompts)] @ vectors[len(prompts) :].T).toarray()
     return [int(row.argmax()) for row in products]

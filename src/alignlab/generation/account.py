@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field
-
+from alignlab.configs import NonNegative
 from alignlab.errors import BadInput, RunFailed
 from alignlab.files import write_json
 from alignlab.generation.cache import AnswerCache, Spent
@@ -26,9 +24,9 @@ class Prices:
     prices of their time, or at these if that is more.
     """
 
-    usd_per_million_prompt: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_prompt: NonNegative = 0.0
     """Price of a million prompt tokens, in dollars."""
-    usd_per_million_completion: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_completion: NonNegative = 0.0
     """Price of a million completion tokens, in dollars."""
     budget_usd: float | None = None
     """Dollars after which no call is started; calls under way finish and may exceed it."""

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import openai
-from pydantic import Field
 
+from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.generation.account import Account, Prices
 from alignlab.generation.cache import AnswerCache, request_key
@@ -43,9 +43,9 @@ WORKERS_PER_CLIENT = 32
 class OpenAIConfig(Prices, RetryPolicy):
     """Options of an endpoint: concurrency, retries, prices, budgets and refused fields."""
 
-    concurrency: Annotated[int, Field(ge=1)] = 16
+    concurrency: PositiveInt = 16
     """Most calls under way at once."""
-    give_up_after: Annotated[int, Field(ge=1)] = 8
+    give_up_after: PositiveInt = 8
     """Calls in a row that exhaust their attempts before the server counts as dead; also first calls
     refused for one reason before the run is stopped."""
     prefill: Literal["none", "vllm"] = "none"
@@ -227,9 +227,9 @@ class Endpoint:
             RunFailed: so many were, and none was answered.
         """
         refusal = error.refusal
-        if self.has_answered or refusal is None or refusal.is_transient:
+        if self.has_answered or refusal is None:
             return
-        if refusal.is_about_content:
+        if refusal.is_transient or refusal.is_about_content:
             return
         self._refused.append(re.sub(r"\d+", "#", str(error)))
         if self._refused.count(self._refused[-1]) >= self.config.give_up_after:

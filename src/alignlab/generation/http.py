@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Any
+from typing import Any
 
 import openai
-from pydantic import Field
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -24,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from alignlab.configs import Positive, PositiveInt
 from alignlab.generation.refusals import EndpointLimits, Refusal
 from alignlab.generation.replies import ChatAnswer, Unreadable, read_reply, without_key
 from alignlab.types import Usage
@@ -54,11 +54,11 @@ class CallFailed(Exception):
 class RetryPolicy:
     """Attempts and timeouts of one call."""
 
-    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    timeout_s: Positive = 120.0
     """Timeout of one attempt in seconds, from the first byte sent to the last received."""
-    attempts: Annotated[int, Field(ge=1)] = 6
+    attempts: PositiveInt = 6
     """Attempts per call, the first included."""
-    backoff_s: Annotated[float, Field(gt=0)] = 1.0
+    backoff_s: Positive = 1.0
     """Longest first wait in seconds; it doubles, with full jitter, up to a minute. A wait that the
     server asks for comes before it."""
 
@@ -128,11 +128,11 @@ def _wait(backoff_s: float) -> Callable[[RetryCallState], float]:
 
     def seconds(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = 0.0
+        pause = 0.0
         if isinstance(error, openai.APIStatusError):
-            asked = retry_after(error.response.headers)
+            pause = retry_after(error.response.headers)
         # Without jitter all calls refused together would come back together.
-        return min(asked, LONGEST_WAIT_S) + jitter(state)
+        return min(pause, LONGEST_WAIT_S) + jitter(state)
 
     return seconds
 

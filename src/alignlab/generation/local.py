@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from alignlab import seeds
+from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
 from alignlab.generation.choices import choice_logprobs, continuations, tokenise_choices
 from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
@@ -244,7 +245,7 @@ class LocalEngine:
 class LocalOptions:
     """Options of a spec, after `local:FOLDER?`."""
 
-    batch_size: int = 256
+    batch_size: PositiveInt = 256
     """Samples per batch; memory grows with it."""
     dtype: str | None = None
     """Data type: "float32", "bfloat16" or "float16"; by default that of the files."""

@@ -158,15 +158,15 @@ class OneQueryCache(Cache):
         """Continue with the given rows only, in rising order."""
         for layer in self.own:
             layer.select(row_M)
-        kept: list[Bucket] = []
+        remaining: list[Bucket] = []
         first = 0
         for old in self.buckets:
             within = (row_M >= old.rows.start) & (row_M < old.rows.stop)
             new = without(old, row_M[within] - old.first, first=first)
             if new is not None:
-                kept.append(new)
+                remaining.append(new)
                 first = new.rows.stop
-        self.buckets = kept
+        self.buckets = remaining
         self._masks.clear()
 
     def attend(self, query_LHD: Tensor, ask: AttentionCall) -> Tensor:

@@ -114,9 +114,9 @@ class OpenAIEngine:
         messages = (Message("system", "You are brief."), Message("user", "Say yes or no."))
         sampling = Sampling(temperature=0.5, top_p=0.9, max_tokens=16, n=2, stop=("\n\n",))
         request = CompletionRequest("probe", messages, sampling, 0)
-        asked = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        wanted = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         try:
-            (answer,) = self._endpoint.answer([self._payload(request) | asked])
+            (answer,) = self._endpoint.answer([self._payload(request) | wanted])
         except RunFailed as error:
             return EndpointReport(self._endpoint.source, False, problem=str(error))
         if not self._endpoint.has_answered:
@@ -135,10 +135,10 @@ class OpenAIEngine:
         log-probabilities gives NaN for all, and after its first answer gets no more calls: judges
         then read whole verdicts from `complete`. Raises as `complete`.
         """
-        asked = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        wanted = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         field = self.config.token_limit_field
         payloads = [
-            self._payload(request) | asked | {field: 1, "n": 1, "temperature": 1.0, "top_p": 1.0}
+            self._payload(request) | wanted | {field: 1, "n": 1, "temperature": 1.0, "top_p": 1.0}
             for request in requests
         ]
         # The first alone: it tells whether the endpoint gives any.

@@ -68,8 +68,8 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
     paid = usage if isinstance(stated, dict) else Usage()
     error = _error_in(body, choices)
     if error is not None:
-        said = _at(error, "message") or error
-        raise Unreadable(f"an error: {without_key(str(said), key)[:SHOWN]}", paid, error)
+        message = _at(error, "message") or error
+        raise Unreadable(f"an error: {without_key(str(message), key)[:SHOWN]}", paid, error)
     if not isinstance(choices, list) or not choices:
         shown = without_key(str(body), key)[:SHOWN]
         raise Unreadable(f"expected a chat completion, found {shown!r}", paid)

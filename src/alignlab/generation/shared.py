@@ -81,7 +81,7 @@ class Reader:
             self._base.train(training)
         if not reading.cache.calls:
             return f"{name} does not use transformers' attention interface"
-        self._limit = untold_window(self._base.config.get_text_config(), reading.cache.windows)
+        self._limit = _hidden_window(self._base.config.get_text_config(), reading.cache.windows)
         worst = float((expected - found).abs().max())
         if not worst <= TOLERANCE.get(self._base.dtype, HALF_TOLERANCE):
             return f"{name} gives other values where prompts are shared (by {worst:.2g})"
@@ -154,10 +154,10 @@ class _PromptCache(Cache):
         return key_states, value_states
 
 
-def untold_window(config: Any, told: set[int]) -> int | None:
+def _hidden_window(config: Any, known: set[int]) -> int | None:
     """Return the longest exact sequence of a model with a window hidden from attention."""
     window = getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", None) is False or window in told:
+    if getattr(config, "use_sliding_window", None) is False or window in known:
         window = None
     limits = [w for w in (window, getattr(config, "attention_chunk_size", None)) if w]
     return min(limits, default=None)

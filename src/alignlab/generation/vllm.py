@@ -112,14 +112,16 @@ class VllmEngine:
             item = tokenise_choices(self._lm, request, choices, context=self._context - 1)
             if item is not None:
                 items[index] = item
-        asked = [(index, tail) for index, item in items.items() for tail in sorted(set(item.tails))]
-        prompts = [[*items[index].shared, *tail] for index, tail in asked]
+        queries = [
+            (index, tail) for index, item in items.items() for tail in sorted(set(item.tails))
+        ]
+        prompts = [[*items[index].shared, *tail] for index, tail in tails]
         settings = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         found = self._generate(prompts, [settings] * len(prompts))
         logps: dict[int, dict[tuple[int, ...], float]] = {index: {} for index in items}
-        for (index, tail), answer in zip(asked, found, strict=True):
+        for (index, tail), answer in zip(tails, found, strict=True):
             tokens = zip(tail, answer.prompt_logprobs[-len(tail) :], strict=True)
-            logps[index][tail] = math.fsum(told[token].logprob for token, told in tokens)
+            logps[index][tail] = math.fsum(known[token].logprob for token, known in tokens)
         for index, item in items.items():
             results[index] = without_longer(item, logps[index])
         return results
@@ -162,8 +164,8 @@ class VllmEngine:
     def _generate(self, prompts: Sequence[list[int]], settings: Sequence[Any]) -> list[Any]:
         if not prompts:
             return []
-        asked = [{"prompt_token_ids": prompt} for prompt in prompts]
-        found: list[Any] = self._engine.generate(asked, list(settings), use_tqdm=False)
+        inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+        found: list[Any] = self._engine.generate(inputs, list(settings), use_tqdm=False)
         return found
 
 

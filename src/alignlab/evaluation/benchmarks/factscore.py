@@ -96,7 +96,7 @@ class FActScore(Bounded):
             facts, unread = _facts(inputs, answered)
             checked = self._checked(inputs, corpus, facts)
             name = model_judge(inputs).name
-            judged = [_feedback(name, given[-1], facts, checked) for _, given in answered]
+            judged = [_feedback(name, responses[-1], facts, checked) for _, responses in answered]
             rows += _rows(inputs, answers.model, judged, facts)
             lost = sum(reply.read is None for reply in checked)
             about = subject(inputs, answers.model, NAME)
@@ -134,9 +134,9 @@ def _facts(
     """Ask the judge to split every sentence of every answer into facts."""
     template = own_template("facts")
     parts = [
-        (given[-1], q.references[0], sentence)
-        for q, given in answered
-        for sentence in sentences(given[-1].text)
+        (responses[-1], q.references[0], sentence)
+        for q, responses in answered
+        for sentence in sentences(responses[-1].text)
     ]
     asks = [
         Ask(f"{response.id}|sentence {number}", template.fill(topic=topic, sentence=sentence))

@@ -164,12 +164,12 @@ class LmEval(Bounded):
         """Return the settings of a task that reads local data instead of the hub's."""
         if name not in self.files:
             return {}
-        given = [str(path.resolve()) for path in _paths(self.files[name])]
-        if Path(given[0]).is_dir():
-            return {"dataset_path": given[0]}
+        paths = [str(path.resolve()) for path in _paths(self.files[name])]
+        if Path(paths[0]).is_dir():
+            return {"dataset_path": paths[0]}
         # Each task has its own names of the splits; those that it does not know are left alone.
-        splits = dict.fromkeys(("test", "validation"), given[0])
-        splits |= dict.fromkeys(("train", "dev"), given[1]) if len(given) > 1 else {}
+        splits = dict.fromkeys(("test", "validation"), paths[0])
+        splits |= dict.fromkeys(("train", "dev"), paths[1]) if len(paths) > 1 else {}
         return {
             "dataset_path": "json",
             "dataset_name": None,

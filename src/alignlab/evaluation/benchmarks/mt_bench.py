@@ -132,11 +132,14 @@ class MTBench(Bounded):
         turn: int,
     ) -> list[Feedback]:
         """Rate the answers to one turn, one feedback per question."""
-        several = [(q, given) for q, given in answered if len(given) > turn]
+        several = [(q, responses) for q, responses in answered if len(responses) > turn]
         if not asks_model(inputs):
             items = [
-                (Prompt(q.id, ask_question(q, given[:turn]), q.prompt.source), (given[turn],))
-                for q, given in several
+                (
+                    Prompt(q.id, ask_question(q, responses[:turn]), q.prompt.source),
+                    (responses[turn],),
+                )
+                for q, responses in several
             ]
             return score_judge(inputs).rate(items, inputs.seed)
         official = self.prompts is not None
@@ -144,10 +147,10 @@ class MTBench(Bounded):
             judge := model_judge(inputs),
             [
                 Ask(
-                    f"{given[turn].id}|rate",
-                    self._template(turn, bool(q.references)).fill(**_texts(q, given, turn)),
+                    f"{responses[turn].id}|rate",
+                    self._template(turn, bool(q.references)).fill(**_texts(q, responses, turn)),
                 )
-                for q, given in several
+                for q, responses in several
             ],
             lambda text: parse_rating(text, low=LOW, high=HIGH, official=official),
             sampling=Sampling(0.0, 1.0, self.judge_tokens),
@@ -157,13 +160,13 @@ class MTBench(Bounded):
         return [
             Feedback(
                 q.id,
-                (given[turn].id,),
+                (responses[turn].id,),
                 judge.name,
                 reply.value if isinstance(reply.value, Unscored) else Score(reply.value),
                 reply.text,
                 (reply.text,),
             )
-            for (q, given), (reply,) in zip(several, replies, strict=True)
+            for (q, responses), (reply,) in zip(several, replies, strict=True)
         ]
 
     def _template(self, turn: int, with_reference: bool) -> Template:
@@ -186,12 +189,12 @@ def rating(text: str, *, official: bool) -> Score | Unscored:
     return Unscored("no readable rating") if found is None else Score(found)
 
 
-def _texts(question: Question, given: Sequence[Response], turn: int) -> dict[str, str]:
+def _texts(question: Question, responses: Sequence[Response], turn: int) -> dict[str, str]:
     """Return the texts for a prompt's places."""
     turns = (question.prompt.text, *question.follow_ups)
-    texts = {"question": turns[0], "answer": given[0].text}
+    texts = {"question": turns[0], "answer": responses[0].text}
     for i in range(turn + 1):
-        texts |= {f"question_{i + 1}": turns[i], f"answer_{i + 1}": given[i].text}
+        texts |= {f"question_{i + 1}": turns[i], f"answer_{i + 1}": responses[i].text}
     for i, reference in enumerate(question.references[: turn + 1]):
         texts[f"ref_answer_{i + 1}"] = reference
     return texts

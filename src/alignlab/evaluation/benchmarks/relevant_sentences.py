@@ -71,9 +71,9 @@ class RelevantSentences(Bounded):
         judgements: list[Feedback] = []
         for answers, answered in inputs.by_model():
             pieces = [
-                Piece(q, given[-1], place, text)
-                for q, given in answered
-                for place, text in enumerate(sentences(given[-1].text), start=1)
+                Piece(q, responses[-1], place, text)
+                for q, responses in answered
+                for place, text in enumerate(sentences(responses[-1].text), start=1)
             ]
             asks = [_ask(piece) for piece in pieces]
             judge = model_judge(inputs)
@@ -81,7 +81,7 @@ class RelevantSentences(Bounded):
             replies = ask_model(judge, asks, yes_or_no, sampling=sampling, seed=inputs.seed)
             found = [reply for (reply,) in replies]
             values = [None if reply.read is None else float(reply.read) for reply in found]
-            judged = [_feedback(judge.name, given[-1], pieces, found) for _, given in answered]
+            judged = [_feedback(judge.name, turns[-1], pieces, found) for _, turns in answered]
             rows += self._rows(
                 inputs, answers.model, judged, list(zip(pieces, values, strict=True))
             )

@@ -57,7 +57,7 @@ class SuperNI(Bounded):
         rows: list[EvalResult] = []
         judgements: list[Feedback] = []
         for answers, answered in inputs.by_model():
-            texts = [given[-1].text.strip() for _, given in answered]
+            texts = [responses[-1].text.strip() for _, responses in answered]
             scores_N = rouge_l(texts, [q.references for q, _ in answered])
             found = [
                 QuestionValue(q.id, float(s)) for (q, _), s in zip(answered, scores_N, strict=True)
@@ -75,8 +75,8 @@ class SuperNI(Bounded):
                     about, measure, values + missing, inputs.prompts, seed=inputs.seed
                 )
             judgements += [
-                Feedback(v.prompt_id, (given[-1].id,), "ROUGE-L", Score(v.value or 0.0))
-                for v, (_, given) in zip(found, answered, strict=True)
+                Feedback(v.prompt_id, (responses[-1].id,), "ROUGE-L", Score(v.value or 0.0))
+                for v, (_, responses) in zip(found, answered, strict=True)
             ]
         tasks = {q.id.partition("-")[0] for q in inputs.questions}
         official = self.instances == 100 and self.examples == 2 and len(tasks) == TEST_TASKS

@@ -87,14 +87,15 @@ class SynRel:
 
     def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Score every entity's answer and another's."""
-        told = {
-            a.model: {q.id: given[-1].text for q, given in some} for a, some in inputs.by_model()
+        written = {
+            a.model: {q.id: responses[-1].text for q, responses in some}
+            for a, some in inputs.by_model()
         }
-        if not told:
-            told = {PASSAGES: {q.id: q.references[0] for q in inputs.questions}}
+        if not written:
+            written = {PASSAGES: {q.id: q.references[0] for q in inputs.questions}}
         rows: list[EvalResult] = []
         judgements: list[Feedback] = []
-        for model, texts in told.items():
+        for model, texts in written.items():
             if len(texts) < 2:
                 raise BadInput(f"{model}: expected answers about two entities, found {len(texts)}")
             judged = self._judged(inputs, model, texts)

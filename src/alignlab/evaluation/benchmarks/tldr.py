@@ -65,7 +65,7 @@ class TLDR:
         found = duel_findings(inputs, NAME)
         rows: list[EvalResult] = list(found.rows)
         for answers, answered in inputs.by_model():
-            texts = [given[-1].text for _, given in answered]
+            texts = [responses[-1].text for _, responses in answered]
             scores_N = rouge_l(texts, [q.references for q, _ in answered])
             measured = {
                 Measure("rouge_l", is_share=True): [float(s) for s in scores_N],

@@ -71,7 +71,7 @@ class ToxiGen(Bounded):
         judgements: list[Feedback] = []
         for answers, answered in inputs.by_model():
             judged = score_judge(inputs).rate(
-                [(q.prompt, given) for q, given in answered], inputs.seed
+                [(q.prompt, responses) for q, responses in answered], inputs.seed
             )
             values = [QuestionValue(f.prompt_id, _chance(f)) for f in judged]
             values += [

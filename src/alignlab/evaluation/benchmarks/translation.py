@@ -100,7 +100,7 @@ class Translation:
         for answers, answered in inputs.by_model():
             if not answered:
                 raise BadInput(f"{answers.model}: expected at least one translation, found none")
-            texts = [given[-1].text.strip() for _, given in answered]
+            texts = [responses[-1].text.strip() for _, responses in answered]
             references = [q.references for q, _ in answered]
             about = Subject(answers.model, NAME, against=against)
             figures = {
@@ -109,9 +109,9 @@ class Translation:
             }
             unscored = inputs.unanswered(answers)
             rows += [about.row(name, figure, unscored=unscored) for name, figure in figures.items()]
-            for (question, given), text in zip(answered, texts, strict=True):
+            for (question, responses), text in zip(answered, texts, strict=True):
                 one = _sentence_chrf(text, question.references[0])
-                judgements.append(Feedback(question.id, (given[-1].id,), "chrF", Score(one)))
+                judgements.append(Feedback(question.id, (responses[-1].id,), "chrF", Score(one)))
         return Findings(tuple(rows), tuple(judgements))
 
     def _warn(self, references: Sequence[str]) -> None:

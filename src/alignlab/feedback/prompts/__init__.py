@@ -138,7 +138,7 @@ def _parse(name: str, text: str) -> JudgePrompt:
     for key in settings:
         if key not in _SETTINGS:
             raise unknown_name(f"setting of judge prompt {name!r}", str(key), _SETTINGS)
-    made = build(JudgePrompt, {"name": name, "template": text.strip("\n"), **settings})
-    if not _PLACE.search(made.template):
+    prompt = build(JudgePrompt, {"name": name, "template": text.strip("\n"), **settings})
+    if not _PLACE.search(prompt.template):
         raise BadInput(f"judge prompt {name!r}: expected {{prompt}} and {{response}}, found none")
-    return made
+    return prompt
