@@ -112,9 +112,7 @@ class VllmEngine:
             item = tokenise_choices(self._lm, request, choices, context=self._context - 1)
             if item is not None:
                 items[index] = item
-        queries = [
-            (index, tail) for index, item in items.items() for tail in sorted(set(item.tails))
-        ]
+        tails = [(index, tail) for index, item in items.items() for tail in sorted(set(item.tails))]
         prompts = [[*items[index].shared, *tail] for index, tail in tails]
         settings = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         found = self._generate(prompts, [settings] * len(prompts))
