@@ -75,6 +75,7 @@ class Question:
 
     @property
     def id(self) -> str:
+        """Id of the prompt."""
         return self.prompt.id
 
     @property

@@ -86,6 +86,7 @@ class Terms:
     """Distinct / all trigrams."""
 
     def rationale(self) -> str:
+        """Format the terms for the rationale of a feedback record."""
         relevance = "" if self.relevance is None else f"relevance {self.relevance:.3f}, "
         return (
             f"{self.query_type}-ended; {relevance}length {self.length:.2f}, "

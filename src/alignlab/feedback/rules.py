@@ -40,6 +40,7 @@ class RandomJudge(RuleJudge):
     name = "random"
 
     def score(self, response: Response, seed: int) -> float:
+        """Draw a score from 0 to 5."""
         return float(seeds.generator(seed, "random", response.id).uniform(0, 5))
 
 
@@ -49,6 +50,7 @@ class LengthJudge(RuleJudge):
     name = "longer"
 
     def score(self, response: Response, seed: int) -> float:
+        """Count the words outside thoughts."""
         return float(len(strip_thoughts(response.text).split()))
 
 

@@ -49,6 +49,7 @@ class PromptStates:
     values: Tensor
 
     def select(self, prompt_G: Tensor) -> PromptStates:
+        """Return the states of the given prompts."""
         return PromptStates(self.keys[prompt_G], self.values[prompt_G])
 
 
@@ -70,6 +71,7 @@ class Bucket:
 
     @property
     def rows(self) -> slice:
+        """Rows of the bucket within the batch."""
         return slice(self.first, self.first + len(self.prompt_L))
 
 
@@ -121,6 +123,7 @@ class OwnStates:
         self.values[:, :, place : place + 1] = value_L1
 
     def select(self, row_M: Tensor) -> None:
+        """Keep the states of the given rows."""
         self.keys, self.values = self.keys[row_M], self.values[row_M]
 
 

@@ -74,6 +74,7 @@ class PairCounts:
 
     @property
     def total(self) -> int:
+        """Number of pairs whose reference scores differ."""
         return self.correct + self.tied + self.wrong
 
 
