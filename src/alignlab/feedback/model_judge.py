@@ -220,6 +220,7 @@ class CritiqueOptions(OnceOptions):
     """Options of `critique,`."""
 
     prompt: str = "critique"
+    """Critique prompt, by its file's name in feedback/prompts or by path."""
 
 
 @register("feedback", "llm", options=ModelJudgeOptions)

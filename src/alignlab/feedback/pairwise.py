@@ -96,6 +96,7 @@ class PairwiseOptions(OnceOptions):
     """Options of `pairwise,`."""
 
     prompt: str = "pairwise"
+    """Comparison prompt, by its file's name in feedback/prompts or by path."""
 
 
 @register("feedback", "pairwise", options=PairwiseOptions)
