@@ -136,7 +136,7 @@ def test_a_file_of_feedback_is_a_source(tmp_path: Path) -> None:
     [
         (None, "expected human:FILE of feedback records"),
         ("", "feedback.jsonl: expected at least one record, found an empty file"),
-        (to_line(said("x", Score(4), "a")).replace("4", "NaN"), "expected finite scores"),
+        (to_line(said("x", Score(4), "a")).replace("4", "NaN"), "expected a finite number"),
         ("{}\n", "line 1: expected a feedback record"),
         (to_line(said("x", Score(4), "a")) + "no\n", "line 2: expected a feedback record"),
         (

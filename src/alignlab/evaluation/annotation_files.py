@@ -1,11 +1,11 @@
-"""Read AlpacaEval's files: annotations, difficulty, published weights, gamed baselines.
+"""Reader of AlpacaEval's files: annotations, difficulty, published weights, gamed baselines.
 
 Annotations are either the benchmark's own `annotations.json` (a list of objects with `instruction`,
 `output_1`, `output_2`, `preference`, `generator_2`; `output_1` is the baseline's) or a CSV with
 `model,row,instruction_id,len_1,len_2,preference` and, optionally, `annotator`. Either may be
 gzipped. A preference is 1 (baseline wins) to 2 (model wins), 1.5 or 0 a draw, empty when missing.
 
-The stored preference can be computed again from the judge's token log-probabilities, which only
+The stored preference can be recomputed from the judge's token log-probabilities, which only
 `annotations.json` holds. The judge names the better of two answers by one token, `m` (the one shown
 first) or `M`. The preference is 2 - p(m) / (p(m) + p(M)) in the order shown; where the answers were
 switched it is mirrored, 3 - that. The instruction alone decides the switch (seed 0 of the published
@@ -43,7 +43,7 @@ _SWITCH = "is_switched_outputs"
 
 @dataclass(frozen=True)
 class Annotation:
-    """One instruction's preference."""
+    """Preference on one instruction."""
 
     model: str
     row: int
@@ -51,10 +51,10 @@ class Annotation:
     instruction_id: int | None
     """Position among the benchmark's instructions; None where the file does not say."""
     length_baseline: int
-    """Characters of the baseline's answer."""
+    """Length of the baseline's answer in characters."""
     length_model: int
     preference: float | None
-    """1 to 2; None is missing."""
+    """Preference from 1 to 2; None is missing."""
 
 
 def read_annotations(
@@ -62,12 +62,12 @@ def read_annotations(
 ) -> dict[str, list[Annotation]]:
     """Read annotations by model (by `annotator/model` where the file names annotators).
 
-    With preferences "tokens", they are computed again from the judge's token log-probabilities; one
+    With preferences "tokens", they are recomputed from the judge's token log-probabilities; one
     without them is missing.
 
     Raises:
         BadInput: no such file, an empty one, a bad record, with its line and field, or a file
-            without log-probabilities that are asked for.
+            without log-probabilities where preferences is "tokens".
     """
     tabular = path.name.removesuffix(".gz").endswith(".csv")
     if tabular and preferences == "tokens":
@@ -106,7 +106,7 @@ def read_gamed(path: Path) -> Preferences:
 
 
 def switched(instruction: str, seed: int = 0) -> bool:
-    """Tell if the model's answer was shown first; otherwise the baseline's was."""
+    """Return True if the model's answer was shown first, False if the baseline's."""
     # The benchmark's own rule, which only this generator repeats.
     return random.Random(f"{_SWITCH}{instruction}{seed}").choices([False, True], k=1)[0]
 

@@ -1,7 +1,7 @@
-"""Measure the agreement of several annotators by every measure that suits their scale.
+"""Agreement of several annotators, by every measure that suits their scale.
 
 Ratings of a number agree by their distance (alpha interval, kappa with squared weights), labels by
-being equal. Rankings are taken apart into pairs of responses: 1 where the first is put before the
+being equal. Rankings are split into pairs of responses: 1 where the first is ranked before the
 second, 0 behind it, 0.5 level; a pair counts as an item, and intervals resample prompts.
 """
 
@@ -33,29 +33,29 @@ _LEVELS: Mapping[Scale, tuple[Level, ...]] = {
 
 
 class Agreement(NamedTuple):
-    """One measure of agreement."""
+    """Measure of agreement between annotators."""
 
     what: str
     figure: Interval
-    """n counts items with two ratings or more."""
+    """Agreement; n counts items with two ratings or more."""
     between: tuple[str, ...]
-    """The annotators it is about."""
+    """Names of the annotators compared."""
 
 
 class Ratings(NamedTuple):
-    """Items by annotators."""
+    """Table of ratings, items by annotators."""
 
     names: tuple[str, ...]
     prompts: tuple[str, ...]
-    """The prompt of each item."""
+    """Prompt of each item."""
     values_NA: np.ndarray
-    """NaN where an annotator did not rate an item."""
+    """Ratings; NaN where an annotator did not rate an item."""
 
 
 def ratings_of(feedback: Sequence[Feedback], scale: Scale) -> Ratings:
-    """Put feedback of several annotators into a table; a label is its name's place in the alphabet.
+    """Arrange feedback of several annotators in a table; a label is coded by alphabetical position.
 
-    Words on a response (critiques) have no place in it.
+    Critiques have no place in it.
     """
     known = sorted({one.raw[0] for one in feedback if scale == "labels"})
     names = tuple(sorted({one.source for one in feedback}))
@@ -81,7 +81,7 @@ def agreement(
 ) -> list[Agreement]:
     """Compute every measure for a table of ratings; none for fewer than two annotators.
 
-    Fleiss' kappa is given where everybody rated everything.
+    Fleiss' kappa is included where every annotator rated every item.
     """
     values = np.asarray(values_NA, dtype=np.float64)
     if len(names) < 2 or not len(values):
@@ -107,7 +107,7 @@ def agreement(
 
 
 def _items(one: Feedback) -> list[tuple[tuple[str, ...], float]]:
-    """List what a record rates: a response, or every pair of ranked responses."""
+    """List the rated items of a record: a response, or every pair of ranked responses."""
     if isinstance(one.verdict, Score):
         return [(one.response_ids, one.verdict.value)]
     if not isinstance(one.verdict, Ranking):

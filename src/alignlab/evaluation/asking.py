@@ -1,3 +1,3 @@
-"""Import the reader of yes and no by its former place; `alignlab.verdicts` holds it."""
+"""Former import path of the reader of yes and no in `alignlab.verdicts`."""
 
 from alignlab.verdicts import yes_or_no as yes_or_no

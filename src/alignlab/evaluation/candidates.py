@@ -1,7 +1,7 @@
-"""Benchmarks of judges whose rows hold good and bad answers: read, score and average them.
+"""Benchmarks of judges whose rows hold good and bad answers: reading, scoring, averaging.
 
 Rows as RewardBench and RM-Bench publish them: `prompt` with `chosen` and `rejected`, each a text or
-a list of texts. Nothing is merged or left out: a repeated answer is scored as often as it stands.
+a list of texts. Nothing is merged or left out: a repeated answer is scored each time.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from alignlab.seeds import generator
 from alignlab.types import EvalResult, Feedback, Message, Prompt, Response, SampledBy
 
 Scores = Sequence[float | None]
-"""A judge's score of each candidate of a question, the good ones first; None is unscored."""
+"""Scores of a question's candidates, the good ones first; None is unscored."""
 LONGER = "longer wins"
-"""The guess that the longest answer is the best, measured on the same answers."""
+"""Name of the guess that the longest answer is the best, measured on the same answers."""
 
 
 class Scored(NamedTuple):
-    """What one judge, or one guess, gave every question's candidates."""
+    """Scores by one judge, or one guess, of every question's candidates."""
 
     name: str
     scores: Mapping[str, Scores]
@@ -51,9 +51,9 @@ def candidate_question(row: BenchmarkRow, key: str, source: str) -> Question:
     return Question(prompt, candidates=(*chosen, *rejected), good=len(chosen))
 
 
-def scored_candidates(asked: BenchmarkInputs) -> tuple[list[Scored], list[Feedback]]:
-    """Let the judge score every candidate; the guess that longer is better comes second."""
-    judge = score_judge(asked)
+def scored_candidates(inputs: BenchmarkInputs) -> tuple[list[Scored], list[Feedback]]:
+    """Score every candidate with the judge; the guess that longer is better comes second."""
+    judge = score_judge(inputs)
     items = [
         (
             q.prompt,
@@ -62,12 +62,12 @@ def scored_candidates(asked: BenchmarkInputs) -> tuple[list[Scored], list[Feedba
                 for number, text in enumerate(q.candidates)
             ],
         )
-        for q in asked.questions
+        for q in inputs.questions
     ]
-    judged = judge.rate(items, asked.seed)
+    judged = judge.rate(items, inputs.seed)
     values = iter(map(value_of, judged))
-    by_judge = {q.id: [next(values) for _ in q.candidates] for q in asked.questions}
-    by_length = {q.id: [float(len(text)) for text in q.candidates] for q in asked.questions}
+    by_judge = {q.id: [next(values) for _ in q.candidates] for q in inputs.questions}
+    by_length = {q.id: [float(len(text)) for text in q.candidates] for q in inputs.questions}
     return [Scored(judge.name, by_judge), Scored(LONGER, by_length)], judged
 
 
@@ -84,7 +84,7 @@ def mean_of_parts(
     """Return the weighted mean of the parts' means; its interval resamples prompts in every part.
 
     Args:
-        about: what the row is about.
+        about: subject of the row.
         metric: the row's metric.
         parts: values by part; None where a part has no scored value.
         prompts: prompts by id.

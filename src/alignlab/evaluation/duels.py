@@ -1,4 +1,4 @@
-"""Duels: models' answers against a baseline's, by a judge of pairs who sees both orders."""
+"""Comparisons of models' answers with a baseline's, by a judge of pairs in both orders."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from alignlab.evaluation.win_rate_rows import comparison_rows
 from alignlab.types import Feedback
 
 Outcomes = dict[str, list[Outcome]]
-"""Model -> how it fared on each question, unanswered ones without a value."""
+"""Model -> its outcome on each question; unanswered ones have no value."""
 
 
 class Duels(NamedTuple):
-    """Every model's comparisons with the baseline."""
+    """Comparisons of every model with the baseline."""
 
     outcomes: Outcomes
     said: list[Feedback]
 
 
-def duels(asked: BenchmarkInputs) -> Duels:
-    """Let the judge compare every model's answers with the baseline's.
+def duels(inputs: BenchmarkInputs) -> Duels:
+    """Judge every model's answers against the baseline's.
 
     Raises:
         BadInput: the baseline answered none of the questions that a model answered.
     """
-    base = asked.baseline
+    base = inputs.baseline
     if base is None:
         raise BadInput("--baseline is missing: whom the models are compared with")
     outcomes: Outcomes = {}
-    said: list[Feedback] = []
-    for answers in asked.answers:
+    judgements: list[Feedback] = []
+    for answers in inputs.answers:
         items = []
         missing = []
-        for question in asked.questions:
+        for question in inputs.questions:
             own, other = answers.last(question), base.last(question)
             if own is None or other is None:
                 missing.append(Outcome(question.id, None))
@@ -44,25 +44,25 @@ def duels(asked: BenchmarkInputs) -> Duels:
                 items.append((question.prompt, own, other))
         if not items:
             raise BadInput(f"{base.model}: expected answers to questions of {answers.model}")
-        judged = pair_judge(asked).compare(items, asked.seed)
+        judged = pair_judge(inputs).compare(items, inputs.seed)
         outcomes[answers.model] = [outcome(f, model_is=0) for f in judged] + missing
-        said += judged
-    return Duels(outcomes, said)
+        judgements += judged
+    return Duels(outcomes, judgements)
 
 
 def duel_findings(
-    asked: BenchmarkInputs,
+    inputs: BenchmarkInputs,
     benchmark: str,
     fought: Duels | None = None,
     *,
     comparable: bool | None = None,
 ) -> Findings:
-    """Adjusted win rates, (wins + ties/2) / judged, whole and by part (arXiv 2402.03469)."""
-    outcomes, said = fought or duels(asked)
-    prompts = [q.prompt for q in asked.questions]
-    compared = {subject(asked, model, benchmark): some for model, some in outcomes.items()}
+    """Compute adjusted win rates, (wins + ties/2) / judged (arXiv 2402.03469), also by part."""
+    outcomes, judgements = fought or duels(inputs)
+    prompts = [q.prompt for q in inputs.questions]
+    compared = {subject(inputs, model, benchmark): some for model, some in outcomes.items()}
     rows = [
         replace(row, comparable=comparable)
-        for row in comparison_rows(compared, prompts, seed=asked.seed)
+        for row in comparison_rows(compared, prompts, seed=inputs.seed)
     ]
-    return Findings(tuple(rows), tuple(said))
+    return Findings(tuple(rows), tuple(judgements))

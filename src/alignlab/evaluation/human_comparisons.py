@@ -1,4 +1,4 @@
-"""Measure Tulu's human evaluation: win rates, acceptance and agreement (arXiv 2306.04751).
+"""Human evaluation of Tulu: win rates, acceptance and agreement (arXiv 2306.04751).
 
 Rows of `eval_annotations.xlsx` or of the sheet as CSV, JSONL or JSON: two models' completions of an
 instance, in a shuffled order, with `preference` (a-is-better, a-is-slightly-better, tie, ...) and
@@ -25,23 +25,23 @@ PREFERENCES = {
     "a-is-better": 1.0, "a-is-slightly-better": 0.75, "tie": 0.5,
     "b-is-slightly-better": 0.25, "b-is-better": 0.0,
 }  # fmt: skip
-"""Preference -> how much the first side is better."""
+"""Preference -> outcome of the first side: 1 better, 0.75 slightly better, 0.5 a tie."""
 
 
 class Annotation(NamedTuple):
-    """One evaluator's comparison, from the side of the model whose name comes first."""
+    """Comparison by one evaluator, from the side of the model whose name comes first."""
 
     models: tuple[str, str]
     instance: str
     evaluator: str
     time: str
     preference: float | None
-    """1 clearly better, 0.75 slightly, 0.5 a tie, 0.25, 0; None is a remark."""
+    """Outcome: 1 clearly better, 0.75 slightly, 0.5 a tie, 0.25, 0; None is a remark."""
     acceptable: tuple[bool | None, bool | None]
 
     @property
     def outcome(self) -> float:
-        """1 a win, 0.5 a tie, 0 a loss."""
+        """Outcome without degrees: 1 a win, 0.5 a tie, 0 a loss."""
         assert self.preference is not None
         return (self.preference > 0.5) + 0.5 * (self.preference == 0.5)
 

@@ -1,8 +1,9 @@
-"""Checks of a judge that cost no further question: read off what it said on a benchmark.
+"""Checks of a judge from its verdicts on a benchmark, without further calls.
 
 Position (the same verdict in both orders, and how often the one shown first wins), length (how
-often the longer wins, or how scores go with length), and what could not be read. Whether a bias for
-length is undue cannot be told here, where no person judged: `alignlab evaluate audit` compares.
+often the longer wins, or the correlation of scores with length), and unread verdicts. A bias for
+length may be justified; without human verdicts that stays open (`alignlab evaluate audit`
+compares).
 """
 
 from __future__ import annotations
@@ -19,52 +20,55 @@ from alignlab.types import EvalResult, Feedback, Preference, Prompt, Score, Unsc
 NAME = "judge_checks"
 
 
-def judge_checks(asked: BenchmarkInputs, said: Sequence[Feedback]) -> list[EvalResult]:
-    """Rows about the judge, under its name; none without one or if it said nothing of answers."""
-    if asked.judge is None:
+def judge_checks(inputs: BenchmarkInputs, judgements: Sequence[Feedback]) -> list[EvalResult]:
+    """Build rows on the judge; none without a judge or without verdicts on answers."""
+    if inputs.judge is None:
         return []
-    length = {r.id: len(r.text) for a in asked.everyone for rs in a.turns.values() for r in rs}
-    known = [f for f in said if all(key in length for key in f.response_ids)]
+    length = {r.id: len(r.text) for a in inputs.everyone for rs in a.turns.values() for r in rs}
+    known = [f for f in judgements if all(key in length for key in f.response_ids)]
     pairs = [f for f in known if len(f.response_ids) == 2]
     single = [f for f in known if len(f.response_ids) == 1]
-    about = Subject(f"judge {asked.judge.name}", NAME)
+    about = Subject(f"judge {inputs.judge.name}", NAME)
     rated = [f for f in single if isinstance(f.verdict, Score | Unscored)]
     rows = []
     if pairs:
         rows += [
-            *position_rows(about, pairs, asked.prompts, asked.seed),
-            *_longer(about, pairs, length, asked),
+            *position_rows(about, pairs, inputs.prompts, inputs.seed),
+            *_longer(about, pairs, length, inputs),
         ]
     if any(isinstance(f.verdict, Score) for f in rated):
-        rows.append(_with_length(about, rated, length, asked))
+        rows.append(_with_length(about, rated, length, inputs))
     if pairs or rated:
         unread = [QuestionValue(f.prompt_id, float(value_of(f) is None)) for f in (*pairs, *rated)]
         rows.append(
             one_row(
-                about, Measure("unreadable", is_share=True), unread, asked.prompts, seed=asked.seed
+                about,
+                Measure("unreadable", is_share=True),
+                unread,
+                inputs.prompts,
+                seed=inputs.seed,
             )
         )
     return rows
 
 
-def thought_rows(asked: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
-    """Count the answers that thoughts were taken off, for each model with any."""
-    everyone = (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
+def thought_rows(inputs: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
+    """Count the answers whose thoughts were removed, for each model with any."""
     return [
-        subject(asked, a.model, benchmark).count(
+        subject(inputs, a.model, benchmark).count(
             "thoughts_removed", float(a.thoughts), len(a.turns)
         )
-        for a in everyone
+        for a in inputs.everyone
         if a.thoughts
     ]
 
 
 def position_rows(
-    about: Subject, said: Sequence[Feedback], prompts: Mapping[str, Prompt], seed: int
+    about: Subject, judgements: Sequence[Feedback], prompts: Mapping[str, Prompt], seed: int
 ) -> list[EvalResult]:
-    """Both orders alike, and how often the one shown first wins; nothing without orders."""
+    """Compute consistency over orders and the share won by the first shown; none without orders."""
     alike, first = [], []
-    for feedback in said:
+    for feedback in judgements:
         verdict, key = feedback.verdict, feedback.prompt_id
         if isinstance(verdict, Preference) and len(verdict.orders) == 2:
             alike.append(QuestionValue(key, float(verdict.orders[0] == verdict.orders[1])))
@@ -83,9 +87,9 @@ def position_rows(
 
 
 def _longer(
-    about: Subject, pairs: Sequence[Feedback], length: dict[str, int], asked: BenchmarkInputs
+    about: Subject, pairs: Sequence[Feedback], length: dict[str, int], inputs: BenchmarkInputs
 ) -> list[EvalResult]:
-    """How often the longer of two answers wins, a tie one half; nothing where all are as long."""
+    """Compute the longer answer's share of wins, ties one half; no row where all are as long."""
     values = []
     for feedback in pairs:
         first, second = (length[key] for key in feedback.response_ids)
@@ -97,20 +101,20 @@ def _longer(
         return []
     return [
         one_row(
-            about, Measure("longer_wins", is_share=True), values, asked.prompts, seed=asked.seed
+            about, Measure("longer_wins", is_share=True), values, inputs.prompts, seed=inputs.seed
         )
     ]
 
 
 def _with_length(
-    about: Subject, said: Sequence[Feedback], length: dict[str, int], asked: BenchmarkInputs
+    about: Subject, judgements: Sequence[Feedback], length: dict[str, int], inputs: BenchmarkInputs
 ) -> EvalResult:
-    """Spearman's correlation of scores with the answers' lengths in characters."""
-    scored = [(f, f.verdict.value) for f in said if isinstance(f.verdict, Score)]
+    """Compute Spearman's correlation of scores with the answers' lengths in characters."""
+    scored = [(f, f.verdict.value) for f in judgements if isinstance(f.verdict, Score)]
     figure = spearman_interval(
         [value for _, value in scored],
         [length[f.response_ids[0]] for f, _ in scored],
-        labels([asked.prompts[f.prompt_id].cluster for f, _ in scored]),
-        seed=asked.seed,
+        labels([inputs.prompts[f.prompt_id].cluster for f, _ in scored]),
+        seed=inputs.seed,
     )
-    return about.row("spearman_with_length", figure, unscored=len(said) - len(scored))
+    return about.row("spearman_with_length", figure, unscored=len(judgements) - len(scored))

@@ -1,11 +1,11 @@
-"""Compare a judge's score file with a reference's: `alignlab evaluate judge --scores --reference`.
+"""Comparison of a judge's score file with a reference's: `alignlab evaluate judge_scores`.
 
 A file holds one prompt per row (JSONL or JSON, gzipped or not):
 
     {"prompt_id": "...", "completion": {"0": {"content": "...", "score": 4}, "1": {...}, ...}}
 
 Rows are joined by `prompt_id` and completions by key, or by `content` where both files hold it and
-their keys disagree. What only one file holds is left out and counted. `score` null, absent or
+their keys disagree. Rows of only one file are left out and counted. `score` null, absent or
 negative is a score that could not be read.
 """
 
@@ -30,29 +30,29 @@ BENCHMARK = "judge_files"
 
 
 class Completion(NamedTuple):
-    """One response with its score."""
+    """Response with its score."""
 
     content: str | None
     score: float | None
-    """None where it could not be read."""
+    """Score; None where it could not be read."""
 
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """One prompt of a score file."""
+    """Prompt of a score file with its completions."""
 
     prompt: str | None
-    """The prompt's text, where the file holds it."""
+    """Text of the prompt, where the file holds it."""
     completions: Mapping[str, Completion]
 
 
 class Joined(NamedTuple):
-    """What two files share, and how much only one of them holds."""
+    """Scored responses that two files share, and counts of those that only one holds."""
 
     prompts: list[ScoredPrompt]
     prompts_left_out: int
     completions_left_out: int
-    """Of the prompts that both hold."""
+    """Number of completions in only one file, of the prompts that both hold."""
 
 
 def evaluate_judge_files(scores: Path, reference: Path, *, seed: int = 0) -> list[EvalResult]:
@@ -118,7 +118,7 @@ def _completion(row: BenchmarkRow, key: str, completion: Any) -> Completion:
 def _join(
     judged: Mapping[str, ScoredRow], known: Mapping[str, ScoredRow], scores: Path, reference: Path
 ) -> Joined:
-    """Pair the responses that both files hold."""
+    """Join the responses that both files hold."""
     prompts: list[ScoredPrompt] = []
     left_out = 0
     for prompt_id in (key for key in judged if key in known):

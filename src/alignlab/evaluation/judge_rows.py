@@ -1,8 +1,8 @@
-"""Build result rows of a judge's agreement with reference scores.
+"""Result rows of a judge's agreement with reference scores.
 
-Measured on a model's own samples (what a self-rewarding loop really relies on) and on held-out
-ranked groups; judges that look good on artificial responses of mixed quality can be near chance
-on a model's own, so both are reported, as benchmarks of their own.
+Measured on a model's own samples (which a self-rewarding loop relies on) and on held-out ranked
+groups; judges that look good on artificial responses of mixed quality can be near chance on a
+model's own, so both are reported, as separate benchmarks.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ HELD_OUT = "judge_held_out"
 
 
 def scores_by_response(judged: Sequence[Feedback]) -> dict[str, float | None]:
-    """Response id -> score, None where the source gave no score."""
-    return {
-        f.response_ids[0]: f.verdict.value if isinstance(f.verdict, Score) else None for f in judged
-    }
+    """Map response ids to scores, None where the source gave no score."""
+    return {f.response_ids[0]: _score(f) for f in judged}
 
 
 def scored_prompts(
@@ -42,8 +40,7 @@ def scored_prompts(
         if response not in reference:
             raise BadInput(f"response {response!r}: expected a reference score, found none")
         seen.add(response)
-        score = feedback.verdict.value if isinstance(feedback.verdict, Score) else None
-        rows.setdefault(feedback.prompt_id, []).append((score, reference[response]))
+        rows.setdefault(feedback.prompt_id, []).append((_score(feedback), reference[response]))
     return [
         ScoredPrompt(prompt, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
         for prompt, pairs in rows.items()
@@ -51,7 +48,7 @@ def scored_prompts(
 
 
 def quality_rows(subject: Subject, quality: JudgeQuality) -> list[EvalResult]:
-    """One row per judge metric, and the counts of correct, tied and wrong pairs."""
+    """Build one row per judge metric, and the counts of correct, tied and wrong pairs."""
     rows = [
         subject.row(name, figure, unscored=quality.unscored) for name, figure in quality.intervals()
     ]
@@ -63,7 +60,7 @@ def quality_rows(subject: Subject, quality: JudgeQuality) -> list[EvalResult]:
 def audits(
     judged: Sequence[Feedback], reference: Sequence[Feedback], responses: Sequence[Response]
 ) -> list[Audit]:
-    """A judge's reward beside the truth for every response whose truth is known."""
+    """Pair a judge's reward with the gold score of every response that has one."""
     truth = scores_by_response(reference)
     writer = {r.id: r.sampler.model for r in responses}
     return [
@@ -71,10 +68,14 @@ def audits(
             response_id=f.response_ids[0],
             model=writer.get(f.response_ids[0], ""),
             source=f.source,
-            reward=f.verdict.value if isinstance(f.verdict, Score) else None,
+            reward=_score(f),
             truth=known,
             prompt_id=f.prompt_id,
         )
         for f in judged
         if (known := truth.get(f.response_ids[0])) is not None
     ]
+
+
+def _score(feedback: Feedback) -> float | None:
+    return feedback.verdict.value if isinstance(feedback.verdict, Score) else None

@@ -1,14 +1,14 @@
-"""Read files of answers that a model gave earlier and join them to a benchmark's questions.
+"""Reader of answers that a model gave earlier, joined to a benchmark's questions.
 
 Layouts: AlpacaEval's `model_outputs.json` (`instruction`, `output`, `generator`), FastChat's and
 Arena-Hard's model answers (`question_id` or `uid`, `choices[0].turns` or `messages`), own response
 records (`prompt_id`, `text`), and plain rows with an id or `instruction`/`prompt`/`question`, and
 `output`, `response`, `text`, `completion` or `turns`.
 
-A row that holds the question's text belongs to that question: many files number their own rows,
-so an id counts only where the text agrees with it or the row holds none. Rows of a question that
-the benchmark asks several times are paired with it in order. A null answer is no answer: its
-question stays unanswered and is counted.
+A row that holds the question's text belongs to that question: many files number their own rows, so
+an id counts only where the text agrees with it or the row holds none. Rows of a question that the
+benchmark asks several times are paired with it in order. A null answer is no answer: its question
+stays unanswered and is counted.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _join(
 
 
 def _refuse_other_text(row: BenchmarkRow, question: Question) -> None:
-    """Refuse a row with a question's id and another text; a text around the question's is none."""
+    """Refuse a row with a question's id and another text, unless it quotes the question's text."""
     texts = list(_asked(row.values))
     if texts and not any(question.prompt.text.strip() in text for text in texts):
         expected = f"the text of question {question.id}, {question.prompt.text[:60]!r}"
@@ -160,17 +160,17 @@ def _ids(values: Mapping[str, Any]) -> list[str]:
 
 
 def _asked(values: Mapping[str, Any]) -> Iterable[str]:
-    """Yield the texts that a row may answer, the most specific first."""
+    """Yield the texts of the question that a row may answer, the most specific first."""
     for field in ASKED:
-        asked = values.get(field)
-        if isinstance(asked, list):
-            users = [m for m in asked if isinstance(m, dict) and m.get("role") == "user"]
-            asked = users[-1 if field == "prompt" else 0].get("content") if users else None
-        if isinstance(asked, str) and asked.strip():
+        text = values.get(field)
+        if isinstance(text, list):
+            users = [m for m in text if isinstance(m, dict) and m.get("role") == "user"]
+            text = users[-1 if field == "prompt" else 0].get("content") if users else None
+        if isinstance(text, str) and text.strip():
             more = values.get("input")
             if field == "instruction" and isinstance(more, str) and more.strip():
-                yield from (f"{asked.strip()}{gap}{more.strip()}" for gap in ("\n\n", "\n"))
-            yield asked.strip()
+                yield from (f"{text.strip()}{gap}{more.strip()}" for gap in ("\n\n", "\n"))
+            yield text.strip()
 
 
 def _texts(row: BenchmarkRow) -> list[str] | None:

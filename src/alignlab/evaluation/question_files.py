@@ -1,4 +1,4 @@
-"""Read questions as benchmarks publish them.
+"""Reader of questions in the benchmarks' published layouts.
 
 FastChat (MT-Bench, Vicuna-Bench): `{question_id, category, turns}`; its first release and FairEval
 have one `text`. Arena-Hard: `{uid, category, prompt}`; its first release has FastChat's layout with
@@ -58,7 +58,7 @@ def plain_questions(
 
 
 def asked_text(row: BenchmarkRow, *fields: str) -> str:
-    """Read what a row asks from the first of the fields; an instruction's `input` goes under it.
+    """Read a row's question from the first of the fields; an instruction's `input` goes under it.
 
     Raises:
         BadInput: none of the fields is there, or it holds no text.

@@ -1,4 +1,4 @@
-"""From intervals to result rows, whole and by part of a benchmark (prompt type, family)."""
+"""Result rows from intervals, overall and by part of a benchmark (prompt type, family)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a row is about; the same for all metrics of one model on one benchmark."""
+    """Subject of a row; the same for all metrics of one model on one benchmark."""
 
     model: str
     benchmark: str
     against: str | None = None
-    """The other side of a comparison, where there is one."""
+    """Name of the other side of a comparison, where there is one."""
     seeds: tuple[int, ...] = ()
     """Training seeds that the figures pool."""
 
     def row(
         self, metric: str, figure: Interval, *, unscored: int = 0, group: str | None = None
     ) -> EvalResult:
-        """One measured figure as an `EvalResult`."""
+        """Build a row from one measured figure."""
         return EvalResult(
             model=self.model,
             benchmark=self.benchmark,
@@ -42,12 +42,12 @@ class Subject:
         )
 
     def count(self, metric: str, value: float, n: int) -> EvalResult:
-        """A plain count or a figure without an interval."""
+        """Build a row from a count or a figure without an interval."""
         return self.row(metric, Interval(value, None, None, n))
 
 
 def prompt_groups(prompt: Prompt) -> tuple[str | None, ...]:
-    """The parts of a benchmark that a prompt belongs to; None is the whole.
+    """Return the parts of a benchmark that a prompt belongs to; None is the whole.
 
     The query type is the part `type:open` or `type:closed`; the prompt's family is what its
     source names after the last slash (`sandbox/list` belongs to `family:list`).
@@ -64,7 +64,7 @@ def prompt_groups(prompt: Prompt) -> tuple[str | None, ...]:
 def by_group(
     items: Sequence[T], prompt_of: Callable[[T], Prompt]
 ) -> list[tuple[str | None, list[T]]]:
-    """The items of every part, the whole first, then types and families by name."""
+    """Group items by part, the whole first, then types and families by name."""
     found: dict[str | None, list[T]] = {None: []}
     for item in items:
         for part in prompt_groups(prompt_of(item)):

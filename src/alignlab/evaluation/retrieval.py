@@ -1,4 +1,4 @@
-"""Find passages of a local corpus by TF-IDF, for judges that need evidence."""
+"""Retrieval of passages of a local corpus by TF-IDF, as evidence for judges."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ WORDS = 200
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a text of the corpus."""
+    """Passage of a text of the corpus."""
 
     title: str
     text: str
 
 
 class PassageIndex:
-    """Texts that can be searched, all or those of one title."""
+    """Search index over passages, all or those of one title."""
 
     def __init__(self, passages: list[Passage]) -> None:
         # Importing it takes a second.

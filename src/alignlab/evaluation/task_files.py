@@ -1,4 +1,4 @@
-"""Read records of benchmark files: JSONL, JSON lists, CSV, TSV, Parquet and spreadsheets."""
+"""Reader of benchmark files: JSONL, JSON lists, CSV, TSV, Parquet and spreadsheets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One record with its place, which error messages name."""
+    """Record of a file with its place, which error messages name."""
 
     file: Path
     line: int
@@ -26,7 +26,7 @@ class BenchmarkRow:
     values: Mapping[str, Any] = field(repr=False)
 
     def text(self, *names: str) -> str:
-        """Read the first of the fields that is there, a text that is not blank.
+        """Read the first present field as a text that is not blank.
 
         Raises:
             BadInput: none is there, or it holds something else.
@@ -106,7 +106,7 @@ def read_rows(path: Path) -> list[BenchmarkRow]:
 
 
 def _from_json(path: Path, text: str, *, is_list: bool) -> Iterator[BenchmarkRow]:
-    """Read a JSON list, or one object per line, as many published .json files are too."""
+    """Read a JSON list, or one object per line, as in many published .json files."""
     if is_list and not text.lstrip().startswith("{"):
         for number, value in enumerate(_list(path, text), start=1):
             yield _row(path, number, value)

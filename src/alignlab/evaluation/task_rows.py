@@ -1,4 +1,4 @@
-"""Make rows of a benchmark from a value per question, whole and by part; count what is missing."""
+"""Result rows of a benchmark from a value per question; missing values are counted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from alignlab.types import EvalResult, Feedback, Prompt, Score
 
 @dataclass(frozen=True)
 class QuestionValue:
-    """What was measured on one question, or on a part of its answer."""
+    """Value measured on one question, or on a part of its answer."""
 
     prompt_id: str
     value: float | None
-    """None is unscored."""
+    """Measured value; None is unscored."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric of a benchmark."""
+    """Metric of a benchmark."""
 
     name: str
     is_share: bool = False
-    """Values lie between 0 and 1, and so does the interval."""
+    """Range of the values: True where they lie between 0 and 1, and so does the interval."""
 
 
 def part_rows(
@@ -36,7 +36,7 @@ def part_rows(
     *,
     seed: int,
 ) -> list[EvalResult]:
-    """Return the means of the scored values, whole and by part; a prompt's values stay together."""
+    """Return means of the scored values, overall and by part; a prompt's values stay together."""
     return [
         one_row(about, measure, some, prompts, seed=seed, group=part)
         for part, some in by_group(values, lambda v: prompts[v.prompt_id])
@@ -46,7 +46,7 @@ def part_rows(
 def prompt_count(
     about: Subject, values: Sequence[QuestionValue], prompts: Mapping[str, Prompt]
 ) -> list[EvalResult]:
-    """Return how many prompts the values are of; no row where each value has its own."""
+    """Count the distinct prompts of the values; no row where each value has its own."""
     number = len({prompts[v.prompt_id].cluster for v in values})
     return [about.count("prompts", float(number), len(values))] if number < len(values) else []
 
@@ -80,23 +80,16 @@ def score_rows(
     metric: str = "mean",
     seed: int = 0,
 ) -> list[EvalResult]:
-    """Return the mean score with its interval over prompts, whole and by part.
+    """Return the mean score with its interval over prompts, overall and by part.
 
     Feedback on several responses to a prompt (several training seeds, say) may come together;
     a prompt's scores are resampled together.
     """
-    prompt_of = {prompt.id: prompt for prompt in prompts}
-    rows: list[EvalResult] = []
-    for group, some in by_group(judged, lambda f: prompt_of[f.prompt_id]):
-        scored = [f for f in some if isinstance(f.verdict, Score)]
-        figure = bootstrap_mean(
-            [f.verdict.value for f in scored if isinstance(f.verdict, Score)],
-            prompts_N=[prompt_of[f.prompt_id].cluster for f in scored],
-            seed=seed,
-        )
-        unscored = len(some) - len(scored)
-        rows.append(subject.row(metric, figure, unscored=unscored, group=group))
-    return rows
+    values = [
+        QuestionValue(f.prompt_id, f.verdict.value if isinstance(f.verdict, Score) else None)
+        for f in judged
+    ]
+    return part_rows(subject, Measure(metric), values, {p.id: p for p in prompts}, seed=seed)
 
 
 def not_comparable(rows: Sequence[EvalResult]) -> tuple[EvalResult, ...]:

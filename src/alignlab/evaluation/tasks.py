@@ -1,8 +1,8 @@
-"""Declare a benchmark that runs on models: its needs, its questions, its measurement.
+"""Declaration of a benchmark that runs on models: its needs, questions and measurement.
 
 A benchmark is a frozen dataclass (its fields are its options) with a class attribute `needs`, a
-method `questions` and a method `measure`. The run around it answers the questions, hands over a
-judge whose answers are kept (so that a killed run asks nothing twice), and writes the report.
+method `questions` and a method `measure`. The run around it answers the questions, provides a judge
+with cached answers (so that a killed run repeats no call), and writes the report.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from alignlab.types import (
 )
 
 JudgeKind = Literal["model", "pairs", "scores"]
-"""A model that the benchmark asks in its own words, a judge of pairs, a source of scores."""
+"""Kinds of judge: a model prompted by the benchmark, a judge of pairs, a source of scores."""
 Judge = Completer | FeedbackSource | PairJudge
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=1024)
 
@@ -40,11 +40,11 @@ class Needs:
     data: str
     """Sentence on --data and where to get it, shown where it is absent; empty needs none."""
     corpus: bool = False
-    """--data is read by one of the formats of `alignlab list data`."""
+    """Flag that --data is read by one of the formats of `alignlab list data`."""
     judges: tuple[JudgeKind, ...] = ()
-    """Kinds of judge that it takes, the preferred one first; empty takes none."""
+    """Kinds of judge that it accepts, the preferred one first; empty accepts none."""
     models: Literal["needed", "allowed", "none", "itself"] = "needed"
-    """Models that answer; "none": the judge itself is measured; "itself": the benchmark asks the
+    """Models that answer; "none": the judge itself is measured; "itself": the benchmark runs the
     models, given by folder, in its own way."""
     baseline: Literal["needed", "allowed", "none"] = "none"
     """Baseline that the models' answers are compared with; the data may hold it."""
@@ -56,25 +56,26 @@ class Needs:
 
 @dataclass(frozen=True)
 class Question:
-    """One item of a benchmark."""
+    """Item of a benchmark."""
 
     prompt: Prompt
-    """The first turn; its source ends in the item's part (`mt_bench/writing`)."""
+    """First turn; its source ends in the item's part (`mt_bench/writing`)."""
     follow_ups: tuple[str, ...] = ()
     """Later user turns, each asked after the answer to the turn before."""
     references: tuple[str, ...] = ()
     """Good answers: one per turn, or several to a single turn."""
     baseline: str | None = None
-    """The baseline's answer, where the data holds one."""
+    """Answer of the baseline, where the data holds one."""
     temperature: float | None = None
     """Sampling temperature of this question, where the benchmark fixes one."""
     candidates: tuple[str, ...] = ()
     """Answers in the data that the judge scores, the good ones first."""
     good: int = 0
-    """Good answers among the candidates."""
+    """Number of good answers among the candidates."""
 
     @property
     def id(self) -> str:
+        """Id of the prompt."""
         return self.prompt.id
 
     @property
@@ -85,7 +86,7 @@ class Question:
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """One model's answers."""
+    """Answers of one model."""
 
     model: str
     turns: Mapping[str, tuple[Response, ...]]
@@ -93,10 +94,10 @@ class ModelAnswers:
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Reason -> rows of a file of answers that were left out."""
     thoughts: int = 0
-    """Answers that thoughts were taken off."""
+    """Number of answers whose thoughts were removed."""
 
     def without_thoughts(self) -> ModelAnswers:
-        """Return the answers as a reader sees them, the thoughts that precede them taken off."""
+        """Return the answers without the thoughts that precede them."""
         turns = {
             key: tuple(replace(r, text=strip_thoughts(r.text)) for r in several)
             for key, several in self.turns.items()
@@ -112,7 +113,7 @@ class ModelAnswers:
 
 @dataclass(frozen=True)
 class BenchmarkInputs:
-    """Everything that a benchmark measures from."""
+    """Inputs of a benchmark's measurement."""
 
     questions: tuple[Question, ...]
     answers: tuple[ModelAnswers, ...]
@@ -120,11 +121,11 @@ class BenchmarkInputs:
     judge: Judge | None
     seed: int
     corpus: Corpus | None = None
-    """The data, where a format has read it."""
+    """Data read by a format, where `needs.corpus` is set."""
     models: tuple[tuple[str, str], ...] = ()
-    """Name and folder of each model, where the benchmark asks them itself."""
+    """Name and folder of each model, where the benchmark runs them itself."""
     cache: Path | None = None
-    """Folder in which such a benchmark keeps what it may be asked again."""
+    """Folder in which such a benchmark caches its calls."""
 
     @property
     def prompts(self) -> dict[str, Prompt]:
@@ -144,7 +145,7 @@ class BenchmarkInputs:
         ]
 
     def unanswered(self, answers: ModelAnswers) -> int:
-        """Count the questions without an answer of a model; they are unscored."""
+        """Count the questions that a model did not answer; they are unscored."""
         return sum(q.id not in answers.turns for q in self.questions)
 
 
@@ -154,7 +155,7 @@ class Findings:
 
     rows: tuple[EvalResult, ...]
     said: tuple[Feedback, ...] = ()
-    """Feedback on every response, for the examples; `response_ids[0]` is the one judged."""
+    """Feedback on every response, for the examples; `response_ids[0]` is the judged one."""
 
     def __add__(self, other: Findings) -> Findings:
         return Findings(self.rows + other.rows, self.said + other.said)
@@ -162,22 +163,22 @@ class Findings:
 
 @runtime_checkable
 class BenchmarkTask(Protocol):
-    """A benchmark that a run can be made of."""
+    """Benchmark that a run can be made of."""
 
     needs: Any
-    """Its `Needs`; a class attribute."""
+    """`Needs` of the benchmark; a class attribute."""
 
     def questions(self, data: Any) -> list[Question]:
         """Read the questions from a `Path`, or from a `Corpus` where `needs.corpus` is set."""
         ...
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Judge the answers and make rows of the judgements."""
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Judge the answers and build rows from the judgements."""
         ...
 
 
 def value_of(feedback: Feedback) -> float | None:
-    """Return the verdict's value for the response judged (index 0); None is unscored."""
+    """Return the verdict's value for the judged response (index 0); None is unscored."""
     verdict = feedback.verdict
     if isinstance(verdict, Score):
         return verdict.value
@@ -186,35 +187,35 @@ def value_of(feedback: Feedback) -> float | None:
     return None
 
 
-def ask_question(question: Question, given: Sequence[Response]) -> tuple[Message, ...]:
+def ask_question(question: Question, responses: Sequence[Response]) -> tuple[Message, ...]:
     """Build the conversation up to the user turn that follows the answers given."""
     messages = list(question.prompt.messages)
-    for response, follow_up in zip(given, question.follow_ups, strict=False):
+    for response, follow_up in zip(responses, question.follow_ups, strict=False):
         messages += [Message("assistant", response.text), Message("user", follow_up)]
     return tuple(messages)
 
 
-def model_judge(asked: BenchmarkInputs) -> Completer:
-    """Return the judge as a model that is asked in the benchmark's words."""
-    return cast(Completer, asked.judge)
+def model_judge(inputs: BenchmarkInputs) -> Completer:
+    """Return the judge as a model that the benchmark prompts."""
+    return cast(Completer, inputs.judge)
 
 
-def score_judge(asked: BenchmarkInputs) -> FeedbackSource:
+def score_judge(inputs: BenchmarkInputs) -> FeedbackSource:
     """Return the judge as a source of scores."""
-    return cast(FeedbackSource, asked.judge)
+    return cast(FeedbackSource, inputs.judge)
 
 
-def pair_judge(asked: BenchmarkInputs) -> PairJudge:
+def pair_judge(inputs: BenchmarkInputs) -> PairJudge:
     """Return the judge as a judge of pairs."""
-    return cast(PairJudge, asked.judge)
+    return cast(PairJudge, inputs.judge)
 
 
-def asks_model(asked: BenchmarkInputs) -> bool:
-    """Tell if the judge is a model to be asked in the benchmark's words."""
-    return hasattr(asked.judge, "complete")
+def asks_model(inputs: BenchmarkInputs) -> bool:
+    """Return True if the judge is a model that the benchmark prompts."""
+    return hasattr(inputs.judge, "complete")
 
 
-def subject(asked: BenchmarkInputs, model: str, benchmark: str) -> Subject:
+def subject(inputs: BenchmarkInputs, model: str, benchmark: str) -> Subject:
     """Return the subject of a model's rows."""
-    against = asked.baseline.model if asked.baseline else None
+    against = inputs.baseline.model if inputs.baseline else None
     return Subject(model, benchmark, against=against)

@@ -1,8 +1,8 @@
-"""Fill judge prompts of benchmarks, in our own wording or in the official one.
+"""Judge prompts of benchmarks, in our own wording or in the official one.
 
-Our own wording puts what is judged between tags and takes the angle bracket off these tags, and off
-chat markers, inside it, so that a response cannot fake its own end. Official wording is kept to the
-letter: only figures judged with it are comparable with published ones.
+Our own wording puts the judged text between tags and removes the angle bracket of these tags, and
+of chat markers, inside it, so that a response cannot fake its own end. Official wording is
+unchanged to the letter: only figures judged with it are comparable with published ones.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _SYSTEM_END = "\n---\n"
 
 @dataclass(frozen=True)
 class Template:
-    """A judge's prompt."""
+    """Template of a judge's prompt."""
 
     name: str
     user: str
     system: str = ""
     official: bool = False
-    """The wording is the benchmark's own, read from a file or a package."""
+    """Flag of the benchmark's own wording, read from a file or a package."""
 
     def fill(self, **texts: str) -> tuple[Message, ...]:
         """Build the conversation that asks the judge.
 
         Raises:
-            BadInput: the template has a place that no text is given for.
+            BadInput: the template has a place without a text.
         """
         messages = [Message("system", self.system)] if self.system else []
         return (*messages, Message("user", self._filled(texts)))

@@ -1,4 +1,4 @@
-"""Build result rows of length, repetition and emptiness of a model's answers."""
+"""Result rows of length, repetition and emptiness of a model's answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignlab.text import words
 from alignlab.types import EvalResult, Prompt, Response
 
 REPETITION_N = 4
-"""Repetition is measured on 4-grams (arXiv 2402.03469)."""
+"""Length of the n-grams whose repetition is measured (arXiv 2402.03469)."""
 DISTINCT_N = 2
 
 

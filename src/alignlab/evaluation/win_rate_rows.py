@@ -1,7 +1,7 @@
-"""Build result rows of win rates: each model's answers against a baseline's, both orders judged.
+"""Result rows of win rates: each model's answers against a baseline's, both orders judged.
 
-Beside its interval every win rate has the p-value of a paired randomisation test, and, where
-several models are compared, the one that Holm's method adjusts for their number.
+Every win rate has an interval, the p-value of a paired randomisation test, and, where several
+models are compared, the p-value that Holm's method adjusts for their number.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from alignlab.types import EvalResult, Feedback, Prompt
 
 
 def read_outcomes(judged: Sequence[Feedback], *, training_seed: int = 0) -> list[Outcome]:
-    """Verdicts on (model's answer, baseline's answer) as the model's outcomes."""
+    """Read verdicts on (model's answer, baseline's answer) as the model's outcomes."""
     return [outcome(feedback, model_is=0, seed=training_seed) for feedback in judged]
 
 
 def comparison_rows(
     compared: Mapping[Subject, Sequence[Outcome]], prompts: Sequence[Prompt], *, seed: int = 0
 ) -> list[EvalResult]:
-    """Every model's win rates, and the p-values of the whole ones, adjusted for their number."""
+    """Return every model's win rates, and the overall p-values adjusted for their number."""
     rows = [
         row
         for subject, outcomes in compared.items()
@@ -53,7 +53,7 @@ def comparison_rows(
 def win_rate_rows(
     subject: Subject, outcomes: Sequence[Outcome], prompts: Sequence[Prompt], *, seed: int = 0
 ) -> list[EvalResult]:
-    """Win rate as a whole and by part, and the shares of wins, ties and losses of the whole.
+    """Return the win rate, overall and by part, and the overall shares of wins, ties and losses.
 
     Outcomes of several training seeds may come together; a prompt's stay together.
     """
@@ -69,7 +69,7 @@ def win_rate_rows(
 
 
 def _shares(subject: Subject, result: WinRate) -> list[EvalResult]:
-    """Shares of wins, ties and losses among the judged comparisons."""
+    """Return the shares of wins, ties and losses among the judged comparisons."""
     judged = result.rate.n
     if judged == 0:
         return []

@@ -1,4 +1,4 @@
-"""A text classifier as a feedback source: the score is the probability of one of its labels.
+"""Text classifier as a feedback source: the score is the probability of one of its labels.
 
 `classifier:FOLDER`, `classifier:FOLDER?label=toxic`: any model of transformers'
 `AutoModelForSequenceClassification`, a toxicity classifier for example. It reads the response
@@ -11,37 +11,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored
 
 Classify = Callable[[Sequence[str]], list[float]]
-"""Probability of the label for each text."""
+"""Function from texts to the probability of the label for each."""
 
 
 class ClassifierSource:
-    """Scores responses by the probability of a label, 0 to 1; nothing is drawn."""
+    """Feedback source that scores a response by the probability of a label, 0 to 1."""
 
     def __init__(self, classify: Classify, name: str) -> None:
         self._classify = classify
         self.name = name
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One probability per response; an empty response has none."""
-        asked = flatten(items)
-        texts = [response.text for _, response in asked if response.text.strip()]
-        found = iter(self._classify(texts))
-        return [
-            Feedback(
-                prompt.id,
-                (response.id,),
-                self.name,
-                Score(next(found)) if response.text.strip() else Unscored("an empty response"),
-            )
-            for prompt, response in asked
-        ]
+        """Return one probability per response; an empty response is Unscored."""
+        texts = [response.text for _, response in flatten(items)]
+        scores = iter(self._classify([text for text in texts if text.strip()]))
+        empty = Unscored("an empty response")
+        verdicts = [Score(next(scores)) if text.strip() else empty for text in texts]
+        return feedback_on(items, self.name, verdicts)
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,12 @@ class ClassifierOptions:
 
     label: str | int = ""
     """Label, by name or number, whose probability is the score; by default the last one."""
-    max_tokens: int = 512
-    """Tokens read of a response; what is longer is cut."""
-    batch_size: int = 32
-    """Responses read at once."""
+    max_tokens: PositiveInt = 512
+    """Most tokens read of a response; longer ones are truncated."""
+    batch_size: PositiveInt = 32
+    """Responses per forward pass."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
 
 
 @register("feedback", "classifier", options=ClassifierOptions)
@@ -112,7 +107,7 @@ def _load(folder: str, options: ClassifierOptions) -> Classify:
 
 
 def _place(folder: str, names: dict[int, str], label: str) -> int:
-    """The index of a label."""
+    """Return the index of a label."""
     if not label:
         return max(names)
     by_name = {name: index for index, name in names.items()}

@@ -1,16 +1,26 @@
-"""Judges of pairs made of sources of scores, and the other way round."""
+"""Conversion between judges of pairs and sources of scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from alignlab.protocols import FeedbackSource, PairJudge, flatten
 from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
 
 
+def feedback_on(
+    items: Sequence[tuple[Prompt, Sequence[Response]]], source: str, verdicts: Iterable[Verdict]
+) -> list[Feedback]:
+    """Return one feedback per response, from verdicts in the order of `flatten`."""
+    return [
+        Feedback(prompt.id, (response.id,), source, verdict)
+        for (prompt, response), verdict in zip(flatten(items), verdicts, strict=True)
+    ]
+
+
 class JudgeByScore:
-    """Compares two responses by the scores that a source gives each of them on its own.
+    """Judge of pairs that compares the scores a source gives each response on its own.
 
     Each response is scored without sight of the other, so there is no order to be biased by.
     """
@@ -22,7 +32,7 @@ class JudgeByScore:
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """One verdict per item; Unscored where either response has no score."""
+        """Return one verdict per item; Unscored where either response has no score."""
         rated = self._source.rate([(prompt, (a, b)) for prompt, a, b in items], seed)
         return [
             self._verdict(prompt, first, second)
@@ -42,7 +52,7 @@ class JudgeByScore:
 
 
 class ScoreByPairs:
-    """Scores the responses of a prompt against one another, from 0 (none won) to 1 (all won).
+    """Source of scores from comparisons of a prompt's responses: 0 (none won) to 1 (all won).
 
     All pairs of a prompt's responses are compared; a tie is half a win (a round robin, as win rates
     are counted by AlpacaEval and Vicuna-Bench). Comparisons without a verdict are left out; a
@@ -54,7 +64,7 @@ class ScoreByPairs:
         self.name = f"{judge.name}, share won"
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One feedback per response; its samples are its comparisons: 1 won, 0.5 tied, 0 lost."""
+        """Return one feedback per response; samples are its comparisons: 1 won, 0.5 tie, 0 lost."""
         pairs = [
             (prompt, a, b) for prompt, responses in items for a, b in combinations(responses, 2)
         ]
@@ -73,7 +83,7 @@ class ScoreByPairs:
 
 
 def _share(verdict: Verdict) -> float | None:
-    """Return what the first of two responses wins; None without a verdict."""
+    """Return the share of a win that the first of two responses gets; None without a verdict."""
     if not isinstance(verdict, Preference):
         return None
     return 0.5 if verdict.winner is None else float(verdict.winner == 0)

@@ -1,8 +1,8 @@
-"""Several criteria, each judged by itself, then weighed (the aspects of UltraFeedback,
-arXiv 2310.01377, section 2.3, in our own words).
+"""Judge of several criteria, each rated on its own (aspects of UltraFeedback, arXiv 2310.01377).
 
-The score is the weighted mean of the criteria's scores. A criterion that cannot be read leaves the
-response without a score: a mean over the others would be of another quantity.
+The aspects are those of section 2.3, worded here. The score is the weighted mean of the criteria's
+scores. Where one criterion cannot be read the response is Unscored, since a mean over the others
+would measure a different quantity.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Verdict
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that a response is judged by."""
+    """Criterion that a response is rated on."""
 
     name: str
     about: str
-    """Meaning of the criterion, as the judge is shown it."""
+    """Meaning of the criterion, as shown to the judge."""
     weight: float = 1.0
-    """Its share in the score, relative to the others'."""
+    """Weight in the mean, relative to the other criteria."""
 
 
 DEFAULT = (
@@ -57,7 +57,7 @@ DEFAULT = (
 
 
 class CriteriaJudge:
-    """Asks a model about each criterion and takes the weighted mean."""
+    """Judge that rates each criterion with a model and takes the weighted mean."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class CriteriaJudge:
         self._judges = [_judge(completer, criterion, chosen) for criterion in criteria]
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One feedback per response; its samples are the criteria's scores, in their order."""
+        """Return one feedback per response; its samples are the criteria's scores, in order."""
         by_criterion = [judge.rate(items, seed) for judge in self._judges]
         return [
             self._feedback(prompt, response, found)

@@ -1,4 +1,4 @@
-"""Several sources of scores as one: their mean, their minimum, or a mean that doubts itself.
+"""Ensemble of sources of scores: mean, minimum, or mean penalised by disagreement.
 
 `ensemble[,how=penalised,penalty=1,normalise=prompt]:SPEC|SPEC|...`, a weight before a source as
 `2*SPEC`. The minimum is arXiv 2310.02743's worst-case optimisation; the penalised mean is its
@@ -19,7 +19,8 @@ import numpy as np
 
 from alignlab.configs import build
 from alignlab.errors import BadInput
-from alignlab.protocols import FeedbackSource, MakeCompleter, flatten
+from alignlab.feedback.conversion import feedback_on
+from alignlab.protocols import FeedbackSource, MakeCompleter
 from alignlab.registry import register
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Verdict
 
@@ -31,25 +32,26 @@ class EnsembleOptions:
     """Options of `ensemble,`."""
 
     how: Literal["mean", "minimum", "penalised", "weighted"] = "mean"
-    """"mean", "minimum", "penalised" (mean - penalty * standard deviation over the sources), or
-    "weighted" (mean by the weights before the sources)."""
+    """Combination: "mean", "minimum", "penalised" (mean - penalty * standard deviation over the
+    sources), or "weighted" (mean by the weights before the sources)."""
     penalty: float = 1.0
-    """Standard deviations taken off a penalised mean."""
+    """Standard deviations subtracted in a penalised mean."""
     normalise: Literal["none", "prompt", "call"] = "none"
-    """Give every source mean 0 and standard deviation 1: over the responses to a prompt, over all
-    responses rated in one call, or not. Scores then compare within the prompt or call only."""
+    """Scaling of every source to mean 0 and standard deviation 1: over the responses to a prompt,
+    over all responses rated in one call, or none. Scaled scores compare within the prompt or call
+    only."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A source and its weight."""
+    """Source of scores and its weight in the ensemble."""
 
     source: FeedbackSource
     weight: float = 1.0
 
 
 class Ensemble:
-    """Rates by several sources."""
+    """Feedback source that combines the scores of several."""
 
     def __init__(self, members: Sequence[Member], options: EnsembleOptions | None = None) -> None:
         """Set up the ensemble.
@@ -76,21 +78,17 @@ class Ensemble:
         self.name = f"ensemble ({penalty}{chosen.how}, {chosen.normalise}): {' | '.join(parts)}"
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One score per response; `samples` hold the (normalised) score of every source."""
+        """Return one score per response; `samples` hold the (normalised) score of every source."""
         ratings = [member.source.rate(items, seed) for member in self._members]
         score_MN = np.array([[_value(f.verdict) for f in feedback] for feedback in ratings])
         groups = self._groups(items)
         for part in groups:
             score_MN[:, part] = _normalised(score_MN[:, part])
-        return [
-            Feedback(
-                prompt.id, (response.id,), self.name, self._verdict(score_MN[:, n], n, ratings)
-            )
-            for n, (prompt, response) in enumerate(flatten(items))
-        ]
+        verdicts = [self._verdict(score_M, n, ratings) for n, score_M in enumerate(score_MN.T)]
+        return feedback_on(items, self.name, verdicts)
 
     def _groups(self, items: Sequence[tuple[Prompt, Sequence[Response]]]) -> list[slice]:
-        """The responses that are normalised together."""
+        """Return the slices of responses that are normalised together."""
         if self._options.normalise == "none":
             return []
         ends = np.cumsum([0, *(len(responses) for _, responses in items)]).tolist()
@@ -135,11 +133,11 @@ def _value(verdict: Verdict) -> float:
 
 
 def _normalised(score_MN: np.ndarray) -> np.ndarray:
-    """Mean 0 and deviation 1 for each source over what it scored; equal scores are all 0."""
-    made = np.full_like(score_MN, np.nan)
-    for made_N, score_N in zip(made, score_MN, strict=True):
+    """Scale scores, shape (M, N), to mean 0 and deviation 1 per source; equal scores become 0."""
+    scaled_MN = np.full_like(score_MN, np.nan)
+    for scaled_N, score_N in zip(scaled_MN, score_MN, strict=True):
         known = np.isfinite(score_N)
         if known.any():
             deviation = score_N[known].std()
-            made_N[known] = (score_N[known] - score_N[known].mean()) / (deviation or 1.0)
-    return made
+            scaled_N[known] = (score_N[known] - score_N[known].mean()) / (deviation or 1.0)
+    return scaled_MN

@@ -1,8 +1,8 @@
-"""The expected score: the mean of the model's distribution over the score tokens, one forward pass.
+"""Expected score: mean of the model's distribution over the score tokens, in one forward pass.
 
 With p(s) the probability of score s after the judge's prompt and "Score: ", the score is
-sum_s s p(s) / sum_s p(s). The mass sum_s p(s) is reported; where it is small, the model is not
-about to give a score, and there is none.
+sum_s s p(s) / sum_s p(s). The mass sum_s p(s) is reported; below a floor the model is not about to
+give a score, and the response is Unscored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from alignlab.verdicts import LEAST_MASS
 
 
 class ExpectedScoreJudge:
-    """Reads a score off the probabilities that a model gives each score."""
+    """Judge that reads a score off the probabilities of the score tokens."""
 
     def __init__(
         self,
@@ -45,8 +45,8 @@ class ExpectedScoreJudge:
 
         Args:
             scorer: the model that judges.
-            prompt: how it is asked; by default the additive five-point prompt.
-            prefix: what its turn starts with, the score being next; by default the prompt's.
+            prompt: the judge prompt; by default the additive five-point prompt.
+            prefix: start of the judge's turn, before the score; by default the prompt's.
             least_mass: least probability of all scores together, from 0 to 1.
         """
         if not 0 <= least_mass <= 1:
@@ -58,7 +58,7 @@ class ExpectedScoreJudge:
         self._scorer = scorer
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Give one feedback per response; nothing is drawn, so the seed changes nothing."""
+        """Return one feedback per response; nothing is sampled, so the seed has no effect."""
         pairs = flatten(items)
         requests = [
             CompletionRequest(
@@ -102,7 +102,7 @@ class ExpectedScoreOptions:
     prompt: str = "additive_five_point"
     """Judge prompt, by its file's name in feedback/prompts or by path."""
     prefix: str | None = None
-    """Start of the judge's turn, after which the score is next; by default the prompt's."""
+    """Start of the judge's turn, before the score; by default the prompt's."""
     least_mass: float = LEAST_MASS
     """Least probability of all scores together; below it a response is unscored."""
 

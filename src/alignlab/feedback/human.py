@@ -1,9 +1,9 @@
-"""Feedback of people: a source of scores read from a file, and records to train on.
+"""Human feedback: a source of scores read from a file, and training records built from it.
 
-`alignlab feedback import ... --to feedback` writes the file: a record per annotator and response
+`alignlab annotations import ... --to feedback` writes the file: a record per annotator and response
 (numbers, labels, words) or per annotator and ranked prompt. A response's score is the mean over its
 annotators: of their ratings; of 1 for a desirable label and 0 for another; or, ranked, of the share
-of the prompt's other responses that it is put before, a tie counting half (Borda's count, scaled).
+of the prompt's other responses ranked below it, a tie counting half (Borda count, scaled).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from alignlab.errors import BadInput, bad_record
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.records import from_line
 from alignlab.registry import register
@@ -39,22 +40,22 @@ NOBODY = Unscored("no annotator answered")
 
 
 class Opinion(NamedTuple):
-    """One annotator's opinion of one response."""
+    """Opinion of one annotator on one response."""
 
     annotator: str
     value: Fraction | str
-    """A number, higher is better, or words; exact, so that equal means are equal."""
+    """Number (higher is better) or words; numbers are exact, so that equal means are equal."""
 
 
 class Learnt(NamedTuple):
-    """Records to train on, and what made none, by reason."""
+    """Training records, and counts of what gave none, by reason."""
 
     records: list[PreferenceGroup] | list[UnpairedPreference] | list[CritiquedResponse]
     dropped: Mapping[str, int]
 
 
 class HumanFeedback:
-    """Scores responses as people did; it knows no others."""
+    """Feedback source that returns people's scores; other responses are Unscored."""
 
     name = "human"
 
@@ -66,11 +67,9 @@ class HumanFeedback:
                 self.opinions.setdefault(response_id, []).append(Opinion(one.source, value))
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One feedback per response, its samples the annotators' values; nothing is drawn."""
-        return [
-            Feedback(prompt.id, (response.id,), self.name, self._verdict(response.id))
-            for prompt, response in flatten(items)
-        ]
+        """Return one feedback per response, its samples the annotators' values; no randomness."""
+        verdicts = (self._verdict(response.id) for _, response in flatten(items))
+        return feedback_on(items, self.name, verdicts)
 
     def _verdict(self, response_id: str) -> Verdict:
         opinions = self.opinions.get(response_id, [])
@@ -85,7 +84,7 @@ class HumanFeedback:
 
 @register("feedback", "human")
 def make_human(rest: str) -> HumanFeedback:
-    """`human:FILE`: feedback of annotators, from `alignlab feedback import ... --to feedback`."""
+    """`human:FILE`: annotators' feedback, from `alignlab annotations import ... --to feedback`."""
     path = Path(rest)
     if not rest or not path.is_file():
         raise BadInput(f"feedback 'human': expected human:FILE of feedback records, found {rest!r}")
@@ -108,7 +107,7 @@ def make_human(rest: str) -> HumanFeedback:
 def preference_groups(
     prompts: Sequence[Prompt], responses: Sequence[Response], human: HumanFeedback
 ) -> Learnt:
-    """Each prompt's responses by their mean score, best first; equal scores are kept as ties."""
+    """Rank each prompt's responses by mean score, best first; equal scores are ties."""
     groups: list[PreferenceGroup] = []
     dropped: Counter[str] = Counter()
     for prompt, several in _by_prompt(prompts, responses):
@@ -131,7 +130,7 @@ def preference_groups(
 def labelled_responses(
     prompts: Sequence[Prompt], responses: Sequence[Response], human: HumanFeedback
 ) -> Learnt:
-    """Responses with the label that most annotators gave; an even split gives none."""
+    """Label responses by the majority of annotators; an even split gives no record."""
     found: list[UnpairedPreference] = []
     dropped: Counter[str] = Counter()
     for prompt, several in _by_prompt(prompts, responses):
@@ -148,7 +147,7 @@ def labelled_responses(
 def commented_responses(
     prompts: Sequence[Prompt], responses: Sequence[Response], human: HumanFeedback
 ) -> Learnt:
-    """Every annotator's words on every response, a record each."""
+    """Return one record per annotator's comment on a response."""
     found: list[CritiquedResponse] = []
     dropped: Counter[str] = Counter()
     for prompt, several in _by_prompt(prompts, responses):
@@ -177,7 +176,7 @@ def _values(one: Feedback) -> list[tuple[str, Fraction | str]]:
 
 
 def _shares_beaten(ranks: Sequence[int]) -> list[Fraction]:
-    """For each response the share of the others that it is ranked before, ties half."""
+    """Return the share of the other responses that each is ranked before, ties counting half."""
     others = max(len(ranks) - 1, 1)
     return [
         Fraction(2 * sum(mine < other for other in ranks) + ranks.count(mine) - 1, 2 * others)

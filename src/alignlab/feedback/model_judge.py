@@ -1,8 +1,8 @@
-"""A model as judge (arXiv 2401.10020, section 2.1 and figure 2): sampled judgements, averaged.
+"""Model as judge (arXiv 2401.10020, section 2.1 and figure 2): sampled judgements, averaged.
 
-`ModelJudge` is a prompt and a way to read replies; the sources `llm`, `reference` and `critique`
-are made of it here, `principles` and `criteria` in files of their own. Departure: a sample that
-cannot be read is missing, not zero; a response none of whose samples can be read has no score.
+`ModelJudge` combines a prompt with a reader of replies; this file registers the sources `llm`,
+`reference` and `critique`, other files `principles` and `criteria`. Departure: a sample that cannot
+be read is missing, not zero; a response without a readable sample is Unscored.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from alignlab.types import (
 )
 
 Details = Callable[[Prompt, int], Mapping[str, str] | Unscored]
-"""Prompt and seed -> texts for further places of the judge's prompt, or why nothing is asked."""
+"""Function from prompt and seed to texts for further places of the judge prompt, or to the reason
+why the judge is not called."""
 Combine = Callable[[Sequence[Reply[Any]]], Verdict]
-"""Makes a verdict of all replies about a response."""
+"""Function that makes one verdict from all replies about a response."""
 
 
 def mean_score(replies: Sequence[Reply[float]]) -> Verdict:
-    """Return the mean of the scores that could be read."""
+    """Return the mean of the readable scores."""
     read = [reply.read for reply in replies if reply.read is not None]
     if read:
         return Score(sum(read) / len(read), tuple(reply.read for reply in replies))
@@ -53,24 +54,24 @@ def critique_in_words(replies: Sequence[Reply[str]]) -> Verdict:
 
 
 def own_words(text: str) -> str | None:
-    """Return the words of a reply; None where there are none."""
+    """Return the stripped text of a reply; None where it is empty."""
     return own_turn(text).strip() or None
 
 
 def show_reference(prompt: Prompt, seed: int) -> Mapping[str, str] | Unscored:
-    """Show the prompt's own reference answer."""
+    """Return the prompt's reference answer."""
     if not prompt.reference:
         return Unscored("the prompt has no reference answer")
     return {"reference": prompt.reference}
 
 
 def show_nothing_more(prompt: Prompt, seed: int) -> Mapping[str, str] | Unscored:
-    """Show question and response alone."""
+    """Return no further texts."""
     return {}
 
 
 class ModelJudge:
-    """Asks a model about each response and reads its replies."""
+    """Judge that rates each response by a model's replies."""
 
     def __init__(
         self,
@@ -90,15 +91,15 @@ class ModelJudge:
 
         Args:
             completer: the model that judges.
-            prompt: how it is asked; by default the additive five-point prompt.
+            prompt: the judge prompt; by default the additive five-point prompt.
             samples: judgements drawn per response.
-            sampling: how they are drawn (T 0.7, p 0.9 by default); its `n` is 1 or `samples`.
-            name: what records call the source.
-            details: what else it is shown; by default the reference, where the prompt wants it.
-            key: keeps the random draws of judges apart that ask about the same responses.
+            sampling: sampling settings (T 0.7, p 0.9 by default); `n` is 1 or `samples`.
+            name: the source's name in records.
+            details: further texts; by default the reference where the prompt has its place.
+            key: part of request ids; separates the random draws of judges of one response.
             read: reads a reply; by default a score on the prompt's scale.
             combine: makes one verdict of all replies; by default their mean.
-            unread: reason where no reply could be read.
+            unread: reason given where no reply can be read.
         """
         sampling = sampling or Sampling(temperature=0.7, top_p=0.9, max_tokens=256)
         if sampling.n not in (1, samples):
@@ -112,11 +113,11 @@ class ModelJudge:
         self._read, self._combine, self._unread = read or self.prompt.read, combine, unread
 
     def messages(self, prompt: Prompt, response: Response) -> tuple[Message, ...]:
-        """Render the question about a response, without further details."""
+        """Render the judge prompt for a response, without further details."""
         return self.prompt.render(prompt, response)
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Give one feedback per response; `raw` holds the text of every sample."""
+        """Return one feedback per response; `raw` holds the text of every sample."""
         pairs = flatten(items)
         shown = [self._details(prompt, seed) for prompt, _ in pairs]
         asks = [
@@ -154,7 +155,7 @@ class ModelJudge:
 def critique_judge(
     completer: Completer, prompt: JudgePrompt | None = None, *, sampling: Sampling | None = None
 ) -> ModelJudge:
-    """Make a teacher that says in words what is wrong with a response, greedily by default."""
+    """Make a judge that criticises a response in words, greedily by default."""
     return ModelJudge(
         completer,
         prompt or judge_prompt("critique"),
@@ -184,7 +185,7 @@ class ModelJudgeOptions:
     """Most tokens of a judgement."""
 
     def judge(self, completer: Completer, **more: Any) -> ModelJudge:
-        """Make the judge that the options describe."""
+        """Build the judge that the options describe."""
         sampling = Sampling(self.temperature, self.top_p, self.max_tokens)
         prompt = judge_prompt(self.prompt)
         return ModelJudge(completer, prompt, samples=self.samples, sampling=sampling, **more)
@@ -200,7 +201,7 @@ class ReferenceOptions(ModelJudgeOptions):
 
 @dataclass(frozen=True)
 class OnceOptions:
-    """Options of judges and teachers that are asked once."""
+    """Options of judges and teachers that draw one reply."""
 
     prompt: str
     """Prompt, by its file's name in feedback/prompts or by path."""
@@ -210,7 +211,7 @@ class OnceOptions:
     """Most tokens of a reply."""
 
     def sampling(self) -> Sampling:
-        """Return how a reply is drawn."""
+        """Return the sampling settings of a reply."""
         return Sampling(self.temperature, 1.0, self.max_tokens)
 
 
@@ -219,6 +220,7 @@ class CritiqueOptions(OnceOptions):
     """Options of `critique,`."""
 
     prompt: str = "critique"
+    """Critique prompt, by its file's name in feedback/prompts or by path."""
 
 
 @register("feedback", "llm", options=ModelJudgeOptions)

@@ -1,7 +1,7 @@
-"""A model as judge of two responses, each shown first once (arXiv 2306.05685, section 3.4).
+"""Model as judge of pairs, both orders shown (arXiv 2306.05685, section 3.4).
 
 A response wins only if it wins in both orders; verdicts that differ between the orders are a tie.
-A verdict that cannot be read in either order leaves the pair without one.
+Where the verdict of either order cannot be read the pair is Unscored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Winner = Literal[0, 1] | None
 
 
 class PairwiseJudge:
-    """Asks a model which of two responses is better, in both orders."""
+    """Judge that compares two responses with a model, in both orders."""
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class PairwiseJudge:
 
         Args:
             completer: the model that judges.
-            prompt: how it is asked; by default the prompt "pairwise".
-            sampling: how a verdict is drawn; greedy by default, one sample per order.
+            prompt: the judge prompt; by default the prompt "pairwise".
+            sampling: sampling settings; greedy by default, one sample per order.
         """
         self.sampling = sampling or Sampling(temperature=0, top_p=1, max_tokens=256)
         if self.sampling.n != 1:
@@ -50,7 +50,7 @@ class PairwiseJudge:
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """Give one feedback per item; `raw` holds the texts of both orders."""
+        """Return one feedback per item; `raw` holds the texts of both orders."""
         asks = [
             Ask(f"judge|{x.id}|{y.id}", self.prompt.render_pair(prompt, x, y))
             for prompt, a, b in items
@@ -76,7 +76,7 @@ class PairwiseJudge:
 
 
 def _verdict(shown: Reply[Side], swapped: Reply[Side]) -> Verdict:
-    """Return the winner of both orders; orders that differ are a tie."""
+    """Return the winner in both orders; orders that disagree are a tie."""
     failed = [r.value for r in (shown, swapped) if isinstance(r.value, Unscored)]
     for one in failed:
         if "call failed" in one.reason:
@@ -96,6 +96,7 @@ class PairwiseOptions(OnceOptions):
     """Options of `pairwise,`."""
 
     prompt: str = "pairwise"
+    """Comparison prompt, by its file's name in feedback/prompts or by path."""
 
 
 @register("feedback", "pairwise", options=PairwiseOptions)

@@ -1,4 +1,4 @@
-"""Import the readers of verdicts by their former place; `alignlab.verdicts` holds them."""
+"""Former import path of the verdict readers in `alignlab.verdicts`."""
 
 from alignlab.turns import own_turn as own_turn
 from alignlab.verdicts import parse_choice as parse_choice

@@ -1,7 +1,7 @@
-"""A judge that goes by given principles, and by nothing else (SALMON, arXiv 2310.05910, 3.2).
+"""Judge that rates by given principles (SALMON, arXiv 2310.05910, section 3.2).
 
-The principles are a text file, one a line. With `count`, that many are drawn for each prompt, so
-that what is learned from the scores follows the principles shown rather than one fixed taste.
+The principles are a text file, one a line. With `count`, so many are drawn for each prompt; a
+reward trained on these scores then follows the principles shown and not one fixed taste.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PrinciplesOptions(ModelJudgeOptions):
 
 
 def drawn_principles(principles: Sequence[str], count: int = 0) -> Details:
-    """Shows a prompt's judge all principles, or `count` of them in an order drawn for the prompt.
+    """Make details that show all principles, or `count` of them in an order drawn for the prompt.
 
     Raises:
         BadInput: there are none, or fewer than are to be drawn.
@@ -55,7 +55,7 @@ def drawn_principles(principles: Sequence[str], count: int = 0) -> Details:
 
 
 def read_principles(path: Path) -> list[str]:
-    """The principles in a text file.
+    """Read principles from a text file.
 
     Raises:
         BadInput: no such file, or none in it.
@@ -65,10 +65,10 @@ def read_principles(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: expected a text file of principles, found: {error}") from None
     found = [line.strip().removeprefix("- ") for line in lines]
-    kept = [line for line in found if line and not line.startswith("#")]
-    if not kept:
+    principles = [line for line in found if line and not line.startswith("#")]
+    if not principles:
         raise BadInput(f"{path}: expected one principle a line, found none")
-    return kept
+    return principles
 
 
 @register("feedback", "principles", options=PrinciplesOptions)

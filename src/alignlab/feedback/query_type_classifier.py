@@ -1,7 +1,7 @@
-"""A classifier of query types, learned from labels: sentence embeddings and a logistic regression.
+"""Classifier of query types: logistic regression on sentence embeddings.
 
-The paper distils GPT-4's labels into a 7B model (arXiv 2402.03469, appendix); this one learns from
-the same labels in seconds. It is saved as numbers (safetensors) with a description (JSON).
+The paper distils GPT-4's labels into a 7B model (arXiv 2402.03469, appendix); this one trains on
+such labels in seconds. It is saved as weights (safetensors) with a description (JSON).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alignlab.types import Prompt, QueryType, Unscored
 WEIGHTS = "query_type.safetensors"
 ABOUT = "query_type.json"
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1)
-"""Strengths of the L2 penalty that are tried."""
+"""Strengths of the L2 penalty that cross-validation compares."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class About:
     encoder: str
     """"minilm", or an encoder's folder or hub id."""
     trained_on: int
-    """Labelled prompts."""
+    """Number of labelled prompts."""
     penalty: float = 1.0
     """Strength of the L2 penalty (1 / C), chosen by cross-validation."""
 
 
 @dataclass(frozen=True)
 class QueryTypeClassifier:
-    """P(open-ended) = sigmoid(w e(x) + b), e(x) the embedding of the prompt's last turn."""
+    """Linear classifier: P(open-ended) = sigmoid(w e(x) + b), e(x) the last turn's embedding."""
 
     about: About
     weight_d: np.ndarray
@@ -46,11 +46,11 @@ class QueryTypeClassifier:
     encoder: Any = field(repr=False, compare=False)
 
     def of(self, prompts: Sequence[Prompt], seed: int) -> list[QueryType | Unscored]:
-        """The likelier type of each prompt; nothing is drawn."""
+        """Return the likelier type of each prompt; nothing is sampled."""
         return ["open" if p > 0.5 else "closed" for p in self.open_probabilities(prompts)]
 
     def open_probabilities(self, prompts: Sequence[Prompt]) -> list[float]:
-        """P(open-ended) of each prompt."""
+        """Return P(open-ended) of each prompt."""
         if not prompts:
             return []
         from alignlab.feedback.relevance_encoder import embed
@@ -59,7 +59,7 @@ class QueryTypeClassifier:
         return [float(1 / (1 + np.exp(-z))) for z in logits]
 
     def save(self, folder: str | Path) -> None:
-        """Write the classifier into a folder."""
+        """Save the classifier to a folder."""
         from safetensors.numpy import save_file
 
         folder = Path(folder)
@@ -70,7 +70,7 @@ class QueryTypeClassifier:
 
 
 def train_classifier(prompts: Sequence[Prompt], *, encoder: str = "minilm") -> QueryTypeClassifier:
-    """Learn from the labels of prompts; the penalty is chosen by 5-fold cross-validation.
+    """Train on labelled prompts; 5-fold cross-validation chooses the penalty.
 
     Raises:
         BadInput: a prompt without a label, or too few of a type.
@@ -107,7 +107,7 @@ def train_classifier(prompts: Sequence[Prompt], *, encoder: str = "minilm") -> Q
 
 
 def load_classifier(folder: str | Path) -> QueryTypeClassifier:
-    """Read a classifier.
+    """Load a classifier from a folder.
 
     Raises:
         BadInput: there is none in the folder.

@@ -1,4 +1,4 @@
-"""Types of questions, open- or closed-ended (arXiv 2402.03469, section 3.2), by several sources."""
+"""Query types, open- or closed-ended (arXiv 2402.03469, section 3.2), from several sources."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from alignlab.verdicts import parse_choice
 
 
 class QueryTypes(Protocol):
-    """Gives prompts their type."""
+    """Source of query types."""
 
     def of(self, prompts: Sequence[Prompt], seed: int) -> list[QueryType | Unscored]:
-        """One type per prompt; Unscored where none is known."""
+        """Return one type per prompt; Unscored where none is known."""
         ...
 
 
 class LabelledTypes:
-    """The data's own labels."""
+    """Query types from the data's own labels."""
 
     def of(self, prompts: Sequence[Prompt], seed: int) -> list[QueryType | Unscored]:
-        """Each prompt's label; nothing is drawn."""
+        """Return each prompt's label; nothing is sampled."""
         return [p.query_type or Unscored("the prompt's query type is not known") for p in prompts]
 
 
 class RandomTypes:
-    """Types by the toss of a coin: the paper's control."""
+    """Query types drawn at random: the paper's control."""
 
     def of(self, prompts: Sequence[Prompt], seed: int) -> list[QueryType | Unscored]:
-        """A type per prompt, drawn from the prompt's id alone, so that it is always the same."""
+        """Draw a type per prompt from its id alone, so that every call gives the same."""
         draws = [seeds.generator(0, "query type", p.id).random() for p in prompts]
         return ["open" if draw < 0.5 else "closed" for draw in draws]
 
 
 class JudgedTypes:
-    """Types by a model's answer, asked greedily once a prompt, in our own words."""
+    """Query types from a model's greedy answer, one per prompt, in our own wording."""
 
     def __init__(self, completer: Completer) -> None:
         self.name = f"{completer.name} on query types"
@@ -60,7 +60,7 @@ class JudgedTypes:
 
 
 def query_types(spec: str, make_completer: MakeCompleter | None = None) -> QueryTypes:
-    """Types by "label", "random", "llm:ENGINE" (a model is asked), or a classifier's folder.
+    """Make a source of types: "label", "random", "llm:ENGINE", or a trained classifier's folder.
 
     Raises:
         BadInput: there is no classifier in the folder, or no engine can be made here.

@@ -4,7 +4,7 @@ A good answer to an open-ended question is about the question, long, and does no
 
     r = LI(y) * Rel(x, y) * RP(y)
 
-and one to a closed-ended question is about the reference answer, at whatever length:
+and one to a closed-ended question is about the reference answer, at any length:
 
     r = interp(Rel(reference, y)) * RP(y)
 
@@ -12,8 +12,8 @@ LI = tokens / 100 (words and punctuation), RP = distinct / all trigrams, Rel = d
 embeddings, interp linear from [0, 3.5] to [0, max_response_tokens / 100].
 
 Departure: raw terms of an encoder other than Contriever are on other scales, so with `ranges` (see
-r3_ranges.py) LI and both relevances are mapped from the range they had on samples to [0, 1]; the
-two kinds of questions then earn alike.
+r3_ranges.py) LI and both relevances are mapped from their range on samples to [0, 1]; the two kinds
+of questions then have rewards on one scale.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from alignlab.configs import build
+from alignlab.configs import Bounded, PositiveInt, build
 from alignlab.errors import BadInput
 from alignlab.feedback.query_types import QueryTypes, query_types
 from alignlab.feedback.r3_ranges import Range, Ranges, read_ranges
@@ -41,12 +41,12 @@ ROLE_MARKER = re.compile(
     r"|<\|(?:user|assistant|system|im_start|im_end|endoftext)\|>",
     re.IGNORECASE,
 )
-"""Where a model starts to write somebody's next turn."""
+"""Start of another speaker's turn inside a response."""
 
 
 @dataclass(frozen=True)
-class R3Options:
-    """Which terms enter the reward: the paper's ablations."""
+class R3Options(Bounded):
+    """Options of `r3,`: the paper's ablations, query types and scales."""
 
     relevance: bool = True
     """Multiply by relevance; off, it is 1."""
@@ -60,16 +60,13 @@ class R3Options:
     """Source of query types: "label" (the data's), "random", or a classifier's folder."""
     normalise: bool = False
     """Give embeddings length 1 before their product."""
-    max_response_tokens: int = 512
-    """The longest response allowed; a closed-ended answer earns at most a hundredth of it."""
+    max_response_tokens: PositiveInt = 512
+    """Longest response in tokens; a closed-ended answer earns at most a hundredth of it."""
     ranges: str = ""
-    """File of the terms' ranges on samples (`r3_ranges.json`); empty takes raw terms."""
+    """File of the terms' ranges on samples (`r3_ranges.json`); empty uses raw terms."""
 
     def __post_init__(self) -> None:
-        if self.max_response_tokens < 1:
-            raise BadInput(
-                f"r3: max_response_tokens: expected 1 or more, found {self.max_response_tokens}"
-            )
+        super().__post_init__()
         if not self.branch and self.types != "label":
             raise BadInput("r3: types: has no effect with branch=false; leave it out")
         if not (self.relevance or self.length or self.repetition):
@@ -82,13 +79,14 @@ class Terms:
 
     query_type: QueryType
     relevance: float | None
-    """To the question, or to the reference where the question is closed-ended."""
+    """Relevance to the question, or to the reference where the question is closed-ended."""
     length: float
     """Words and runs of punctuation, in hundreds."""
     unrepeated: float
     """Distinct / all trigrams."""
 
     def rationale(self) -> str:
+        """Format the terms for the rationale of a feedback record."""
         relevance = "" if self.relevance is None else f"relevance {self.relevance:.3f}, "
         return (
             f"{self.query_type}-ended; {relevance}length {self.length:.2f}, "
@@ -98,7 +96,7 @@ class Terms:
 
 @dataclass
 class R3:
-    """A feedback source; nothing is drawn."""
+    """Feedback source of the R3 reward, without sampling."""
 
     model: Relevance
     options: R3Options = R3Options()
@@ -116,7 +114,7 @@ class R3:
         self.name = ",".join(["r3", *changed]) + f":{self.model.name}"
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One score per response; Unscored where it is empty, or its type or reference unknown."""
+        """Return one score per response; Unscored if empty, or of unknown type or reference."""
         rated = flatten(items)
         return [
             Feedback(prompt.id, (response.id,), self.name, found)
@@ -149,7 +147,7 @@ class R3:
         ]
 
     def reward(self, terms: Terms) -> float:
-        """The product of the terms."""
+        """Return the product of the terms."""
         options, ranges = self.options, self.ranges
         value = terms.unrepeated if options.repetition else 1.0
         if terms.query_type == "closed":
@@ -181,7 +179,7 @@ class R3:
 
 
 def cut_at_role_marker(text: str) -> str:
-    """The text before it turns into another speaker's turn."""
+    """Cut a text where another speaker's turn begins."""
     found = ROLE_MARKER.search(text)
     return (text[: found.start()] if found else text).strip()
 
@@ -189,7 +187,7 @@ def cut_at_role_marker(text: str) -> str:
 def measure_ranges(
     source: R3, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
 ) -> Ranges:
-    """The range of each term from its 2nd to its 98th percentile on given samples.
+    """Measure the range of each term on samples, from its 2nd to its 98th percentile.
 
     Raises:
         BadInput: a kind of question has too few samples, or a term is the same in all.
@@ -220,7 +218,7 @@ def make_r3(rest: str, *, options: dict[str, Any]) -> R3:
 
 
 def _look(prompt: Prompt, kind: QueryType | Unscored, text: str) -> Terms | Unscored:
-    """Length and repetition of a response; relevance is filled in for all at once."""
+    """Measure length and repetition of a response; relevance is filled in for all at once."""
     if isinstance(kind, Unscored):
         return kind
     if not text:

@@ -1,4 +1,4 @@
-"""The range that each of R3's terms has on samples, and the file that keeps it."""
+"""Ranges of R3's terms on samples, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from alignlab.configs import build
 from alignlab.errors import BadInput
 
 FEWEST = 20
-"""Samples that a range needs."""
+"""Fewest samples for a range."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Two values of a term; below the first it counts nothing, above the second fully."""
+    """Range of a term: at or below `low` it counts 0, at or above `high` 1."""
 
     low: float
     high: float
 
     def share(self, value: float) -> float:
-        """Where a value lies between the two, in [0, 1]."""
+        """Scale a value linearly to [0, 1] between the bounds."""
         return float(np.clip((value - self.low) / (self.high - self.low), 0.0, 1.0))
 
     @classmethod
     def of(cls, values: Sequence[float], what: str) -> Range:
-        """From the 2nd to the 98th percentile.
+        """Return the range from the 2nd to the 98th percentile.
 
         Raises:
             BadInput: too few values, or all of them the same.
@@ -46,14 +46,14 @@ class Range:
 
 @dataclass(frozen=True)
 class Ranges:
-    """The ranges of all terms."""
+    """Ranges of all terms."""
 
     length: Range
-    """Of open-ended answers, in hundreds of words."""
+    """Length of open-ended answers, in hundreds of words."""
     open: Range
-    """Of relevance to open-ended questions."""
+    """Relevance to open-ended questions."""
     closed: Range
-    """Of relevance to the references of closed-ended questions."""
+    """Relevance to the references of closed-ended questions."""
 
 
 def write_ranges(path: Path, ranges: Ranges) -> None:
@@ -62,7 +62,7 @@ def write_ranges(path: Path, ranges: Ranges) -> None:
 
 
 def read_ranges(path: Path) -> Ranges:
-    """Read ranges.
+    """Read ranges from JSON.
 
     Raises:
         BadInput: there is no such file, or it holds something else.

@@ -1,8 +1,8 @@
-"""Relevance of a response to a text: a dot product of embeddings, as R3 takes it.
+"""Relevance of a response to a text: a dot product of embeddings, as in R3.
 
-`minilm` is the model of the `[relevance]` extra, `tfidf` needs no model at all; anything else is a
-folder or hub id of a sentence-transformers model or a plain encoder, whose token embeddings are
-then averaged (Contriever, arXiv 2112.09118).
+`minilm` is the model of the `[relevance]` extra, `tfidf` needs no model; any other name is a folder
+or hub id of a sentence-transformers model or a plain encoder, whose token embeddings are averaged
+(Contriever, arXiv 2112.09118).
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from typing import Protocol
 
 import numpy as np
 
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored
 
 
 class Relevance(Protocol):
-    """Compares pairs of texts."""
+    """Relevance model for pairs of texts."""
 
     name: str
 
     def products(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The dot product of the two texts' embeddings, for each pair."""
+        """Return the dot product of the two texts' embeddings, for each pair."""
         ...
 
 
 def relevance_model(name: str, *, normalise: bool = False) -> Relevance:
-    """The relevance model a spec names: "minilm", "tfidf", or an encoder's folder or hub id.
+    """Make a relevance model by name: "minilm", "tfidf", or an encoder's folder or hub id.
 
     Args:
-        name: which.
-        normalise: whether embeddings have length 1; those of TF-IDF always have.
+        name: "minilm", "tfidf", or an encoder's folder or hub id.
+        normalise: scale embeddings to length 1; those of TF-IDF always have it.
 
     Raises:
         BadInput: there is no such encoder, or the package that reads it is not installed.
@@ -45,7 +46,7 @@ def relevance_model(name: str, *, normalise: bool = False) -> Relevance:
 
 
 class TfidfRelevance:
-    """Cosine of word counts (1 + log count), common English words left out.
+    """Cosine similarity of word counts (1 + log count), common English words left out.
 
     Words are hashed and not weighted by how rare they are, so that a value depends on its two
     texts alone and not on what else is scored in the same call.
@@ -61,7 +62,7 @@ class TfidfRelevance:
         )
 
     def products(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Cosine of each pair, in [0, 1]; 0 where a text has no word of its own."""
+        """Return the cosine of each pair, in [0, 1]; 0 where a text has only stop words."""
         if not pairs:
             return []
         left, right = (self._weights([pair[side] for pair in pairs]) for side in (0, 1))
@@ -77,27 +78,21 @@ class TfidfRelevance:
 
 
 class RelevanceSource:
-    """Scores a response by its relevance to the prompt's last turn, and by nothing else."""
+    """Feedback source that scores a response by its relevance to the prompt's last turn alone."""
 
     def __init__(self, model: Relevance):
         self.model = model
         self.name = f"relevance:{model.name}"
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One score per response; nothing is drawn. An empty response is Unscored."""
-        rated = flatten(items)
-        found = iter(self.model.products([(p.text, r.text) for p, r in rated if r.text.strip()]))
-        return [
-            Feedback(
-                prompt.id,
-                (response.id,),
-                self.name,
-                Score(value, (value,))
-                if response.text.strip() and (value := next(found)) is not None
-                else Unscored("the response is empty"),
-            )
-            for prompt, response in rated
+        """Return one score per response; nothing is sampled. An empty response is Unscored."""
+        pairs = [(prompt.text, response.text) for prompt, response in flatten(items)]
+        scores = iter(self.model.products([pair for pair in pairs if pair[1].strip()]))
+        empty = Unscored("the response is empty")
+        verdicts = [
+            Score(value := next(scores), (value,)) if text.strip() else empty for _, text in pairs
         ]
+        return feedback_on(items, self.name, verdicts)
 
 
 @register("feedback", "relevance")

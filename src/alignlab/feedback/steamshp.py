@@ -1,8 +1,9 @@
-"""SteamSHP: a text-to-text model asked which of two responses is better (arXiv 2110.08420).
+"""SteamSHP: text-to-text model that names the better of two responses (arXiv 2110.08420).
 
 `steamshp:FOLDER`. Two responses are compared in both orders; one that wins in both is better, else
-it is a tie. A single response is scored as its makers do: the probability of "A" against the empty
-response "." as B, from 0 to 1. A post too long for the model is cut at its end, responses are not.
+it is a tie. A single response is scored as in the authors' code: the probability of "A" against the
+empty response "." as B, from 0 to 1. A post too long for the model is cut at its end, responses are
+not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignlab.errors import BadInput
+from alignlab.feedback.conversion import feedback_on
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
     from alignlab.models.which_better import Choice, WhichBetter
 
 NOTHING = "."
-"""The response that a single one is compared with."""
+"""Empty response that a single one is compared with."""
 
 
 class SteamSHP:
-    """Scores and compares responses by the verdict tokens of a text-to-text model."""
+    """Judge that scores and compares responses by the verdict tokens of a text-to-text model."""
 
     def __init__(self, model: WhichBetter, name: str, *, least_mass: float = LEAST_MASS) -> None:
         self._model = model
@@ -34,18 +36,14 @@ class SteamSHP:
         self._least_mass = least_mass
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """The probability of "A" for each response against an empty one; nothing is drawn."""
-        asked = flatten(items)
-        found = self._choices([(_post(p), r.text, NOTHING) for p, r in asked])
-        return [
-            Feedback(prompt.id, (response.id,), self.name, _score(choice))
-            for (prompt, response), choice in zip(asked, found, strict=True)
-        ]
+        """Return P("A") for each response against an empty one; nothing is sampled."""
+        choices = self._choices([(_post(p), r.text, NOTHING) for p, r in flatten(items)])
+        return feedback_on(items, self.name, map(_score, choices))
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """One verdict per item, from both orders; nothing is drawn."""
+        """Return one verdict per item, from both orders; nothing is sampled."""
         both = [(p, *pair) for p, a, b in items for pair in ((a, b), (b, a))]
         found = self._choices([(_post(p), one.text, other.text) for p, one, other in both])
         return [
@@ -53,12 +51,12 @@ class SteamSHP:
             for (p, a, b), shown, swapped in zip(items, found[::2], found[1::2], strict=True)
         ]
 
-    def _choices(self, asked: Sequence[tuple[str, str, str]]) -> list[Choice | Unscored]:
-        """Return the choices; letters that hold next to nothing of the probability choose none."""
+    def _choices(self, triples: Sequence[tuple[str, str, str]]) -> list[Choice | Unscored]:
+        """Return the choices; Unscored where both letters together have too little probability."""
         weak = Unscored(f"the letters hold less than {self._least_mass:g} of probability")
         return [
             weak if not isinstance(c, Unscored) and c.a + c.b < self._least_mass else c
-            for c in self._model.choices(asked)
+            for c in self._model.choices(triples)
         ]
 
 
@@ -67,11 +65,11 @@ class SteamSHPOptions:
     """Options after `steamshp:FOLDER?`."""
 
     max_tokens: int = 512
-    """Longest question in tokens, as these models were trained."""
+    """Longest question in tokens, as in training of these models."""
     least_mass: float = LEAST_MASS
-    """Least probability of both letters together; below it there is no verdict."""
+    """Least probability of both letters together; below it the response is Unscored."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
 
 
 @register("feedback", "steamshp", options=SteamSHPOptions)
@@ -97,7 +95,7 @@ def _score(choice: Choice | Unscored) -> Verdict:
 
 
 def _preference(shown: Choice | Unscored, swapped: Choice | Unscored) -> Verdict:
-    """Return the winner of both orders; None is a tie."""
+    """Return the winner in both orders; None is a tie."""
     if isinstance(shown, Unscored):
         return shown
     if isinstance(swapped, Unscored):

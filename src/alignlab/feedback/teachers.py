@@ -1,9 +1,9 @@
 """Teachers that rewrite a response by its critique, or write new prompts from errors.
 
 `Refiner` is the refinement of Self-Refine (arXiv 2303.17651) and Self-Refinement Tuning
-(arXiv 2406.07168). `Instructor` (LLMs-as-Instructors, arXiv 2407.00497) learns from an error alone
-or from its contrast with a similar question done well, where similar is nearness of TF-IDF vectors
-(the paper uses embeddings).
+(arXiv 2406.07168). `Instructor` (LLMs-as-Instructors, arXiv 2407.00497) writes a prompt from an
+error alone or from its contrast with a similar question answered well; similarity is cosine of
+TF-IDF vectors (the paper uses embeddings).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from alignlab.verdicts import parse_question
 
 
 class Criticised(NamedTuple):
-    """A response with its critique."""
+    """Response with its critique."""
 
     prompt: Prompt
     response: Response
@@ -30,7 +30,7 @@ class Criticised(NamedTuple):
 
 
 class Refiner:
-    """Asks a model for a better response."""
+    """Teacher that rewrites a response with a model."""
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class Refiner:
 
         Args:
             completer: the model that rewrites.
-            prompt: how it is asked; by default the prompt "refine".
-            sampling: how it is drawn, once; greedy by default.
+            prompt: the prompt template; by default the prompt "refine".
+            sampling: sampling settings of the one reply; greedy by default.
         """
         self.prompt = prompt or judge_prompt("refine")
         self.sampling = sampling or Sampling(temperature=0, top_p=1, max_tokens=512)
@@ -52,11 +52,11 @@ class Refiner:
         self._completer = completer
 
     def messages(self, one: Criticised) -> tuple[Message, ...]:
-        """Render the question to the model; also the prompt of a demonstration of refining."""
+        """Render the request to the model; also the prompt of a demonstration of refining."""
         return self.prompt.render(one.prompt, one.response, critique=one.critique)
 
     def refine(self, items: Sequence[Criticised], seed: int) -> list[Response | Unscored]:
-        """Return one response per item to the same prompt, or why there is none."""
+        """Return one response per item to its prompt, or the reason why there is none."""
         replies = ask_model(
             self._completer,
             [Ask(f"refine|{one.response.id}", self.messages(one)) for one in items],
@@ -83,7 +83,7 @@ class Refiner:
 
 
 class Instructor:
-    """Asks a model for one new prompt per error."""
+    """Teacher that writes one new prompt per error with a model."""
 
     def __init__(self, completer: Completer, *, sampling: Sampling | None = None) -> None:
         self.sampling = sampling or Sampling(temperature=0.7, top_p=0.9, max_tokens=256)
@@ -93,9 +93,9 @@ class Instructor:
         self._contrast = judge_prompt("instruct_contrast")
 
     def from_errors(self, errors: Sequence[Criticised], seed: int) -> list[Prompt | Unscored]:
-        """One prompt per error, or why there is none."""
-        asked = [self._error.render(e.prompt, e.response, critique=e.critique) for e in errors]
-        return self._write(errors, asked, seed)
+        """Write one prompt per error; Unscored where the reply cannot be read."""
+        requests = [self._error.render(e.prompt, e.response, critique=e.critique) for e in errors]
+        return self._write(errors, requests, seed)
 
     def from_contrast(
         self,
@@ -103,11 +103,11 @@ class Instructor:
         successes: Sequence[tuple[Prompt, Response]],
         seed: int,
     ) -> list[Prompt | Unscored]:
-        """One prompt per error, contrasted with the success whose question is nearest to it."""
+        """Write one prompt per error, contrasted with the success of the most similar question."""
         if not successes:
             return [Unscored("no success to contrast with") for _ in errors]
         near = _nearest([e.prompt for e in errors], [prompt for prompt, _ in successes])
-        asked = [
+        requests = [
             self._contrast.render(
                 error.prompt,
                 error.response,
@@ -117,14 +117,14 @@ class Instructor:
             )
             for error, at in zip(errors, near, strict=True)
         ]
-        return self._write(errors, asked, seed)
+        return self._write(errors, requests, seed)
 
     def _write(
-        self, errors: Sequence[Criticised], asked: Sequence[tuple[Message, ...]], seed: int
+        self, errors: Sequence[Criticised], requests: Sequence[tuple[Message, ...]], seed: int
     ) -> list[Prompt | Unscored]:
         replies = ask_model(
             self._completer,
-            [Ask(f"instruct|{e.response.id}", m) for e, m in zip(errors, asked, strict=True)],
+            [Ask(f"instruct|{e.response.id}", m) for e, m in zip(errors, requests, strict=True)],
             parse_question,
             sampling=self.sampling,
             seed=seed,
@@ -142,15 +142,15 @@ class Instructor:
 
 
 def refined_id(response_id: str) -> str:
-    """The id of what a response was rewritten to."""
+    """Return the id of a response's rewritten version."""
     return f"{response_id}/refined"
 
 
-def _nearest(asked: Sequence[Prompt], among: Sequence[Prompt]) -> list[int]:
-    """For each prompt, the place of the one nearest to it; the first of equals."""
-    if not asked:
+def _nearest(prompts: Sequence[Prompt], among: Sequence[Prompt]) -> list[int]:
+    """Return, for each prompt, the position of the most similar one; the first of equals."""
+    if not prompts:
         return []
-    texts = [question(prompt) for prompt in (*asked, *among)]
+    texts = [question(prompt) for prompt in (*prompts, *among)]
     vectors = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
-    products = (vectors[: len(asked)] @ vectors[len(asked) :].T).toarray()
+    products = (vectors[: len(prompts)] @ vectors[len(prompts) :].T).toarray()
     return [int(row.argmax()) for row in products]

@@ -1,14 +1,12 @@
-"""Prices and budgets of an endpoint, and the account of its calls."""
+"""Prices, budgets and accounting of calls to an endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field
-
+from alignlab.configs import NonNegative
 from alignlab.errors import BadInput, RunFailed
 from alignlab.files import write_json
 from alignlab.generation.cache import AnswerCache, Spent
@@ -20,21 +18,22 @@ from alignlab.types import Usage
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices and budgets. A budget counts all that the run's cache holds of the endpoint.
+    """Prices and budgets of one endpoint.
 
-    Dollars count at the prices of their time, or at these if that is more.
+    Budgets count everything in the run's cache, earlier processes included. Dollars count at the
+    prices of their time, or at these if that is more.
     """
 
-    usd_per_million_prompt: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_prompt: NonNegative = 0.0
     """Price of a million prompt tokens, in dollars."""
-    usd_per_million_completion: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_completion: NonNegative = 0.0
     """Price of a million completion tokens, in dollars."""
     budget_usd: float | None = None
-    """Dollars after which no call is started; those under way are finished, and may go over it."""
+    """Dollars after which no call is started; calls under way finish and may exceed it."""
     budget_tokens: int | None = None
-    """Tokens (prompt and completion) after which no call is started, likewise."""
+    """Tokens (prompt and completion) after which no call is started; calls under way finish."""
     budget_calls: int | None = None
-    """Most calls that are answered."""
+    """Most answered calls."""
 
     def __post_init__(self) -> None:
         priced = self.usd_per_million_prompt > 0 or self.usd_per_million_completion > 0
@@ -42,13 +41,13 @@ class Prices:
             raise BadInput("budget_usd: expected prices per million tokens with it, found none")
 
     def price(self, usage: Usage) -> Spent:
-        """Return tokens with their price."""
+        """Return the cost of tokens."""
         prompt = usage.prompt_tokens * self.usd_per_million_prompt
         return Spent(usage, (prompt + usage.tokens * self.usd_per_million_completion) / 1e6)
 
 
 class Account:
-    """Account of one endpoint, kept in the run's cache."""
+    """Account of one endpoint's calls, stored in the run's cache."""
 
     def __init__(self, source: str, prices: Prices, cache: AnswerCache) -> None:
         self._source, self._prices, self._cache = source, prices, cache
@@ -56,7 +55,7 @@ class Account:
 
     @property
     def spent(self) -> Spent:
-        """Tokens and dollars so far, those of runs before included."""
+        """Tokens and dollars so far, earlier processes included."""
         return self._cache.spent(self._source)
 
     @contextmanager
@@ -74,12 +73,12 @@ class Account:
             self._under_way -= 1
 
     def record(self, key: str, answer: ChatAnswer) -> None:
-        """Keep an answer under its key, with its cost."""
+        """Store an answer under its key, with its cost."""
         spent = self._prices.price(answer.usage)
         self._cache.put(key, self._source, to_dict(answer), spent)
 
     def record_failed(self, usage: Usage) -> None:
-        """Add the cost of replies that were of no use."""
+        """Add the cost of unusable replies."""
         if usage != Usage():
             self._cache.add(self._source, self._prices.price(usage))
 

@@ -1,8 +1,8 @@
-"""Answers that were paid for, kept on disk by the content of the request, never by time.
+"""Cache of paid answers on disk, keyed by the content of the request.
 
-The file also holds the tokens and dollars of each endpoint so far, useless replies included, for
-all processes of a run, and the limits that were learnt of it. An answer and its price are written
-in one transaction.
+The file also holds, for all processes of a run, the tokens and dollars of each endpoint so far,
+unusable replies included, and the endpoint's learnt limits. An answer and its price are written in
+one transaction.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class Spent:
 
     usage: Usage = field(default_factory=Usage)
     usd: float = 0.0
-    """Dollars, at the prices that were set when they were paid."""
+    """Dollars, at the prices set at the time of the calls."""
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.usage + other.usage, self.usd + other.usd)
 
 
 class AnswerCache:
-    """A SQLite file of answers; several processes may share it, each answer is safe once put."""
+    """SQLite cache of answers, safe to share between processes; each answer is durable once put."""
 
     def __init__(self, path: Path | None):
-        """Open or make the file, or a cache in memory where there is none.
+        """Open or create the file; without a path, a cache in memory.
 
         Raises:
             BadInput: the file is no answer cache.
@@ -78,13 +78,13 @@ class AnswerCache:
             raise BadInput(f"{path}: expected a cache of answers, found: {error}") from error
 
     def get(self, key: str) -> Any | None:
-        """The answer kept under a key, as plain JSON values."""
+        """Return the answer stored under a key, as plain JSON values; None where there is none."""
         with self._reading() as db:
             row = db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, source: str, answer: Any, spent: Spent) -> None:
-        """Keep an answer and add its cost; the first one kept under a key stays."""
+        """Store an answer and add its cost; an existing answer under the key stays."""
         usage = spent.usage
         row = (key, source, json.dumps(answer), usage.prompt_tokens, usage.tokens, usage.calls)
         with self._writing() as db:
@@ -92,39 +92,39 @@ class AnswerCache:
             db.execute(_ADD, (source, *row[3:], spent.usd))
 
     def add(self, source: str, spent: Spent) -> None:
-        """Add the cost of replies that were of no use."""
+        """Add the cost of unusable replies."""
         usage = spent.usage
         row = (source, usage.prompt_tokens, usage.tokens, usage.calls, spent.usd)
         with self._writing() as db:
             db.execute(_ADD, row)
 
     def spent(self, source: str) -> Spent:
-        """Tokens and dollars of all calls to one source."""
+        """Return tokens and dollars of all calls to one source."""
         query = "SELECT prompt_tokens, tokens, calls, usd FROM spent WHERE source = ?"
         with self._reading() as db:
             row = db.execute(query, (source,)).fetchone()
         return Spent() if row is None else Spent(Usage(*row[:3]), row[3])
 
     def limits(self, source: str) -> Any | None:
-        """Limits that were learnt of a source, as plain JSON values."""
+        """Return the learnt limits of a source as plain JSON values; None where there are none."""
         with self._reading() as db:
             row = db.execute("SELECT limits FROM limits WHERE source = ?", (source,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put_limits(self, source: str, limits: Any) -> None:
-        """Keep the limits that were learnt of a source."""
+        """Store the learnt limits of a source."""
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO limits VALUES (?, ?)", (source, json.dumps(limits)))
 
     def account(self) -> dict[str, dict[str, Any]]:
-        """Tokens, calls and dollars by source, as plain JSON values."""
+        """Return tokens, calls and dollars by source, as plain JSON values."""
         with self._reading() as db:
             rows = db.execute("SELECT * FROM spent ORDER BY source").fetchall()
         names = ("prompt_tokens", "tokens", "calls", "usd")
         return {source: dict(zip(names, row, strict=True)) for source, *row in rows}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         self._db.close()
 
     @contextmanager
@@ -146,6 +146,6 @@ class AnswerCache:
 
 
 def request_key(request: Mapping[str, Any]) -> str:
-    """Content hash of a request given as plain JSON values."""
+    """Return the content hash of a request given as plain JSON values."""
     text = json.dumps(request, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Given texts as continuations of a prompt: their tokens, and how likely a model finds each.
+"""Log-probabilities of given texts as continuations of a prompt, and their tokens.
 
 Prefix and text are tokenised together, as in the text a model was trained on ("Score: 4" may end
 in the token " 4"); the tokens that all choices share belong to the condition. Choices that differ
@@ -25,7 +25,7 @@ from alignlab.types import CompletionRequest
 
 @dataclass(frozen=True)
 class ChoiceTokens:
-    """One request's condition and what each choice adds to it."""
+    """Tokens of one request's shared condition, and of each choice after it."""
 
     shared: tuple[int, ...]
     tails: tuple[tuple[int, ...], ...]
@@ -44,7 +44,7 @@ def split_choices(prompt: Sequence[int], continuations: Sequence[Sequence[int]])
 def tokenise_choices(
     lm: LanguageModel, request: CompletionRequest, choices: Sequence[str], *, context: int
 ) -> ChoiceTokens | None:
-    """A request's choices as tokens; None where its prompt is empty or some choice does not fit.
+    """Tokenise a request's choices; None where its prompt is empty or some choice does not fit.
 
     Raises:
         BadInput: there is no choice, or an empty one.
@@ -62,7 +62,7 @@ def tokenise_choices(
 def choice_logprobs(
     model: Any, items: Sequence[ChoiceTokens], *, batch_size: int
 ) -> list[tuple[float, ...]]:
-    """Log-probability in nats of each choice, for each item (see `without_longer`)."""
+    """Return the log-probability in nats of each choice, for each item (see `without_longer`)."""
     results: list[tuple[float, ...]] = [()] * len(items)
     single = [i for i, item in enumerate(items) if all(len(t) == 1 for t in item.tails)]
     for chunk in _by_length(single, [len(items[i].shared) for i in single], batch_size):
@@ -93,7 +93,7 @@ def _long_choices(model: Any, item: ChoiceTokens, batch_size: int) -> tuple[floa
 
 
 def without_longer(item: ChoiceTokens, logps: Mapping[tuple[int, ...], float]) -> tuple[float, ...]:
-    """Log-probability in nats of each choice, from those of the distinct tails.
+    """Return the log-probability in nats of each choice, from those of the distinct tails.
 
     A choice whose tokens begin another's ("1" and "10" where digits are tokens) counts only where
     the longer one does not follow.
@@ -119,7 +119,7 @@ def _by_length(items: Sequence[int], lengths: Sequence[int], batch_size: int) ->
 def continuations(
     lm: LanguageModel, request: CompletionRequest, texts: Sequence[str], *, end_of_turn: bool
 ) -> TokenGroup | None:
-    """A request's prompt with the tokens of texts that continue it; None where it is empty.
+    """Tokenise a request's prompt with texts that continue it; None where the prompt is empty.
 
     Prefix and text are tokenised together ("Score: " and "4" may meet in the token " 4"). The
     condition ends where the tokens of a text leave those of the prefix by itself, the same place

@@ -1,7 +1,7 @@
-"""The decoding loop: each distinct prompt is read once, its samples share that reading.
+"""Decoding loop: each distinct prompt is read once and shared by its samples.
 
-How prompts are read and tokens fed is a `Reading` (`shared.py`, or `forward.py` for models it
-cannot serve); here tokens are chosen, and finished rows taken out of the batch as they gather.
+Prompts are read and tokens fed by a `Reading` (`shared.py`, or `forward.py` for models without
+exact sharing); this file chooses tokens, and takes finished rows out of the batch as they gather.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from torch import Tensor
 from alignlab.generation.sampling import sample_tokens
 
 STOP_EVERY = 8
-"""Steps between two looks for stop strings; what comes after one is cut off later."""
+"""Steps between two checks for stop strings; tokens after one are cut off later."""
 COMPACT_SHARE = 1 / 16
-"""Finished share of the batch at which its rows are taken out."""
+"""Finished share of the batch at which its rows are removed."""
 
 
 class Reading(Protocol):
-    """Prompts that are read once and continued by rows, one token at a time."""
+    """State of prompts that are read once and continued by rows, one token at a time."""
 
     def start(self, prompt_of_L: Tensor, steps: int) -> Tensor:
-        """Read the prompts; give the logits of each row's first token, (rows, vocabulary)."""
+        """Read the prompts; return the logits of each row's first token, shape (L, V)."""
         ...
 
     def step(self, token_L: Tensor) -> Tensor:
-        """Feed each row's newest token; give the logits of its next one, (rows, vocabulary)."""
+        """Feed each row's newest token; return the logits of its next one, shape (L, V)."""
         ...
 
     def keep(self, row_M: Tensor) -> None:
-        """Go on with the given rows alone, in rising order."""
+        """Continue with the given rows only, in rising order."""
         ...
 
 
 @dataclass(frozen=True)
 class DecodeBatch:
-    """Samples to draw for some prompts, all with the same temperature and nucleus."""
+    """Samples to draw for some prompts, all with one temperature and nucleus."""
 
     prompts: tuple[tuple[int, ...], ...]
     """Token ids of each distinct prompt."""
     prompt_of_B: Tensor
-    """Which prompt each row continues."""
+    """Index of the prompt that each row continues."""
     uniform_BT: Tensor
     """One float64 draw from [0, 1) per row and step, T steps at most."""
     limit_B: Tensor
@@ -55,7 +55,7 @@ class DecodeBatch:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Tokens drawn for each row; entries past a row's length mean nothing."""
+    """Tokens drawn for each row; entries past a row's length are undefined."""
 
     tokens_BT: Tensor
     logprobs_BT: Tensor
@@ -74,8 +74,8 @@ def decode(
     """Continue every row until an end token, its limit, or a stop string.
 
     Args:
-        read: makes the reading of prompts that so many tokens may follow (a `Reader`).
-        batch: what to draw.
+        read: makes the reading from prompts and the most tokens to follow (a `Reader`).
+        batch: the samples to draw.
         end_tokens: tokens that end a row.
         stopped: given the tokens so far of the unfinished rows, shape (rows, steps), every few
             steps, says which of them hold a stop string.

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import openai
-from pydantic import Field
 
+from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.generation.account import Account, Prices
 from alignlab.generation.cache import AnswerCache, request_key
@@ -36,25 +36,25 @@ log = logging.getLogger(__name__)
 DEFAULT_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 WORKERS_PER_CLIENT = 32
-"""A client looks through all its connections at every call, and takes 20 ms to be made."""
+"""Calls per client: a client scans all its connections at every call and takes 20 ms to make."""
 
 
 @dataclass(frozen=True)
 class OpenAIConfig(Prices, RetryPolicy):
     """Options of an endpoint: concurrency, retries, prices, budgets and refused fields."""
 
-    concurrency: Annotated[int, Field(ge=1)] = 16
+    concurrency: PositiveInt = 16
     """Most calls under way at once."""
-    give_up_after: Annotated[int, Field(ge=1)] = 8
-    """Calls in a row that exhaust their attempts before the server counts as dead; first calls
-    refused alike before the run is stopped."""
+    give_up_after: PositiveInt = 8
+    """Calls in a row that exhaust their attempts before the server counts as dead; also first calls
+    refused for one reason before the run is stopped."""
     prefill: Literal["none", "vllm"] = "none"
-    """Way to continue a turn that has begun: none, or vLLM's extra fields."""
+    """Way to continue a started turn: none, or vLLM's extra fields."""
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Name of the limit of new tokens; the other one is tried where an endpoint refuses it."""
     without: str = ""
     """Fields that the endpoint refuses, separated by commas, of n, seed, top_p, temperature, stop,
-    logprobs, system; those that its errors name are left out without this."""
+    logprobs, system; fields named in its errors are left out anyway."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,16 +64,16 @@ class OpenAIConfig(Prices, RetryPolicy):
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """The fields of `without`."""
+        """Fields of `without`."""
         return tuple(name.strip() for name in self.without.split(",") if name.strip())
 
 
 class EndpointNotFound(RunFailed):
-    """The server has no such endpoint, or no such model."""
+    """Error for a server without this endpoint or model."""
 
 
 class Endpoint:
-    """One model at one address, with all that was learnt of it and paid for it."""
+    """One model at one address, with its learnt limits and its account."""
 
     def __init__(self, model: str, url: str, config: OpenAIConfig, cache_dir: Path | None):
         self.url, self.config = url.rstrip("/"), config
@@ -114,7 +114,7 @@ class Endpoint:
         return [answers[key] for key in keys]
 
     def remember(self, limits: EndpointLimits) -> None:
-        """Apply limits from now on, in later runs on the same cache too; log what is new."""
+        """Apply limits from now on, also in later runs on this cache; log the new ones."""
         for sentence in limits.sentences():
             if sentence not in self.limits.sentences():
                 log.warning("%s: the endpoint %s", self.source, sentence)
@@ -161,7 +161,7 @@ class Endpoint:
         return answers
 
     async def _call(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
-        """One request; a server that gives fewer samples than asked is asked for the rest."""
+        """Send one request; ask for the rest where a server returns fewer samples than `n`."""
         answer = ChatAnswer((), (), Usage())
         while (missing := payload["n"] - len(answer.completions)) > 0:
             rest = {**payload, "n": missing, "seed": payload["seed"] + len(answer.completions)}
@@ -175,9 +175,9 @@ class Endpoint:
         return answer
 
     async def _part(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
-        """One call, paid once: each is kept under its own key before the next is made.
+        """Send one call, paid once: each is stored under its key before the next is made.
 
-        The key is that of the request as it was meant, whatever the endpoint makes us leave out.
+        The key is of the request as meant, whatever fields the endpoint's limits leave out.
         """
         key = self._key_of(payload)
         held = self._held(key)
@@ -200,7 +200,7 @@ class Endpoint:
         return answer
 
     async def _adapted(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
-        """One call without the fields that the endpoint turns out to refuse."""
+        """Send one call without the fields that the endpoint turns out to refuse."""
         while True:
             sent = self.limits.apply(payload)
             try:
@@ -221,15 +221,15 @@ class Endpoint:
                     raise
 
     def _stop_where_all_are_refused(self, error: CallFailed, payload: dict[str, Any]) -> None:
-        """Stop a run whose first calls are refused alike, whatever they ask.
+        """Stop a run whose first calls are all refused for one reason.
 
         Raises:
             RunFailed: so many were, and none was answered.
         """
         refusal = error.refusal
-        if self.has_answered or refusal is None or refusal.is_transient:
+        if self.has_answered or refusal is None:
             return
-        if refusal.is_about_content:
+        if refusal.is_transient or refusal.is_about_content:
             return
         self._refused.append(re.sub(r"\d+", "#", str(error)))
         if self._refused.count(self._refused[-1]) >= self.config.give_up_after:
@@ -240,7 +240,7 @@ class Endpoint:
 
 
 def _key_for(url: str) -> str:
-    """The key from the environment, for an address that holds none itself.
+    """Read the key from the environment, for an address that holds none itself.
 
     Raises:
         BadInput: OpenAI's own address without a key, a key that no header can hold, or a user or
@@ -261,7 +261,7 @@ def _key_for(url: str) -> str:
 
 
 def _run(work: Coroutine[Any, Any, dict[str, ChatAnswer]]) -> dict[str, ChatAnswer]:
-    """Run to the end; on a thread of its own where this one already runs a loop (notebooks)."""
+    """Run a coroutine to its end; on a new thread where this one runs a loop (notebooks)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

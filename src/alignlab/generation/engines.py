@@ -1,4 +1,4 @@
-"""Steps that all engines share: made by spec, asked with sampling that makes sense, cut at stops.
+"""Shared steps of all engines: construction by spec, checks of sampling, stop strings.
 
 A spec is `local:FOLDER`, `vllm:FOLDER`, `openai:MODEL@URL`, `sandbox:strong`, `scripted:FILE`.
 """
@@ -15,9 +15,9 @@ from alignlab.types import Completion, Sampling
 
 
 def completer(spec: str, *, cache_dir: Path | None = None) -> Completer:
-    """Make the engine a spec names: its registered name, a colon, and the rest for its factory.
+    """Make the engine of a spec: registered name, colon, and the rest for its factory.
 
-    `cache_dir` goes to engines whose calls are worth keeping (those over HTTP).
+    `cache_dir` goes to engines whose calls are worth caching (those over HTTP).
 
     Raises:
         BadInput: no such engine, or a rest that its factory does not understand.
@@ -36,7 +36,7 @@ def completer(spec: str, *, cache_dir: Path | None = None) -> Completer:
 
 
 def check_sampling(sampling: Sampling) -> Sampling:
-    """Return the settings, if they make sense.
+    """Validate sampling settings and return them.
 
     Raises:
         BadInput: a field is out of range.
@@ -55,11 +55,11 @@ def check_sampling(sampling: Sampling) -> Sampling:
 
 
 def failed(reason: str, *, prompt_tokens: int = 0) -> Completion:
-    """Make the completion of a call that failed."""
+    """Return the completion of a failed call."""
     return Completion(text="", finish="error", tokens=0, prompt_tokens=prompt_tokens, error=reason)
 
 
 def first_stop(text: str, stop: tuple[str, ...]) -> int | None:
-    """Find where the first stop string in a text begins; None where there is none."""
+    """Return the position of the first stop string in a text; None where there is none."""
     found = [place for s in stop if (place := text.find(s)) >= 0]
     return min(found) if found else None

@@ -1,4 +1,4 @@
-"""Calls of a model for logits, and decoding by its own attention."""
+"""Forward passes for logits, and decoding with the model's own attention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Padded(NamedTuple):
 
 
 class Forward:
-    """A model's forward with the arguments that its signature takes, looked up once."""
+    """Forward pass of a model with the arguments of its signature, inspected once."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -40,7 +40,7 @@ class Forward:
         cache: Any = None,
         keep: int = 1,
     ) -> Tensor:
-        """Logits of the last `keep` positions, shape (rows, keep, vocabulary)."""
+        """Return the logits of the last `keep` positions, shape (P, keep, V)."""
         inputs: dict[str, Any] = {"input_ids": ids_PT, "attention_mask": mask_PT}
         if self._takes_positions:
             inputs["position_ids"] = positions_PT
@@ -56,7 +56,7 @@ class Forward:
 def left_padded(
     prompts: Sequence[Sequence[int]], device: torch.device, *, multiple: int = 1
 ) -> Padded:
-    """Prompts padded on the left to a common width, a multiple of the given one."""
+    """Pad prompts on the left to a common width, a multiple of the given one."""
     width = -(-max(len(p) for p in prompts) // multiple) * multiple
     ids_PT = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
     if all(len(p) == width for p in prompts):
@@ -68,12 +68,12 @@ def left_padded(
 
 @torch.inference_mode()
 def last_logits(model: Any, prompts: Sequence[Sequence[int]], *, keep: int = 1) -> Tensor:
-    """Logits at the last `keep` positions of each prompt, shape (prompts, keep, vocabulary)."""
+    """Return logits at the last `keep` positions of each prompt, shape (P, keep, V)."""
     return Forward(model)(*left_padded(prompts, model.device), keep=keep)
 
 
 class PlainReading:
-    """Decode by the model's own attention: each sample has a copy of its prompt's keys and values.
+    """Decoding with the model's own attention and a copy of the prompt's states per sample.
 
     For models that `shared.py` cannot serve.
     """
@@ -86,10 +86,10 @@ class PlainReading:
         self._position_L1 = torch.empty(0)
 
     def start(self, prompt_of_L: Tensor, steps: int) -> Tensor:
-        """Read the prompts; give the logits of each row's first token, (rows, vocabulary).
+        """Read the prompts; return the logits of each row's first token, shape (L, V).
 
         Args:
-            prompt_of_L: which prompt each row continues.
+            prompt_of_L: index of the prompt that each row continues.
             steps: most tokens that will follow.
         """
         device = prompt_of_L.device
@@ -104,7 +104,7 @@ class PlainReading:
         return logits_PV[prompt_of_L]
 
     def step(self, token_L: Tensor) -> Tensor:
-        """Feed each row's newest token; give the logits of its next one, (rows, vocabulary)."""
+        """Feed each row's newest token; return the logits of its next one, shape (L, V)."""
         seen = self._cache.get_seq_length() + 1
         mask_LT = None if self._mask_LC is None else self._mask_LC[:, :seen]
         logits_LTV = self._forward(token_L[:, None], mask_LT, self._position_L1, cache=self._cache)
@@ -112,7 +112,7 @@ class PlainReading:
         return logits_LTV[:, -1]
 
     def keep(self, row_M: Tensor) -> None:
-        """Go on with the given rows alone."""
+        """Continue with the given rows only."""
         select(self._cache, row_M)
         self._position_L1 = self._position_L1[row_M]
         if self._mask_LC is not None:

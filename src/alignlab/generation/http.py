@@ -1,6 +1,6 @@
-"""One call over HTTP, tried several times, and the reasons for which it fails.
+"""One HTTP call with retries, and the reasons of its failure.
 
-The key stands in no message: a server may repeat it, so it is struck out before anything is cut.
+The key appears in no message: a server may repeat it, so it is removed before anything is cut.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Any
+from typing import Any
 
 import openai
-from pydantic import Field
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -24,29 +23,30 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from alignlab.configs import Positive, PositiveInt
 from alignlab.generation.refusals import EndpointLimits, Refusal
 from alignlab.generation.replies import ChatAnswer, Unreadable, read_reply, without_key
 from alignlab.types import Usage
 
 _UNREAD = {"X-Stainless-Raw-Response": "true"}
-"""Headers with which `with_raw_response` asks the client for the reply as it came."""
+"""Headers with which `with_raw_response` requests the unparsed reply."""
 LONGEST_WAIT_S = 60.0
 LONGEST_REASON = 200
 
 
 class CallFailed(Exception):
-    """One call failed for good; others may succeed."""
+    """Error for one call that failed for good; others may succeed."""
 
     def __init__(self, reason: str, usage: Usage, refusal: Refusal | None = None):
         super().__init__(reason)
         self.usage = usage
-        """Tokens of replies that were of no use."""
+        """Tokens of unusable replies."""
         self.refusal = refusal
         """The endpoint's last error; None where no error was read."""
 
     @property
     def exhausted(self) -> bool:
-        """Every attempt failed, in a way that another might not have."""
+        """True where every attempt failed in a way that another attempt might not."""
         return self.refusal is None or self.refusal.is_transient
 
 
@@ -54,13 +54,13 @@ class CallFailed(Exception):
 class RetryPolicy:
     """Attempts and timeouts of one call."""
 
-    timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds until one attempt is given up, from the first byte sent to the last received."""
-    attempts: Annotated[int, Field(ge=1)] = 6
+    timeout_s: Positive = 120.0
+    """Timeout of one attempt in seconds, from the first byte sent to the last received."""
+    attempts: PositiveInt = 6
     """Attempts per call, the first included."""
-    backoff_s: Annotated[float, Field(gt=0)] = 1.0
-    """Seconds that the first wait may last; it doubles, with full jitter, up to a minute. A wait
-    that the server asks for comes before it."""
+    backoff_s: Positive = 1.0
+    """Longest first wait in seconds; it doubles, with full jitter, up to a minute. A wait that the
+    server asks for comes before it."""
 
 
 async def chat(
@@ -69,7 +69,7 @@ async def chat(
     """Send one request; try again where that may help.
 
     Returns:
-        The answer; its usage holds that of useless replies before it, where they stated it.
+        The answer; its usage includes unusable replies before it, where they stated it.
 
     Raises:
         CallFailed: the request is refused, or every attempt failed.
@@ -106,7 +106,7 @@ async def chat(
 
 
 async def _send(client: openai.AsyncOpenAI, payload: dict[str, Any], timeout_s: float) -> bytes:
-    """Return the body of the reply; give up a server that trickles like one that is silent."""
+    """Return the body of the reply; time out a server that trickles as one that is silent."""
     try:
         async with asyncio.timeout(timeout_s):
             # Posted as it is: the client's typed way walks through every message first, which
@@ -123,22 +123,22 @@ async def _send(client: openai.AsyncOpenAI, payload: dict[str, Any], timeout_s: 
 
 
 def _wait(backoff_s: float) -> Callable[[RetryCallState], float]:
-    """Exponential with full jitter, after the time that the server asks for."""
+    """Return exponential backoff with full jitter, after the time that the server asks for."""
     jitter = wait_random_exponential(multiplier=backoff_s, max=LONGEST_WAIT_S)
 
     def seconds(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = 0.0
+        pause = 0.0
         if isinstance(error, openai.APIStatusError):
-            asked = retry_after(error.response.headers)
+            pause = retry_after(error.response.headers)
         # Without jitter all calls refused together would come back together.
-        return min(asked, LONGEST_WAIT_S) + jitter(state)
+        return min(pause, LONGEST_WAIT_S) + jitter(state)
 
     return seconds
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a refusal's headers ask for: a number, a date, or OpenAI's milliseconds."""
+    """Return the seconds that the headers ask for: a number, a date, or OpenAI's milliseconds."""
     with suppress(ValueError):
         return _seconds(float(headers.get("retry-after-ms", "")) / 1000)
     text = headers.get("retry-after", "")
@@ -156,7 +156,7 @@ def _seconds(value: float) -> float:
 
 
 def _refusal(error: BaseException, key: str) -> Refusal | None:
-    """Read an error with a status, of the reply itself or in the body of one that says 200."""
+    """Read an error with a status, from the reply itself or from the body of a 200."""
     if isinstance(error, openai.APIStatusError):
         status, body, code = error.status_code, error.body or error.message, error.code
     elif isinstance(error, Unreadable) and error.status:
@@ -167,7 +167,7 @@ def _refusal(error: BaseException, key: str) -> Refusal | None:
 
 
 def _reason(error: openai.APIError | Unreadable, key: str) -> str:
-    """Say in one line why a call failed."""
+    """Describe in one line why a call failed."""
     if isinstance(error, Unreadable):
         return str(error)
     if not isinstance(error, openai.APIStatusError):

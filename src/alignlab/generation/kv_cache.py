@@ -1,7 +1,7 @@
-"""Keys and values of a batch: transformers' own cache, with layers that grow in steps.
+"""Key-value cache of a batch: transformers' own cache, with layers that grow in steps.
 
-`DynamicLayer` copies everything it holds at every token. `GrowingLayer` writes into a buffer with
-room to spare; sliding-window, linear and other layers stay as the model's configuration asks for.
+`DynamicLayer` copies all states at every token. `GrowingLayer` writes into a buffer with spare
+room; sliding-window, linear and other layers stay as the model's configuration asks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 ROOM = 64
 """Positions added whenever a buffer is full."""
 MOST_ROOM = 256
-"""Most new positions set aside at the start; longer answers grow."""
+"""Most new positions allocated at the start; longer answers grow."""
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """A dynamic cache layer whose keys and values are views of a larger buffer."""
 
     def lazy_initialization(self, key_states: Tensor, *args: Any) -> None:
-        """Set up empty keys and values, shaped (rows, heads, 0, size)."""
+        """Set up empty keys and values, shape (rows, heads, 0, size)."""
         value_states = args[0] if args else key_states
         self.dtype, self.device = key_states.dtype, key_states.device
         self._hold(key_states[:, :, :0], value_states[:, :, :0], positions=0)
@@ -49,7 +49,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self._keys.shape[2] - self._positions
 
     def select(self, rows: Tensor, room: int) -> None:
-        """Keep (and repeat) the given rows, with room for so many more positions."""
+        """Keep (and repeat) the given rows, with room for `room` more positions."""
         held = self._positions
         keys, values = (_with_room(t[:, :, :held], rows, room) for t in (self._keys, self._values))
         self._hold(keys, values, positions=held)
@@ -62,7 +62,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def new_cache(config: PretrainedConfig) -> DynamicCache:
-    """An empty cache for a model, its plain attention layers growing in steps."""
+    """Make an empty cache for a model, its plain attention layers growing in steps."""
     cache = DynamicCache(config=config)
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer:
@@ -71,7 +71,7 @@ def new_cache(config: PretrainedConfig) -> DynamicCache:
 
 
 def expand(cache: DynamicCache, rows: Tensor, room: int) -> None:
-    """Repeat the prompts' states, one row per sample, with room for so many new tokens."""
+    """Repeat the prompts' states, one row per sample, with room for `room` new tokens."""
     for layer in cache.layers:
         if isinstance(layer, GrowingLayer) and layer.is_initialized:
             layer.select(rows, min(room, MOST_ROOM))

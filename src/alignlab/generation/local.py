@@ -1,4 +1,4 @@
-"""The local engine: a transformers decoder on this machine, many rows at a time."""
+"""Local engine: a transformers decoder on this machine, with batched sampling."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from alignlab import seeds
+from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
 from alignlab.generation.choices import choice_logprobs, continuations, tokenise_choices
 from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
@@ -30,7 +31,7 @@ from alignlab.types import Completion, CompletionRequest, Finish, Sampling
 
 @dataclass(frozen=True)
 class _Row:
-    """One sample to draw."""
+    """Sample to draw."""
 
     request: int
     sample: int
@@ -40,20 +41,20 @@ class _Row:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One sample with its tokens; with an error it has none."""
+    """Sample with its tokens; with an error it has none."""
 
     text: str
     finish: Finish
     prompt: tuple[int, ...]
-    """Token ids that were continued."""
+    """Token ids of the prompt."""
     tokens: tuple[int, ...]
-    """Token ids drawn, the end-of-turn token included; none after a stop string."""
+    """Token ids drawn, the end-of-turn token included; without a stop string and later tokens."""
     logprobs: tuple[float, ...]
     """Log-probability in nats of each token under the model's own distribution."""
     error: str = ""
 
     def completion(self) -> Completion:
-        """The sample without its tokens."""
+        """Convert to a completion, without token ids."""
         if self.error:
             return failed(self.error, prompt_tokens=len(self.prompt))
         return Completion(
@@ -69,7 +70,7 @@ class LocalEngine:
     """A `Completer` and `ChoiceScorer` over a model held in memory.
 
     Each sample draws its random numbers from the request's seed and id and the sample's index, so
-    that its text does not depend on the batch it travels in (up to rounding).
+    that its text does not depend on its batch (up to rounding).
     """
 
     def __init__(self, lm: LanguageModel, *, batch_size: int = 256, name: str | None = None):
@@ -87,13 +88,12 @@ class LocalEngine:
         """Complete each request `sampling.n` times, in the order given.
 
         A prompt that is empty or leaves no room in the model's context gives completions with an
-        error.
-        `Completion.logprob` is under the model's own distribution (temperature 1).
+        error. `Completion.logprob` is under the model's own distribution (temperature 1).
         """
         return [tuple(d.completion() for d in several) for several in self.draw(requests)]
 
     def draw(self, requests: Sequence[CompletionRequest]) -> list[tuple[Drawn, ...]]:
-        """Draw samples with the token ids of prompts and samples; `complete` gives their texts."""
+        """Draw samples with the token ids of prompts and samples; `complete` returns texts."""
         results: list[list[Drawn]] = [[] for _ in requests]
         kinds: dict[tuple[float, float, tuple[str, ...]], list[_Row]] = defaultdict(list)
         for index, request in enumerate(requests):
@@ -118,7 +118,7 @@ class LocalEngine:
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Log-probability in nats of each choice as the continuation of messages + prefix.
+        """Return the log-probability in nats of each choice as a continuation of messages + prefix.
 
         The requests' sampling is not used. NaN where the prompt is empty or does not fit the
         model's context.
@@ -144,14 +144,14 @@ class LocalEngine:
         end_of_turn: bool = False,
         token_budget: int = 8192,
     ) -> list[tuple[float, ...]]:
-        """Log-probability in nats of each request's own texts after its messages + prefix.
+        """Return the log-probability in nats of each request's own texts after messages + prefix.
 
         The texts of a request share its prompt, and requests are packed, so that long texts are
         read once. The requests' sampling is not used. NaN where the prompt is empty or a text does
         not fit the model's context.
 
         Args:
-            requests: what is continued.
+            requests: the requests to continue.
             texts: the continuations of each request; at least one each, none empty.
             end_of_turn: count the token that ends the turn too.
             token_budget: tokens of one forward pass.
@@ -192,7 +192,7 @@ class LocalEngine:
     def _read(
         self, requests: Sequence[CompletionRequest], rows: Sequence[_Row], drawn: Decoded
     ) -> Iterator[Drawn]:
-        """Turn tokens into texts; cut them at stop strings."""
+        """Decode tokens to texts and cut them at stop strings."""
         end = set(self._end.tolist())
         tokens = [
             ids[:length]
@@ -235,7 +235,7 @@ class LocalEngine:
         return stopped
 
     def _tokens_until(self, tokens: Sequence[int], stop: tuple[str, ...]) -> int:
-        """Fewest tokens whose text holds a stop string."""
+        """Return the fewest tokens whose text holds a stop string."""
         texts = self._texts([tokens[:k] for k in range(1, len(tokens) + 1)])
         found = [first_stop(text, stop) is not None for text in texts]
         return found.index(True) + 1
@@ -245,12 +245,12 @@ class LocalEngine:
 class LocalOptions:
     """Options of a spec, after `local:FOLDER?`."""
 
-    batch_size: int = 256
-    """Samples drawn at once; memory grows with it."""
+    batch_size: PositiveInt = 256
+    """Samples per batch; memory grows with it."""
     dtype: str | None = None
-    """"float32", "bfloat16" or "float16"; by default that of the files."""
+    """Data type: "float32", "bfloat16" or "float16"; by default that of the files."""
     name: str | None = None
-    """Name of the engine in records; by default made of the folder's name and content."""
+    """Name of the engine in records; by default from the folder's name and content."""
 
 
 @register("engine", "local")
@@ -265,7 +265,7 @@ def local_engine(rest: str) -> LocalEngine:
 
 @contextmanager
 def _inference(lm: LanguageModel) -> Iterator[None]:
-    """Dropout off while it lasts: a model in training answers as it would when saved."""
+    """Turn dropout off while it lasts, so that a model in training answers as a saved one."""
     training = lm.model.training
     lm.model.eval()
     try:

@@ -24,10 +24,10 @@ from transformers.cache_utils import Cache, DynamicLayer
 from alignlab.models.attention import check_served, through
 
 NAME = "alignlab_one_query"
-"""The attention implementation's name in transformers' interface."""
+"""Name of the attention implementation in transformers' interface."""
 
 CHUNK = 32
-"""Places for own tokens are added in this number; products keep their shape until they are full."""
+"""Places for own tokens added at a time; products keep their shape until they are full."""
 
 
 class AttentionCall(NamedTuple):
@@ -36,47 +36,49 @@ class AttentionCall(NamedTuple):
     scale: float
     """Factor on query-key products."""
     softcap: float | None
-    """Scores s become cap * tanh(s / cap), as in Gemma 2."""
+    """Cap on scores: s becomes cap * tanh(s / cap), as in Gemma 2."""
     window: int | None
-    """Keys this many positions back or more are not seen; None sees all."""
+    """Sliding window: keys this many positions back or more are masked; None masks none."""
 
 
 @dataclass(frozen=True)
 class PromptStates:
-    """One layer's keys and values of a bucket's prompts, (G, J, P, D)."""
+    """Keys and values of one layer for a bucket's prompts, shape (G, J, P, D)."""
 
     keys: Tensor
     values: Tensor
 
     def select(self, prompt_G: Tensor) -> PromptStates:
+        """Return the states of the given prompts."""
         return PromptStates(self.keys[prompt_G], self.values[prompt_G])
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Prompts of similar length and the rows that continue them, which lie one after another."""
+    """Prompts of similar length and the rows that continue them, which are contiguous."""
 
     layers: tuple[PromptStates, ...]
     real_GP: Tensor
-    """Where prompts are not padded."""
+    """Mask of real prompt tokens; False is padding."""
     first: int
-    """The bucket's first row."""
+    """Index of the bucket's first row."""
     prompt_L: Tensor
-    """Prompt, within the bucket, of each of its rows; rising."""
+    """Index, within the bucket, of each row's prompt; rising."""
     place_L: Tensor | None
     """Place of each row among G * K; None where every place holds the row of its number."""
     row_S: Tensor | None
-    """The row in each of G * K places (any, where none is); None as above."""
+    """Row in each of G * K places (any, where none is); None where place_L is."""
 
     @property
     def rows(self) -> slice:
+        """Rows of the bucket within the batch."""
         return slice(self.first, self.first + len(self.prompt_L))
 
 
 def bucket(
     layers: tuple[PromptStates, ...], real_GP: Tensor, prompt_L: Tensor, *, first: int
 ) -> Bucket:
-    """Give a bucket's rows their places, so that each prompt has as many."""
+    """Build a bucket and give its rows places, the same number for each prompt."""
     # All prompts take as many places as the one with the most rows: products need equal shapes.
     count_G = torch.bincount(prompt_L, minlength=len(real_GP))
     K = int(count_G.max())
@@ -91,7 +93,7 @@ def bucket(
 
 
 def without(old: Bucket, row_M: Tensor, *, first: int) -> Bucket | None:
-    """The bucket with some of its rows alone (numbered within it); None where there are none."""
+    """Return the bucket with some of its rows only (numbered within it); None where none remain."""
     if not len(row_M):
         return None
     prompt_M = old.prompt_L[row_M]
@@ -105,7 +107,7 @@ def without(old: Bucket, row_M: Tensor, *, first: int) -> Bucket | None:
 
 
 class OwnStates:
-    """One layer's keys and values of the tokens that rows added, (L, J, C, D)."""
+    """Keys and values of one layer for the tokens that rows added, shape (L, J, C, D)."""
 
     def __init__(self, key_L1: Tensor, value_L1: Tensor) -> None:
         # Zeros, since what is masked still meets its (zero) probability.
@@ -113,7 +115,7 @@ class OwnStates:
         self.values = value_L1.new_zeros((*value_L1.shape[:2], CHUNK, value_L1.shape[3]))
 
     def write(self, key_L1: Tensor, value_L1: Tensor, place: int) -> None:
-        """Take the states, (L, J, 1, D), of every row's token at a place."""
+        """Store the states, shape (L, J, 1, D), of every row's token at a place."""
         # Grown by chunks: a new shape at every token would be a new kernel at every token.
         if place == self.keys.shape[2]:
             self.keys, self.values = (pad(t, (0, 0, 0, CHUNK)) for t in (self.keys, self.values))
@@ -121,28 +123,29 @@ class OwnStates:
         self.values[:, :, place : place + 1] = value_L1
 
     def select(self, row_M: Tensor) -> None:
+        """Keep the states of the given rows."""
         self.keys, self.values = self.keys[row_M], self.values[row_M]
 
 
 class OneQueryCache(Cache):
-    """Keys and values of prompts and rows, and the attention of rows to them."""
+    """Key-value cache of prompts and rows, and the attention of rows to them."""
 
     def __init__(self, buckets: list[Bucket]) -> None:
         super().__init__(layer_class_to_replicate=DynamicLayer)
         self.own: list[OwnStates] = []
         self.buckets = buckets
         self.step = 0
-        """Tokens that every row has before the one that is fed."""
+        """Tokens that every row has before the one being fed."""
         self.calls = 0
         self.windows: set[int] = set()
-        """Sliding windows that the attention calls named."""
+        """Sliding windows named by the attention calls."""
         self._layer = 0
         self._masks: dict[int | None, list[Tensor]] = {}
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Keep the new token's states; the attention call that follows finds the others here."""
+        """Store the new token's states; the attention call that follows reads the others here."""
         if layer_idx == len(self.own):
             self.own.append(OwnStates(key_states, value_states))
         self.own[layer_idx].write(key_states, value_states, self.step)
@@ -150,27 +153,27 @@ class OneQueryCache(Cache):
         return key_states, value_states
 
     def advance(self) -> None:
-        """The token fed is one of the row's own now."""
+        """Count the fed token among the row's own."""
         self.step += 1
         self._masks.clear()
 
     def keep(self, row_M: Tensor) -> None:
-        """Go on with the given rows alone, in rising order."""
+        """Continue with the given rows only, in rising order."""
         for layer in self.own:
             layer.select(row_M)
-        kept: list[Bucket] = []
+        remaining: list[Bucket] = []
         first = 0
         for old in self.buckets:
             within = (row_M >= old.rows.start) & (row_M < old.rows.stop)
             new = without(old, row_M[within] - old.first, first=first)
             if new is not None:
-                kept.append(new)
+                remaining.append(new)
                 first = new.rows.stop
-        self.buckets = kept
+        self.buckets = remaining
         self._masks.clear()
 
     def attend(self, query_LHD: Tensor, ask: AttentionCall) -> Tensor:
-        """Attention outputs, (L, H, D), of every row's new token."""
+        """Return attention outputs, shape (L, H, D), of every row's new token."""
         own = self.own[self._layer]
         rows, J, C, D = own.keys.shape
         # Scaled once here, D numbers a head, rather than every score of every key.
@@ -185,7 +188,7 @@ class OneQueryCache(Cache):
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _masks_for(self, window: int | None, places: int, like: Tensor) -> list[Tensor]:
-        """Masks added to the scores of each bucket's rows, (L, 1, P + C)."""
+        """Return masks to add to the scores of each bucket's rows, shape (L, 1, P + C)."""
         if window not in self._masks:
             self._masks[window] = [self._mask(b, window, places, like) for b in self.buckets]
         return self._masks[window]
@@ -214,7 +217,7 @@ def _attend(
     mask_L1S: Tensor,
     ask: AttentionCall,
 ) -> Tensor:
-    """Outputs, (L, H, D), of one bucket's rows, whose scores with their own tokens are given."""
+    """Return outputs, shape (L, H, D), of one bucket's rows, given scores with their own tokens."""
     states = b.layers[layer]
     G, J, P, D = states.keys.shape
     rows, H, C = own_LHC.shape
@@ -231,7 +234,7 @@ def _attend(
 
 
 def _by_prompt(rows_LHX: Tensor, b: Bucket, heads: int) -> Tensor:
-    """(L, H, X) -> (G*J, K*H/J, X): the rows of a prompt one below the other."""
+    """Reshape (L, H, X) to (G*J, K*H/J, X): the rows of a prompt one below the other."""
     if b.row_S is not None:
         rows_LHX = rows_LHX[b.row_S]
     size = rows_LHX.shape[-1]
@@ -241,7 +244,7 @@ def _by_prompt(rows_LHX: Tensor, b: Bucket, heads: int) -> Tensor:
 
 
 def _by_row(found: Tensor, b: Bucket, heads: int) -> Tensor:
-    """(G*J, K*H/J, X) -> (L, H, X), the reverse."""
+    """Reshape (G*J, K*H/J, X) to (L, H, X), the inverse of `_by_prompt`."""
     G, size = len(b.real_GP), found.shape[-1]
     J = len(found) // G
     K = found.shape[1] * J // heads
@@ -271,7 +274,7 @@ def attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention as transformers calls it: (L, H, 1, D) in, (L, 1, H, D) out.
+    """Compute attention for transformers: (L, H, 1, D) in, (L, 1, H, D) out.
 
     Raises:
         Unserved: dropout, sinks, biases or a mask of the model's own.
@@ -288,7 +291,7 @@ def attention(
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """The buckets say who sees whom; transformers need not build a mask."""
+    """Return no mask: the buckets hold it, so transformers need not build one."""
 
 
 AttentionInterface.register(NAME, attention)

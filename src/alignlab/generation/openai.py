@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible endpoint as an engine."""
+"""OpenAI-compatible endpoint as an engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TOKEN_MARKS = " \t\n\r\u2581\u0120\u010a"
 
 @dataclass(frozen=True)
 class EndpointReport:
-    """Answer of an endpoint to one small request that holds every field."""
+    """Result of one small request to an endpoint that holds every field."""
 
     source: str
     """Model and address."""
@@ -35,7 +35,7 @@ class EndpointReport:
     limits: tuple[str, ...] = ()
     """Departures from OpenAI's API, a sentence each."""
     problem: str = ""
-    """The error of an endpoint that does not answer."""
+    """Error of an endpoint that does not answer; empty where it does."""
 
     def __str__(self) -> str:
         if not self.answers:
@@ -65,13 +65,13 @@ class OpenAIEngine:
 
     @property
     def spent(self) -> Spent:
-        """Tokens and dollars so far, those of answers that the cache already held included."""
+        """Tokens and dollars so far, answers already in the cache included."""
         return self._endpoint.account.spent
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request `sampling.n` times, in the order given.
 
-        At temperature 0 one completion is asked for and repeated. A call that fails for good gives
+        At temperature 0 one completion is requested and repeated. A call that fails for good gives
         completions with an error.
 
         Raises:
@@ -87,10 +87,11 @@ class OpenAIEngine:
         ]
 
     def continues_text(self) -> bool:
-        """Ask for one token of plain text, and say whether the endpoint continues it.
+        """Request one token of plain text and return True if the endpoint continues it.
 
         Raises:
-            RunFailed: as `complete`, or every attempt failed, which is no answer.
+            RunFailed: a budget is spent, the key is refused, the server is dead, or every attempt
+                failed, which is no answer.
         """
         one = Sampling(temperature=0, top_p=1, max_tokens=1)
         request = CompletionRequest("continues text", (), one, 0, prefix="One, two,")
@@ -106,16 +107,16 @@ class OpenAIEngine:
         return completion.finish != "error"
 
     def probe(self) -> EndpointReport:
-        """Send one small request that holds every field, and report what is refused.
+        """Send one small request that holds every field, and report the refused fields.
 
         Each refusal costs a further request; the cache and the limits of the run learn from it.
         """
         messages = (Message("system", "You are brief."), Message("user", "Say yes or no."))
         sampling = Sampling(temperature=0.5, top_p=0.9, max_tokens=16, n=2, stop=("\n\n",))
         request = CompletionRequest("probe", messages, sampling, 0)
-        asked = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        wanted = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         try:
-            (answer,) = self._endpoint.answer([self._payload(request) | asked])
+            (answer,) = self._endpoint.answer([self._payload(request) | wanted])
         except RunFailed as error:
             return EndpointReport(self._endpoint.source, False, problem=str(error))
         if not self._endpoint.has_answered:
@@ -127,17 +128,17 @@ class OpenAIEngine:
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Log-probability in nats of each choice as the first token of the answer.
+        """Return the log-probability in nats of each choice as the first token of the answer.
 
         Read from the endpoint's list of the 20 likeliest tokens (or as many as it gives): -inf for
-        a choice that is not among them; NaN for a call that failed. Of an endpoint that gives no
-        log-probabilities all are NaN, and after its first answer it is asked no more: judges then
-        read whole verdicts from `complete`. Raises as `complete`.
+        a choice that is not among them; NaN for a call that failed. An endpoint without
+        log-probabilities gives NaN for all, and after its first answer gets no more calls: judges
+        then read whole verdicts from `complete`. Raises as `complete`.
         """
-        asked = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        wanted = {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         field = self.config.token_limit_field
         payloads = [
-            self._payload(request) | asked | {field: 1, "n": 1, "temperature": 1.0, "top_p": 1.0}
+            self._payload(request) | wanted | {field: 1, "n": 1, "temperature": 1.0, "top_p": 1.0}
             for request in requests
         ]
         # The first alone: it tells whether the endpoint gives any.
@@ -206,7 +207,7 @@ def openai_engine(rest: str, *, cache_dir: Path | None = None) -> OpenAIEngine:
 
 
 def probe_endpoints(settings: Any) -> list[EndpointReport]:
-    """Probe every endpoint that settings name, in whatever part of them its spec stands.
+    """Probe every endpoint whose spec stands anywhere in the settings.
 
     Args:
         settings: plain values, as `alignlab.records.to_dict` makes them.

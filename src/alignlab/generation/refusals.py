@@ -1,9 +1,9 @@
-"""Fields of a request that an endpoint refuses: recognised in its error, left out from then on.
+"""Fields of a request that an endpoint refuses: parsed from its error, left out from then on.
 
-OpenAI-compatible servers differ in what they accept, and only their errors say so. The wordings
-read here are those of OpenAI, Azure, vLLM, SGLang, TGI, llama.cpp, Mistral, Groq, Together, xAI,
-DeepSeek, Gemini, and of gateways that quote them. A field is left out only where the message names
-it and says that it is not supported: a value that is too large is the user's to change.
+OpenAI-compatible servers differ in the fields they accept, and only their errors show it. The
+wordings read here are those of OpenAI, Azure, vLLM, SGLang, TGI, llama.cpp, Mistral, Groq,
+Together, xAI, DeepSeek, Gemini, and of gateways that quote them. A field is left out only where the
+message names it as unsupported: a value that is too large is the user's to change.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _LEARNABLE = {400, 403, 422, 500, 501}
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error that an endpoint answered with."""
+    """Error reply of an endpoint."""
 
     status: int
     text: str
@@ -57,19 +57,19 @@ class Refusal:
 
     @property
     def is_about_content(self) -> bool:
-        """Another prompt may be accepted: this one is too long or was filtered."""
+        """True where another prompt may be accepted: this one is too long or was filtered."""
         return _ABOUT_CONTENT.search(f"{self.code} {self.text}") is not None
 
     @property
     def is_transient(self) -> bool:
-        """The same request may be accepted later."""
+        """True where a repeated request may be accepted later."""
         if self.code == "insufficient_quota":
             return False
         return self.status in {408, 409, 425, 429} or (self.status >= 500 and self.status != 501)
 
     @property
     def ends_all_calls(self) -> bool:
-        """Key, model name or quota is refused, as it will be for every request."""
+        """True where key, model name or quota is refused, as it will be for every request."""
         hopeless = self.status in {401, 402, 403, 404} or self.code == "insufficient_quota"
         return hopeless and not self.is_about_content
 
@@ -79,15 +79,15 @@ class EndpointLimits:
     """Departures of an endpoint from OpenAI's API."""
 
     without: tuple[str, ...] = ()
-    """Fields that it refuses, of `EFFECTS`."""
+    """Refused fields, of `EFFECTS`."""
     token_limit_field: str = ""
-    """Its name for the limit of new tokens; empty where the one that is sent is accepted."""
+    """Name of the limit of new tokens; empty where the name sent is accepted."""
     top_logprobs: int = TOP_LOGPROBS
-    """Most log-probabilities that it gives per token."""
+    """Most log-probabilities per token."""
     least_tokens: int = 1
-    """Smallest limit of new tokens that it accepts."""
+    """Smallest accepted limit of new tokens."""
     least_temperature: float = 0.0
-    """Sent in place of lower temperatures."""
+    """Temperature sent in place of lower ones."""
 
     def leaving_out(self, *fields: str) -> EndpointLimits:
         """Return these limits without further fields."""
@@ -113,7 +113,7 @@ class EndpointLimits:
         return sent
 
     def learn(self, refusal: Refusal, sent: Mapping[str, Any]) -> EndpointLimits | None:
-        """Return limits under which a request that was refused may be accepted, or None.
+        """Return limits under which a refused request may be accepted, or None.
 
         Args:
             refusal: the endpoint's error.
@@ -134,7 +134,7 @@ class EndpointLimits:
     def _learn_number(
         self, text: str, named: str, sent: Mapping[str, Any]
     ) -> EndpointLimits | None:
-        """Limits with a bound that the message states."""
+        """Return limits with a bound that the message states, or None."""
         numbers = [int(number) for number in re.findall(r"(?<![\w.-])\d{1,4}(?!\w|\.\d)", text)]
         if _names("logprobs", named) and "top_logprobs" in sent:
             fewer = [number for number in numbers if 0 < number < sent["top_logprobs"]]
@@ -151,7 +151,7 @@ class EndpointLimits:
     def _learn_limit_name(
         self, named: str, unsupported: bool, sent: Mapping[str, Any]
     ) -> EndpointLimits | None:
-        """Limits with the other name of the limit of new tokens, where the one sent is refused."""
+        """Return limits with the other name of the token limit, where the one sent is refused."""
         if not unsupported or self.token_limit_field or "messages" not in sent:
             return None
         for name, other in (_LIMITS, _LIMITS[::-1]):
@@ -162,7 +162,7 @@ class EndpointLimits:
     def _learn_field(
         self, named: str, unsupported: bool, sent: Mapping[str, Any]
     ) -> EndpointLimits | None:
-        """Limits without the first field that the message names and the request holds."""
+        """Return limits without the first field that the message names and the request holds."""
         harmless = {"n", "seed", "stop", "logprobs"} | (
             {"top_p"} if sent.get("top_p") == 1 else set()
         )
@@ -199,7 +199,7 @@ def hint(refusal: Refusal, sent: Mapping[str, Any]) -> str:
 
 
 def _named(text: str) -> str:
-    """The part of an error that names fields: the places of a validation error, else all of it."""
+    """Return the part of an error that names fields: the places of a validation error, else all."""
     places = re.findall(r"""['"]loc['"]: ?[\[(]([^\])]*)""", text)
     return " ".join(places) or text
 
@@ -209,14 +209,14 @@ def _names(field: str, text: str) -> bool:
 
 
 def _holds(sent: Mapping[str, Any], field: str) -> bool:
-    """Tell whether a request makes use of a field."""
+    """Return True if a request makes use of a field."""
     if field == "system":
         return any(message["role"] == "system" for message in sent.get("messages", ()))
     return field in sent and (field != "n" or sent["n"] > 1)
 
 
 def _without_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Messages whose system turns are part of the user turn that follows."""
+    """Merge system turns into the user turn that follows."""
     folded: list[dict[str, str]] = []
     for message in messages:
         role = "user" if message["role"] == "system" else message["role"]

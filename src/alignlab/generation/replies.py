@@ -1,8 +1,8 @@
-"""Read chat completions by hand: a server, or what stands before it, may send anything.
+"""Parser of chat completions that tolerates malformed replies of servers and gateways.
 
-A reply that is cut off, wrongly encoded, of another shape, or that has no text where some was
-written is unreadable, and asked for again. A reply with an error in it is an error, whatever its
-status says.
+A reply that is truncated, wrongly encoded, of another shape, or without the text that its token
+count implies is unreadable, and requested again. A reply that holds an error is an error, whatever
+its status.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from alignlab.types import Completion, Finish, Usage
 
 ABSURD = 2**40
-"""Counts of tokens and whole numbers in a reply are read up to this."""
+"""Largest count of tokens, or whole number, read from a reply."""
 SHOWN = 80
-"""Characters of a reply that a complaint shows."""
+"""Characters of a reply shown in an error message."""
 SECRET_LENGTH = 16
-"""A key at least this long is no word that a text may hold by chance ("EMPTY", "none")."""
+"""Shortest key that is removed from texts; shorter ones may be words ("EMPTY", "none")."""
 _CUT = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
 _BROKEN = {"error", "network_error", "abort", "insufficient_system_resource"}
 _FILTERED = {"content_filter", "sensitive", "safety", "recitation", "prohibited_content",
@@ -28,17 +28,17 @@ _SILENT = tuple(f"no text (finish reason {reason!r})" for reason in ("stop", Non
 
 
 class Unreadable(Exception):
-    """The server answered, but not with a chat completion."""
+    """Error for a reply that is not a chat completion."""
 
     def __init__(self, reason: str, usage: Usage | None = None, error: Any = None):
         super().__init__(reason)
         self.usage = usage or Usage()
         """Tokens of the reply, where it states them."""
         self.body = error
-        """The error in the reply, if there is one."""
+        """Error in the reply, if there is one."""
         code = str(_at(error, "code") or _at(error, "status") or "")
         self.status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 0
-        """HTTP status that the error names; 0 where it names none."""
+        """HTTP status in the error; 0 where it names none."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class ChatAnswer:
 
     completions: tuple[Completion, ...]
     top_logprobs: tuple[tuple[str, float], ...]
-    """Likeliest first tokens of the first choice with their log-probabilities, where asked for."""
+    """Likeliest first tokens of the first choice with their log-probabilities, where requested."""
     usage: Usage
 
 
 def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnswer:
-    """Read the body of a reply to a request.
+    """Parse the body of a reply to a request.
 
     Raises:
         Unreadable: it is no chat completion, or has no text.
@@ -68,8 +68,8 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
     paid = usage if isinstance(stated, dict) else Usage()
     error = _error_in(body, choices)
     if error is not None:
-        said = _at(error, "message") or error
-        raise Unreadable(f"an error: {without_key(str(said), key)[:SHOWN]}", paid, error)
+        message = _at(error, "message") or error
+        raise Unreadable(f"an error: {without_key(str(message), key)[:SHOWN]}", paid, error)
     if not isinstance(choices, list) or not choices:
         shown = without_key(str(body), key)[:SHOWN]
         raise Unreadable(f"expected a chat completion, found {shown!r}", paid)
@@ -80,14 +80,14 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
 
 
 def without_key(text: str, key: str) -> str:
-    """A text without the key, which servers like to repeat."""
+    """Remove the key from a text, which servers like to repeat."""
     return text.replace(key, "***") if key else text
 
 
 def _error_in(body: Any, choices: Any) -> Any:
     """Return the error that a reply or one of its choices holds, or None.
 
-    Gateways whose upstream breaks after they began to answer send one under status 200.
+    Gateways send one under status 200 where their upstream breaks during the reply.
     """
     several = choices if isinstance(choices, list) else []
     for part in (body, *several):
@@ -99,7 +99,7 @@ def _error_in(body: Any, choices: Any) -> Any:
 
 
 def _completions(choices: Sequence[Any], usage: Usage, key: str) -> tuple[Completion, ...]:
-    """One per choice; the tokens, of which only the total is stated, are shared out evenly."""
+    """Build one completion per choice; the total of tokens is divided evenly."""
     share, rest = divmod(usage.tokens, len(choices))
     found = []
     for k, choice in enumerate(choices):
@@ -137,10 +137,10 @@ def _part(content: Any, kind: str) -> str | None:
 
 
 def _lost_its_text(answer: ChatAnswer, payload: Mapping[str, Any]) -> bool:
-    """Tell whether texts are missing that must have been written, or that nothing says were not.
+    """Return True if texts are missing that were written, or that nothing shows were not.
 
     A model may end its turn at once (a token each), stop at a string, spend all its tokens on
-    thinking (finish "length"), or refuse; all of these would only be repeated.
+    thinking (finish "length"), or refuse; a retry would only repeat these.
     """
     completions = answer.completions
     if any(c.text for c in completions) or answer.top_logprobs or payload.get("stop"):
@@ -151,7 +151,7 @@ def _lost_its_text(answer: ChatAnswer, payload: Mapping[str, Any]) -> bool:
 
 
 def _unicode(text: str, key: str) -> str:
-    """Text that every file can hold: escaped halves of characters joined, or replaced."""
+    """Make a text encodable: join escaped surrogate halves, or replace them."""
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return without_key(whole, key) if len(key) >= SECRET_LENGTH else whole
 
@@ -161,7 +161,7 @@ def _count(value: Any) -> int:
 
 
 def _top_logprobs(choice: Any) -> tuple[tuple[str, float], ...]:
-    """Likeliest first tokens: a list of records, or a mapping as of plain completions."""
+    """Read the likeliest first tokens: a list of records, or a mapping as of plain completions."""
     logprobs = _at(choice, "logprobs")
     content, legacy = _at(logprobs, "content"), _at(logprobs, "top_logprobs")
     top = _at(content[0], "top_logprobs") if isinstance(content, list) and content else None

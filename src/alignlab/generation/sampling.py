@@ -4,8 +4,8 @@ The nucleus is the smallest prefix of the tokens in order of probability (equal 
 the vocabulary) with at least `top_p` of the mass (arXiv 1904.09751, section 3.1). A token is drawn
 from the whole distribution by inverse transform. It is in the nucleus exactly if the tokens before
 it hold less than `top_p`, which takes one masked sum. If it is not, no token after it is, and the
-next draw is from those before it; so flat distributions cost no more than peaked ones. The draws
-after the first are made of the first one's bits.
+next draw is from those before it; so flat distributions cost no more than peaked ones. Further
+draws are derived from the bits of the first.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 BLOCK = 64
-"""Tokens summed at a time: cumulative sums, which are slow, run over blocks and within one."""
+"""Tokens per block: cumulative sums, which are slow, run over blocks and within one."""
 CACHE_ELEMENTS = 1 << 18
-"""Logits worked on at a time on a CPU, so that they stay in its cache."""
+"""Logits per chunk on a CPU, so that they stay in its cache."""
 _LAST = 1 - 2**-52
-"""Draws are kept below this, so that rounding cannot lift one to the end of the mass."""
+"""Upper bound of draws, so that rounding cannot lift one to the end of the mass."""
 
 
 @dataclass(frozen=True)
 class SampledTokens:
-    """The next token of every row."""
+    """Next token of every row."""
 
     tokens_B: Tensor
     logprobs_B: Tensor
@@ -65,7 +65,7 @@ def sample_tokens(
 
 
 def draw(weight_BV: Tensor, uniform_B: Tensor) -> Tensor:
-    """The token, shape (B,), at which the cumulative weight passes a share of the whole."""
+    """Return the token, shape (B,), at which the cumulative weight passes a share of the whole."""
     vocabulary = weight_BV.shape[-1]
     whole = vocabulary - vocabulary % BLOCK
     block_BN = weight_BV[:, :whole].view(len(weight_BV), -1, BLOCK).sum(dim=-1)
@@ -81,7 +81,7 @@ def draw(weight_BV: Tensor, uniform_B: Tensor) -> Tensor:
 
 
 def _passed(weight_BX: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the cumulative weight passes a share of the whole, and how far into that place."""
+    """Return the place where the cumulative weight passes a share of it, and how far into it."""
     mass_BX = weight_BX.cumsum(dim=-1, dtype=torch.float64)
     drawn_B1 = uniform_B1.clamp(max=_LAST) * mass_BX[:, -1:]
     index_B1 = torch.searchsorted(mass_BX, drawn_B1, right=True).clamp(max=mass_BX.shape[-1] - 1)
@@ -91,7 +91,7 @@ def _passed(weight_BX: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mass_upto(prob_BV: Tensor, token_B: Tensor) -> Tensor:
-    """Mass of the tokens at least as likely as the given one, without its own: never too little."""
+    """Sum the mass of tokens at least as likely as the given one, excluding it, never too low."""
     prob_B1 = prob_BV.gather(-1, token_B[:, None])
     # A mask of the same type: products of mixed types are several times slower.
     kept_BV = torch.ge(prob_BV, prob_B1, out=torch.empty_like(prob_BV))
@@ -99,7 +99,7 @@ def _mass_upto(prob_BV: Tensor, token_B: Tensor) -> Tensor:
 
 
 def _within(prob_BV: Tensor, token_B: Tensor, uniform_B: Tensor, top_p: float) -> Tensor:
-    """Tokens of the nucleus, for rows whose first draw may lie outside."""
+    """Draw tokens of the nucleus, for rows whose first draw may lie outside."""
     place_V = torch.arange(prob_BV.shape[-1], device=prob_BV.device)
     open_R = torch.arange(len(token_B), device=token_B.device)
     while True:
@@ -114,7 +114,7 @@ def _within(prob_BV: Tensor, token_B: Tensor, uniform_B: Tensor, top_p: float) -
 
 
 def _mixed(uniform_B: Tensor) -> Tensor:
-    """Another draw from [0, 1) made of a draw's bits (splitmix64's finaliser)."""
+    """Derive another draw from [0, 1) from a draw's bits (splitmix64's finaliser)."""
     bits_B = uniform_B.view(torch.int64) + -0x61C8864680B583EB
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         bits_B = (bits_B ^ _shifted(bits_B, shift)) * factor
@@ -123,10 +123,10 @@ def _mixed(uniform_B: Tensor) -> Tensor:
 
 
 def _shifted(bits_B: Tensor, places: int) -> Tensor:
-    """Bits shifted right, zeros coming in from the left."""
+    """Shift bits right, filling zeros from the left."""
     return (bits_B >> places) & ((1 << (64 - places)) - 1)
 
 
 def _minus_norm(logit_BV: Tensor) -> Tensor:
-    """Minus the log of the sum of exponentials, (B,), by a softmax: that is twice as fast."""
+    """Return minus the log of the sum of exponentials, (B,), by a softmax (twice as fast)."""
     return logit_BV.softmax(dim=-1).amax(dim=-1).log() - logit_BV.amax(dim=-1)

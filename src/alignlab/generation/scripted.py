@@ -1,4 +1,4 @@
-"""An engine that answers from a script: a function, or a JSONL file keyed by request id."""
+"""Engine that answers from a script: a function, or a JSONL file keyed by request id."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from alignlab.registry import register
 from alignlab.types import Completion, CompletionRequest
 
 Answer = Callable[[CompletionRequest, int], str | None]
-"""Text for a request's n-th sample; None where the script has none."""
+"""Function from a request and a sample's index to its text; None where the script has none."""
 
 
 class ScriptedEngine:
-    """A `Completer` whose answers are written down; words count as tokens."""
+    """A `Completer` with scripted answers; words count as tokens."""
 
     def __init__(self, answer: Answer, *, name: str = "scripted"):
         self._answer = answer

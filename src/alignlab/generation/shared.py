@@ -1,8 +1,7 @@
-"""Decoding where samples share their prompt's keys and values, and the trial of who it serves.
+"""Decoding where samples share their prompt's keys and values, with a check of exactness.
 
-Whether a model can be decoded this way is not looked up but tried: a probe compares it with the
-model's own attention on a few short prompts. What fails it decodes as in `forward.py`, and the
-reason is logged once.
+A probe compares shared decoding with the model's own attention on a few short prompts. Models that
+fail it decode as in `forward.py`, and the reason is logged once.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from alignlab.models.attention import UnsupportedAttention
 log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""Largest difference in nats per token between shared and plain in the probe."""
+"""Largest difference in nats per token between shared and own attention in the probe."""
 HALF_TOLERANCE = 0.25
-"""The same for bfloat16 and float16, whose rounding alone makes some hundredths."""
+"""Largest difference for bfloat16 and float16, whose rounding alone makes some hundredths."""
 MOST_BUCKETS = 4
 WORTH_SPLITTING = 1024
-"""Padded positions that another bucket of prompts must save."""
+"""Padded positions that a further bucket of prompts must save."""
 WIDTH_MULTIPLE = 16
-"""Prompts are padded to a multiple of this; products of equal shape share a compiled kernel."""
+"""Width that prompts are padded to a multiple of; products of equal shape share a kernel."""
 
 
 class Reader:
-    """Makes readings for a model: shared where that is exact, else plain."""
+    """Factory of readings for a model: shared where that is exact, else with its own attention."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -46,12 +45,12 @@ class Reader:
         self._configs = _configs(self._base)
         self._limit: int | None = None
         self.fallback = self._probe()
-        """Why readings are plain; None when they are shared."""
+        """Reason why readings use the model's own attention; None when they are shared."""
         if self.fallback:
             log.warning("samples do not share their prompt's attention: %s", self.fallback)
 
     def __call__(self, prompts: Sequence[Sequence[int]], steps: int) -> Reading:
-        """A reading of prompts, sorted by length, that so many tokens may follow."""
+        """Make a reading of prompts, sorted by length, that `steps` tokens may follow."""
         longest = max(map(len, prompts)) + steps
         if self.fallback is None and self._limit is not None and longest > self._limit:
             self.fallback = f"up to {longest} tokens exceed the attention window of {self._limit}"
@@ -62,7 +61,7 @@ class Reader:
 
     @torch.inference_mode()
     def _probe(self) -> str | None:
-        """Why sharing is not exact for this model; None when it is."""
+        """Return the reason why sharing is not exact for this model; None when it is."""
         name = type(self._base).__name__
         if not getattr(self._base, "_supports_attention_backend", False):
             return f"{name} does not use transformers' attention interface"
@@ -82,7 +81,7 @@ class Reader:
             self._base.train(training)
         if not reading.cache.calls:
             return f"{name} does not use transformers' attention interface"
-        self._limit = untold_window(self._base.config.get_text_config(), reading.cache.windows)
+        self._limit = _hidden_window(self._base.config.get_text_config(), reading.cache.windows)
         worst = float((expected - found).abs().max())
         if not worst <= TOLERANCE.get(self._base.dtype, HALF_TOLERANCE):
             return f"{name} gives other values where prompts are shared (by {worst:.2g})"
@@ -90,7 +89,7 @@ class Reader:
 
 
 class SharedReading:
-    """Prompts that were read once, and the samples that continue them, one row each."""
+    """Reading in which samples share their prompt's keys and values, one row each."""
 
     def __init__(
         self, forward: Forward, configs: list[Any], prompts: Sequence[Sequence[int]]
@@ -100,7 +99,7 @@ class SharedReading:
         self._position_L1 = torch.empty(0)
 
     def start(self, prompt_of_L: Tensor, steps: int) -> Tensor:
-        """Read the prompts; give the logits of each row's first token, (rows, vocabulary).
+        """Read the prompts; return the logits of each row's first token, shape (L, V).
 
         Rows are sorted by prompt.
         """
@@ -127,7 +126,7 @@ class SharedReading:
         return torch.cat(logits)[prompt_of_L]
 
     def step(self, token_L: Tensor) -> Tensor:
-        """Feed each row's newest token; give the logits of its next one, (rows, vocabulary)."""
+        """Feed each row's newest token; return the logits of its next one, shape (L, V)."""
         with attending(self._configs, self.cache):
             logits_L1V = self._forward(token_L[:, None], None, self._position_L1, cache=self.cache)
         self.cache.advance()
@@ -135,13 +134,13 @@ class SharedReading:
         return logits_L1V[:, 0]
 
     def keep(self, row_M: Tensor) -> None:
-        """Go on with the given rows alone, in rising order."""
+        """Continue with the given rows only, in rising order."""
         self.cache.keep(row_M)
         self._position_L1 = self._position_L1[row_M]
 
 
 class _PromptCache(Cache):
-    """Takes down the keys and values of one forward."""
+    """Cache that records the keys and values of one forward pass."""
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=DynamicLayer)
@@ -150,22 +149,22 @@ class _PromptCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Layers come in order, once each."""
+        """Record the states of a layer; layers come in order, once each."""
         self.states.append(PromptStates(key_states.contiguous(), value_states.contiguous()))
         return key_states, value_states
 
 
-def untold_window(config: Any, told: set[int]) -> int | None:
-    """The longest sequence served where the model has a window it does not tell attention."""
+def _hidden_window(config: Any, known: set[int]) -> int | None:
+    """Return the longest exact sequence of a model with a window hidden from attention."""
     window = getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", None) is False or window in told:
+    if getattr(config, "use_sliding_window", None) is False or window in known:
         window = None
     limits = [w for w in (window, getattr(config, "attention_chunk_size", None)) if w]
     return min(limits, default=None)
 
 
 def _spans(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Runs of prompts, given by rising length, that are padded to a common one."""
+    """Group prompts, given by rising length, into runs that are padded to a common one."""
     spans = [(0, len(lengths))]
     length_N = np.asarray(lengths)
     while len(spans) < MOST_BUCKETS:
@@ -180,7 +179,7 @@ def _spans(lengths: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _best_split(length_N: np.ndarray) -> tuple[int, int]:
-    """Padded positions that the best split saves, and where it is."""
+    """Return the padded positions that the best split saves, and its place."""
     if len(length_N) < 2:
         return 0, 0
     place_N = np.arange(1, len(length_N))
@@ -190,7 +189,7 @@ def _best_split(length_N: np.ndarray) -> tuple[int, int]:
 
 
 def _forced(reading: Reading, token_TL: Tensor) -> Tensor:
-    """Log-probabilities, (T, L, V), with given tokens; the last step without the second row."""
+    """Return log-probabilities, (T, L, V), of given tokens; the last step skips the second row."""
     prompt_of_L = torch.tensor([0, 0, 1, 2, 2], device=token_TL.device)
     kept_M = torch.tensor([0, 2, 3, 4], device=token_TL.device)
     found = [reading.start(prompt_of_L, len(token_TL))]
@@ -201,6 +200,6 @@ def _forced(reading: Reading, token_TL: Tensor) -> Tensor:
 
 
 def _configs(model: Any) -> list[Any]:
-    """The distinct configurations that a model's layers read."""
+    """Return the distinct configurations that a model's layers read."""
     found = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
     return list(found.values())

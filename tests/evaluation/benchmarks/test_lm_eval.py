@@ -48,8 +48,8 @@ def test_local_files_are_offered_under_all_names_of_splits(tmp_path):
     [
         ({"files": {"hellaswag": "x"}}, "files.hellaswag: has no effect"),
         ({"files": {"gsm8k": "no/such.jsonl"}}, "files.gsm8k: no/such.jsonl: no such file"),
-        ({"items": -1}, "expected items and shots of 0 or more"),
-        ({"shots": -1}, "expected items and shots of 0 or more"),
+        ({"items": -1}, "items: expected 0 or more, found -1"),
+        ({"shots": -1}, "shots: "),
     ],
 )
 def test_bad_settings(settings, says):

@@ -37,30 +37,30 @@ from alignlab.types import EvalResult
 
 NAME = "alpaca_eval"
 INSTRUCTIONS = 805
-"""Instructions of the benchmark; average lengths are over all of them even where rows miss."""
+"""Instructions of the benchmark; average lengths divide by all of them even where rows miss."""
 
 
 @dataclass(frozen=True)
 class AlpacaEvalResult:
-    """One model's figures under the names, and in the per cent, of the public leaderboard."""
+    """Figures of one model under the names, and in the per cent, of the public leaderboard."""
 
     model: str
     win_rate: float | None
-    """100 * mean score."""
+    """Win rate: 100 * mean score."""
     standard_error: float | None
-    """100 * sample standard deviation of the scores / sqrt(n)."""
+    """Standard error: 100 * sample standard deviation of the scores / sqrt(n)."""
     n_wins: int
     n_wins_base: int
     n_draws: int
     n_total: int
-    """Annotated instructions; missing preferences are left out."""
+    """Number of annotated instructions; missing preferences are left out."""
     n_missing: int
     discrete_win_rate: float | None
     """Wins in per cent, draws half."""
     avg_length: int
-    """Characters of the model's answers, all 805 instructions counted, rounded down."""
+    """Mean length of the model's answers in characters over all 805 instructions, rounded down."""
     lc_win_rate: float | None = None
-    """Length-controlled; None without the files that it needs."""
+    """Length-controlled win rate; None without the files that it needs."""
     lc_standard_error: float | None = None
 
     def rows(self, baseline: str | None = None) -> list[EvalResult]:
@@ -81,7 +81,7 @@ class AlpacaEvalResult:
 
 @dataclass(frozen=True)
 class AlpacaEval:
-    """Figures of AlpacaEval 2.0 from files of annotations."""
+    """Figures of AlpacaEval 2.0 from annotation files."""
 
     difficulty: Path | None = None
     """CSV of instruction difficulties; without it no length-controlled figure."""
@@ -90,11 +90,11 @@ class AlpacaEval:
     gamed: Path | None = None
     """CSV of the gamed baselines, for a refit of models without published weights."""
     difficulty_by: Literal["instruction", "row"] = "instruction"
-    """Look difficulty up by instruction, or by the row's position: as the public leaderboard did
+    """Lookup of difficulty by instruction, or by the row's position: as on the public leaderboard
     for models with missing rows, whose published figures are thereby slightly off."""
     preferences: PreferencesFrom = "stored"
-    """Take the preferences stored, or compute them again from the judge's token
-    log-probabilities, which only `annotations.json` holds."""
+    """Preferences as stored, or recomputed from the judge's token log-probabilities, which only
+    `annotations.json` holds."""
 
     def __post_init__(self) -> None:
         if self.difficulty is None and (self.weights is not None or self.gamed is not None):
@@ -115,7 +115,7 @@ class AlpacaEval:
     def of(
         self, by_model: Mapping[str, Sequence[Annotation]], where: Path
     ) -> list[AlpacaEvalResult]:
-        """Measure annotations at hand; `where` they come from is named in complaints.
+        """Measure annotations by model; error messages name their source, `where`.
 
         Raises:
             BadInput: they lack what a length-controlled figure needs.
@@ -165,7 +165,7 @@ def _predicted(
     weights: GlmWeights | None,
     gamed: Preferences | None,
 ) -> Floats:
-    """Predict length-controlled preferences from the weights given or a refit."""
+    """Predict length-controlled preferences from given weights or a refit."""
     if weights is None:
         if gamed is None:
             raise ValueError("a refit needs the gamed baselines")
@@ -212,7 +212,7 @@ def _standard_error(values_N: Floats) -> float | None:
 
 
 def _normal(value: float, error: float | None, n: int) -> Interval:
-    """Turn a figure in per cent into a share with its normal interval."""
+    """Convert a figure in per cent to a share with its normal interval."""
     if error is None:
         return Interval(value / 100, None, None, n)
     low, high = value - 1.96 * error, value + 1.96 * error

@@ -4,8 +4,8 @@ The judge names the better answer by one token; the preference is the probabilit
 model's token among the two (arXiv 2404.04475). Where an endpoint gives no log-probabilities, or
 gives the two tokens less than a tenth of the probability, the judge is asked for its verdict in
 words, which counts 1 or 0 (a tie one half); the row `whole_verdicts` counts these judgements. The
-official prompt (`prompt=`, the file alpaca_eval_clf.txt of the package alpaca_eval) is asked in one
-order, which the instruction decides as in the published annotations. Our own wording is asked in
+official prompt (`prompt=`, the file alpaca_eval_clf.txt of the package alpaca_eval) is shown in one
+order, which the instruction decides as in the published annotations. Our own wording is shown in
 both orders and averaged. Figures with our wording, or with whole verdicts, are not comparable with
 the public leaderboard. AlpacaEval 1 counts each preference as a win or a loss.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from alignlab.ask_model import Ask, ask_model
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.annotation_files import (
     FIRST,
@@ -67,7 +68,7 @@ _TURN = re.compile(r"<\|im_start\|>(system|user)\n(.*?)<\|im_end\|>", re.DOTALL)
 
 
 class AnswerPair(NamedTuple):
-    """One instruction with the two answers that are compared."""
+    """Instruction with the two answers to compare."""
 
     question: Question
     own: Response
@@ -75,40 +76,39 @@ class AnswerPair(NamedTuple):
 
 
 class ShownPair(NamedTuple):
-    """A pair in one order of presentation."""
+    """Pair of answers in one order of presentation."""
 
     pair: AnswerPair
     is_switched: bool
-    """The model's answer is shown first."""
+    """True where the model's answer is shown first."""
 
 
 class Preferred(NamedTuple):
-    """The judge's preference in one order."""
+    """Preference of the judge in one order."""
 
     value: float | None
     """Probability that the model's answer is preferred; None is unreadable."""
     raw: str
     why: str = ""
     is_whole: bool = False
-    """Read from a verdict in words, not from probabilities."""
+    """True where read from a verdict in words, not from probabilities."""
 
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class AlpacaEvalRun:
+class AlpacaEvalRun(Bounded):
     """AlpacaEval on a model: preference over the baseline by a judge, plain, length-controlled."""
 
     version: Literal[1, 2] = 2
-    """2 averages preferences; 1 counts each as a win or a loss."""
+    """Version: 2 averages preferences; 1 counts each as a win or a loss."""
     prompt: Path | None = None
-    """The official prompt, alpaca_eval_clf.txt; without it ours is used and figures are not
-    comparable."""
+    """Official prompt, alpaca_eval_clf.txt; without it ours is used: not comparable."""
     difficulty: Path | None = None
     """CSV of instruction difficulties; with `gamed` adds the length-controlled win rate."""
     gamed: Path | None = None
     """CSV of the gamed baselines, for the fit of the length-controlled win rate."""
-    judge_tokens: int = 1024
-    """Most tokens of a verdict in words, asked for where the judge gives no probabilities."""
+    judge_tokens: PositiveInt = 1024
+    """Most tokens of a verdict in words, requested where the judge gives no probabilities."""
 
     needs: ClassVar[Needs] = Needs(
         data="AlpacaEval's 805 instructions with the baseline's answers, alpaca_eval.json or "
@@ -119,10 +119,9 @@ class AlpacaEvalRun:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.difficulty is None) != (self.gamed is None):
             raise BadInput("alpaca_eval: expected difficulty= and gamed= together or neither")
-        if self.judge_tokens < 1:
-            raise BadInput(f"judge_tokens: expected at least 1, found {self.judge_tokens}")
 
     def questions(self, data: Path) -> list[Question]:
         """Read the instructions; an instruction's id is its position, as in the difficulties."""
@@ -142,31 +141,33 @@ class AlpacaEvalRun:
                 )
         return found
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Ask for the preference on every instruction."""
-        if asked.baseline is None:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Judge the preference on every instruction."""
+        if inputs.baseline is None:
             raise BadInput("--baseline is missing: whom the models are compared with")
-        if self.prompt is not None and not asks_model(asked):
+        if self.prompt is not None and not asks_model(inputs):
             raise BadInput("alpaca_eval: prompt= has no effect with a judge of pairs")
         found = Findings(())
-        for answers in asked.answers:
+        for answers in inputs.answers:
             pairs = [
                 AnswerPair(q, own, base)
-                for q in asked.questions
-                if (own := answers.last(q)) and (base := asked.baseline.last(q))
+                for q in inputs.questions
+                if (own := answers.last(q)) and (base := inputs.baseline.last(q))
             ]
-            said = self._judged(asked, pairs)
-            found += Findings(tuple(self._rows(asked, answers.model, pairs, said)), tuple(said))
+            judgements = self._judged(inputs, pairs)
+            found += Findings(
+                tuple(self._rows(inputs, answers.model, pairs, judgements)), tuple(judgements)
+            )
         return found
 
     def _rows(
         self,
-        asked: BenchmarkInputs,
+        inputs: BenchmarkInputs,
         model: str,
         pairs: Sequence[AnswerPair],
-        said: Sequence[Feedback],
+        judgements: Sequence[Feedback],
     ) -> list[EvalResult]:
-        values = {f.prompt_id: self._counted(value_of(f)) for f in said}
+        values = {f.prompt_id: self._counted(value_of(f)) for f in judgements}
         annotations = [
             Annotation(
                 model=model,
@@ -185,13 +186,13 @@ class AlpacaEvalRun:
         # The leaderboard divides by its 805 instructions, however many were asked.
         mean_length = sum(a.length_model for a in annotations) // len(annotations)
         result = replace(result, avg_length=mean_length)
-        left_out = len(asked.questions) - len(pairs)
-        whole = sum(f.source.endswith(WHOLE) for f in said)
+        left_out = len(inputs.questions) - len(pairs)
+        whole = sum(f.source.endswith(WHOLE) for f in judgements)
         comparable = self.prompt is not None and not left_out and not whole
-        about = subject(asked, model, NAME)
+        about = subject(inputs, model, NAME)
         rows = result.rows(about.against)
         if whole:
-            rows.append(about.count("whole_verdicts", float(whole), len(said)))
+            rows.append(about.count("whole_verdicts", float(whole), len(judgements)))
         return [
             replace(row, unscored=row.unscored + left_out, comparable=comparable) for row in rows
         ]
@@ -201,14 +202,14 @@ class AlpacaEvalRun:
             return value
         return float(value > 0.5)
 
-    def _judged(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
+    def _judged(self, inputs: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
         """Judge every pair; equal answers are a draw without a judgement."""
         differ = [p for p in pairs if p.own.text != p.base.text]
-        if asks_model(asked):
-            judged = self._asked(asked, differ)
+        if asks_model(inputs):
+            judged = self._asked(inputs, differ)
         else:
             items = [(p.question.prompt, p.own, p.base) for p in differ]
-            judged = pair_judge(asked).compare(items, asked.seed)
+            judged = pair_judge(inputs).compare(items, inputs.seed)
         by_prompt = {f.prompt_id: f for f in judged}
         return [
             by_prompt.get(p.question.id)
@@ -216,8 +217,8 @@ class AlpacaEvalRun:
             for p in pairs
         ]
 
-    def _asked(self, asked: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
-        """Ask for the preference, in the official order or averaged over both."""
+    def _asked(self, inputs: BenchmarkInputs, pairs: Sequence[AnswerPair]) -> list[Feedback]:
+        """Judge pairs in the official order, or in both and averaged."""
         template = own_template("alpaca_eval") if self.prompt is None else official(self.prompt)
         shown = [
             ShownPair(pair, order)
@@ -226,18 +227,18 @@ class AlpacaEvalRun:
                 (switched(pair.question.prompt.text),) if template.official else (False, True)
             )
         ]
-        found = self._preferences(asked, template, shown)
+        found = self._preferences(inputs, template, shown)
         each = 1 if template.official else 2
-        name = f"{model_judge(asked).name} ({template.name})"
+        name = f"{model_judge(inputs).name} ({template.name})"
         return [
             _feedback(name, pair, found[i * each : (i + 1) * each]) for i, pair in enumerate(pairs)
         ]
 
     def _preferences(
-        self, asked: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
+        self, inputs: BenchmarkInputs, template: Template, shown: Sequence[ShownPair]
     ) -> list[Preferred]:
-        """Weigh the two choices; ask for whole verdicts where there is nothing to weigh."""
-        judge = model_judge(asked)
+        """Compare two choices' probabilities; request whole verdicts where they are missing."""
+        judge = model_judge(inputs)
         choices = (FIRST, SECOND) if template.official else LETTERS
         asks = [
             Ask(f"{s.pair.own.id}|{'switched' if s.is_switched else 'shown'}", _fill(template, s))
@@ -246,7 +247,7 @@ class AlpacaEvalRun:
         sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=self.judge_tokens)
         found: list[Preferred | None] = [None] * len(shown)
         if isinstance(judge, ChoiceScorer):
-            requests = [CompletionRequest(*ask, sampling, asked.seed) for ask in asks]
+            requests = [CompletionRequest(*ask, sampling, inputs.seed) for ask in asks]
             weighed = judge.choice_logprobs(requests, choices)
             found = [_weigh(one, choices, x) for one, x in zip(shown, weighed, strict=True)]
         open_ = [i for i, one in enumerate(found) if one is None]
@@ -255,7 +256,7 @@ class AlpacaEvalRun:
             [asks[i] for i in open_],
             _first_in_official_words if template.official else _first_in_our_words,
             sampling=sampling,
-            seed=asked.seed,
+            seed=inputs.seed,
             unread="the judge named neither answer",
         )
         for i, (reply,) in zip(open_, replies, strict=True):
@@ -288,7 +289,7 @@ def _fill(template: Template, shown: ShownPair) -> tuple[Message, ...]:
 def _weigh(
     shown: ShownPair, choices: tuple[str, str], logprobs: Sequence[float]
 ) -> Preferred | None:
-    """Read the preference off the choices' probabilities; None where they say nothing."""
+    """Return the preference from the choices' probabilities; None where they are too low."""
     # NaN: the endpoint gave none. Both choices together must be likely enough to compare.
     if not sum(map(math.exp, logprobs)) >= LEAST_MASS:
         return None
@@ -309,7 +310,7 @@ def _first_in_our_words(text: str) -> float | None:
 
 
 def _whole(shown: ShownPair, first: float | Unscored, text: str) -> Preferred:
-    """Turn a verdict in words, 1 where the first answer shown is better, to the model's side."""
+    """Convert a verdict in words, 1 where the first answer shown is better, to the model's side."""
     if isinstance(first, Unscored):
         return Preferred(None, text, first.reason, True)
     return Preferred(first if shown.is_switched else 1 - first, text, is_whole=True)

@@ -1,8 +1,8 @@
 """Arena-Hard: answers to hard prompts against a baseline's, with style control (arXiv 2406.11939).
 
-On a model, both orders are judged; after the plain adjusted win rate comes one with the effect
-of length, headers, bold runs and lists taken out (`metrics.style_control`). The official judge
-weighs five verdicts in a wording of its own: these figures are not comparable with its table.
+On a model, both orders are judged; after the plain adjusted win rate comes one with the effect of
+length, headers, bold runs and lists removed (`metrics.style_control`). The official judge weighs
+five verdicts in a wording of its own: these figures are not comparable with its table.
 
 The official judge's own files (`model_judgment/JUDGE/MODEL.jsonl`, v0.1 and v2.0) are measured as
 published: two games a prompt (or one), the baseline first in the first; a verdict of "significantly
@@ -38,13 +38,13 @@ VERDICTS = {
     "A>>B": (1.0, WEIGHT), "A>B": (1.0, 1), "A=B": (0.5, 1), "A<B": (0.0, 1), "A<<B": (0.0, WEIGHT),
     "B<<A": (1.0, WEIGHT), "B<A": (1.0, 1), "B=A": (0.5, 1), "B>A": (0.0, 1), "B>>A": (0.0, WEIGHT),
 }  # fmt: skip
-"""Verdict -> how A fared, and how many battles that is."""
+"""Verdict -> (outcome of A, number of battles)."""
 
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
 class ArenaHard:
-    """Win rate against a baseline on hard prompts, plain and with style taken out."""
+    """Win rate against a baseline on hard prompts, plain and with style removed."""
 
     style_control: bool = True
     """Also fit the win rate without the effect of length and markdown."""
@@ -61,20 +61,20 @@ class ArenaHard:
         """Read the prompts, by category."""
         return fastchat_questions(data, NAME)
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Compare every model with the baseline, then take the style out."""
-        fought = duels(asked)
-        found = duel_findings(asked, NAME, fought, comparable=False)
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Compare every model with the baseline, then remove the effect of style."""
+        fought = duels(inputs)
+        found = duel_findings(inputs, NAME, fought, comparable=False)
         if not self.style_control:
             return found
         texts = {
             r.id: r.text
-            for a in (*asked.answers, *((asked.baseline,) if asked.baseline else ()))
+            for a in (*inputs.answers, *((inputs.baseline,) if inputs.baseline else ()))
             for several in a.turns.values()
             for r in several
         }
-        model_of = {r.id: a.model for a in asked.answers for s in a.turns.values() for r in s}
-        cluster = {q.id: q.prompt.cluster for q in asked.questions}
+        model_of = {r.id: a.model for a in inputs.answers for s in a.turns.values() for r in s}
+        cluster = {q.id: q.prompt.cluster for q in inputs.questions}
         battles = []
         for feedback in fought.said:
             own, other = feedback.response_ids
@@ -85,10 +85,10 @@ class ArenaHard:
                         model_of[own], cluster[feedback.prompt_id], texts[own], texts[other], value
                     )
                 )
-        fitted = style_controlled(battles, seed=asked.seed)
+        fitted = style_controlled(battles, seed=inputs.seed)
         rows = []
         for model, rate in fitted.win_rates.items():
-            about = subject(asked, model, NAME)
+            about = subject(inputs, model, NAME)
             unscored = sum(o.value is None for o in fought.outcomes[model])
             rows.append(about.row("style_controlled_win_rate", rate, unscored=unscored))
             rows += [
@@ -105,12 +105,12 @@ class Judged(NamedTuple):
     prompt: str
     part: str | None
     score: float | None
-    """The model's battles won, ties half; None where a game has no verdict."""
+    """Share of the model's battles won, ties half; None where a game has no verdict."""
     battles: int
 
 
 def judgement_rows(path: Path, *, seed: int = 0) -> list[EvalResult]:
-    """Measure every model of a file of judgements: win rate over the baseline, whole and by part.
+    """Measure every model of a file of judgements: win rate over the baseline, overall and by part.
 
     Raises:
         BadInput: a bad row, a verdict of another form, or a prompt judged twice by one judge.

@@ -1,11 +1,11 @@
 """FActScore: the share of a text's facts that a local corpus supports (arXiv 2305.14251).
 
-A judge takes each sentence of the answer apart into facts and checks every fact against passages
-that TF-IDF finds in the corpus (those of the topic's own page, where there is one). A true fact
-that the corpus does not hold counts as unsupported, and answers with few facts score well: the
-penalised figure, times exp(1 - 10/facts) below 10 facts, and the number of facts come with it.
-Facts without a readable verdict are left out of the share and counted.
-Judge, corpus and prompts are not the authors': figures are not comparable with theirs.
+A judge splits each sentence of the answer into facts and checks every fact against passages that
+TF-IDF finds in the corpus (those of the topic's own page, where there is one). A true fact that the
+corpus does not hold counts as unsupported, and answers with few facts score well: the penalised
+figure, times exp(1 - 10/facts) below 10 facts, and the number of facts come with it. Facts without
+a readable verdict are left out of the share and counted. Judge, corpus and prompts are not the
+authors': figures are not comparable with theirs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from alignlab.ask_model import Ask, Reply, ask_model
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.retrieval import PassageIndex, read_corpus
@@ -44,7 +45,7 @@ TOPICS = ("topic", "entity", "subj")
 
 
 class StatedFact(NamedTuple):
-    """One fact that an answer states."""
+    """Fact that an answer states."""
 
     response: Response
     topic: str
@@ -53,12 +54,12 @@ class StatedFact(NamedTuple):
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class FActScore:
+class FActScore(Bounded):
     """Share of an answer's atomic facts that a local corpus supports."""
 
     corpus: Path | None = None
-    """File of rows `title`, `text` against which facts are checked; needed."""
-    passages: int = 5
+    """File of rows `title`, `text` against which facts are checked; required."""
+    passages: PositiveInt = 5
     """Passages shown with each fact."""
 
     needs: ClassVar[Needs] = Needs(
@@ -67,10 +68,6 @@ class FActScore:
         judges=("model",),
         sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=512),
     )
-
-    def __post_init__(self) -> None:
-        if self.passages < 1:
-            raise BadInput(f"passages: expected at least 1, found {self.passages}")
 
     def questions(self, data: Path) -> list[Question]:
         """Read one question per topic; the topic is the prompt's reference.
@@ -89,27 +86,27 @@ class FActScore:
             found.append(single(row, NAME, text, key=str(number), references=(topic,)))
         return found
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Take every answer apart and check its facts."""
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Split every answer into facts and check them."""
         assert self.corpus is not None  # questions() refuses that
         corpus = read_corpus(self.corpus)
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
-            facts, unread = _facts(asked, answered)
-            checked = self._checked(asked, corpus, facts)
-            name = model_judge(asked).name
-            judged = [_feedback(name, given[-1], facts, checked) for _, given in answered]
-            rows += _rows(asked, answers.model, judged, facts)
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
+            facts, unread = _facts(inputs, answered)
+            checked = self._checked(inputs, corpus, facts)
+            name = model_judge(inputs).name
+            judged = [_feedback(name, responses[-1], facts, checked) for _, responses in answered]
+            rows += _rows(inputs, answers.model, judged, facts)
             lost = sum(reply.read is None for reply in checked)
-            about = subject(asked, answers.model, NAME)
+            about = subject(inputs, answers.model, NAME)
             rows.append(about.count("unread_sentences", float(unread), len(judged)))
             rows.append(about.count("unread_facts", float(lost), len(facts)))
-            said += judged
-        return Findings(not_comparable(rows), tuple(said))
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
 
     def _checked(
-        self, asked: BenchmarkInputs, corpus: PassageIndex, facts: Sequence[StatedFact]
+        self, inputs: BenchmarkInputs, corpus: PassageIndex, facts: Sequence[StatedFact]
     ) -> list[Reply[bool]]:
         template = own_template("verify_fact")
         asks = []
@@ -119,34 +116,34 @@ class FActScore:
             messages = template.fill(passages=shown, fact=fact.text)
             asks.append(Ask(f"{fact.response.id}|fact {number}", messages))
         sampling = Sampling(0.0, 1.0, 16)
-        found = ask_model(model_judge(asked), asks, yes_or_no, sampling=sampling, seed=asked.seed)
+        found = ask_model(model_judge(inputs), asks, yes_or_no, sampling=sampling, seed=inputs.seed)
         return [reply for (reply,) in found]
 
 
 class Facts(NamedTuple):
-    """The facts that answers state."""
+    """Facts of all answers."""
 
     facts: list[StatedFact]
     unread: int
-    """Sentences that the judge did not take apart readably."""
+    """Number of sentences that the judge did not split readably."""
 
 
 def _facts(
-    asked: BenchmarkInputs, answered: Sequence[tuple[Question, tuple[Response, ...]]]
+    inputs: BenchmarkInputs, answered: Sequence[tuple[Question, tuple[Response, ...]]]
 ) -> Facts:
-    """Ask the judge to take every sentence of every answer apart."""
+    """Ask the judge to split every sentence of every answer into facts."""
     template = own_template("facts")
     parts = [
-        (given[-1], q.references[0], sentence)
-        for q, given in answered
-        for sentence in sentences(given[-1].text)
+        (responses[-1], q.references[0], sentence)
+        for q, responses in answered
+        for sentence in sentences(responses[-1].text)
     ]
     asks = [
         Ask(f"{response.id}|sentence {number}", template.fill(topic=topic, sentence=sentence))
         for number, (response, topic, sentence) in enumerate(parts)
     ]
     sampling = Sampling(0.0, 1.0, 256)
-    replies = ask_model(model_judge(asked), asks, parse_list, sampling=sampling, seed=asked.seed)
+    replies = ask_model(model_judge(inputs), asks, parse_list, sampling=sampling, seed=inputs.seed)
     found: list[StatedFact] = []
     unread = 0
     for (response, topic, _), (reply,) in zip(parts, replies, strict=True):
@@ -161,7 +158,7 @@ def _facts(
 def _feedback(
     judge: str, response: Response, facts: Sequence[StatedFact], checked: Sequence[Reply[bool]]
 ) -> Feedback:
-    """Make one answer's feedback: the share of supported facts among those with a verdict."""
+    """Build one answer's feedback: the share of supported facts among those with a verdict."""
     own = [(f, r) for f, r in zip(facts, checked, strict=True) if f.response.id == response.id]
     read = [(f, reply.read) for f, reply in own]
     known = tuple(float(supported) for _, supported in read if supported is not None)
@@ -182,19 +179,19 @@ def penalised(share: float, facts: int) -> float:
 
 
 def _rows(
-    asked: BenchmarkInputs, model: str, judged: Sequence[Feedback], facts: Sequence[StatedFact]
+    inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback], facts: Sequence[StatedFact]
 ) -> list[EvalResult]:
     stated = Counter(fact.response.prompt_id for fact in facts)
     scores = {f.prompt_id: f.verdict for f in judged if isinstance(f.verdict, Score)}
     plain, short, number = [], [], []
-    for question in asked.questions:
+    for question in inputs.questions:
         score = scores.get(question.id)
         known = None if score is None else stated[question.id]
         plain.append(QuestionValue(question.id, None if score is None else score.value))
         less = None if score is None or not known else penalised(score.value, known)
         short.append(QuestionValue(question.id, less))
         number.append(QuestionValue(question.id, None if known is None else float(known)))
-    about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
+    about, seed, prompts = subject(inputs, model, NAME), inputs.seed, inputs.prompts
     return [
         one_row(about, Measure("factscore", is_share=True), plain, prompts, seed=seed),
         one_row(about, Measure("factscore_penalised", is_share=True), short, prompts, seed=seed),

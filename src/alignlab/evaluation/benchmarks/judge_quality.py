@@ -1,9 +1,9 @@
-"""Judge quality: how often a judge of pairs agrees with people who compared the same answers.
+"""Judge quality: agreement of a judge of pairs with people who compared the same answers.
 
 The data's own order is the human verdict, equal scores are a human tie. Agreement counts three
 verdicts (better, worse, tie); accuracy leaves human ties out and counts the judge's ties half. The
-guesses "longer wins" and a coin stand beside the judge: data that the first of them orders well
-says little about a judge.
+guesses "longer wins" and a coin are measured on these pairs as well: data that the first of them
+orders well shows little about a judge.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ACCURACY = Measure("accuracy", is_share=True)
 CONSISTENT = Measure("consistent", is_share=True)
 """Share of pairs with the same verdict in both orders."""
 BOTH_ORDERS = Measure("accuracy_both_orders", is_share=True)
-"""JudgeBench's accuracy: a tie and a right verdict are right, a right and a wrong one are not."""
+"""Accuracy of JudgeBench: a tie and a right verdict are right, a right and a wrong one are not."""
 
 
 class Pair(NamedTuple):
@@ -51,13 +51,13 @@ class Pair(NamedTuple):
     first: Response
     second: Response
     human: float
-    """1 the first is better, 0 the second, 0.5 a tie."""
+    """Human verdict: 1 the first is better, 0 the second, 0.5 a tie."""
 
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
 class JudgeQuality:
-    """Agreement of a judge of pairs with human verdicts, with two guesses beside it."""
+    """Agreement of a judge of pairs with human verdicts, and that of two guesses."""
 
     needs: ClassVar[Needs] = Needs(
         data="pairs or groups that people compared, in one of the formats of `alignlab list data` "
@@ -68,34 +68,34 @@ class JudgeQuality:
     )
 
     def questions(self, data: Corpus) -> list[Question]:
-        """None: the data's own responses are judged."""
+        """Return no questions: the data's own responses are judged."""
         return []
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Let the judge compare every pair, both orders."""
-        pairs = human_pairs(asked)
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Judge every pair in both orders."""
+        pairs = human_pairs(inputs)
         items = [(p.prompt, p.first, p.second) for p in pairs]
-        judged = pair_judge(asked).compare(items, asked.seed)
-        rows = _rows(pair_judge(asked).name, pairs, [value_of(f) for f in judged], asked.seed)
-        rows += _consistency(pair_judge(asked).name, judged, pairs, asked.seed)
-        rows += _rows(LONGER, pairs, [_longer(p) for p in pairs], asked.seed)
-        rows += _rows(COIN, pairs, [_coin(p, asked.seed) for p in pairs], asked.seed)
+        judged = pair_judge(inputs).compare(items, inputs.seed)
+        rows = _rows(pair_judge(inputs).name, pairs, [value_of(f) for f in judged], inputs.seed)
+        rows += _consistency(pair_judge(inputs).name, judged, pairs, inputs.seed)
+        rows += _rows(LONGER, pairs, [_longer(p) for p in pairs], inputs.seed)
+        rows += _rows(COIN, pairs, [_coin(p, inputs.seed) for p in pairs], inputs.seed)
         return Findings(not_comparable(rows), tuple(judged))
 
 
-def human_pairs(asked: BenchmarkInputs) -> list[Pair]:
-    """Every pair of a group, in an order drawn by the seed so that the better is not always first.
+def human_pairs(inputs: BenchmarkInputs) -> list[Pair]:
+    """List every pair of a group, in an order drawn by the seed so that the better varies in place.
 
     Raises:
         BadInput: the data holds no ranked responses.
     """
     found = []
-    for group in known_groups(asked):
+    for group in known_groups(inputs):
         numbered = list(zip(group.responses, group.scores, strict=True))
         for (one, high), (other, low) in combinations(numbered, 2):
             human = 0.5 if high == low else 1.0
             pair = Pair(group.prompt, one, other, human)
-            if seeds.derive(asked.seed, NAME, one.id, other.id) % 2:
+            if seeds.derive(inputs.seed, NAME, one.id, other.id) % 2:
                 pair = Pair(group.prompt, other, one, 1 - human)
             found.append(pair)
     return found
@@ -123,7 +123,7 @@ def _rows(
 def _consistency(
     name: str, judged: Sequence[Feedback], pairs: Sequence[Pair], seed: int
 ) -> list[EvalResult]:
-    """How often both orders gave one verdict; nothing where the judge saw no order."""
+    """Return the share of pairs with one verdict in both orders; none where there are no orders."""
     orders = [
         QuestionValue(f.prompt_id, float(f.verdict.orders[0] == f.verdict.orders[1]))
         for f in judged

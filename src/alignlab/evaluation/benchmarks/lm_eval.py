@@ -1,10 +1,10 @@
-"""Tasks of lm-evaluation-harness (GSM8K, MMLU, TruthfulQA and the rest) on a local model.
+"""Tasks of lm-evaluation-harness (GSM8K, MMLU, TruthfulQA and others) on a local model.
 
-The harness asks and scores in its own way; this file starts it and turns its figures into rows.
-Its data come from the hub; where there is no network, a task can be pointed at local rows in the
-hub's layout (`files.gsm8k=test.jsonl,train.jsonl`) or at a copy of the hub's data set
-(`files.mmlu=FOLDER`). Few-shot figures say how well a model continues a pattern: a chat model may
-do worse here than when it is asked.
+The harness prompts and scores; this file starts it and converts its figures to rows. Its data come
+from the hub; without a network, a task can be pointed at local rows in the hub's layout
+(`files.gsm8k=test.jsonl,train.jsonl`) or at a copy of the hub's data set (`files.mmlu=FOLDER`).
+Few-shot figures measure how well a model continues a pattern: a chat model may do worse here than
+in a chat.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.errors import BadInput, RunFailed
 from alignlab.evaluation.metrics.intervals import Interval, wilson
 from alignlab.evaluation.result_rows import Subject
@@ -30,7 +31,7 @@ GROUP = "alignlab"
 NORMAL = 1.96
 """Standard errors of a 95% normal interval."""
 SHARES = ("acc", "exact_match", "f1", "mc1", "mc2", "pass")
-"""Beginnings of the harness's names of metrics between 0 and 1."""
+"""Prefixes of the harness's metrics between 0 and 1."""
 OPEN_LLM = "open_llm"
 SETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
@@ -44,26 +45,25 @@ SETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
         }
     }
 )
-"""Name -> its tasks with the solved examples that each shows; the Open LLM Leaderboard (2023)."""
+"""Name -> tasks with their numbers of solved examples; the Open LLM Leaderboard (2023)."""
 
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class LmEval:
+class LmEval(Bounded):
     """Tasks of lm-evaluation-harness by name, gsm8k,mmlu,truthfulqa_mc2 for example."""
 
     tasks: str = "gsm8k,mmlu,truthfulqa_mc2"
-    """Tasks as the harness names them, with commas between; open_llm is the Open LLM Leaderboard's
-    six with its numbers of solved examples."""
-    shots: int | None = None
+    """Tasks by the harness's names, separated by commas; open_llm is the Open LLM Leaderboard's six
+    with its numbers of solved examples."""
+    shots: NonNegativeInt | None = None
     """Solved examples shown; by default the task's (or the leaderboard's) own number."""
-    items: int = 0
-    """Items taken of each task, the first ones; 0 takes all. Figures of a part are not
-    comparable."""
-    batch_size: int = 8
-    """Items read at once."""
+    items: NonNegativeInt = 0
+    """Items taken of each task, the first ones; 0 takes all. A part's figures do not compare."""
+    batch_size: PositiveInt = 8
+    """Items per batch."""
     chat: bool = False
-    """Put the questions into the model's chat template."""
+    """Format the questions with the model's chat template."""
     files: dict[str, str] = field(default_factory=dict)
     """Task -> local JSONL file of its questions, or these and the file of its solved examples with
     a comma between, in the hub's layout; or the folder of a copy of the hub's data set."""
@@ -71,43 +71,40 @@ class LmEval:
     needs: ClassVar[Needs] = Needs(data="", models="itself")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         strangers = self.files.keys() - {name for name, _ in self._shown()}
         if strangers:
             raise BadInput(f"files.{min(strangers)}: has no effect: tasks={self.tasks}")
-        if self.items < 0 or self.batch_size < 1 or (self.shots or 0) < 0:
-            raise BadInput(
-                "lm_eval: expected items and shots of 0 or more and batch_size of 1 or more"
-            )
         for name, file in self.files.items():
             for part in _paths(file):
                 if not part.exists():
                     raise BadInput(f"files.{name}: {part}: no such file or folder")
 
     def questions(self, data: None) -> list[Question]:
-        """Return no question: the harness asks its own."""
+        """Return no questions: the harness has its own."""
         return []
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Run the tasks on every model; answers are kept in the run's cache.
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Run the tasks on every model; answers are stored in the run's cache.
 
         Raises:
             BadInput: the harness is not installed, or a task or a file is unknown.
-            RunFailed: the harness could not do its work (no network for its data, say).
+            RunFailed: the harness failed (no network for its data, say).
         """
         rows: list[EvalResult] = []
-        for name, folder in asked.models:
-            rows += self._rows(name, self._run(name, folder, asked))
+        for name, folder in inputs.models:
+            rows += self._rows(name, self._run(name, folder, inputs))
         return Findings(tuple(rows))
 
     def _shown(self) -> list[tuple[str, int | None]]:
-        """List every task with the solved examples that it shows; None is its own number."""
+        """List every task with its number of solved examples; None is the task's own number."""
         names = [task.strip() for task in self.tasks.split(",") if task.strip()]
         found: list[tuple[str, int | None]] = []
         for name in names:
             found += SETS[name].items() if name in SETS else [(name, None)]
         return [(name, shots if self.shots is None else self.shots) for name, shots in found]
 
-    def _run(self, name: str, folder: str, asked: BenchmarkInputs) -> Mapping[str, Any]:
+    def _run(self, name: str, folder: str, inputs: BenchmarkInputs) -> Mapping[str, Any]:
         try:
             import lm_eval
             import torch
@@ -116,7 +113,7 @@ class LmEval:
             raise BadInput(
                 "lm_eval: expected lm-evaluation-harness; pip install 'alignlab[lm-eval]'"
             ) from None
-        cache = None if asked.cache is None else str(asked.cache / f"lm-eval-{name}")
+        cache = None if inputs.cache is None else str(inputs.cache / f"lm-eval-{name}")
         try:
             groups = frozenset(TaskManager().all_groups)
             with tempfile.TemporaryDirectory() as local:
@@ -130,10 +127,10 @@ class LmEval:
                     apply_chat_template=self.chat,
                     device="cuda" if torch.cuda.is_available() else "cpu",
                     use_cache=cache,
-                    random_seed=asked.seed,
-                    numpy_random_seed=asked.seed,
-                    torch_random_seed=asked.seed,
-                    fewshot_random_seed=asked.seed,
+                    random_seed=inputs.seed,
+                    numpy_random_seed=inputs.seed,
+                    torch_random_seed=inputs.seed,
+                    fewshot_random_seed=inputs.seed,
                     log_samples=False,
                 )
         except (ConnectionError, FileNotFoundError) as error:
@@ -149,10 +146,10 @@ class LmEval:
         return found
 
     def _describe(self, folder: str, groups: Collection[str]) -> str:
-        """Write a group of all tasks, each with its number of examples and its local data.
+        """Write a group file of all tasks, each with its number of examples and its local data.
 
         Args:
-            groups: names that the harness knows as groups of tasks (mmlu), which it takes as such.
+            groups: names of the harness's groups of tasks (mmlu), passed as they are.
         """
         members = []
         for name, shots in self._shown():
@@ -164,15 +161,15 @@ class LmEval:
         return folder
 
     def _local(self, name: str) -> dict[str, Any]:
-        """Describe what a task reads instead of the hub's data."""
+        """Return the settings of a task that reads local data instead of the hub's."""
         if name not in self.files:
             return {}
-        given = [str(path.resolve()) for path in _paths(self.files[name])]
-        if Path(given[0]).is_dir():
-            return {"dataset_path": given[0]}
+        paths = [str(path.resolve()) for path in _paths(self.files[name])]
+        if Path(paths[0]).is_dir():
+            return {"dataset_path": paths[0]}
         # Each task has its own names of the splits; those that it does not know are left alone.
-        splits = dict.fromkeys(("test", "validation"), given[0])
-        splits |= dict.fromkeys(("train", "dev"), given[1]) if len(given) > 1 else {}
+        splits = dict.fromkeys(("test", "validation"), paths[0])
+        splits |= dict.fromkeys(("train", "dev"), paths[1]) if len(paths) > 1 else {}
         return {
             "dataset_path": "json",
             "dataset_name": None,
@@ -180,7 +177,7 @@ class LmEval:
         }
 
     def _rows(self, model: str, found: Mapping[str, Any]) -> list[EvalResult]:
-        """Make one row per task, metric and filter, with the harness's own standard error."""
+        """Build one row per task, metric and filter, with the harness's own standard error."""
         rows = []
         for task, figures in found["results"].items():
             n = _items(found, task)
@@ -212,7 +209,7 @@ def _line(error: Exception) -> str:
 
 
 def _interval(metric: str, value: float, error: Any, n: int) -> Interval:
-    """Turn the harness's standard error into a 95% interval, within 0 and 1 for a share."""
+    """Convert the harness's standard error to a 95% interval, within 0 and 1 for a share."""
     if not isinstance(error, int | float) or isinstance(error, bool) or n == 0:
         return Interval(value, None, None, n)
     if not metric.startswith(SHARES) or not 0 <= value <= 1:

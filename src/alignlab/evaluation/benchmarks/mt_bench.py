@@ -1,6 +1,6 @@
 """MT-Bench: 80 questions of two turns, each turn rated 1 to 10 by a judge (arXiv 2306.05685).
 
-Questions on mathematics, reasoning and coding are judged with a reference answer in sight. The
+Questions on mathematics, reasoning and coding are judged with a reference answer in the prompt. The
 official judge prompts are read from a file (`prompts=`); with our own wording, without references,
 or with scores of a feedback source, figures are not comparable with published ones.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from alignlab.ask_model import Ask, ask_model
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.question_files import fastchat_questions, fastchat_references
 from alignlab.evaluation.task_files import read_rows
@@ -44,7 +45,7 @@ from alignlab.verdicts import parse_rating
 
 NAME = "mt_bench"
 WITH_REFERENCE = frozenset({"math", "reasoning", "coding"})
-"""Categories that are judged with a reference answer in sight."""
+"""Categories judged with a reference answer in the prompt."""
 TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}
 """Category -> sampling temperature of its answers; the others are greedy."""
 LOW, HIGH = 1, 10
@@ -59,17 +60,17 @@ OFFICIAL = {
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class MTBench:
+class MTBench(Bounded):
     """First-turn, second-turn and average rating (1 to 10) on MT-Bench, whole and by category."""
 
     references: Path | None = None
     """File of reference answers (reference_answer/gpt-4.jsonl), one to each turn of every question
-    on mathematics, reasoning and coding; without it those questions are judged as the others
-    are."""
+    on mathematics, reasoning and coding; without it those questions are judged as the others are.
+    """
     prompts: Path | None = None
     """File of the official judge prompts (judge_prompts.jsonl); without it ours are used and
     figures are not comparable."""
-    judge_tokens: int = 2048
+    judge_tokens: PositiveInt = 2048
     """Most tokens of a judgement."""
 
     needs: ClassVar[Needs] = Needs(
@@ -104,65 +105,68 @@ class MTBench:
             raise BadInput(f"{self.references}: expected references to questions of {data}")
         return found
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Rate every turn of every model's answers."""
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        official = self.prompts is not None and asks_model(asked)
+        judgements: list[Feedback] = []
+        official = self.prompts is not None and asks_model(inputs)
         comparable = official and self.references is not None
-        for answers, answered in asked.by_model():
+        for answers, answered in inputs.by_model():
             turns = [
-                self._rate(asked, answered, turn) + _unanswered(asked, answers, turn)
+                self._rate(inputs, answered, turn) + _unanswered(inputs, answers, turn)
                 for turn in range(2)
             ]
-            about = subject(asked, answers.model, NAME)
-            prompts = [q.prompt for q in asked.questions]
+            about = subject(inputs, answers.model, NAME)
+            prompts = [q.prompt for q in inputs.questions]
             figures = {"mean": turns[0] + turns[1], "turn_1": turns[0], "turn_2": turns[1]}
             for metric, judged in figures.items():
-                found = score_rows(about, judged, prompts, metric=metric, seed=asked.seed)
+                found = score_rows(about, judged, prompts, metric=metric, seed=inputs.seed)
                 rows += [replace(row, comparable=comparable) for row in found]
-            said += turns[0] + turns[1]
-        return Findings(tuple(rows), tuple(said))
+            judgements += turns[0] + turns[1]
+        return Findings(tuple(rows), tuple(judgements))
 
     def _rate(
         self,
-        asked: BenchmarkInputs,
+        inputs: BenchmarkInputs,
         answered: Sequence[tuple[Question, tuple[Response, ...]]],
         turn: int,
     ) -> list[Feedback]:
         """Rate the answers to one turn, one feedback per question."""
-        several = [(q, given) for q, given in answered if len(given) > turn]
-        if not asks_model(asked):
+        several = [(q, responses) for q, responses in answered if len(responses) > turn]
+        if not asks_model(inputs):
             items = [
-                (Prompt(q.id, ask_question(q, given[:turn]), q.prompt.source), (given[turn],))
-                for q, given in several
+                (
+                    Prompt(q.id, ask_question(q, responses[:turn]), q.prompt.source),
+                    (responses[turn],),
+                )
+                for q, responses in several
             ]
-            return score_judge(asked).rate(items, asked.seed)
+            return score_judge(inputs).rate(items, inputs.seed)
         official = self.prompts is not None
         replies = ask_model(
-            judge := model_judge(asked),
+            judge := model_judge(inputs),
             [
                 Ask(
-                    f"{given[turn].id}|rate",
-                    self._template(turn, bool(q.references)).fill(**_texts(q, given, turn)),
+                    f"{responses[turn].id}|rate",
+                    self._template(turn, bool(q.references)).fill(**_texts(q, responses, turn)),
                 )
-                for q, given in several
+                for q, responses in several
             ],
             lambda text: parse_rating(text, low=LOW, high=HIGH, official=official),
             sampling=Sampling(0.0, 1.0, self.judge_tokens),
-            seed=asked.seed,
+            seed=inputs.seed,
             unread="no readable rating",
         )
         return [
             Feedback(
                 q.id,
-                (given[turn].id,),
+                (responses[turn].id,),
                 judge.name,
                 reply.value if isinstance(reply.value, Unscored) else Score(reply.value),
                 reply.text,
                 (reply.text,),
             )
-            for (q, given), (reply,) in zip(several, replies, strict=True)
+            for (q, responses), (reply,) in zip(several, replies, strict=True)
         ]
 
     def _template(self, turn: int, with_reference: bool) -> Template:
@@ -185,20 +189,20 @@ def rating(text: str, *, official: bool) -> Score | Unscored:
     return Unscored("no readable rating") if found is None else Score(found)
 
 
-def _texts(question: Question, given: Sequence[Response], turn: int) -> dict[str, str]:
-    """Return the texts to put into a prompt's places."""
+def _texts(question: Question, responses: Sequence[Response], turn: int) -> dict[str, str]:
+    """Return the texts for a prompt's places."""
     turns = (question.prompt.text, *question.follow_ups)
-    texts = {"question": turns[0], "answer": given[0].text}
+    texts = {"question": turns[0], "answer": responses[0].text}
     for i in range(turn + 1):
-        texts |= {f"question_{i + 1}": turns[i], f"answer_{i + 1}": given[i].text}
+        texts |= {f"question_{i + 1}": turns[i], f"answer_{i + 1}": responses[i].text}
     for i, reference in enumerate(question.references[: turn + 1]):
         texts[f"ref_answer_{i + 1}"] = reference
     return texts
 
 
-def _unanswered(asked: BenchmarkInputs, answers: ModelAnswers, turn: int) -> list[Feedback]:
+def _unanswered(inputs: BenchmarkInputs, answers: ModelAnswers, turn: int) -> list[Feedback]:
     return [
         Feedback(q.id, (f"{q.id}/{answers.model}/{turn}",), "", Unscored("no answer"))
-        for q in asked.questions
+        for q in inputs.questions
         if q.id not in answers.turns
     ]

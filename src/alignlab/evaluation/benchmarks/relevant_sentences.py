@@ -1,8 +1,8 @@
 """Relevant sentences: the share of an answer's sentences that help to answer (arXiv 2402.03469).
 
-A judge reads every sentence beside the question, alone: what only makes sense after the sentence
-before it can count as irrelevant. The share is also given by the sentence's place, since models
-that were taught to be long lose the thread late.
+A judge reads the question and one sentence at a time: a sentence that only makes sense after the
+one before it can count as irrelevant. The share is also given by the sentence's position, since
+models trained to be long lose the thread late.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from alignlab.ask_model import Ask, Reply, ask_model
-from alignlab.errors import BadInput
+from alignlab.configs import Bounded, PositiveInt
 from alignlab.evaluation.question_files import plain_questions
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row, part_rows
 from alignlab.evaluation.tasks import (
@@ -34,26 +34,26 @@ NAME = "relevant_sentences"
 RATIO = Measure("relevant_ratio", is_share=True)
 """Mean over answers of the share of relevant sentences."""
 AT = Measure("relevant_share", is_share=True)
-"""Share of relevant sentences, all answers' together."""
+"""Share of relevant sentences, pooled over answers."""
 
 
 class Piece(NamedTuple):
-    """One sentence of an answer."""
+    """Sentence of an answer."""
 
     question: Question
     response: Response
     place: int
-    """1 is the first."""
+    """Position of the sentence; 1 is the first."""
     text: str
 
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class RelevantSentences:
-    """Share of an answer's sentences that are relevant, whole and by the sentence's place."""
+class RelevantSentences(Bounded):
+    """Share of an answer's sentences that are relevant, overall and by the sentence's position."""
 
-    places: int = 10
-    """Places given apart (`sentence:1`, ...); later sentences are taken together."""
+    places: PositiveInt = 10
+    """Positions reported separately (`sentence:1`, ...); later sentences are pooled."""
 
     needs: ClassVar[Needs] = Needs(
         data="any file of prompts, rows of `prompt` (or `instruction`)",
@@ -61,46 +61,44 @@ class RelevantSentences:
         sampling=Sampling(temperature=0.7, top_p=0.9, max_tokens=512),
     )
 
-    def __post_init__(self) -> None:
-        if self.places < 1:
-            raise BadInput(f"places: expected at least 1, found {self.places}")
-
     def questions(self, data: Path) -> list[Question]:
         """Read the prompts."""
         return plain_questions(data, NAME)
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Ask about every sentence of every answer."""
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Judge every sentence of every answer."""
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
             pieces = [
-                Piece(q, given[-1], place, text)
-                for q, given in answered
-                for place, text in enumerate(sentences(given[-1].text), start=1)
+                Piece(q, responses[-1], place, text)
+                for q, responses in answered
+                for place, text in enumerate(sentences(responses[-1].text), start=1)
             ]
             asks = [_ask(piece) for piece in pieces]
-            judge = model_judge(asked)
+            judge = model_judge(inputs)
             sampling = Sampling(0.0, 1.0, 16)
-            replies = ask_model(judge, asks, yes_or_no, sampling=sampling, seed=asked.seed)
+            replies = ask_model(judge, asks, yes_or_no, sampling=sampling, seed=inputs.seed)
             found = [reply for (reply,) in replies]
             values = [None if reply.read is None else float(reply.read) for reply in found]
-            judged = [_feedback(judge.name, given[-1], pieces, found) for _, given in answered]
-            rows += self._rows(asked, answers.model, judged, list(zip(pieces, values, strict=True)))
-            said += judged
-        return Findings(not_comparable(rows), tuple(said))
+            judged = [_feedback(judge.name, turns[-1], pieces, found) for _, turns in answered]
+            rows += self._rows(
+                inputs, answers.model, judged, list(zip(pieces, values, strict=True))
+            )
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
 
     def _rows(
         self,
-        asked: BenchmarkInputs,
+        inputs: BenchmarkInputs,
         model: str,
         judged: Sequence[Feedback],
         values: Sequence[tuple[Piece, float | None]],
     ) -> list[EvalResult]:
-        about, seed, prompts = subject(asked, model, NAME), asked.seed, asked.prompts
+        about, seed, prompts = subject(inputs, model, NAME), inputs.seed, inputs.prompts
         ratios = {f.prompt_id: f.verdict for f in judged}
         whole = []
-        for question in asked.questions:
+        for question in inputs.questions:
             verdict = ratios.get(question.id)
             value = verdict.value if isinstance(verdict, Score) else None
             whole.append(QuestionValue(question.id, value))
@@ -131,7 +129,7 @@ def _ask(piece: Piece) -> Ask:
 def _feedback(
     judge: str, response: Response, pieces: Sequence[Piece], found: Sequence[Reply[bool]]
 ) -> Feedback:
-    """Make one answer's feedback: the share of relevant sentences among those with a verdict."""
+    """Build one answer's feedback: the share of relevant sentences among those with a verdict."""
     own = [(p, r) for p, r in zip(pieces, found, strict=True) if p.response.id == response.id]
     read = [(p, reply.read) for p, reply in own]
     known = [relevant for _, relevant in read if relevant is not None]

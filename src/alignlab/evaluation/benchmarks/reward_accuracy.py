@@ -1,9 +1,9 @@
-"""Reward accuracy: how often a source of scores puts the better response first (arXiv 2403.13787).
+"""Reward accuracy: how often a source of scores ranks the better response first (arXiv 2403.13787).
 
 Every pair of responses to a prompt whose order is known; by section, where a record's source names
 one (`rewardbench/chat`), and as the mean over sections, which is RewardBench's figure. Ties are
-wrong, as there; beside it ties count half, and the guess that the longer response is better is
-measured on the same pairs.
+wrong, as there; a second figure counts ties half, and the guess that the longer response is better
+is measured on the same pairs.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class RewardAccuracy:
     """Share of pairs that a reward model, or any source of scores, orders as the data does."""
 
     log_odds: bool = False
-    """Differences of scores are log-odds, as a reward model's are trained to be: also say how far
-    the probabilities that they give are from the data (Brier score, calibration error)."""
+    """Differences of scores are log-odds, as in training of reward models: also report the distance
+    of the implied probabilities from the data (Brier score, calibration error)."""
 
     needs: ClassVar[Needs] = Needs(
         data="preference data in one of the formats of `alignlab list data` (prompt, chosen, "
@@ -57,29 +57,29 @@ class RewardAccuracy:
     )
 
     def questions(self, data: Corpus) -> list[Question]:
-        """None: the data's own responses are judged."""
+        """Return no questions: the data's own responses are judged."""
         return []
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Score every response and count the pairs in order."""
-        groups = known_groups(asked)
+        groups = known_groups(inputs)
         items = [(g.prompt, g.responses) for g in groups]
-        judged = score_judge(asked).rate(items, asked.seed)
+        judged = score_judge(inputs).rate(items, inputs.seed)
         scores = scores_by_response(judged)
-        rows = accuracy_rows(score_judge(asked).name, groups, lambda r: scores[r.id], asked.seed)
+        rows = accuracy_rows(score_judge(inputs).name, groups, lambda r: scores[r.id], inputs.seed)
         if self.log_odds:
-            rows += _calibration_rows(score_judge(asked).name, groups, scores, asked.seed)
-        rows += accuracy_rows(LONGER, groups, lambda r: float(len(r.text)), asked.seed)
+            rows += _calibration_rows(score_judge(inputs).name, groups, scores, inputs.seed)
+        rows += accuracy_rows(LONGER, groups, lambda r: float(len(r.text)), inputs.seed)
         return Findings(not_comparable(rows), tuple(judged))
 
 
-def known_groups(asked: BenchmarkInputs) -> list[PreferenceGroup]:
-    """The data's ranked groups, the held-out ones among them, told apart by prompt and place.
+def known_groups(inputs: BenchmarkInputs) -> list[PreferenceGroup]:
+    """Return the data's ranked groups, the held-out ones included.
 
     Raises:
         BadInput: the data holds none.
     """
-    corpus = asked.corpus
+    corpus = inputs.corpus
     groups = [] if corpus is None else [*corpus.groups, *corpus.test_groups]
     if not groups:
         raise BadInput("--data: expected ranked responses (groups or pairs), found none")
@@ -92,7 +92,7 @@ def accuracy_rows(
     score_of: Callable[[Response], float | None],
     seed: int,
 ) -> list[EvalResult]:
-    """Accuracy over pairs with an order, whole and by section, and its mean over sections."""
+    """Compute accuracy over ordered pairs, overall and by section, and its mean over sections."""
     wrong: list[QuestionValue] = []
     half: list[QuestionValue] = []
     for group in groups:
@@ -120,7 +120,7 @@ def accuracy_rows(
 def _calibration_rows(
     name: str, groups: Sequence[PreferenceGroup], scores: Mapping[str, float | None], seed: int
 ) -> list[EvalResult]:
-    """Brier score and calibration error of sigmoid(score - score), pairs in a drawn order."""
+    """Compute Brier score and calibration error of sigmoid(score - score), in a drawn order."""
     chances, truths, prompts, unscored = [], [], [], 0
     for group in groups:
         numbered = list(zip(group.responses, group.scores, strict=True))

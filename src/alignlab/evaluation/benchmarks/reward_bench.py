@@ -1,4 +1,4 @@
-"""RewardBench 1 and 2: does a source of scores rank the good answers first, section by section.
+"""RewardBench 1 and 2: accuracy with which a source of scores ranks good answers first, by section.
 
 RewardBench (arXiv 2403.13787): one chosen against one rejected answer, ties wrong. A section's
 figure is the mean of its subsets, weighted by their published sizes (mathematics counts as much as
@@ -92,10 +92,10 @@ class RewardBench:
             raise BadInput(f"{data}: expected rows of RewardBench 1 or of 2, found both")
         return found
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Score every answer; figures of the guess that the longest is best come second."""
-        every, judged = scored_candidates(asked)
-        rows = [row for scored in every for row in _rows(asked, scored)]
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Score every answer; the guess that the longest is best comes second."""
+        every, judged = scored_candidates(inputs)
+        rows = [row for scored in every for row in _rows(inputs, scored)]
         return Findings(tuple(rows), tuple(judged))
 
 
@@ -154,10 +154,10 @@ def _question(row: BenchmarkRow, number: int) -> Question:
     return question
 
 
-def _rows(asked: BenchmarkInputs, scored: Scored) -> list[EvalResult]:
-    about, prompts, seed = Subject(scored.name, NAME), asked.prompts, asked.seed
+def _rows(inputs: BenchmarkInputs, scored: Scored) -> list[EvalResult]:
+    about, prompts, seed = Subject(scored.name, NAME), inputs.prompts, inputs.seed
     parts: dict[str, list[QuestionValue]] = {}
-    for question in asked.questions:
+    for question in inputs.questions:
         if not question.id.startswith("ref:"):  # those are part of their partner's value
             parts.setdefault(question.part, []).append(
                 QuestionValue(question.id, _value(question, scored))
@@ -170,12 +170,12 @@ def _rows(asked: BenchmarkInputs, scored: Scored) -> list[EvalResult]:
         )
         for subset, some in parts.items()
     ]  # fmt: skip
-    is_second = any(len(q.candidates) > 2 for q in asked.questions)
+    is_second = any(len(q.candidates) > 2 for q in inputs.questions)
     if is_second:
         rows.append(mean_of_parts(about, "score", parts, prompts, seed=seed))
     else:
-        rows += _sections(about, parts, asked)
-    sizes = Counter(q.part for q in asked.questions)
+        rows += _sections(about, parts, inputs)
+    sizes = Counter(q.part for q in inputs.questions)
     whole = sizes == SIZES[is_second] and not any(row.unscored for row in rows)
     return [replace(row, comparable=whole) for row in rows]
 
@@ -192,12 +192,12 @@ def _value(question: Question, scored: Scored) -> float | None:
 
 
 def _sections(
-    about: Subject, parts: Mapping[str, list[QuestionValue]], asked: BenchmarkInputs
+    about: Subject, parts: Mapping[str, list[QuestionValue]], inputs: BenchmarkInputs
 ) -> list[EvalResult]:
     """Return the published sections that the data holds, and their mean."""
     rows: list[EvalResult] = []
     shares: dict[str, float] = {}
-    prompts, seed = asked.prompts, asked.seed
+    prompts, seed = inputs.prompts, inputs.seed
     for section, weights in SECTIONS.items():
         some = {subset: parts[subset] for subset in weights if subset in parts}
         if some:

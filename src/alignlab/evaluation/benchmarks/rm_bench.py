@@ -1,4 +1,4 @@
-"""RM-Bench: do style and small errors mislead a source of scores (arXiv 2410.16184).
+"""RM-Bench: sensitivity of a source of scores to style and small errors (arXiv 2410.16184).
 
 Every prompt has three good and three bad answers in the same three styles: concise, detailed,
 detailed with markdown. Every good answer is compared with every bad one, ties wrong: `hard` where
@@ -30,7 +30,7 @@ from alignlab.types import EvalResult
 
 NAME = "rm_bench"
 DOMAINS = ("chat", "code", "math", "safety")
-"""Beginnings of the domains' names; safety has two parts that are pooled."""
+"""Prefixes of the domains' names; safety has two parts that are pooled."""
 PROMPTS = 1327
 """Prompts of the whole benchmark."""
 
@@ -51,16 +51,16 @@ class RMBench:
         """Read every prompt with its six answers; a file of one domain names it in its name."""
         return [_question(row, str(number)) for number, row in enumerate(read_rows(data))]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Score every answer; figures of the guess that the longest is best come second."""
-        every, judged = scored_candidates(asked)
-        rows = [row for scored in every for row in _rows(asked, scored)]
-        whole = len(asked.questions) == PROMPTS and not any(row.unscored for row in rows)
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Score every answer; the guess that the longest is best comes second."""
+        every, judged = scored_candidates(inputs)
+        rows = [row for scored in every for row in _rows(inputs, scored)]
+        whole = len(inputs.questions) == PROMPTS and not any(row.unscored for row in rows)
         return Findings(tuple(replace(row, comparable=whole) for row in rows), tuple(judged))
 
 
 def difficulties(scores: Scores) -> dict[str, float | None]:
-    """Return the shares of comparisons that are right: hard, normal, easy, and their mean.
+    """Return the shares of right comparisons: hard, normal, easy, and their mean.
 
     Args:
         scores: scores of K good answers by style, then of K bad ones in the same styles.
@@ -89,19 +89,21 @@ def _question(row: BenchmarkRow, key: str) -> Question:
     return question
 
 
-def _rows(asked: BenchmarkInputs, scored: Scored) -> list[EvalResult]:
+def _rows(inputs: BenchmarkInputs, scored: Scored) -> list[EvalResult]:
     about = Subject(scored.name, NAME)
-    values = {q.id: difficulties(scored.scores[q.id]) for q in asked.questions}
+    values = {q.id: difficulties(scored.scores[q.id]) for q in inputs.questions}
     rows: list[EvalResult] = []
     for metric in ("accuracy", "easy", "normal", "hard"):
         parts: dict[str, list[QuestionValue]] = {}
-        for question in asked.questions:
+        for question in inputs.questions:
             value = QuestionValue(question.id, values[question.id][metric])
             parts.setdefault(question.part, []).append(value)
-        rows.append(mean_of_parts(about, metric, parts, asked.prompts, seed=asked.seed))
+        rows.append(mean_of_parts(about, metric, parts, inputs.prompts, seed=inputs.seed))
         measure = Measure(metric, is_share=True)
         rows += [
-            one_row(about, measure, some, asked.prompts, seed=asked.seed, group=f"family:{domain}")
+            one_row(
+                about, measure, some, inputs.prompts, seed=inputs.seed, group=f"family:{domain}"
+            )
             for domain, some in parts.items()
         ]
     return rows

@@ -1,9 +1,9 @@
 """SuperNI: ROUGE-L of answers to tasks given by instructions (arXiv 2204.07705).
 
 Every task is a definition, a few solved examples and inputs with accepted outputs. The figure is
-the mean ROUGE-L against the best accepted output. A model that answers rightly in a whole sentence
-scores low, and so does one that explains itself. The tasks' texts come from a folder or a file;
-figures are comparable for the 119 official test tasks with 100 instances each and 2 examples.
+the mean ROUGE-L against the best accepted output. A right answer in a whole sentence, or with an
+explanation, scores low. The tasks' texts come from a folder or a file; figures are comparable for
+the 119 official test tasks with 100 instances each and 2 examples.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.rouge import rouge_l
 from alignlab.evaluation.task_files import BenchmarkRow
@@ -30,12 +31,12 @@ ROUGE, EXACT = Measure("rouge_l", is_share=True), Measure("exact_match", is_shar
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class SuperNI:
-    """ROUGE-L and exact match on tasks given by instructions, whole and by task category."""
+class SuperNI(Bounded):
+    """ROUGE-L and exact match on tasks given by instructions, overall and by task category."""
 
-    instances: int = 100
+    instances: NonNegativeInt = 100
     """Inputs taken of each task, the first ones; 0 takes all."""
-    examples: int = 2
+    examples: NonNegativeInt = 2
     """Solved examples shown with each input."""
 
     needs: ClassVar[Needs] = Needs(
@@ -44,10 +45,6 @@ class SuperNI:
         sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=128),
     )
 
-    def __post_init__(self) -> None:
-        if self.instances < 0 or self.examples < 0:
-            raise BadInput("super_ni: expected instances and examples of 0 or more")
-
     def questions(self, data: Path) -> list[Question]:
         """Read one question per input of every task."""
         files = sorted(data.glob("*.json")) if data.is_dir() else [data]
@@ -55,12 +52,12 @@ class SuperNI:
             raise BadInput(f"{data}: expected task*.json files, found none")
         return [question for file in files for question in self._of_task(file)]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every answer with the accepted outputs."""
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
-            texts = [given[-1].text.strip() for _, given in answered]
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
+            texts = [responses[-1].text.strip() for _, responses in answered]
             scores_N = rouge_l(texts, [q.references for q, _ in answered])
             found = [
                 QuestionValue(q.id, float(s)) for (q, _), s in zip(answered, scores_N, strict=True)
@@ -70,19 +67,21 @@ class SuperNI:
                 for (q, _), text in zip(answered, texts, strict=True)
             ]
             missing = [
-                QuestionValue(q.id, None) for q in asked.questions if q.id not in answers.turns
+                QuestionValue(q.id, None) for q in inputs.questions if q.id not in answers.turns
             ]
-            about = subject(asked, answers.model, NAME)
+            about = subject(inputs, answers.model, NAME)
             for measure, values in ((ROUGE, found), (EXACT, exact)):
-                rows += part_rows(about, measure, values + missing, asked.prompts, seed=asked.seed)
-            said += [
-                Feedback(v.prompt_id, (given[-1].id,), "ROUGE-L", Score(v.value or 0.0))
-                for v, (_, given) in zip(found, answered, strict=True)
+                rows += part_rows(
+                    about, measure, values + missing, inputs.prompts, seed=inputs.seed
+                )
+            judgements += [
+                Feedback(v.prompt_id, (responses[-1].id,), "ROUGE-L", Score(v.value or 0.0))
+                for v, (_, responses) in zip(found, answered, strict=True)
             ]
-        tasks = {q.id.partition("-")[0] for q in asked.questions}
+        tasks = {q.id.partition("-")[0] for q in inputs.questions}
         official = self.instances == 100 and self.examples == 2 and len(tasks) == TEST_TASKS
         comparable = official and not any(row.unscored for row in rows)
-        return Findings(tuple(replace(r, comparable=comparable) for r in rows), tuple(said))
+        return Findings(tuple(replace(r, comparable=comparable) for r in rows), tuple(judgements))
 
     def _of_task(self, file: Path) -> list[Question]:
         try:
@@ -101,11 +100,11 @@ class SuperNI:
         ]
 
     def _intro(self, task: BenchmarkRow) -> str:
-        """Write the definition and the solved examples."""
+        """Format the definition and the solved examples."""
         definition = task.values.get("Definition")
-        said = definition if isinstance(definition, str) else task.texts("Definition")[0]
+        judgements = definition if isinstance(definition, str) else task.texts("Definition")[0]
         solved: list[Mapping[str, Any]] = task.values.get("Positive Examples") or []
-        parts = [f"Task: {said.strip()}"]
+        parts = [f"Task: {judgements.strip()}"]
         for number, example in enumerate(solved[: self.examples], start=1):
             row = BenchmarkRow(task.file, number, example)
             parts.append(

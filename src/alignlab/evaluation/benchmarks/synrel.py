@@ -1,10 +1,10 @@
-"""SynRel: does a source of scores tell a relevant answer from an off-topic one (arXiv 2402.03469)?
+"""SynRel: accuracy with which a source of scores prefers a relevant answer (arXiv 2402.03469).
 
 "Please tell me about ENTITY" for entities of PopQA. The relevant answer is the entity's passage in
 the data, or a model's own answer; the off-topic one is that of another entity, drawn by the seed.
 Both are fluent and alike in length, so that only relevance differs. The authors' answers were
 written by a model and are not in the data: figures are not comparable with theirs. Answers about
-another entity are easy to tell; a source that fails is useless, one that passes may still be.
+another entity are easy to recognise; a source that fails is useless, one that passes may still be.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from alignlab.types import (
 
 NAME = "synrel"
 PASSAGES = "passages"
-"""Writer of the answers where no model is."""
+"""Name of the answers' writer where they are passages."""
 ACCURACY = Measure("accuracy", is_share=True)
 """Share of entities whose relevant answer scores higher; ties are wrong."""
 TIES = Measure("ties", is_share=True)
@@ -49,7 +49,7 @@ TIES = Measure("ties", is_share=True)
 @register("benchmark", NAME)
 @dataclass(frozen=True)
 class SynRel:
-    """How often a source of scores puts a relevant answer above an off-topic one."""
+    """Share of relevant answers that a source of scores puts above off-topic ones."""
 
     entities: int = 200
     """Entities taken, drawn by the seed; 0 takes all."""
@@ -85,27 +85,28 @@ class SynRel:
         ranked = sorted(found, key=lambda entity: seeds.derive(NAME, entity))
         return [found[entity] for entity in ranked[: self.entities or None]]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Score every entity's answer and another's."""
-        told = {
-            a.model: {q.id: given[-1].text for q, given in some} for a, some in asked.by_model()
+        written = {
+            a.model: {q.id: responses[-1].text for q, responses in some}
+            for a, some in inputs.by_model()
         }
-        if not told:
-            told = {PASSAGES: {q.id: q.references[0] for q in asked.questions}}
+        if not written:
+            written = {PASSAGES: {q.id: q.references[0] for q in inputs.questions}}
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for model, texts in told.items():
+        judgements: list[Feedback] = []
+        for model, texts in written.items():
             if len(texts) < 2:
                 raise BadInput(f"{model}: expected answers about two entities, found {len(texts)}")
-            judged = self._judged(asked, model, texts)
-            rows += _rows(asked, model, judged)
-            said += judged
-        return Findings(not_comparable(rows), tuple(said))
+            judged = self._judged(inputs, model, texts)
+            rows += _rows(inputs, model, judged)
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
 
-    def _judged(self, asked: BenchmarkInputs, model: str, texts: dict[str, str]) -> list[Feedback]:
-        """Scores of the relevant and of the off-topic answer, in turn."""
+    def _judged(self, inputs: BenchmarkInputs, model: str, texts: dict[str, str]) -> list[Feedback]:
+        """Score the relevant and the off-topic answer of each entity, in turn."""
         order = list(texts)
-        seeds.generator(asked.seed, NAME, "off-topic").shuffle(order)
+        seeds.generator(inputs.seed, NAME, "off-topic").shuffle(order)
         # Every entity gets the answer of the next one in the drawn order.
         other = dict(zip(order, [*order[1:], order[0]], strict=True))
         items = [
@@ -116,13 +117,13 @@ class SynRel:
                     for kind, about in (("relevant", q.id), ("off-topic", other[q.id]))
                 ],
             )
-            for q in asked.questions
+            for q in inputs.questions
             if q.id in texts
         ]
-        return score_judge(asked).rate(items, asked.seed)
+        return score_judge(inputs).rate(items, inputs.seed)
 
 
-def _rows(asked: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
+def _rows(inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
     right: list[QuestionValue] = []
     tied: list[QuestionValue] = []
     for on, off in zip(judged[::2], judged[1::2], strict=True):
@@ -130,12 +131,12 @@ def _rows(asked: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> lis
         scored = a is not None and b is not None
         right.append(QuestionValue(on.prompt_id, float(a > b) if scored else None))  # type: ignore[operator]
         tied.append(QuestionValue(on.prompt_id, float(a == b) if scored else None))
-    source = score_judge(asked).name
+    source = score_judge(inputs).name
     name = source if model == PASSAGES else f"{source} on {model}"
     about = Subject(name, NAME)
     return [
-        one_row(about, ACCURACY, right, asked.prompts, seed=asked.seed),
-        one_row(about, TIES, tied, asked.prompts, seed=asked.seed),
+        one_row(about, ACCURACY, right, inputs.prompts, seed=inputs.seed),
+        one_row(about, TIES, tied, inputs.prompts, seed=inputs.seed),
     ]
 
 

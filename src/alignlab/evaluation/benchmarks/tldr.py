@@ -1,7 +1,7 @@
 """TL;DR: summaries of forum posts against the references', by a judge of pairs (arXiv 2009.01325).
 
-The win rate is against a human's summary, so that one half is human level in the judge's eyes. Long
-summaries win more than they should; ROUGE-L and the length in words come with it.
+The win rate is against a human's summary, so one half is human level in the judge's eyes. Judges
+favour long summaries; ROUGE-L and the length in words come with it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TLDR:
     )
 
     def questions(self, data: Path) -> list[Question]:
-        """Read one question per post; the references of rows that repeat a post are gathered."""
+        """Read one question per post; references of rows that repeat a post are collected."""
         found: dict[str, Question] = {}
         for number, row in enumerate(read_rows(data)):
             post = row.text(self.post).strip().removesuffix(CUE).rstrip()
@@ -60,25 +60,25 @@ class TLDR:
             )
         return list(found.values())
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every summary with the reference, by the judge and by ROUGE-L."""
-        found = duel_findings(asked, NAME)
+        found = duel_findings(inputs, NAME)
         rows: list[EvalResult] = list(found.rows)
-        for answers, answered in asked.by_model():
-            texts = [given[-1].text for _, given in answered]
+        for answers, answered in inputs.by_model():
+            texts = [responses[-1].text for _, responses in answered]
             scores_N = rouge_l(texts, [q.references for q, _ in answered])
             measured = {
                 Measure("rouge_l", is_share=True): [float(s) for s in scores_N],
                 Measure("words"): [float(len(words(text))) for text in texts],
             }
-            about = subject(asked, answers.model, NAME)
+            about = subject(inputs, answers.model, NAME)
             missing = [
-                QuestionValue(q.id, None) for q in asked.questions if q.id not in answers.turns
+                QuestionValue(q.id, None) for q in inputs.questions if q.id not in answers.turns
             ]
             for measure, values in measured.items():
                 valued = [
                     QuestionValue(q.id, v) for (q, _), v in zip(answered, values, strict=True)
                 ]
                 valued += missing
-                rows.append(one_row(about, measure, valued, asked.prompts, seed=asked.seed))
+                rows.append(one_row(about, measure, valued, inputs.prompts, seed=inputs.seed))
         return Findings(not_comparable(rows), found.said)

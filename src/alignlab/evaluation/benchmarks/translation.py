@@ -34,10 +34,10 @@ TOKENISERS = {
     "ja-mecab": ("japanese", "ja"),
     "ko-mecab": ("korean", "ko"),
 }
-"""sacrebleu's tokeniser -> words of a language's name that ask for it."""
+"""Tokeniser of sacrebleu -> words of a language's name that select it."""
 AT_SPACES = ("13a", "intl", "none")
 NO_SPACES = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-"""Letters of scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana,
+"""Letters of scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana,
 Chinese characters."""
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,15 @@ class Translation:
     """BLEU and chrF (0 to 100) of translations between two languages."""
 
     source_language: str = "German"
-    """Language of the texts, as the prompt names it."""
+    """Language of the texts, as named in the prompt."""
     target_language: str = "English"
-    """Language to translate into, as the prompt names it."""
+    """Language to translate into, as named in the prompt."""
     source: str = "src"
     """Field of the data that holds the text to translate."""
     reference: str = "ref"
     """Field of the data that holds a good translation."""
     tokenize: Tokeniser = "auto"
-    """sacrebleu's tokeniser for BLEU; auto takes the target language's own."""
+    """Tokeniser of sacrebleu for BLEU; auto takes the target language's own."""
 
     needs: ClassVar[Needs] = Needs(
         data="rows with a text and its translation (fields src and ref unless source= and "
@@ -91,28 +91,28 @@ class Translation:
             for number, row in enumerate(read_rows(data))
         ]
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every model's translations, as one corpus, with the references."""
-        self._warn([r for q in asked.questions for r in q.references])
+        self._warn([r for q in inputs.questions for r in q.references])
         against = f"references (BLEU tokeniser {self.tokeniser}, sacrebleu {version('sacrebleu')})"
         rows: list[EvalResult] = []
-        said: list[Feedback] = []
-        for answers, answered in asked.by_model():
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
             if not answered:
                 raise BadInput(f"{answers.model}: expected at least one translation, found none")
-            texts = [given[-1].text.strip() for _, given in answered]
+            texts = [responses[-1].text.strip() for _, responses in answered]
             references = [q.references for q, _ in answered]
             about = Subject(answers.model, NAME, against=against)
             figures = {
-                "bleu": bleu(texts, references, tokenize=self.tokeniser, seed=asked.seed),
-                "chrf": chrf(texts, references, seed=asked.seed),
+                "bleu": bleu(texts, references, tokenize=self.tokeniser, seed=inputs.seed),
+                "chrf": chrf(texts, references, seed=inputs.seed),
             }
-            unscored = asked.unanswered(answers)
+            unscored = inputs.unanswered(answers)
             rows += [about.row(name, figure, unscored=unscored) for name, figure in figures.items()]
-            for (question, given), text in zip(answered, texts, strict=True):
+            for (question, responses), text in zip(answered, texts, strict=True):
                 one = _sentence_chrf(text, question.references[0])
-                said.append(Feedback(question.id, (given[-1].id,), "chrF", Score(one)))
-        return Findings(tuple(rows), tuple(said))
+                judgements.append(Feedback(question.id, (responses[-1].id,), "chrF", Score(one)))
+        return Findings(tuple(rows), tuple(judgements))
 
     def _warn(self, references: Sequence[str]) -> None:
         """Log a warning where words are split at spaces that the language does not write."""

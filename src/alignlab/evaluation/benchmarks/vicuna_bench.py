@@ -34,6 +34,6 @@ class VicunaBench:
         """Read the 80 questions, by category."""
         return fastchat_questions(data, NAME)
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every model with the baseline."""
-        return duel_findings(asked, NAME, comparable=False)
+        return duel_findings(inputs, NAME, comparable=False)

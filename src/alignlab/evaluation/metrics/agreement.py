@@ -2,8 +2,8 @@
 
 All take a table of ratings, one row an item, one column an annotator, NaN where an annotator did
 not rate it; categories are numbers, whose order and distance count where the level says so.
-Intervals resample items, or the prompts that items belong to. 1 is full agreement, 0 what chance
-gives, below it worse than chance.
+Intervals resample items, or the prompts that items belong to. 1 is full agreement, 0 is chance,
+below 0 is worse than chance.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from alignlab.seeds import generator
 
 Level = Literal["nominal", "ordinal", "interval"]
 Prompts = Sequence[object] | None
-"""The prompt of each item; None: each item is a prompt of its own."""
+"""Prompt of each item; None makes each item a prompt of its own."""
 DRAWS = 1000
 
 
 def raw_agreement(ratings_NA: ArrayLike, *, prompts_N: Prompts = None, seed: int = 0) -> Interval:
-    """Share of pairs of ratings of one item that are equal; not corrected for chance."""
+    """Compute the share of equal ratings among pairs of ratings of one item, chance included."""
     coincidences_NCC, _ = _coincidences(_table(ratings_NA))
     return _interval(coincidences_NCC, _observed, prompts_N, seed)
 
@@ -45,7 +45,7 @@ def cohen_kappa(
     prompts_N: Prompts = None,
     seed: int = 0,
 ) -> Interval:
-    """Cohen's kappa of two annotators (1960), weighted by distance where asked for (1968).
+    """Compute Cohen's kappa of two annotators (1960), optionally weighted by distance (1968).
 
     kappa = 1 - sum(w * observed) / sum(w * expected), w being 1 off the diagonal, or the distance
     between the categories' positions, or its square. None where chance agreement is full.
@@ -76,7 +76,7 @@ def cohen_kappa(
 
 
 def fleiss_kappa(ratings_NA: ArrayLike, *, prompts_N: Prompts = None, seed: int = 0) -> Interval:
-    """Fleiss' kappa (1971) of any number of annotators who rated every item.
+    """Compute Fleiss' kappa (1971) of any number of annotators who rated every item.
 
     Raises:
         BadInput: an item that an annotator did not rate.
@@ -100,7 +100,7 @@ def krippendorff_alpha(
     prompts_N: Prompts = None,
     seed: int = 0,
 ) -> Interval:
-    """Krippendorff's alpha: 1 - observed / expected disagreement (2011, "Computing alpha").
+    """Compute Krippendorff's alpha: 1 - observed / expected disagreement (2011, "Computing alpha").
 
     Disagreement of two ratings is 1 where they differ (nominal), the squared difference
     (interval), or the squared number of ratings between them (ordinal). Items with a single rating
@@ -127,10 +127,10 @@ def _table(ratings_NA: ArrayLike) -> Floats:
 
 
 def _coincidences(ratings_NA: Floats) -> tuple[Floats, Floats]:
-    """Each item's ordered pairs of categories, weighing 1 / (ratings - 1) each, and the categories.
+    """Count each item's ordered pairs of categories, weighted 1 / (ratings - 1).
 
-    A table (N, C, C) whose entries sum to the item's number of ratings; an item of a single rating
-    has zeros.
+    Returns the table, shape (N, C, C), whose entries sum to the item's number of ratings (zeros for
+    an item of a single rating), and the categories, shape (C,).
     """
     known_N = np.isfinite(ratings_NA).sum(1)
     values_C = np.unique(ratings_NA[np.isfinite(ratings_NA)])
@@ -142,7 +142,7 @@ def _coincidences(ratings_NA: Floats) -> tuple[Floats, Floats]:
 
 
 def _disagreement(level: Level, values_C: Floats, number_DC: Floats) -> Floats:
-    """Disagreement of every two categories, shape (D or 1, C, C)."""
+    """Return the disagreement of every two categories, shape (D or 1, C, C)."""
     if level == "nominal":
         return 1 - np.eye(len(values_C))[None]
     if level == "interval":
@@ -159,7 +159,7 @@ def _observed(sum_DCC: Floats) -> Floats:
 
 
 def _one_minus(observed_D: Floats, expected_D: Floats) -> Floats:
-    """1 - observed / expected; NaN where nothing could disagree."""
+    """Return 1 - observed / expected; NaN where expected is 0."""
     ratio_D = np.full(len(observed_D), np.nan)
     # A bootstrap draw of equal ratings leaves rounding errors where there is no chance to differ.
     np.divide(observed_D, expected_D, out=ratio_D, where=expected_D > 1e-12)
@@ -169,7 +169,7 @@ def _one_minus(observed_D: Floats, expected_D: Floats) -> Floats:
 def _interval(
     table_NCC: Floats, statistic: Callable[[Floats], Floats], prompts_N: Prompts, seed: int
 ) -> Interval:
-    """A statistic of the items' summed tables, bootstrapped over prompts; n counts items."""
+    """Bootstrap a statistic of the items' summed tables over prompts; n counts items."""
     items = int(table_NCC.any(axis=(1, 2)).sum())
     if not items:
         return NOTHING

@@ -1,9 +1,9 @@
-"""Calibration: whether what a judge says with some probability, or score, is true as often.
+"""Calibration: distance between a judge's probabilities, or scores, and the truth.
 
-Brier's score (1950) is the mean squared distance to the truth. The expected calibration error
-(Naeini and others 2015) is the mean, over bins of what was said weighted by their size, of the
-distance between the mean of what was said and the mean truth. It is 0 for a judge that always says
-the overall mean: read it beside an accuracy. Small samples push it up.
+The Brier score (1950) is the mean squared distance to the truth. The expected calibration error
+(Naeini and others 2015) is the mean, over bins of predictions weighted by their size, of the
+distance between mean prediction and mean truth. It is 0 for a judge that always predicts the
+overall mean: read it with an accuracy. Small samples push it up.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """What was said between two bounds, and what was true."""
+    """Predictions between two bounds, with the truth about them."""
 
     low: float
     high: float
     said: float
-    """Mean of what was said."""
+    """Mean prediction."""
     true: Interval
-    """Mean truth, its interval over prompts."""
+    """Mean truth, with an interval over prompts."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far a judge's probabilities or scores are from the truth."""
+    """Calibration of a judge's probabilities or scores."""
 
     brier: Interval
-    """Mean squared distance between what was said and the truth."""
+    """Brier score: mean squared distance between prediction and truth."""
     ece: Interval
-    """Expected calibration error, in units of what was said."""
+    """Expected calibration error, in the unit of the predictions."""
     bins: tuple[ReliabilityBin, ...]
-    """The bins that hold anything, in order."""
+    """Bins with any prediction, in order."""
 
 
 def calibration(
@@ -62,40 +62,32 @@ def calibration(
     bins: int = 10,
     seed: int = 0,
 ) -> Calibration:
-    """Compare what a judge said with the truth, in bins of equal width.
+    """Compare a judge's predictions with the truth, in bins of equal width.
 
     Args:
         said_N: preference probabilities, or expected scores.
-        truth_N: what happened (1 the first response is better, 0.5 a tie, 0), or true scores.
+        truth_N: outcomes (1 the first response is better, 0.5 a tie, 0), or true scores.
         prompts_N: the prompt of each unit, for the intervals; left out, each its own.
-        span: the range of what can be said: (0, 1) for a probability, (1, 5) for a score.
+        span: the range of predictions: (0, 1) for a probability, (1, 5) for a score.
         bins: number of bins.
         seed: decides the bootstrap draws.
 
     Raises:
-        BadInput: lists of unlike lengths, or something said outside the span.
+        BadInput: lists of unlike lengths, or a prediction outside the span.
     """
-    said, truth = np.asarray(said_N, np.float64), np.asarray(truth_N, np.float64)
+    predicted, truth = np.asarray(said_N, np.float64), np.asarray(truth_N, np.float64)
+    _check(predicted, truth, span, bins)
     low, high = span
-    if said.shape != truth.shape or said.ndim != 1:
-        raise BadInput(f"calibration: expected lists of one length: {said.shape}, {truth.shape}")
-    if bins < 1 or not low < high:
-        raise BadInput(f"calibration: expected bins >= 1 and a span; got {bins}, {span}")
-    if len(said) and not ((said >= low) & (said <= high)).all():
-        raise BadInput(
-            f"calibration: expected what is said within {low:g} to {high:g}, found "
-            f"{said.min():g} to {said.max():g}"
-        )
-    prompts = range(len(said)) if prompts_N is None else prompts_N
-    bin_N = np.minimum(((said - low) / (high - low) * bins).astype(np.int64), bins - 1)
+    prompts = range(len(predicted)) if prompts_N is None else prompts_N
+    bin_N = np.minimum(((predicted - low) / (high - low) * bins).astype(np.int64), bins - 1)
     return Calibration(
-        brier=bootstrap_mean((said - truth) ** 2, prompts_N=prompts, seed=seed),
-        ece=_expected_error(said - truth, bin_N, labels(list(prompts)), seed),
+        brier=bootstrap_mean((predicted - truth) ** 2, prompts_N=prompts, seed=seed),
+        ece=_expected_error(predicted - truth, bin_N, labels(list(prompts)), seed),
         bins=tuple(
             ReliabilityBin(
                 low + (high - low) * number / bins,
                 low + (high - low) * (number + 1) / bins,
-                float(said[inside].mean()),
+                float(predicted[inside].mean()),
                 bootstrap_mean(
                     truth[inside],
                     prompts_N=[p for p, is_in in zip(prompts, inside, strict=True) if is_in],
@@ -108,10 +100,26 @@ def calibration(
     )
 
 
+def _check(predicted_N: Floats, truth_N: Floats, span: tuple[float, float], bins: int) -> None:
+    """Refuse lists of unlike lengths, predictions outside the span, and a span or bins of none."""
+    low, high = span
+    if predicted_N.shape != truth_N.shape or predicted_N.ndim != 1:
+        raise BadInput(
+            f"calibration: expected lists of one length: {predicted_N.shape}, {truth_N.shape}"
+        )
+    if bins < 1 or not low < high:
+        raise BadInput(f"calibration: expected bins >= 1 and a span; got {bins}, {span}")
+    if len(predicted_N) and not ((predicted_N >= low) & (predicted_N <= high)).all():
+        raise BadInput(
+            f"calibration: expected what is said within {low:g} to {high:g}, found "
+            f"{predicted_N.min():g} to {predicted_N.max():g}"
+        )
+
+
 def _expected_error(
     apart_N: Floats, bin_N: np.ndarray, prompt_N: np.ndarray, seed: int
 ) -> Interval:
-    """Sum over bins of |sum of said - true| / N, bootstrapped over prompts."""
+    """Sum |sum of prediction - truth| / N over bins, bootstrapped over prompts."""
     if not len(apart_N):
         return NOTHING
     prompts, bins = int(prompt_N.max()) + 1, int(bin_N.max()) + 1

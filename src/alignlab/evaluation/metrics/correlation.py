@@ -27,12 +27,12 @@ _ROWS = 256
 
 
 def spearman(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
-    """Spearman's rank correlation with mid-ranks; None where a side is constant."""
+    """Compute Spearman's rank correlation with mid-ranks; None where a side is constant."""
     return _weighted_spearman(*_levels(x_N, y_N), np.ones((1, len(np.asarray(x_N)))))[0]
 
 
 def kendall_tau_b(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
-    """Kendall's tau-b; None where a side is constant."""
+    """Compute Kendall's tau-b; None where a side is constant."""
     level_x, level_y = _levels(x_N, y_N)
     every = slice(0, len(level_x))
     sign_x, sign_y = _signs(level_x, every), _signs(level_y, every)
@@ -43,7 +43,7 @@ def kendall_tau_b(x_N: ArrayLike, y_N: ArrayLike) -> float | None:
 def spearman_interval(
     x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints, *, seed: int = 0, draws: int = DRAWS
 ) -> Interval:
-    """Pooled Spearman correlation, bootstrapped over prompts; `prompt_N` numbers the prompts."""
+    """Compute pooled Spearman, bootstrapped over prompts; `prompt_N` numbers the prompts."""
     value = spearman(x_N, y_N)
     if value is None:
         return NOTHING
@@ -56,7 +56,7 @@ def spearman_interval(
 def kendall_interval(
     x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints, *, seed: int = 0, draws: int = DRAWS
 ) -> Interval:
-    """Pooled Kendall tau-b, bootstrapped over prompts; `prompt_N` numbers the prompts."""
+    """Compute pooled Kendall tau-b, bootstrapped over prompts; `prompt_N` numbers the prompts."""
     sums = _sign_sums(x_N, y_N, prompt_N)
     (value,) = _tau(np.ones((1, len(sums[0]))), sums)
     if value is None:
@@ -71,14 +71,14 @@ def _floats(values: list[float | None]) -> Floats:
 
 
 def _levels(x_N: ArrayLike, y_N: ArrayLike) -> tuple[Ints, Ints]:
-    """Each value's position among the sorted distinct values, per side."""
+    """Return each value's position among the sorted distinct values, per side."""
     x = np.unique(np.asarray(x_N, dtype=np.float64), return_inverse=True)[1]
     y = np.unique(np.asarray(y_N, dtype=np.float64), return_inverse=True)[1]
     return x.astype(np.int64), y.astype(np.int64)
 
 
 def _weighted_spearman(x_N: Ints, y_N: Ints, weights_DN: Floats) -> list[float | None]:
-    """Spearman of a list in which item i occurs weights[i] times, for each row of weights."""
+    """Compute Spearman of a list in which item i occurs weights[i] times, per row of weights."""
     found: list[float | None] = []
     for weight_N in weights_DN:
         rank_x, rank_y = _mid_ranks(x_N, weight_N), _mid_ranks(y_N, weight_N)
@@ -90,7 +90,7 @@ def _weighted_spearman(x_N: Ints, y_N: Ints, weights_DN: Floats) -> list[float |
 
 
 def _mid_ranks(level_N: Ints, weight_N: Floats) -> Floats:
-    """Mid-ranks (from 1) of items that occur `weight` times each."""
+    """Return mid-ranks (from 1) of items that occur `weight` times each."""
     per_level = np.bincount(level_N, weights=weight_N)
     ends = np.cumsum(per_level)
     middle: Floats = ends - (per_level - 1) / 2
@@ -99,7 +99,7 @@ def _mid_ranks(level_N: Ints, weight_N: Floats) -> Floats:
 
 
 def _sign_sums(x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints) -> tuple[Floats, Floats, Floats]:
-    """Sums over item pairs of sign products, per pair of prompts: (xy, xx, yy), each (P, P)."""
+    """Sum sign products of item pairs, per pair of prompts: (xy, xx, yy), each (P, P)."""
     order = np.argsort(prompt_N, kind="stable")
     level_x, level_y = (level_N[order] for level_N in _levels(x_N, y_N))
     prompt_N = prompt_N[order]
@@ -119,14 +119,14 @@ def _sign_sums(x_N: ArrayLike, y_N: ArrayLike, prompt_N: Ints) -> tuple[Floats, 
 
 
 def _signs(level_N: Ints, rows: slice) -> NDArray[np.int16]:
-    """Sign of each row item's level minus every item's; a sum over `_ROWS` of them fits."""
+    """Return the sign of each row item's level minus every item's; `_ROWS` of them fit."""
     levels = level_N.astype(np.int32)
     signs: NDArray[np.int16] = np.sign(levels[rows, None] - levels[None, :]).astype(np.int16)
     return signs
 
 
 def _tau(counts_DP: Floats, sums: tuple[Floats, Floats, Floats]) -> list[float | None]:
-    """Tau-b of each row of prompt counts, from the sums of sign products."""
+    """Compute tau-b of each row of prompt counts, from the sums of sign products."""
     forms = [((counts_DP @ part) * counts_DP).sum(1) for part in sums]
     return [
         float(xy) / float(xx * yy) ** 0.5 if xx > 0 and yy > 0 else None

@@ -1,16 +1,16 @@
 """Intervals: seeded bootstrap over prompts (clustered, and crossed with seeds) and Wilson's.
 
-The bootstrap resamples whole prompts, never single judgements: what was measured on one prompt
-(several responses, several training seeds) stays together, and two models measured on the same
+The bootstrap resamples whole prompts, never single judgements: values measured on one prompt
+(several responses, several training seeds) stay together, and two models measured on the same
 prompts are resampled together, which makes a comparison paired. Percentile bounds (Efron 1979),
 expanded below 100 prompts, where plain ones are too narrow (Hesterberg 2015, arXiv 1411.5279,
-section 5.3: the tails are those of Student's t and of the sample's variance with n - 1).
-Shares of successes have Wilson's score interval; with several judgements a prompt, or with ties,
-it takes the number of independent ones that the clustered variance amounts to (Korn and Graubard
-1998; compared by Dean and Pagano 2015, doi:10.1093/jssam/smv024). `benchmarks/coverage.py`
-measures what these intervals cover.
-Crossed resampling draws prompts and seeds independently and multiplies their counts, the
-"pigeonhole" bootstrap of Owen (2007, doi:10.1214/07-AOAS122), which errs on the wide side.
+section 5.3: the tails are those of Student's t and of the sample's variance with n - 1). Shares of
+successes have Wilson's score interval; with several judgements a prompt, or with ties, it takes the
+number of independent ones that the clustered variance amounts to (Korn and Graubard 1998; compared
+by Dean and Pagano 2015, doi:10.1093/jssam/smv024). `benchmarks/coverage.py` measures the coverage
+of these intervals. Crossed resampling draws prompts and seeds independently and multiplies their
+counts, the "pigeonhole" bootstrap of Owen (2007, doi:10.1214/07-AOAS122), which errs on the wide
+side.
 """
 
 from __future__ import annotations
@@ -33,26 +33,25 @@ Ints = NDArray[np.int64]
 DRAWS = 2000
 """Bootstrap draws by default."""
 LEVEL = 0.95
-"""Coverage of every interval the project reports."""
+"""Coverage of every interval in the project."""
 FEW = 100
-"""Below this many prompts the bounds are corrected; from here on that changes a width by less than
-2%."""
+"""Number of prompts below which bounds are corrected; above, widths change by less than 2%."""
 _CELLS = 4_000_000
 """Most counts held at once while drawing; bounds memory, never changes a figure."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95% bounds; all None when nothing could be measured."""
+    """Figure with its 95% bounds; all None when nothing could be measured."""
 
     value: float | None
     low: float | None
     high: float | None
     n: int
-    """Units the value rests on."""
+    """Number of units behind the value."""
 
     def covers(self, point: float) -> bool:
-        """Whether the interval holds the point; an unmeasured figure holds every point."""
+        """Return True if the interval holds the point; an unmeasured figure holds every point."""
         if self.low is None or self.high is None:
             return True
         return self.low <= point <= self.high
@@ -62,13 +61,13 @@ NOTHING = Interval(None, None, None, 0)
 
 
 def labels(names: Sequence[object]) -> Ints:
-    """Each name's index among the distinct names, in order of first appearance; shape (N,)."""
+    """Return each name's index among distinct names, in order of first appearance; shape (N,)."""
     first: dict[object, int] = {}
     return np.array([first.setdefault(name, len(first)) for name in names], dtype=np.int64)
 
 
 def resample_counts(units: int, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each unit occurs in each bootstrap draw; shape (draws, units)."""
+    """Count occurrences of each unit in each bootstrap draw; shape (draws, units)."""
     picks = rng.integers(0, units, size=(draws, units))
     offsets = np.arange(draws)[:, None] * units
     return (
@@ -86,7 +85,7 @@ def bootstrap_mean(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Interval:
-    """Mean of the values with a bootstrap interval over prompts.
+    """Compute the mean of the values with a bootstrap interval over prompts.
 
     Args:
         values_N: one value per unit.
@@ -108,9 +107,9 @@ def bootstrap_ratio(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Interval:
-    """Sum of numerators over sum of denominators, bootstrapped over prompts; n = sum of the latter.
+    """Compute sum of numerators / sum of denominators (its n), bootstrapped over prompts.
 
-    A share of pairs or of responses is such a ratio: each prompt brings its own numbers.
+    A share of pairs or of responses is such a ratio, with its own numbers for each prompt.
     """
     top_N = np.asarray(numerators_N, dtype=np.float64)
     bottom_N = np.asarray(denominators_N, dtype=np.float64)
@@ -139,7 +138,7 @@ def bootstrap_ratio(
 
 
 def tail(units: int) -> float:
-    """Share of bootstrap draws beyond each bound, for that many resampled units."""
+    """Return the share of bootstrap draws beyond each bound, for a number of resampled units."""
     plain = (1 - LEVEL) / 2
     if units >= FEW:
         return plain
@@ -150,14 +149,13 @@ def tail(units: int) -> float:
 
 
 def percentile_interval(value: float, drawn: Floats, *, n: int, units: int) -> Interval:
-    """The value with the percentile bounds of its bootstrap draws (undefined draws left out).
+    """Return the value with the percentile bounds of its bootstrap draws (undefined ones left out).
 
     Args:
         value: the figure.
-        drawn: what each bootstrap draw gave.
-        n: what the figure rests on, as shown.
-        units: how many prompts were resampled; few of them widen the bounds, and of a single one
-            nothing can be said.
+        drawn: the figure in each bootstrap draw.
+        n: number of units reported with the figure.
+        units: number of prompts resampled; few of them widen the bounds, a single one has none.
     """
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn) or not math.isfinite(value):
@@ -171,8 +169,10 @@ def percentile_interval(value: float, drawn: Floats, *, n: int, units: int) -> I
 
 
 def wilson(successes: float, n: float) -> Interval:
-    """Wilson's score interval of a share (Wilson 1927); halves (ties) are allowed as successes, and
-    parts of a trial, where n is the number that a variance amounts to.
+    """Compute Wilson's score interval of a share (Wilson 1927).
+
+    Halves (ties) are allowed as successes, and parts of a trial, where n is the number of trials
+    that a variance amounts to.
 
     Raises:
         BadInput: more successes than n, or a negative number.
@@ -186,7 +186,7 @@ def wilson(successes: float, n: float) -> Interval:
 
 
 def share_interval(values_N: ArrayLike, prompts_N: Sequence[object] | None = None) -> Interval:
-    """Mean of values in [0, 1] with a score interval that knows ties and clusters.
+    """Compute the mean of values in [0, 1] with a score interval for ties and clusters.
 
     The variance is that of the prompts' totals around the mean (cluster-robust); p(1 - p) over it
     is the number of independent trials that the score interval takes, with Student's quantile for
@@ -216,7 +216,7 @@ def share_interval(values_N: ArrayLike, prompts_N: Sequence[object] | None = Non
 
 
 def _score_interval(share: float, trials: float, quantile: float, n: int) -> Interval:
-    """Wilson's bounds of a share for a number of independent trials and a normal quantile."""
+    """Compute Wilson's bounds from a number of independent trials and a normal quantile."""
     square = quantile * quantile
     centre = (share + square / (2 * trials)) / (1 + square / trials)
     spread = share * (1 - share) / trials + square / (4 * trials * trials)

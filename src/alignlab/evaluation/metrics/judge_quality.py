@@ -1,8 +1,8 @@
-"""How well a judge's scores order responses, against reference scores (arXiv 2401.10020, table 4).
+"""Quality of a judge: order of responses by its scores against reference scores.
 
-Every prompt brings K responses with the judge's and the reference's score; a missing score is
-None and takes its response out of whatever needs it. The order of responses plays no part.
-All intervals resample prompts.
+The metrics are those of arXiv 2401.10020, table 4. Every prompt brings K responses with the judge's
+and the reference's score; a missing score is None and takes its response out of whatever needs it.
+The order of responses plays no part. All intervals resample prompts.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from alignlab.evaluation.metrics.intervals import (
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """One prompt's K responses, scored by a judge and by the reference."""
+    """K responses to one prompt, scored by a judge and by the reference."""
 
     prompt_id: str
     judge: tuple[float | None, ...]
-    """None is a score that could not be read."""
+    """Scores of the judge; None could not be read."""
     reference: tuple[float | None, ...]
     cluster: str = ""
-    """Prompts of one cluster are resampled together (one prompt judged under several training
-    seeds, say); empty: the prompt is a cluster of its own."""
+    """Cluster of the prompt: prompts of one cluster are resampled together (one prompt judged under
+    several training seeds, say); empty makes the prompt its own cluster."""
 
     def __post_init__(self) -> None:
         if len(self.judge) != len(self.reference):
@@ -51,12 +51,12 @@ class ScoredPrompt:
 
     @property
     def unit(self) -> str:
-        """What the bootstrap draws: the cluster, or the prompt itself."""
+        """Unit of the bootstrap: the cluster, or the prompt itself."""
         return self.cluster or self.prompt_id
 
     @property
     def both(self) -> tuple[tuple[float, float], ...]:
-        """(judge, reference) of the responses that have both scores."""
+        """Pairs (judge, reference) of the responses that have both scores."""
         return tuple(
             (a, b)
             for a, b in zip(self.judge, self.reference, strict=True)
@@ -66,7 +66,7 @@ class ScoredPrompt:
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Pairs whose reference scores differ, by what the judge made of them."""
+    """Counts of pairs with different reference scores, by the judge's order."""
 
     correct: int
     tied: int
@@ -74,41 +74,42 @@ class PairCounts:
 
     @property
     def total(self) -> int:
+        """Number of pairs whose reference scores differ."""
         return self.correct + self.tied + self.wrong
 
 
 @dataclass(frozen=True)
 class JudgeQuality:
-    """Every judge metric; an `Interval` field is one row of a results table."""
+    """Metrics of a judge; an `Interval` field is one row of a results table."""
 
     pairwise_accuracy: Interval
-    """Pairs ordered as the reference orders them; a judge's tie counts as wrong."""
+    """Share of pairs in the reference's order; a judge's tie is wrong."""
     pairwise_accuracy_ties_half: Interval
-    """The same with a judge's tie counted half: chance is 0.5."""
+    """Share of pairs in the reference's order, a judge's tie counting half: chance is 0.5."""
     pairwise_accuracy_untied: Interval
-    """The same over the pairs that the judge did not tie."""
+    """Share of pairs in the reference's order, among those that the judge did not tie."""
     five_best: Interval
-    """Of the responses given the judge's top score, the share with the prompt's top reference."""
+    """Share of responses with the judge's top score that have the prompt's top reference."""
     five_best_chance: Interval
-    """What `five_best` would be had the top score gone to a random response of the same prompt."""
+    """Value of `five_best` if the top score went to a random response of the same prompt."""
     exact_match: Interval
-    """Prompts whose whole order, ties included, agrees; only fully scored prompts count."""
+    """Share of prompts whose whole order, ties included, agrees; all must be scored."""
     spearman: Interval
-    """Pooled over all responses."""
+    """Spearman's correlation, pooled over all responses."""
     spearman_by_prompt: Interval
-    """Mean over the prompts in which neither side is constant; n counts those."""
+    """Spearman's correlation, mean over prompts where neither side is constant; n counts those."""
     kendall_tau: Interval
-    """Tau-b, pooled over all responses."""
+    """Kendall's tau-b, pooled over all responses."""
     kendall_tau_by_prompt: Interval
-    """Tau-b, mean over the prompts in which neither side is constant."""
+    """Kendall's tau-b, mean over prompts where neither side is constant."""
     pairs: PairCounts
     unscored: int
-    """Responses whose judge score is missing."""
+    """Number of responses without a judge score."""
     unreferenced: int
-    """Responses whose reference score is missing."""
+    """Number of responses without a reference score."""
 
     def intervals(self) -> list[tuple[str, Interval]]:
-        """Metric names with their intervals, in the order of the fields."""
+        """Return metric names with their intervals, in the order of the fields."""
         named = [(f.name, getattr(self, f.name)) for f in fields(self)]
         return [(name, value) for name, value in named if isinstance(value, Interval)]
 
@@ -154,12 +155,12 @@ def judge_quality(
 
 
 def _order(scores: Sequence[float]) -> list[int]:
-    """Sign of every pair's difference: the order, ties included."""
+    """Return the sign of every pair's difference: the order, ties included."""
     return [int(a > b) - int(a < b) for a, b in combinations(scores, 2)]
 
 
 def _pairs(prompt: ScoredPrompt) -> tuple[int, int, int]:
-    """Correct, tied and wrong pairs of a prompt, among pairs whose reference scores differ."""
+    """Count correct, tied and wrong pairs of a prompt, where reference scores differ."""
     both = prompt.both
     signs = [
         judge * reference
@@ -174,7 +175,7 @@ def _pairs(prompt: ScoredPrompt) -> tuple[int, int, int]:
 def _five_best(
     prompts: Sequence[ScoredPrompt], top: float | None, seed: int
 ) -> tuple[Interval, Interval]:
-    """Share of the judge's top scores that hold the prompt's top reference, and by chance."""
+    """Compute the share of top scores that hold the prompt's top reference, and its chance."""
     given = [score for p in prompts for score in p.judge if score is not None]
     if not given:
         return NOTHING, NOTHING
@@ -201,14 +202,14 @@ def _five_best(
 
 
 def _exact_match(prompts: Sequence[ScoredPrompt], seed: int) -> Interval:
-    """Share of fully scored prompts (K >= 2) whose order agrees."""
+    """Compute the share of fully scored prompts (K >= 2) whose order agrees."""
     full = [p for p in prompts if len(p.both) == len(p.judge) >= 2]
     agrees = [float(_order([a for a, _ in p.both]) == _order([b for _, b in p.both])) for p in full]
     return bootstrap_mean(agrees, prompts_N=[p.unit for p in full], seed=seed)
 
 
 def _correlations(prompts: Sequence[ScoredPrompt], seed: int) -> dict[str, Interval]:
-    """The four correlations, under the names of `JudgeQuality`'s fields."""
+    """Compute the four correlations, under the names of `JudgeQuality`'s fields."""
     scored = [p for p in prompts if p.both]
     if not scored:
         names = ("spearman", "spearman_by_prompt", "kendall_tau", "kendall_tau_by_prompt")
@@ -228,7 +229,7 @@ def _by_prompt(
     measure: Callable[[ArrayLike, ArrayLike], float | None],
     seed: int,
 ) -> Interval:
-    """Mean of a correlation over the prompts where it is defined."""
+    """Average a correlation over the prompts where it is defined."""
     found = [(p.unit, measure(*np.array(p.both).T)) for p in scored]
     known = [(unit, value) for unit, value in found if value is not None]
     return bootstrap_mean([v for _, v in known], prompts_N=[u for u, _ in known], seed=seed)

@@ -17,12 +17,12 @@ class Lengths:
     """Lengths of N responses, in their order."""
 
     tokens_N: Ints
-    """As counted by the model that wrote the response, the end-of-turn token included."""
+    """Tokens counted by the model that wrote the response, the end-of-turn token included."""
     words_N: Ints
     """Words and runs of punctuation."""
     characters_N: Ints
     empty_N: Ints
-    """1 where the text is empty or white space."""
+    """Indicator, 1 where the text is empty or white space."""
 
 
 def lengths(responses: Sequence[Response]) -> Lengths:

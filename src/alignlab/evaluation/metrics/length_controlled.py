@@ -1,15 +1,15 @@
 """Length-controlled win rate of AlpacaEval 2.0 (arXiv 2404.04475).
 
-The preference for the model on instruction i is modelled as
-`sigmoid(bias + length * tanh(d_i) + difficulty * x_i)`, d_i being the baseline's length minus the
-model's over its standard deviation, x_i the instruction's difficulty. The win rate is the mean
-prediction (in per cent) with the length term set to zero. The fit minimises
-`|theta|_1 + C * weighted log loss` over the model's own preferences (weight 1) and those of two
-gamed versions of the baseline, concise and verbose (no bias; weight 0.1 each), which keep the
-length term from explaining quality away; 5-fold cross-validation chooses C.
+The preference for the model on instruction i is modelled as `sigmoid(bias + length * tanh(d_i) +
+difficulty * x_i)`, d_i being the baseline's length minus the model's over its standard deviation,
+x_i the instruction's difficulty. The win rate is the mean prediction (in per cent) with the length
+term set to zero. The fit minimises `|theta|_1 + C * weighted log loss` over the model's own
+preferences (weight 1) and those of two gamed versions of the baseline, concise and verbose (no
+bias; weight 0.1 each), which stop the length term from explaining quality away; 5-fold
+cross-validation chooses C.
 
 Departure: theta is found to convergence by Newton steps, where the authors' solver stops earlier,
-and folds are dealt out in turn, so that a refit is the same on every machine.
+and folds are assigned in turn, so that a refit is the same on every machine.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ _MOST_STEPS = 200
 _TOLERANCE = 1e-11
 """Relative gain in the objective below which a Newton step is the last."""
 _STILL = 1e-8
-"""Coordinates that move less than this end the search within a Newton step."""
+"""Largest move of the coordinates that ends the search within a Newton step."""
 _SMALLEST = 1e-12
 
 Theta = tuple[float, float, float]
-"""Bias, length, difficulty."""
+"""Coefficients: bias, length, difficulty."""
 _ZERO: Theta = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class GlmWeights:
-    """Theta of one model."""
+    """Coefficients of one model."""
 
     bias: float
     length: float
-    """Of the tanh of the standardised length difference."""
+    """Coefficient of the tanh of the standardised length difference."""
     difficulty: float
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """Preferences with what the model explains them by; arrays of shape (N,)."""
+    """Preferences with their explanatory variables; arrays of shape (N,)."""
 
     preference_N: Floats
-    """In [0, 1]: 1 is a sure win of the model."""
+    """Preference in [0, 1]: 1 is a sure win of the model."""
     length_N: Floats
-    """Baseline's length minus the model's, over its standard deviation."""
+    """Difference of the baseline's and the model's length, over its standard deviation."""
     difficulty_N: Floats
 
 
@@ -77,7 +77,7 @@ class _Rows:
         )
 
     def at(self, theta: Theta) -> _Point:
-        """Predictions and weighted log loss at theta."""
+        """Compute predictions and weighted log loss at theta."""
         logit_N = np.array(theta) @ self.features_3N
         small_N = np.exp(-np.abs(logit_N))
         loss_N = np.maximum(logit_N, 0) + np.log1p(small_N) - self.target_N * logit_N
@@ -85,14 +85,14 @@ class _Rows:
         return _Point(theta, float(self.weight_N @ loss_N), predicted_N)
 
     def derivatives(self, point: _Point) -> tuple[list[float], list[list[float]]]:
-        """Gradient (3) and Hessian (3 x 3) of the loss."""
+        """Compute gradient (3) and Hessian (3 x 3) of the loss."""
         slope_3 = self.features_3N @ (self.weight_N * (point.predicted_N - self.target_N))
         bend_N = self.weight_N * point.predicted_N * (1 - point.predicted_N)
         return slope_3.tolist(), ((self.features_3N * bend_N) @ self.features_3N.T).tolist()
 
 
 class _Point(NamedTuple):
-    """What the rows say at one theta."""
+    """Predictions and loss at one theta."""
 
     theta: Theta
     loss: float
@@ -100,19 +100,19 @@ class _Point(NamedTuple):
 
 
 def standardised(length_difference_N: Floats) -> Floats:
-    """Length differences over their standard deviation; zero where all are equal."""
+    """Divide length differences by their standard deviation; zero where all are equal."""
     spread = float(np.std(length_difference_N, ddof=1)) if len(length_difference_N) > 1 else 0.0
     return length_difference_N / spread if spread > 0 else np.zeros_like(length_difference_N)
 
 
 def predictions(weights: GlmWeights, difficulty_N: Floats) -> Floats:
-    """Preferences predicted had both answers been equally long; shape (N,)."""
+    """Predict preferences for answers of equal length; shape (N,)."""
     predicted: Floats = expit(weights.bias + weights.difficulty * difficulty_N)
     return predicted
 
 
 def fit(own: Preferences, gamed: Preferences) -> GlmWeights:
-    """Fit the model to a model's preferences, held in check by those of the gamed baselines.
+    """Fit a model's preferences, regularised by those of the gamed baselines.
 
     Raises:
         BadInput: fewer preferences than folds.
@@ -136,7 +136,7 @@ def fit(own: Preferences, gamed: Preferences) -> GlmWeights:
 
 
 def _stacked(own: Preferences, gamed: Preferences) -> _Rows:
-    """The gamed baselines' rows (no bias, small weight), then the model's own."""
+    """Stack the gamed baselines' rows (no bias, small weight) over the model's own."""
     n_gamed, n_own = len(gamed.preference_N), len(own.preference_N)
     is_own_N = np.repeat([0.0, 1.0], [n_gamed, n_own])
     length_N = np.concatenate([gamed.length_N, own.length_N])
@@ -178,8 +178,8 @@ def _quadratic_minimum(
 ) -> Theta:
     """Minimise |x|_1 + strength * (slope (x - theta) + (x - theta) bend (x - theta) / 2).
 
-    One coordinate at a time, in plain numbers: three are too few for arrays to pay. The Hessian is
-    symmetric, so that a row of it is the column that a coordinate's step adds.
+    Works one coordinate at a time, in plain numbers: three are too few for arrays to pay. The
+    Hessian is symmetric, so that a row of it is the column that a coordinate's step adds.
     """
     # H (x - theta) + slope is kept as `pull` and changed with each coordinate that moves.
     x, pull = list(theta), list(slope_3)

@@ -1,9 +1,9 @@
-"""How a figure grows with a size: value = at_one + per_doubling * log2(size), by least squares.
+"""Growth of a figure with a size: value = at_one + per_doubling * log2(size), by least squares.
 
 Each size counts once, by its mean over prompts and seeds. The bootstrap draws prompts (and training
-seeds, crossed) and fits again; a prompt is drawn for all sizes at once, so that what is hard about
-it cancels. Assumption: all sizes are measured on the same prompts. A line through two sizes has no
-error of its own: whether growth is logarithmic can be seen from three sizes on.
+seeds, crossed) and fits again; a prompt is drawn for all sizes at once, so that its difficulty
+cancels. Assumption: all sizes are measured on the same prompts. A line through two sizes has no
+residual: logarithmic growth can only be checked from three sizes on.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from alignlab.seeds import generator
 
 @dataclass(frozen=True)
 class LogFit:
-    """The fitted line with its intervals."""
+    """Fitted line with its intervals."""
 
     per_doubling: Interval
     """Gain when the size doubles."""
     fitted: tuple[Interval, ...]
-    """The line at every size, in rising order."""
+    """Fitted values at every size, in rising order."""
     measured: tuple[Interval, ...]
-    """The mean at every size, in rising order."""
+    """Means at every size, in rising order."""
     sizes: tuple[float, ...]
-    """The sizes, rising."""
+    """Sizes, rising."""
     r_squared: float | None
     """Share of the means' variance that the line explains; None for two sizes or equal means."""
 
@@ -84,7 +84,7 @@ def log_fit(
 
 
 def _drawn_means(sums: Floats, counts: Floats, rng: np.random.Generator, draws: int) -> Floats:
-    """Mean at each size in each bootstrap draw; shape (draws, sizes)."""
+    """Return the mean at each size in each bootstrap draw; shape (draws, sizes)."""
     prompt_DP = resample_counts(sums.shape[2], draws, rng)
     several = sums.shape[0] > 1
     seed_DZ = resample_counts(sums.shape[0], draws, rng) if several else np.ones((draws, 1))

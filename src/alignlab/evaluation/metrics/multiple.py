@@ -1,8 +1,8 @@
-"""Several comparisons at once: p-values adjusted so that a table as a whole keeps its error rate.
+"""Adjustment of p-values for several comparisons, so that a table keeps its error rate.
 
-An adjusted p-value is compared with the level as a single one is. Holm's keep the chance of any
-false finding at most at the level, whatever depends on what; Benjamini and Hochberg's keep the
-expected share of false findings among the findings (independent or positively dependent tests).
+An adjusted p-value is compared with the level like a single one. Holm's bounds the chance of any
+false finding by the level, under any dependence; Benjamini and Hochberg's bounds the expected share
+of false findings among the findings (independent or positively dependent tests).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from alignlab.evaluation.metrics.intervals import Floats
 
 
 def holm(p_N: ArrayLike) -> Floats:
-    """Holm's step-down adjustment (1979): shape (N,), in the order given.
+    """Adjust p-values by Holm's step-down method (1979): shape (N,), in the order given.
 
     Raises:
         BadInput: a p-value outside [0, 1].
@@ -26,7 +26,7 @@ def holm(p_N: ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p_N: ArrayLike) -> Floats:
-    """Benjamini and Hochberg's step-up adjustment (1995): shape (N,), in the order given.
+    """Adjust p-values by Benjamini and Hochberg's step-up method (1995): shape (N,).
 
     Raises:
         BadInput: a p-value outside [0, 1].

@@ -1,8 +1,7 @@
 """BLEU (Papineni and others 2002) and chrF (Popovic 2015) by `sacrebleu`, with bootstrap intervals.
 
-Both are figures of a whole corpus: n-gram counts are added up before they are compared, and the
-bootstrap adds up the counts of resampled prompts (Koehn 2004), which sacrebleu does from cached
-statistics. 0 to 100.
+Both are figures of a whole corpus, 0 to 100: n-gram counts are summed before they are compared, and
+the bootstrap sums the counts of resampled prompts (Koehn 2004), from sacrebleu's cached statistics.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def bleu(
     """Compute corpus BLEU of N texts (sacrebleu's exponential smoothing), 0 to 100.
 
     Args:
-        texts: what is measured.
+        texts: the texts to measure.
         references: good texts, one or more for each.
         tokenize: sacrebleu's name of the tokeniser; 13a splits words at spaces.
         prompts_N: the prompt of each text, for the interval.
@@ -77,7 +76,7 @@ def chrf(
     prompts_N: Sequence[object] | None = None,
     seed: int = 0,
 ) -> Interval:
-    """Corpus chrF (sacrebleu's defaults: 6 characters, beta 2) of N texts.
+    """Compute corpus chrF (sacrebleu's defaults: 6 characters, beta 2) of N texts.
 
     Raises:
         BadInput: a text without reference, or lists of unlike lengths.
@@ -93,7 +92,7 @@ def _corpus(
     prompts_N: Sequence[object] | None,
     seed: int,
 ) -> Interval:
-    """The metric of all texts, bootstrapped over prompts from each text's statistics."""
+    """Compute a metric of all texts, bootstrapped over prompts from each text's statistics."""
     if not texts:
         return NOTHING
     width = max(len(known) for known in references)

@@ -1,10 +1,10 @@
-"""The student poster's Table 2, reproduced exactly, and why its names mislead.
+"""Table 2 of the student poster, reproduced exactly.
 
-Its columns keep the names of arXiv 2401.10020's reward-modelling table but measure other things:
+Its columns have the names of arXiv 2401.10020's reward-modelling table but measure other things:
 "pairwise accuracy" is the share of scores equal to the reference's, "5-best" the precision of the
-score 5, "exact match" the share of prompts with every score equal; its correlations are pooled
-and count an unreadable score as the number -1. Reported beside the proper metrics
-(`judge_quality`) so that the published figures can be checked; use them for nothing else.
+score 5, "exact match" the share of prompts with every score equal; its correlations are pooled and
+count an unreadable score as the number -1. Reported with the proper metrics (`judge_quality`) so
+that the published figures can be checked; use them for nothing else.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from alignlab.evaluation.metrics.correlation import kendall_tau_b, spearman
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt
 
 UNREADABLE = -1.0
-"""The number that the poster's files hold, and its correlations use, for an unreadable score."""
+"""Number in the poster's files, and in its correlations, for an unreadable score."""
 TOP = 5.0
 
 
 @dataclass(frozen=True)
 class PosterQuality:
-    """The poster's five columns; None where a column is undefined."""
+    """Columns of the poster; None where a column is undefined."""
 
     poster_pairwise_accuracy: float | None
     """Share of all scores equal to the reference's."""
     poster_five_best: float | None
-    """Of the scores 5, the share that are 5 in the reference too."""
+    """Share of the scores 5 that are 5 in the reference too."""
     poster_exact_match: float | None
     """Share of prompts in which every score equals the reference's."""
     poster_spearman: float | None
-    """Pooled, unreadable scores as -1."""
+    """Spearman's correlation, pooled, unreadable scores as -1."""
     poster_kendall_tau: float | None
-    """Pooled tau-b, unreadable scores as -1."""
+    """Kendall's tau-b, pooled, unreadable scores as -1."""
     scores: int
-    """Scores compared, unreadable ones included, as on the poster."""
+    """Number of scores compared, unreadable ones included, as on the poster."""
     fives: int
-    """Scores 5 that the judge gave."""
+    """Number of scores 5 by the judge."""
     prompts: int
 
 

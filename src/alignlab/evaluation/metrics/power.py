@@ -1,9 +1,9 @@
-"""How small a difference a comparison can find, and how many prompts a difference needs.
+"""Power of a comparison: smallest difference it detects, and prompts that a difference needs.
 
 Normal approximation of a two-sided test: a mean difference whose values have standard deviation s
-is found with the wanted power when it is (z(1 - level/2) + z(power)) * s / sqrt(n) (Lehr 1992; Card
-and others 2020, arXiv 2010.06595, for model comparisons). n counts prompts; several judgements of
-one prompt do not add up.
+is detected with the wanted power when it is (z(1 - level/2) + z(power)) * s / sqrt(n) (Lehr 1992;
+Card and others 2020, arXiv 2010.06595, for model comparisons). n counts prompts; several judgements
+of one prompt do not add up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alignlab.evaluation.metrics.intervals import LEVEL
 
 @dataclass(frozen=True)
 class Design:
-    """What a comparison is asked to do."""
+    """Error rates of a comparison."""
 
     level: float = 1 - LEVEL
     """Chance of a finding where there is none; divide it by the number of comparisons for a table
@@ -32,13 +32,13 @@ class Design:
 
     @property
     def quantiles(self) -> float:
-        """z(1 - level/2) + z(power)."""
+        """Sum of quantiles z(1 - level/2) + z(power)."""
         normal = NormalDist()
         return normal.inv_cdf(1 - self.level / 2) + normal.inv_cdf(self.power)
 
 
 def detectable(n: int, spread: float, design: Design = Design()) -> float:
-    """Smallest mean difference that n prompts find.
+    """Return the smallest mean difference that n prompts detect.
 
     Args:
         n: prompts.
@@ -54,7 +54,7 @@ def detectable(n: int, spread: float, design: Design = Design()) -> float:
 
 
 def prompts_needed(apart: float, spread: float, design: Design = Design()) -> int:
-    """Prompts that a mean difference of this size needs.
+    """Return the number of prompts that a mean difference of a size needs.
 
     Raises:
         BadInput: no difference, or a negative spread.
@@ -65,7 +65,7 @@ def prompts_needed(apart: float, spread: float, design: Design = Design()) -> in
 
 
 def win_spread(tie_share: float = 0.0) -> float:
-    """Standard deviation of one outcome (win 1, tie 1/2, loss 0) between equal models.
+    """Return the standard deviation of one outcome (win 1, tie 1/2, loss 0) between equal models.
 
     Raises:
         BadInput: a share outside [0, 1].
@@ -76,11 +76,11 @@ def win_spread(tie_share: float = 0.0) -> float:
 
 
 def paired_spread(spread: float, correlation: float = 0.0) -> float:
-    """Standard deviation of the difference of two models' scores of one prompt.
+    """Return the standard deviation of the difference of two models' scores on a prompt.
 
     Args:
         spread: standard deviation of either model's scores over prompts.
-        correlation: of the two models' scores over prompts; pairing gains what it is.
+        correlation: correlation of the two models' scores over prompts, the gain of pairing.
 
     Raises:
         BadInput: a negative spread, or a correlation outside [-1, 1].

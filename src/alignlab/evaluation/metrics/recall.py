@@ -1,8 +1,8 @@
-"""Recall: how much of what a reference answer adds to the question an answer holds; no judge.
+"""Recall: share of a reference answer's new words that an answer holds; no judge.
 
 Counted are the reference's words that the question does not hold and that are no function words
-("yes", "no" and "not" do count). It sees words, not truth: other words for the same are missed, and
-an answer that says everything is not punished for what is false in it.
+("yes", "no" and "not" do count). It compares words, not truth: synonyms are missed, and an answer
+with everything in it is not punished for its errors.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _WORD = re.compile(r"\w+")
 
 
 def recall(answer: str, question: str, reference: str) -> float | None:
-    """Share of the reference's new words that the answer holds; None where there are none."""
+    """Return the share of the reference's new words that the answer holds; None without any."""
     new = _telling(reference) - (_telling(question) - _SAID)
     return len(new & _telling(answer)) / len(new) if new else None
 
 
 def _telling(text: str) -> set[str]:
-    """A text's words, without case and without function words."""
+    """Return a text's words, without case and without function words."""
     # Importing it takes a second.
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 

@@ -13,10 +13,10 @@ from alignlab.evaluation.metrics.intervals import Floats
 def rouge_l(
     texts: Sequence[str], references: Sequence[Sequence[str]], *, stemming: bool = True
 ) -> Floats:
-    """F-measure (0 to 1) of each text against the best of its references; shape (N,).
+    """Compute the F-measure (0 to 1) of each text against the best of its references; shape (N,).
 
     Args:
-        texts: what a model wrote.
+        texts: texts of a model.
         references: per text at least one good answer.
         stemming: compare stems (Porter), as SuperNI's evaluation does.
 

@@ -1,4 +1,4 @@
-"""Self-BLEU: how alike several samples of one prompt are (arXiv 1802.01886)."""
+"""Self-BLEU: similarity of several samples of one prompt (arXiv 1802.01886)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sacrebleu.metrics.bleu import BLEU
 
 
 def self_bleu(texts: Sequence[str]) -> float | None:
-    """Mean sentence BLEU (0 to 100) of each text against the others; None for fewer than two.
+    """Compute mean sentence BLEU (0 to 100) of each text against the others; None below two.
 
     sacrebleu's sentence BLEU with effective order, so that short texts are not all zero.
     """

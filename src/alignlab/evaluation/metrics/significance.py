@@ -1,9 +1,9 @@
-"""Does one model differ from another on the same prompts? A paired randomisation test.
+"""Paired randomisation test of the difference of two models on the same prompts.
 
 Under the null hypothesis the two models could be exchanged on every prompt, so that each prompt's
 difference is as likely to have the other sign (Fisher 1935). A prompt's values (several training
-seeds, say) are added up first and change sign together. All 2^P sign patterns are gone through for
-few prompts; otherwise they are drawn, and p = (1 + extreme) / (1 + drawn) (Phipson and Smyth 2010,
+seeds, say) are summed first and change sign together. All 2^P sign patterns are enumerated for few
+prompts; otherwise they are drawn, and p = (1 + extreme) / (1 + drawn) (Phipson and Smyth 2010,
 doi:10.2202/1544-6115.1585), which is never 0.
 """
 
@@ -21,14 +21,14 @@ from alignlab.seeds import generator
 
 DRAWS = 10_000
 _EXACT = 13
-"""All sign patterns are gone through up to this many prompts."""
+"""Most prompts whose sign patterns are all enumerated."""
 _TOLERANCE = 1e-9
 _ROWS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One model's figure less another's on the same prompts."""
+    """Difference of two models' figures on the same prompts."""
 
     interval: Interval
     """Mean difference with its paired interval over prompts."""
@@ -79,9 +79,9 @@ def sign_flip_p(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> float:
-    """Two-sided p-value that differences are centred at 0; 1 where there is no difference at all.
+    """Compute the two-sided p-value that differences are centred at 0; 1 where all are 0.
 
-    For a win rate, give each outcome less one half: ties are 0 and say nothing either way.
+    For a win rate, pass each outcome less one half: ties are 0 and favour neither side.
     """
     apart = np.asarray(apart_N, dtype=np.float64)
     prompt_N = np.arange(len(apart)) if prompts_N is None else labels(prompts_N)
@@ -100,7 +100,7 @@ def sign_flip_p(
 
 
 def _signs(prompts: int, draws: int, seed: int) -> Iterator[Floats]:
-    """Random sign patterns, some draws at a time: shape (some, prompts)."""
+    """Yield random sign patterns in chunks: shape (some, prompts)."""
     rng = generator(seed, "sign flips")
     size = max(1, _ROWS // prompts)
     for start in range(0, draws, size):

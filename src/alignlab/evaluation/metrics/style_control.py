@@ -1,11 +1,11 @@
-"""Style control: a win rate with the effect of length and markdown taken out.
+"""Style control: a win rate with the effect of length and markdown removed.
 
 A logistic (Bradley-Terry) model of "the model's answer beats the baseline's" with a term per model
 and one per feature of style, shared by all models: logit p = strength + w . z. A feature is the
-normalised difference (own - other) / (own + other), divided by its standard deviation (LMSYS,
-"Does style matter?", 2024). The controlled win rate is sigma(strength): the features at zero. A
-small ridge keeps it finite where one side wins everything. Style that comes with substance is
-taken out as well.
+normalised difference (own - other) / (own + other), divided by its standard deviation (LMSYS, "Does
+style matter?", 2024). The controlled win rate is sigma(strength): the features at zero. A small
+ridge keeps it finite where one side wins everything. Style that comes with substance is removed as
+well.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _COUNTED = (r"^#{1,6}\s", r"\*\*[^*\n]+\*\*|__[^_\n]+__", r"^\s*(?:[-*+]|\d+\.)\
 
 @dataclass(frozen=True)
 class Battle:
-    """One comparison of a model's answer with the baseline's."""
+    """Comparison of a model's answer with the baseline's."""
 
     model: str
     prompt_id: str
     own: str
     other: str
     value: float
-    """1 a win, 0.5 a tie, 0 a loss."""
+    """Outcome: 1 a win, 0.5 a tie, 0 a loss."""
 
 
 @dataclass(frozen=True)
 class StyleControlled:
-    """What is left of win rates without style, and what style is worth."""
+    """Win rates controlled for style, and the coefficients of style."""
 
     win_rates: dict[str, Interval]
     """Model -> controlled win rate."""
@@ -56,7 +56,7 @@ class StyleControlled:
 
 
 def style_F(text: str) -> Floats:
-    """Words, headers, bold runs and list items of a text; shape (4,)."""
+    """Count words, headers, bold runs and list items of a text; shape (4,)."""
     counted = [len(re.findall(pattern, text, re.MULTILINE)) for pattern in _COUNTED]
     return np.array([len(words(text)), *counted], np.float64)
 
@@ -92,7 +92,7 @@ def style_controlled(battles: Sequence[Battle], *, seed: int = 0) -> StyleContro
 
 
 def _standardised(styles: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """Normalised differences over their standard deviations; shape (N, 4)."""
+    """Divide normalised differences by their standard deviations; shape (N, 4)."""
     own_NF = np.array([own for own, _ in styles])
     other_NF = np.array([other for _, other in styles])
     total_NF = own_NF + other_NF
@@ -105,7 +105,7 @@ def _standardised(styles: Sequence[tuple[Floats, Floats]]) -> Floats:
 def _fit(
     design_NP: Floats, value_N: Floats, weight_N: Floats, start_P: Floats | None = None
 ) -> Floats:
-    """Ridge-penalised logistic coefficients by Newton's method; ties are half a win."""
+    """Fit ridge-penalised logistic coefficients by Newton's method; ties are half a win."""
     theta_P = np.zeros(design_NP.shape[1]) if start_P is None else start_P.copy()
     ridge_PP = RIDGE * np.eye(len(theta_P))
     for _ in range(50):

@@ -27,39 +27,39 @@ from alignlab.types import Feedback, Preference
 Standing = Literal["better", "worse", "not distinguishable"]
 
 FEW_OF_A_KIND = 10
-"""Below this many prompts' worth of wins, or of losses, resampling shows too little."""
+"""Prompts' worth of wins, or of losses, below which resampling covers too little."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One comparison from the model's point of view."""
+    """Comparison from the model's point of view."""
 
     prompt_id: str
     value: float | None
-    """1 a win, 0.5 a tie, 0 a loss; None when the judge gave no verdict."""
+    """Outcome: 1 a win, 0.5 a tie, 0 a loss; None when the judge gave no verdict."""
     seed: int = 0
-    """The training seed of the model compared."""
+    """Training seed of the model compared."""
 
 
 @dataclass(frozen=True)
 class WinRate:
-    """How a model fares against another."""
+    """Win rate of a model against another, with its counts."""
 
     wins: int
     ties: int
     losses: int
     unscored: int
     rate: Interval
-    """(wins + ties/2) / judged; n = judged comparisons."""
+    """Adjusted win rate, (wins + ties/2) / judged; n = judged comparisons."""
 
     @property
     def verdict(self) -> Standing:
-        """What the interval allows to say."""
+        """Standing of the model that the interval supports."""
         return standing(self.rate, 0.5)
 
 
 def standing(rate: Interval, chance: float) -> Standing:
-    """Better or worse than chance only where the interval leaves chance out."""
+    """Return better or worse than chance only where the interval excludes chance."""
     if rate.low is None or rate.high is None or rate.covers(chance):
         return "not distinguishable"
     return "better" if rate.low > chance else "worse"
@@ -81,13 +81,13 @@ def win_rate(
     draws: int = DRAWS,
     resample_seeds: bool = False,
 ) -> WinRate:
-    """Adjusted win rate with its 95% interval over prompts (arXiv 2402.03469).
+    """Compute the adjusted win rate with its 95% interval over prompts (arXiv 2402.03469).
 
     Args:
         outcomes: comparisons over prompts and, possibly, several training seeds.
         seed: decides the bootstrap draws.
         resample_seeds: resample training seeds as well as prompts (crossed): the interval then
-            speaks of the method, not of the trained models at hand, and is wider.
+            is about the method, not the trained models at hand, and is wider.
     """
     judged = [o for o in outcomes if o.value is not None]
     values_N = np.array([o.value for o in judged], dtype=np.float64)
@@ -108,14 +108,14 @@ def win_rate(
 
 
 def _is_few(rate: Interval, *, prompts: int) -> bool:
-    """Too few prompts, or prompts' worth of wins or of losses, for a bootstrap of a share."""
+    """Return True if prompts, or their wins or losses, are too few for a bootstrap of a share."""
     if rate.value is None:
         return True
     return prompts < FEW or prompts * min(rate.value, 1 - rate.value) < FEW_OF_A_KIND
 
 
 def _wider(one: Interval, other: Interval) -> Interval:
-    """The bounds that hold both intervals of one figure."""
+    """Return the bounds that hold both intervals of one figure."""
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return one
     return Interval(one.value, min(one.low, other.low), max(one.high, other.high), one.n)

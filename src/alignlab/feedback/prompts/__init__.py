@@ -1,10 +1,10 @@
-"""Judge prompts: text files in this folder, with what is needed to read the answers.
+"""Judge prompts: text files in this folder, with the reader of the judge's answers.
 
 A file may start with settings between lines of "---" (`low`, `high`, `prefix`). `{prompt}` stands
 for the question, `{response}` for the response (`{response_a}`, `{response_b}` in a comparison);
 `{reference}`, `{principles}`, `{criterion}`, `{sentence}`, `{critique}`, `{other_prompt}`,
-`{other_response}` and `{examples}` for what some judges and teachers are shown.
-What is judged is put between tags and cannot close them: tags and chat markers inside it lose
+`{other_response}` and `{examples}` for further texts of some judges and teachers.
+The judged text stands between tags and cannot close them: tags and chat markers inside it lose
 their angle bracket, so a response cannot fake its own end.
 """
 
@@ -35,7 +35,7 @@ _SETTINGS = {"low", "high", "prefix"}
 
 @dataclass(frozen=True)
 class JudgePrompt:
-    """Wording of the question to a judge, and the scale of its answer."""
+    """Template of the question to a judge, and the scale of its score."""
 
     name: str
     template: str
@@ -44,40 +44,40 @@ class JudgePrompt:
     high: int = 5
     """Highest score."""
     prefix: str = "Score: "
-    """Start of the judge's turn after which the next token is a score (expected score)."""
+    """Start of the judge's turn, before the score token (expected score)."""
 
     def render(self, prompt: Prompt, response: Response, **more: str) -> tuple[Message, ...]:
-        """Render the question about a response without its thoughts; `more` fills other places."""
+        """Render the question about a response, its thoughts removed; `more` fills other places."""
         return self.fill(prompt=question(prompt), response=strip_thoughts(response.text), **more)
 
     def render_prompt(self, prompt: Prompt) -> tuple[Message, ...]:
-        """The conversation that asks about a prompt alone."""
+        """Render a judge prompt that shows a prompt without a response."""
         return self.fill(prompt=question(prompt))
 
     def shows(self, place: str) -> bool:
-        """Tell whether the template has a place of that name."""
+        """Return True if the template has a place of that name."""
         return f"{{{place}}}" in self.template
 
     def render_pair(self, prompt: Prompt, a: Response, b: Response) -> tuple[Message, ...]:
-        """Render the question which of two responses is better, `a` shown first."""
+        """Render the comparison of two responses, `a` shown first."""
         first, second = strip_thoughts(a.text), strip_thoughts(b.text)
         return self.fill(prompt=question(prompt), response_a=first, response_b=second)
 
     def target(self, score: float, rationale: str = "") -> str:
-        """A judge's answer that `read` reads as the given score."""
+        """Format a judge's answer that `read` parses as the given score."""
         return f"{rationale}\n\nScore: {score:g}" if rationale else f"Score: {score:g}"
 
     def read(self, text: str) -> float | None:
-        """The score in a judge's answer; None where it cannot be read."""
+        """Parse the score in a judge's answer; None where it cannot be read."""
         return parse_score(text, low=self.low, high=self.high)
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Every score, lowest first, as the judge writes it."""
+        """Scores as the judge writes them, lowest first."""
         return tuple(str(score) for score in range(self.low, self.high + 1))
 
     def fill(self, **texts: str) -> tuple[Message, ...]:
-        """The conversation with every place filled by its name.
+        """Fill every place of the template by its name.
 
         Raises:
             BadInput: the template has a place that is not given.
@@ -95,7 +95,7 @@ class JudgePrompt:
 
 
 def judge_prompt(name: str) -> JudgePrompt:
-    """A judge prompt by the name of its file here, or by the path of a text file.
+    """Load a judge prompt by the name of its file here, or by the path of a text file.
 
     Raises:
         BadInput: no such prompt, or a file that is no judge prompt.
@@ -115,7 +115,7 @@ def _load(name: str) -> JudgePrompt:
 
 
 def question(prompt: Prompt) -> str:
-    """Return the question: the user's turn, or the whole conversation of several turns."""
+    """Return the user's turn, or the whole conversation of several turns with roles."""
     if len(prompt.messages) == 1:
         return prompt.text
     return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)
@@ -138,7 +138,7 @@ def _parse(name: str, text: str) -> JudgePrompt:
     for key in settings:
         if key not in _SETTINGS:
             raise unknown_name(f"setting of judge prompt {name!r}", str(key), _SETTINGS)
-    made = build(JudgePrompt, {"name": name, "template": text.strip("\n"), **settings})
-    if not _PLACE.search(made.template):
+    prompt = build(JudgePrompt, {"name": name, "template": text.strip("\n"), **settings})
+    if not _PLACE.search(prompt.template):
         raise BadInput(f"judge prompt {name!r}: expected {{prompt}} and {{response}}, found none")
-    return made
+    return prompt
