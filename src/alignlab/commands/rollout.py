@@ -11,7 +11,6 @@ from alignlab.commands.material import prompts_of
 from alignlab.commands.surroundings import (
     Surroundings,
     choose,
-    drops_bad,
     laboratory,
     loop_of,
     made_objective,
@@ -25,6 +24,7 @@ from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient
+from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import mean_score
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rollout import rollout as rollout_stage

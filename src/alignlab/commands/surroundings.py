@@ -19,7 +19,6 @@ from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
 from alignlab.records import to_dict
 from alignlab.runs import Run, RunIdentity
-from alignlab.specs import split
 from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.launch import NO_DEEPSPEED, Parallel, refuse_unmet
 from alignlab.training.tracking import Track, require_tracker
@@ -110,11 +109,6 @@ def made_objective(objective: Any, options: Mapping[str, Any]) -> Any:
     if options:
         raise BadInput("setting objective: has no effect with an objective that is given whole")
     return objective
-
-
-def drops_bad(data: str) -> bool:
-    """Tell whether a data spec leaves bad records out (`?bad=drop`)."""
-    return "bad=drop" in split(data).options
 
 
 def refuse_idle(given: Mapping[str, Any], idle: Sequence[tuple[str, bool, str]]) -> None:

@@ -13,7 +13,6 @@ from alignlab.commands.rollout import rollout
 from alignlab.commands.surroundings import (
     Surroundings,
     choose,
-    drops_bad,
     laboratory,
     loop_of,
     made_objective,
@@ -27,6 +26,7 @@ from alignlab.errors import BadInput
 from alignlab.measuring.held_out import held_out
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient, is_policy_gradient
+from alignlab.specs import drops_bad
 from alignlab.stages.train import LengthSettings, TrainSpec
 from alignlab.stages.train import train as train_stage
 from alignlab.training.config import TrainConfig

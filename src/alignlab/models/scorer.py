@@ -93,7 +93,7 @@ class Scorer(ABC, Generic[S]):
 
     Args:
         model: a transformers model, or a peft model around one.
-        plain_because: a reason not to use the packed forward at all.
+        padded_because: a reason not to use the packed forward at all.
         through: calls a forward pass where the model's weights are there only while it runs
             (sharded ones); None calls it as it is.
     """
@@ -102,17 +102,17 @@ class Scorer(ABC, Generic[S]):
         self,
         model: Any,
         *,
-        plain_because: str | None = None,
+        padded_because: str | None = None,
         through: Callable[[Callable[[], S]], S] | None = None,
     ) -> None:
         self.base = base_of(model)
         self._through = through
         self.limit: int | None = None
         """Longest prompt + response that the packed forward serves exactly; None is no limit."""
-        self.fallback = plain_because or self._probe()
+        self.padded_because = padded_because or self._probe()
         """Reason for padded batches; None when they are packed."""
-        if self.fallback:
-            log.warning("plain per-sequence batches: %s", self.fallback)
+        if self.padded_because:
+            log.warning("plain per-sequence batches: %s", self.padded_because)
 
     @contextmanager
     def scored(
@@ -120,12 +120,12 @@ class Scorer(ABC, Generic[S]):
     ) -> Iterator[S]:
         """Score groups; take gradients inside the `with` block."""
         longest = max(group.longest for group in groups)
-        if self.fallback is None and self.limit is not None and longest > self.limit:
-            self.fallback = (
+        if self.padded_because is None and self.limit is not None and longest > self.limit:
+            self.padded_because = (
                 f"a sequence of {longest} tokens exceeds the attention window of {self.limit}"
             )
-            log.warning("plain per-sequence batches: %s", self.fallback)
-        way = self._packed if self.fallback is None else self._padded
+            log.warning("plain per-sequence batches: %s", self.padded_because)
+        way = self._packed if self.padded_because is None else self._padded
         with self._run(way(groups, noise)) as found:
             yield found
 

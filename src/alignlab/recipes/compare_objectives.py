@@ -37,7 +37,7 @@ from alignlab.registry import get, register
 from alignlab.runs import slug
 from alignlab.stages.judge import judge
 from alignlab.stages.pair import pair
-from alignlab.stages.train import TrainSpec, train
+from alignlab.stages.train import train
 from alignlab.types import Corpus, Feedback, PreferenceGroup, Prompt, Response, Score
 
 REWARD_MODEL = "reward model"
@@ -50,10 +50,8 @@ def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurem
     given = of_data(begun) if config.groups == "data" else of_samples(begun)
     chosen = [n for n in config.chosen if config.branches or n != "joint_feedback" or given.words]
     if any(trains_reward(config, name) for name in chosen):
-        lesson = TrainSpec(
-            get("objective", "reward_model")(), config.reward_training, config.lengths
-        )
-        model = train(context, m1, given.groups, lesson, name=REWARD_MODEL)
+        spec = config.train_spec(get("objective", "reward_model")(), config.reward_training)
+        model = train(context, m1, given.groups, spec, name=REWARD_MODEL)
         given = replace(given, reward_model=model)
     branches = [Branch(name, run_branch, (begun.scope(slug(name)), given, name)) for name in chosen]
     result = reduce(BranchResult.__add__, run_all(begun, branches), answer_held_out(begun, m1))

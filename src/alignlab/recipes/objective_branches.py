@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -25,10 +25,9 @@ from alignlab.stages.eft import EFTSettings
 from alignlab.stages.few_shot import FewShot
 from alignlab.stages.judge import judge
 from alignlab.stages.pair import pair
-from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rso import RSOSettings, rso
 from alignlab.stages.sample import answer
-from alignlab.stages.train import TrainSpec, train
+from alignlab.stages.train import train
 from alignlab.training.config import TrainConfig
 from alignlab.training.record_kinds import Record, record_kind
 from alignlab.training.rollout_config import RolloutConfig
@@ -163,10 +162,10 @@ class Comparison(NamedTuple):
         """Train the parent by the branch's objective."""
         config, made = self.study.config, self.learner
         assert made.config is not None
-        lesson = TrainSpec(made.objective, made.config, config.lengths)
+        spec = config.train_spec(made.objective, made.config)
         how = described(config, self.name)
         context = self.study.context
-        return train(context, parent, records, lesson, name=called or self.name, made=how)
+        return train(context, parent, records, spec, name=called or self.name, made=how)
 
 
 class Kind(NamedTuple):
@@ -201,8 +200,8 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
     if wanted not in objectives:
         raise unknown_name("branch", wanted, objectives | set(BRANCHES) | set(config.methods))
     known = registry.get("objective", wanted)
-    usual_options = {} if chosen.objective else kind.options
-    objective = build(known, _known_to(known, usual_options), chosen.options)
+    usual_options = kind.options if wanted == (kind.objective or name) else {}
+    objective = build(known, usual_options, chosen.options)
     if is_policy_gradient(objective):
         if kind.over_groups:
             raise BadInput(f"setting methods.{name}.objective: expected one over groups")
@@ -212,12 +211,6 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
     if chosen.reward:
         raise BadInput(f"setting methods.{name}.reward: has no effect on {wanted}; leave it out")
     return Learner(objective, build(TrainConfig, asdict(config.preference), chosen.train))
-
-
-def _known_to(objective: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a branch's options that the objective has."""
-    names = {f.name for f in fields(objective)}
-    return {key: value for key, value in options.items() if key in names}
 
 
 def described(config: CompareObjectivesConfig, name: str) -> str:
@@ -315,7 +308,7 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
         m1,
         branch.given.answered.prompts,
         reward,
-        RolloutLesson(made.objective, made.config, config.lengths.max_prompt_tokens),
+        config.rollout_spec(made.objective, made.config),
         name=branch.name,
         made=described(config, branch.name),
         truth=context.judge(config.measure.truth, m1) if config.measure.truth else None,

@@ -250,7 +250,7 @@ def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
         )
     policy = build(Policy, config.policies.get(objective, {}))
     loop = build(RolloutConfig, asdict(config.rollout), policy.train)
-    return RolloutLesson(build(made, policy.options), loop, config.lengths.max_prompt_tokens)
+    return config.rollout_spec(build(made, policy.options), loop)
 
 
 def _copied(prompts: Sequence[Prompt], result: BranchResult) -> list[PerPromptMetric]:

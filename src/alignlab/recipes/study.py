@@ -20,16 +20,19 @@ from alignlab.measuring.measure import (
 )
 from alignlab.parallel import Branch, run_branches
 from alignlab.protocols import FeedbackSource
+from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
 from alignlab.stages.eft import EFTSettings, build_eft
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
 from alignlab.stages.pair import PairSettings, best_as_demonstrations
 from alignlab.stages.propose import ProposalContext, ProposeSettings, propose
+from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.sample import SampleSettings, answer, sample
 from alignlab.stages.seed import SeedSettings, seed
 from alignlab.stages.train import LengthSettings, TrainSpec, train
 from alignlab.training.config import TrainConfig
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.tracking import Track, require_tracker
 from alignlab.types import Checkpoint, Corpus, Demonstration, PreferenceGroup, Prompt, Response
 
@@ -98,6 +101,16 @@ class StudyConfig:
         if self.pairs.keep == "winners":
             return "SFT on the winners"
         return self.objective.name.upper()
+
+    def train_spec(self, objective: Any, config: TrainConfig) -> TrainSpec:
+        """Return a training of the study; it drops bad records where the data source does."""
+        return TrainSpec(objective, config, self.lengths, drops_bad(self.data))
+
+    def rollout_spec(self, objective: Any, config: RolloutConfig) -> RolloutLesson:
+        """Return a rollout training of the study; it drops bad prompts where the data does."""
+        return RolloutLesson(
+            objective, config, self.lengths.max_prompt_tokens, drop_bad=drops_bad(self.data)
+        )
 
     def __post_init__(self) -> None:
         at_least("", self, seed=0, seeds=1, iterations=1)
@@ -213,8 +226,8 @@ def sft(
     made: str,
 ) -> Checkpoint:
     """Train on demonstrations."""
-    lesson = TrainSpec(registry.get("objective", "sft")(), study.config.sft, study.config.lengths)
-    return train(study.context, parent, demonstrations, lesson, name=name, made=made)
+    spec = study.config.train_spec(registry.get("objective", "sft")(), study.config.sft)
+    return train(study.context, parent, demonstrations, spec, name=name, made=made)
 
 
 def preference_train(
@@ -238,11 +251,11 @@ def preference_train(
         )
     if config.pairs.keep == "winners":
         return sft(study, parent, best_as_demonstrations(groups), name, made)
-    lesson, value = TrainSpec(config.objective.build(), config.preference, config.lengths), None
+    spec, value = config.train_spec(config.objective.build(), config.preference), None
     if config.select.prompts:
         source = context.judge(config.select.judge or config.measure.judge, start.m1)
         value = mean_score(context, source, start.validation, config.sample)
-    return train(context, parent, groups, lesson, name=name, made=made, validate=value)
+    return train(context, parent, groups, spec, name=name, made=made, validate=value)
 
 
 def own_prompts(

@@ -135,7 +135,7 @@ def rollout(
                 result.rollouts,
                 result.unscored,
                 result.state.kl_coef,
-                trained.plain_because,
+                trained.padded_because,
             )
             stage.write("trained", RolledOut, [kept])
             drop_checkpoints(stage.path)

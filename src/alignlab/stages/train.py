@@ -111,7 +111,7 @@ def train(
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
             kept = TrainingSummary(
-                result.steps, result.best_step, result.best_value, result.plain_because
+                result.steps, result.best_step, result.best_value, result.padded_because
             )
             stage.write("trained", TrainingSummary, [kept])
             drop_checkpoints(stage.path)

@@ -91,49 +91,51 @@ def train(
         lm = adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32)
     weights = in_training(lm.model, config.dtype, world)
     try:
-        plain_because = "dropout is on" if config.dropout else None
-        scorer = inputs.scorer_class(lm.model, plain_because=plain_because, through=weights.through)
-        stepper = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
+        padded_because = "dropout is on" if config.dropout else None
+        scorer = inputs.scorer_class(
+            lm.model, padded_because=padded_because, through=weights.through
+        )
+        runner = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
         per_epoch = steps_per_epoch(len(groups), config)
-        course = TrainerState(
+        state = TrainerState(
             lm,
-            stepper,
+            runner,
             per_epoch=per_epoch,
             total=per_epoch * config.epochs,
             hooks=TrainingCallbacks(validate, on_step),
         )
-        resumed_from = course.resume([start, *(f"{group_hash(g)}{g.scores}" for g in groups)])
+        resumed_from = state.resume([start, *(f"{group_hash(g)}{g.scores}" for g in groups)])
         with training_mode(
             lm.model, dropout=config.dropout, checkpointing=config.gradient_checkpointing
         ):
-            loss = _finish(course, groups, _reference(lm, stepper, groups, start))
+            loss = _finish(state, groups, _reference(lm, runner, groups, start))
         lm = weights.model(lm, weights.values())
     finally:
         weights.restore()
     lm = save_trained(lm, out, world, dtype=save_dtype)
-    return course.result(lm, loss, resumed_from, time.perf_counter() - started)
+    return state.result(lm, loss, resumed_from, time.perf_counter() - started)
 
 
 def _finish(
-    course: TrainerState, groups: Sequence[TokenGroup], reference: Reference | None
+    state: TrainerState, groups: Sequence[TokenGroup], reference: Reference | None
 ) -> float:
     """Do the steps that are left; the mean loss of the last line of metrics."""
-    config, first = course.config, course.progress.step
-    loss = course.open()
-    for step in range(first, course.total):
-        epoch, within = divmod(step, course.per_epoch)
+    config, first = state.config, state.progress.step
+    loss = state.open()
+    for step in range(first, state.total):
+        epoch, within = divmod(step, state.per_epoch)
         if within == 0 or step == first:
             order = epoch_order(len(groups), config, epoch)
-        window = MetricSums(course.progress.window)
+        metric_sums = MetricSums(state.progress.window)
         began = time.perf_counter()
         taken = [groups[i] for i in order[within]]
         known = None if reference is None else [reference[i] for i in order[within]]
-        lr = learning_rate(step, course.total, config)
-        course.stepper.step(step, taken, known, lr, window)
-        window.add("time/seconds_per_step", time.perf_counter() - began, 1)
-        written = course.done(window, lr, sum(group.tokens for group in taken))
+        lr = learning_rate(step, state.total, config)
+        state.runner.step(step, taken, known, lr, metric_sums)
+        metric_sums.add("time/seconds_per_step", time.perf_counter() - began, 1)
+        written = state.done(metric_sums, lr, sum(group.tokens for group in taken))
         loss = loss if written is None else written
-    course.take_best()
+    state.take_best()
     return loss
 
 
@@ -162,11 +164,11 @@ def _suited(objective: Objective, groups: Sequence[TokenGroup]) -> list[TokenGro
 
 
 def _reference(
-    lm: LanguageModel, stepper: StepRunner, groups: Sequence[TokenGroup], start: str
+    lm: LanguageModel, runner: StepRunner, groups: Sequence[TokenGroup], start: str
 ) -> Reference | None:
-    if not stepper.objective.needs_reference:
+    if not runner.objective.needs_reference:
         return None
-    config = stepper.config
-    file = stepper.out / "reference" / f"{start}-{config.dtype}.jsonl"
+    config = runner.config
+    file = runner.out / "reference" / f"{start}-{config.dtype}.jsonl"
     with adapters.adapter_off(lm.model):
-        return reference_logps(stepper.scorer, groups, file, stepper.budget)
+        return reference_logps(runner.scorer, groups, file, runner.budget)

@@ -115,8 +115,8 @@ def train_rollouts(
     start = world.broadcast_from_main(lambda: weights_hash(lm.model))
     if config.lora is not None:
         lm = adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32)
-    plain_because = "dropout is on" if config.dropout else None
-    frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world, plain_because)
+    padded_because = "dropout is on" if config.dropout else None
+    frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world, padded_because)
     valued = (
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
@@ -124,14 +124,14 @@ def train_rollouts(
     weights = in_training(trained, config.dtype, world)
     try:
         scorer = inputs_for(objective).scorer_class(
-            trained, plain_because=plain_because, through=weights.through
+            trained, padded_because=padded_because, through=weights.through
         )
-        stepper = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
+        runner = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
         reference = _Reference(lm, frozen or scorer)
         per_epoch = steps_per_epoch(len(prompts), config)
         course = TrainerState(
             lm,
-            stepper,
+            runner,
             per_epoch=per_epoch,
             total=config.steps or per_epoch * config.epochs,
             hooks=hooks,
@@ -166,7 +166,7 @@ class _Reference:
 
 
 def _frozen(
-    lm: LanguageModel, config: RolloutConfig, world: DistributedContext, plain_because: str | None
+    lm: LanguageModel, config: RolloutConfig, world: DistributedContext, padded_because: str | None
 ) -> ResponseScorer:
     """A scorer of the first weights, copied in the compute type; shared out as the policy is."""
     model = copy.deepcopy(lm.model).requires_grad_(False).eval()
@@ -178,7 +178,7 @@ def _frozen(
         from alignlab.training.sharding import shared_out
 
         through = shared_out(model, world)
-    return ResponseScorer(model, plain_because=plain_because, through=through)
+    return ResponseScorer(model, padded_because=padded_because, through=through)
 
 
 class _Batch(NamedTuple):
@@ -221,34 +221,34 @@ class _Loop:
         course = self.course
         loss = course.open()
         for step in range(course.progress.step, course.total):
-            window = MetricSums(course.progress.window)
+            metric_sums = MetricSums(course.progress.window)
             lr = learning_rate(step, course.total, self.config)
-            batch = self._batch(step, window)
+            batch = self._batch(step, metric_sums)
             began = time.perf_counter()
-            self._learn(step, batch, lr, window)
-            window.add("time/learning", time.perf_counter() - began, 1)
+            self._learn(step, batch, lr, metric_sums)
+            metric_sums.add("time/learning", time.perf_counter() - began, 1)
             course.progress.carried = asdict(self.state) | asdict(self.counts)
             tokens = self.config.updates * sum(group.tokens for group in batch.groups)
-            written = course.done(window, lr, tokens)
+            written = course.done(metric_sums, lr, tokens)
             loss = loss if written is None else written
         course.take_best()
         return loss
 
-    def _batch(self, step: int, window: MetricSums) -> _Batch:
+    def _batch(self, step: int, metric_sums: MetricSums) -> _Batch:
         """Draw and score a batch, and give its tokens their credit."""
         began = time.perf_counter()
         sampled = self._drawn(step)
-        window.add("time/sampling", time.perf_counter() - began, 1)
+        metric_sums.add("time/sampling", time.perf_counter() - began, 1)
         began = time.perf_counter()
-        groups = self._scored(step, sampled, window)
-        window.add("time/rewarding", time.perf_counter() - began, 1)
-        budget, scorer = self.course.stepper.budget, self.course.stepper.scorer
+        groups = self._scored(step, sampled, metric_sums)
+        metric_sums.add("time/rewarding", time.perf_counter() - began, 1)
+        budget, scorer = self.course.runner.budget, self.course.runner.scorer
         policy = budget.read(scorer, groups, token_scores)
         with self.reference.scorer() as reference:
             known = budget.read(reference, groups, token_scores)
         rollouts = as_rollouts(groups, policy, known)
         credit = self.objective.credit(rollouts, self.state)
-        window.add_groups(credit.metrics)
+        metric_sums.add_groups(credit.metrics)
         self.state = credit.state
         return _Batch(groups, rollout_records(groups, rollouts, credit))
 
@@ -260,7 +260,7 @@ class _Loop:
         prompts = [self.prompts[i] for i in order]
         seed = derived_seed("rollout", self.config.seed, step)
 
-        world, weights = course.world, course.stepper.weights
+        world, weights = course.world, course.runner.weights
         if world.sharded:
             whole = weights.model(course.lm, weights.values())
             return world.broadcast_from_main(lambda: self.environment.sample(whole, prompts, seed))
@@ -270,7 +270,7 @@ class _Loop:
         return [shares[i % world.size][i // world.size] for i in range(len(prompts))]
 
     def _scored(
-        self, step: int, sampled: list[SampledGroup], window: MetricSums
+        self, step: int, sampled: list[SampledGroup], metric_sums: MetricSums
     ) -> list[TokenGroup]:
         """Groups of the responses that have a score, and enough of them.
 
@@ -304,10 +304,10 @@ class _Loop:
                 f"{self.objective.min_responses} with a score to a prompt"
             )
         known = [s for found in scores for s in found if s is not None]
-        window.add("objective/scores", math.fsum(known), len(known))
-        window.add("objective/unscored", len(drawn) - learned, 1)
-        window.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
-        window.add("completions/clipped_ratio", sum(not s.ended for s in drawn), len(drawn))
+        metric_sums.add("objective/scores", math.fsum(known), len(known))
+        metric_sums.add("objective/unscored", len(drawn) - learned, 1)
+        metric_sums.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
+        metric_sums.add("completions/clipped_ratio", sum(not s.ended for s in drawn), len(drawn))
         return groups
 
     def _group(self, one: SampledGroup, found: Sequence[float | None]) -> TokenGroup | None:
@@ -327,7 +327,7 @@ class _Loop:
         tokens, scores = zip(*kept, strict=True)
         return TokenGroup(one.prompt.id, one.prompt_T, tokens, scores)
 
-    def _learn(self, step: int, batch: _Batch, lr: float, window: MetricSums) -> None:
+    def _learn(self, step: int, batch: _Batch, lr: float, metric_sums: MetricSums) -> None:
         """The optimiser's steps over a batch, in a new order every pass."""
         config, done = self.config, 0
         for update in range(config.updates):
@@ -337,7 +337,7 @@ class _Loop:
                 number = step * config.updates * config.minibatches + done
                 groups = [batch.groups[i] for i in part]
                 known = [batch.known[i] for i in part]
-                self.course.stepper.step(number, groups, known, lr, window)
+                self.course.runner.step(number, groups, known, lr, metric_sums)
                 done += 1
 
 

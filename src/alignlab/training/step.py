@@ -64,9 +64,9 @@ class StepRunner:
         groups: Sequence[TokenGroup],
         reference: Reference | None,
         lr: float,
-        window: MetricSums,
+        metric_sums: MetricSums,
     ) -> None:
-        """Do a step over the groups, and add its metrics to the window.
+        """Do a step over the groups, and add its metrics to the metric_sums.
 
         Raises:
             RunFailed: the loss or the gradient's norm is not finite.
@@ -94,10 +94,10 @@ class StepRunner:
         self.world.all_reduce_gradients(self.weights.masters)
         norm = self._update(lr, weight_sum, loss_sum, groups, number)
         for name, (total, weight) in sums.items():
-            window.add(name, total, weight)
-        window.add("grad_norm", norm, 1)
+            metric_sums.add(name, total, weight)
+        metric_sums.add("grad_norm", norm, 1)
         if self.budget.lowered is not None:
-            window.add("token_budget", self.budget.lowered, 1)
+            metric_sums.add("token_budget", self.budget.lowered, 1)
 
     def _update(
         self,

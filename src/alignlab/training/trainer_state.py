@@ -56,7 +56,7 @@ class TrainResult:
     best_value: float | None
     resumed_from: int | None
     """Step of the checkpoint that the run went on from."""
-    plain_because: str | None
+    padded_because: str | None
     """Reason for padded batches; None when they were packed."""
     token_budget: int | None
     """Token budget that memory allowed, where it is less than the setting; else None."""
@@ -68,7 +68,7 @@ class TrainerState:
 
     Args:
         lm: the model in training.
-        stepper: does the optimiser's steps; its settings and folder are the run's.
+        runner: does the optimiser's steps; its settings and folder are the run's.
         per_epoch: steps of one pass over the data.
         total: steps of the run.
         hooks: validation, and a callback after each step.
@@ -77,17 +77,17 @@ class TrainerState:
     def __init__(
         self,
         lm: LanguageModel,
-        stepper: StepRunner,
+        runner: StepRunner,
         *,
         per_epoch: int,
         total: int,
         hooks: TrainingCallbacks,
     ) -> None:
-        self.lm, self.stepper, self.hooks = lm, stepper, hooks
-        self.config, self.out = stepper.config, stepper.out
+        self.lm, self.runner, self.hooks = lm, runner, hooks
+        self.config, self.out = runner.config, runner.out
         self.per_epoch, self.total = per_epoch, total
         self.progress = Progress("")
-        self.world = stepper.world
+        self.world = runner.world
         self._validates = self.world.broadcast_from_main(lambda: hooks.validate is not None)
 
     def resume(self, identity: Sequence[str]) -> int | None:
@@ -96,14 +96,14 @@ class TrainerState:
         Args:
             identity: parts of the run's identity besides objective and settings.
         """
-        parts = [repr(self.stepper.objective), repr(self.config), *identity]
+        parts = [repr(self.runner.objective), repr(self.config), *identity]
         self.progress.run = hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
         newest = self.world.broadcast_from_main(lambda: checkpoints.newest(self.out))
         if newest is None:
             return None
-        stepper = self.stepper
+        runner = self.runner
         self.progress = checkpoints.read(
-            newest, stepper.weights, stepper.optimizer, self.progress.run
+            newest, runner.weights, runner.optimizer, self.progress.run
         )
         log.info("going on from %s", newest)
         return self.progress.step
@@ -137,7 +137,7 @@ class TrainerState:
         """Give the model the weights that validation found best."""
         if self.progress.best_step not in (None, self.progress.step):
             self.world.wait()  # for the leader to have written it
-            self.stepper.weights.load(load_file(self.out / "best.safetensors"))
+            self.runner.weights.load(load_file(self.out / "best.safetensors"))
 
     def result(
         self, lm: LanguageModel, loss: float, resumed_from: int | None, seconds: float
@@ -159,8 +159,8 @@ class TrainerState:
             done.best_step,
             done.best_value,
             resumed_from,
-            self.stepper.scorer.fallback,
-            self.stepper.budget.lowered,
+            self.runner.scorer.padded_because,
+            self.runner.budget.lowered,
             seconds,
         )
 
@@ -181,7 +181,7 @@ class TrainerState:
         last = progress.step == self.total
         due = config.validate_every and progress.step % config.validate_every == 0
         if self._validates and (due or last):
-            values = self.stepper.weights.values()
+            values = self.runner.weights.values()
             value = self._value(values)
             if progress.best_value is None or value > progress.best_value:
                 progress.best_step, progress.best_value = progress.step, value
@@ -191,8 +191,8 @@ class TrainerState:
         if config.save_every and progress.step % config.save_every == 0 and not last:
             checkpoints.write(
                 self.lm,
-                self.stepper.weights,
-                self.stepper.optimizer,
+                self.runner.weights,
+                self.runner.optimizer,
                 progress,
                 self.out,
                 keep=config.keep_checkpoints,
@@ -201,7 +201,7 @@ class TrainerState:
 
     def _value(self, values: Mapping[str, Tensor]) -> float:
         """Validate the weights in the main process, while the others wait."""
-        lm = self.stepper.weights.model(self.lm, values)
+        lm = self.runner.weights.model(self.lm, values)
 
         def ask() -> float:
             assert self.hooks.validate is not None
