@@ -1,10 +1,9 @@
-"""Read a model's size and shape from its small files alone, without its weights."""
+"""Read a model's size and shape from its small files, without its weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -19,20 +18,20 @@ class ModelFacts:
 
     path: str
     kind: str
-    """The architecture's name in transformers."""
+    """Architecture name in transformers."""
     parameters: int
     layers: int
     hidden: int
     """Width of the residual stream."""
     kv_width: int
-    """Numbers that one layer keeps of one position, for keys and as many for values."""
+    """Width of the keys of one position in one layer, and of the values."""
     vocabulary: int
     context: int
     """Longest sequence, in tokens."""
 
 
 def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelFacts:
-    """Read a model's configuration, tokenizer and chat template; an adapter's are its base's.
+    """Read a model's configuration, tokenizer and chat template; for an adapter, its base's.
 
     Raises:
         BadInput: no such model, no decoder, no safetensors weights, or no chat template.
@@ -61,14 +60,10 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
     return ModelFacts(
         path=str(folder),
         kind=config.model_type,
-        parameters=_count(model),
+        parameters=sum(p.numel() for p in model.parameters()),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         kv_width=width * (getattr(text, "num_key_value_heads", None) or heads),
         vocabulary=text.vocab_size,
         context=int(getattr(text, "max_position_embeddings", None) or 2**31),
     )
-
-
-def _count(model: Any) -> int:
-    return sum(p.numel() for p in model.parameters())

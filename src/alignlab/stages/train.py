@@ -7,19 +7,18 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from alignlab import progress, seeds
-from alignlab.configs import Bounded, PositiveInt
 from alignlab.context import RunContext
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder, characters, tokens_of
 from alignlab.runs import slug as slug  # importable from here until 0.3
-from alignlab.training.config import SaveDtype, TrainConfig
+from alignlab.training.config import LengthSettings, SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
@@ -30,18 +29,6 @@ if TYPE_CHECKING:
     from alignlab.training.trainer_state import TrainResult
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class LengthSettings(Bounded):
-    """Limits of the sequences that models are trained on."""
-
-    max_prompt_tokens: PositiveInt = 1024
-    """Longest prompt, in tokens."""
-    max_response_tokens: PositiveInt = 1024
-    """Longest response, in tokens, its end-of-turn token included."""
-    too_long: Literal["drop", "cut"] = "drop"
-    """Treatment of a longer record; either is counted in the manifest."""
 
 
 @dataclass(frozen=True)

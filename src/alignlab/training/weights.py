@@ -1,4 +1,4 @@
-"""Choose the weights in training of a model: whole, or sharded where processes share them."""
+"""Choose whole or sharded weights for the training of a model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from alignlab.training.precision import Weights
 
 
 def in_training(model: Any, dtype: str, world: DistributedContext = SINGLE_PROCESS) -> Weights:
-    """Return the weights in training of a model, sharded ones where the processes share them."""
+    """Return the weights of a model in training, sharded where the processes shard them."""
     if not world.sharded:
         return Weights(model, dtype)
-    # FSDP2 is imported where it is used: it takes a second.
+    # Importing FSDP2 takes a second, which other trainings need not pay.
     from alignlab.training.sharding import ShardedWeights
 
     return ShardedWeights(model, dtype, world)
