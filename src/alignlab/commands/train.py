@@ -27,9 +27,9 @@ from alignlab.measuring.held_out import held_out
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient, is_policy_gradient
 from alignlab.specs import drops_bad
-from alignlab.stages.train import LengthSettings, TrainSpec
+from alignlab.stages.train import TrainSpec
 from alignlab.stages.train import train as train_stage
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import LengthSettings, TrainConfig
 from alignlab.training.ranks import main_process_only
 from alignlab.training.record_kinds import KINDS, Record, record_kind
 from alignlab.types import (

@@ -30,7 +30,7 @@ from alignlab.objectives.base import (
     log_ratios_BK,
     reward_metrics,
 )
-from alignlab.stages.train import LengthSettings
+from alignlab.training.config import LengthSettings
 from alignlab.training.token_groups import prepare
 from alignlab.types import Checkpoint, Count, EvalResult, PreferenceGroup, Response
 

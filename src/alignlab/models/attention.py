@@ -206,7 +206,7 @@ class _PackedAttention(torch.autograd.Function):
         d_q = _to_stream(pieces[0], (layout.query_T,), heads, q_HTD)
         d_k = _to_stream(pieces[1], layout.key_kT, heads, k_HTD)
         d_v = _to_stream(pieces[2], layout.key_kT, heads, v_HTD)
-        # Queries were scaled on the way in; the chain rule scales their gradient once more.
+        # d_q is the gradient of the scaled queries.
         return d_q.mul_(options.scale), d_k, d_v, None, None
 
 

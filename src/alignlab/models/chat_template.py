@@ -32,7 +32,7 @@ _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
 def encode_prompt(lm: LanguageModel, messages: Sequence[Message], prefix: str = "") -> list[int]:
     """Encode a conversation up to the start of the assistant's answer, then a prefix of it.
 
-    Without messages, encode the prefix alone, as plain text for a base model.
+    Without messages, encode only the prefix, as plain text for a base model.
 
     Raises:
         BadInput: the chat template refuses the roles or their order, or leaves a turn out.
@@ -68,7 +68,7 @@ def check_template(lm: LanguageModel) -> None:
     """Check that the model has embeddings for the tokens of its chat template.
 
     Raises:
-        BadInput: a token has none; it was added to the tokenizer alone.
+        BadInput: a token has none; it was added only to the tokenizer.
     """
     if lm.tokenizer.chat_template:
         encode_prompt(lm, [Message("user", _PROBE)])

@@ -22,9 +22,9 @@ from alignlab.errors import BadInput
 from alignlab.models.adapters import base_of, is_reward_model, merged
 from alignlab.models.chat_template import end_of_turn, without_template_end
 from alignlab.models.load import LanguageModel, load
-from alignlab.models.packed import PackedBatch, TokenGroup, micro_batches
+from alignlab.models.packed import PackedBatch, TokenGroup, by_group
 from alignlab.models.quant import is_quantised
-from alignlab.models.scorer import EmbeddingNoise, Scorer
+from alignlab.models.scorer import EmbeddingNoise, Scorer, read_groups
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,11 @@ def rewards(
     lm: LanguageModel, groups: Sequence[TokenGroup], *, token_budget: int = 8192
 ) -> list[tuple[float, ...]]:
     """Score every response of every group by a reward model, in order."""
-    scorer = RewardScorer(lm.model)
-    found: dict[int, tuple[float, ...]] = {}
-    for batch in micro_batches(groups, token_budget):
-        members = [groups[i] for i in batch]
-        with torch.no_grad(), scorer.scored(members) as scored:
-            values = iter(scored.reward_N.double().tolist())
-        found |= {i: tuple(next(values) for _ in groups[i].responses) for i in batch}
-    return [found[i] for i in range(len(groups))]
+
+    def take(scored: SequenceRewards, members: Sequence[TokenGroup]) -> list[tuple[float, ...]]:
+        return by_group(scored.reward_N.double().tolist(), members)
+
+    return read_groups(RewardScorer(lm.model), groups, token_budget, take)
 
 
 def _classifier_config(lm: LanguageModel, config: Any) -> Any:

@@ -104,19 +104,7 @@ def load(
         _refuse_classifier(folder)
     tokenizer = _tokenizer(folder, chat_template, trust_remote_code)
     chosen = device_of(device)
-    try:
-        model = model_class.from_pretrained(
-            folder,
-            dtype=_dtype(dtype),
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{folder}: expected a decoder in Hugging Face format with safetensors "
-            f"weights, found: {_first_line(error)}"
-        ) from error
-    keep_soft_cap(model)
+    model = _read_model(folder, model_class, _dtype(dtype), trust_remote_code)
     if adapter is not None:
         model = _with_adapter(model, str(adapter))
     if not getattr(model, "is_quantized", False):  # quantised weights are loaded in place
@@ -132,6 +120,21 @@ def load(
     lm = LanguageModel(model, tokenizer, name, str(folder), digest, chosen, _stored(folder))
     templates.check_template(lm)
     return lm
+
+
+def _read_model(folder: Path, model_class: Any, dtype: Any, trust_remote_code: bool) -> Any:
+    """Read a model's weights from safetensors files."""
+    try:
+        model = model_class.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(
+            f"{folder}: expected a decoder in Hugging Face format with safetensors "
+            f"weights, found: {_first_line(error)}"
+        ) from error
+    keep_soft_cap(model)
+    return model
 
 
 def is_adapter(folder: Path) -> bool:
@@ -196,7 +199,7 @@ def save(
         lm: the model; an adapter is merged into the weights unless `adapter_only`.
         path: folder to make or replace.
         dtype: type of the floating point weights in the file; None uses the model's.
-        adapter_only: write the PEFT adapter alone.
+        adapter_only: write only the PEFT adapter.
 
     Raises:
         BadInput: `adapter_only` for a model without an adapter, or an adapter that would be merged

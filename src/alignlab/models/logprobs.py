@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from alignlab.models.load import LanguageModel
-from alignlab.models.packed import TokenGroup, micro_batches
-from alignlab.models.scorer import ResponseScorer, Scorer, TokenLogps, eval_mode
+from alignlab.models.packed import TokenGroup, by_group
+from alignlab.models.scorer import ResponseScorer, Scorer, TokenLogps, read_groups
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,11 @@ def score_groups(
     scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup], token_budget: int
 ) -> list[ResponseLogps]:
     """Score every response of every group with a given scorer, in order."""
-    found: dict[int, ResponseLogps] = {}
-    for batch in micro_batches(groups, token_budget):
-        members = [groups[i] for i in batch]
-        with eval_mode(scorer.base), torch.no_grad(), scorer.scored(members) as scored:
-            tokens = iter(torch.split(scored.logp_R.cpu(), list(scored.targets.length_N)))
-            sums = iter(scored.sequence_N().tolist())
-        for i, group in zip(batch, members, strict=True):
-            found[i] = ResponseLogps(
-                group.id,
-                tuple(tuple(next(tokens).tolist()) for _ in group.responses),
-                tuple(next(sums) for _ in group.responses),
-            )
-    return [found[i] for i in range(len(groups))]
+
+    def take(scored: TokenLogps, members: Sequence[TokenGroup]) -> list[ResponseLogps]:
+        logps = torch.split(scored.logp_R.cpu(), list(scored.targets.length_N))
+        tokens = by_group((tuple(logp.tolist()) for logp in logps), members)
+        sums = by_group(scored.sequence_N().tolist(), members)
+        return [ResponseLogps(g.id, *both) for g, *both in zip(members, tokens, sums, strict=True)]
+
+    return read_groups(scorer, groups, token_budget, take)

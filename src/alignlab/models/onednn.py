@@ -1,7 +1,7 @@
 """Compute float32 matrix products by oneDNN, which uses AVX-512 on every CPU that has it.
 
 torch calls MKL for float32 products, which leaves AVX-512 unused on AMD CPUs: half the speed. The
-choice depends on CPU and shapes alone, so that runs are bitwise reproducible.
+choice depends only on CPU and shapes, so that runs are bitwise reproducible.
 """
 
 from __future__ import annotations

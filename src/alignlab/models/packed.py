@@ -8,15 +8,19 @@ responses; R counts response tokens over sequences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alignlab.errors import BadInput
+
+T = TypeVar("T")
 
 STREAM_MULTIPLE = 64
 """Multiple to which streams and predicted rows are filled up (16 for short ones).
@@ -146,6 +150,12 @@ def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
         make_targets(groups, device),
         tuple(starts),
     )
+
+
+def by_group(values: Iterable[T], groups: Sequence[TokenGroup]) -> list[tuple[T, ...]]:
+    """Split one value per response into one tuple per group."""
+    remaining = iter(values)
+    return [tuple(islice(remaining, len(group.responses))) for group in groups]
 
 
 def micro_batches(groups: Sequence[TokenGroup], token_budget: int) -> list[list[int]]:

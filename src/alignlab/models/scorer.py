@@ -30,6 +30,7 @@ from alignlab.models.packed import (
     Targets,
     TokenGroup,
     make_targets,
+    micro_batches,
     pack,
     rounded_up,
 )
@@ -69,6 +70,7 @@ class EmbeddingNoise:
 
 S = TypeVar("S")
 """Values of a micro-batch."""
+T = TypeVar("T")
 
 
 class Stream(NamedTuple):
@@ -93,8 +95,8 @@ class Scorer(ABC, Generic[S]):
     Args:
         model: a transformers model, or a peft model around one.
         padded_because: reason to use padded batches without a probe.
-        through: caller of forward passes, for sharded weights that are gathered for a pass alone;
-            None calls them directly.
+        through: caller of forward passes for sharded weights, which are gathered only during a
+            pass; None calls them directly.
     """
 
     def __init__(
@@ -292,6 +294,29 @@ def eval_mode(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
+
+
+def read_groups(
+    scorer: Scorer[S],
+    groups: Sequence[TokenGroup],
+    token_budget: int,
+    take: Callable[[S, Sequence[TokenGroup]], Sequence[T]],
+) -> list[T]:
+    """Compute one value per group from its scores, in order; without gradient or dropout.
+
+    Args:
+        scorer: scorer of micro-batches.
+        groups: prompts with responses.
+        token_budget: most tokens of one forward pass.
+        take: function of (scores, groups) of a micro-batch that returns one value per group.
+    """
+    found: dict[int, T] = {}
+    with eval_mode(scorer.base), torch.no_grad():
+        for batch in micro_batches(groups, token_budget):
+            members = [groups[i] for i in batch]
+            with scorer.scored(members) as scored:
+                found.update(zip(batch, take(scored, members), strict=True))
+    return [found[i] for i in range(len(groups))]
 
 
 def padded_rows(groups: Sequence[TokenGroup], width: int, device: torch.device) -> Tensor:

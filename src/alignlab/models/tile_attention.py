@@ -68,7 +68,7 @@ def probabilities(x: Inputs, tile: Tile, masks: Masks, options: AttentionOptions
     """Compute attention probabilities of all queries of a tile, in blocks."""
     blocks = []
     for first, last in tile.blocks:
-        # Causal attention: half the products are saved by leaving out the keys after the block.
+        # Queries see no keys after their block: leaving them out saves up to half the work.
         keys = x.k[:, : tile.P + last]
         score = torch.bmm(x.q[:, first:last], keys.transpose(1, 2))
         slope = None

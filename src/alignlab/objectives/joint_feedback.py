@@ -26,7 +26,7 @@ class JointFeedback(Bounded, Objective):
     """Learn the feedback on a response, and with a weight the response itself."""
 
     response_weight: NonNegative = 1.0
-    """Weight (lambda) of the responses' negative log-likelihood; 0 learns feedback alone."""
+    """Weight (lambda) of the responses' negative log-likelihood; 0 learns only feedback."""
 
     takes: ClassVar[type] = CommentedLogps
     min_responses: ClassVar[int] = 1

@@ -30,8 +30,8 @@ from alignlab.stages.propose import ProposalContext, ProposeSettings, propose
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.sample import SampleSettings, answer, sample
 from alignlab.stages.seed import SeedSettings, seed
-from alignlab.stages.train import LengthSettings, TrainSpec, train
-from alignlab.training.config import TrainConfig
+from alignlab.stages.train import TrainSpec, train
+from alignlab.training.config import LengthSettings, TrainConfig
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.tracking import Track, require_tracker
 from alignlab.types import Checkpoint, Corpus, Demonstration, PreferenceGroup, Prompt, Response

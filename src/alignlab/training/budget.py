@@ -16,7 +16,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from alignlab.errors import RunFailed
 from alignlab.files import read_json, write_json
-from alignlab.models.packed import TokenGroup, micro_batches
+from alignlab.models.packed import TokenGroup, by_group, micro_batches
 from alignlab.models.scorer import Scorer, TokenLogps, eval_mode
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 
@@ -117,8 +117,7 @@ class TokenBudget:
         """Compute the log-probability in nats of every response of every group, no gradient."""
 
         def sums(scored: TokenLogps, members: Sequence[TokenGroup]) -> list[tuple[float, ...]]:
-            left = iter(scored.sequence_N().tolist())
-            return [tuple(next(left) for _ in group.responses) for group in members]
+            return by_group(scored.sequence_N().tolist(), members)
 
         return self.read(scorer, groups, sums)
 

@@ -134,7 +134,7 @@ class _Named(Mapping[str, Tensor]):
 
 
 def _optimizer_values(weights: Weights, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's tensors by name in a checkpoint; empty on worker ranks."""
+    """Return the optimiser's whole tensors by name; with shards, none on worker ranks."""
     order = _indices(weights, optimizer)
     found: dict[str, Tensor] = {}
     for i, state in optimizer.state_dict()["state"].items():

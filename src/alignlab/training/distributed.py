@@ -28,7 +28,7 @@ Sums = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """Processes of a training; by default this process alone."""
+    """Processes of a training; by default a single process."""
 
     rank: int = 0
     """Index of this process."""
@@ -128,4 +128,4 @@ class DistributedContext:
 
 
 SINGLE_PROCESS = DistributedContext()
-"""Context of a training in this process alone."""
+"""Context of a training in a single process."""

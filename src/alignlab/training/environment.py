@@ -39,4 +39,4 @@ class Environment:
     """Function of (model, prompts, seed) that draws `responses` responses to each prompt."""
     reward: Callable[[Sequence[SampledGroup], int], list[tuple[float | None, ...]]] | None
     """Function of (groups, seed) that scores every sample; None is unscored. It is called on the
-    main rank alone, and may be None on others."""
+    main rank only, and may be None on others."""

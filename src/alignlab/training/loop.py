@@ -61,7 +61,7 @@ def train(
         validate: value by which the best model is chosen; None takes the last.
         on_step: callback after every step.
         world: processes that train together; each calls this function with the same arguments.
-            `validate` and `on_step` are used on the main rank alone.
+            `validate` and `on_step` are used on the main rank only.
         save_dtype: type of the saved weights; "input" is the type in the model's files.
 
     Raises:

@@ -85,11 +85,11 @@ class Weights:
         return whole
 
     def whole(self, index: int, part: Tensor) -> Tensor | None:
-        """Gather a tensor from the parts of all processes; None on worker ranks."""
+        """Return a whole tensor from its parts; with sharded weights, None on worker ranks."""
         return part.detach()
 
     def values(self) -> dict[str, Tensor]:
-        """Return the masters by name, gathered; empty on worker ranks."""
+        """Return the whole masters by name; with sharded weights, none on worker ranks."""
         named = zip(self.names, self.masters, strict=True)
         found = {name: self.whole(i, master) for i, (name, master) in enumerate(named)}
         return {name: value for name, value in found.items() if value is not None}

@@ -100,7 +100,7 @@ def run_on_all_ranks(
         arguments: positional arguments, sent to the worker ranks.
         sharded: True where the ranks shard the weights, False where each holds all of them.
         device: "cpu" or "cuda".
-        here: keyword arguments of the main rank alone.
+        here: keyword arguments passed only on the main rank.
 
     Raises:
         RunFailed: a worker rank failed.
@@ -158,7 +158,7 @@ def _join() -> _Team:
     PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE)
     if deepspeed:
         os.environ["ACCELERATE_USE_DEEPSPEED"] = deepspeed
-    # A group apart from the gradients', so that messages never mix with a collective under way.
+    # A separate group for messages: they never mix with gradient collectives under way.
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
     world = DistributedContext(dist.get_rank(), dist.get_world_size(), control=control)
     _team = _Team(world, _Watch(world))

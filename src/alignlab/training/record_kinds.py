@@ -66,7 +66,7 @@ def prepare_for(
 
     Raises:
         BadInput: records of another type than the objective learns from, no record left, or
-            labelled responses with one label alone.
+            labelled responses with only one label.
     """
     kind = record_kind(objective)
     grouped = (

@@ -11,8 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,7 +92,7 @@ def train_rollouts(
         environment: sampler of the policy, and reward of its responses.
         hooks: validation that chooses the best model, and a callback after every step.
         world: processes that train together; each calls this function with the same arguments.
-            The environment's reward and `hooks` are used on the main rank alone. Each rank samples
+            The environment's reward and `hooks` are used on the main rank only. Each rank samples
             its share of the prompts; with sharded weights the main rank samples all of them from
             its whole copy.
         save_dtype: type of the saved weights; "input" is the type in the model's files.
@@ -119,27 +118,13 @@ def train_rollouts(
             total=config.steps or per_epoch * config.epochs,
             hooks=hooks,
         )
-        reference = _Reference(lm, frozen or runner.scorer)
-        loop = _Loop(state, objective, config, prompts, environment, reference)
+        loop = _Loop(state, objective, config, prompts, environment, frozen or runner.scorer)
         state.run([start, fingerprint(list(prompts))], loop.steps)
     result = state.saved(save_dtype, started)
     if valued is not None and world.is_main:
         save_value_head(valued.head, out / "model")
     counts = loop.counts
     return RolloutResult(result, counts.rollouts, counts.drawn, counts.unscored, loop.credit_state)
-
-
-class _Reference:
-    """Scorer of the reference: the model without its adapter, or a frozen copy."""
-
-    def __init__(self, lm: LanguageModel, scorer: Scorer[Any]) -> None:
-        self._model, self._scorer = lm.model, scorer
-
-    @contextmanager
-    def scorer(self) -> Iterator[Scorer[Any]]:
-        """Yield the scorer, the adapter disabled inside the block."""
-        with adapters.adapter_off(self._model):
-            yield self._scorer
 
 
 def _frozen(lm: LanguageModel, config: RolloutConfig, world: DistributedContext) -> ResponseScorer:
@@ -184,7 +169,7 @@ class _Loop:
         config: RolloutConfig,
         prompts: Sequence[Prompt],
         environment: Environment,
-        reference: _Reference,
+        reference: Scorer[Any],
     ) -> None:
         self.trainer, self.objective, self.config = state, objective, config
         self.prompts, self.environment, self.reference = prompts, environment, reference
@@ -221,8 +206,9 @@ class _Loop:
         metric_sums.add("time/rewarding", time.perf_counter() - began, 1)
         budget, scorer = self.trainer.runner.budget, self.trainer.runner.scorer
         policy = budget.read(scorer, groups, token_scores)
-        with self.reference.scorer() as reference:
-            known = budget.read(reference, groups, token_scores)
+        # The adapter's base is the reference; a frozen copy has no adapter to disable.
+        with adapters.adapter_off(self.trainer.lm.model):
+            known = budget.read(self.reference, groups, token_scores)
         rollouts = as_rollouts(groups, policy, known)
         credit = self.objective.credit(rollouts, self.credit_state)
         metric_sums.add_groups(credit.metrics)

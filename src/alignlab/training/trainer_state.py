@@ -31,7 +31,6 @@ from alignlab.training.reference_logps import weights_hash
 from alignlab.training.regularise import training_mode
 from alignlab.training.schedule import derived_seed
 from alignlab.training.step import StepRunner
-from alignlab.training.weights import in_training
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +284,13 @@ def step_runner(
     model: Any, objective: Objective, config: TrainConfig, out: Path, world: DistributedContext
 ) -> Iterator[StepRunner]:
     """Yield the runner of a model's training steps; afterwards the weights are float32."""
-    weights = in_training(model, config.dtype, world)
+    if world.sharded:
+        # Importing FSDP2 takes a second, which other trainings need not pay.
+        from alignlab.training.sharding import ShardedWeights
+
+        weights: Weights = ShardedWeights(model, config.dtype, world)
+    else:
+        weights = Weights(model, config.dtype)
     try:
         scorer = inputs_for(objective).scorer_class(
             model,
