@@ -44,16 +44,10 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
     local = Path(spec).is_dir()
     if local and not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: expected weights in safetensors files, found none")
-    try:
+    with loading.expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
         config = AutoConfig.from_pretrained(folder)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-            model.tie_weights()
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{folder}: expected a decoder in Hugging Face format, "
-            f"found: {loading._first_line(error)}"
-        ) from error
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model.tie_weights()
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_attention_heads", 1)
     width = getattr(text, "head_dim", None) or text.hidden_size // heads

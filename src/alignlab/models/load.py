@@ -9,6 +9,8 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,17 +124,21 @@ def load(
     return lm
 
 
+@contextmanager
+def expecting(expected: str, spec: str | Path) -> Iterator[None]:
+    """Turn errors of transformers on reading a model's files into `BadInput`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{spec}: expected {expected}, found: {_first_line(error)}") from error
+
+
 def _read_model(folder: Path, model_class: Any, dtype: Any, trust_remote_code: bool) -> Any:
     """Read a model's weights from safetensors files."""
-    try:
+    with expecting("a decoder in Hugging Face format with safetensors weights", folder):
         model = model_class.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{folder}: expected a decoder in Hugging Face format with safetensors "
-            f"weights, found: {_first_line(error)}"
-        ) from error
     keep_soft_cap(model)
     return model
 
@@ -374,10 +380,8 @@ def _tokenizer(folder: Path, chat_template: str | Path | None, trust_remote_code
 
 
 def _plain_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
-    try:
+    with expecting("a tokenizer", folder):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{folder}: expected a tokenizer, found: {_first_line(error)}") from error
 
 
 def _template(given: str) -> str:

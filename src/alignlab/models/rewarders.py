@@ -149,12 +149,8 @@ def open_rewarder(
         return ChatRewarder(load_reward_model(folder, device=device), max_tokens, end)
     if end != "turn":
         raise BadInput("reward_model: end: has no effect on a pair of texts; leave it out")
-    try:
+    with loading.expecting("a reward model", spec):
         model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{spec}: expected a reward model, found: {loading._first_line(error)}"
-        ) from error
     keep_soft_cap(model)
     if model.config.num_labels != 1:
         raise BadInput(

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from alignlab.errors import BadInput
 from alignlab.models import load as loading
 from alignlab.types import Unscored
 
@@ -93,12 +92,8 @@ def open_which_better(
         BadInput: no such model, or it is not text-to-text.
     """
     folder = loading._resolve(str(spec))
-    try:
+    with loading.expecting("a text-to-text model", spec):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{spec}: expected a text-to-text model, found: {loading._first_line(error)}"
-        ) from error
     model.to(loading.device_of(device)).eval()
     return WhichBetter(model, tokenizer, max_tokens)
