@@ -349,7 +349,7 @@ def _print(found: Any, as_json: bool) -> None:
             typer.echo(json.dumps(found.as_json(), indent=1))
         else:
             if table is not None:
-                from alignlab.commands.tables import show
+                from alignlab.commands._support.tables import show
 
                 show(table)
             if str(found):

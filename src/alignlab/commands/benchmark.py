@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 
 from alignlab import configs, registry
-from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.commands._support.tables import Evaluated, empty_table
 from alignlab.context import Hardware, RunContext
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, RunFailed, unknown_name

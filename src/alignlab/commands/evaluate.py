@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.commands._support.tables import Evaluated, empty_table
 from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval, AlpacaEvalResult
 from alignlab.evaluation.benchmarks.arena_hard import judgement_rows
 from alignlab.evaluation.human_comparisons import human_rows

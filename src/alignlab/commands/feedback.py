@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 from rich.table import Table
 
 from alignlab import configs
-from alignlab.commands.material import Answered, responses_of
-from alignlab.commands.run_answers import answers_of_run, is_run
-from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.commands._support.prompts_and_responses import Answered, responses_of
+from alignlab.commands._support.responses_from_run import answers_of_run, is_run
+from alignlab.commands._support.tables import Evaluated, empty_table
 from alignlab.data.convert import write_rows, writer_of
 from alignlab.data.read import Faults
 from alignlab.data.sheet_answers import SheetAnswers, read_answers

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from alignlab import configs
-from alignlab.commands.material import prompts_of
-from alignlab.commands.to_file import FileWritten, laboratory, workplace
+from alignlab.commands._support.file_job import FileWritten, laboratory, workplace
+from alignlab.commands._support.prompts_and_responses import prompts_of
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data

@@ -43,7 +43,7 @@ def show_settings(settings: Settings) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from alignlab.commands.tables import show
+    from alignlab.commands._support.tables import show
 
     for line in settings.heading:
         print(line)

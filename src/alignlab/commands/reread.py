@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.commands._support.tables import Evaluated, empty_table
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput

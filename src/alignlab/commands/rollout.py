@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alignlab.commands.material import prompts_of
-from alignlab.commands.surroundings import (
+from alignlab.commands._support.prompts_and_responses import prompts_of
+from alignlab.commands._support.train_setup import (
     Surroundings,
     choose,
     drops_bad,
@@ -19,7 +19,7 @@ from alignlab.commands.surroundings import (
     parent_of,
     refuse_idle,
 )
-from alignlab.commands.trained import NAME, Trained, left_by
+from alignlab.commands._support.trained import NAME, Trained, left_by
 from alignlab.configs import NonNegativeInt, PositiveInt
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from alignlab import seeds
-from alignlab.commands.rollout import rollout
-from alignlab.commands.surroundings import (
+from alignlab.commands._support.train_setup import (
     Surroundings,
     choose,
     drops_bad,
@@ -21,7 +20,8 @@ from alignlab.commands.surroundings import (
     parent_of,
     refuse_idle,
 )
-from alignlab.commands.trained import NAME, Trained, left_by
+from alignlab.commands._support.trained import NAME, Trained, left_by
+from alignlab.commands.rollout import rollout
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.measuring.held_out import held_out

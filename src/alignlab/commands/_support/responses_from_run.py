@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from alignlab.commands.material import Answered
+from alignlab.commands._support.prompts_and_responses import Answered
 from alignlab.errors import BadInput
 from alignlab.records import whole_records
 from alignlab.types import Count, Example, PreferenceGroup, Prompt, Response
