@@ -1,4 +1,4 @@
-"""Run a benchmark: have models answer its questions, ask the judge, and compute figures."""
+"""Run a benchmark: generate answers, query the judge, and compute figures."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ from alignlab.types import (
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Settings of running a benchmark."""
+    """Settings of a benchmark run."""
 
     seed: int = 0
-    """Decides every random draw."""
+    """Seed of every random draw."""
     limit: int = 0
-    """Questions (or ranked groups) taken, drawn by the seed; 0 takes all. Figures of a part are
+    """Number of questions (or ranked groups), drawn by the seed; 0 uses all. Figures on a part are
     not comparable."""
     temperature: float | None = None
-    """Sampling temperature of answers; by default the benchmark's own."""
+    """Sampling temperature of answers; defaults to the benchmark's own."""
     top_p: float | None = None
-    """Nucleus mass of answers; by default the benchmark's own."""
+    """Nucleus mass of answers; defaults to the benchmark's own."""
     max_tokens: int | None = None
-    """Most tokens of an answer; by default the benchmark's own."""
+    """Maximum number of tokens of an answer; defaults to the benchmark's own."""
     chunk: int = 64
-    """Questions answered, or judged, and written together."""
+    """Number of questions answered, or judged, and written together."""
     examples: int = 200
-    """Most questions shown in the report: the worst and the best."""
+    """Maximum number of questions shown in the report: the worst and the best."""
     chat_template: str = ""
-    """File with a chat template, for a model that comes without one."""
+    """File with a chat template, for a model without one."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
     threads: int = 0
     """Torch threads; 0 is one per core."""
 
@@ -72,7 +72,7 @@ class EvaluateSettings:
         at_least("", self, seed=0, limit=0, chunk=1, examples=0, threads=0)
 
     def sampling(self, default: Sampling) -> Sampling:
-        """Return the benchmark's sampling with the settings' own values."""
+        """Return the benchmark's sampling, overridden by the settings."""
         given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -135,13 +135,14 @@ def evaluate(
 
 
 def find_judge(context: RunContext, spec: str, kinds: Sequence[JudgeKind], chunk: int) -> Judge:
-    """Return a judge by spec, as one of the kinds that are wanted, its answers cached.
+    """Return the judge of a spec as one of the kinds accepted, with its verdicts cached.
 
     A feedback source (`longer`, `llm:openai:...`) compares or scores; an engine (`openai:MODEL`,
-    `local:FOLDER`) is asked in the benchmark's own words.
+    `local:FOLDER`) gets the benchmark's own judge prompt.
 
     Raises:
         BadInput: no such judge, or one of another kind.
+    
     """
     head = spec.partition(":")[0].partition(",")[0]
     is_engine = head in registry.names("engine") and "model" in kinds
@@ -167,10 +168,11 @@ def find_judge(context: RunContext, spec: str, kinds: Sequence[JudgeKind], chunk
 
 
 def _drawn(questions: Sequence[Question], settings: EvaluateSettings) -> list[Question]:
-    """Return the questions to ask, in their order.
+    """Return the questions to answer, in their order.
 
     Raises:
         BadInput: an id occurs twice.
+    
     """
     twice = [key for key, n in Counter(q.id for q in questions).items() if n > 1]
     if twice:
@@ -185,10 +187,11 @@ def _drawn(questions: Sequence[Question], settings: EvaluateSettings) -> list[Qu
 def _refuse_idle(
     settings: EvaluateSettings, answering: bool, has_models: bool, needs: Needs
 ) -> None:
-    """Refuse settings that would change nothing.
+    """Refuse settings without effect.
 
     Raises:
-        BadInput: one is given where no model answers.
+        BadInput: a sampling setting is given, but no model answers.
+
     """
     idle = [] if answering and has_models else ["temperature", "top_p", "max_tokens"]
     if needs.models == "itself":
@@ -199,7 +202,7 @@ def _refuse_idle(
 
 
 def _part(corpus: Corpus, settings: EvaluateSettings) -> Corpus:
-    """Return a corpus with some of its ranked groups, drawn by the seed."""
+    """Draw some of a corpus's ranked groups by the seed."""
     groups = [*corpus.groups, *corpus.test_groups]
     ranked = sorted(
         range(len(groups)), key=lambda i: seeds.derive(settings.seed, "limit", groups[i].id, i)
@@ -239,7 +242,7 @@ def _write(
 
 
 def _examples(asked: BenchmarkInputs, said: Sequence[Feedback], most: int) -> list[Example]:
-    """Return questions with everyone's answers: the worst, then the best, without those between."""
+    """Return the worst and the best questions with every entrant's answers."""
     by_response: dict[str, list[Feedback]] = {}
     for feedback in said:
         by_response.setdefault(feedback.response_ids[0], []).append(feedback)

@@ -1,4 +1,4 @@
-"""Measure how much better refined responses are than first ones."""
+"""Measure the improvement of refined over first responses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def gain(
     *,
     model: str,
 ) -> PerPromptMetric:
-    """Score of each refinement less that of its first response; unscored where either has none."""
+    """Compute each refinement's score minus its first response's; unscored if either is."""
     said = scores(judge(context, source, prompts, [*first, *refined], name="refinement-scores"))
     found = {
         response.prompt_id: said[refined_id(response.id)] - said[response.id]

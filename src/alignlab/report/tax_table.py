@@ -1,4 +1,4 @@
-"""Alignment tax: preference gained beside what task scores that need no judge gained or lost."""
+"""Relate gains in preference to changes of task scores that need no judge (alignment tax)."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from alignlab.report.tables import Cell, ReportTable
 from alignlab.types import EvalResult
 
 TASKS = frozenset({"recall", "exact_match", "accuracy", "rouge_l", "bleu", "chrf"})
-"""Metrics of tasks with known answers, higher is better."""
+"""Metrics of tasks with known answers; higher is better."""
 LM_EVAL = "lm_eval"
 HIGHER = ("acc", "exact_match", "f1", "mc1", "mc2", "pass")
-"""What a metric of lm_eval is called where higher is better; perplexities are no task scores."""
+"""Name prefixes of lm_eval's metrics of which higher is better; perplexities are left out."""
 
 
 @dataclass(frozen=True)
 class Tax:
-    """The trade as a table and, per task, as a picture."""
+    """Trade of preference against task scores: a table, and one plot per task."""
 
     table: ReportTable
     planes: tuple[LineChart, ...]
     tested: bool
-    """Some changes have an interval and an adjusted verdict of their own."""
+    """True if some changes have an interval and an adjusted verdict."""
 
 
 def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
-    """Win rate less one half, and every task's change, against the baseline.
+    """Tabulate win rate minus one half and every task's change against the baseline.
 
     Args:
-        results: the rows of one run, or of several about the same models.
-        baseline: the model before the step whose price is asked for.
+        results: the rows of one run, or of several runs of shared models.
+        baseline: the model before preference training.
 
     Returns:
-        None where no model has both a win rate against the baseline and a task that both did.
+        None if no model has both a win rate against the baseline and a task shared with it.
+
     """
     wins = {
         r.model: r
@@ -81,7 +82,7 @@ def _is_task(row: EvalResult) -> bool:
 
 
 def _points(value: float) -> str:
-    """A difference of shares in percentage points."""
+    """Format a difference of shares in percentage points."""
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
@@ -99,7 +100,7 @@ def _task(
     model: str,
     baseline: str,
 ) -> tuple[Cell, Cell]:
-    """A model's score, and how it changed."""
+    """Return cells of a model's score and its change."""
     row = scores.get((*task, model))
     if row is None:
         return Cell("–"), Cell("–")
@@ -128,7 +129,7 @@ def _plane(
     models: Sequence[str],
     baseline: str,
 ) -> LineChart:
-    """One dot per model: right is better at the task, up is preferred."""
+    """Plot one dot per model: right is better at the task, up is preferred."""
     base = scores[*task, baseline].value or 0.0
     points = [
         [

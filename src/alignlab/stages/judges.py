@@ -1,4 +1,4 @@
-"""Make judges of a model: one prompt, read from samples or from the score's distribution."""
+"""Build a judge from a model: one prompt, read from samples or from the score's distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alignlab.types import Sampling
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """Settings of asking a model for a score."""
+    """Settings of judging with a model."""
 
     method: Literal["samples", "expected"] = "samples"
     """"samples": the mean of sampled judgements; "expected": the mean of the distribution over
@@ -30,14 +30,14 @@ class JudgeSettings:
     top_p: float = 0.9
     """Nucleus mass of a judgement."""
     max_tokens: int = 256
-    """Most tokens of a judgement."""
+    """Maximum number of tokens of a judgement."""
 
     def __post_init__(self) -> None:
         at_least("judge", self, samples=1, temperature=0, max_tokens=1)
 
 
 def sampled_judge(completer: Completer, settings: JudgeSettings) -> ModelJudge:
-    """Return the completer as a judge whose sampled scores are averaged."""
+    """Build a judge that averages the completer's sampled scores."""
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.samples)
     return ModelJudge(
         completer, judge_prompt(settings.prompt), samples=settings.samples, sampling=sampling
@@ -45,10 +45,11 @@ def sampled_judge(completer: Completer, settings: JudgeSettings) -> ModelJudge:
 
 
 def model_judge(completer: Completer, settings: JudgeSettings) -> FeedbackSource:
-    """Return the completer as a judge by the method of the settings.
+    """Build a judge from a completer by `settings.method`.
 
     Raises:
-        BadInput: the expected score of a completer that gives no log-probabilities.
+        BadInput: the expected score is requested of a completer without log-probabilities.
+
     """
     if settings.method == "samples":
         return sampled_judge(completer, settings)

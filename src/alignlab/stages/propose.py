@@ -1,4 +1,4 @@
-"""Have a model write new prompts from examples (self-instruct, arXiv 2212.10560)."""
+"""Generate new prompts from examples with a model (self-instruct, arXiv 2212.10560)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from alignlab.types import CompletionRequest, Count, Prompt, Sampling, Unscored
 
 @dataclass(frozen=True)
 class ProposeSettings:
-    """Settings of writing and filtering new prompts (arXiv 2401.10020, section 2.2)."""
+    """Settings of generating and filtering new prompts (arXiv 2401.10020, section 2.2)."""
 
     n: int = 1000
-    """Prompts wanted per iteration; 0 uses the data's own prompts instead."""
+    """Number of prompts per iteration; 0 uses the data's own prompts instead."""
     by: str = ""
-    """Who writes them: local:FOLDER, openai:MODEL@URL, ...; empty is the model under study."""
+    """Model that writes the prompts: local:FOLDER, openai:MODEL@URL, ...; empty is the model in
+    training."""
     shots: int = 8
     """Example prompts shown per request."""
     temperature: float = 0.6
@@ -39,13 +40,14 @@ class ProposeSettings:
     top_p: float = 0.9
     """Nucleus mass."""
     max_tokens: int = 128
-    """Most tokens of a new prompt."""
+    """Maximum number of tokens of a new prompt."""
     max_rounds: int = 8
-    """Rounds of about n requests each before giving up; what is missing is topped up."""
+    """Maximum number of rounds of about n requests each; missing prompts are topped up
+    afterwards."""
     filters: FilterConfig = field(default_factory=FilterConfig)
-    """Filters that make a new prompt unusable."""
+    """Filters that reject a new prompt."""
     top_up: bool = True
-    """Fill up with the data's own prompts where the model wrote too few."""
+    """Fill up with the data's own prompts if the model generates too few."""
 
     def __post_init__(self) -> None:
         at_least("propose", self, n=0, shots=1, temperature=0, max_tokens=1, max_rounds=1)
@@ -60,16 +62,16 @@ class ProposeSettings:
 
 @dataclass(frozen=True)
 class ProposalContext:
-    """Prompts that a model is shown to write new ones, and those that it must keep away from."""
+    """Prompts to show as examples, and prompts that new ones must differ from."""
 
     examples: Sequence[Prompt]
     """Prompts to show and to differ from (IFT prompts and earlier proposals)."""
     spare: Sequence[Prompt] = ()
-    """The data's own prompts, to top up with."""
+    """The data's own prompts, for topping up."""
     held_out: Sequence[Prompt] = ()
     """Test prompts, from which a new prompt must differ as from the examples."""
     reserved: Sequence[str] = ()
-    """Words of the held-out part, which no new prompt may hold."""
+    """Words of the held-out part that no new prompt may contain."""
 
 
 def propose(
@@ -80,9 +82,9 @@ def propose(
     *,
     name: str = "propose",
 ) -> list[Prompt]:
-    """Have a model write prompts like the examples until there are enough, or use the data's own.
+    """Generate prompts like the examples until there are enough, or use the data's own.
 
-    How it is asked is decided once, before the first prompt, and kept with the counts.
+    The prompting mode is chosen once, before the first prompt, and recorded with the counts.
     """
     spare = given.spare
     if context.recorder and settings.n:
@@ -119,7 +121,7 @@ def propose(
 
 
 def _way(stage: Stage, completer: Completer) -> PromptingMode:
-    """Return the mode of asking, the same however often the stage is resumed."""
+    """Return the recorded prompting mode, or choose and record it."""
     file = stage.records("way", PromptingMode)
     if "all" not in file.units:
         file.append("all", [prompting_mode(completer)])
@@ -183,7 +185,7 @@ def _request(
 
 
 def _names(prompt: Prompt, reserved: Sequence[str]) -> bool:
-    """Return whether a prompt holds one of the reserved words."""
+    """Return whether a prompt contains one of the reserved words."""
     return not set(re.findall(r"\w+", prompt.text.lower())).isdisjoint(
         word.lower() for word in reserved
     )

@@ -1,13 +1,12 @@
-"""Pair responses of the optimal policy, found by rejection (RSO, arXiv 2309.06657, algorithm 1).
+"""Pair responses of the optimal policy by rejection sampling (RSO, arXiv 2309.06657, algorithm 1).
 
 The policy that DPO estimates is p(y) proportional to p_sft(y) * exp(r(y) / beta). Responses drawn
-from p_sft become responses of that policy when y is accepted with probability
-exp((r(y) - r_max) / beta), r_max the largest reward among those not accepted yet; passes over the
-rest, each with a fresh r_max, go on until there are enough. beta towards 0 accepts the best ones,
-a large beta accepts what comes first. Accepted responses are paired at random or in a tournament
-(section 3.3 there) and labelled by the reward. Departures: rewards are pointwise scores, not
-comparisons with a random response; the candidates' order is drawn, so that where they came from
-decides nothing.
+from p_sft become responses of that policy when y is accepted with probability exp((r(y) - r_max) /
+beta), r_max the largest reward among those not accepted yet; passes over the rest, each with a
+fresh r_max, go on until there are enough. beta towards 0 accepts the best ones, a large beta
+accepts the first ones. Accepted responses are paired at random or in a tournament (section 3.3
+there) and labelled by the reward. Departures: rewards are pointwise scores, not comparisons with a
+random response; the candidates' order is drawn at random, so that their origin has no effect.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from alignlab.types import Count, PreferenceGroup
 
 @dataclass(frozen=True)
 class RSOSettings:
-    """Settings of accepting and pairing responses."""
+    """Settings of rejection sampling and pairing."""
 
     beta: float = 0.5
     """Temperature in units of the reward; towards 0 only the best are accepted."""
     quota: int = 2
-    """Responses accepted per prompt (the paper: 8 of 64)."""
+    """Number of responses accepted per prompt (the paper: 8 of 64)."""
     pairs: Literal["first_round", "tournament"] = "first_round"
     """"first_round": accepted responses are paired at random, quota / 2 pairs; "tournament":
     winners meet again, quota - 1 pairs."""
@@ -49,18 +48,18 @@ class RSOSettings:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The candidates that rejection sampling accepted."""
+    """Candidates accepted by rejection sampling."""
 
     indices: tuple[int, ...]
-    """The candidates accepted, in the order of acceptance."""
+    """Indices of the accepted candidates, in the order of acceptance."""
     passes: int
-    """Passes over the candidates."""
+    """Number of passes over the candidates."""
     tried: int
-    """Acceptances that were drawn for."""
+    """Number of acceptance draws."""
 
 
 def accept(rewards: Sequence[float], quota: int, beta: float, rng: np.random.Generator) -> Accepted:
-    """Accept candidates by their own rewards until the quota is met, or none is left.
+    """Accept candidates by their rewards until the quota is met or none is left.
 
     Args:
         rewards: one per candidate, finite.
@@ -68,6 +67,7 @@ def accept(rewards: Sequence[float], quota: int, beta: float, rng: np.random.Gen
 
     Raises:
         ValueError: a reward that is not finite, or a beta that is not above 0.
+    
     """
     if not beta > 0 or not all(math.isfinite(r) for r in rewards):
         raise ValueError(f"expected finite rewards and beta > 0, found {rewards} and {beta}")
@@ -92,7 +92,7 @@ def accept(rewards: Sequence[float], quota: int, beta: float, rng: np.random.Gen
 def meetings(
     accepted: Sequence[int], rewards: Sequence[float], how: Literal["first_round", "tournament"]
 ) -> Iterator[tuple[int, int]]:
-    """Yield pairs (better, worse) of candidates; equal rewards make none, the first goes on."""
+    """Yield pairs (better, worse) of candidates; equal rewards yield none, the first advances."""
     field = list(accepted)
     while len(field) > 1:
         winners: list[int] = []
@@ -113,10 +113,11 @@ def rso(
     *,
     name: str = "rso",
 ) -> list[PreferenceGroup]:
-    """Return pairs among accepted responses of scored groups.
+    """Return pairs of accepted responses of scored groups.
 
     Raises:
         BadInput: no group has as many responses as the quota asks for.
+    
     """
     with context.run.stage(name, config=settings, inputs={"groups": str(len(groups))}) as stage:
         if stage.done:

@@ -1,4 +1,4 @@
-"""Sample answers of a model or teacher to prompts, several times each."""
+"""Sample responses to prompts from a model or teacher, several each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THOUGHTS = "thoughts taken off"
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """Settings of drawing responses (arXiv 2401.10020: four at T=0.7, p=0.9)."""
+    """Settings of sampling (arXiv 2401.10020: four at T=0.7, p=0.9)."""
 
     n: int = 4
     """Responses per prompt."""
@@ -34,7 +34,7 @@ class SampleSettings:
     top_p: float = 0.9
     """Nucleus mass."""
     max_tokens: int = 256
-    """Most tokens of a response."""
+    """Maximum number of tokens of a response."""
     chunk: int = 64
     """Prompts per unit of work, generated and written together."""
 
@@ -54,10 +54,11 @@ def sample(
     name: str = "sample",
     purpose: str = "sample",
 ) -> list[Response]:
-    """Draw responses to every prompt; those that failed are counted, not written.
+    """Sample responses to every prompt; failed ones are counted, not written.
 
     Args:
         purpose: names the random draws; models sampled for the same purpose share their draws.
+    
     """
     sampling, seed = settings.sampling(), context.seed_for(purpose)
 
@@ -81,7 +82,7 @@ def sample(
 
 
 def _without_thoughts(response: Response) -> Response | Changed[Response]:
-    """Return the answer as its reader sees it; one that held thoughts is counted as changed."""
+    """Strip thoughts from a response; a response that held any is counted as changed."""
     text = strip_thoughts(response.text)
     return response if text == response.text else Changed(replace(response, text=text), THOUGHTS)
 
@@ -89,7 +90,7 @@ def _without_thoughts(response: Response) -> Response | Changed[Response]:
 def answer(
     context: RunContext, completer: Completer, prompts: Sequence[Prompt], settings: SampleSettings
 ) -> list[Response]:
-    """Draw one response per held-out prompt; models compared pairwise share their random draws."""
+    """Sample one response per held-out prompt, with draws shared by models compared pairwise."""
     return sample(
         context,
         completer,

@@ -15,16 +15,16 @@ from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt
 
 @dataclass(frozen=True)
 class SeedSettings:
-    """Limits on the data that is used; 0 uses all."""
+    """Limits on the number of records used; 0 uses all."""
 
     demonstrations: int = 3200
-    """Most instruction examples (IFT)."""
+    """Maximum number of instruction examples (IFT)."""
     groups: int = 0
-    """Most groups of ranked responses (the raw material of EFT)."""
+    """Maximum number of groups of ranked responses (the source of EFT examples)."""
     test_prompts: int = 400
-    """Most held-out prompts."""
+    """Maximum number of held-out prompts."""
     test_groups: int = 300
-    """Most held-out groups of ranked responses, on which judges are measured."""
+    """Maximum number of held-out groups of ranked responses, on which judges are measured."""
 
     def __post_init__(self) -> None:
         at_least("corpus", self, demonstrations=0, groups=0, test_prompts=0, test_groups=0)
@@ -33,7 +33,7 @@ class SeedSettings:
 def seed(
     context: RunContext, data: str, settings: SeedSettings, *, from_groups: bool = False
 ) -> Corpus:
-    """Read the data source and keep what the study uses.
+    """Read the data source and select the records of the study.
 
     Args:
         from_groups: where the data holds groups alone, their best responses are the instruction
@@ -41,6 +41,7 @@ def seed(
 
     Raises:
         BadInput: bad data, or data without instruction examples.
+    
     """
     with context.run.stage("seed", config=settings, inputs={"data": data}) as stage:
         if not stage.done:

@@ -1,6 +1,4 @@
-"""Criticise responses and rewrite them by the critiques, both by one model
-or teacher; how much better they became is measured.
-"""
+"""Criticise and rewrite responses with one model, and measure the improvement."""
 
 from __future__ import annotations
 
@@ -21,21 +19,21 @@ from alignlab.types import Demonstration, Prompt, Response, Sampling
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """Settings of asking for critiques and refinements."""
+    """Settings of critiques and refinements."""
 
     critique_prompt: str = "critique"
-    """Prompt that asks for a critique, by its file's name in feedback/prompts or by path."""
+    """Prompt template for a critique: name of a file in feedback/prompts, or a path."""
     refine_prompt: str = "refine"
-    """Prompt that asks for a refinement, likewise."""
+    """Prompt template for a refinement: name of a file in feedback/prompts, or a path."""
     temperature: float = 0.7
-    """Sampling temperature of both; that of the first answers, so that a refinement is not better
-    for being drawn with less chance."""
+    """Sampling temperature of critiques and refinements, equal to that of the first responses, so
+    that a refinement is not better merely by a lower temperature."""
     top_p: float = 0.9
-    """Nucleus mass of both."""
+    """Nucleus mass of critiques and refinements."""
     critique_tokens: int = 256
-    """Most tokens of a critique."""
+    """Maximum number of tokens of a critique."""
     refined_tokens: int = 512
-    """Most tokens of a refinement."""
+    """Maximum number of tokens of a refinement."""
 
     def __post_init__(self) -> None:
         at_least("refine", self, temperature=0, critique_tokens=1, refined_tokens=1)
@@ -47,7 +45,7 @@ class Refined(NamedTuple):
     lessons: list[Demonstration]
     """The critiques and refinements, to imitate."""
     responses: list[Response]
-    """The refinements, each with the id of its response and "/refined"."""
+    """The refinements, each with the id of its response plus "/refined"."""
 
 
 def refine_by(
@@ -57,7 +55,7 @@ def refine_by(
     responses: Sequence[Response],
     settings: RefineSettings,
 ) -> Refined:
-    """Have a model criticise responses and rewrite them; what it could not do is counted."""
+    """Criticise and rewrite responses with a model; count failures by reason."""
     drawn = (settings.temperature, settings.top_p)
     critic = critique_judge(
         completer,

@@ -1,4 +1,4 @@
-"""Train the next checkpoint on records by an objective."""
+"""Train a checkpoint on records by an objective."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LengthSettings(Bounded):
-    """Limits of the sequences that models are trained on."""
+    """Limits on the length of training sequences."""
 
     max_prompt_tokens: PositiveInt = 1024
-    """Longest prompt, in tokens."""
+    """Maximum length of a prompt, in tokens."""
     max_response_tokens: PositiveInt = 1024
-    """Longest response, in tokens, its end-of-turn token included."""
+    """Maximum length of a response, in tokens, its end-of-turn token included."""
     too_long: Literal["drop", "cut"] = "drop"
-    """Treatment of a longer record; either is counted in the manifest."""
+    """Treatment of longer records, counted in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class TrainSpec:
     config: TrainConfig
     lengths: LengthSettings
     drop_bad: bool = False
-    """Leave out records that the chat template refuses or that hold it already, and count them."""
+    """Drop records that the chat template refuses or that are templated already, and count them."""
     save_dtype: SaveDtype = "float32"
-    """Type of the saved weights; float32 where further trainings start from them."""
+    """Type of the saved weights; float32 if later trainings start from them."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class TrainingSummary:
 
     steps: int
     best_step: int | None
-    """Step whose weights were kept by validation; None keeps the last."""
+    """Step of the saved weights, selected by validation; None if the last step is saved."""
     best_value: float | None
     plain_because: str | None
-    """Reason for padded batches; None when prompts were shared among responses."""
+    """Reason for padded batches; None if the responses to a prompt shared its computation."""
 
 
 def train(
@@ -79,16 +79,17 @@ def train(
     made: str = "",
     validate: Callable[[LanguageModel], float] | None = None,
 ) -> Checkpoint:
-    """Train a copy of the parent on the records; the result is in Hugging Face format.
+    """Train a copy of the parent on the records; save it in Hugging Face format.
 
     Args:
-        name: what the study calls the new checkpoint; also the stage's name.
-        made: how the checkpoint is made, in one line for the report.
-        validate: value of a model on validation data; the best checkpoint by it is kept.
+        name: name of the new checkpoint and of the stage.
+        made: one line for the report on the checkpoint's making.
+        validate: value of a model on validation data; the best checkpoint is saved.
 
     Raises:
         BadInput: no record is left to train on, or settings that the objective refuses.
         RunFailed: the loss is not a number; the batch is saved in the stage's folder.
+    
     """
     config, lengths = lesson.config, lesson.lengths
     if context.recorder:
@@ -127,7 +128,7 @@ def _planned(
     lesson: TrainSpec,
     called: tuple[str, str, Callable[[LanguageModel], float] | None],
 ) -> Checkpoint:
-    """List a training, with its validations, where a study is planned."""
+    """Record a training, with its validations, in the plan of a study."""
     (name, made, validate), config, lengths = called, lesson.config, lesson.lengths
     tokens = sum(
         min(tokens_of(r.prompt), lengths.max_prompt_tokens)
@@ -145,19 +146,19 @@ def _planned(
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A training as every process receives it."""
+    """Training task, as sent to every rank."""
 
     context: RunContext
     parent: Checkpoint
     lesson: Any
-    """Objective and settings; `TrainSpec`, or `RolloutLesson` for rollouts."""
+    """Objective and settings: `TrainSpec`, or `RolloutLesson` for rollouts."""
     items: Sequence[Any]
     """Tokenised groups, or prompts for rollouts."""
     config: TrainConfig
     out: Path
 
     def student(self, lm: LanguageModel | None) -> LanguageModel:
-        """Return the student; worker ranks, which are handed none, load it themselves."""
+        """Return the student; worker ranks load it themselves."""
         if lm is not None:
             return lm
         torch.set_num_threads(self.context.threads)
@@ -167,7 +168,7 @@ class TrainingTask:
 def train_on_all_ranks(
     learn: Callable[..., T], task: TrainingTask, title: str, here: Mapping[str, Any]
 ) -> T:
-    """Run a training on all processes that share it, with its progress and tracking shown here."""
+    """Run a training on all ranks, with progress and tracking on the main one."""
     hardware = task.context.hardware
     hyperparameters = {"objective": repr(task.lesson.objective), **asdict(task.config)}
     with (
@@ -200,11 +201,11 @@ def _learn(
 
 
 _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}
-"""Metrics shown with a training's bar, and their names there."""
+"""Metric -> its short name on the progress bar."""
 
 
 def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
-    """Shows every step on a bar, and tells another."""
+    """Return a callback that updates a progress bar and calls another callback."""
 
     def show(metrics: Mapping[str, Any], step: int, total: int) -> None:
         if tell is not None:
@@ -217,6 +218,6 @@ def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
 
 
 def drop_checkpoints(folder: Path) -> None:
-    """Remove the optimiser's checkpoints of a finished training; the model is saved."""
+    """Delete the optimiser's checkpoints of a finished training."""
     for path in folder.glob("checkpoint-*"):
         shutil.rmtree(path)
