@@ -1,4 +1,4 @@
-"""Figures of results: lines by step, points with intervals, histograms."""
+"""Plot results: lines by step, points with intervals, histograms."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NOT_DRAWN = {"step", "seed", "n", "unscored", "epoch"}
 
 
 def figure(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
-    """Draw rows as `Result.plot` describes."""
+    """Plot rows as `Result.plot` describes."""
     from matplotlib.figure import Figure
 
     class Shown(Figure):
-        """A figure that a notebook shows, also where pyplot was never imported."""
+        """Figure that a notebook displays without pyplot."""
 
         def _repr_png_(self) -> bytes:
             content = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Run a benchmark on models, or on a judge: answers, judgements, figures, report."""
+"""Run a benchmark on models or on a judge: answers, judgements, figures, report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Several = str | Path | Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Given:
-    """Who and what takes part, as given on the command line."""
+    """Models, judge and data of a benchmark, as given on the command line."""
 
     models: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -41,10 +41,10 @@ class Given:
     baseline: str = ""
 
     def check(self, name: str, needs: Needs) -> None:
-        """Make sure that a benchmark has what it needs, and nothing without effect.
+        """Check that a benchmark has everything that it needs, and nothing without effect.
 
         Raises:
-            BadInput: something is missing, or would change nothing.
+            BadInput: something is missing or has no effect.
         """
         entrants = self.models + self.outputs
         missing = {
@@ -70,7 +70,7 @@ class Given:
             raise BadInput(f"--data {self.data}: no such file; expected {needs.data}")
 
     def title(self, benchmark: str) -> list[str]:
-        """The parts of a run directory's name."""
+        """Return the parts of a run directory's name."""
         who = [*self.models, *self.outputs] or [self.judge]
         names = [one.partition("=")[0] if "=" in one else Path(one).name for one in who]
         return [benchmark, *(name.split(".")[0] for name in names)]
@@ -91,16 +91,16 @@ def run_benchmark(
     """Run a benchmark, or resume it where it stopped.
 
     Args:
-        name: a benchmark that `alignlab list benchmarks` shows.
+        name: a benchmark from `alignlab list benchmarks`.
         overrides: "key=value" strings: settings of the run or of the benchmark.
         model: models that answer, each `[NAME=]FOLDER`, hub id or engine.
-        outputs: files of answers that were given before, each `[NAME=]FILE`.
-        judge: who judges: an engine or a feedback source, as the benchmark wants.
+        outputs: files of existing answers, each `[NAME=]FILE`.
+        judge: an engine or a feedback source, whichever the benchmark takes.
         data: the benchmark's file, or data in one of our formats.
         out: run directory; by default runs/NAME-MODELS.
         baseline: a file of answers or a model to compare with.
         config: a YAML file of settings, under the overrides.
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Raises:
         BadInput: an unknown benchmark or setting, or something that it needs is missing or bad.
@@ -150,10 +150,10 @@ def run_benchmark(
 
 
 def find_task(name: str) -> Any:
-    """A benchmark that can be run, by name.
+    """Return a benchmark by name.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: no benchmark has the name.
     """
     known = tasks()
     if name not in known:
@@ -162,12 +162,12 @@ def find_task(name: str) -> Any:
 
 
 def tasks() -> list[str]:
-    """Names of the benchmarks that can be run."""
+    """Return the names of the benchmarks that can be run."""
     return sorted([AUDIT, *registry.names("benchmark")])
 
 
 def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:
-    """One object per model: its metrics by name, with bounds, and its parts' metrics by part."""
+    """Return one object per model: metrics by name, with bounds, and parts' metrics by part."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         model = found.setdefault(row.model, {"model": row.model, "benchmark": row.benchmark})
@@ -187,7 +187,7 @@ def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:
 
 
 def rows_table(name: str, rows: Sequence[EvalResult]) -> Table:
-    """The rows as a table; where some may not stand beside published figures, it says so."""
+    """Tabulate the rows, with a note if some are not comparable with published figures."""
     compared = any(r.comparable is not None for r in rows)
     parts = any(r.group is not None for r in rows)
     heads = ["model", "metric", *(["part"] if parts else [])]
@@ -212,10 +212,10 @@ def _several(given: Several) -> tuple[str, ...]:
 def _split(
     kind: Any, layers: Sequence[Mapping[str, Any]]
 ) -> tuple[EvaluateSettings, BenchmarkTask]:
-    """The settings of the run, and the benchmark with its own options.
+    """Split settings into those of the run and the benchmark's own options; build the benchmark.
 
     Raises:
-        BadInput: a setting that neither has.
+        BadInput: an unknown setting.
     """
     run_keys = {f.name for f in fields(EvaluateSettings)}
     own_keys = {f.name for f in fields(kind)}
@@ -235,14 +235,14 @@ def _only(layer: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
 
 
 def _material(needs: Needs, data: str) -> Corpus | Path | None:
-    """The data as the benchmark reads it."""
+    """Load the data as the benchmark reads it."""
     if not needs.data:
         return None
     return load_data(data) if needs.corpus else Path(data)
 
 
 def _inputs(material: Corpus | Path | None, who: Given, task: BenchmarkTask) -> dict[str, str]:
-    """Every file that figures depend on, with its digest."""
+    """Return every file that the figures depend on, with its digest."""
     if isinstance(material, Corpus):
         found = dict(material.files)
     else:
@@ -256,7 +256,7 @@ def _inputs(material: Corpus | Path | None, who: Given, task: BenchmarkTask) -> 
 
 
 def _study(name: str, kind: Any, field: Entrants, judge: str) -> StudyDescription:
-    """What the report says of the run."""
+    """Describe the run for its report."""
     models = {m.name: m.spec for m in field.models}
     about = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
     question = f"{name.replace('_', ' ')}: {about}"

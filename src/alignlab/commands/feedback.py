@@ -1,4 +1,4 @@
-"""Human feedback: sheets for annotators, and what they filled in back to records."""
+"""Export sheets for annotators, and import filled sheets as records."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORMS: Mapping[Form, tuple[To, ...]] = {
     "text": ("commented", "feedback"),
     "labels": ("unpaired", "groups", "preference", "feedback"),
 }
-"""Format of a sheet -> what its answers can become, the usual first."""
+"""Format of a sheet -> layouts that its answers can be written in, the default first."""
 _SCALES: Mapping[Form, Scale] = {
     "numerical": "numbers",
     "ranking": "preferences",
@@ -51,13 +51,14 @@ _SCALES: Mapping[Form, Scale] = {
 
 @dataclass(frozen=True)
 class ExportSettings(SheetSettings):
-    """What annotators are asked, and about what."""
+    """Settings of a sheet for annotators."""
 
     limit: int = 0
-    """Most prompts shown, chosen by the seed; 0 shows all. A greater one later adds rows."""
+    """Maximum number of prompts shown, chosen by the seed; 0 shows all. A larger number later adds
+    rows."""
     stages: str = ""
-    """Part of the names of a run's stages whose responses are shown; left out, those that answer
-    held-out prompts. For run directories alone."""
+    """Part of the names of a run's stages whose responses are shown; by default those that answer
+    held-out prompts. For run directories only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,18 +67,18 @@ class ExportSettings(SheetSettings):
 
 @dataclass(frozen=True)
 class SheetWritten:
-    """A sheet ready for annotators."""
+    """Sheet written for annotators."""
 
     path: str
     key: str
-    """The key that reads it back; annotators do not get it."""
+    """Key needed to read the sheet; not for annotators."""
     rows: int
     added: int
-    """Rows that were not there before."""
+    """Number of rows that the sheet did not hold before."""
     prompts: int
     column: str
     expected: str
-    """What belongs into the column."""
+    """Values expected in the column."""
     dropped: Mapping[str, int]
 
     def __str__(self) -> str:
@@ -91,14 +92,14 @@ class SheetWritten:
 
 
 class Imported(NamedTuple):
-    """What annotators said, and what was written of it."""
+    """Result of an import: figures, bad rows and the file written."""
 
     evaluated: Evaluated
     """Figures of agreement and of the writers of the responses."""
     problems: tuple[str, ...]
-    """One line per bad row; only where nothing is written."""
+    """One line per bad row; only if nothing is written."""
     written: str
-    """What was written, in words; empty where nothing was."""
+    """Description of the file written; empty if there is none."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures."""
@@ -123,10 +124,10 @@ def export(
 
     Args:
         source: a run directory, or data with responses (FORMAT:PATH or PATH).
-        out: the sheet, .csv or .jsonl; its key goes beside it.
+        out: the sheet, .csv or .jsonl; its key is written next to it.
         overrides: "key=value" settings of the sheet.
         format: "numerical", "ranking", "text" or "labels".
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Raises:
         BadInput: an unknown setting or format, nothing to show, or another file in the way.
@@ -165,20 +166,20 @@ def import_(
     bad: Literal["stop", "drop"] = "stop",
     seed: int = 0,
 ) -> Imported:
-    """Check filled sheets, print how far annotators agree, and write records to train on.
+    """Check filled sheets, compute the annotators' agreement, and write records to train on.
 
     Args:
         sheets: filled copies of one sheet, one or more per annotator.
-        key: the sheet's key; left out, the only one in the folder of the first sheet.
-        out: .jsonl, .jsonl.gz or .parquet to write; left out, the sheets are only checked and every
-            bad row is listed.
-        to: "groups", "preference", "unpaired", "commented" or "feedback" (what each annotator said,
-            for `human:FILE`); by default what suits the sheet's format.
+        key: the sheet's key; by default the only one in the folder of the first sheet.
+        out: file to write (.jsonl, .jsonl.gz or .parquet); without it, the sheets are only checked
+            and every bad row is listed.
+        to: "groups", "preference", "unpaired", "commented" or "feedback" (the answers of each
+            annotator, for `human:FILE`); the default depends on the sheet's format.
         bad: "stop" ends at the first bad row, "drop" counts them.
-        seed: decides the bootstrap draws.
+        seed: seed of the bootstrap.
 
     Raises:
-        BadInput: no key, a bad row, or answers that cannot become what was asked for.
+        BadInput: no key, a bad row, or answers that cannot be written as `to`.
     """
     if not sheets:
         raise BadInput("annotations import: expected filled sheets, found none")
@@ -231,7 +232,7 @@ def _shown(key: Key) -> tuple[list[Prompt], list[Response]]:
 
 
 def _rows(to: str, answers: SheetAnswers, key: Key) -> Written:
-    """The rows of the layout asked for."""
+    """Convert the answers to rows of a layout."""
     if to == "feedback":
         return Written([to_dict(each) for each in answers.feedback])
     human = HumanFeedback(answers.feedback)
@@ -246,7 +247,7 @@ def _rows(to: str, answers: SheetAnswers, key: Key) -> Written:
 
 
 def _figures(answers: SheetAnswers, key: Key, seed: int) -> Evaluated:
-    """Who answered, how far annotators agree, and how the responses' writers fare."""
+    """Tabulate answers per annotator, agreement, and mean scores per writing model."""
     columns = ("of the annotators", "value", "95% interval", "n")
     table = empty_table(f"{key.settings.form} feedback", columns)
     rows: list[dict[str, Any]] = []
@@ -283,10 +284,9 @@ def _figures(answers: SheetAnswers, key: Key, seed: int) -> Evaluated:
 
 
 def _by_model(answers: SheetAnswers, key: Key, seed: int) -> dict[str, Interval]:
-    """The mean score of each writer's responses, where there is more than one writer.
+    """Return the mean score of each writer's responses, if there are several writers.
 
-    A text that several wrote was shown, and counts here, as the first one's alone; the export tells
-    how many these were.
+    A text written by several models counts for the first one only; the export counts these texts.
     """
     prompts, responses = _shown(key)
     by_id = {prompt.id: prompt for prompt in prompts}

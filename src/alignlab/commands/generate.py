@@ -1,4 +1,4 @@
-"""Answer prompts with a model, into a file that `judge`, `data` and `train` read."""
+"""Sample a model's responses to prompts into a file that `judge`, `data` and `train` read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from alignlab.types import Corpus, Demonstration, Prompt, Response
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """Settings of the responses to draw."""
+    """Settings of sampling responses."""
 
     n: int = 1
     """Responses per prompt."""
@@ -34,17 +34,17 @@ class GenerateSettings:
     top_p: float = 0.9
     """Nucleus mass."""
     max_tokens: int = 256
-    """Most tokens of a response."""
+    """Maximum number of tokens of a response."""
     seed: int = 0
-    """Decides every random draw."""
+    """Seed of every random draw."""
     limit: int = 0
-    """Most prompts taken, from the start of the data; 0 takes all."""
+    """Maximum number of prompts, from the start of the data; 0 uses all."""
     chunk: int = 64
-    """Prompts answered and written together; a killed command loses no more than these."""
+    """Number of prompts answered and written together; a killed command loses at most these."""
     chat_template: str = ""
-    """File with a chat template, for a model that comes without one."""
+    """File with a chat template, for a model without one."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
     threads: int = 0
     """Torch threads; 0 is one per core."""
 
@@ -63,7 +63,7 @@ def generate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> FileWritten:
-    """Answer prompts as `alignlab.generate` does, with specs for model and prompts."""
+    """Implement `alignlab.generate` for a model and prompts given by spec."""
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     chosen = configs.build(GenerateSettings, *layers, configs.parse_overrides(overrides), settings)
     path = Path(out)

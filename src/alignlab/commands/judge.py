@@ -1,4 +1,4 @@
-"""Rate responses with any feedback source, into rows with scores or into preference groups."""
+"""Rate responses with a feedback source, into rows with scores or preference groups."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ Layout = Literal["scores", "groups"]
 
 @dataclass(frozen=True)
 class JudgeFileSettings:
-    """How responses are rated, and how the file looks."""
+    """Settings of rating responses, and the layout of the file."""
 
     to: Layout = "scores"
     """"scores": a row per response; "groups": a row per prompt, its scored responses best first,
-    as preference objectives learn from."""
+    for preference objectives."""
     seed: int = 0
-    """Decides every random draw."""
+    """Seed of every random draw."""
     limit: int = 0
-    """Most prompts taken, from the start of the data; 0 takes all."""
+    """Maximum number of prompts, from the start of the data; 0 uses all."""
     threads: int = 0
     """Torch threads; 0 is one per core."""
 
@@ -68,22 +68,22 @@ def rate(
     settings: Mapping[str, Any],
     role: Literal["judge", "reward"],
 ) -> FileWritten:
-    """Rate responses, or go on where it stopped.
+    """Rate responses, or resume the rating where it stopped.
 
     A source that only compares (pairwise:ENGINE) compares all pairs of a prompt's responses; the
-    score of one is the share of its comparisons that it won, a tie being half a win.
+    score of a response is its share of comparisons won, a tie counting one half.
 
     Args:
         overrides: "key=value" strings, under `settings` and over the YAML file `config`.
-        source: a feedback source, as `alignlab list feedback` names them.
-        responses: data with responses, FORMAT:PATH or PATH: what `generate` wrote, groups, pairs.
+        source: a feedback source from `alignlab list feedback`.
+        responses: data with responses, FORMAT:PATH or PATH: a file of `generate`, groups, pairs.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
-        role: what the run directory calls the source.
+        role: name of the source in the run directory.
 
     Raises:
-        BadInput: an unknown setting or source, data without responses, a file that is in the way,
-            or no prompt with responses to order.
-        RunFailed: the work could not be finished; the same call goes on.
+        BadInput: an unknown setting or source, data without responses, an existing output file, or
+            no prompt with responses to order.
+        RunFailed: the work could not be finished; the same call resumes.
     """
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     chosen = configs.build(JudgeFileSettings, *layers, configs.parse_overrides(overrides), settings)
@@ -121,14 +121,14 @@ def compare(
     """Compare two responses to each prompt, each pair in both orders.
 
     Args:
-        source: a feedback source; of one that only scores, the higher score wins.
+        source: a feedback source; if it only scores, the higher score wins.
         pairs: `prompt` (a text, or turns), `first` and `second`.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
-        seed: decides every random draw.
+        seed: seed of every random draw.
 
     Raises:
-        BadInput: no such source, or a file that is in the way.
-        RunFailed: the work could not be finished; the same call goes on.
+        BadInput: no such source, or an existing output file.
+        RunFailed: the work could not be finished; the same call resumes.
     """
     path, by = Path(out), SampledBy("python")
     items: list[tuple[Prompt, Response, Response]] = []
@@ -162,7 +162,7 @@ def compare(
 
 
 def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:
-    """One row per response: what was asked and answered, the score, and why there is none."""
+    """Build one row per response: prompt, response, score, and the reason if there is no score."""
     said = [Demonstration(p, r) for p, r in _answers(found, feedback)]
     plain = WRITERS["prompt_completion"](Corpus("judged", tuple(said)), "best_worst").rows
     # Comments are a column of every row, or readers would miss it where there is none.
@@ -182,7 +182,7 @@ def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:
 
 
 def _groups(found: Answered, feedback: Sequence[Feedback]) -> Written:
-    """One row per prompt: its scored responses, best first; what cannot be ordered is counted."""
+    """Build one row per prompt: its scored responses, best first; count those without an order."""
     written = Written()
     scored: dict[str, list[tuple[Response, float]]] = {p.id: [] for p in found.prompts}
     for (prompt, response), one in zip(_answers(found, feedback), feedback, strict=True):
@@ -204,14 +204,14 @@ _LAYOUTS = {"scores": _scores, "groups": _groups}
 
 
 def _answers(found: Answered, feedback: Sequence[Feedback]) -> list[tuple[Prompt, Response]]:
-    """Prompt and response of each feedback."""
+    """Yield prompt and response of each feedback."""
     prompts = {prompt.id: prompt for prompt in found.prompts}
     responses = {response.id: response for response in found.responses}
     return [(prompts[f.prompt_id], responses[f.response_ids[0]]) for f in feedback]
 
 
 def _verdict(feedback: Feedback) -> dict[str, Any]:
-    """The columns of a verdict; `feedback` is the column of comments in words."""
+    """Return the columns of a verdict; `feedback` is the column of comments."""
     verdict = feedback.verdict
     if isinstance(verdict, Critique):
         return {"feedback": verdict.text}

@@ -35,15 +35,15 @@ from alignlab.types import Count
 
 @dataclass(frozen=True)
 class RolloutSettings(Surroundings, RolloutConfig):
-    """Settings of a training on rollouts: those of the loop, and these."""
+    """Settings of a training on rollouts, in addition to those of the loop."""
 
     objective: dict[str, Any] = field(default_factory=dict)
-    """The objective's options, e.g. objective.kl_coef=0.1."""
+    """Options of the objective, e.g. objective.kl_coef=0.1."""
     max_prompt_tokens: PositiveInt = 1024
-    """Longest prompt, in tokens; longer ones are left out and counted."""
+    """Maximum length of a prompt, in tokens; longer prompts are dropped and counted."""
     validation: NonNegativeInt = 0
-    """Last prompts of the data, not trained on; the model with the best mean score on them, looked
-    at every `validate_every` steps, is kept. 0 keeps the last model."""
+    """Number of prompts, from the end of the data, for validation: the model with the best mean
+    score on them, measured every `validate_every` steps, is saved. 0 saves the last model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,7 +111,7 @@ def rollout(
 
 
 def _refuse_idle(chosen: RolloutSettings, given: Mapping[str, Any]) -> None:
-    """Refuse settings that were given and change nothing."""
+    """Refuse settings that were set but have no effect."""
     refuse_idle(
         given,
         (

@@ -26,13 +26,13 @@ from alignlab.types import StudyDescription
 
 @main_process_only
 def run(recipe: str, *overrides: str, config: str | Path | None = None, **settings: Any) -> Path:
-    """Run a recipe, or resume it where it stopped; returns the report's path.
+    """Run a recipe, or resume it where it stopped; return the report's path.
 
     Args:
         recipe: a name from `alignlab list recipes`.
         overrides: "key=value" strings, as on the command line.
         config: a YAML file of settings, under the overrides.
-        settings: the same as overrides, nested mappings for nested settings.
+        settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
         BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`.
@@ -69,10 +69,10 @@ def assemble(
     *,
     out: str = "",
 ) -> StudyConfig:
-    """Return a recipe's settings: defaults, preset, YAML file, key=value, in rising order.
+    """Merge a recipe's settings: defaults, preset, YAML file, key=value, in rising order.
 
     Args:
-        out: run directory where the settings name none.
+        out: run directory, if the settings name none.
 
     Raises:
         BadInput: an unknown key or a value of the wrong type.
@@ -87,7 +87,7 @@ def assemble(
 
 
 def _identity(config: StudyConfig) -> dict[str, Any]:
-    """Return the settings that must stay equal for a run to be resumed."""
+    """Return the settings that must be unchanged for a run to be resumed."""
     plain: dict[str, Any] = to_dict(config)
     plain.pop("out")
     plain.pop("track")
@@ -101,7 +101,7 @@ def _of_seed(context: RunContext, seed: int, of: int) -> RunContext:
 
 
 def _add_wall_time(run_: Run, seconds: float) -> None:
-    """Keep the time of every session that worked on this run."""
+    """Record the time of the session in the run's manifest."""
     manifest = read_json(run_.path / "manifest.json")
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0.0) + seconds, 1)
     write_json(run_.path / "manifest.json", manifest)

@@ -1,4 +1,4 @@
-"""Train one model towards one objective, on data that is there already."""
+"""Train one model with one objective on existing data."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from alignlab.types import (
 
 @dataclass(frozen=True)
 class TrainSettings(Surroundings, TrainConfig):
-    """Settings of a training: those of the loop, and these."""
+    """Settings of a training, in addition to those of the loop."""
 
     objective: dict[str, Any] = field(default_factory=dict)
-    """The objective's options, e.g. objective.beta=0.3."""
+    """Options of the objective, e.g. objective.beta=0.3."""
     lengths: LengthSettings = field(default_factory=LengthSettings)
     pairs: Literal["", "best_worst", "all"] = ""
-    """Pairs that a pairwise objective takes of larger groups; empty refuses such groups."""
+    """Pairs that a pairwise objective forms from larger groups; empty refuses larger groups."""
 
 
 @main_process_only
@@ -68,15 +68,15 @@ def train(
     """Train a model, or resume the training where it stopped.
 
     Args:
-        objective: a name from `alignlab list objectives`, or an objective itself.
+        objective: a name from `alignlab list objectives`, or an instance.
         overrides: "key=value" strings, as on the command line.
         model: the model to start from: hub id, local folder, or sandbox:NAME.
         data: FORMAT:PATH or PATH; held-out groups come with it (`?test_share=0.1`).
         out: run directory.
-        reward: feedback source that scores the model's own responses, for an objective that
-            learns from these (ppo, rloo, ...); then `data` gives the prompts.
+        reward: feedback source that scores the model's own responses, for an objective that learns
+            from these (ppo, rloo, ...); then `data` gives the prompts.
         config: a YAML file of settings, under the overrides.
-        settings: the same as overrides, nested mappings for nested settings.
+        settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
         BadInput: unknown objective or setting, settings without effect, or data that does not fit.
@@ -115,7 +115,7 @@ def train(
 
 
 def _refuse_idle(chosen: TrainSettings, given: Mapping[str, Any]) -> None:
-    """Refuse settings that were given and change nothing."""
+    """Refuse settings that were set but have no effect."""
     refuse_idle(
         given,
         (
@@ -134,20 +134,20 @@ def _refuse_idle(chosen: TrainSettings, given: Mapping[str, Any]) -> None:
 
 
 class _Taken(NamedTuple):
-    """Records that the objective learns from, and the count of how they were made."""
+    """Records for the objective, and the count of those left out."""
 
     records: list[Record]
     tally: Count
 
 
 def _records(objective: Objective, corpus: Corpus, pairs: str, *, seed: int = 0) -> _Taken:
-    """The records of the data that the objective learns from.
+    """Convert the data to the records of the objective.
 
-    Where it learns from an order, a group of equal scores has none and is left out; equal scores
-    within a group are ordered by a draw from the seed, for objectives that take a whole list.
+    For objectives that learn from an order, groups of equal scores are left out; equal scores
+    within a group are ordered at random by the seed, for objectives that take a whole list.
 
     Raises:
-        BadInput: there is none, or groups are too large and `pairs` is not given.
+        BadInput: no record is left, or groups are too large and `pairs` is not set.
     """
     kind = record_kind(objective)
     held: dict[type, Sequence[Record]] = {
@@ -198,7 +198,7 @@ def _is_tied(record: Record) -> bool:
 
 
 def _untied(record: Record, seed: int) -> Record:
-    """A group with its equal scores in a drawn order: the data's own order would teach itself."""
+    """Shuffle a group's equal scores, so that the order of the data is not learned."""
     if not isinstance(record, PreferenceGroup) or len(set(record.scores)) == len(record.scores):
         return record
     drawn = [seeds.derive(seed, "ties", response.id) for response in record.responses]
@@ -211,7 +211,7 @@ def _untied(record: Record, seed: int) -> Record:
 
 
 def _pairs(group: PreferenceGroup, which: str) -> list[PreferenceGroup]:
-    """A group's pairs of a better and a worse response."""
+    """Return a group's pairs of a better and a worse response."""
     if which == "best_worst":
         ends = group.best_and_worst()
         return [] if ends is None else [ends]

@@ -33,7 +33,6 @@ def expected_best(rewards: Sequence[float], values: Sequence[float], n: int) -> 
 
     Raises:
         BadInput: n is not between 1 and the number of responses.
-    
     """
     if not 1 <= n <= len(rewards):
         raise BadInput(f"best of n: expected n from 1 to {len(rewards)}, found {n}")
@@ -59,7 +58,6 @@ def best_of_values(
 
     Prompts with fewer scored responses than the largest number that half of them have are left
     out and counted as unscored.
-    
     """
     rewards, true = scores(feedback), scores(gold)
     known: dict[str, list[str]] = defaultdict(list)

@@ -35,7 +35,6 @@ def divergence(
 
     Raises:
         RunFailed: a prompt could not be answered.
-    
     """
     inputs = {"model": model.name, "reference": reference.name, "prompts": str(len(prompts))}
     with context.run.stage(f"divergence-{slug(model.name)}", inputs=inputs) as stage:

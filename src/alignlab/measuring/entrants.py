@@ -161,7 +161,6 @@ def gather(
 
     Raises:
         BadInput: a baseline is needed and there is none, or two share a name.
-    
     """
     found = [read_given(spec, questions) for spec in field.outputs]
     baseline = None

@@ -142,7 +142,6 @@ def find_judge(context: RunContext, spec: str, kinds: Sequence[JudgeKind], chunk
 
     Raises:
         BadInput: no such judge, or one of another kind.
-    
     """
     head = spec.partition(":")[0].partition(",")[0]
     is_engine = head in registry.names("engine") and "model" in kinds
@@ -172,7 +171,6 @@ def _drawn(questions: Sequence[Question], settings: EvaluateSettings) -> list[Qu
 
     Raises:
         BadInput: an id occurs twice.
-    
     """
     twice = [key for key, n in Counter(q.id for q in questions).items() if n > 1]
     if twice:
@@ -191,7 +189,6 @@ def _refuse_idle(
 
     Raises:
         BadInput: a sampling setting is given, but no model answers.
-
     """
     idle = [] if answering and has_models else ["temperature", "top_p", "max_tokens"]
     if needs.models == "itself":

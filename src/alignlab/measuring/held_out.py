@@ -58,7 +58,6 @@ def held_out(
         lengths: as in training; longer groups are dropped and counted, or their texts cut; groups
             that the chat template refuses are dropped and counted. The first guess uses whole
             texts.
-
     """
     before, after = models
     known, tested = data

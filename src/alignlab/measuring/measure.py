@@ -150,7 +150,6 @@ def measure(
     Args:
         itself: the baseline M1, meant by `self` in the settings' judges.
         own_judge: the study's own judge, whose reasons are shown with the scores.
-
     """
     prompts, baseline = held_out.prompts, itself.name
     source = context.judge(settings.judge, itself)

@@ -88,7 +88,6 @@ def watched_rollout(
 
     Raises:
         BadInput: the settings do not log every step.
-
     """
     if lesson.config.log_every != 1:
         raise BadInput(

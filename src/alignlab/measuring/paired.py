@@ -46,7 +46,6 @@ def compare_by_prompt(runs: Sequence[tuple[str, Path]]) -> list[Paired]:
 
     Returns:
         One record per figure that both runs hold, or one with the reason if they share none.
-
     """
     (first, path), *others = runs
     base, found = read_values(path), list[Paired]()
@@ -64,7 +63,6 @@ def read_values(run: Path) -> Table:
 
     Raises:
         BadInput: a file that cannot be read.
-    
     """
     several: dict[What, dict[str, dict[str, list[float]]]] = {}
     for file in sorted((run / "stages").rglob(f"{FILE}.jsonl")):

@@ -79,7 +79,6 @@ def of_data(study: Study[CompareObjectivesConfig]) -> BranchInputs:
 
     Raises:
         BadInput: the data has no groups.
-
     """
     corpus: Corpus = study.start.corpus
     if not corpus.groups:

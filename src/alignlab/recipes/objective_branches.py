@@ -191,7 +191,6 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
 
     Raises:
         BadInput: no such branch, or settings that are unknown or without effect.
-
     """
     chosen, kind = build(Method, config.methods.get(name, {})), BRANCHES.get(name, OTHER)
     if kind.learn is None:
@@ -343,7 +342,6 @@ def _commented(branch: Comparison) -> list[CritiquedResponse]:
 
     Raises:
         BadInput: the critic gives numbers only.
-
     """
     given = branch.given
     asked, said = {p.id: p for p in given.answered.prompts}, given.words

@@ -30,7 +30,6 @@ def preset_for(model: str, preset: str, objective: str, keys: Collection[str]) -
         preset: name of a preset, or "auto".
         objective: the study's objective; the preset's options are dropped for any other objective.
         keys: the recipe's settings at the top level.
-
     """
     name = preset if preset != "auto" else _preset_of_model(model)
     text = resources.files("alignlab.recipes").joinpath("presets", f"{name}.yaml").read_text()

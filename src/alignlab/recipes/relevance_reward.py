@@ -208,7 +208,6 @@ def _reward(
 
     Raises:
         BadInput: gold scores are to be maximised, but there is no source of them.
-
     """
     context, config, name = study.context, study.config, branch.partition(":")[0]
     if name == TRUTH:
@@ -241,7 +240,6 @@ def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
 
     Raises:
         BadInput: no such reward, or an objective that does not learn from rollouts.
-    
     """
     name, _, objective = branch.partition(":")
     if name not in {*REWARDS, TRUTH}:

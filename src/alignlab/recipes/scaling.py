@@ -118,7 +118,6 @@ def along_prompts(study: Study[ScalingConfig]) -> Sweep:
 
     Raises:
         BadInput: two shares give an equal number of prompts.
-
     """
     config, rounds = study.config, range(1, study.config.iterations + 1)
     prompts = tuple(prompts_of_rounds(study))
@@ -218,7 +217,6 @@ def _sizes(config: ScalingConfig) -> list[int]:
 
     Raises:
         BadInput: two base models have an equal number.
-
     """
     template = config.chat_template or None
     sizes = [

@@ -92,7 +92,6 @@ def _prompts(study: Study[SelfRefineConfig]) -> list[Sequence[Prompt]]:
 
     Raises:
         BadInput: there are too few for every round to have one.
-    
     """
     config = study.config
     n, rounds, traces = config.propose.n, config.iterations, config.traces

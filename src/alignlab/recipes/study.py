@@ -228,7 +228,6 @@ def preference_train(
 
     Raises:
         RunFailed: the feedback left no records to train on.
-
     """
     context, config, start = study.context, study.config, study.start
     if not groups:
@@ -260,7 +259,6 @@ def own_prompts(
 
     Raises:
         BadInput: the data's own prompts are requested, but none are left.
-
     """
     context, config, corpus = study.context, study.config, study.start.corpus
     examples = [d.prompt for d in corpus.demonstrations] + list(earlier)
@@ -335,7 +333,6 @@ def finish(
 
     Args:
         own_judge: judge whose reasons the report shows; by default M1 with the settings in `judge`.
-
     """
     context, config, start = study.context, study.config, study.start
     held_out = HeldOut(start.corpus.test_prompts, start.corpus.test_groups)

@@ -68,7 +68,6 @@ def teacher_rounds(
 
     Args:
         label: suffix of the models' names: "M2 LABEL", "M3 LABEL", ...
-
     """
     student, result = study.start.m1, BranchResult()
     for iteration in range(1, study.config.iterations + 1):

@@ -39,8 +39,7 @@ def panels(audits: Sequence[Audit]) -> tuple[LineChart, ...]:
 
 
 def binned(scored: Sequence[tuple[float, float]]) -> list[Point]:
-    """Compute mean gold score (with a 95% normal interval) and mean reward per bin, by rising
-    reward."""
+    """Compute mean gold score (95% normal interval) and mean reward per bin, by rising reward."""
     if not scored:
         return []
     reward_N, truth_N = np.array(sorted(scored), dtype=np.float64).T

@@ -1,5 +1,4 @@
-"""Export every figure of a run as CSV, Markdown or LaTeX, with interval, n, unscored and
-verdict."""
+"""Export every figure of a run as CSV, Markdown or LaTeX, with interval, n, unscored, verdict."""
 
 from __future__ import annotations
 
@@ -34,7 +33,6 @@ def export(run_dir: Path, form: Format) -> str:
 
     Raises:
         BadInput: not a run directory, or a record in it cannot be read.
-    
     """
     results = read_run(run_dir).results
     return {"csv": _csv, "latex": _latex, "markdown": _markdown}[form](results)

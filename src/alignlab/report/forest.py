@@ -78,7 +78,6 @@ def single(
         tested: all rows of the run; their adjusted p-values and intervals decide which marks are
             filled; None draws plain marks.
         beside: rows of adjacent plots, which share the axis.
-
     """
     metric = results[0].metric
     scale = _scale([*results, *beside], reference)

@@ -87,8 +87,7 @@ def comparisons(results: Sequence[EvalResult], baseline: str) -> list[EvalResult
 
 
 def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
-    """State the models better and worse than the baseline, and those not distinguishable from
-    it."""
+    """State the models better than, worse than and not distinguishable from the baseline."""
     rows = comparisons(results, baseline)
     if not rows:
         return Headline(
@@ -108,8 +107,7 @@ def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
 
 
 def _corrected(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
-    """Name the intervals that exclude one half without a significant test; empty if there are
-    none."""
+    """Name intervals that exclude one half without a significant test; empty if none does."""
     apart = [r for r in rows if standing(r) != "not distinguishable"]
     lost = [r for r in apart if decided(r, results) == "not distinguishable"]
     key = (rows[0].benchmark, rows[0].against)

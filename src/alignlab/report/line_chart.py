@@ -68,8 +68,7 @@ def line_chart(
     dots: bool = False,
     doublings: bool = False,
 ) -> LineChart:
-    """Lay out lines on common axes; `doublings` makes x logarithmic (base 2) with sizes as
-    ticks."""
+    """Lay out lines on common axes; with `doublings` x is a base-2 logarithm, ticks are sizes."""
     every = [p for line in lines for p in line]
     across = axis([p.x for p in every], ticks=5)
     up = axis([v for p in every for v in (p.y, p.low, p.high)], ticks=5)

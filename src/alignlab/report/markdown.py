@@ -22,13 +22,12 @@ BENCHMARKS = {"judge_own_samples": "own samples", "judge_held_out": "held-out gr
 
 
 def markdown(run_dir: Path) -> str:
-    """Build tables of models (win rate, score, length, repetition, divergence), judges, and policies.
+    """Build tables of models (win rate, score, length, repetition, KL), judges, and policies.
 
     All figures come from summary.json, except the policies' steps, which their stages hold.
 
     Raises:
         BadInput: the run has no summary yet.
-    
     """
     path = run_dir / "summary.json"
     if not path.exists():

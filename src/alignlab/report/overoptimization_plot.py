@@ -1,5 +1,4 @@
-"""Plot scores against KL divergence during training: one panel per score, seeds averaged by
-step."""
+"""Plot scores against KL divergence during training: a panel per score, seeds averaged by step."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ def write_report(run_dir: Path) -> Path:
 
     Raises:
         BadInput: not a run directory, or a record in it cannot be read.
-    
     """
     run = read_run(run_dir)
     write_json(run_dir / "summary.json", summary.summarise(run))
@@ -65,8 +64,7 @@ def kinds_of(run: RunData) -> list[tuple[str, int]]:
 
 
 def _first_shown(run: RunData) -> list[str]:
-    """Return the models whose answers are open initially: the baseline, the two best and the
-    worst."""
+    """Return the models whose answers are open initially: the baseline, two best, the worst."""
     answering = dict.fromkeys(a.model for e in run.examples for a in e.answers)
     rows = headline.comparisons(run.results, run.study.baseline)
     ranked = [r.model for r in sorted(rows, key=lambda r: -(r.value or 0)) if r.model in answering]

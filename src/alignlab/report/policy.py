@@ -21,7 +21,6 @@ def content_security_policy(html: str, *, connect: bool = False) -> str:
 
     Args:
         connect: also allow requests to the server that the page came from.
-    
     """
     hashes: dict[str, list[str]] = {"script": [], "style": []}
     for kind, attributes, content in _BLOCK.findall(html):

@@ -59,7 +59,6 @@ def compare_runs(
 
     Raises:
         BadInput: fewer than two runs, one run twice, or a folder that is no run.
-
     """
     if len(paths) < 2:
         raise BadInput(f"compare: expected two or more run directories, found {len(paths)}")

@@ -245,8 +245,7 @@ def _parts(results: Sequence[EvalResult]) -> list[Section]:
 
 
 def _judges(results: Sequence[EvalResult]) -> list[Section]:
-    """Build the section on judges: pairwise accuracy and Spearman on own samples and held-out
-    groups."""
+    """Build the section on judges: accuracy and Spearman, on own samples and held-out groups."""
     benchmarks = {r.benchmark for r in results if r.metric.startswith("pairwise_accuracy")}
     rows = [r for r in results if r.benchmark in benchmarks]
     plots = []

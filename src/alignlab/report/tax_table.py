@@ -37,7 +37,6 @@ def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
 
     Returns:
         None if no model has both a win rate against the baseline and a task shared with it.
-
     """
     wins = {
         r.model: r

@@ -77,7 +77,6 @@ def build_eft(
 
     Args:
         baseline_judge: the SFT baseline with the judge prompt of the examples.
-
     """
     feedback: dict[str, Feedback] = {}
     if settings.targets != "human":

@@ -49,7 +49,6 @@ def model_judge(completer: Completer, settings: JudgeSettings) -> FeedbackSource
 
     Raises:
         BadInput: the expected score is requested of a completer without log-probabilities.
-
     """
     if settings.method == "samples":
         return sampled_judge(completer, settings)

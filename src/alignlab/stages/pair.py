@@ -41,7 +41,6 @@ def pair(
 
     The draw matters: with scores out of six values the first of four equal responses would
     otherwise always win.
-    
     """
     with context.run.stage(name, config=settings) as stage:
         if stage.done:

@@ -102,7 +102,6 @@ def rollout(
         BadInput: no prompt is left, settings that the objective refuses, or a reward whose verdicts
             are no scores.
         RunFailed: the loss is not a number, or nothing could be scored.
-
     """
     config = lesson.config
     if context.recorder:

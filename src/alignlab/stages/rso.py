@@ -67,7 +67,6 @@ def accept(rewards: Sequence[float], quota: int, beta: float, rng: np.random.Gen
 
     Raises:
         ValueError: a reward that is not finite, or a beta that is not above 0.
-    
     """
     if not beta > 0 or not all(math.isfinite(r) for r in rewards):
         raise ValueError(f"expected finite rewards and beta > 0, found {rewards} and {beta}")
@@ -117,7 +116,6 @@ def rso(
 
     Raises:
         BadInput: no group has as many responses as the quota asks for.
-    
     """
     with context.run.stage(name, config=settings, inputs={"groups": str(len(groups))}) as stage:
         if stage.done:

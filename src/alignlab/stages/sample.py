@@ -58,7 +58,6 @@ def sample(
 
     Args:
         purpose: names the random draws; models sampled for the same purpose share their draws.
-    
     """
     sampling, seed = settings.sampling(), context.seed_for(purpose)
 

@@ -41,7 +41,6 @@ def seed(
 
     Raises:
         BadInput: bad data, or data without instruction examples.
-    
     """
     with context.run.stage("seed", config=settings, inputs={"data": data}) as stage:
         if not stage.done:

@@ -53,7 +53,6 @@ def as_lessons(
     """Build demonstrations of criticising and of refining from the teachers' prompts and answers.
 
     A response that was not refined gives the critique alone.
-    
     """
     better = {response.id: response for response in refined}
     lessons = []
@@ -96,7 +95,6 @@ def instruct(
 
     Raises:
         BadInput: successes without effect, or a contrast without any.
-    
     """
     if (how == "contrast") != bool(successes):
         raise BadInput(f"instruct: how={how}: expected successes for contrast, and for it alone")

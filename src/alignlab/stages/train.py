@@ -89,7 +89,6 @@ def train(
     Raises:
         BadInput: no record is left to train on, or settings that the objective refuses.
         RunFailed: the loss is not a number; the batch is saved in the stage's folder.
-    
     """
     config, lengths = lesson.config, lesson.lengths
     if context.recorder:

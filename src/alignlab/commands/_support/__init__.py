@@ -1,1 +1,1 @@
-"""Helpers of the commands: inputs, the run directory of one command, tables, results."""
+"""Support the commands: inputs, run directories of single commands, tables, results."""

@@ -1,8 +1,7 @@
-"""Commands that write one file, and keep their work, so that it is done only once.
+"""Write one output file, with a run directory that makes the command resumable.
 
-`OUT.run/` is a run directory: the records with every reply, inputs, counts and costs, and the
-calls to servers. A killed command finds its finished units there; OUT itself appears whole at the
-end.
+`OUT.run/` is a run directory: records with every reply, inputs, counts, costs, and the calls to
+servers. A killed command resumes from its finished units; OUT is written whole at the end.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from alignlab.runs import Run, RunIdentity
 
 @dataclass(frozen=True)
 class FileWritten:
-    """File that a command wrote."""
+    """File written by a command."""
 
     path: str
     rows: int
     records: str
-    """Folder of the records and the account of the work."""
+    """Folder of the records, counts and costs of the work."""
     note: str = ""
-    """Counts of records that were left out, by reason; empty where none was."""
+    """Counts of records left out, by reason; empty if there are none."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.rows} rows" + (f" ({self.note})" if self.note else "")
 
     def with_content(self, useful: int, what: str) -> FileWritten:
-        """Return the file, if any of its rows is of use.
+        """Return the file if any of its rows is useful.
 
         Raises:
-            RunFailed: none is, though there was work to do; the command must not end well.
+            RunFailed: no row is useful, though there was work to do, so the command must fail.
         """
         if useful or not self.note:
             return self
@@ -49,10 +48,10 @@ class FileWritten:
 
 
 def workplace(out: Path) -> Path:
-    """Return the run directory of a file, FILE.run.
+    """Return the run directory of an output file, FILE.run.
 
     Raises:
-        BadInput: the file has another ending, or is there already and no such command wrote it.
+        BadInput: the file's ending is unsupported, or the file exists and has no run directory.
     """
     writer_of(out)
     beside = out.with_name(f"{out.name}.run")
@@ -66,10 +65,10 @@ def workplace(out: Path) -> Path:
 def laboratory(
     out: Path, command: str, identity: Mapping[str, Any], seed: int, hardware: Hardware
 ) -> Iterator[RunContext]:
-    """Open the run of a file, with the context that stages take; close it at the end.
+    """Open the run of an output file with the context of its stages; close it at the end.
 
     Args:
-        identity: what decides the content of the file, by name.
+        identity: settings and inputs that determine the content of the file, by name.
     """
     run = Run.start(workplace(out), RunIdentity(command, identity, (seed,)))
     try:

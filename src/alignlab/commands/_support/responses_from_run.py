@@ -1,4 +1,4 @@
-"""The responses that a run kept, for people to rate."""
+"""Read the responses stored in a run, for people to rate."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from alignlab.records import whole_records
 from alignlab.types import Count, Example, PreferenceGroup, Prompt, Response
 
 HELD_OUT = "answer-"
-"""What the stages in which models answer held-out prompts are called."""
+"""Prefix of the stages in which models answer held-out prompts."""
 LATER_TURN = re.compile(r"answer-[^/]*-turn-\d+$")
-"""Stages in which models answer a conversation's later turns; no prompt asks for these alone."""
+"""Stages in which models answer a conversation's later turns, to which no single prompt belongs."""
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run directory."""
+    """Return whether a folder is a run directory."""
     return (path / "manifest.json").is_file()
 
 
 def answers_of_run(run: Path, stages: str = "") -> Answered:
-    """Every response of some stages of a run, each text to a prompt once; first turns alone.
+    """Return every response of some stages of a run, each text to a prompt once; first turns only.
 
     Args:
-        stages: a part of their names; left out, the stages that answer held-out prompts, or all
-            where there is none of these.
+        stages: part of the stages' names; empty selects those that answer held-out prompts, or all
+            stages if there are none.
 
     Raises:
         BadInput: a record that cannot be read, or no response to a prompt that the run holds.
@@ -70,7 +70,7 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
 
 
 def _prompts(run: Path) -> Iterator[Prompt]:
-    """Every prompt that a stage wrote down, by itself or in another record."""
+    """Yield every prompt stored by a stage, by itself or in another record."""
     for name in ("prompts.jsonl", "test_prompts.jsonl"):
         for file in sorted((run / "stages").rglob(name)):
             yield from whole_records(file, Prompt)

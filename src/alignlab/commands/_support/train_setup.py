@@ -1,4 +1,4 @@
-"""Set a training up: its settings, its run directory and the context of its stages."""
+"""Set up a training: its settings, run directory and context."""
 
 from __future__ import annotations
 
@@ -31,45 +31,45 @@ C = TypeVar("C", bound=TrainConfig)
 
 @dataclass(frozen=True)
 class Surroundings(configs.Bounded):
-    """Settings of a training besides those of its loop."""
+    """Settings of a training in addition to those of its loop."""
 
     adapter: str = ""
-    """Folder or hub id of a PEFT adapter that is merged into the model first."""
+    """Folder or hub id of a PEFT adapter to merge into the model first."""
     chat_template: str = ""
-    """File with a chat template, for a model that comes without one."""
+    """File with a chat template, for a model without one."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
     threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
     save_dtype: SaveDtype = "input"
-    """Type of the saved weights: "float32", "bfloat16", or "input": that of the model's files (of
-    a new reward model, or of a model that `adapter` was merged into, float32)."""
+    """Type of the saved weights: "float32", "bfloat16", or "input", the type of the model's files
+    (float32 for a new reward model and for a model that `adapter` was merged into)."""
     parallel: Parallel = "auto"
-    """Sharing of a training by the processes of torchrun or accelerate: "data" (each holds all
-    weights), "fsdp" (each its share); "auto" is what accelerate's configuration says, else data."""
+    """Sharing of a training among the processes of torchrun or accelerate: "data" (each holds all
+    weights), "fsdp" (each holds a share); "auto" follows accelerate's configuration, else data."""
     track: Track = "none"
-    """Tracker of the metrics, besides metrics.jsonl: tensorboard, wandb or trackio; needs pip
-    install 'alignlab[track]'."""
+    """Tracker of the metrics, in addition to metrics.jsonl: tensorboard, wandb or trackio; needs
+    pip install 'alignlab[track]'."""
 
     def hardware(self) -> Hardware:
         return Hardware(self.device, workers=1, threads=self.threads, parallel=self.parallel)
 
 
 class Chosen(NamedTuple, Generic[S]):
-    """Settings as they were given."""
+    """Settings, with those that the user set."""
 
     settings: S
     given: Mapping[str, Any]
-    """Settings given by name, rather than left at their defaults; later layers win."""
+    """Settings set by name, rather than left at their defaults; later layers win."""
 
 
 def choose(
     cls: type[S], config: str | Path | None, overrides: Sequence[str], settings: Mapping[str, Any]
 ) -> Chosen[S]:
-    """The settings from a YAML file, under `key=value` overrides, under keyword arguments.
+    """Merge the settings of a YAML file, `key=value` overrides and keywords; later ones win.
 
     Raises:
-        BadInput: an unknown setting, or one that cannot be met here.
+        BadInput: an unknown setting, or one that this machine cannot meet.
     """
     layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
     layers += [configs.parse_overrides(overrides), settings]
@@ -83,12 +83,12 @@ def choose(
 
 
 def loop_of(cls: type[C], settings: C) -> C:
-    """The settings of the loop alone."""
+    """Return the settings of the training loop alone."""
     return cls(**{f.name: getattr(settings, f.name) for f in fields(cls)})
 
 
 def objective_class(objective: Any) -> type:
-    """The class of an objective that is given by name or whole.
+    """Return the class of an objective given by name or as an instance.
 
     Raises:
         BadInput: no such objective.
@@ -100,10 +100,10 @@ def objective_class(objective: Any) -> type:
 
 
 def made_objective(objective: Any, options: Mapping[str, Any]) -> Any:
-    """An objective by name with its options, or the one that was given whole.
+    """Build an objective from its name and options, or return the instance given.
 
     Raises:
-        BadInput: no such objective or option, or options with a whole objective.
+        BadInput: no such objective or option, or options with an instance.
     """
     if isinstance(objective, str):
         return configs.build(registry.get("objective", objective), options)
@@ -113,15 +113,15 @@ def made_objective(objective: Any, options: Mapping[str, Any]) -> Any:
 
 
 def drops_bad(data: str) -> bool:
-    """Tell whether a data spec leaves bad records out (`?bad=drop`)."""
+    """Return whether a data spec drops bad records (`?bad=drop`)."""
     return "bad=drop" in split(data).options
 
 
 def refuse_idle(given: Mapping[str, Any], idle: Sequence[tuple[str, bool, str]]) -> None:
-    """Refuse settings that were given and change nothing.
+    """Refuse settings that were set but have no effect.
 
     Args:
-        idle: name of a setting, whether it has no effect, and where.
+        idle: triples of a setting's name, whether it has no effect, and where.
     """
     for key, without_effect, why in idle:
         if key in given and without_effect:
@@ -132,10 +132,10 @@ def refuse_idle(given: Mapping[str, Any], idle: Sequence[tuple[str, bool, str]])
 def laboratory(
     settings: Surroundings, seed: int, out: str | Path, identity: Mapping[str, Any]
 ) -> Iterator[RunContext]:
-    """A run directory with what a stage is handed; closed at the end.
+    """Open a run directory with the context of its stages; close it at the end.
 
     Args:
-        identity: parts of the run's identity besides the settings.
+        identity: parts of the run's identity in addition to the settings.
     """
     plain = to_dict(settings) | dict(identity)
     for key in ("threads", "track", "parallel"):  # they change no figure
@@ -151,7 +151,7 @@ def laboratory(
 
 
 def parent_of(lab: RunContext, model: str, adapter: str) -> Checkpoint:
-    """The model to start from, with the adapter merged as a checkpoint of the run."""
+    """Return the model to start from, with the adapter merged as a checkpoint of the run."""
     parent = resolve_model(model)
     if not adapter:
         return parent

@@ -22,9 +22,9 @@ class Trained:
     metrics: str
     """File of the training's metrics, one JSON line per `log_every` steps."""
     counts: tuple[Count, ...]
-    """Records kept, dropped and changed on the way from data to tokens."""
+    """Numbers of records used, dropped and changed on the way from data to tokens."""
     held_out: tuple[EvalResult, ...]
-    """Preference accuracy on the data's held-out groups; empty where there are none."""
+    """Preference accuracy on the data's held-out groups; empty without held-out groups."""
 
     def __str__(self) -> str:
         lines = [f"model: {self.model.path}", f"metrics: {self.metrics}"]
