@@ -14,6 +14,7 @@ from alignlab import configs
 from alignlab.commands._support.prompts_and_responses import Answered, responses_of
 from alignlab.commands._support.responses_from_run import answers_of_run, is_run
 from alignlab.commands._support.tables import Evaluated, empty_table
+from alignlab.configs import NonNegativeInt
 from alignlab.data.convert import write_rows, writer_of
 from alignlab.data.read import Faults
 from alignlab.data.sheet_answers import SheetAnswers, read_answers
@@ -30,7 +31,6 @@ from alignlab.feedback.human import (
     labelled_responses,
     preference_groups,
 )
-from alignlab.limits import at_least
 from alignlab.records import to_dict
 from alignlab.types import Corpus, Prompt, Response, Score
 
@@ -53,16 +53,12 @@ _SCALES: Mapping[Form, Scale] = {
 class ExportSettings(SheetSettings):
     """Settings of a sheet for annotators."""
 
-    limit: int = 0
+    limit: NonNegativeInt = 0
     """Maximum number of prompts shown, chosen by the seed; 0 shows all. A larger number later adds
     rows."""
     stages: str = ""
     """Part of the names of a run's stages whose responses are shown; by default those that answer
     held-out prompts. For run directories only."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("", self, limit=0)
 
 
 @dataclass(frozen=True)

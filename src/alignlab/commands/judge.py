@@ -11,6 +11,7 @@ from typing import Any, Literal
 from alignlab import configs
 from alignlab.commands._support.file_job import FileWritten, laboratory, workplace
 from alignlab.commands._support.prompts_and_responses import Answered, responses_of
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
@@ -19,7 +20,6 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.tasks import value_of
 from alignlab.feedback import specs
-from alignlab.limits import at_least
 from alignlab.measuring.cached import CachedPairs
 from alignlab.records import fingerprint, to_dict
 from alignlab.stages.judge import judge as judge_stage
@@ -41,7 +41,7 @@ Layout = Literal["scores", "groups"]
 
 
 @dataclass(frozen=True)
-class JudgeFileSettings:
+class JudgeFileSettings(Bounded):
     """Settings of rating responses, and the layout of the file."""
 
     to: Layout = "scores"
@@ -49,13 +49,10 @@ class JudgeFileSettings:
     for preference objectives."""
     seed: int = 0
     """Seed of every random draw."""
-    limit: int = 0
+    limit: NonNegativeInt = 0
     """Maximum number of prompts, from the start of the data; 0 uses all."""
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
-
-    def __post_init__(self) -> None:
-        at_least("", self, limit=0, threads=0)
 
 
 def rate(

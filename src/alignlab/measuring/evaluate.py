@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alignlab import registry, seeds
+from alignlab.configs import Bounded, Fraction, NonNegative, NonNegativeInt, PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.evaluation.judge_checks import judge_checks, thought_rows
@@ -22,7 +23,6 @@ from alignlab.evaluation.tasks import (
     Question,
     value_of,
 )
-from alignlab.limits import at_least
 from alignlab.measuring.cached import CachedPairs, CachedScores, cached_model
 from alignlab.measuring.entrants import Entrants, gather
 from alignlab.measuring.prompt_values import FILE as PROMPT_VALUES
@@ -43,33 +43,30 @@ from alignlab.types import (
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(Bounded):
     """Settings of a benchmark run."""
 
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of every random draw."""
-    limit: int = 0
+    limit: NonNegativeInt = 0
     """Number of questions (or ranked groups), drawn by the seed; 0 uses all. Figures on a part are
     not comparable."""
-    temperature: float | None = None
+    temperature: NonNegative | None = None
     """Sampling temperature of answers; defaults to the benchmark's own."""
-    top_p: float | None = None
+    top_p: Fraction | None = None
     """Nucleus mass of answers; defaults to the benchmark's own."""
-    max_tokens: int | None = None
+    max_tokens: PositiveInt | None = None
     """Maximum number of tokens of an answer; defaults to the benchmark's own."""
-    chunk: int = 64
+    chunk: PositiveInt = 64
     """Number of questions answered, or judged, and written together."""
-    examples: int = 200
+    examples: NonNegativeInt = 200
     """Maximum number of questions shown in the report: the worst and the best."""
     chat_template: str = ""
     """File with a chat template, for a model without one."""
     device: str = "auto"
     """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
-
-    def __post_init__(self) -> None:
-        at_least("", self, seed=0, limit=0, chunk=1, examples=0, threads=0)
 
     def sampling(self, default: Sampling) -> Sampling:
         """Return the benchmark's sampling, overridden by the settings."""

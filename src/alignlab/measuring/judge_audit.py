@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import Pair, human_pairs
 from alignlab.evaluation.judge_checks import position_rows
@@ -41,15 +42,15 @@ class Judged(NamedTuple):
 
 
 @dataclass(frozen=True)
-class JudgeAudit:
+class JudgeAudit(Bounded):
     """Audit of a judge: position, length, own side, injection, repetition, and agreement."""
 
     own: str = ""
     """Writer that the judge may favour, by its name in the data (the judge's own model); empty:
     none."""
-    attacked: int = 50
+    attacked: NonNegativeInt = 50
     """Number of responses judged under each attack, drawn by the seed; 0 skips injection."""
-    repeated: int = 50
+    repeated: NonNegativeInt = 50
     """Number of pairs judged twice, drawn by the seed; 0 skips repetition."""
 
     needs: ClassVar[Needs] = Needs(
@@ -58,10 +59,6 @@ class JudgeAudit:
         judges=("pairs", "scores"),
         models="none",
     )
-
-    def __post_init__(self) -> None:
-        if self.attacked < 0 or self.repeated < 0:
-            raise BadInput("audit: expected attacked and repeated of 0 or more")
 
     def questions(self, data: Corpus) -> list[Question]:
         """Return no questions: the data's own responses are judged."""

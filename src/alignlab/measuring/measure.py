@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.feedback.conversion import JudgeByScore
-from alignlab.limits import at_least
 from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.runs import slug
 from alignlab.stages.judge import by_prompt, judge
@@ -16,7 +16,7 @@ from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, Respon
 
 
 @dataclass(frozen=True)
-class MeasureSettings:
+class MeasureSettings(Bounded):
     """Feedback sources that measure a study."""
 
     judge: str = "expected:self"
@@ -26,11 +26,8 @@ class MeasureSettings:
     wins."""
     truth: str = ""
     """Feedback source of gold scores of sampled responses; empty: none."""
-    examples: int = 40
+    examples: NonNegativeInt = 40
     """Number of prompts whose answers the report shows."""
-
-    def __post_init__(self) -> None:
-        at_least("measure", self, examples=0)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from alignlab import registry
-from alignlab.configs import build
+from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.errors import BadInput, unknown_name
 from alignlab.feedback.rules import RandomJudge
-from alignlab.limits import at_least
 from alignlab.measuring.divergence import divergence
 from alignlab.measuring.held_out import held_out_values
 from alignlab.measuring.measure import BranchResult
@@ -43,7 +42,7 @@ class CompareObjectivesConfig(StudyConfig):
     """Critic of M1's answers, a feedback source: llm:openai:MODEL@URL, reward_model:FOLDER, ..."""
     groups: Literal["samples", "data"] = "samples"
     """Groups to train on: M1's scored answers, or the ranked responses of the data."""
-    prompts: int = 400
+    prompts: NonNegativeInt = 400
     """Number of the data's own prompts that M1 answers (of its demonstrations if there are no
     others); 0 is all."""
     branches: tuple[str, ...] = ()
@@ -59,12 +58,12 @@ class CompareObjectivesConfig(StudyConfig):
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     """Settings of policy gradients."""
     rso: RSOSettings = field(default_factory=RSOSettings)
-    raft_rounds: int = 3
+    raft_rounds: PositiveInt = 3
     """Number of rounds of best of n; each answers its share of the prompts with the newest
     model."""
-    shots: int = 2
+    shots: PositiveInt = 2
     """Number of demonstrations in a few-shot prompt."""
-    divergence: int = 128
+    divergence: NonNegativeInt = 128
     """Number of test prompts on which each model's KL divergence from M1 is measured; 0 measures
     none."""
     iterations: int = 1
@@ -74,7 +73,6 @@ class CompareObjectivesConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("", self, prompts=0, raft_rounds=1, shots=1, divergence=0)
         if self.iterations != 1 or self.select.prompts:
             raise BadInput(
                 "settings iterations and select.prompts: have no effect in compare_objectives; "

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from typing import Any
 
-from alignlab.configs import build
+from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.metrics.correlation import spearman
@@ -21,7 +21,6 @@ from alignlab.feedback.query_types import query_types
 from alignlab.feedback.r3 import R3, R3Options, measure_ranges
 from alignlab.feedback.r3_ranges import write_ranges
 from alignlab.feedback.relevance import relevance_model
-from alignlab.limits import at_least
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.models.load import LanguageModel
@@ -89,14 +88,14 @@ class RelevanceRewardConfig(StudyConfig):
     """Objective -> its options, and train: policies.rloo.options.kl_coef=0.05."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     """Settings of policy gradients."""
-    prompts: int = 0
+    prompts: NonNegativeInt = 0
     """Number of the data's own prompts that the policies answer; 0 is all that remain."""
     ranged: bool = True
     """Map R3's terms from their range on M1's samples to [0, 1]; off uses raw terms, which suit
     only Contriever."""
-    range_prompts: int = 100
+    range_prompts: PositiveInt = 100
     """Number of prompts whose samples determine the terms' ranges."""
-    dev_prompts: int = 0
+    dev_prompts: NonNegativeInt = 0
     """Number of prompts on which the best checkpoint is selected by mean reward, every
     `rollout.validate_every` steps; 0 keeps the last."""
     iterations: int = 1
@@ -104,7 +103,6 @@ class RelevanceRewardConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("", self, prompts=0, range_prompts=1, dev_prompts=0)
         if self.iterations != 1 or self.select.prompts:
             raise BadInput(
                 "settings iterations and select.prompts: have no effect in relevance_reward; "

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.limits import at_least
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
 from alignlab.recipes.study import (
@@ -44,14 +44,13 @@ SELF = "self"
 class SelfRefineConfig(TeacherConfig):
     """Settings of self-refinement training."""
 
-    traces: int = 500
+    traces: PositiveInt = 500
     """Number of prompts whose answers the teacher criticises and refines, separate from the rounds'
     prompts."""
     refine: RefineSettings = field(default_factory=RefineSettings)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("", self, traces=1)
         if self.pairs.keep == "all" or self.pairs.min_gap:
             raise BadInput(
                 "settings pairs.keep=all and pairs.min_gap: have no effect in self_refine: the "

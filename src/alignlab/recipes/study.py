@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from alignlab import registry
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
-from alignlab.limits import at_least
 from alignlab.measuring.measure import (
     BranchResult,
     HeldOut,
@@ -51,7 +51,7 @@ class ObjectiveSettings:
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Bounded):
     """Settings of every study."""
 
     model: str = "sandbox:knows_all"
@@ -64,11 +64,11 @@ class StudyConfig:
     """Defaults for a kind of model; auto: sandbox for the sandbox's models, small below a billion
     parameters, else paper (arXiv 2401.10020); poster trains LoRA adapters, r3 follows arXiv
     2402.03469."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of every random draw."""
-    seeds: int = 1
+    seeds: PositiveInt = 1
     """Repetitions of the study, with seeds seed, seed+1, ..."""
-    iterations: int = 2
+    iterations: PositiveInt = 2
     """Rounds of feedback and preference training; 2 ends with M3."""
     chat_template: str = ""
     """File with a chat template, for a model without one."""
@@ -100,7 +100,7 @@ class StudyConfig:
         return self.objective.name.upper()
 
     def __post_init__(self) -> None:
-        at_least("", self, seed=0, seeds=1, iterations=1)
+        super().__post_init__()
         require_tracker(self.track)
         if bool(self.select.prompts) != bool(self.preference.validate_every):
             raise BadInput(

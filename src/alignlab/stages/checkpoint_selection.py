@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.errors import RunFailed
 from alignlab.generation.local import LocalEngine
-from alignlab.limits import at_least
 from alignlab.models.load import LanguageModel
 from alignlab.protocols import FeedbackSource
 from alignlab.stages.sample import SampleSettings
@@ -17,17 +17,14 @@ from alignlab.types import Checkpoint, CompletionRequest, Prompt, Response, Samp
 
 
 @dataclass(frozen=True)
-class SelectSettings:
+class SelectSettings(Bounded):
     """Checkpoint selection in preference training (arXiv 2401.10020: the best by a judge)."""
 
-    prompts: int = 0
+    prompts: NonNegativeInt = 0
     """Number of the data's own prompts, used for nothing else, on which checkpoints are compared
     every `preference.validate_every` steps; 0 keeps the last checkpoint."""
     judge: str = ""
     """Feedback source whose mean score selects the checkpoint; empty uses `measure.judge`."""
-
-    def __post_init__(self) -> None:
-        at_least("select", self, prompts=0)
 
 
 def mean_score(

@@ -18,10 +18,9 @@ from itertools import combinations
 from typing import Literal
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegativeInt, Positive
 from alignlab.context import RunContext
-from alignlab.errors import BadInput
 from alignlab.feedback.model_judge import ModelJudge
-from alignlab.limits import at_least
 from alignlab.stages.judge import judge
 from alignlab.types import (
     Count,
@@ -36,24 +35,19 @@ from alignlab.types import (
 
 
 @dataclass(frozen=True)
-class EFTSettings:
+class EFTSettings(Bounded):
     """Settings of the judgements to train on."""
 
-    limit: int = 1775
+    limit: NonNegativeInt = 1775
     """Maximum number of examples."""
     targets: Literal["auto", "judged", "human"] = "auto"
     """"judged": the baseline's own agreeing judgements; "human": the humans' scores or ranks;
     "auto": judged, filled up with the humans' when fewer than `minimum` agree."""
-    minimum: int = 200
+    minimum: NonNegativeInt = 200
     """Minimum number of judged examples for "auto" to use no human targets."""
-    balance: float = 2.0
+    balance: Positive = 2.0
     """Maximum number of examples of one score, as a multiple of the median over the scores
     present."""
-
-    def __post_init__(self) -> None:
-        at_least("eft", self, limit=0, minimum=0)
-        if self.balance <= 0:
-            raise BadInput(f"setting eft.balance: expected a number above 0, found {self.balance}")
 
 
 @dataclass(frozen=True)

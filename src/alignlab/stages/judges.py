@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.feedback.expected_score import ExpectedScoreJudge
 from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.limits import at_least
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
 from alignlab.types import Sampling
 
 
 @dataclass(frozen=True)
-class JudgeSettings:
+class JudgeSettings(Bounded):
     """Settings of judging with a model."""
 
     method: Literal["samples", "expected"] = "samples"
@@ -23,17 +23,14 @@ class JudgeSettings:
     the score tokens, in one forward pass."""
     prompt: str = "additive_five_point"
     """Judge prompt, by its file's name in feedback/prompts."""
-    samples: int = 3
+    samples: PositiveInt = 3
     """Judgements drawn per response by method "samples"."""
-    temperature: float = 0.7
+    temperature: NonNegative = 0.7
     """Sampling temperature of a judgement."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass of a judgement."""
-    max_tokens: int = 256
+    max_tokens: PositiveInt = 256
     """Maximum number of tokens of a judgement."""
-
-    def __post_init__(self) -> None:
-        at_least("judge", self, samples=1, temperature=0, max_tokens=1)
 
 
 def sampled_judge(completer: Completer, settings: JudgeSettings) -> ModelJudge:

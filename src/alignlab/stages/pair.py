@@ -8,24 +8,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegative
 from alignlab.context import RunContext
-from alignlab.limits import at_least
 from alignlab.stages.judge import by_prompt, scores
 from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prompt, Response
 
 
 @dataclass(frozen=True)
-class PairSettings:
+class PairSettings(Bounded):
     """Settings of building preferences from K rated responses."""
 
     keep: Literal["best_worst", "all", "winners"] = "best_worst"
     """"best_worst": one pair per prompt (arXiv 2401.10020); "all": the ranked list, for listwise
     objectives; "winners": the best response is imitated (SFT), the positive-only ablation."""
-    min_gap: float = 0.0
+    min_gap: NonNegative = 0.0
     """Minimum difference of score between best and worst; equal scores never form a pair."""
-
-    def __post_init__(self) -> None:
-        at_least("pairs", self, min_gap=0)
 
 
 def pair(

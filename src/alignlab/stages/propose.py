@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alignlab import meter, progress, seeds
+from alignlab.configs import Bounded, Fraction, NonNegative, NonNegativeInt, PositiveInt
 from alignlab.context import RunContext
 from alignlab.data.filters import FilterConfig, filter_prompts
 from alignlab.errors import BadInput
-from alignlab.limits import at_least
 from alignlab.protocols import Completer
 from alignlab.runs import Stage
 from alignlab.stages.proposals import (
@@ -25,23 +25,23 @@ from alignlab.types import CompletionRequest, Count, Prompt, Sampling, Unscored
 
 
 @dataclass(frozen=True)
-class ProposeSettings:
+class ProposeSettings(Bounded):
     """Settings of generating and filtering new prompts (arXiv 2401.10020, section 2.2)."""
 
-    n: int = 1000
+    n: NonNegativeInt = 1000
     """Number of prompts per iteration; 0 uses the data's own prompts instead."""
     by: str = ""
     """Model that writes the prompts: local:FOLDER, openai:MODEL@URL, ...; empty is the model in
     training."""
-    shots: int = 8
+    shots: PositiveInt = 8
     """Example prompts shown per request."""
-    temperature: float = 0.6
+    temperature: NonNegative = 0.6
     """Sampling temperature."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass."""
-    max_tokens: int = 128
+    max_tokens: PositiveInt = 128
     """Maximum number of tokens of a new prompt."""
-    max_rounds: int = 8
+    max_rounds: PositiveInt = 8
     """Maximum number of rounds of about n requests each; missing prompts are topped up
     afterwards."""
     filters: FilterConfig = field(default_factory=FilterConfig)
@@ -50,7 +50,7 @@ class ProposeSettings:
     """Fill up with the data's own prompts if the model generates too few."""
 
     def __post_init__(self) -> None:
-        at_least("propose", self, n=0, shots=1, temperature=0, max_tokens=1, max_rounds=1)
+        super().__post_init__()
         if self.by and not self.n:
             raise BadInput("setting propose.by: has no effect with propose.n=0")
         if self.by == "self":

@@ -15,33 +15,32 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from alignlab import seeds
+from alignlab.configs import Bounded, Positive
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.limits import at_least
 from alignlab.types import Count, PreferenceGroup
 
 
 @dataclass(frozen=True)
-class RSOSettings:
+class RSOSettings(Bounded):
     """Settings of rejection sampling and pairing."""
 
-    beta: float = 0.5
+    beta: Positive = 0.5
     """Temperature in units of the reward; towards 0 only the best are accepted."""
-    quota: int = 2
+    quota: Annotated[int, Field(ge=2)] = 2
     """Number of responses accepted per prompt (the paper: 8 of 64)."""
     pairs: Literal["first_round", "tournament"] = "first_round"
     """"first_round": accepted responses are paired at random, quota / 2 pairs; "tournament":
     winners meet again, quota - 1 pairs."""
 
     def __post_init__(self) -> None:
-        at_least("rso", self, quota=2)
-        if not self.beta > 0:
-            raise BadInput(f"setting rso.beta: expected a number above 0, found {self.beta}")
+        super().__post_init__()
         if self.pairs == "tournament" and self.quota == 2:
             raise BadInput("setting rso.pairs: a tournament of 2 is a first round; raise rso.quota")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
 from alignlab.context import RunContext
-from alignlab.limits import at_least
 from alignlab.protocols import Completer
 from alignlab.runs import Changed, slug
 from alignlab.turns import strip_thoughts
@@ -24,22 +24,19 @@ THOUGHTS = "thoughts taken off"
 
 
 @dataclass(frozen=True)
-class SampleSettings:
+class SampleSettings(Bounded):
     """Settings of sampling (arXiv 2401.10020: four at T=0.7, p=0.9)."""
 
-    n: int = 4
+    n: PositiveInt = 4
     """Responses per prompt."""
-    temperature: float = 0.7
+    temperature: NonNegative = 0.7
     """Sampling temperature; 0 is greedy."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass."""
-    max_tokens: int = 256
+    max_tokens: PositiveInt = 256
     """Maximum number of tokens of a response."""
-    chunk: int = 64
+    chunk: PositiveInt = 64
     """Prompts per unit of work, generated and written together."""
-
-    def __post_init__(self) -> None:
-        at_least("sample", self, n=1, temperature=0, max_tokens=1, chunk=1)
 
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.n)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.data import sources
 from alignlab.errors import BadInput
 from alignlab.files import read_json, write_json
-from alignlab.limits import at_least
 from alignlab.stages.pair import best_as_demonstrations
 from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt
 
 
 @dataclass(frozen=True)
-class SeedSettings:
+class SeedSettings(Bounded):
     """Limits on the number of records used; 0 uses all."""
 
-    demonstrations: int = 3200
+    demonstrations: NonNegativeInt = 3200
     """Maximum number of instruction examples (IFT)."""
-    groups: int = 0
+    groups: NonNegativeInt = 0
     """Maximum number of groups of ranked responses (the source of EFT examples)."""
-    test_prompts: int = 400
+    test_prompts: NonNegativeInt = 400
     """Maximum number of held-out prompts."""
-    test_groups: int = 300
+    test_groups: NonNegativeInt = 300
     """Maximum number of held-out groups of ranked responses, on which judges are measured."""
-
-    def __post_init__(self) -> None:
-        at_least("corpus", self, demonstrations=0, groups=0, test_prompts=0, test_groups=0)
 
 
 def seed(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
 from alignlab.context import RunContext
 from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.feedback.teachers import Refiner
-from alignlab.limits import at_least
 from alignlab.protocols import Completer
 from alignlab.stages.judge import judge
 from alignlab.stages.teach import as_lessons, refine, with_critiques
@@ -18,25 +18,22 @@ from alignlab.types import Demonstration, Prompt, Response, Sampling
 
 
 @dataclass(frozen=True)
-class RefineSettings:
+class RefineSettings(Bounded):
     """Settings of critiques and refinements."""
 
     critique_prompt: str = "critique"
     """Prompt template for a critique: name of a file in feedback/prompts, or a path."""
     refine_prompt: str = "refine"
     """Prompt template for a refinement: name of a file in feedback/prompts, or a path."""
-    temperature: float = 0.7
+    temperature: NonNegative = 0.7
     """Sampling temperature of critiques and refinements, equal to that of the first responses, so
     that a refinement is not better merely by a lower temperature."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass of critiques and refinements."""
-    critique_tokens: int = 256
+    critique_tokens: PositiveInt = 256
     """Maximum number of tokens of a critique."""
-    refined_tokens: int = 512
+    refined_tokens: PositiveInt = 512
     """Maximum number of tokens of a refinement."""
-
-    def __post_init__(self) -> None:
-        at_least("refine", self, temperature=0, critique_tokens=1, refined_tokens=1)
 
 
 class Refined(NamedTuple):
