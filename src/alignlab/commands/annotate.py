@@ -149,19 +149,19 @@ def annotate(
     busy = f"{sheet}: another process works on this sheet"
     held = lock(sheet.with_name(f".{sheet.name}.lock"), busy, patience_s=1.0)
     try:
-        made = export(source, sheet, *overrides, format=format, **settings)
-        desk = Desk(sheet, read_key(Path(made.key)))
+        written = export(source, sheet, *overrides, format=format, **settings)
+        desk = Desk(sheet, read_key(Path(written.key)))
         with serve(desk, port) as server:
             address = f"http://{HERE}:{server.server_port}/"
-            told = f"{sheet}: {desk.answered} of {made.rows} answered"
-            say(f"{told}; rate at {address} (Ctrl-C ends)")
+            progress = f"{sheet}: {desk.answered} of {written.rows} answered"
+            say(f"{progress}; rate at {address} (Ctrl-C ends)")
             if browser:
                 webbrowser.open(address)
             with suppress(KeyboardInterrupt):  # how this ends; every answer is on the disk
                 server.serve_forever()
     finally:
         os.close(held)
-    say(f"{sheet}: {desk.answered} of {made.rows} answered")
+    say(f"{sheet}: {desk.answered} of {written.rows} answered")
     return desk.answered
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 
 from alignlab import configs
+from alignlab.commands._support.job import part_of
 from alignlab.commands._support.prompts_and_responses import Answered, responses_of
 from alignlab.commands._support.responses_from_run import answers_of_run, is_run
 from alignlab.commands._support.tables import Evaluated, empty_table
@@ -135,18 +136,16 @@ def export(
         raise BadInput("setting form: expected as --format FORMAT, found form=")
     chosen = configs.build(ExportSettings, {"form": format}, given)
     found = _responses(str(source), chosen)
-    kept = {field.name: getattr(chosen, field.name) for field in fields(SheetSettings)}
     path = Path(out)
-    made = write_sheet(
-        path, found.prompts, found.responses, SheetSettings(**kept), limit=chosen.limit
-    )
-    dropped = Counter(found.tally.dropped) + Counter(made.tally.dropped)
-    items = made.key.items
+    sheet = part_of(SheetSettings, chosen)
+    written = write_sheet(path, found.prompts, found.responses, sheet, limit=chosen.limit)
+    dropped = Counter(found.tally.dropped) + Counter(written.tally.dropped)
+    items = written.key.items
     return SheetWritten(
         path=str(path),
-        key=made.key.path,
+        key=written.key.path,
         rows=len(items),
-        added=made.added,
+        added=written.added,
         prompts=len({item.prompt.id for item in items}),
         column=chosen.column,
         expected=chosen.expected,
@@ -189,20 +188,28 @@ def import_(
                 raise BadInput(f"{name}: has no effect without --out")
         faults = Faults(stop=False)
         answers = read_answers(sheets, found_key, faults)
-        figures = _figures(answers, found_key, seed)
-        return Imported(figures, tuple(map(str, faults.found)), "")
+        return Imported(_figures(answers, found_key, seed), tuple(map(str, faults.found)), "")
     layout = to or FORMS[form][0]
     writer_of(Path(out))
     if layout == "feedback" and Path(out).suffix != ".jsonl":
         raise BadInput(f"{out}: expected a file name ending in .jsonl for --to feedback")
     answers = read_answers(sheets, found_key, Faults(stop=bad == "stop"))
-    written = _rows(layout, answers, found_key)
+    summary = _write(Path(out), layout, answers, found_key, str(sheets[0]))
+    return Imported(_figures(answers, found_key, seed), (), summary)
+
+
+def _write(path: Path, layout: str, answers: SheetAnswers, key: Key, sheet: str) -> str:
+    """Write answers in a layout, and describe the file.
+
+    Raises:
+        BadInput: no answer can be written.
+    """
+    written = _rows(layout, answers, key)
     left_out = "; ".join(f"{why} {n}" for why, n in written.dropped.items())
     if not written.rows:
-        raise BadInput(f"{sheets[0]}: expected answers to write, found none ({left_out})")
-    write_rows(Path(out), written)
-    told = f"{out}: {len(written.rows)} rows as {layout}" + (f" ({left_out})" if left_out else "")
-    return Imported(_figures(answers, found_key, seed), (), told)
+        raise BadInput(f"{sheet}: expected answers to write, found none ({left_out})")
+    write_rows(path, written)
+    return f"{path}: {len(written.rows)} rows as {layout}" + (f" ({left_out})" if left_out else "")
 
 
 def _responses(source: str, chosen: ExportSettings) -> Answered:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alignlab import configs
-from alignlab.commands._support.file_job import FileWritten, laboratory, workplace
+from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder
+from alignlab.commands._support.job import setting_layers
 from alignlab.commands._support.prompts_and_responses import Answered, responses_of
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import Hardware
@@ -71,10 +72,6 @@ def rate(
     score of a response is its share of comparisons won, a tie counting one half.
 
     Args:
-        overrides: "key=value" strings, under `settings` and over the YAML file `config`.
-        source: a feedback source from `alignlab list feedback`.
-        responses: data with responses, FORMAT:PATH or PATH: a file of `generate`, groups, pairs.
-        out: file to write: .jsonl, .jsonl.gz or .parquet.
         role: name of the source in the run directory.
 
     Raises:
@@ -82,32 +79,31 @@ def rate(
             no prompt with responses to order.
         RunFailed: the work could not be finished; the same call resumes.
     """
-    layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
-    chosen = configs.build(JudgeFileSettings, *layers, configs.parse_overrides(overrides), settings)
+    chosen = configs.build(JudgeFileSettings, *setting_layers(config, overrides, settings))
     path = Path(out)
-    workplace(path)
+    run_folder(path)
     corpus = load_data(str(responses))
-    found = responses_of(corpus, chosen.limit)
+    answered = responses_of(corpus, chosen.limit)
     identity = to_dict(chosen) | {role: source, "responses": str(responses)}
-    # Neither changes what is said: the same work can be written in both layouts.
+    # Neither changes a verdict: one piece of work can be written in both layouts.
     for without_effect in ("threads", "to"):
         identity.pop(without_effect)
     hardware = Hardware(workers=1, threads=chosen.threads)
-    with laboratory(path, role, identity, chosen.seed, hardware) as lab:
-        lab.run.add_inputs(corpus.files)
-        with lab.run.stage("data") as stage:
-            stage.count([*corpus.counts, found.tally])
-        rater = specs.rater(source, make_completer=lab.completer)
-        feedback = judge_stage(lab, rater, found.prompts, found.responses, name=role)
-        written = _LAYOUTS[chosen.to](found, feedback)
+    with open_file_run(path, role, identity, chosen.seed, hardware) as context:
+        context.run.add_inputs(corpus.files)
+        with context.run.stage("data") as stage:
+            stage.count([*corpus.counts, answered.tally])
+        rater = specs.rater(source, make_completer=context.completer)
+        feedback = judge_stage(context, rater, answered.prompts, answered.responses, name=role)
+        written = _LAYOUTS[chosen.to](answered, feedback)
         if not written.rows:
             why = "; ".join(f"{reason} {n}" for reason, n in written.dropped.items())
             raise BadInput(f"{responses}: expected responses to order, found none ({why})")
         write_rows(path, written)
-        lab.run.finish()
+        context.run.finish()
         left_out = (*_unscored(feedback).items(), *written.dropped.items())
         note = "; ".join(f"{reason} {n}" for reason, n in left_out)
-        done = FileWritten(str(path), len(written.rows), str(lab.run.path), note)
+        done = FileWritten(str(path), len(written.rows), str(context.run.path), note)
         scored = sum(not isinstance(f.verdict, Unscored) for f in feedback)
         return done.with_content(scored, "response was scored")
 
@@ -127,8 +123,24 @@ def compare(
         BadInput: no such source, or an existing output file.
         RunFailed: the work could not be finished; the same call resumes.
     """
-    path, by = Path(out), SampledBy("python")
-    items: list[tuple[Prompt, Response, Response]] = []
+    path = Path(out)
+    items = _pairs_of(pairs)
+    identity = {"judge": source, "pairs": fingerprint(list(pairs)), "seed": seed}
+    with open_file_run(path, "compare", identity, seed, Hardware(workers=1)) as context:
+        judge = CachedPairs(context, context.pair_judge(source), 64)
+        rows = []
+        for pair, one in zip(pairs, judge.compare(items, seed), strict=True):
+            unscored = one.verdict.reason if isinstance(one.verdict, Unscored) else None
+            rows.append({**pair, "value": value_of(one), "unscored": unscored, "judge": one.source})
+        write_rows(path, Written(rows))
+        context.run.finish()
+    note = _win_rate([r["value"] for r in rows], [prompt.id for prompt, _, _ in items], seed)
+    return FileWritten(str(path), len(rows), str(context.run.path), note)
+
+
+def _pairs_of(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[Prompt, Response, Response]]:
+    """Convert rows with `prompt`, `first` and `second` to records."""
+    items = []
     for number, pair in enumerate(pairs):
         turns = pair["prompt"]
         if isinstance(turns, str):
@@ -136,32 +148,28 @@ def compare(
         messages = tuple(Message(turn["role"], turn["content"]) for turn in turns)
         prompt = Prompt(fingerprint(to_dict(messages)), messages, "python")
         first, second = (
-            Response(f"{number}.{side}", prompt.id, pair[side], by) for side in ("first", "second")
+            Response(f"{number}.{side}", prompt.id, pair[side], SampledBy("python"))
+            for side in ("first", "second")
         )
         items.append((prompt, first, second))
-    identity = {"judge": source, "pairs": fingerprint(list(pairs)), "seed": seed}
-    with laboratory(path, "compare", identity, seed, Hardware(workers=1)) as lab:
-        judged = CachedPairs(lab, lab.pair_judge(source), 64).compare(items, seed)
-        rows = []
-        for pair, one in zip(pairs, judged, strict=True):
-            unscored = one.verdict.reason if isinstance(one.verdict, Unscored) else None
-            rows.append({**pair, "value": value_of(one), "unscored": unscored, "judge": one.source})
-        write_rows(path, Written(rows))
-        lab.run.finish()
-    read = [(r["value"], item[0].id) for r, item in zip(rows, items, strict=True)]
-    scored = [(value, prompt) for value, prompt in read if value is not None]
-    note = f"unscored {len(read) - len(scored)}" if len(scored) < len(read) else ""
+    return items
+
+
+def _win_rate(values: Sequence[float | None], prompts: Sequence[str], seed: int) -> str:
+    """Describe the first responses' win rate with its 95% interval, and the unscored pairs."""
+    scored = [(v, p) for v, p in zip(values, prompts, strict=True) if v is not None]
+    note = f"unscored {len(values) - len(scored)}" if len(scored) < len(values) else ""
     if scored:
         won = bootstrap_mean([v for v, _ in scored], prompts_N=[p for _, p in scored], seed=seed)
         between = "" if won.low is None else f" [{won.low:.3f}, {won.high:.3f}]"
         note = f"win rate of the first {won.value:.3f}{between}" + (f"; {note}" if note else "")
-    return FileWritten(str(path), len(rows), str(lab.run.path), note)
+    return note
 
 
-def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:
+def _scores(answered: Answered, feedback: Sequence[Feedback]) -> Written:
     """Build one row per response: prompt, response, score, and the reason if there is no score."""
-    said = [Demonstration(p, r) for p, r in _answers(found, feedback)]
-    plain = WRITERS["prompt_completion"](Corpus("judged", tuple(said)), "best_worst").rows
+    judged = [Demonstration(p, r) for p, r in _answers(answered, feedback)]
+    plain = WRITERS["prompt_completion"](Corpus("judged", tuple(judged)), "best_worst").rows
     # Comments are a column of every row, or readers would miss it where there is none.
     missing = {"feedback": ""} if any(isinstance(f.verdict, Critique) for f in feedback) else {}
     return Written(
@@ -173,20 +181,20 @@ def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:
                 **missing,
                 **_verdict(f),
             }
-            for row, one, f in zip(plain, said, feedback, strict=True)
+            for row, one, f in zip(plain, judged, feedback, strict=True)
         ]
     )
 
 
-def _groups(found: Answered, feedback: Sequence[Feedback]) -> Written:
+def _groups(answered: Answered, feedback: Sequence[Feedback]) -> Written:
     """Build one row per prompt: its scored responses, best first; count those without an order."""
     written = Written()
-    scored: dict[str, list[tuple[Response, float]]] = {p.id: [] for p in found.prompts}
-    for (prompt, response), one in zip(_answers(found, feedback), feedback, strict=True):
+    scored: dict[str, list[tuple[Response, float]]] = {p.id: [] for p in answered.prompts}
+    for (prompt, response), one in zip(_answers(answered, feedback), feedback, strict=True):
         if isinstance(one.verdict, Score):
             scored[prompt.id].append((response, one.verdict.value))
     groups = []
-    for prompt in found.prompts:
+    for prompt in answered.prompts:
         best_first = sorted(scored[prompt.id], key=lambda pair: -pair[1])
         if len(best_first) < 2:
             written.dropped["prompt with fewer than 2 scored responses"] += 1
@@ -200,10 +208,10 @@ def _groups(found: Answered, feedback: Sequence[Feedback]) -> Written:
 _LAYOUTS = {"scores": _scores, "groups": _groups}
 
 
-def _answers(found: Answered, feedback: Sequence[Feedback]) -> list[tuple[Prompt, Response]]:
+def _answers(answered: Answered, feedback: Sequence[Feedback]) -> list[tuple[Prompt, Response]]:
     """Yield prompt and response of each feedback."""
-    prompts = {prompt.id: prompt for prompt in found.prompts}
-    responses = {response.id: response for response in found.responses}
+    prompts = {prompt.id: prompt for prompt in answered.prompts}
+    responses = {response.id: response for response in answered.responses}
     return [(prompts[f.prompt_id], responses[f.response_ids[0]]) for f in feedback]
 
 

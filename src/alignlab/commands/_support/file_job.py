@@ -6,18 +6,17 @@ servers. A killed command resumes from its finished units; OUT is written whole 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from alignlab.commands._support.job import open_run
 from alignlab.context import Hardware, RunContext
 from alignlab.data.convert import writer_of
 from alignlab.errors import BadInput, RunFailed
-from alignlab.runs import Run, RunIdentity
+from alignlab.runs import RunIdentity
 
 
 @dataclass(frozen=True)
@@ -47,34 +46,27 @@ class FileWritten:
         )
 
 
-def workplace(out: Path) -> Path:
+def run_folder(out: Path) -> Path:
     """Return the run directory of an output file, FILE.run.
 
     Raises:
         BadInput: the file's ending is unsupported, or the file exists and has no run directory.
     """
     writer_of(out)
-    beside = out.with_name(f"{out.name}.run")
-    if out.exists() and not (beside / "config.yaml").exists():
+    folder = out.with_name(f"{out.name}.run")
+    if out.exists() and not (folder / "config.yaml").exists():
         raise BadInput(f"{out}: expected a new file, found one that this command did not write")
     out.parent.mkdir(parents=True, exist_ok=True)
-    return beside
+    return folder
 
 
-@contextmanager
-def laboratory(
+def open_file_run(
     out: Path, command: str, identity: Mapping[str, Any], seed: int, hardware: Hardware
-) -> Iterator[RunContext]:
+) -> AbstractContextManager[RunContext]:
     """Open the run of an output file with the context of its stages; close it at the end.
 
     Args:
         identity: settings and inputs that determine the content of the file, by name.
     """
-    run = Run.start(workplace(out), RunIdentity(command, identity, (seed,)))
-    try:
-        template = identity.get("chat_template") or None
-        lab = RunContext(run, seed, hardware, template)
-        torch.set_num_threads(lab.threads)
-        yield lab
-    finally:
-        run.close()
+    run_identity = RunIdentity(command, identity, (seed,))
+    return open_run(run_folder(out), run_identity, hardware, identity.get("chat_template", ""))

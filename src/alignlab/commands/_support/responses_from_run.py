@@ -42,34 +42,39 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
     if stages and not wanted:
         known = ", ".join(_stage(run, file) for file in files) or "none with responses"
         raise BadInput(f"{run}: expected stages named {stages!r}, found {known}")
-    prompts: dict[str, Prompt] = {}
-    contradicted = set()
-    for prompt in _prompts(run):
-        if prompts.setdefault(prompt.id, prompt).messages != prompt.messages:
-            contradicted.add(prompt.id)
-    found = [r for file in wanted or files for r in whole_records(file, Response)]
+    prompts = _prompts(run)
     dropped: Counter[str] = Counter()
-    kept: dict[tuple[str, str], Response] = {}
-    for response in found:
+    shown: dict[tuple[str, str], Response] = {}
+    for response in (r for file in wanted or files for r in whole_records(file, Response)):
         if response.prompt_id not in prompts:
             dropped["prompt not kept in the run"] += 1
             continue
-        if response.prompt_id in contradicted:
+        if prompts[response.prompt_id] is None:
             dropped["prompt id of two texts"] += 1
             continue
-        first = kept.setdefault((response.prompt_id, response.text), response)
+        first = shown.setdefault((response.prompt_id, response.text), response)
         if first is not response:
             same = first.sampler.model == response.sampler.model
             dropped["repeated response" if same else "another model's text as well"] += 1
-    if not kept:
+    if not shown:
         why = ", ".join(f"{reason} {n}" for reason, n in dropped.items()) or "no responses"
         raise BadInput(f"{run}: expected responses of a run, found none ({why})")
-    asked = dict.fromkeys(response.prompt_id for response in kept.values())
-    tally = Count("data", "responses", len(kept), dict(dropped))
-    return Answered([prompts[prompt_id] for prompt_id in asked], list(kept.values()), tally)
+    answered = dict.fromkeys(prompts[response.prompt_id] for response in shown.values())
+    tally = Count("data", "responses", len(shown), dict(dropped))
+    return Answered([p for p in answered if p is not None], list(shown.values()), tally)
 
 
-def _prompts(run: Path) -> Iterator[Prompt]:
+def _prompts(run: Path) -> dict[str, Prompt | None]:
+    """Return id -> prompt of a run; None for an id with several texts."""
+    prompts: dict[str, Prompt | None] = {}
+    for prompt in _stored_prompts(run):
+        known = prompts.setdefault(prompt.id, prompt)
+        if known is not None and known.messages != prompt.messages:
+            prompts[prompt.id] = None
+    return prompts
+
+
+def _stored_prompts(run: Path) -> Iterator[Prompt]:
     """Yield every prompt stored by a stage, by itself or in another record."""
     for name in ("prompts.jsonl", "test_prompts.jsonl"):
         for file in sorted((run / "stages").rglob(name)):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import torch
-
 from alignlab import configs, registry
+from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.configs import NonNegativeInt
 from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.errors import BadInput
@@ -18,19 +17,18 @@ from alignlab.models import adapters
 from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
 from alignlab.records import to_dict
-from alignlab.runs import Run, RunIdentity
+from alignlab.runs import RunIdentity
 from alignlab.specs import split
-from alignlab.training.config import SaveDtype, TrainConfig
+from alignlab.training.config import SaveDtype
 from alignlab.training.launch import NO_DEEPSPEED, Parallel, refuse_unmet
 from alignlab.training.tracking import Track, require_tracker
-from alignlab.types import Checkpoint
+from alignlab.types import Checkpoint, Corpus, Count
 
-S = TypeVar("S", bound="Surroundings")
-C = TypeVar("C", bound=TrainConfig)
+S = TypeVar("S", bound="TrainSetup")
 
 
 @dataclass(frozen=True)
-class Surroundings(configs.Bounded):
+class TrainSetup(configs.Bounded):
     """Settings of a training in addition to those of its loop."""
 
     adapter: str = ""
@@ -52,7 +50,15 @@ class Surroundings(configs.Bounded):
     pip install 'alignlab[track]'."""
 
     def hardware(self) -> Hardware:
+        """Return the hardware of a training, which has one worker."""
         return Hardware(self.device, workers=1, threads=self.threads, parallel=self.parallel)
+
+
+class DataUsed(NamedTuple):
+    """Data of a training, and the count of records that it takes from them."""
+
+    corpus: Corpus
+    tally: Count
 
 
 class Chosen(NamedTuple, Generic[S]):
@@ -71,8 +77,7 @@ def choose(
     Raises:
         BadInput: an unknown setting, or one that this machine cannot meet.
     """
-    layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
-    layers += [configs.parse_overrides(overrides), settings]
+    layers = setting_layers(config, overrides, settings)
     if any("deepspeed" in layer for layer in layers):
         raise BadInput(f"setting deepspeed: {NO_DEEPSPEED}")
     chosen = configs.build(cls, *layers)
@@ -80,11 +85,6 @@ def choose(
     require_tracker(chosen.track)
     chosen.hardware()  # a device that is not there is refused first
     return Chosen(chosen, {key: value for layer in layers for key, value in layer.items()})
-
-
-def loop_of(cls: type[C], settings: C) -> C:
-    """Return the settings of the training loop alone."""
-    return cls(**{f.name: getattr(settings, f.name) for f in fields(cls)})
 
 
 def objective_class(objective: Any) -> type:
@@ -99,7 +99,7 @@ def objective_class(objective: Any) -> type:
     return found
 
 
-def made_objective(objective: Any, options: Mapping[str, Any]) -> Any:
+def build_objective(objective: Any, options: Mapping[str, Any]) -> Any:
     """Build an objective from its name and options, or return the instance given.
 
     Raises:
@@ -117,54 +117,83 @@ def drops_bad(data: str) -> bool:
     return "bad=drop" in split(data).options
 
 
-def refuse_idle(given: Mapping[str, Any], idle: Sequence[tuple[str, bool, str]]) -> None:
+def refuse_idle(chosen: Any, given: Mapping[str, Any], *more: tuple[str, bool, str]) -> None:
     """Refuse settings that were set but have no effect.
 
     Args:
-        idle: triples of a setting's name, whether it has no effect, and where.
+        chosen: settings of a training loop.
+        given: settings set by name.
+        more: further triples of a setting's name, whether it has no effect, and where.
+
+    Raises:
+        BadInput: such a setting is given.
     """
-    for key, without_effect, why in idle:
+    for key, without_effect, why in (
+        ("min_lr_ratio", chosen.schedule == "constant", "with schedule=constant"),
+        ("keep_checkpoints", not chosen.save_every, "with save_every=0"),
+        *more,
+    ):
         if key in given and without_effect:
             raise BadInput(f"setting {key}: has no effect {why}; leave it out")
 
 
+def check_token_budget(key: str, tokens: int, budget: int) -> None:
+    """Check that a response of the greatest length fits into a pass.
+
+    Raises:
+        BadInput: the setting `key`, in tokens, exceeds the budget.
+    """
+    if tokens > budget:
+        raise BadInput(
+            f"setting {key}: expected at most token_budget ({budget}), found {tokens}: a response "
+            "would be longer than the budget of a pass"
+        )
+
+
+class Opened(NamedTuple):
+    """Run of a training, with the model to start from."""
+
+    context: RunContext
+    parent: Checkpoint
+
+
 @contextmanager
-def laboratory(
-    settings: Surroundings, seed: int, out: str | Path, identity: Mapping[str, Any]
-) -> Iterator[RunContext]:
-    """Open a run directory with the context of its stages; close it at the end.
+def open_training(
+    settings: TrainSetup, seed: int, out: str | Path, identity: Mapping[str, Any], data: DataUsed
+) -> Iterator[Opened]:
+    """Open the run of a training, record its data, and prepare the model; close it at the end.
 
     Args:
-        identity: parts of the run's identity in addition to the settings.
+        identity: parts of the run's identity in addition to the settings, `model` and `data`
+            among them.
     """
     plain = to_dict(settings) | dict(identity)
     for key in ("threads", "track", "parallel"):  # they change no figure
         plain.pop(key)
-    hardware = settings.hardware()
-    run = Run.start(Path(out), RunIdentity("train", plain, (seed,)))
-    try:
-        lab = RunContext(run, seed, hardware, settings.chat_template or None, settings.track)
-        torch.set_num_threads(lab.threads)
-        yield lab
-    finally:
-        run.close()
+    run_identity = RunIdentity("train", plain, (seed,))
+    hardware, template = settings.hardware(), settings.chat_template
+    with open_run(Path(out), run_identity, hardware, template, settings.track) as context:
+        context.run.add_inputs(data.corpus.files)
+        with context.run.stage("data", inputs={"data": identity["data"]}) as stage:
+            stage.count([*data.corpus.counts, data.tally])
+        yield Opened(context, _parent(context, identity["model"], settings.adapter))
 
 
-def parent_of(lab: RunContext, model: str, adapter: str) -> Checkpoint:
+def _parent(context: RunContext, model: str, adapter: str) -> Checkpoint:
     """Return the model to start from, with the adapter merged as a checkpoint of the run."""
     parent = resolve_model(model)
     if not adapter:
         return parent
     inputs = {"model": parent.path, "adapter": adapter}
-    with lab.run.stage("merged", inputs=inputs) as stage:
+    with context.run.stage("merged", inputs=inputs) as stage:
         folder = stage.path / "model"
         if not stage.done:
             lm = load_model(
                 parent.path,
                 dtype="float32",
-                device=lab.hardware.device,
+                device=context.hardware.device,
                 adapter=adapter,
-                chat_template=lab.chat_template,
+                chat_template=context.chat_template,
             )
             save(adapters.merged(lm), folder)
         return Checkpoint("merged", str(folder), parent.name, fingerprint=fingerprint(folder))

@@ -32,7 +32,7 @@ class Trained:
         return "\n".join(lines + [_figure_line(row) for row in self.held_out])
 
 
-def left_by(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> Trained:
+def collect_result(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> Trained:
     """Collect the result of a training from its run directory."""
     metrics = Path(model.path).with_name("metrics.jsonl")
     return Trained(model, str(metrics), _counts(run), tuple(held_out))
