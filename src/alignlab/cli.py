@@ -182,7 +182,7 @@ class _Benchmarks(TyperGroup):
 def build() -> typer.Typer:
     """Build the command line of all commands."""
     options: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
-    made = typer.Typer(
+    app = typer.Typer(
         name="alignlab",
         help="An alignment laboratory: train language models from feedback of every kind, run "
         "whole studies, and measure what each step did.",
@@ -206,14 +206,14 @@ def build() -> typer.Typer:
     }
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
-        app_ = groups[group] if group else made
+        app_ = groups[group] if group else app
         text, _ = _documented(command.place)
         app_.command(name, help=_escaped(text), epilog=f"Example: alignlab {command.example}")(
             _callback(command)
         )
     for name, group_app in groups.items():
-        made.add_typer(group_app, name=name)
-    return made
+        app.add_typer(group_app, name=name)
+    return app
 
 
 def _callback(command: Command) -> Callable[..., None]:
@@ -320,10 +320,10 @@ def _documented(place: Place) -> tuple[str, dict[str, str]]:
             about[name] = sentence
         elif name:
             about[name] += f" {line.strip()}"
-    said = text.partition("\nRaises:")[0].partition("\nReturns:")[0].strip()
+    body = text.partition("\nRaises:")[0].partition("\nReturns:")[0].strip()
     # What only Python can give stands behind a semicolon.
     here = {key: re.sub(r"; in Python.*", ".", value) for key, value in about.items()}
-    return said, {key: value[:1].upper() + value[1:] for key, value in here.items()}
+    return body, {key: value[:1].upper() + value[1:] for key, value in here.items()}
 
 
 def _escaped(text: str) -> str:

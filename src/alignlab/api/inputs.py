@@ -32,7 +32,8 @@ class Table(Protocol):
     """Rows with named columns: a `datasets.Dataset`."""
 
     @property
-    def column_names(self) -> Any: ...
+    def column_names(self) -> Any:
+        """Names of the columns."""
 
     def __iter__(self) -> Any: ...
 

@@ -154,10 +154,10 @@ def judge(
         BadInput: an unknown setting or source, data without responses, or an existing output file.
         RunFailed: the work could not be finished; the same call resumes.
     """
-    made = Judge(judge_spec(judge))
+    judged_by = Judge(judge_spec(judge))
     if responses is None:
-        return made
-    return made.rate(responses, None, *overrides, out=out, config=config, **settings)
+        return judged_by
+    return judged_by.rate(responses, None, *overrides, out=out, config=config, **settings)
 
 
 @overload
@@ -195,10 +195,10 @@ def reward(
         BadInput: an unknown setting or source, data without responses, or an existing output file.
         RunFailed: the work could not be finished; the same call resumes.
     """
-    made = Judge(judge_spec(reward), "reward")
+    scored_by = Judge(judge_spec(reward), "reward")
     if responses is None:
-        return made
-    return made.rate(responses, None, *overrides, out=out, config=config, **settings)
+        return scored_by
+    return scored_by.rate(responses, None, *overrides, out=out, config=config, **settings)
 
 
 def judge_card(

@@ -95,8 +95,8 @@ def training(objective: Any) -> Settings:
         loss = "" if takes is None else ast.unparse(takes[1])
         own = source.describe(part.options, "objective.")
     else:  # one that a script or a notebook defines
-        made = objective if part is None else registry.get("objective", objective)
-        loss = getattr(getattr(made, "takes", None), "__name__", "")
+        known = objective if part is None else registry.get("objective", objective)
+        loss = getattr(getattr(known, "takes", None), "__name__", "")
         own = []
     options = source.describe(ROLLOUT if loss in _ROLLOUT_LOSSES else TRAIN)
     return Settings([o for o in options if o.key != "objective" or not own] + own)

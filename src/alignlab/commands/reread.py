@@ -38,6 +38,7 @@ class Reread:
 
     @property
     def outcome(self) -> Outcome:
+        """Return how the stored score and the parsed one relate."""
         if self.stored is None or self.read is None:
             both = self.stored is None and self.read is None
             return "neither" if both else "read only" if self.stored is None else "stored only"

@@ -96,7 +96,7 @@ def evaluate(
     if isinstance(data, Corpus) and settings.limit:
         data = _part(data, settings)
     questions = _drawn(task.questions(data), settings)
-    asked_of = find_judge(context, judge, needs.judges, settings.chunk) if judge else None
+    judged_by = find_judge(context, judge, needs.judges, settings.chunk) if judge else None
     sampling = settings.sampling(needs.sampling)
     answers: list[ModelAnswers] = []
     baseline: ModelAnswers | None = None
@@ -106,29 +106,33 @@ def evaluate(
         if settings.temperature is not None:
             questions = [replace(q, temperature=None) for q in questions]
         answers, baseline = gather(context, field, needs, questions, sampling, settings.chunk)
-    asked = BenchmarkInputs(
+    inputs = BenchmarkInputs(
         questions=tuple(questions),
         answers=tuple(answers),
         baseline=baseline,
-        judge=asked_of,
+        judge=judged_by,
         seed=context.seed,
         corpus=data if isinstance(data, Corpus) else None,
         models=() if answering else tuple((m.name, m.folder) for m in field.models),
         cache=context.cache,
     )
-    found = task.measure(asked)
-    if settings.limit:
-        found = replace(
-            found, rows=tuple(r if r.comparable is None else _apart(r) for r in found.rows)
-        )
-    if needs.models != "none":  # else the judge itself is what was measured
-        found = replace(found, rows=(*found.rows, *judge_checks(asked, found.said)))
-    if found.rows:
-        stripped = thought_rows(asked, found.rows[0].benchmark)
-        found = replace(found, rows=(*found.rows, *stripped))
+    found = _findings(task, inputs, partial=bool(settings.limit))
     by = f"{judge} {fingerprint(repr(task))}".strip()  # options may change what a figure means
-    values = of_benchmark(found.rows[0].benchmark, asked, found.said, by) if found.rows else []
-    return _write(context, asked, found, values, settings.examples)
+    values = of_benchmark(found.rows[0].benchmark, inputs, found.said, by) if found.rows else []
+    return _write(context, inputs, found, values, settings.examples)
+
+
+def _findings(task: BenchmarkTask, inputs: BenchmarkInputs, *, partial: bool) -> Findings:
+    """Measure a task, and add checks of its judge and counts of thoughts taken off."""
+    found: Findings = task.measure(inputs)
+    rows = found.rows
+    if partial:
+        rows = tuple(r if r.comparable is None else _apart(r) for r in rows)
+    if task.needs.models != "none":  # else the judge itself is measured
+        rows = (*rows, *judge_checks(inputs, found.said))
+    if rows:
+        rows = (*rows, *thought_rows(inputs, rows[0].benchmark))
+    return replace(found, rows=rows)
 
 
 def find_judge(context: RunContext, spec: str, kinds: Sequence[JudgeKind], chunk: int) -> Judge:
@@ -235,10 +239,10 @@ def _write(
         return stage.records("results", EvalResult).read()
 
 
-def _examples(asked: BenchmarkInputs, said: Sequence[Feedback], most: int) -> list[Example]:
+def _examples(asked: BenchmarkInputs, verdicts: Sequence[Feedback], most: int) -> list[Example]:
     """Return the worst and the best questions with every entrant's answers."""
     by_response: dict[str, list[Feedback]] = {}
-    for feedback in said:
+    for feedback in verdicts:
         by_response.setdefault(feedback.response_ids[0], []).append(feedback)
     found = []
     for question in asked.questions:

@@ -213,12 +213,12 @@ def _guesses(
     def guessed(value: Callable[[Response], float]) -> list[float]:
         return _outcomes([[value(r) for r in g.responses] for g in measured], measured)
 
-    made = {LONGER: guessed(lambda r: len(r.text))}
+    guesses = {LONGER: guessed(lambda r: len(r.text))}
     shares = _win_shares(known)
     writers = {r.sampler.model for g in measured for r in g.responses}
     if len(shares) > 1 and len(writers) > 1:
-        made[IDENTITY] = guessed(lambda r: shares.get(r.sampler.model, 0.5))
-    return made
+        guesses[IDENTITY] = guessed(lambda r: shares.get(r.sampler.model, 0.5))
+    return guesses
 
 
 def _win_shares(groups: Sequence[PreferenceGroup]) -> dict[str, float]:

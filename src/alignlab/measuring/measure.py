@@ -151,18 +151,13 @@ def measure(
     prompts, baseline = held_out.prompts, itself.name
     source = context.judge(settings.judge, itself)
     scored = {m: _score(context, source, prompts, m, a) for m, a in result.answers.items()}
-    pairs: PairJudge
+    pairs: PairJudge = JudgeByScore(_Known(source.name, scored))
     if settings.pair_judge:
         pairs = context.pair_judge(settings.pair_judge, itself)
-    else:
-        pairs = JudgeByScore(_Known(source.name, scored))
     examples = _drawn(prompts, settings.examples, context.seed)
     base = result.answers[baseline]
-    comparisons = {
-        m: _compare(context, pairs, prompts, m, a, base)
-        for m, a in result.answers.items()
-        if m != baseline
-    }
+    others = {m: a for m, a in result.answers.items() if m != baseline}
+    comparisons = {m: _compare(context, pairs, prompts, m, a, base) for m, a in others.items()}
     return StudyMeasurements(
         seed=context.seed,
         baseline=baseline,
@@ -185,10 +180,11 @@ class _Known:
 
     def __init__(self, name: str, scored: Mapping[str, Sequence[Feedback]]) -> None:
         self.name = name
-        self._said = {f.response_ids[0]: f for several in scored.values() for f in several}
+        self._known = {f.response_ids[0]: f for several in scored.values() for f in several}
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        return [self._said[response.id] for _, responses in items for response in responses]
+        """Return the known feedback on every response."""
+        return [self._known[response.id] for _, responses in items for response in responses]
 
 
 def _score(

@@ -25,7 +25,7 @@ FEWEST = 10
 """Minimum number of shared prompts of two runs; fewer give no useful interval."""
 
 
-class What(NamedTuple):
+class FigureKey(NamedTuple):
     """Metric, judge and baseline, which must be equal in two runs for figures to be compared."""
 
     benchmark: str
@@ -34,7 +34,7 @@ class What(NamedTuple):
     by: str
 
 
-Table = Mapping[What, Mapping[str, Mapping[str, float]]]
+Table = Mapping[FigureKey, Mapping[str, Mapping[str, float]]]
 """Metric -> model -> prompt -> value, averaged over training seeds."""
 
 
@@ -64,14 +64,14 @@ def read_values(run: Path) -> Table:
     Raises:
         BadInput: a file that cannot be read.
     """
-    several: dict[What, dict[str, dict[str, list[float]]]] = {}
+    several: dict[FigureKey, dict[str, dict[str, list[float]]]] = {}
     for file in sorted((run / "stages").rglob(f"{FILE}.jsonl")):
         try:
             values = list(read_records(file, PromptValue))
         except ValueError as error:
             raise BadInput(f"{file}: expected values by prompt, found {error}") from None
         for v in values:
-            what = What(v.benchmark, v.metric, v.against, v.by)
+            what = FigureKey(v.benchmark, v.metric, v.against, v.by)
             models = several.setdefault(what, defaultdict(lambda: defaultdict(list)))
             models[v.model][v.prompt].append(v.value)
     return {
@@ -109,7 +109,7 @@ def _matched(own: Mapping[str, object], base: Mapping[str, object]) -> list[tupl
 
 
 def _tested(
-    what: What, mine: tuple[str, Mapping[str, float]], theirs: tuple[str, Mapping[str, float]]
+    what: FigureKey, mine: tuple[str, Mapping[str, float]], theirs: tuple[str, Mapping[str, float]]
 ) -> list[Paired]:
     prompts = [p for p in mine[1] if p in theirs[1]]
     if len(prompts) < FEWEST:

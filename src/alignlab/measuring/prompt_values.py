@@ -43,11 +43,11 @@ def of_study(measured: Sequence[StudyMeasurements]) -> list[PromptValue]:
 
 
 def of_benchmark(
-    benchmark: str, asked: BenchmarkInputs, said: Sequence[Feedback], judge: str
+    benchmark: str, asked: BenchmarkInputs, verdicts: Sequence[Feedback], judge: str
 ) -> list[PromptValue]:
     """Return the mean verdict on every model's answer to every question."""
     by_response: dict[str, list[float]] = {}
-    for feedback in said:
+    for feedback in verdicts:
         if (value := value_of(feedback)) is not None:
             by_response.setdefault(feedback.response_ids[0], []).append(value)
     words = {q.id: _words(q.prompt) for q in asked.questions}

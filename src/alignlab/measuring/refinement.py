@@ -24,11 +24,11 @@ def gain(
     model: str,
 ) -> PerPromptMetric:
     """Compute each refinement's score minus its first response's; unscored if either is."""
-    said = scores(judge(context, source, prompts, [*first, *refined], name="refinement-scores"))
+    scored = scores(judge(context, source, prompts, [*first, *refined], name="refinement-scores"))
     found = {
-        response.prompt_id: said[refined_id(response.id)] - said[response.id]
+        response.prompt_id: scored[refined_id(response.id)] - scored[response.id]
         for response in first
-        if response.id in said and refined_id(response.id) in said
+        if response.id in scored and refined_id(response.id) in scored
     }
     lost = len(first) - len(found)
     return PerPromptMetric(

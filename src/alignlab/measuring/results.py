@@ -170,7 +170,7 @@ def _shown(measured: StudyMeasurements, prompt: Prompt, model: str) -> Displayed
     answer = next((r for r in measured.answers[model] if r.prompt_id == prompt.id), None)
     if answer is None:  # the model failed to answer, which its stage counted
         return DisplayedAnswer(model, "")
-    said = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
-    said += [f for f in measured.comparisons.get(model, ()) if f.prompt_id == prompt.id]
-    said += [measured.said[answer.id]]
-    return DisplayedAnswer(model, answer.text, tuple(said))
+    feedback = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
+    feedback += [f for f in measured.comparisons.get(model, ()) if f.prompt_id == prompt.id]
+    feedback += [measured.said[answer.id]]
+    return DisplayedAnswer(model, answer.text, tuple(feedback))

@@ -134,8 +134,8 @@ def random_judge(study: Study[CompareConfig], given: BranchInputs) -> BranchResu
     groups = pair(context, answered.prompts, answered.responses, feedback, config.pairs)
     made = f"the control: M1 after {config.preference_method} on its answers with random scores"
     learned = preference_train(study, study.start.m1, groups, "random judge", made)
-    said = Judgement("random on M1", "own", answered.responses, tuple(feedback))
-    judged = BranchResult(judgements=(said,), prompts=answered.prompts)
+    judgement = Judgement("random on M1", "own", answered.responses, tuple(feedback))
+    judged = BranchResult(judgements=(judgement,), prompts=answered.prompts)
     return judged + answer_held_out(study, learned)
 
 

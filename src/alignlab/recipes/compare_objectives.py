@@ -100,8 +100,8 @@ def _finish(
     context, config, m1 = study.context, study.config, study.start.m1
     corpus, from_data = study.start.corpus, config.groups == "data"
     if not from_data:
-        said = Judgement("critic on M1", "own", given.answered.responses, given.feedback)
-        result += BranchResult(judgements=(said,), prompts=given.answered.prompts)
+        judgement = Judgement("critic on M1", "own", given.answered.responses, given.feedback)
+        result += BranchResult(judgements=(judgement,), prompts=given.answered.prompts)
     if given.reward_model is not None and corpus.test_groups:
         result += BranchResult(judgements=(_of_held_out(study, given),))
     spec = config.measure.judge or ("" if from_data else config.feedback)

@@ -131,8 +131,8 @@ class BranchInputs:
     @property
     def words(self) -> dict[str, str]:
         """Return response id -> the critic's comment, for comments longer than a number."""
-        said = {f.response_ids[0]: (*f.raw, f.rationale)[0].strip() for f in self.feedback}
-        return {response: text for response, text in said.items() if text}
+        texts = {f.response_ids[0]: (*f.raw, f.rationale)[0].strip() for f in self.feedback}
+        return {response: text for response, text in texts.items() if text}
 
 
 class Comparison(NamedTuple):
@@ -161,9 +161,9 @@ class Comparison(NamedTuple):
 
     def train(self, parent: Checkpoint, records: Sequence[Record], called: str = "") -> Checkpoint:
         """Train the parent by the branch's objective."""
-        config, made = self.study.config, self.learner
-        assert made.config is not None
-        lesson = TrainSpec(made.objective, made.config, config.lengths)
+        config, chosen = self.study.config, self.learner
+        assert chosen.config is not None
+        lesson = TrainSpec(chosen.objective, chosen.config, config.lengths)
         how = described(config, self.name)
         context = self.study.context
         return train(context, parent, records, lesson, name=called or self.name, made=how)
@@ -221,13 +221,13 @@ def _known_to(objective: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def described(config: CompareObjectivesConfig, name: str) -> str:
     """Describe in one line how the branch's model is trained."""
-    made, what = learner(config, name), BRANCHES.get(name, OTHER).how
-    if made.config is None:
+    chosen, what = learner(config, name), BRANCHES.get(name, OTHER).how
+    if chosen.config is None:
         return what
-    if is_policy_gradient(made.objective):
-        by = "a reward model of the groups" if made.reward == "model" else "the critic itself"
+    if is_policy_gradient(chosen.objective):
+        by = "a reward model of the groups" if chosen.reward == "model" else "the critic itself"
         what = f"M1 trained on its own answers, rewarded by {by}"
-    return f"{what}: {made.objective!r}, learning rate {made.config.lr:g}"
+    return f"{what}: {chosen.objective!r}, learning rate {chosen.config.lr:g}"
 
 
 def trains_reward(config: CompareObjectivesConfig, name: str) -> bool:
@@ -301,10 +301,10 @@ def _raft(branch: Comparison) -> Checkpoint:
 
 def _policy_gradient(branch: Comparison) -> Checkpoint:
     """Train M1 by policy gradient on its own answers, generated during training."""
-    study, made = branch.study, branch.learner
+    study, learned = branch.study, branch.learner
     context, config, m1 = study.context, study.config, study.start.m1
-    assert isinstance(made.config, RolloutConfig)
-    if made.reward == "feedback":
+    assert isinstance(learned.config, RolloutConfig)
+    if learned.reward == "feedback":
         reward = context.judge(config.feedback, m1)
     else:
         assert branch.given.reward_model is not None
@@ -314,7 +314,7 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
         m1,
         branch.given.answered.prompts,
         reward,
-        RolloutLesson(made.objective, made.config, config.lengths.max_prompt_tokens),
+        RolloutLesson(learned.objective, learned.config, config.lengths.max_prompt_tokens),
         name=branch.name,
         made=described(config, branch.name),
         truth=context.judge(config.measure.truth, m1) if config.measure.truth else None,
@@ -342,11 +342,11 @@ def _commented(branch: Comparison) -> list[CritiquedResponse]:
         BadInput: the critic gives numbers only.
     """
     given = branch.given
-    asked, said = {p.id: p for p in given.answered.prompts}, given.words
+    prompts, comments = {p.id: p for p in given.answered.prompts}, given.words
     found = [
-        CritiquedResponse(asked[r.prompt_id], r, said[r.id])
+        CritiquedResponse(prompts[r.prompt_id], r, comments[r.id])
         for r in given.answered.responses
-        if r.id in said
+        if r.id in comments
     ]
     if not found:
         raise BadInput(

@@ -242,14 +242,16 @@ def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
     name, _, objective = branch.partition(":")
     if name not in {*REWARDS, TRUTH}:
         raise unknown_name("reward", name, {*REWARDS, TRUTH})
-    made = get("objective", objective)
-    if not is_policy_gradient(made):
+    objective_class = get("objective", objective)
+    if not is_policy_gradient(objective_class):
         raise BadInput(
             f"branch {branch}: expected a policy gradient (ppo, rloo), found {objective}"
         )
     policy = build(Policy, config.policies.get(objective, {}))
     loop = build(RolloutConfig, asdict(config.rollout), policy.train)
-    return RolloutLesson(build(made, policy.options), loop, config.lengths.max_prompt_tokens)
+    return RolloutLesson(
+        build(objective_class, policy.options), loop, config.lengths.max_prompt_tokens
+    )
 
 
 def _copied(prompts: Sequence[Prompt], result: BranchResult) -> list[PerPromptMetric]:

@@ -86,8 +86,8 @@ def reward(study: Study[StudyConfig], given: Answered, teacher: str, name: str) 
     groups = pair(context, given.prompts, given.responses, feedback, config.pairs)
     how = f"{config.preference_method} on its answers, judged by {teacher}"
     learned = preference_train(study, student, groups, name, f"{student.name} after {how}")
-    said = Judgement(f"{teacher} on {student.name}", "own", given.responses, tuple(feedback))
-    judged = BranchResult(judgements=(said,), prompts=given.prompts)
+    judgement = Judgement(f"{teacher} on {student.name}", "own", given.responses, tuple(feedback))
+    judged = BranchResult(judgements=(judgement,), prompts=given.prompts)
     return judged + answer_held_out(study, learned)
 
 

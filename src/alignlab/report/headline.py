@@ -96,12 +96,16 @@ def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
             "",
         )
     against = rows[0].against or baseline
-    said: dict[Standing, list[EvalResult]] = {"better": [], "worse": [], "not distinguishable": []}
+    by_standing: dict[Standing, list[EvalResult]] = {
+        "better": [],
+        "worse": [],
+        "not distinguishable": [],
+    }
     for row in rows:
-        said[decided(row, results)].append(row)
-    better = sorted(said["better"], key=lambda r: -(r.value or 0))
-    worse = sorted(said["worse"], key=lambda r: r.value or 0)
-    open_ = said["not distinguishable"]
+        by_standing[decided(row, results)].append(row)
+    better = sorted(by_standing["better"], key=lambda r: -(r.value or 0))
+    worse = sorted(by_standing["worse"], key=lambda r: r.value or 0)
+    open_ = by_standing["not distinguishable"]
     basis = " ".join(filter(None, (_basis(rows), _corrected(rows, results))))
     return Headline(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
 

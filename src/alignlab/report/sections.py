@@ -121,14 +121,14 @@ def _with_verdicts(
     table: tables.ReportTable, rows: Sequence[EvalResult], results: Sequence[EvalResult]
 ) -> tables.ReportTable:
     """Add a column with the verdict of each win rate by its adjusted p-value."""
-    said = {r.model: verdict(r, results) for r in rows}
-    if not any(said.values()):
+    verdicts = {r.model: verdict(r, results) for r in rows}
+    if not any(verdicts.values()):
         return table
     return replace(
         table,
         columns=(*table.columns, "verdict, corrected"),
         rows=tuple(
-            (*cells, tables.Cell(said.get(name) or "–"))
+            (*cells, tables.Cell(verdicts.get(name) or "–"))
             for name, cells in zip(table.names, table.rows, strict=True)
         ),
     )

@@ -54,23 +54,28 @@ def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
         for r in results
         if r.metric.endswith("_change") and r.against == baseline
     }
-    heads = [h for task in tasks for h in (labels.metric(task[1]), "change")]
-    heads = [
-        f"{labels.benchmark(tasks[i // 2][0])}: {h.lower()}" if len(tasks) > 1 else h
-        for i, h in enumerate(heads)
-    ]
     rows = tuple(
         (
             _gain(wins[m]),
             *(cell for task in tasks for cell in _task(scores, changed, task, m, baseline)),
-            *((Cell(_said(changed, tasks, m, results)),) if changed else ()),
+            *((Cell(_verdicts(changed, tasks, m, results)),) if changed else ()),
         )
         for m in models
     )
     last = ("change, corrected",) if changed else ()
-    table = ReportTable("Model", ("Preference gained", *heads, *last), tuple(models), rows)
+    heads = ("Preference gained", *_heads(tasks), *last)
     planes = tuple(_plane(wins, scores, task, models, baseline) for task in tasks)
-    return Tax(table, planes, bool(changed))
+    return Tax(ReportTable("Model", heads, tuple(models), rows), planes, bool(changed))
+
+
+def _heads(tasks: Sequence[tuple[str, str]]) -> list[str]:
+    """Return two column heads per task, prefixed by its benchmark if there are several tasks."""
+    heads = []
+    for benchmark, metric in tasks:
+        for head in (labels.metric(metric), "change"):
+            several = f"{labels.benchmark(benchmark)}: {head.lower()}"
+            heads.append(several if len(tasks) > 1 else head)
+    return heads
 
 
 def _is_task(row: EvalResult) -> bool:
@@ -111,7 +116,7 @@ def _task(
     return score, Cell(labels.number(apart, row.metric).replace("-", "−"))
 
 
-def _said(
+def _verdicts(
     changed: dict[tuple[str, str, str], EvalResult],
     tasks: Sequence[tuple[str, str]],
     model: str,

@@ -43,6 +43,7 @@ class Spend:
 
     @property
     def time(self) -> str:
+        """Return the time in units that suit its size."""
         return duration(self.seconds)
 
 

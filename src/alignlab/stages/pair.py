@@ -47,11 +47,11 @@ def pair(
         groups = []
         for prompt, several in by_prompt(prompts, responses):
             group = _group(prompt, several, known, source, context.seed_for("ties"))
-            made = _accept(group, settings)
-            if isinstance(made, str):
-                dropped[made] += 1
+            accepted = _accept(group, settings)
+            if isinstance(accepted, str):
+                dropped[accepted] += 1
             else:
-                groups.append(made)
+                groups.append(accepted)
         stage.write("groups", PreferenceGroup, groups)
         stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
         return groups

@@ -13,6 +13,7 @@ from alignlab.context import RunContext
 from alignlab.data.filters import FilterConfig, filter_prompts
 from alignlab.errors import BadInput
 from alignlab.protocols import Completer
+from alignlab.recording import Recorder
 from alignlab.runs import Stage
 from alignlab.stages.proposals import (
     PromptingMode,
@@ -57,6 +58,7 @@ class ProposeSettings(Bounded):
             raise BadInput("setting propose.by: leave it out for the model under study")
 
     def sampling(self) -> Sampling:
+        """Return the sampling of one prompt."""
         return Sampling(self.temperature, self.top_p, self.max_tokens)
 
 
@@ -86,33 +88,24 @@ def propose(
 
     The prompting mode is chosen once, before the first prompt, and recorded with the counts.
     """
-    spare = given.spare
     if context.recorder and settings.n:
-        # As if every round were needed, and none written were unusable.
-        with context.recorder.asking("prompts", settings.max_rounds, name):
-            completer.complete(
-                [
-                    _request(context, name, PromptingMode("continuation"), given.examples,
-                             settings, str(i))
-                    for i in range(settings.n)
-                ]
-            )  # fmt: skip
-        return context.recorder.new_prompts(completer.name, settings.n, settings.max_tokens)
+        return _planned(context.recorder, context, completer, given.examples, settings, name)
+    spare = given.spare
     with context.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
         file = stage.records("prompts", Prompt)
         dropped: Counter[str] = Counter()
-        wrote = "prompts written"
+        written = "prompts written"
         if settings.n and not stage.done:
-            way = _way(stage, completer)
-            _write_rounds(stage, context, completer, way, given, settings, dropped)
-            wrote += f" by {way.how}"
+            mode = _mode(stage, completer)
+            _write_rounds(stage, context, completer, mode, given, settings, dropped)
+            written += f" by {mode.how}"
         if not stage.done and "spare" not in file.units:
             missing = len(spare) if not settings.n else settings.n - file.count()
             taken = list(spare)[: max(0, missing)] if settings.top_up or not settings.n else []
-            # Counted first: what a kill leaves uncommitted is counted the same once more.
+            # Counted first: a kill in between repeats the count, not the prompts.
             stage.count(
                 [
-                    Count(stage.name, wrote, file.count(), dict(dropped)),
+                    Count(stage.name, written, file.count(), dict(dropped)),
                     Count(stage.name, "prompts from the data", len(taken)),
                 ]
             )
@@ -120,9 +113,24 @@ def propose(
         return file.read()
 
 
-def _way(stage: Stage, completer: Completer) -> PromptingMode:
+def _planned(
+    recorder: Recorder,
+    context: RunContext,
+    completer: Completer,
+    examples: Sequence[Prompt],
+    settings: ProposeSettings,
+    name: str,
+) -> list[Prompt]:
+    """Record the requests of all rounds in the plan of a study, as if every round were needed."""
+    mode = PromptingMode("continuation")
+    with recorder.asking("prompts", settings.max_rounds, name):
+        completer.complete(_requests(context, name, mode, examples, settings, ""))
+    return recorder.new_prompts(completer.name, settings.n, settings.max_tokens)
+
+
+def _mode(stage: Stage, completer: Completer) -> PromptingMode:
     """Return the recorded prompting mode, or choose and record it."""
-    file = stage.records("way", PromptingMode)
+    file = stage.records("way", PromptingMode)  # the file's name in 0.1
     if "all" not in file.units:
         file.append("all", [prompting_mode(completer)])
     return file.read()[0]
@@ -132,7 +140,7 @@ def _write_rounds(
     stage: Stage,
     context: RunContext,
     completer: Completer,
-    way: PromptingMode,
+    mode: PromptingMode,
     given: ProposalContext,
     settings: ProposeSettings,
     dropped: Counter[str],
@@ -148,13 +156,10 @@ def _write_rounds(
             unit = f"round {round_}"
             if unit in file.units:
                 continue
-            requests = [
-                _request(context, stage.name, way, given.examples, settings, f"{round_}.{i}")
-                for i in range(settings.n)
-            ]
+            requests = _requests(context, stage.name, mode, given.examples, settings, f"{round_}.")
             before = meter.mark()
             found = [
-                read_proposal(way, completer.name, several[0])
+                read_proposal(mode, completer.name, several[0])
                 for several in completer.complete(requests)
             ]
             written = [p for p in found if isinstance(p, Prompt)]
@@ -171,17 +176,22 @@ def _write_rounds(
             dropped.update({reason: n for reason, n in count.dropped.items() if n})
 
 
-def _request(
+def _requests(
     context: RunContext,
     purpose: str,
-    way: PromptingMode,
+    mode: PromptingMode,
     examples: Sequence[Prompt],
     settings: ProposeSettings,
-    number: str,
-) -> CompletionRequest:
-    draw = seeds.generator(context.seed, purpose, number)
-    shown = drawn_examples(examples, settings.shots, draw)
-    return request(way, number, shown, settings.sampling(), context.seed_for(purpose, number))
+    prefix: str,
+) -> list[CompletionRequest]:
+    """Return `settings.n` requests with ids from the prefix, each with examples of its own."""
+    found = []
+    for number in (f"{prefix}{i}" for i in range(settings.n)):
+        draw = seeds.generator(context.seed, purpose, number)
+        shown = drawn_examples(examples, settings.shots, draw)
+        seed = context.seed_for(purpose, number)
+        found.append(request(mode, number, shown, settings.sampling(), seed))
+    return found
 
 
 def _names(prompt: Prompt, reserved: Sequence[str]) -> bool:

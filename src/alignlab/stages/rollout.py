@@ -18,7 +18,7 @@ from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recording import Recorder, tokens_of
-from alignlab.runs import slug
+from alignlab.runs import Stage, slug
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
@@ -112,37 +112,36 @@ def rollout(
             seed = seeds.derive(context.seed_for("rollout", name), config.seed)
             lm = context.student(parent, config)
             fitting = _fitting(lm, prompts, lesson)
-            title, before = context.title(f"{name} learns"), meter.mark()
+            before = meter.mark()
             here = {"lm": lm, "reward": reward, "validate": validate}
             task = TrainingTask(
-                context,
-                parent,
-                lesson,
-                fitting.prompts,
-                replace(config, seed=seed),
-                stage.path,
+                context, parent, lesson, fitting.prompts, replace(config, seed=seed), stage.path
             )
-            result = train_on_all_ranks(_learn, task, title, here)
-            trained = result.trained
-            lost = {"without a score": result.unscored} if result.unscored else {}
-            learned = result.rollouts - result.unscored
-            stage.count([replace(fitting.tally, stage=stage.name),
-                         Count(stage.name, "rollouts", learned, lost)])  # fmt: skip
-            kept = RolledOut(
-                trained.steps,
-                trained.best_step,
-                trained.best_value,
-                result.rollouts,
-                result.unscored,
-                result.state.kl_coef,
-                trained.plain_because,
-            )
-            stage.write("trained", RolledOut, [kept])
-            drop_checkpoints(stage.path)
-            own = Usage(tokens=trained.tokens + result.drawn, calls=result.rollouts)
-            stage.spend(own + meter.since(before))
+            result = train_on_all_ranks(_learn, task, context.title(f"{name} learns"), here)
+            _write(stage, fitting.tally, result)
+            drawn = Usage(tokens=result.trained.tokens + result.drawn, calls=result.rollouts)
+            stage.spend(drawn + meter.since(before))
         folder = stage.path / "model"
         return Checkpoint(name, str(folder), parent.name, None, fingerprint(folder), made)
+
+
+def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
+    """Write the counts and the summary of a training on rollouts."""
+    lost = {"without a score": result.unscored} if result.unscored else {}
+    scored = Count(stage.name, "rollouts", result.rollouts - result.unscored, lost)
+    stage.count([replace(prompts, stage=stage.name), scored])
+    trained = result.trained
+    summary = RolledOut(
+        trained.steps,
+        trained.best_step,
+        trained.best_value,
+        result.rollouts,
+        result.unscored,
+        result.state.kl_coef,
+        trained.plain_because,
+    )
+    stage.write("trained", RolledOut, [summary])
+    drop_checkpoints(stage.path)
 
 
 def _planned(

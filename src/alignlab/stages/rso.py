@@ -119,7 +119,7 @@ def rso(
     with context.run.stage(name, config=settings, inputs={"groups": str(len(groups))}) as stage:
         if stage.done:
             return stage.records("groups", PreferenceGroup).read()
-        made: list[PreferenceGroup] = []
+        pairs: list[PreferenceGroup] = []
         dropped: Counter[str] = Counter()
         candidates = taken = 0
         for group in groups:
@@ -129,22 +129,18 @@ def rso(
             if len(accepted.indices) < settings.quota:
                 dropped[f"fewer than {settings.quota} candidates"] += 1
                 continue
-            found = list(meetings(accepted.indices, group.scores, settings.pairs))
-            if not found:
+            of_group = list(meetings(accepted.indices, group.scores, settings.pairs))
+            if not of_group:
                 dropped["accepted responses have equal scores"] += 1
-            made += [_pair(group, *pair) for pair in found]
+            pairs += [_pair(group, *pair) for pair in of_group]
         if groups and len(dropped) == 1 and dropped.total() == len(groups):
             why = next(iter(dropped))
             raise BadInput(f"rso: expected groups to make pairs of, found {why} in every one")
-        stage.write("groups", PreferenceGroup, made)
+        stage.write("groups", PreferenceGroup, pairs)
         rejected = {"rejected": candidates - taken} if candidates > taken else {}
-        stage.count(
-            [
-                Count(stage.name, "candidates", taken, rejected),
-                Count(stage.name, "pairs", len(made), dict(dropped)),
-            ]
-        )
-        return made
+        counted = Count(stage.name, "pairs", len(pairs), dict(dropped))
+        stage.count([Count(stage.name, "candidates", taken, rejected), counted])
+        return pairs
 
 
 def _pair(group: PreferenceGroup, better: int, worse: int) -> PreferenceGroup:

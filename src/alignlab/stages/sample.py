@@ -39,6 +39,7 @@ class SampleSettings(Bounded):
     """Prompts per unit of work, generated and written together."""
 
     def sampling(self) -> Sampling:
+        """Return the sampling of `n` responses."""
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.n)
 
 

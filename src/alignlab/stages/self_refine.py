@@ -64,7 +64,7 @@ def refine_by(
         judge_prompt(settings.refine_prompt),
         sampling=Sampling(*drawn, settings.refined_tokens),
     )
-    said = judge(context, critic, prompts, responses, name="critique")
-    criticised = with_critiques(prompts, responses, said)
+    critiques = judge(context, critic, prompts, responses, name="critique")
+    criticised = with_critiques(prompts, responses, critiques)
     better = refine(context, refiner, criticised)
     return Refined(as_lessons(critic, refiner, criticised, better), better)

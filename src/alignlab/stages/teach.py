@@ -56,15 +56,15 @@ def as_lessons(
     """
     better = {response.id: response for response in refined}
     lessons = []
-    for one in criticised:
-        key = one.response.id
-        asked = Prompt(f"{key}/critique", critic.messages(one.prompt, one.response))
-        said = Response(f"{key}/criticised", asked.id, one.critique, SampledBy(critic.name))
-        lessons.append(Demonstration(asked, said, "critique"))
+    for item in criticised:
+        key = item.response.id
+        asked = Prompt(f"{key}/critique", critic.messages(item.prompt, item.response))
+        critique = Response(f"{key}/criticised", asked.id, item.critique, SampledBy(critic.name))
+        lessons.append(Demonstration(asked, critique, "critique"))
         if refined_id(key) in better:
-            asked = Prompt(f"{key}/refine", teacher.messages(one))
-            made = replace(better[refined_id(key)], prompt_id=asked.id)
-            lessons.append(Demonstration(asked, made, "refine"))
+            asked = Prompt(f"{key}/refine", teacher.messages(item))
+            refinement = replace(better[refined_id(key)], prompt_id=asked.id)
+            lessons.append(Demonstration(asked, refinement, "refine"))
     return lessons
 
 

@@ -110,10 +110,9 @@ def train(
             result = train_on_all_ranks(_learn, task, title, {"lm": lm, "validate": validate})
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
-            kept = TrainingSummary(
-                result.steps, result.best_step, result.best_value, result.plain_because
-            )
-            stage.write("trained", TrainingSummary, [kept])
+            best = result.best_step, result.best_value
+            summary = TrainingSummary(result.steps, *best, result.plain_because)
+            stage.write("trained", TrainingSummary, [summary])
             drop_checkpoints(stage.path)
             stage.spend(Usage(tokens=result.tokens))
         folder = stage.path / "model"
@@ -174,8 +173,8 @@ def train_on_all_ranks(
         tracking(task.context.track, title, task.out, hyperparameters) as tracker,
         progress.task(title, 1) as bar,
     ):
-        tell = None if tracker is None else log_to(tracker, task.config)
-        shown = {**here, "on_step": shower(bar, tell)}
+        log = None if tracker is None else log_to(tracker, task.config)
+        shown = {**here, "on_step": shower(bar, log)}
         return run_on_all_ranks(
             learn, task, sharded=hardware.sharded, device=hardware.kind, here=shown
         )
@@ -203,12 +202,12 @@ _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}
 """Metric -> its short name on the progress bar."""
 
 
-def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
+def shower(bar: progress.ProgressTask, log: LogMetrics | None) -> LogMetrics:
     """Return a callback that updates a progress bar and calls another callback."""
 
     def show(metrics: Mapping[str, Any], step: int, total: int) -> None:
-        if tell is not None:
-            tell(metrics, step, total)
+        if log is not None:
+            log(metrics, step, total)
         bar.total = total
         shown = [(w, metrics[k]) for k, w in _SHOWN.items() if k in metrics]
         bar.set(step, ", ".join(f"{what} {value:.3f}" for what, value in shown))
