@@ -187,7 +187,7 @@ def test_thoughts_are_no_answers(alignlab, prompts, tmp_path):
     command = ("generate", "--prompts", prompts, "--out", out, "--model")
     ended = alignlab(*command, f"scripted:{scripted}")
     assert ended.code == 0, ended.err
-    assert "3 rows (failed 1; without an answer 1)" in ended.out
+    assert "3 rows (failed 1, thoughts taken off 3, without an answer 1)" in ended.out
     assert {row["prompt"]: row["completion"] for row in rows_of(out)} == {
         "Say 0.": "A river.", "Say 2.": "A lake.", "Say 3.": "A hill.",
     }  # fmt: skip

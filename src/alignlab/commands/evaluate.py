@@ -21,13 +21,6 @@ RATES = {"win_rate": "win rate", "lc_win_rate": "length-controlled"}
 COUNTS = ("won", "lost", "drawn", "n", "missing", "length")
 
 
-def evaluate(benchmark: str, *overrides: str, **given: Any) -> Any:
-    """Call `alignlab.evaluate`; path of version 0.1."""
-    from alignlab.api.evaluating import evaluate as measure
-
-    return measure(benchmark, given.pop("model", None), *overrides, **given)
-
-
 def judge(scores: str | Path, reference: str | Path) -> Evaluated:
     """Measure a judge's scores against reference scores.
 

@@ -21,7 +21,6 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Used
-from alignlab.protocols import Completer
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.recording import Recorder, RecordingRun, Work
 from alignlab.specs import split
@@ -80,15 +79,6 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
         stages=_times(recorder.work, gflops) if gflops else (),
         money=_money(calls),
     )
-
-
-def completer(spec: str) -> Completer:
-    """Return a stand-in for the engine of a spec; for a local engine read only small files.
-
-    Raises:
-        BadInput: the engine cannot be built.
-    """
-    return Recorder().completer(spec)
 
 
 def memory(facts: ModelFacts, config: StudyConfig) -> tuple[Memory, ...]:

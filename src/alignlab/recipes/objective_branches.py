@@ -301,10 +301,10 @@ def _raft(branch: Comparison) -> Checkpoint:
 
 def _policy_gradient(branch: Comparison) -> Checkpoint:
     """Train M1 by policy gradient on its own answers, generated during training."""
-    study, learned = branch.study, branch.learner
+    study, chosen = branch.study, branch.learner
     context, config, m1 = study.context, study.config, study.start.m1
-    assert isinstance(learned.config, RolloutConfig)
-    if learned.reward == "feedback":
+    assert isinstance(chosen.config, RolloutConfig)
+    if chosen.reward == "feedback":
         reward = context.judge(config.feedback, m1)
     else:
         assert branch.given.reward_model is not None
@@ -314,7 +314,7 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
         m1,
         branch.given.answered.prompts,
         reward,
-        RolloutLesson(learned.objective, learned.config, config.lengths.max_prompt_tokens),
+        RolloutLesson(chosen.objective, chosen.config, config.lengths.max_prompt_tokens),
         name=branch.name,
         made=described(config, branch.name),
         truth=context.judge(config.measure.truth, m1) if config.measure.truth else None,

@@ -67,7 +67,7 @@ def single(
     reference_label: str,
     tested: Sequence[EvalResult] | None = None,
     title: str = "",
-    beside: Sequence[EvalResult] = (),
+    adjacent: Sequence[EvalResult] = (),
 ) -> Forest:
     """Lay out a plot with one mark per row.
 
@@ -77,10 +77,10 @@ def single(
         reference: value of the reference line.
         tested: all rows of the run; their adjusted p-values and intervals decide which marks are
             filled; None draws plain marks.
-        beside: rows of adjacent plots, which share the axis.
+        adjacent: rows of adjacent plots, which share the axis.
     """
     metric = results[0].metric
-    scale = _scale([*results, *beside], reference)
+    scale = _scale([*results, *adjacent], reference)
     rows = tuple(
         ForestRow(
             label=r.model,

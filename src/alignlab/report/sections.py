@@ -228,7 +228,7 @@ def _parts(results: Sequence[EvalResult]) -> list[Section]:
             reference=None,
             reference_label="",
             title=labels.group(name),
-            beside=types,
+            adjacent=types,
         )
         for name in dict.fromkeys(r.group for r in types)
     ]

@@ -18,7 +18,7 @@ from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder, characters, tokens_of
-from alignlab.runs import slug as slug  # importable from here until 0.3
+from alignlab.runs import slug
 from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
