@@ -19,6 +19,8 @@ from alignlab.api.inputs import (
     objective_parts,
 )
 from alignlab.api.results import Text, Training
+from alignlab.errors import BadInput
+from alignlab.launched import NO_DEEPSPEED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +62,8 @@ def train(
     """
     chosen, options = objective_parts(objective)
     values = known.given(config, overrides, settings)
+    if "deepspeed" in values:
+        raise BadInput(f"setting deepspeed: {NO_DEEPSPEED}")
     configs.refuse_unknown(known.training(chosen).options, values | _nested(values, options))
     own = getattr(model, "settings", {})
     specs = {"model": model_spec(model), "data": data_spec(data), "reward": judge_spec(reward)}

@@ -11,11 +11,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from alignlab.errors import BadInput
-from alignlab.launched import is_launched
+from alignlab.launched import NO_DEEPSPEED, is_launched
 from alignlab.training.config import TrainConfig
-
-NO_DEEPSPEED = "DeepSpeed is not run here; parallel=fsdp (FSDP2) shares weights out as ZeRO-3 does"
-"""Message of a refused DeepSpeed configuration."""
 
 Parallel = Literal["auto", "data", "fsdp"]
 """Parallelism of a training: each process holds all weights, or its shards of them (FSDP2)."""

@@ -13,13 +13,14 @@ from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.configs import NonNegativeInt
 from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.errors import BadInput
+from alignlab.launched import NO_DEEPSPEED
 from alignlab.models import adapters
 from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
 from alignlab.records import to_dict
 from alignlab.runs import RunIdentity
 from alignlab.training.config import SaveDtype
-from alignlab.training.launch import NO_DEEPSPEED, Parallel, refuse_unmet
+from alignlab.training.launch import Parallel, refuse_unmet
 from alignlab.training.tracking import Track, require_tracker
 from alignlab.types import Checkpoint, Corpus, Count
 
