@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 
 class _CallableModule(ModuleType):
-    """The package `alignlab.report`, which is also the function of that name."""
+    """Package `alignlab.report`, callable as the function of that name."""
 
     def __call__(self, *runs: Any) -> Any:
         return import_module("alignlab.api.studies").report(*runs)
@@ -99,7 +99,7 @@ if not TYPE_CHECKING:  # a type checker is to know every name, and no other
 
 
 def _public() -> dict[str, Any]:
-    """Name -> where it is defined, as the imports for type checkers above say."""
+    """Return name -> where it is defined, from the imports for type checkers."""
     source = import_module("alignlab.source")
 
     found = source.read("alignlab").imported.items()

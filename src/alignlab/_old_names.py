@@ -11,6 +11,12 @@ from types import ModuleType
 
 MOVED = {
     "alignlab.commands.early": "alignlab.commands.preflight",
+    "alignlab.commands.material": "alignlab.commands._support.prompts_and_responses",
+    "alignlab.commands.run_answers": "alignlab.commands._support.responses_from_run",
+    "alignlab.commands.surroundings": "alignlab.commands._support.train_setup",
+    "alignlab.commands.tables": "alignlab.commands._support.tables",
+    "alignlab.commands.to_file": "alignlab.commands._support.file_job",
+    "alignlab.commands.trained": "alignlab.commands._support.trained",
     "alignlab.recipes.compare": "alignlab.recipes.compare_feedback",
     "alignlab.recipes.rl_free": "alignlab.recipes.compare_objectives",
     "alignlab.recipes.rl_free_methods": "alignlab.recipes.objective_branches",

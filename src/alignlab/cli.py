@@ -1,4 +1,4 @@
-"""The command line: every command is made from the signature and docstring of a function."""
+"""Build the command line from the signatures and docstrings of functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from alignlab.launched import is_launched, is_worker_rank, world_size
 from alignlab.source import Place
 
 BENCHMARK = "NAME"
-"""What the help calls the command that runs any benchmark."""
+"""Name in the help of the command that runs any benchmark."""
 
 OLD_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("feedback",): ("annotations",),
@@ -36,23 +36,23 @@ OLD_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("evaluate", "audit"): ("judge-card",),
     ("evaluate", "judge-card"): ("judge-card",),
 }
-"""Commands of 0.1 -> those of today; they go with the next release."""
+"""Commands of version 0.1 -> current commands; to be removed with the next release."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command and the function behind it."""
+    """Command and the function behind it."""
 
     name: str
-    """With its group's name before it, where it has one."""
+    """Name of the command, after its group's name if it has one."""
     place: Place
     example: str
     arguments: tuple[str, ...] = ()
-    """Parameters that stand without a name; others are options."""
+    """Positional parameters; others are options."""
     settings: Callable[[Mapping[str, Any]], Settings] | None = None
-    """Describes the settings that `--options` shows, by the values given."""
+    """Function that describes the settings for `--options`, by the values given."""
     required: tuple[str, ...] = ()
-    """Parameters that only Python may leave out."""
+    """Parameters that only Python may omit."""
 
 
 def _api(module: str, name: str) -> Place:
@@ -167,7 +167,7 @@ COMMANDS = (
 
 
 class _Benchmarks(TyperGroup):
-    """Commands by benchmark; one that runs on models goes to the command for all of these."""
+    """Group of benchmarks; those that run on models share one command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         runs = any(a.partition("=")[0] in ("--model", "--outputs", "--options") for a in args)
@@ -180,9 +180,9 @@ class _Benchmarks(TyperGroup):
 
 
 def build() -> typer.Typer:
-    """Make the command line of all commands."""
+    """Build the command line of all commands."""
     options: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
-    made = typer.Typer(
+    app = typer.Typer(
         name="alignlab",
         help="An alignment laboratory: train language models from feedback of every kind, run "
         "whole studies, and measure what each step did.",
@@ -206,18 +206,18 @@ def build() -> typer.Typer:
     }
     for command in COMMANDS:
         group, _, name = command.name.rpartition(" ")
-        app_ = groups[group] if group else made
+        app_ = groups[group] if group else app
         text, _ = _documented(command.place)
         app_.command(name, help=_escaped(text), epilog=f"Example: alignlab {command.example}")(
             _callback(command)
         )
     for name, group_app in groups.items():
-        made.add_typer(group_app, name=name)
-    return made
+        app.add_typer(group_app, name=name)
+    return app
 
 
 def _callback(command: Command) -> Callable[..., None]:
-    """A function with the parameters that typer reads, which calls the command's function."""
+    """Build a function with typer's parameters that calls the command's function."""
     parameters = source.signature(command.place)
     _, about = _documented(command.place)
     shown = {p.name: _parameter(p, command, about.get(p.name, "")) for p in parameters}
@@ -267,7 +267,7 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
 
 
 def _parameter(p: Parameter, command: Command, about: str) -> Parameter | None:
-    """A parameter as typer reads it; None for one that only Python can give."""
+    """Convert a parameter for typer; None for one that only Python can pass."""
     text, required = str(p.annotation), p.default is Parameter.empty
     if p.kind is Parameter.VAR_KEYWORD or "Callable" in text:
         return None
@@ -310,7 +310,7 @@ def _shown(name: str, annotation: Any, default: Any) -> Parameter:
 
 
 def _documented(place: Place) -> tuple[str, dict[str, str]]:
-    """The text of a function's docstring, and its sentence on each parameter."""
+    """Split a function's docstring into its text and a sentence on each parameter."""
     text, _, rest = source.docstring(*place, whole=True).partition("\nArgs:\n")
     about: dict[str, str] = {}
     name = ""
@@ -320,19 +320,19 @@ def _documented(place: Place) -> tuple[str, dict[str, str]]:
             about[name] = sentence
         elif name:
             about[name] += f" {line.strip()}"
-    said = text.partition("\nRaises:")[0].partition("\nReturns:")[0].strip()
+    body = text.partition("\nRaises:")[0].partition("\nReturns:")[0].strip()
     # What only Python can give stands behind a semicolon.
     here = {key: re.sub(r"; in Python.*", ".", value) for key, value in about.items()}
-    return said, {key: value[:1].upper() + value[1:] for key, value in here.items()}
+    return body, {key: value[:1].upper() + value[1:] for key, value in here.items()}
 
 
 def _escaped(text: str) -> str:
-    """Text whose square brackets are no markup."""
+    """Escape square brackets, which are markup."""
     return text.replace("[", r"\[")
 
 
 def _print(found: Any, as_json: bool) -> None:
-    """Print what a function returned; bad records end with exit code 2."""
+    """Print a function's result; exit with code 2 on bad records."""
     from alignlab.api.results import Evaluation, Result
 
     if hasattr(found, "notes"):  # files that others wrote
@@ -349,7 +349,7 @@ def _print(found: Any, as_json: bool) -> None:
             typer.echo(json.dumps(found.as_json(), indent=1))
         else:
             if table is not None:
-                from alignlab.commands.tables import show
+                from alignlab.commands._support.tables import show
 
                 show(table)
             if str(found):
@@ -382,7 +382,7 @@ app = build()
 
 
 def main() -> None:
-    """Entry point; exit code 0 done, 1 the run failed, 2 bad input."""
+    """Run the command line; exit code 0: done, 1: the run failed, 2: bad input."""
     sys.argv[1:] = _renamed(sys.argv[1:])
     try:
         if is_launched():
@@ -403,7 +403,7 @@ def main() -> None:
 
 
 def _renamed(arguments: list[str]) -> list[str]:
-    """Arguments with a command's name of 0.1 replaced."""
+    """Replace a command's name of version 0.1 in the arguments."""
     for length in (2, 1):
         new = OLD_NAMES.get(tuple(arguments[:length]))
         if new:
@@ -412,7 +412,7 @@ def _renamed(arguments: list[str]) -> list[str]:
 
 
 def _translate(error: Exception) -> tuple[int, str | None]:
-    """Errors of the system and of the argument parser, in one line; None for our own bugs."""
+    """Convert errors of the system and the argument parser to one line; None for bugs."""
     exit_code = getattr(error, "exit_code", None)
     if exit_code is not None:  # click's own: usage errors, --help, Exit
         if hasattr(error, "format_message"):
@@ -436,7 +436,7 @@ def _translate(error: Exception) -> tuple[int, str | None]:
 
 
 def _join_launch(arguments: list[str]) -> None:
-    """Started by torchrun or accelerate: one process prints, and only what trains is shared."""
+    """Join a launch by torchrun or accelerate: one process prints; only training is shared."""
     if is_worker_rank():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
         logging.disable(logging.WARNING)

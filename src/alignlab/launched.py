@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+NO_DEEPSPEED = "DeepSpeed is not run here; parallel=fsdp (FSDP2) shares weights out as ZeRO-3 does"
+"""Message of a refused DeepSpeed configuration."""
+
 
 def world_size() -> int:
     """Return the number of processes of the launch; 1 without one."""

@@ -45,6 +45,11 @@ def split(rest: str) -> Split:
     return Split(head, tuple(part for part in query.split("&") if part))
 
 
+def drops_bad(data: str) -> bool:
+    """Return whether a data spec leaves bad records out and counts them (`?bad=drop`)."""
+    return "bad=drop" in split(data).options
+
+
 def read_options(rest: str, cls: type[T]) -> Named[T]:
     """Split `HEAD?key=value&key=value` and build the options.
 

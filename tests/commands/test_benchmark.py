@@ -6,9 +6,9 @@ import re
 import pytest
 
 from alignlab import context as lab_module
+from alignlab.api.evaluating import evaluate
 from alignlab.commands import benchmark
 from alignlab.commands.benchmark import run_benchmark, tasks
-from alignlab.commands.evaluate import evaluate
 from alignlab.errors import BadInput
 from alignlab.feedback.rules import LengthJudge
 from alignlab.models.load import save
@@ -118,16 +118,19 @@ def test_alpaca_eval_on_a_model_and_its_files_still_work(alignlab, files, tiny_f
     judge = f"local:{tiny_folder}"
     command = ("evaluate", "alpaca_eval", "--data", files["alpaca_eval"], "--model", tiny_folder)
     ended = alignlab(
-        *command, "--judge", judge, "--out", tmp_path / "r", "max_tokens=12", "threads=1", "--json"
+        *command, "--judge", judge, "--out", tmp_path / "r", "max_tokens=12", "threads=1"
     )
-    assert ended.code == 0, ended.err
-    row, judge = json.loads(ended.out)["rows"]
-    assert judge["benchmark"] == "judge_checks"
     # A random model names neither answer: its letters hold next to no probability.
-    assert (row["n"], row["comparable"], row["against"]) == (0, False, "the data's baseline")
-    assert "win_rate" not in row
-    assert judge["unreadable"] == 1
-    assert row["avg_length"] > 0  # a mean over what was asked, not over the leaderboard's 805
+    assert ended.code == 1
+    assert "alpaca_eval: no answer was scored (3 unscored" in ended.err
+    (file,) = (tmp_path / "r").rglob("results.jsonl")
+    rows = {row["metric"]: row for row in map(json.loads, file.read_text().splitlines())}
+    win_rate = rows["win_rate"]
+    assert (win_rate["value"], win_rate["n"], win_rate["comparable"]) == (None, 0, False)
+    assert win_rate["against"] == "the data's baseline"
+    assert rows["unreadable"]["value"] == 1
+    # A mean over what was asked, not over the leaderboard's 805.
+    assert rows["avg_length"]["value"] > 0
     assert "--annotations is missing" in alignlab("evaluate", "alpaca_eval").line
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alignlab.commands.evaluate import evaluate
+from alignlab.api.evaluating import evaluate
 from alignlab.errors import BadInput
 from alignlab.evaluation.annotation_files import WEIGHT_COLUMNS
 from tests.conftest import shared_path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from alignlab import registry
-from alignlab.commands.material import responses_of
+from alignlab.commands._support.prompts_and_responses import responses_of
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.models.load import save

@@ -129,7 +129,7 @@ def test_a_killed_generation_answers_nothing_twice(prompts, tmp_path, monkeypatc
 
     state: set[str] = set()
     engine = ScriptedEngine(answer, name="mine")
-    monkeypatch.setattr(entrants.Lab, "completer", lambda self, spec: engine)
+    monkeypatch.setattr(entrants.RunContext, "completer", lambda self, spec: engine)
     given = {"model": "scripted:x", "prompts": prompts, "out": tmp_path / "o.jsonl", "chunk": 1}
     with pytest.raises(KeyboardInterrupt):
         lab_package.generate(**given)
@@ -140,7 +140,7 @@ def test_a_killed_generation_answers_nothing_twice(prompts, tmp_path, monkeypatc
 
 def test_thoughts_are_no_part_of_an_answer_and_counted(prompts, tmp_path, monkeypatch):
     engine = ScriptedEngine(lambda request, k: "<think>hm</think>\n\nYes.", name="mine")
-    monkeypatch.setattr(entrants.Lab, "completer", lambda self, spec: engine)
+    monkeypatch.setattr(entrants.RunContext, "completer", lambda self, spec: engine)
     given = {"model": "scripted:x", "prompts": prompts, "out": tmp_path / "o.jsonl"}
     assert lab_package.generate(**given).note == "thoughts taken off 5"
     rows = [json.loads(line) for line in (tmp_path / "o.jsonl").open()]
@@ -187,7 +187,7 @@ def test_thoughts_are_no_answers(alignlab, prompts, tmp_path):
     command = ("generate", "--prompts", prompts, "--out", out, "--model")
     ended = alignlab(*command, f"scripted:{scripted}")
     assert ended.code == 0, ended.err
-    assert "3 rows (failed 1; without an answer 1)" in ended.out
+    assert "3 rows (failed 1, thoughts taken off 3, without an answer 1)" in ended.out
     assert {row["prompt"]: row["completion"] for row in rows_of(out)} == {
         "Say 0.": "A river.", "Say 2.": "A lake.", "Say 3.": "A hill.",
     }  # fmt: skip
@@ -201,7 +201,7 @@ def test_thoughts_are_no_answers(alignlab, prompts, tmp_path):
 def test_critiques_become_comments_that_are_read(answers, tmp_path, monkeypatch):
     texts = iter(["Too short."] * 5 + [""])
     critic = ScriptedEngine(lambda request, k: next(texts), name="critic")
-    monkeypatch.setattr(entrants.Lab, "completer", lambda self, spec: critic)
+    monkeypatch.setattr(entrants.RunContext, "completer", lambda self, spec: critic)
     out = tmp_path / "judged.jsonl"
     found = lab_package.judge(judge="critique:x:y", responses=answers, out=out)
     assert found.note == "unscored: an empty critique 1"

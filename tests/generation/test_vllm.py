@@ -14,7 +14,6 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from alignlab.commands import preflight as early
 from alignlab.errors import BadInput
 from alignlab.generation import vllm
 from alignlab.generation.engines import completer
@@ -22,6 +21,7 @@ from alignlab.generation.local import LocalEngine
 from alignlab.generation.vllm import VllmEngine
 from alignlab.models.load import load
 from alignlab.protocols import ChoiceScorer, Completer
+from alignlab.recording import Recorder
 from tests.conftest import ROOT
 from tests.generation.tiny import ask, tokenizer
 
@@ -61,10 +61,10 @@ def test_told_before_a_study_starts_without_starting_it(
 ) -> None:
     monkeypatch.setattr(vllm, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="expected the package vllm"):
-        early.completer(f"vllm:{folder}")
+        Recorder().completer(f"vllm:{folder}")
     monkeypatch.setattr(vllm, "find_spec", lambda name: True)
     monkeypatch.setattr(vllm, "_start", lambda folder, options: pytest.fail("started"))
-    assert isinstance(early.completer(f"vllm:{folder}"), ChoiceScorer)
+    assert isinstance(Recorder().completer(f"vllm:{folder}"), ChoiceScorer)
 
 
 def test_started_once_per_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def test_packed_rewards_are_those_of_the_classifier(name):
     lm = with_reward_head(tiny_lm(name), seed=3)
     groups = random_groups(5, (2, 3), seed=4)
     scorer = RewardScorer(lm.model)
-    assert scorer.fallback is None
+    assert scorer.padded_because is None
     found = rewards(lm, groups)
     for group, values in zip(groups, found, strict=True):
         for response, value in zip(group.responses, values, strict=True):

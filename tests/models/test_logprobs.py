@@ -59,7 +59,7 @@ class Spy:
 
 def test_padded_sequences_say_where_they_end():
     model = tiny_lm().model
-    scorer = ResponseScorer(model, plain_because="asked for")
+    scorer = ResponseScorer(model, padded_because="asked for")
     spy = Spy(model)
     groups = random_groups(3, (2,), seed=4)
     with scorer.scored(groups):
@@ -82,12 +82,12 @@ def test_half_precision_ends_at_the_logits(plain):
     model.lm_head.register_forward_hook(lambda m, i, out: kept.append(out.detach()))
     hidden = []
     model.model.register_forward_hook(lambda m, i, out: hidden.append(out[0].detach()))
-    scorer = ResponseScorer(model, plain_because=plain)
+    scorer = ResponseScorer(model, padded_because=plain)
     (group,) = random_groups(1, (1,), seed=6)
     with torch.no_grad(), scorer.scored([group]) as scored:
         found = scored.logp_R
     start, response = len(group.prompt_T) - 1, torch.tensor(group.responses[0])
-    packed = scorer.fallback is None
+    packed = scorer.padded_because is None
     logits = hidden[-1][0] @ model.lm_head.weight.T if packed else kept[-1][0]
     rows = torch.log_softmax(logits[start : start + len(response)].double(), -1)
     expected = rows.gather(1, response[:, None])[:, 0]
@@ -114,7 +114,7 @@ def test_scoring_is_without_dropout_and_leaves_the_mode_as_it_was(training):
     assert response_logprobs(lm, groups) == expected
     assert lm.model.training is training
     scorer = ResponseScorer(lm.model)
-    assert scorer.fallback is None  # the probe compares without dropout too
+    assert scorer.padded_because is None  # the probe compares without dropout too
     assert TokenBudget(8192).score(scorer, groups) == again
     assert lm.model.training is training
     assert [found.sums for found in expected] == [pytest.approx(row) for row in again]

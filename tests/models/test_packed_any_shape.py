@@ -72,7 +72,7 @@ def assert_equal_gradients(found, expected):
 @example(shape=MIXED, seed=1)
 def test_values_and_gradients(name, shape, seed):
     model, scorer = model_and_scorer(name)
-    assert scorer.fallback is None
+    assert scorer.padded_because is None
     groups = groups_of(shape, seed)
     expected, found = one_at_a_time(model, groups), scored(model, scorer, groups)
     torch.testing.assert_close(found[0], expected[0], rtol=0, atol=1e-6)
@@ -86,7 +86,7 @@ def test_values_and_gradients(name, shape, seed):
 def test_single_precision_keeps_1e_5(name, shape, seed):
     """Models that run as padded batches of sequences keep the same bound."""
     model, scorer = model_and_scorer(name, torch.float32)
-    assert (scorer.fallback is None) == (name not in PLAIN)
+    assert (scorer.padded_because is None) == (name not in PLAIN)
     groups = groups_of(shape, seed)
     assert_same(one_at_a_time(model, groups), scored(model, scorer, groups))
 
@@ -117,7 +117,7 @@ def reward_model_and_scorer():
 @example(shape=MIXED, seed=1)
 def test_rewards_and_their_gradients(shape, seed):
     model, scorer = reward_model_and_scorer()
-    assert scorer.fallback is None
+    assert scorer.padded_because is None
     groups = groups_of(shape, seed)
     sequences = [g.prompt_T + r for g in groups for r in g.responses]
     weights = torch.linspace(-1, 1, len(sequences), dtype=torch.float64)

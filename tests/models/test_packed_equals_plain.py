@@ -68,7 +68,7 @@ def assert_same(one, other):
 def test_packed_is_exact(name):
     model = tiny_model(name)
     scorer = ResponseScorer(model)
-    assert scorer.fallback is None
+    assert scorer.padded_because is None
     assert scorer.limit is None
     assert_same(one_at_a_time(model, GROUPS), scored(model, scorer, GROUPS))
 
@@ -78,7 +78,7 @@ def test_models_without_the_interface_run_plain(name, caplog):
     model = tiny_model(name)
     with caplog.at_level(logging.WARNING):
         scorer = ResponseScorer(model)
-    assert "does not use transformers' attention interface" in scorer.fallback
+    assert "does not use transformers' attention interface" in scorer.padded_because
     assert len([r for r in caplog.records if "plain per-sequence" in r.message]) == 1
     assert_same(one_at_a_time(model, GROUPS), scored(model, scorer, GROUPS))
 
@@ -125,7 +125,7 @@ def test_a_model_that_computes_otherwise_is_found_by_the_probe(monkeypatch):
         return out
 
     monkeypatch.setattr(type(model), "forward", bent)
-    assert "other values" in ResponseScorer(model).fallback
+    assert "other values" in ResponseScorer(model).padded_because
 
 
 def test_unknown_window_limits_the_packed_forward():
@@ -135,9 +135,9 @@ def test_unknown_window_limits_the_packed_forward():
     scorer = ResponseScorer(model)
     assert scorer.limit == 16
     with scorer.scored(GROUPS[2:3]):
-        assert scorer.fallback is None
+        assert scorer.padded_because is None
     with scorer.scored(GROUPS[:1]):
-        assert "attention window of 16" in scorer.fallback
+        assert "attention window of 16" in scorer.padded_because
 
 
 def test_bfloat16_is_close():
@@ -145,6 +145,6 @@ def test_bfloat16_is_close():
     expected, _ = one_at_a_time(model, GROUPS)
     half = model.to(torch.bfloat16)
     scorer = ResponseScorer(half)
-    assert scorer.fallback is None
+    assert scorer.padded_because is None
     found, _ = scored(half, scorer, GROUPS)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.1)

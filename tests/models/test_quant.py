@@ -55,7 +55,7 @@ def test_linear_layers_are_quantised_and_little_is_lost(folder, kind, bits, boun
 def test_packed_equals_one_sequence_at_a_time(folder, kind):
     lm = with_adapter(folder, kind)
     scorer = ResponseScorer(lm.model)
-    assert scorer.fallback is None
+    assert scorer.padded_because is None
     with torch.no_grad(), scorer.scored(GROUPS) as packed:
         found = packed.logp_R
     expected = []

@@ -80,7 +80,25 @@ def test_options_of_a_branch_stand_under_the_studys_own(monkeypatch):
 
 
 def test_pro_is_compared_by_the_loss_of_its_authors_code():
-    assert BRANCHES["pro"].options == {"weights": "authors"}
+    recipe = registry.get("recipe", "compare_objectives")
+
+    def weights(name, *settings):
+        return learner(assemble(recipe, None, settings, {}), name).objective.weights
+
+    assert weights("pro") == "authors"
+    assert weights("pro", "methods.pro.objective=pro") == "authors"
+    assert weights("pro", "methods.pro.options.weights=paper") == "paper"
+    assert weights("rrhf") == "paper"
+
+
+def test_trainings_drop_bad_records_where_the_data_source_does():
+    for data, drops in (("f.jsonl?bad=drop", True), ("f.jsonl?bad=stop&limit=9", False)):
+        config = assemble(registry.get("recipe", "compare_objectives"), None, [], {"data": data})
+        made = learner(config, "dpo")
+        assert config.train_spec(made.objective, made.config).drop_bad is drops
+        policy = learner(config, "ppo")
+        spec = config.rollout_spec(policy.objective, policy.config)
+        assert (spec.drop_bad, spec.max_prompt_tokens) == (drops, config.lengths.max_prompt_tokens)
 
 
 def test_all_preference_objectives_are_compared():

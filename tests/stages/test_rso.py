@@ -150,5 +150,5 @@ def test_a_quota_that_no_group_meets_is_refused(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"quota": 1}, {"pairs": "tournament"}])
 def test_settings_that_say_nothing_are_refused(wrong):
-    with pytest.raises(BadInput, match=r"rso\."):
+    with pytest.raises(BadInput, match=r"expected above 0|2 or more|rso\.pairs"):
         RSOSettings(**wrong)

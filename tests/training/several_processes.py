@@ -60,7 +60,9 @@ def main(inputs: Path, out: Path) -> None:
         train("dpo", model=str(inputs / "model"), data="nowhere.jsonl", out=out / "never")
     except BadInput as error:
         (out / f"refused-{rank}").write_text(str(error))
-    assert run_on_all_ranks(str, sharded=False, device="cpu", here={}).startswith("World(")
+    assert run_on_all_ranks(str, sharded=False, device="cpu", here={}).startswith(
+        "DistributedContext("
+    )
 
 
 if __name__ == "__main__":

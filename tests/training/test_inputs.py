@@ -128,7 +128,7 @@ def test_a_reward_model_learns_the_order(tmp_path):
     lm = tiny_lm(scale=2.0)
     before = {n: p.clone() for n, p in lm.model.named_parameters()}
     result = train(lm, RewardModel(), groups, replace(QUICK, epochs=10), tmp_path)
-    assert result.plain_because is None
+    assert result.padded_because is None
     assert result.loss < 0.2
     assert lines_of(tmp_path)[-1]["rewards/accuracies"] == 1
     found = rewards(load_reward_model(tmp_path / "model"), groups)

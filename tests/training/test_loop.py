@@ -115,7 +115,7 @@ def test_dpo_starts_at_log_2_and_learns(tmp_path):
     assert lines[0]["rewards/margins"] == pytest.approx(0, abs=1e-5)
     assert lines[-1]["rewards/accuracies"] == 1
     assert result.loss < 0.3
-    assert result.plain_because is None
+    assert result.padded_because is None
 
 
 def test_preferred_ft_reads_the_best_response_only(tmp_path):

@@ -238,7 +238,7 @@ def test_packed_values_and_logps_equal_plain_ones(name):
     found = []
     for scorer in (
         ValueScorer(ModelWithValueHead(lm.model, head)),
-        ValueScorer(ModelWithValueHead(lm.model, head), plain_because="a test"),
+        ValueScorer(ModelWithValueHead(lm.model, head), padded_because="a test"),
     ):
         with scorer.scored(groups) as scored:
             (scored.value_R.sum() + scored.logp_R.sum()).backward()

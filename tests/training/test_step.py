@@ -213,7 +213,7 @@ def test_neftunes_noise_has_its_size(plain):
         TokenGroup("long", tuple(range(5, 55)), (tuple(range(5, 19)),)),
     ]
     seen: list[Tensor] = []
-    scorer = ResponseScorer(lm.model, plain_because=plain)
+    scorer = ResponseScorer(lm.model, padded_because=plain)
     embeddings = lm.model.get_input_embeddings()
     plainly: list[Tensor] = []
     first = embeddings.register_forward_hook(lambda m, i, out: plainly.append(out.detach().clone()))

@@ -21,27 +21,27 @@ _KINDS = {
     "commented": "commented",
     "prompts": "prompts",
 }
-"""Records of a corpus -> the layout of their rows."""
+"""Field of a corpus -> layout of its rows."""
 
 
 class Data(Result):
-    """Records that were read and split, with what was kept, changed and dropped.
+    """Records read from data and split, with counts of records used, changed and dropped.
 
-    Its rows are the records in the columns that TRL uses, `split` being "train" or "test".
+    Its rows have TRL's columns and `split`, "train" or "test".
     """
 
     def __init__(self, spec: str, corpus: Corpus, bad_records: tuple[str, ...]) -> None:
         super().__init__(_rows(corpus), spec)
         self.spec = spec
-        """Spec by which commands read the same records."""
+        """Spec from which commands read the records."""
         self.corpus = corpus
-        """The typed records."""
+        """Typed records."""
         self.bad_records = bad_records
-        """A line per record left out as bad: file, line, field, expected, found."""
+        """One line per record dropped as bad: file, line, field, expected, found."""
 
     @property
     def counts(self) -> Result:
-        """Records kept, changed and dropped, with reasons."""
+        """Numbers of records used, changed and dropped, with reasons."""
         from alignlab.records import to_dict
 
         return Result([to_dict(count) for count in self.corpus.counts], "records")
@@ -54,17 +54,17 @@ class Data(Result):
 
 
 def load_data(data: DataLike, *, format: str = "", **options: Any) -> Data:
-    """Load data whole and check every record.
+    """Load data and validate every record.
 
     Args:
         data: PATH, FORMAT:PATH, hub id, rows (dicts of TRL's columns), a `datasets.Dataset`, or a
             mapping of parts such as {"train": ..., "test": ...}.
-        format: layout, as `alignlab list data` names them; empty recognises it by its columns.
+        format: layout from `alignlab list data`; empty detects it from the columns.
         options: of the source: test_share=0.1 (share of the prompts held out), limit=1000,
             bad="drop" (count bad records instead of refusing the data), seed=0.
 
     Raises:
-        BadInput: nothing is there, the layout is unknown, or a record is bad.
+        BadInput: no data at the path, an unknown layout, or a bad record.
     """
     from alignlab.data.read import Faults
     from alignlab.data.sources import read_spec

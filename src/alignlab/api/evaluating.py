@@ -1,4 +1,4 @@
-"""Measure models and judges on benchmarks, and files that others wrote."""
+"""Evaluate models and judges on benchmarks, and existing annotation files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from alignlab.api.results import Evaluation
 from alignlab.errors import BadInput
 
 _OLD = {"audit": "judge-card", "judge": "judge_scores"}
-"""Names of 0.1 -> those of today."""
+"""Benchmark names of version 0.1 -> current names."""
 
 
 def evaluate(
@@ -46,14 +46,14 @@ def evaluate(
         benchmark: name from `alignlab list benchmarks`.
         model: [NAME=]FOLDER, hub id or engine; may be repeated.
         overrides: settings of the run or of the benchmark, such as limit=50.
-        outputs: [NAME=]FILE of answers given before; may be repeated.
+        outputs: [NAME=]FILE of existing answers; may be repeated.
         judge: an engine or a feedback source.
         data: the benchmark's file, or FORMAT:PATH.
         out: run directory.
         baseline: a file of answers, or a model.
         config: YAML file of settings, under the others.
-        settings: the same as overrides; for a benchmark of files (alpaca_eval, judge_scores,
-            reread) its files.
+        settings: settings by keyword; for a benchmark of files (alpaca_eval, judge_scores, reread)
+            its files.
 
     Raises:
         BadInput: an unknown benchmark or setting, or something that it needs is missing or bad.
@@ -102,7 +102,7 @@ def _of_files(benchmark: str, files: dict[str, Any]) -> Evaluation:
 
 
 def _judge_for(needs: Any, judge: JudgeLike | None) -> str:
-    """The judge's spec; an engine judges as the benchmark wants it: itself, pairs or scores."""
+    """Return the judge's spec; wrap an engine as the benchmark needs it: plain, pairs, scores."""
     spec = judge_spec(judge)
     if not spec or "model" in needs.judges or not needs.judges:
         return spec
@@ -110,7 +110,7 @@ def _judge_for(needs: Any, judge: JudgeLike | None) -> str:
 
 
 def _data_for(needs: Any, data: DataLike) -> tuple[str, str | None]:
-    """The data as the benchmark reads it, and the text of its file where it is to be written."""
+    """Return the data as the benchmark reads it, and the text of a file still to be written."""
     if needs.corpus:
         return data_spec(data), None
     file = data_file(data, RUNS / ".data")

@@ -1,4 +1,4 @@
-"""Where results go: a fresh folder, nothing left of a refused call, a word on what resumes."""
+"""Manage output folders: fresh names, removal after a refused call, resumption."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from alignlab.files import lock
 from alignlab.launched import is_worker_rank
 
 RUNS = Path("runs")
-"""Folder of runs whose place nobody chose."""
+"""Folder of runs without `out`."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or a notebook's stop button: finished work is kept."""
+    """Interruption by Ctrl-C or a notebook's stop button; finished work remains."""
 
     def __init__(self, out: Path) -> None:
         super().__init__(out)
@@ -37,10 +37,10 @@ def place_for(out: str | Path | None, name: str, ending: str = "") -> Path:
     """Return the given place, or one under `runs/`.
 
     Args:
-        out: folder or file; None asks for a folder that does not exist yet, an empty text for the
-            same one in every call, so that a repeated command resumes.
-        name: what the fresh one is called; a number follows where the name is taken.
-        ending: a file name inside the fresh folder.
+        out: folder or file; None requests a new folder, an empty string one fixed folder for all
+            calls, so that a repeated command resumes.
+        name: name of the folder; a number is appended if it exists.
+        ending: a file name inside the folder.
     """
     if out is not None:
         return Path(out) if str(out) else RUNS / name / ending
@@ -50,16 +50,16 @@ def place_for(out: str | Path | None, name: str, ending: str = "") -> Path:
 
 
 def kept_in(out: Path) -> Path | None:
-    """Return the run directory of an output, a folder or a file; None where there is none."""
+    """Return the run directory of an output, a folder or a file; None if there is none."""
     places = (out, out.with_name(f"{out.name}.run"))
     return next((place for place in places if (place / "config.yaml").exists()), None)
 
 
 @contextmanager
 def writing(out: Path, data: Path | None = None) -> Iterator[None]:
-    """Remove what a refused call has written, and tell an interrupted one what resumes it.
+    """Remove the output of a refused call; name the resumable folder of an interrupted one.
 
-    What was there before, and whatever has cost calls or training, stays.
+    Existing files, and results of calls or training, are never removed.
 
     Args:
         out: folder or file that the call writes.
@@ -85,7 +85,7 @@ def writing(out: Path, data: Path | None = None) -> Iterator[None]:
 
 
 def _has_work(folder: Path) -> bool:
-    """Say whether calls were made or a model was trained here, or another process works here."""
+    """Return whether calls were made or a model was trained, or another process works here."""
     events, held = folder / "events.jsonl", folder / ".lock"
     if events.exists() and '"event": "done"}' in events.read_text(encoding="utf-8"):
         return True  # a refused call finishes no run
@@ -105,7 +105,7 @@ def _has_work(folder: Path) -> bool:
 
 
 def _has_answers(file: Path) -> bool:
-    """Say whether a cache of answers holds any; a file that cannot be read counts as one."""
+    """Return whether a cache of answers holds any; an unreadable file counts as one."""
     try:
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as cache:
             return bool(cache.execute("SELECT count(*) FROM answers").fetchone()[0])

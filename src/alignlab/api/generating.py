@@ -1,4 +1,4 @@
-"""Answer prompts with a model, into a file."""
+"""Sample a model's responses to prompts into a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def generate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> FileResult:
-    """Answer prompts with a model, or go on where it stopped; its work is kept in OUT.run.
+    """Answer prompts with a model, or resume; records of the work are in OUT.run.
 
     Args:
         model: [NAME=]FOLDER, hub id or engine.
@@ -29,14 +29,14 @@ def generate(
         overrides: settings, such as n=4 temperature=0.7 max_tokens=512.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Returns:
         A row per response: `prompt`, `completion`, `model`, `finish`, `tokens`.
 
     Raises:
-        BadInput: an unknown setting or model, data without prompts, or a file that is in the way.
-        RunFailed: the work could not be finished; the same call goes on.
+        BadInput: an unknown setting or model, data without prompts, or an existing output file.
+        RunFailed: the work could not be finished; the same call resumes.
     """
     configs.refuse_unknown(known.generation().options, known.given(config, overrides, settings))
     own = {k: v for k, v in getattr(model, "settings", {}).items() if k == "chat_template"}
@@ -53,7 +53,7 @@ def generate(
 
 
 def short(spec: str) -> str:
-    """Return a name for a folder: of a path its last part, of an engine's spec its model."""
+    """Return a short name for a folder: the last part of a path, the model of an engine's spec."""
     name, equals, _ = spec.partition("=")
     text = (
         name
@@ -64,7 +64,7 @@ def short(spec: str) -> str:
 
 
 def file_rows(path: str) -> list[dict[str, Any]]:
-    """Read the rows of a file that a command wrote."""
+    """Read the rows of a file written by a command."""
     from alignlab.data.read import Faults, read_table
 
     return [dict(row.values) for row in read_table(path, Faults()).rows]

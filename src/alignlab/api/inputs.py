@@ -1,4 +1,4 @@
-"""Specs of what a call is given: data in memory, loaded models, results, objectives."""
+"""Convert arguments to specs: data in memory, loaded models, results, objectives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alignlab.types import Corpus
 
 MEMORY = "python_rows"
-"""Data source of rows handed over in Python: `python_rows?id=DIGEST`."""
+"""Data source of rows passed from Python: `python_rows?id=DIGEST`."""
 
 _rows: dict[str, tuple[Row, ...]] = {}
 
@@ -32,7 +32,8 @@ class Table(Protocol):
     """Rows with named columns: a `datasets.Dataset`."""
 
     @property
-    def column_names(self) -> Any: ...
+    def column_names(self) -> Any:
+        """Names of the columns."""
 
     def __iter__(self) -> Any: ...
 
@@ -42,18 +43,18 @@ DataLike: TypeAlias = (
     "PathOrSpec | Sequence[Mapping[str, Any]] | Sequence[str] | Mapping[str, Any] | Table | Data"
     " | FileResult"
 )
-"""A path or spec, rows, prompts, a `datasets.Dataset` or `DatasetDict`, or a result."""
+"""Path or spec, rows, prompts, a `datasets.Dataset` or `DatasetDict`, or a result."""
 ModelLike: TypeAlias = "PathOrSpec | Model | Checkpoint | Training | StudyResult"
-"""A folder, hub id or engine, a loaded model, a checkpoint, or the result that made one."""
+"""Folder, hub id or engine, a loaded model, a checkpoint, or a training's result."""
 JudgeLike: TypeAlias = "str | Judge | Training | Checkpoint"
-"""A feedback source or an engine by spec, a judge, or a trained reward model."""
+"""Spec of a feedback source or an engine, a judge, or a trained reward model."""
 
 
 def data_spec(data: DataLike) -> str:
-    """Return the spec of data; rows in memory are kept under the digest of their content.
+    """Return the spec of data; rows in memory are registered under the digest of their content.
 
     Raises:
-        BadInput: nothing that holds rows.
+        BadInput: the data holds no rows.
     """
     if isinstance(data, str | Path):
         return str(data)
@@ -66,15 +67,15 @@ def data_spec(data: DataLike) -> str:
 
 
 class DataFile(NamedTuple):
-    """A file of data for readers that take a path alone."""
+    """Data file for readers that take only a path."""
 
     path: Path
     text: str | None
-    """Content to write first; None where the file is there."""
+    """Content to write first; None if the file exists."""
 
 
 def data_file(data: DataLike, folder: Path) -> DataFile:
-    """Return the file of data; that of rows in memory is named by their content."""
+    """Return the file of data; rows in memory are named by their content."""
     spec = data_spec(data)
     rows = _rows.get(spec.rpartition("id=")[2])
     if rows is None:
@@ -87,10 +88,10 @@ def model_spec(model: ModelLike, *, named: bool = False) -> str:
     """Return the spec of a model.
 
     Args:
-        named: put the name before it that figures call it by, where the model has one.
+        named: prefix the model's name in figures, if it has one.
 
     Raises:
-        BadInput: nothing that names a model on disk or a server.
+        BadInput: the value names no model on disk or on a server.
     """
     if isinstance(model, str | Path):
         return str(model)
@@ -109,7 +110,7 @@ def model_spec(model: ModelLike, *, named: bool = False) -> str:
 
 
 def _name_of(model: Checkpoint) -> str:
-    """What figures call a checkpoint; a training's is called as its run directory."""
+    """Return a checkpoint's name in figures; a training's is named after its run directory."""
     parts = Path(model.path).parts
     if model.name == "model" and "stages" in parts[1:]:
         return parts[parts.index("stages") - 1]
@@ -117,7 +118,7 @@ def _name_of(model: Checkpoint) -> str:
 
 
 def judge_spec(judge: JudgeLike | None) -> str:
-    """Return the spec of a judge or reward; a trained reward model scores by its reward."""
+    """Return the spec of a judge or reward; a trained reward model becomes a feedback source."""
     if judge is None or isinstance(judge, str):
         return judge or ""
     if isinstance(judge, Training | Checkpoint):
@@ -126,7 +127,7 @@ def judge_spec(judge: JudgeLike | None) -> str:
 
 
 def source_spec(spec: str, *, pairs: bool = False) -> str:
-    """Return a feedback source of a spec; an engine becomes the judge that asks it.
+    """Return the spec of a feedback source; an engine becomes the judge that queries it.
 
     Raises:
         BadInput: a name that is neither a feedback source nor an engine.
@@ -144,7 +145,7 @@ def source_spec(spec: str, *, pairs: bool = False) -> str:
 
 
 def objective_parts(objective: Any) -> tuple[Any, dict[str, Any]]:
-    """Split an objective into its name and options; one that is not registered stays whole.
+    """Split an objective into its name and options; an unregistered one stays an instance.
 
     Args:
         objective: a name, `{"name": ..., OPTION: ...}`, an instance, or a class.
@@ -175,7 +176,7 @@ def objective_parts(objective: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _parts_of(data: Any) -> list[tuple[Mapping[str, Any], bool]]:
-    """Rows with whether each is held out; `train` is learned from, other parts are held out."""
+    """Split rows into training and held-out ones; parts other than `train` are held out."""
     if isinstance(data, Mapping):
         if not all(
             hasattr(part, "__iter__") and not isinstance(part, str) for part in data.values()
@@ -213,7 +214,7 @@ def _kept(parts: Sequence[tuple[Mapping[str, Any], bool]]) -> str:
 
 
 def load_memory(rest: str, faults: Faults | None = None) -> Corpus:
-    """Rows handed over in Python."""
+    """Return the rows passed from Python."""
     from alignlab.data.formats import detect, faults_of
     from alignlab.data.options import split_rest
     from alignlab.data.read import RawTable as ReadTable

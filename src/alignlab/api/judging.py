@@ -1,4 +1,4 @@
-"""Judge and reward: rate responses, compare two, audit the judge itself."""
+"""Rate responses with judges and rewards, compare pairs, and audit judges."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from alignlab.errors import BadInput
 
 
 class Judge:
-    """A feedback source, or a model that is asked to judge."""
+    """Feedback source, or a model used as a judge."""
 
     def __init__(self, spec: str, role: Literal["judge", "reward"] = "judge") -> None:
         self.spec = spec
-        """Feedback source or engine, as it was given."""
+        """Feedback source or engine, as given."""
         self.role: Literal["judge", "reward"] = role
         source_spec(spec)  # an unknown name is refused here
 
@@ -44,16 +44,15 @@ class Judge:
             overrides: settings, such as to=groups or limit=100.
             out: file to write: .jsonl, .jsonl.gz or .parquet.
             config: YAML file of settings, under the others.
-            settings: the same as overrides.
+            settings: settings by keyword, as in overrides.
 
         Returns:
-            A row per response, `score` None where it could not be scored; `scores` holds them in
-            the order given.
+            A row per response, `score` None if unscored; `scores` holds them in the order given.
 
         Raises:
-            BadInput: an unknown setting, prompts and responses of different number, or data
+            BadInput: an unknown setting, different numbers of prompts and responses, or data
                 without responses.
-            RunFailed: the work could not be finished; the same call goes on.
+            RunFailed: the work could not be finished; the same call resumes.
         """
         configs.refuse_unknown(known.judging().options, known.given(config, overrides, settings))
         asked = None if responses is None else _paired(prompts, responses)
@@ -86,18 +85,18 @@ class Judge:
 
         Args:
             prompts: one per pair.
-            first: responses whose win rate is measured.
-            second: responses that they are compared with.
+            first: the first response of each pair, whose win rate is measured.
+            second: the second response of each pair.
             out: file to write: .jsonl, .jsonl.gz or .parquet.
-            seed: decides every random draw.
+            seed: seed of every random draw.
 
         Returns:
-            A row per pair: `value` 1 where the first is better, 0.5 a tie, 0 the second, None
-            where no verdict could be read; `note` holds the win rate with its 95% interval.
+            A row per pair: `value` 1 if the first is better, 0.5 for a tie, 0 if the second is,
+                None if the verdict is unreadable; `note` holds the win rate with its 95% interval.
 
         Raises:
-            BadInput: prompts and responses of different number, or a source that cannot compare.
-            RunFailed: the work could not be finished; the same call goes on.
+            BadInput: different numbers of prompts and responses, or a source that cannot compare.
+            RunFailed: the work could not be finished; the same call resumes.
         """
         pairs = [
             {"prompt": a["prompt"], "first": a["completion"], "second": b["completion"]}
@@ -140,25 +139,25 @@ def judge(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Judge | Judgements:
-    """Rate responses with a feedback source, or go on where it stopped.
+    """Rate responses with a feedback source, or resume the rating.
 
     Args:
         judge: feedback source from `alignlab list feedback`, or an engine.
-        responses: data with responses: PATH or FORMAT:PATH; in Python, left out, a judge to use
-            later is returned.
+        responses: data with responses: PATH or FORMAT:PATH; in Python, without it, a handle of the
+            judge is returned.
         overrides: settings, such as to=groups or limit=100.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Raises:
-        BadInput: an unknown setting or source, data without responses, or a file in the way.
-        RunFailed: the work could not be finished; the same call goes on.
+        BadInput: an unknown setting or source, data without responses, or an existing output file.
+        RunFailed: the work could not be finished; the same call resumes.
     """
-    made = Judge(judge_spec(judge))
+    judged_by = Judge(judge_spec(judge))
     if responses is None:
-        return made
-    return made.rate(responses, None, *overrides, out=out, config=config, **settings)
+        return judged_by
+    return judged_by.rate(responses, None, *overrides, out=out, config=config, **settings)
 
 
 @overload
@@ -180,26 +179,26 @@ def reward(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Judge | Judgements:
-    """Score responses with a reward, or go on where it stopped.
+    """Score responses with a reward, or resume the scoring.
 
     Args:
-        reward: feedback source from `alignlab list feedback`; in Python also the result of
-            training a reward model.
-        responses: data with responses: PATH or FORMAT:PATH; in Python, left out, a reward to use
-            later is returned.
+        reward: feedback source from `alignlab list feedback`; in Python also the result of training
+            a reward model.
+        responses: data with responses: PATH or FORMAT:PATH; in Python, without it, a handle of the
+            reward is returned.
         overrides: settings, such as to=groups or limit=100.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Raises:
-        BadInput: an unknown setting or source, data without responses, or a file in the way.
-        RunFailed: the work could not be finished; the same call goes on.
+        BadInput: an unknown setting or source, data without responses, or an existing output file.
+        RunFailed: the work could not be finished; the same call resumes.
     """
-    made = Judge(judge_spec(reward), "reward")
+    scored_by = Judge(judge_spec(reward), "reward")
     if responses is None:
-        return made
-    return made.rate(responses, None, *overrides, out=out, config=config, **settings)
+        return scored_by
+    return scored_by.rate(responses, None, *overrides, out=out, config=config, **settings)
 
 
 def judge_card(
@@ -218,7 +217,7 @@ def judge_card(
         overrides: settings, such as attacked=50 own=gpt-4.
         out: run directory.
         config: YAML file of settings, under the others.
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Raises:
         BadInput: an unknown setting, or data without pairs that people compared.
@@ -234,7 +233,7 @@ def judge_card(
 def _paired(
     prompts: Any, responses: Sequence[str] | Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """A row for each response with its prompt."""
+    """Return a row for each response with its prompt."""
     if isinstance(prompts, str) or isinstance(responses, str) or len(prompts) != len(responses):
         raise BadInput(
             "expected lists of as many responses (or lists of responses) as prompts, found "
@@ -248,7 +247,7 @@ def _paired(
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Prompt and response of a row, whether turns or texts."""
+    """Return prompt and response of a row, as texts or turns."""
     return tuple(map(_text, (row["prompt"], row["completion"])))  # type: ignore[return-value]
 
 

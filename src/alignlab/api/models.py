@@ -1,4 +1,4 @@
-"""Load a model: generate, log-probabilities, save."""
+"""Load a model for generation, log-probabilities and saving."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from alignlab.types import Message
 
 Conversation = str | Sequence[Mapping[str, str]]
-"""A user's turn, or turns as {"role": ..., "content": ...}."""
+"""User turn as text, or turns as {"role": ..., "content": ...}."""
 
 
 class Model:
-    """A model that was checked; its weights are read when they are first needed."""
+    """Validated model whose weights are loaded on first use."""
 
     def __init__(self, spec: str, device: str, adapter: str, chat_template: str) -> None:
         self.spec = spec
@@ -32,7 +32,7 @@ class Model:
             for key, value in (("adapter", adapter), ("chat_template", chat_template))
             if value
         }
-        """Settings that a training from this model takes over."""
+        """Settings that a training of this model inherits."""
         self._device = device
         kind = spec.partition(":")[0]
         self._remote = ":" in spec and kind in registry.names("engine")
@@ -48,7 +48,7 @@ class Model:
 
     @property
     def path(self) -> str:
-        """Folder or hub id."""
+        """Folder or hub id of the model."""
         from alignlab.context import resolve_model
 
         return resolve_model(self.spec).path
@@ -72,7 +72,7 @@ class Model:
 
     @cached_property
     def engine(self) -> Completer:
-        """The generator of its answers."""
+        """Generator of the model's answers."""
         from alignlab.generation import engines
         from alignlab.generation.local import LocalEngine
 
@@ -88,19 +88,19 @@ class Model:
         max_tokens: int = 256,
         seed: int = 0,
     ) -> Result:
-        """Answer prompts, keeping the answers in memory (`al.generate` writes a file).
+        """Answer prompts in memory (`al.generate` writes a file).
 
         Args:
             prompts: texts of a user's turn, or conversations.
             n: answers per prompt.
             temperature: 0 is greedy.
             top_p: nucleus mass.
-            max_tokens: most tokens of an answer.
-            seed: decides every random draw.
+            max_tokens: maximum number of tokens of an answer.
+            seed: seed of every random draw.
 
         Returns:
-            A row per answer: `prompt`, `completion`, `finish` and `tokens`; an answer that failed
-            has `completion` None and `error`.
+            A row per answer: `prompt`, `completion`, `finish` and `tokens`; a failed answer has
+                `completion` None and `error`.
         """
         from alignlab.types import CompletionRequest, Sampling
 
@@ -120,11 +120,11 @@ class Model:
         return Result(rows, f"{len(rows)} answers of {self.spec}")
 
     def logprobs(self, prompts: Sequence[Conversation], responses: Sequence[str]) -> Result:
-        """Score given responses.
+        """Compute the log-probabilities of given responses.
 
         Args:
             prompts: one per response.
-            responses: texts; the token that ends the turn is scored with each.
+            responses: texts; the end-of-turn token is scored with each.
 
         Returns:
             A row per response: `prompt`, `response`, `logprob` (sum, nats), `tokens` (nats each).
@@ -164,13 +164,13 @@ class Model:
 def load_model(
     model: ModelLike, *, device: str = "", adapter: str = "", chat_template: str = ""
 ) -> Model:
-    """Check a model and return a handle that generates, scores and saves.
+    """Validate a model and return a handle that generates, scores and saves.
 
     Args:
         model: folder, hub id, engine (openai:MODEL@URL, ...), Checkpoint, or a training's result.
-        device: "cpu", "cuda", ...; empty takes a GPU where there is one.
-        adapter: folder or hub id of a PEFT adapter to put on the model.
-        chat_template: file with a chat template, for a model that comes without one.
+        device: "cpu", "cuda", ...; empty uses a GPU if there is one.
+        adapter: folder or hub id of a PEFT adapter for the model.
+        chat_template: file with a chat template, for a model without one.
 
     Raises:
         BadInput: no such model, or one without safetensors weights or chat template.

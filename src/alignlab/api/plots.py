@@ -1,4 +1,4 @@
-"""Figures of results: lines by step, points with intervals, histograms."""
+"""Plot results: lines by step, points with intervals, histograms."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NOT_DRAWN = {"step", "seed", "n", "unscored", "epoch"}
 
 
 def figure(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
-    """Draw rows as `Result.plot` describes."""
+    """Plot rows as `Result.plot` describes."""
     from matplotlib.figure import Figure
 
     class Shown(Figure):
-        """A figure that a notebook shows, also where pyplot was never imported."""
+        """Figure that a notebook displays without pyplot."""
 
         def _repr_png_(self) -> bytes:
             content = io.BytesIO()
@@ -28,11 +28,11 @@ def figure(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
     if not columns:
         raise BadInput(f"{title}: expected rows with numbers to draw, found none")
     if "value" in columns:
-        made = Shown(figsize=(7, 1 + 0.3 * len(rows)), layout="constrained")
-        _intervals(made.subplots(), [row for row in rows if row.get("value") is not None])
+        drawing = Shown(figsize=(7, 1 + 0.3 * len(rows)), layout="constrained")
+        _intervals(drawing.subplots(), [row for row in rows if row.get("value") is not None])
     else:
-        made = Shown(figsize=(9, 2.4 * ((len(columns) + 2) // 3)), layout="constrained")
-        axes = made.subplots((len(columns) + 2) // 3, 3, squeeze=False).flat
+        drawing = Shown(figsize=(9, 2.4 * ((len(columns) + 2) // 3)), layout="constrained")
+        axes = drawing.subplots((len(columns) + 2) // 3, 3, squeeze=False).flat
         for axis in list(axes)[len(columns) :]:
             axis.remove()
         for axis, column in zip(axes, columns, strict=False):
@@ -46,8 +46,8 @@ def figure(rows: Sequence[Mapping[str, Any]], title: str) -> Any:
             else:
                 axis.hist(values, bins=20)
             axis.set_title(column, fontsize="small")
-    made.suptitle(title, fontsize="small")
-    return made
+    drawing.suptitle(title, fontsize="small")
+    return drawing
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Results: rows for a program, a frame for pandas, a figure, and a table in a notebook."""
+"""Define results: rows, a pandas frame, a figure, and a table in a notebook."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alignlab.types import Checkpoint, Count
 
 SHOWN = 20
-"""Rows of a table in a notebook."""
+"""Maximum number of rows of a table in a notebook."""
 
 
 class Result:
@@ -34,7 +34,7 @@ class Result:
         return pandas.DataFrame(self.rows)
 
     def plot(self) -> Any:
-        """Draw the rows as a matplotlib Figure; a notebook shows it.
+        """Plot the rows as a matplotlib Figure; a notebook displays it.
 
         Rows with a `step` become lines, rows with `value`, `low` and `high` points with their 95%
         intervals, other numbers histograms.
@@ -47,11 +47,11 @@ class Result:
         return figure(self.rows, self.title)
 
     def as_json(self) -> Any:
-        """Return what `--json` prints."""
+        """Return the JSON printed by `--json`."""
         return {"rows": self.rows}
 
     def table(self) -> Table | None:
-        """Return a table for a terminal; None where `str` says everything."""
+        """Return a table for a terminal; None if `str` is complete."""
         return None
 
     def _repr_html_(self) -> str:
@@ -84,16 +84,16 @@ class Result:
 
 
 class FolderResult(Result):
-    """A result that a folder holds."""
+    """Result stored in a folder."""
 
     def __init__(
         self, rows: Sequence[Mapping[str, Any]], title: str, folder: Path, report: Path | None
     ) -> None:
         super().__init__(rows, title)
         self.folder = folder
-        """Run directory; the same call with `out=` this folder resumes or reads it."""
+        """Run directory; pass it as `out=` to resume or read the run."""
         self.report = report
-        """The page of the run; None where there is none."""
+        """Page of the run; None if there is none."""
 
     def __str__(self) -> str:
         return f"report: {os.path.relpath(self.report)}" if self.report else str(self.folder)
@@ -104,16 +104,16 @@ class FolderResult(Result):
 
 
 class FileResult(Result):
-    """Rows that a file holds."""
+    """Rows stored in a file."""
 
     def __init__(self, written: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(rows, str(written))
         self.path = Path(written.path)
-        """The file; it can be given wherever data is taken."""
+        """Path of the file, accepted wherever data is."""
         self.folder = Path(written.records)
-        """Records and account of the work."""
+        """Folder of records, counts and costs."""
         self.note: str = written.note
-        """Counts of what was left out; empty where nothing was."""
+        """Counts of records left out; empty if there are none."""
         self._written = written
 
     def as_json(self) -> Any:
@@ -130,7 +130,7 @@ class Judgements(FileResult):
     """Verdicts on responses."""
 
     scores: list[float | None] = []  # noqa: RUF012 - set with the rows
-    """A score per response, in the order given; None is one that could not be scored."""
+    """Score per response, in the order given; None is unscored."""
 
     def __init__(self, written: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(written, rows)
@@ -138,7 +138,7 @@ class Judgements(FileResult):
 
 
 class Training(Result):
-    """A trained model with its metrics and figures on held-out data; its rows are the metrics."""
+    """Trained model with its metrics and held-out figures; its rows are the metrics."""
 
     def __init__(self, trained: Any, folder: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(metrics, f"trained: {folder}")
@@ -146,17 +146,17 @@ class Training(Result):
         """Run directory."""
         self.model: Checkpoint = trained.model
         self.counts: tuple[Count, ...] = trained.counts
-        """Records kept, changed and dropped on the way from data to tokens."""
+        """Numbers of records used, changed and dropped on the way from data to tokens."""
         self._trained = trained
 
     @property
     def metrics(self) -> Result:
-        """A row per logged step: `step`, `loss`, `rewards/margins`, ..."""
+        """Row per logged step: `step`, `loss`, `rewards/margins`, ..."""
         return Result(self.rows, "metrics")
 
     @property
     def held_out(self) -> Result:
-        """Figures on the data's held-out part; no rows where there is none."""
+        """Figures on the data's held-out part; no rows without one."""
         from alignlab.records import to_dict
 
         return Result([to_dict(row) for row in self._trained.held_out], "held-out data")
@@ -175,7 +175,7 @@ class Training(Result):
 
 
 class Evaluation(FolderResult):
-    """Figures of models or judges, a row each."""
+    """Figures of models or judges, one row each."""
 
     def __init__(self, evaluated: Any, title: str, folder: Path | None) -> None:
         super().__init__(evaluated.rows, title, folder or Path(), evaluated.report)
@@ -193,7 +193,7 @@ class Evaluation(FolderResult):
 
 
 class StudyResult(FolderResult):
-    """A finished study: its figures, models and report; a notebook shows the figures."""
+    """Finished study with its figures, models and report; a notebook displays the figures."""
 
     def __init__(self, report: Path) -> None:
         from alignlab.files import read_json
@@ -203,12 +203,12 @@ class StudyResult(FolderResult):
 
     @property
     def results(self) -> Result:
-        """A row per model, benchmark and metric, with 95% intervals."""
+        """Row per model, benchmark and metric, with 95% intervals."""
         return Result(self.rows, self.title)
 
     @cached_property
     def models(self) -> dict[str, Checkpoint]:
-        """Trained models by the name of their stage, in the order of their training."""
+        """Trained models by the name of their stage, in the order of training."""
         from alignlab.types import Checkpoint
 
         stages = self.folder / "stages"
@@ -222,7 +222,7 @@ class StudyResult(FolderResult):
 
     @property
     def model(self) -> Checkpoint:
-        """The model that was trained last."""
+        """Model trained last."""
         return list(self.models.values())[-1]
 
     def as_json(self) -> Any:
@@ -231,19 +231,19 @@ class StudyResult(FolderResult):
 
 
 class ReportPage(FolderResult):
-    """A page made from run directories; a path for whatever opens files."""
+    """Page built from run directories; accepted as a path."""
 
     def __fspath__(self) -> str:
         return str(self.report)
 
 
 class Text(Result):
-    """A result whose text says everything, such as a plan."""
+    """Result that is complete as text, such as a plan."""
 
     def __init__(self, said: Any, rows: Sequence[Mapping[str, Any]], title: str) -> None:
         super().__init__(rows, title)
         self.value = said
-        """The record behind the text."""
+        """Record behind the text."""
 
     @property
     def problems(self) -> Sequence[str]:

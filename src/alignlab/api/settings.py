@@ -1,4 +1,4 @@
-"""Settings of every command, read from the source files: shown, and refused when misspelt."""
+"""Read the settings of every command from source files, to list them and refuse unknown ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANNOTATIONS = Place("alignlab.commands.feedback", "ExportSettings")
 JUDGE_CARD = Place("alignlab.measuring.judge_audit", "JudgeAudit")
 QUERY_TYPES = Place("alignlab.commands.query_types", "QueryTypeSettings")
 _ROLLOUT_LOSSES = ("RolloutLogps", "ValuedLogps")
-"""What an objective that learns from rollouts takes."""
+"""Losses accepted by a training on rollouts."""
 
 FILES = {
     "alpaca_eval": ("alignlab.commands.evaluate", "alpaca_eval"),
@@ -30,12 +30,12 @@ FILES = {
     "judge_scores": ("alignlab.commands.evaluate", "judge"),
     "reread": ("alignlab.commands.reread", "agreement"),
 }
-"""Benchmarks of files that others wrote -> the function that measures them."""
+"""Benchmarks of existing files -> function that computes them."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a command, with what stands above them."""
+    """Settings of a command, with an introduction."""
 
     options: list[Option]
     heading: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ def recipe(name: str, values: Mapping[str, Any]) -> Settings:
 
     Args:
         name: the recipe.
-        values: settings given, of which the model, preset and objective decide the preset.
+        values: settings given; model, preset and objective determine the preset.
 
     Raises:
         BadInput: no such recipe or setting.
@@ -84,7 +84,7 @@ def recipe(name: str, values: Mapping[str, Any]) -> Settings:
 
 
 def training(objective: Any) -> Settings:
-    """Describe the settings of a training towards an objective, its own included.
+    """Describe the settings of a training with an objective, its options included.
 
     Args:
         objective: a registered name, or an objective.
@@ -95,8 +95,8 @@ def training(objective: Any) -> Settings:
         loss = "" if takes is None else ast.unparse(takes[1])
         own = source.describe(part.options, "objective.")
     else:  # one that a script or a notebook defines
-        made = objective if part is None else registry.get("objective", objective)
-        loss = getattr(getattr(made, "takes", None), "__name__", "")
+        known = objective if part is None else registry.get("objective", objective)
+        loss = getattr(getattr(known, "takes", None), "__name__", "")
         own = []
     options = source.describe(ROLLOUT if loss in _ROLLOUT_LOSSES else TRAIN)
     return Settings([o for o in options if o.key != "objective" or not own] + own)
@@ -118,10 +118,10 @@ def sheet() -> Settings:
 
 
 def evaluation(benchmark: str) -> Settings:
-    """Describe what a benchmark needs, and its settings.
+    """Describe the inputs and settings of a benchmark.
 
     Raises:
-        BadInput: no such benchmark, or one of files, which has options alone.
+        BadInput: no such benchmark, or one of files, which has only options.
     """
     place = task(benchmark)
     found = source.attribute(place, "needs")
@@ -135,7 +135,7 @@ def evaluation(benchmark: str) -> Settings:
 
 
 def feedback_source(spec: str) -> list[str]:
-    """List what a feedback source is, and each of its options."""
+    """Describe a feedback source and its options."""
     name = spec.partition(":")[0].partition(",")[0].partition("?")[0]
     part = registry.find("feedback", name)
     if part.options is None:
@@ -148,7 +148,7 @@ def feedback_source(spec: str) -> list[str]:
 
 
 def benchmarks() -> dict[str, str]:
-    """Name -> one line, of every benchmark that `evaluate` runs."""
+    """Return name -> description of every benchmark that `evaluate` runs."""
     runs = {
         part.name: part.about
         for part in registry.index("benchmark").values()
@@ -162,7 +162,7 @@ def task(benchmark: str) -> Place:
     """Return the class of a benchmark that runs on models or judges.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: no benchmark has the name.
     """
     if benchmark == "judge-card":
         return JUDGE_CARD
@@ -175,7 +175,7 @@ def task(benchmark: str) -> Place:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name; options of an objective stay together."""
+    """Flatten nested settings to dotted names, except the options of an objective."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and key != "options":

@@ -33,7 +33,7 @@ def run(
         data: PATH, FORMAT:PATH, or sandbox.
         out: run directory.
         config: YAML file of settings, under the others.
-        settings: the same as overrides, nested mappings for nested settings.
+        settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
         BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`; nothing
@@ -51,11 +51,11 @@ def run(
 
 
 def demo(out: str | Path = "runs/demo", seed: int = 0) -> StudyResult:
-    """Run the offline study: seven kinds of feedback against a known truth.
+    """Run the offline study: seven kinds of feedback against known gold scores.
 
     Args:
         out: run directory.
-        seed: decides every random draw.
+        seed: seed of every random draw.
     """
     return run("compare", out=out, seed=seed)
 
@@ -78,10 +78,10 @@ def check(
         data: PATH, FORMAT:PATH, or sandbox.
         out: run directory.
         config: YAML file of settings, under the others.
-        settings: the same as overrides, nested mappings for nested settings.
+        settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
-        BadInput: what a run of these settings would stop at.
+        BadInput: any error that a run with these settings would raise.
     """
     values = _values(recipe, overrides, config, model=model, data=data, **settings)
     if out:
@@ -113,7 +113,7 @@ def report(*runs: str | Path | Result) -> ReportPage:
 
 
 def compare(*runs: str | Path | Result) -> ReportPage:
-    """Write one page that puts several runs side by side.
+    """Write one page that compares several runs.
 
     Args:
         runs: two or more run directories.
@@ -168,7 +168,7 @@ def _folder(one: str | Path | Result) -> Path:
 def _values(
     recipe: str, overrides: tuple[str, ...], config: str | Path | None, **settings: Any
 ) -> dict[str, Any]:
-    """Settings with specs for objects; unknown ones are refused before anything is imported."""
+    """Merge settings, converting objects to specs; refuse unknown ones before heavy imports."""
     registry.find("recipe", recipe)
     given = {key: value for key, value in settings.items() if value not in (None, "")}
     for key, spec in (("model", model_spec), ("data", data_spec)):

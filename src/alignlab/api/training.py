@@ -1,4 +1,4 @@
-"""Train a model towards an objective."""
+"""Train a model with an objective."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from alignlab.api.inputs import (
     objective_parts,
 )
 from alignlab.api.results import Text, Training
+from alignlab.errors import BadInput
+from alignlab.launched import NO_DEEPSPEED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,21 +39,21 @@ def train(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Training:
-    """Train a model towards an objective, or resume the training where it stopped.
+    """Train a model with an objective, or resume the training where it stopped.
 
     On several GPUs: torchrun --standalone --nproc-per-node 8 -m alignlab train ..., or
     accelerate launch -m alignlab train ... (see docs/distributed.md).
 
     Args:
-        objective: name from `alignlab list objectives`; in Python also al.DPO(beta=0.1) or
-            {"name": "dpo", "beta": 0.1}.
+        objective: name from `alignlab list objectives`; in Python also al.DPO(beta=0.1) or {"name":
+            "dpo", "beta": 0.1}.
         model: model to start from: hub id, local folder, or sandbox:NAME.
         data: PATH or FORMAT:PATH; `?test_share=0.1` holds prompts out.
         overrides: settings, such as lr=1e-6 objective.beta=0.3.
         out: run directory.
         reward: feedback source of ppo, reinforce, rloo, grpo: sandbox:oracle, ...
         config: YAML file of settings, under the others.
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Raises:
         BadInput: unknown objective or setting, settings without effect, or data that does not fit;
@@ -60,6 +62,8 @@ def train(
     """
     chosen, options = objective_parts(objective)
     values = known.given(config, overrides, settings)
+    if "deepspeed" in values:
+        raise BadInput(f"setting deepspeed: {NO_DEEPSPEED}")
     configs.refuse_unknown(known.training(chosen).options, values | _nested(values, options))
     own = getattr(model, "settings", {})
     specs = {"model": model_spec(model), "data": data_spec(data), "reward": judge_spec(reward)}
@@ -82,10 +86,10 @@ def train(
 
 
 def train_classifier(what: str, model: str, data: str, *overrides: str, out: str | Path) -> Text:
-    """Train a classifier that a feedback source uses.
+    """Train a classifier for a feedback source.
 
     Args:
-        what: query_types, which tells open- from closed-ended questions.
+        what: query_types, a classifier of open- and closed-ended questions.
         model: sentence encoder: minilm, a folder or a hub id.
         data: PATH or FORMAT:PATH of prompts with a `query_type`.
         overrides: settings: test=DATA measures the accuracy on other prompts.
@@ -109,7 +113,7 @@ def train_classifier(what: str, model: str, data: str, *overrides: str, out: str
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Read a file of JSON objects, one a line; a file that is missing has none."""
+    """Read a file of JSON objects, one a line; empty if the file is missing."""
     try:
         with open(path, encoding="utf-8") as file:
             return [json.loads(line) for line in file]
@@ -118,6 +122,6 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _nested(values: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The objective's options from both places, for the look at their names."""
+    """Merge the objective's options from both places, to check their names."""
     given = values.get("objective", {})
     return {"objective": {**options, **given}} if options or given else {}

@@ -1,4 +1,4 @@
-"""What the command line does, as plain functions of the same names: `from alignlab import run`.
+"""Implement the commands as plain functions, one file per command.
 
 To add one: a file with a function here, and its line in `cli.py`.
 """

@@ -1,7 +1,7 @@
-"""Rate responses in the browser: a sheet shown page by page, each answer saved at once.
+"""Serve a page on which an annotator rates responses; every answer is saved at once.
 
-The server listens on this machine alone. It shows what a sheet shows (no writer, no score) and
-writes into the sheet, which `alignlab annotations import` reads like any other.
+The server listens on this machine only. It shows a sheet's columns (no writer, no score) and writes
+into the sheet, which `alignlab annotations import` reads like any other.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from alignlab.report.policy import content_security_policy
 HERE = "127.0.0.1"
 PAGE = Path(__file__).parent / "pages" / "annotate.html"
 MOST_BUTTONS = 11
-"""Ratings up to so many whole numbers are buttons; others are typed."""
+"""Maximum number of ratings shown as buttons; longer scales are typed."""
 _LARGEST = 1_000_000
-"""Bytes of the longest answer."""
+"""Maximum number of bytes of an answer."""
 _SAFE = {
     "Content-Security-Policy": content_security_policy(
         PAGE.read_text(encoding="utf-8"), connect=True
@@ -42,7 +42,7 @@ _SAFE = {
 
 
 class Desk:
-    """One annotator's sheet, held in memory and written whole after every answer."""
+    """Sheet of one annotator, held in memory and written whole after every answer."""
 
     def __init__(self, sheet: Path, key: Key) -> None:
         self.sheet, self.key = sheet, key
@@ -52,11 +52,11 @@ class Desk:
 
     @property
     def answered(self) -> int:
-        """Rows with an answer."""
+        """Return the number of rows with an answer."""
         return sum(answer_in(row, self.key) is not None for row in self._rows)
 
     def shown(self) -> dict[str, Any]:
-        """The sheet as the page shows it, prompt by prompt."""
+        """Return the sheet as the page shows it, prompt by prompt."""
         prompts: dict[str, dict[str, Any]] = {}
         for item in self.key.items:
             page = prompts.setdefault(item.prompt.id, {"text": as_text(item.prompt), "rows": []})
@@ -79,7 +79,7 @@ class Desk:
         }
 
     def save(self, item: object, value: object) -> dict[str, Any]:
-        """Write one answer into the sheet; None takes it back.
+        """Write one answer into the sheet; None removes it.
 
         Raises:
             BadInput: no such row, or no such answer.
@@ -101,7 +101,7 @@ class Desk:
             return {"value": _plain(read), "answered": self.answered}
 
     def _choices(self) -> list[Any]:
-        """What is offered as buttons; nothing where an answer is typed or a rank."""
+        """Return the values offered as buttons; empty if answers are typed or ranks."""
         asked = self.key.settings
         if asked.form == "labels":
             return list(asked.choices)
@@ -130,17 +130,17 @@ def annotate(
         out: the sheet, .jsonl; its name is the annotator's.
         overrides: "key=value" settings of the sheet, as of `annotations export`.
         format: "numerical", "ranking", "text" or "labels".
-        port: where to listen; 0 takes a free one.
+        port: port to listen on; 0 uses a free one.
         browser: whether to open the page.
-        say: what tells the address.
-        settings: the same as overrides.
+        say: prints the address.
+        settings: settings by keyword, as in overrides.
 
     Returns:
-        Rows with an answer.
+        Number of rows with an answer.
 
     Raises:
         BadInput: an unknown setting or format, nothing to show, or a port that is taken.
-        RunFailed: another process works on the sheet.
+        RunFailed: another process holds the sheet.
     """
     sheet = Path(out)
     if sheet.suffix != ".jsonl":
@@ -149,24 +149,24 @@ def annotate(
     busy = f"{sheet}: another process works on this sheet"
     held = lock(sheet.with_name(f".{sheet.name}.lock"), busy, patience_s=1.0)
     try:
-        made = export(source, sheet, *overrides, format=format, **settings)
-        desk = Desk(sheet, read_key(Path(made.key)))
+        written = export(source, sheet, *overrides, format=format, **settings)
+        desk = Desk(sheet, read_key(Path(written.key)))
         with serve(desk, port) as server:
             address = f"http://{HERE}:{server.server_port}/"
-            told = f"{sheet}: {desk.answered} of {made.rows} answered"
-            say(f"{told}; rate at {address} (Ctrl-C ends)")
+            progress = f"{sheet}: {desk.answered} of {written.rows} answered"
+            say(f"{progress}; rate at {address} (Ctrl-C ends)")
             if browser:
                 webbrowser.open(address)
             with suppress(KeyboardInterrupt):  # how this ends; every answer is on the disk
                 server.serve_forever()
     finally:
         os.close(held)
-    say(f"{sheet}: {desk.answered} of {made.rows} answered")
+    say(f"{sheet}: {desk.answered} of {written.rows} answered")
     return desk.answered
 
 
 def serve(desk: Desk, port: int) -> ThreadingHTTPServer:
-    """A server of a desk, bound to this machine alone.
+    """Return a server of an annotator's sheet, bound to this machine only.
 
     Raises:
         BadInput: the port is taken.
@@ -185,7 +185,7 @@ def serve(desk: Desk, port: int) -> ThreadingHTTPServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Three addresses: the page, the sheet, an answer."""
+    """Request handler of three addresses: the page, the sheet, an answer."""
 
     desk: Desk
 
@@ -224,10 +224,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, saved)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the terminal is the annotator's."""
+        """Log nothing, since the terminal belongs to the annotator."""
 
     def _from_here(self) -> bool:
-        """Refuse what another site's page sends here, under its own or a borrowed name."""
+        """Refuse requests from other sites' pages, under their own or a forged host name."""
         port = self.connection.getsockname()[1]
         own = {f"{name}:{port}" for name in (HERE, "localhost")}
         origin = self.headers.get("Origin")
@@ -253,5 +253,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _plain(value: float | str | None) -> float | int | str | None:
-    """A whole number without its fraction, as buttons show it."""
+    """Format a whole number without its fraction, for buttons."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,4 +1,4 @@
-"""Run a benchmark on models, or on a judge: answers, judgements, figures, report."""
+"""Run a benchmark on models or on a judge: answers, judgements, figures, report."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from alignlab import configs, registry
-from alignlab.commands.tables import Evaluated, empty_table
-from alignlab.context import Hardware, RunContext
+from alignlab.commands._support.job import open_run, setting_layers
+from alignlab.commands._support.tables import Evaluated, empty_table
+from alignlab.context import Hardware
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.evaluation.tasks import BenchmarkTask, Needs
@@ -24,7 +24,7 @@ from alignlab.measuring.judge_audit import NAME as AUDIT
 from alignlab.measuring.judge_audit import JudgeAudit
 from alignlab.records import to_dict
 from alignlab.report import write_report
-from alignlab.runs import Run, RunIdentity, slug
+from alignlab.runs import RunIdentity, slug
 from alignlab.types import Corpus, EvalResult, StudyDescription
 
 Several = str | Path | Sequence[str | Path]
@@ -32,7 +32,7 @@ Several = str | Path | Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Given:
-    """Who and what takes part, as given on the command line."""
+    """Models, judge and data of a benchmark, as given on the command line."""
 
     models: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -41,10 +41,10 @@ class Given:
     baseline: str = ""
 
     def check(self, name: str, needs: Needs) -> None:
-        """Make sure that a benchmark has what it needs, and nothing without effect.
+        """Check that a benchmark has everything that it needs, and nothing without effect.
 
         Raises:
-            BadInput: something is missing, or would change nothing.
+            BadInput: something is missing or has no effect.
         """
         entrants = self.models + self.outputs
         missing = {
@@ -70,7 +70,7 @@ class Given:
             raise BadInput(f"--data {self.data}: no such file; expected {needs.data}")
 
     def title(self, benchmark: str) -> list[str]:
-        """The parts of a run directory's name."""
+        """Return the parts of a run directory's name."""
         who = [*self.models, *self.outputs] or [self.judge]
         names = [one.partition("=")[0] if "=" in one else Path(one).name for one in who]
         return [benchmark, *(name.split(".")[0] for name in names)]
@@ -88,72 +88,65 @@ def run_benchmark(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Evaluated:
-    """Run a benchmark, or resume it where it stopped.
-
-    Args:
-        name: a benchmark that `alignlab list benchmarks` shows.
-        overrides: "key=value" strings: settings of the run or of the benchmark.
-        model: models that answer, each `[NAME=]FOLDER`, hub id or engine.
-        outputs: files of answers that were given before, each `[NAME=]FILE`.
-        judge: who judges: an engine or a feedback source, as the benchmark wants.
-        data: the benchmark's file, or data in one of our formats.
-        out: run directory; by default runs/NAME-MODELS.
-        baseline: a file of answers or a model to compare with.
-        config: a YAML file of settings, under the overrides.
-        settings: the same as overrides.
+    """Implement `alignlab.evaluate` for a benchmark of models or judges given by spec.
 
     Raises:
         BadInput: an unknown benchmark or setting, or something that it needs is missing or bad.
         RunFailed: the work could not be finished; the same call resumes.
     """
-    layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
-    layers += [configs.parse_overrides(overrides), settings]
     kind = find_task(name)
-    chosen, task = _split(kind, layers)
+    chosen, task = _split(kind, setting_layers(config, overrides, settings))
     who = Given(_several(model), _several(outputs), str(judge), str(data), str(baseline))
     who.check(name, task.needs)
     folder = Path(out) if out else Path("runs") / "-".join(filter(None, map(slug, who.title(name))))
-    material = _material(task.needs, who.data)
-    questions = task.questions(material)
+    inputs = _load(task.needs, who.data)
+    questions = task.questions(inputs)
     # A bad file of answers is refused before anything is written.
     files = [*who.outputs, *filter(is_answer_file, [who.baseline])]
     given = [read_given(file, questions) for file in files]
     identity = to_dict(chosen) | {"options": repr(task), **to_dict(who)}
     for without_effect in ("threads", "device"):
         identity.pop(without_effect)
-    run = Run.start(folder, RunIdentity(name, identity, (chosen.seed,)))
-    try:
-        run.add_inputs(_inputs(material, who, task))
-        hardware = Hardware(chosen.device, workers=1, threads=chosen.threads)
-        lab = RunContext(run, chosen.seed, hardware, chosen.chat_template or None)
-        torch.set_num_threads(lab.threads)
-        field = Entrants(tuple(entrant(lab, m) for m in who.models), who.outputs, who.baseline)
-        run.describe(_study(name, kind, field, who.judge))
-        rows = evaluate_stage(lab, task, material, field, who.judge, chosen)
-        run.finish()
-        table = rows_table(name, rows)
-        table.caption = "\n".join(
-            f"{answers.model}: {n} rows left out, {reason}"
-            for answers in given
-            for reason, n in answers.left_out.items()
-        )
+    hardware = Hardware(chosen.device, workers=1, threads=chosen.threads)
+    run_identity = RunIdentity(name, identity, (chosen.seed,))
+    with open_run(folder, run_identity, hardware, chosen.chat_template) as context:
+        context.run.add_inputs(_digests(inputs, who, task))
+        models = tuple(entrant(context, m) for m in who.models)
+        entrants = Entrants(models, who.outputs, who.baseline)
+        context.run.describe(_study(name, kind, entrants, who.judge))
+        rows = evaluate_stage(context, task, inputs, entrants, who.judge, chosen)
+        context.run.finish()
         report = write_report(folder)
-        lost = {r.metric: r.unscored for r in rows if r.unscored}
-        if who.judge and lost and not any(r.n for r in rows if r.metric in lost):
-            raise RunFailed(
-                f"{name}: no answer was scored ({sum(lost.values())} unscored, with their reasons "
-                f"in {report})"
-            )
-        return Evaluated(as_json(rows), table, report)
-    finally:
-        run.close()
+        if who.judge:
+            _refuse_unscored(name, rows, report)
+    table = rows_table(name, rows)
+    table.caption = "\n".join(
+        f"{answers.model}: {n} rows left out, {reason}"
+        for answers in given
+        for reason, n in answers.left_out.items()
+    )
+    return Evaluated(as_json(rows), table, report)
+
+
+def _refuse_unscored(name: str, rows: Sequence[EvalResult], report: Path) -> None:
+    """Refuse a benchmark whose judge scored nothing.
+
+    Raises:
+        RunFailed: every metric with unscored answers has no scored one.
+    """
+    lost = {r.metric: r.unscored for r in rows if r.unscored}
+    if lost and not any(r.n for r in rows if r.metric in lost):
+        raise RunFailed(
+            f"{name}: no answer was scored ({sum(lost.values())} unscored, with their reasons "
+            f"in {report})"
+        )
 
 
 def find_task(name: str) -> Any:
-    """A benchmark that can be run, by name.
+    """Return a benchmark by name.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: no benchmark has the name.
     """
     known = tasks()
     if name not in known:
@@ -162,12 +155,12 @@ def find_task(name: str) -> Any:
 
 
 def tasks() -> list[str]:
-    """Names of the benchmarks that can be run."""
+    """Return the names of the benchmarks that can be run."""
     return sorted([AUDIT, *registry.names("benchmark")])
 
 
 def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:
-    """One object per model: its metrics by name, with bounds, and its parts' metrics by part."""
+    """Return one object per model: metrics by name, with bounds, and parts' metrics by part."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         model = found.setdefault(row.model, {"model": row.model, "benchmark": row.benchmark})
@@ -187,13 +180,13 @@ def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:
 
 
 def rows_table(name: str, rows: Sequence[EvalResult]) -> Table:
-    """The rows as a table; where some may not stand beside published figures, it says so."""
+    """Tabulate the rows, with a note if some are not comparable with published figures."""
     compared = any(r.comparable is not None for r in rows)
     parts = any(r.group is not None for r in rows)
     heads = ["model", "metric", *(["part"] if parts else [])]
     heads += ["value", "95% interval", "n", "unscored", *(["comparable"] if compared else [])]
     against = next((r.against for r in rows if r.against), None)
-    made = empty_table(name + (f", against {against}" if against else ""), heads)
+    table = empty_table(name + (f", against {against}" if against else ""), heads)
     for r in rows:
         value = "-" if r.value is None else f"{r.value:.4g}"
         between = "" if r.low is None or r.high is None else f"{r.low:.4g} to {r.high:.4g}"
@@ -201,8 +194,8 @@ def rows_table(name: str, rows: Sequence[EvalResult]) -> Table:
         cells += [value, between, f"{r.n:,}", f"{r.unscored:,}"]
         if compared:
             cells.append({True: "yes", False: "no", None: ""}[r.comparable])
-        made.add_row(*cells)
-    return made
+        table.add_row(*cells)
+    return table
 
 
 def _several(given: Several) -> tuple[str, ...]:
@@ -212,10 +205,10 @@ def _several(given: Several) -> tuple[str, ...]:
 def _split(
     kind: Any, layers: Sequence[Mapping[str, Any]]
 ) -> tuple[EvaluateSettings, BenchmarkTask]:
-    """The settings of the run, and the benchmark with its own options.
+    """Split settings into those of the run and the benchmark's own options; build the benchmark.
 
     Raises:
-        BadInput: a setting that neither has.
+        BadInput: an unknown setting.
     """
     run_keys = {f.name for f in fields(EvaluateSettings)}
     own_keys = {f.name for f in fields(kind)}
@@ -234,19 +227,19 @@ def _only(layer: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in layer.items() if key in keys}
 
 
-def _material(needs: Needs, data: str) -> Corpus | Path | None:
-    """The data as the benchmark reads it."""
+def _load(needs: Needs, data: str) -> Corpus | Path | None:
+    """Load the data as the benchmark reads it."""
     if not needs.data:
         return None
     return load_data(data) if needs.corpus else Path(data)
 
 
-def _inputs(material: Corpus | Path | None, who: Given, task: BenchmarkTask) -> dict[str, str]:
-    """Every file that figures depend on, with its digest."""
-    if isinstance(material, Corpus):
-        found = dict(material.files)
+def _digests(inputs: Corpus | Path | None, who: Given, task: BenchmarkTask) -> dict[str, str]:
+    """Return every file that the figures depend on, with its digest."""
+    if isinstance(inputs, Corpus):
+        found = dict(inputs.files)
     else:
-        found = {} if material is None or material.is_dir() else {str(material): ""}
+        found = {} if inputs is None or inputs.is_dir() else {str(inputs): ""}
     options = [getattr(task, f.name) for f in fields(task)]  # type: ignore[arg-type]
     named = [one.partition("=")[2] or one for one in (*who.outputs, who.baseline)]
     for file in (*map(Path, named), *(o for o in options if isinstance(o, Path))):
@@ -255,9 +248,9 @@ def _inputs(material: Corpus | Path | None, who: Given, task: BenchmarkTask) -> 
     return {file: digest or file_digest(Path(file)) for file, digest in found.items()}
 
 
-def _study(name: str, kind: Any, field: Entrants, judge: str) -> StudyDescription:
-    """What the report says of the run."""
-    models = {m.name: m.spec for m in field.models}
+def _study(name: str, kind: Any, entrants: Entrants, judge: str) -> StudyDescription:
+    """Describe the run for its report."""
+    models = {m.name: m.spec for m in entrants.models}
     about = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
     question = f"{name.replace('_', ' ')}: {about}"
     return StudyDescription(name, question, "", models | ({"judge": judge} if judge else {}))

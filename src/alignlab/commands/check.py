@@ -1,4 +1,4 @@
-"""Check everything that can be wrong with a run, and say what it would take; run nothing."""
+"""Validate everything that a run needs, and estimate its costs; run nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alignlab.records import to_dict
 def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Plan:
     """Check settings, data, model, objective, teachers, judges and output folder; run nothing.
 
-    Endpoints are asked one small question each.
+    Each endpoint gets one small request.
 
     Args:
         recipe: a name from `alignlab list recipes`.
@@ -28,7 +28,7 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
         config: a YAML file of settings, under the overrides.
 
     Raises:
-        BadInput: what a run of these settings would stop at.
+        BadInput: any error that a run with these settings would raise.
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, {}, out=f"runs/{recipe}")
@@ -42,7 +42,7 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
 
 
 def _refuse_unwritable(out: Path) -> None:
-    """Make sure that the nearest existing folder can be written, and make none."""
+    """Check that the nearest existing folder is writable; create none."""
     folder = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if not folder.is_dir():
         raise BadInput(f"{folder}: expected a folder, found a file")

@@ -1,4 +1,4 @@
-"""Doctor: what this machine has, and whether its matrix products run as fast as they could."""
+"""Inspect this machine: versions, hardware, and throughput of matrix products."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONAL = {
     "track": "tensorboard",
     "vllm": "vllm",
 }
-"""Extra of this package -> the distribution it brings."""
+"""Extra of this package -> the distribution that it installs."""
 
 
 def doctor() -> dict[str, Any]:
@@ -54,7 +54,7 @@ def matrix_gflops(
     repeats: int = 5,
     multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.mm,
 ) -> float:
-    """Best measured throughput of a square matrix product on one thread."""
+    """Measure the best throughput of a square matrix product on one thread, in GFLOP/s."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -66,7 +66,7 @@ def matrix_gflops(
 
 
 def machine_gflops(device: str) -> float:
-    """Return the throughput of large matrix products in GFLOP/s, of all cores or of the GPU."""
+    """Measure the throughput of large matrix products on all cores or the GPU, in GFLOP/s."""
     if device == "cpu":
         return matrix_gflops(torch.float32) * (os.cpu_count() or 1)
     a, b = (torch.randn(4096, 4096, device=device, dtype=torch.bfloat16) for _ in range(2))

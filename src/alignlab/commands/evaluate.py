@@ -1,4 +1,4 @@
-"""Evaluate what others produced (annotations, a judge's scores), models, and judges."""
+"""Evaluate existing annotations and scores of judges."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.commands._support.tables import Evaluated, empty_table
 from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval, AlpacaEvalResult
 from alignlab.evaluation.benchmarks.arena_hard import judgement_rows
 from alignlab.evaluation.human_comparisons import human_rows
@@ -17,15 +17,8 @@ from alignlab.records import to_dict
 from alignlab.types import EvalResult
 
 RATES = {"win_rate": "win rate", "lc_win_rate": "length-controlled"}
-"""Metrics shown with their intervals -> their heads."""
+"""Metrics shown with intervals -> their column heads."""
 COUNTS = ("won", "lost", "drawn", "n", "missing", "length")
-
-
-def evaluate(benchmark: str, *overrides: str, **given: Any) -> Any:
-    """Call `alignlab.evaluate`; this is its place in 0.1."""
-    from alignlab.api.evaluating import evaluate as measure
-
-    return measure(benchmark, given.pop("model", None), *overrides, **given)
 
 
 def judge(scores: str | Path, reference: str | Path) -> Evaluated:
@@ -36,7 +29,7 @@ def judge(scores: str | Path, reference: str | Path) -> Evaluated:
         reference: reference scores of the same responses.
 
     Raises:
-        BadInput: an unreadable file or record, or files that do not hold the same responses.
+        BadInput: an unreadable file or record, or files without common responses.
     """
     results = evaluate_judge_files(Path(scores), Path(reference))
     rows: dict[str, dict[str, Any]] = {}
@@ -58,7 +51,7 @@ def alpaca_eval(
     difficulty_by: Literal["instruction", "row"] = "instruction",
     preferences: Literal["stored", "tokens"] = "stored",
 ) -> Evaluated:
-    """Measure models from AlpacaEval 2.0 annotations: win rates, plain and length-controlled.
+    """Measure models by AlpacaEval 2.0 annotations: win rates, plain and length-controlled.
 
     Rates are in per cent. `lc_win_rate` is None without difficulties and either published weights
     or gamed baselines for a refit.
@@ -68,8 +61,8 @@ def alpaca_eval(
         difficulty: CSV of difficulties, for length-controlled figures.
         weights: CSV of published weights, with --difficulty.
         gamed: CSV of gamed baselines for a refit, with --difficulty.
-        difficulty_by: row: as the leaderboard did for models with missing rows.
-        preferences: tokens: compute them again from the judge's log-probabilities.
+        difficulty_by: row: as on the leaderboard for models with missing rows.
+        preferences: tokens: recompute them from the judge's log-probabilities.
 
     Raises:
         BadInput: an unreadable file or record, or options that have no effect together.
@@ -81,7 +74,7 @@ def alpaca_eval(
 
 
 def arena_hard(annotations: str | Path) -> Evaluated:
-    """Measure models from Arena-Hard's judgements: win rates over the baseline, as published.
+    """Measure models by Arena-Hard's judgements: win rates over the baseline, as published.
 
     Args:
         annotations: the judge's file on one or more models, model_judgment/JUDGE/MODEL.jsonl.
@@ -93,7 +86,7 @@ def arena_hard(annotations: str | Path) -> Evaluated:
 
 
 def human_eval(annotations: str | Path) -> Evaluated:
-    """Measure models from Tulu's human evaluation: win rates, acceptance, agreement.
+    """Measure models by Tulu's human evaluation: win rates, acceptance, agreement.
 
     Args:
         annotations: eval_annotations.xlsx, or the sheet as CSV, JSONL or JSON.
@@ -143,7 +136,7 @@ def _alpaca_eval_table(results: Sequence[AlpacaEvalResult]) -> Table:
 
 
 def _rate(row: EvalResult | None) -> tuple[str, str]:
-    """A share as per cent, and its interval."""
+    """Format a share in per cent, and its interval."""
     if row is None:
         return "-", ""
     between = "" if row.low is None else f"{_cent(row.low)} to {_cent(row.high)}"

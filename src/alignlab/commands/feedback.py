@@ -1,19 +1,21 @@
-"""Human feedback: sheets for annotators, and what they filled in back to records."""
+"""Export sheets for annotators, and import filled sheets as records."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 
 from alignlab import configs
-from alignlab.commands.material import Answered, responses_of
-from alignlab.commands.run_answers import answers_of_run, is_run
-from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.commands._support.job import part_of
+from alignlab.commands._support.prompts_and_responses import Answered, responses_of
+from alignlab.commands._support.responses_from_run import answers_of_run, is_run
+from alignlab.commands._support.tables import Evaluated, empty_table
+from alignlab.configs import NonNegativeInt
 from alignlab.data.convert import write_rows, writer_of
 from alignlab.data.read import Faults
 from alignlab.data.sheet_answers import SheetAnswers, read_answers
@@ -30,7 +32,6 @@ from alignlab.feedback.human import (
     labelled_responses,
     preference_groups,
 )
-from alignlab.limits import at_least
 from alignlab.records import to_dict
 from alignlab.types import Corpus, Prompt, Response, Score
 
@@ -41,7 +42,7 @@ FORMS: Mapping[Form, tuple[To, ...]] = {
     "text": ("commented", "feedback"),
     "labels": ("unpaired", "groups", "preference", "feedback"),
 }
-"""Format of a sheet -> what its answers can become, the usual first."""
+"""Format of a sheet -> layouts that its answers can be written in, the default first."""
 _SCALES: Mapping[Form, Scale] = {
     "numerical": "numbers",
     "ranking": "preferences",
@@ -51,33 +52,30 @@ _SCALES: Mapping[Form, Scale] = {
 
 @dataclass(frozen=True)
 class ExportSettings(SheetSettings):
-    """What annotators are asked, and about what."""
+    """Settings of a sheet for annotators."""
 
-    limit: int = 0
-    """Most prompts shown, chosen by the seed; 0 shows all. A greater one later adds rows."""
+    limit: NonNegativeInt = 0
+    """Maximum number of prompts shown, chosen by the seed; 0 shows all. A larger number later adds
+    rows."""
     stages: str = ""
-    """Part of the names of a run's stages whose responses are shown; left out, those that answer
-    held-out prompts. For run directories alone."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("", self, limit=0)
+    """Part of the names of a run's stages whose responses are shown; by default those that answer
+    held-out prompts. For run directories only."""
 
 
 @dataclass(frozen=True)
 class SheetWritten:
-    """A sheet ready for annotators."""
+    """Sheet written for annotators."""
 
     path: str
     key: str
-    """The key that reads it back; annotators do not get it."""
+    """Key needed to read the sheet; not for annotators."""
     rows: int
     added: int
-    """Rows that were not there before."""
+    """Number of rows that the sheet did not hold before."""
     prompts: int
     column: str
     expected: str
-    """What belongs into the column."""
+    """Values expected in the column."""
     dropped: Mapping[str, int]
 
     def __str__(self) -> str:
@@ -91,14 +89,14 @@ class SheetWritten:
 
 
 class Imported(NamedTuple):
-    """What annotators said, and what was written of it."""
+    """Result of an import: figures, bad rows and the file written."""
 
     evaluated: Evaluated
     """Figures of agreement and of the writers of the responses."""
     problems: tuple[str, ...]
-    """One line per bad row; only where nothing is written."""
+    """One line per bad row; only if nothing is written."""
     written: str
-    """What was written, in words; empty where nothing was."""
+    """Description of the file written; empty if there is none."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures."""
@@ -123,10 +121,10 @@ def export(
 
     Args:
         source: a run directory, or data with responses (FORMAT:PATH or PATH).
-        out: the sheet, .csv or .jsonl; its key goes beside it.
+        out: the sheet, .csv or .jsonl; its key is written next to it.
         overrides: "key=value" settings of the sheet.
         format: "numerical", "ranking", "text" or "labels".
-        settings: the same as overrides.
+        settings: settings by keyword, as in overrides.
 
     Raises:
         BadInput: an unknown setting or format, nothing to show, or another file in the way.
@@ -138,18 +136,16 @@ def export(
         raise BadInput("setting form: expected as --format FORMAT, found form=")
     chosen = configs.build(ExportSettings, {"form": format}, given)
     found = _responses(str(source), chosen)
-    kept = {field.name: getattr(chosen, field.name) for field in fields(SheetSettings)}
     path = Path(out)
-    made = write_sheet(
-        path, found.prompts, found.responses, SheetSettings(**kept), limit=chosen.limit
-    )
-    dropped = Counter(found.tally.dropped) + Counter(made.tally.dropped)
-    items = made.key.items
+    sheet = part_of(SheetSettings, chosen)
+    written = write_sheet(path, found.prompts, found.responses, sheet, limit=chosen.limit)
+    dropped = Counter(found.tally.dropped) + Counter(written.tally.dropped)
+    items = written.key.items
     return SheetWritten(
         path=str(path),
-        key=made.key.path,
+        key=written.key.path,
         rows=len(items),
-        added=made.added,
+        added=written.added,
         prompts=len({item.prompt.id for item in items}),
         column=chosen.column,
         expected=chosen.expected,
@@ -165,20 +161,20 @@ def import_(
     bad: Literal["stop", "drop"] = "stop",
     seed: int = 0,
 ) -> Imported:
-    """Check filled sheets, print how far annotators agree, and write records to train on.
+    """Check filled sheets, compute the annotators' agreement, and write records to train on.
 
     Args:
         sheets: filled copies of one sheet, one or more per annotator.
-        key: the sheet's key; left out, the only one in the folder of the first sheet.
-        out: .jsonl, .jsonl.gz or .parquet to write; left out, the sheets are only checked and every
-            bad row is listed.
-        to: "groups", "preference", "unpaired", "commented" or "feedback" (what each annotator said,
-            for `human:FILE`); by default what suits the sheet's format.
+        key: the sheet's key; by default the only one in the folder of the first sheet.
+        out: file to write (.jsonl, .jsonl.gz or .parquet); without it, the sheets are only checked
+            and every bad row is listed.
+        to: "groups", "preference", "unpaired", "commented" or "feedback" (the answers of each
+            annotator, for `human:FILE`); the default depends on the sheet's format.
         bad: "stop" ends at the first bad row, "drop" counts them.
-        seed: decides the bootstrap draws.
+        seed: seed of the bootstrap.
 
     Raises:
-        BadInput: no key, a bad row, or answers that cannot become what was asked for.
+        BadInput: no key, a bad row, or answers that cannot be written as `to`.
     """
     if not sheets:
         raise BadInput("annotations import: expected filled sheets, found none")
@@ -192,20 +188,28 @@ def import_(
                 raise BadInput(f"{name}: has no effect without --out")
         faults = Faults(stop=False)
         answers = read_answers(sheets, found_key, faults)
-        figures = _figures(answers, found_key, seed)
-        return Imported(figures, tuple(map(str, faults.found)), "")
+        return Imported(_figures(answers, found_key, seed), tuple(map(str, faults.found)), "")
     layout = to or FORMS[form][0]
     writer_of(Path(out))
     if layout == "feedback" and Path(out).suffix != ".jsonl":
         raise BadInput(f"{out}: expected a file name ending in .jsonl for --to feedback")
     answers = read_answers(sheets, found_key, Faults(stop=bad == "stop"))
-    written = _rows(layout, answers, found_key)
+    summary = _write(Path(out), layout, answers, found_key, str(sheets[0]))
+    return Imported(_figures(answers, found_key, seed), (), summary)
+
+
+def _write(path: Path, layout: str, answers: SheetAnswers, key: Key, sheet: str) -> str:
+    """Write answers in a layout, and describe the file.
+
+    Raises:
+        BadInput: no answer can be written.
+    """
+    written = _rows(layout, answers, key)
     left_out = "; ".join(f"{why} {n}" for why, n in written.dropped.items())
     if not written.rows:
-        raise BadInput(f"{sheets[0]}: expected answers to write, found none ({left_out})")
-    write_rows(Path(out), written)
-    told = f"{out}: {len(written.rows)} rows as {layout}" + (f" ({left_out})" if left_out else "")
-    return Imported(_figures(answers, found_key, seed), (), told)
+        raise BadInput(f"{sheet}: expected answers to write, found none ({left_out})")
+    write_rows(path, written)
+    return f"{path}: {len(written.rows)} rows as {layout}" + (f" ({left_out})" if left_out else "")
 
 
 def _responses(source: str, chosen: ExportSettings) -> Answered:
@@ -231,7 +235,7 @@ def _shown(key: Key) -> tuple[list[Prompt], list[Response]]:
 
 
 def _rows(to: str, answers: SheetAnswers, key: Key) -> Written:
-    """The rows of the layout asked for."""
+    """Convert the answers to rows of a layout."""
     if to == "feedback":
         return Written([to_dict(each) for each in answers.feedback])
     human = HumanFeedback(answers.feedback)
@@ -246,7 +250,7 @@ def _rows(to: str, answers: SheetAnswers, key: Key) -> Written:
 
 
 def _figures(answers: SheetAnswers, key: Key, seed: int) -> Evaluated:
-    """Who answered, how far annotators agree, and how the responses' writers fare."""
+    """Tabulate answers per annotator, agreement, and mean scores per writing model."""
     columns = ("of the annotators", "value", "95% interval", "n")
     table = empty_table(f"{key.settings.form} feedback", columns)
     rows: list[dict[str, Any]] = []
@@ -283,10 +287,9 @@ def _figures(answers: SheetAnswers, key: Key, seed: int) -> Evaluated:
 
 
 def _by_model(answers: SheetAnswers, key: Key, seed: int) -> dict[str, Interval]:
-    """The mean score of each writer's responses, where there is more than one writer.
+    """Return the mean score of each writer's responses, if there are several writers.
 
-    A text that several wrote was shown, and counts here, as the first one's alone; the export tells
-    how many these were.
+    A text written by several models counts for the first one only; the export counts these texts.
     """
     prompts, responses = _shown(key)
     by_id = {prompt.id: prompt for prompt in prompts}

@@ -1,22 +1,23 @@
-"""Answer prompts with a model, into a file that `judge`, `data` and `train` read."""
+"""Sample a model's responses to prompts into a file that `judge`, `data` and `train` read."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignlab import configs
-from alignlab.commands.material import prompts_of
-from alignlab.commands.to_file import FileWritten, laboratory, workplace
+from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder
+from alignlab.commands._support.job import part_of, setting_layers
+from alignlab.commands._support.prompts_and_responses import prompts_of
+from alignlab.configs import NonNegativeInt, PositiveInt
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
 from alignlab.files import read_json
-from alignlab.limits import at_least
 from alignlab.measuring.entrants import entrant
 from alignlab.records import to_dict
 from alignlab.stages.sample import SampleSettings, sample
@@ -24,35 +25,23 @@ from alignlab.types import Corpus, Demonstration, Prompt, Response
 
 
 @dataclass(frozen=True)
-class GenerateSettings:
-    """Settings of the responses to draw."""
+class GenerateSettings(SampleSettings):
+    """Settings of sampling responses."""
 
-    n: int = 1
+    n: PositiveInt = 1
     """Responses per prompt."""
-    temperature: float = 0.7
-    """Sampling temperature; 0 is greedy."""
-    top_p: float = 0.9
-    """Nucleus mass."""
-    max_tokens: int = 256
-    """Most tokens of a response."""
+    chunk: PositiveInt = 64
+    """Number of prompts answered and written together; a killed command loses at most these."""
     seed: int = 0
-    """Decides every random draw."""
-    limit: int = 0
-    """Most prompts taken, from the start of the data; 0 takes all."""
-    chunk: int = 64
-    """Prompts answered and written together; a killed command loses no more than these."""
+    """Seed of every random draw."""
+    limit: NonNegativeInt = 0
+    """Maximum number of prompts, from the start of the data; 0 uses all."""
     chat_template: str = ""
-    """File with a chat template, for a model that comes without one."""
+    """File with a chat template, for a model without one."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
-    threads: int = 0
+    """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
+    threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
-
-    def __post_init__(self) -> None:
-        at_least("", self, n=1, temperature=0, max_tokens=1, limit=0, chunk=1)
-
-    def sampling(self) -> SampleSettings:
-        return SampleSettings(self.n, self.temperature, self.top_p, self.max_tokens, self.chunk)
 
 
 def generate(
@@ -63,38 +52,43 @@ def generate(
     config: str | Path | None = None,
     **settings: Any,
 ) -> FileWritten:
-    """Answer prompts as `alignlab.generate` does, with specs for model and prompts."""
-    layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
-    chosen = configs.build(GenerateSettings, *layers, configs.parse_overrides(overrides), settings)
+    """Implement `alignlab.generate` for a model and prompts given by spec."""
+    layers = setting_layers(config, overrides, settings)
+    chosen = configs.build(GenerateSettings, *layers)
     path = Path(out)
-    workplace(path)
+    run_folder(path)
     corpus = load_data(str(prompts))
-    asked = prompts_of(corpus)[: chosen.limit or None]
+    taken = prompts_of(corpus)[: chosen.limit or None]
     identity = to_dict(chosen) | {"model": model, "prompts": str(prompts)}
     for without_effect in ("threads", "device"):
         identity.pop(without_effect)
     hardware = Hardware(chosen.device, workers=1, threads=chosen.threads)
-    with laboratory(path, "generate", identity, chosen.seed, hardware) as lab:
-        lab.run.add_inputs(corpus.files)
-        completer = entrant(lab, model).make()
-        drawn = sample(lab, completer, asked, chosen.sampling())
+    with open_file_run(path, "generate", identity, chosen.seed, hardware) as context:
+        context.run.add_inputs(corpus.files)
+        completer = entrant(context, model).make()
+        drawn = sample(context, completer, taken, part_of(SampleSettings, chosen))
         answers = [response for response in drawn if response.text]
-        write_rows(path, Written(_rows(asked, answers)))
-        lab.run.finish()
-        counted: Counter[str] = Counter()
-        for count in read_json(lab.run.path / "manifest.json")["counts"]:
-            counted.update({**count["dropped"], **count["changed"]})
-        if len(answers) < len(drawn):
-            counted["without an answer"] += len(drawn) - len(answers)
-        note = ", ".join(f"{what} {number}" for what, number in counted.items())
-        written = FileWritten(str(path), len(answers), str(lab.run.path), note)
+        write_rows(path, Written(_rows(taken, answers)))
+        context.run.finish()
+        note = _left_out(context.run.path, len(drawn) - len(answers))
+        written = FileWritten(str(path), len(answers), str(context.run.path), note)
         return written.with_content(len(answers), "response was drawn")
+
+
+def _left_out(run: Path, empty: int) -> str:
+    """Return the run's counts of dropped and changed records, and of empty answers."""
+    counted: Counter[str] = Counter()
+    for count in read_json(run / "manifest.json")["counts"]:
+        counted.update({**count["dropped"], **count["changed"]})
+    if empty:
+        counted["without an answer"] += empty
+    return ", ".join(f"{reason} {number}" for reason, number in counted.items())
 
 
 def _rows(prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[dict[str, Any]]:
     by_id = {prompt.id: prompt for prompt in prompts}
-    said = [Demonstration(by_id[r.prompt_id], r) for r in responses]
-    plain = WRITERS["prompt_completion"](Corpus("generated", tuple(said)), "best_worst").rows
+    answered = tuple(Demonstration(by_id[r.prompt_id], r) for r in responses)
+    plain = WRITERS["prompt_completion"](Corpus("generated", answered), "best_worst").rows
     return [
         {**row, "model": r.sampler.model, "finish": r.finish, "tokens": r.tokens}
         for row, r in zip(plain, responses, strict=True)

@@ -1,4 +1,4 @@
-"""Rate responses with any feedback source, into rows with scores or into preference groups."""
+"""Rate responses with a feedback source, into rows with scores or preference groups."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alignlab import configs
-from alignlab.commands.material import Answered, responses_of
-from alignlab.commands.to_file import FileWritten, laboratory, workplace
+from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder
+from alignlab.commands._support.job import setting_layers
+from alignlab.commands._support.prompts_and_responses import Answered, responses_of
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
@@ -19,7 +21,6 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.tasks import value_of
 from alignlab.feedback import specs
-from alignlab.limits import at_least
 from alignlab.measuring.cached import CachedPairs
 from alignlab.records import fingerprint, to_dict
 from alignlab.stages.judge import judge as judge_stage
@@ -41,21 +42,18 @@ Layout = Literal["scores", "groups"]
 
 
 @dataclass(frozen=True)
-class JudgeFileSettings:
-    """How responses are rated, and how the file looks."""
+class JudgeFileSettings(Bounded):
+    """Settings of rating responses, and the layout of the file."""
 
     to: Layout = "scores"
     """"scores": a row per response; "groups": a row per prompt, its scored responses best first,
-    as preference objectives learn from."""
+    for preference objectives."""
     seed: int = 0
-    """Decides every random draw."""
-    limit: int = 0
-    """Most prompts taken, from the start of the data; 0 takes all."""
-    threads: int = 0
+    """Seed of every random draw."""
+    limit: NonNegativeInt = 0
+    """Maximum number of prompts, from the start of the data; 0 uses all."""
+    threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
-
-    def __post_init__(self) -> None:
-        at_least("", self, limit=0, threads=0)
 
 
 def rate(
@@ -68,49 +66,44 @@ def rate(
     settings: Mapping[str, Any],
     role: Literal["judge", "reward"],
 ) -> FileWritten:
-    """Rate responses, or go on where it stopped.
+    """Rate responses, or resume the rating where it stopped.
 
     A source that only compares (pairwise:ENGINE) compares all pairs of a prompt's responses; the
-    score of one is the share of its comparisons that it won, a tie being half a win.
+    score of a response is its share of comparisons won, a tie counting one half.
 
     Args:
-        overrides: "key=value" strings, under `settings` and over the YAML file `config`.
-        source: a feedback source, as `alignlab list feedback` names them.
-        responses: data with responses, FORMAT:PATH or PATH: what `generate` wrote, groups, pairs.
-        out: file to write: .jsonl, .jsonl.gz or .parquet.
-        role: what the run directory calls the source.
+        role: name of the source in the run directory.
 
     Raises:
-        BadInput: an unknown setting or source, data without responses, a file that is in the way,
-            or no prompt with responses to order.
-        RunFailed: the work could not be finished; the same call goes on.
+        BadInput: an unknown setting or source, data without responses, an existing output file, or
+            no prompt with responses to order.
+        RunFailed: the work could not be finished; the same call resumes.
     """
-    layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(config))] if config else []
-    chosen = configs.build(JudgeFileSettings, *layers, configs.parse_overrides(overrides), settings)
+    chosen = configs.build(JudgeFileSettings, *setting_layers(config, overrides, settings))
     path = Path(out)
-    workplace(path)
+    run_folder(path)
     corpus = load_data(str(responses))
-    found = responses_of(corpus, chosen.limit)
+    answered = responses_of(corpus, chosen.limit)
     identity = to_dict(chosen) | {role: source, "responses": str(responses)}
-    # Neither changes what is said: the same work can be written in both layouts.
+    # Neither changes a verdict: one piece of work can be written in both layouts.
     for without_effect in ("threads", "to"):
         identity.pop(without_effect)
     hardware = Hardware(workers=1, threads=chosen.threads)
-    with laboratory(path, role, identity, chosen.seed, hardware) as lab:
-        lab.run.add_inputs(corpus.files)
-        with lab.run.stage("data") as stage:
-            stage.count([*corpus.counts, found.tally])
-        rater = specs.rater(source, make_completer=lab.completer)
-        feedback = judge_stage(lab, rater, found.prompts, found.responses, name=role)
-        written = _LAYOUTS[chosen.to](found, feedback)
+    with open_file_run(path, role, identity, chosen.seed, hardware) as context:
+        context.run.add_inputs(corpus.files)
+        with context.run.stage("data") as stage:
+            stage.count([*corpus.counts, answered.tally])
+        rater = specs.rater(source, make_completer=context.completer)
+        feedback = judge_stage(context, rater, answered.prompts, answered.responses, name=role)
+        written = _LAYOUTS[chosen.to](answered, feedback)
         if not written.rows:
             why = "; ".join(f"{reason} {n}" for reason, n in written.dropped.items())
             raise BadInput(f"{responses}: expected responses to order, found none ({why})")
         write_rows(path, written)
-        lab.run.finish()
+        context.run.finish()
         left_out = (*_unscored(feedback).items(), *written.dropped.items())
         note = "; ".join(f"{reason} {n}" for reason, n in left_out)
-        done = FileWritten(str(path), len(written.rows), str(lab.run.path), note)
+        done = FileWritten(str(path), len(written.rows), str(context.run.path), note)
         scored = sum(not isinstance(f.verdict, Unscored) for f in feedback)
         return done.with_content(scored, "response was scored")
 
@@ -121,17 +114,33 @@ def compare(
     """Compare two responses to each prompt, each pair in both orders.
 
     Args:
-        source: a feedback source; of one that only scores, the higher score wins.
+        source: a feedback source; if it only scores, the higher score wins.
         pairs: `prompt` (a text, or turns), `first` and `second`.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
-        seed: decides every random draw.
+        seed: seed of every random draw.
 
     Raises:
-        BadInput: no such source, or a file that is in the way.
-        RunFailed: the work could not be finished; the same call goes on.
+        BadInput: no such source, or an existing output file.
+        RunFailed: the work could not be finished; the same call resumes.
     """
-    path, by = Path(out), SampledBy("python")
-    items: list[tuple[Prompt, Response, Response]] = []
+    path = Path(out)
+    items = _pairs_of(pairs)
+    identity = {"judge": source, "pairs": fingerprint(list(pairs)), "seed": seed}
+    with open_file_run(path, "compare", identity, seed, Hardware(workers=1)) as context:
+        judge = CachedPairs(context, context.pair_judge(source), 64)
+        rows = []
+        for pair, one in zip(pairs, judge.compare(items, seed), strict=True):
+            unscored = one.verdict.reason if isinstance(one.verdict, Unscored) else None
+            rows.append({**pair, "value": value_of(one), "unscored": unscored, "judge": one.source})
+        write_rows(path, Written(rows))
+        context.run.finish()
+    note = _win_rate([r["value"] for r in rows], [prompt.id for prompt, _, _ in items], seed)
+    return FileWritten(str(path), len(rows), str(context.run.path), note)
+
+
+def _pairs_of(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[Prompt, Response, Response]]:
+    """Convert rows with `prompt`, `first` and `second` to records."""
+    items = []
     for number, pair in enumerate(pairs):
         turns = pair["prompt"]
         if isinstance(turns, str):
@@ -139,32 +148,28 @@ def compare(
         messages = tuple(Message(turn["role"], turn["content"]) for turn in turns)
         prompt = Prompt(fingerprint(to_dict(messages)), messages, "python")
         first, second = (
-            Response(f"{number}.{side}", prompt.id, pair[side], by) for side in ("first", "second")
+            Response(f"{number}.{side}", prompt.id, pair[side], SampledBy("python"))
+            for side in ("first", "second")
         )
         items.append((prompt, first, second))
-    identity = {"judge": source, "pairs": fingerprint(list(pairs)), "seed": seed}
-    with laboratory(path, "compare", identity, seed, Hardware(workers=1)) as lab:
-        judged = CachedPairs(lab, lab.pair_judge(source), 64).compare(items, seed)
-        rows = []
-        for pair, one in zip(pairs, judged, strict=True):
-            unscored = one.verdict.reason if isinstance(one.verdict, Unscored) else None
-            rows.append({**pair, "value": value_of(one), "unscored": unscored, "judge": one.source})
-        write_rows(path, Written(rows))
-        lab.run.finish()
-    read = [(r["value"], item[0].id) for r, item in zip(rows, items, strict=True)]
-    scored = [(value, prompt) for value, prompt in read if value is not None]
-    note = f"unscored {len(read) - len(scored)}" if len(scored) < len(read) else ""
+    return items
+
+
+def _win_rate(values: Sequence[float | None], prompts: Sequence[str], seed: int) -> str:
+    """Describe the first responses' win rate with its 95% interval, and the unscored pairs."""
+    scored = [(v, p) for v, p in zip(values, prompts, strict=True) if v is not None]
+    note = f"unscored {len(values) - len(scored)}" if len(scored) < len(values) else ""
     if scored:
         won = bootstrap_mean([v for v, _ in scored], prompts_N=[p for _, p in scored], seed=seed)
         between = "" if won.low is None else f" [{won.low:.3f}, {won.high:.3f}]"
         note = f"win rate of the first {won.value:.3f}{between}" + (f"; {note}" if note else "")
-    return FileWritten(str(path), len(rows), str(lab.run.path), note)
+    return note
 
 
-def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:
-    """One row per response: what was asked and answered, the score, and why there is none."""
-    said = [Demonstration(p, r) for p, r in _answers(found, feedback)]
-    plain = WRITERS["prompt_completion"](Corpus("judged", tuple(said)), "best_worst").rows
+def _scores(answered: Answered, feedback: Sequence[Feedback]) -> Written:
+    """Build one row per response: prompt, response, score, and the reason if there is no score."""
+    judged = [Demonstration(p, r) for p, r in _answers(answered, feedback)]
+    plain = WRITERS["prompt_completion"](Corpus("judged", tuple(judged)), "best_worst").rows
     # Comments are a column of every row, or readers would miss it where there is none.
     missing = {"feedback": ""} if any(isinstance(f.verdict, Critique) for f in feedback) else {}
     return Written(
@@ -176,20 +181,20 @@ def _scores(found: Answered, feedback: Sequence[Feedback]) -> Written:
                 **missing,
                 **_verdict(f),
             }
-            for row, one, f in zip(plain, said, feedback, strict=True)
+            for row, one, f in zip(plain, judged, feedback, strict=True)
         ]
     )
 
 
-def _groups(found: Answered, feedback: Sequence[Feedback]) -> Written:
-    """One row per prompt: its scored responses, best first; what cannot be ordered is counted."""
+def _groups(answered: Answered, feedback: Sequence[Feedback]) -> Written:
+    """Build one row per prompt: its scored responses, best first; count those without an order."""
     written = Written()
-    scored: dict[str, list[tuple[Response, float]]] = {p.id: [] for p in found.prompts}
-    for (prompt, response), one in zip(_answers(found, feedback), feedback, strict=True):
+    scored: dict[str, list[tuple[Response, float]]] = {p.id: [] for p in answered.prompts}
+    for (prompt, response), one in zip(_answers(answered, feedback), feedback, strict=True):
         if isinstance(one.verdict, Score):
             scored[prompt.id].append((response, one.verdict.value))
     groups = []
-    for prompt in found.prompts:
+    for prompt in answered.prompts:
         best_first = sorted(scored[prompt.id], key=lambda pair: -pair[1])
         if len(best_first) < 2:
             written.dropped["prompt with fewer than 2 scored responses"] += 1
@@ -203,15 +208,15 @@ def _groups(found: Answered, feedback: Sequence[Feedback]) -> Written:
 _LAYOUTS = {"scores": _scores, "groups": _groups}
 
 
-def _answers(found: Answered, feedback: Sequence[Feedback]) -> list[tuple[Prompt, Response]]:
-    """Prompt and response of each feedback."""
-    prompts = {prompt.id: prompt for prompt in found.prompts}
-    responses = {response.id: response for response in found.responses}
+def _answers(answered: Answered, feedback: Sequence[Feedback]) -> list[tuple[Prompt, Response]]:
+    """Yield prompt and response of each feedback."""
+    prompts = {prompt.id: prompt for prompt in answered.prompts}
+    responses = {response.id: response for response in answered.responses}
     return [(prompts[f.prompt_id], responses[f.response_ids[0]]) for f in feedback]
 
 
 def _verdict(feedback: Feedback) -> dict[str, Any]:
-    """The columns of a verdict; `feedback` is the column of comments in words."""
+    """Return the columns of a verdict; `feedback` is the column of comments."""
     verdict = feedback.verdict
     if isinstance(verdict, Critique):
         return {"feedback": verdict.text}

@@ -1,4 +1,4 @@
-"""Lists of parts by kind, and tables of settings."""
+"""List parts by kind, and print tables of settings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KINDS = {
 
 
 def list_parts(what: str = "recipes") -> dict[str, str]:
-    """List the parts of a kind, each with one line about it.
+    """List the parts of a kind, each with a one-line description.
 
     Args:
-        what: recipes, objectives, feedback (its sources), engines, benchmarks or data.
+        what: recipes, objectives, feedback (sources), engines, benchmarks or data.
 
     Raises:
         BadInput: no such kind.
@@ -39,11 +39,11 @@ def list_parts(what: str = "recipes") -> dict[str, str]:
 
 
 def show_settings(settings: Settings) -> None:
-    """Print settings with their defaults and meanings."""
+    """Print settings with their defaults and descriptions."""
     from rich.table import Table
     from rich.text import Text
 
-    from alignlab.commands.tables import show
+    from alignlab.commands._support.tables import show
 
     for line in settings.heading:
         print(line)

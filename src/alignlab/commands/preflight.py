@@ -1,8 +1,8 @@
-"""Plan a run before it is started, and meet every error that can be met without a model.
+"""Plan a run before it starts, and raise every error that needs no model.
 
 The study is run with a recording context (`alignlab.recording`): every teacher, critic, judge and
-objective that the settings name is made, the data are read, no model is loaded and nobody is
-asked. A key that is missing or a judge that does not exist must not be found out after hours.
+objective in the settings is built and the data are read, but no model is loaded and no request is
+sent. Thus a missing key or an unknown judge is reported before hours of work.
 """
 
 from __future__ import annotations
@@ -21,33 +21,32 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Used
-from alignlab.protocols import Completer
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.recording import Recorder, RecordingRun, Work
 from alignlab.specs import split
 from alignlab.training.config import TrainConfig
 
 ACTIVATIONS = 34
-"""Half-precision bytes that a transformer layer keeps per position and hidden number for the
-backward pass, without attention's scores (arXiv 2205.05198, section 4.1)."""
+"""Bytes of activations that a transformer layer stores per position and hidden unit for the
+backward pass in half precision, without attention scores (arXiv 2205.05198, section 4.1)."""
 
 BATCH = 256
-"""Samples that the local engine draws at once."""
+"""Number of samples that the local engine draws at once."""
 
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
         "test_groups": "held-out ranked groups"}  # fmt: skip
-"""Name of a kind of record in the seed stage -> its name in a plan, where they differ."""
+"""Kind of record in the seed stage -> its name in a plan, if different."""
 
 
 def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> Plan:
-    """Run a study with stand-ins, and describe what it would take.
+    """Plan a study by running it with stand-ins.
 
     Args:
-        gflops: throughput of this machine in GFLOP/s, by which time is estimated; 0 leaves it out.
+        gflops: throughput of this machine in GFLOP/s, for the estimate of time; 0 estimates none.
 
     Raises:
-        BadInput: a part cannot be made as the settings name it, the data are bad, or a step would
-            have nothing to work on.
+        BadInput: a part named in the settings cannot be built, the data are bad, or a step would
+            have no input.
     """
     config.objective.build()
     for training in (config.sft, config.preference):
@@ -82,15 +81,6 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
     )
 
 
-def completer(spec: str) -> Completer:
-    """Return a stand-in for the engine of a spec; of a local one only small files are read.
-
-    Raises:
-        BadInput: the engine cannot be made.
-    """
-    return Recorder().completer(spec)
-
-
 def memory(facts: ModelFacts, config: StudyConfig) -> tuple[Memory, ...]:
     """Estimate the memory of training (the larger of the two kinds) and of generation."""
     trained = [_training(facts, config, what) for what in ("sft", "preference")]
@@ -98,7 +88,7 @@ def memory(facts: ModelFacts, config: StudyConfig) -> tuple[Memory, ...]:
 
 
 def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
-    """Sum the calls of one kind by one, over all seeds."""
+    """Sum the calls of one kind by model, over all seeds."""
     summed: dict[tuple[str, str], Calls] = {}
     for one in work:
         if one.what == "trained":
@@ -115,7 +105,7 @@ def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
 
 
 def _times(work: Sequence[Work], gflops: float) -> tuple[StageTime, ...]:
-    """Sum the operations of every stage, at the throughput of large matrix products."""
+    """Estimate the time of every stage from its operations and the machine's throughput."""
     seconds: dict[str, float] = {}
     for one in work:
         if one.operations:
@@ -124,7 +114,7 @@ def _times(work: Sequence[Work], gflops: float) -> tuple[StageTime, ...]:
 
 
 def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:
-    """Price the calls of every endpoint whose spec says what a million tokens cost."""
+    """Price the calls of every endpoint whose spec gives prices per million tokens."""
     dollars: dict[str, float] = {}
     for one in calls:
         prices = parse_overrides([o for o in split(one.by).options if o.startswith("usd_")])
@@ -136,14 +126,14 @@ def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:
 
 
 def _disk(recorder: Recorder, config: StudyConfig) -> float:
-    """Sum float32 weights of every model, and the largest training's checkpoints."""
+    """Estimate disk space: float32 weights of all models, the largest training's checkpoints."""
     sizes = [recorder.parameters(model.path) for model in recorder.trained] or [0]
     kept = max(c.keep_checkpoints if c.save_every else 0 for c in (config.sft, config.preference))
     return (4 * sum(sizes) * config.seeds + 12 * kept * max(sizes)) / 1e9
 
 
 def _used(recorder: Recorder) -> tuple[Used, ...]:
-    """Read how much of the data is used from the counts of the seed stage, which come last."""
+    """Read how much of the data is used from the last counts of the seed stage."""
     stage = next(c.stage for c in recorder.counts if c.stage.endswith("-seed"))
     counts = [c for c in recorder.counts if c.stage == stage][-5:]
     return tuple(
@@ -152,7 +142,7 @@ def _used(recorder: Recorder) -> tuple[Used, ...]:
 
 
 def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
-    """Weights, gradients, Adam's two means and the activations of one pass."""
+    """Estimate the memory of weights, gradients, Adam's moments and activations of one pass."""
     settings = config.sft if what == "sft" else config.preference
     half = settings.dtype == "bfloat16"
     weights = facts.parameters * _weight_bytes(settings)
@@ -168,14 +158,14 @@ def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
 
 
 def _weight_bytes(settings: TrainConfig) -> float:
-    """Bytes per parameter: of quantised weights, or float32 masters with what is computed with."""
+    """Return bytes per parameter: quantised weights, or float32 masters and working copy."""
     if settings.quant == "none":
         return 6 if settings.dtype == "bfloat16" else 4
     return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
 
 
 def _generation(facts: ModelFacts, config: StudyConfig) -> Memory:
-    """Weights, and keys and values of a full batch at full length."""
+    """Estimate the memory of weights and of the key-value cache of a full batch at full length."""
     dtype = config.hardware.dtype
     gpu = torch.cuda.is_available() and config.hardware.device != "cpu"
     width = 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4

@@ -1,4 +1,4 @@
-"""Learn to tell open- from closed-ended questions, from labelled prompts."""
+"""Train a classifier of open- and closed-ended questions on labelled prompts."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from alignlab.evaluation.metrics.intervals import Interval, share_interval
 from alignlab.types import Prompt
 
 NAME = "query_types"
-"""What `alignlab train` calls it."""
+"""Name of the classifier in `alignlab train-classifier`."""
 
 
 @dataclass(frozen=True)
 class QueryTypeSettings:
-    """Settings of `alignlab train query_types`."""
+    """Settings of `alignlab train-classifier query_types`."""
 
     test: str = ""
-    """Labelled prompts that are not trained on: the accuracy on them is printed."""
+    """Labelled prompts for testing; the accuracy on them is printed."""
 
 
 @dataclass(frozen=True)
 class TrainedQueryTypes:
-    """What a training left."""
+    """Trained classifier with its accuracy."""
 
     folder: str
-    """The classifier, for `r3,types=FOLDER:ENCODER`."""
+    """Folder of the classifier, for `r3,types=FOLDER:ENCODER`."""
     trained_on: int
     accuracy: Interval | None
-    """On the test prompts, with Wilson's bounds."""
+    """Accuracy on the test prompts, with Wilson's bounds."""
     most_common: float | None
-    """What always naming their most common type would give."""
+    """Accuracy of always predicting the test prompts' most common type."""
 
     def __str__(self) -> str:
         lines = [f"query types: {self.folder} (learned from {self.trained_on} prompts)"]

@@ -1,4 +1,4 @@
-"""Reports of runs that are already there."""
+"""Write reports of existing runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def report(*runs: str | Path) -> Path:
 
 
 def compare(*runs: str | Path) -> Path:
-    """Write one page that puts two or more runs side by side.
+    """Write one page that compares two or more runs.
 
     Raises:
         BadInput: fewer than two runs, or a folder that is no run.
@@ -32,18 +32,18 @@ def compare(*runs: str | Path) -> Path:
 
 
 def tables(run: str | Path, form: Format = "markdown") -> str:
-    """Every figure of a run; as Markdown the main ones come first, in tables by model."""
+    """Export every figure of a run; Markdown starts with the main figures, in tables by model."""
     path = _run(run)
     every = export(path, form)
     return f"{markdown(path)}\n{every}" if form == "markdown" else every
 
 
 def print_as(runs: int, **wanted: bool) -> Format | None:
-    """The one form that is wanted; None where a page is.
+    """Return the requested form of output; None for a page.
 
     Args:
-        runs: how many runs are given; CSV takes one, since it has one line of heads.
-        wanted: the forms, each wanted or not.
+        runs: number of runs; CSV takes one, since it has one header line.
+        wanted: form -> whether it is requested.
 
     Raises:
         BadInput: two forms at once, or several runs as CSV.

@@ -1,8 +1,8 @@
-"""Read stored judgements once more: how far do our scores agree with those that were stored?
+"""Parse stored judgements again, and compare the scores with the stored ones.
 
 A file holds one prompt per line: `{"prompt_id": ..., "completion": {"0": {"score": 4, "reasoning":
-"the judge's answer, or its whole transcript"}, ...}}`; a missing or negative score is one that
-could not be read then.
+"the judge's answer, or its whole transcript"}, ...}}`; a missing or negative score marks an
+unreadable judgement.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alignlab.commands.tables import Evaluated, empty_table
+from alignlab.commands._support.tables import Evaluated, empty_table
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput
@@ -26,18 +26,19 @@ OUTCOMES: tuple[Outcome, ...] = ("equal", "differ", "stored only", "read only", 
 
 @dataclass(frozen=True)
 class Reread:
-    """One stored judgement, read again."""
+    """Stored judgement, parsed again."""
 
     prompt_id: str
     key: str
-    """Which of the prompt's completions."""
+    """Key of the completion within its prompt."""
     stored: float | None
     read: float | None
     answer: str
-    """The judge's own words."""
+    """The judge's full answer."""
 
     @property
     def outcome(self) -> Outcome:
+        """Return how the stored score and the parsed one relate."""
         if self.stored is None or self.read is None:
             both = self.stored is None and self.read is None
             return "neither" if both else "read only" if self.stored is None else "stored only"
@@ -45,7 +46,7 @@ class Reread:
 
 
 def reread(scores: str | Path, *, prompt: str = "additive_five_point") -> list[Reread]:
-    """Read every stored judgement of a file with the scale of a judge prompt.
+    """Parse every stored judgement of a file on the scale of a judge prompt.
 
     Raises:
         BadInput: an unreadable file or record, or an unknown prompt.
@@ -71,12 +72,12 @@ def reread(scores: str | Path, *, prompt: str = "additive_five_point") -> list[R
 def agreement(
     scores: str | Path, *, prompt: str = "additive_five_point", list: bool = False
 ) -> Evaluated:
-    """Count stored judgements that read the same as stored, differently, or on one side alone.
+    """Count stored judgements that parse to the stored score, to another, or on one side only.
 
     Args:
-        scores: stored judgements with the judge's words.
-        prompt: judge prompt whose scale it is.
-        list: also print what reads otherwise than stored.
+        scores: stored judgements with the judge's answers.
+        prompt: judge prompt that defines the scale.
+        list: also print the judgements that differ.
 
     Raises:
         BadInput: an unreadable file or record, or an unknown prompt.
@@ -93,7 +94,7 @@ def agreement(
 
 
 def told(found: Sequence[Reread]) -> Iterator[str]:
-    """One line per judgement that does not read as it was stored."""
+    """Return one line per judgement that differs from the stored score."""
     for one in found:
         if one.outcome not in ("equal", "neither"):
             shown = " ".join(one.answer.split())[:120]

@@ -7,43 +7,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alignlab.commands.material import prompts_of
-from alignlab.commands.surroundings import (
-    Surroundings,
+from alignlab.commands._support.job import part_of
+from alignlab.commands._support.prompts_and_responses import prompts_of
+from alignlab.commands._support.train_setup import (
+    DataUsed,
+    TrainSetup,
+    build_objective,
+    check_token_budget,
     choose,
-    drops_bad,
-    laboratory,
-    loop_of,
-    made_objective,
     objective_class,
-    parent_of,
+    open_training,
     refuse_idle,
 )
-from alignlab.commands.trained import NAME, Trained, left_by
+from alignlab.commands._support.trained import NAME, Trained, collect_result
 from alignlab.configs import NonNegativeInt, PositiveInt
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient
+from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import mean_score
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rollout import rollout as rollout_stage
 from alignlab.stages.sample import SampleSettings
 from alignlab.training.rollout_config import RolloutConfig
-from alignlab.types import Count
+from alignlab.types import Count, Prompt
 
 
 @dataclass(frozen=True)
-class RolloutSettings(Surroundings, RolloutConfig):
-    """Settings of a training on rollouts: those of the loop, and these."""
+class RolloutSettings(TrainSetup, RolloutConfig):
+    """Settings of a training on rollouts, in addition to those of the loop."""
 
     objective: dict[str, Any] = field(default_factory=dict)
-    """The objective's options, e.g. objective.kl_coef=0.1."""
+    """Options of the objective, e.g. objective.kl_coef=0.1."""
     max_prompt_tokens: PositiveInt = 1024
-    """Longest prompt, in tokens; longer ones are left out and counted."""
+    """Maximum length of a prompt, in tokens; longer prompts are dropped and counted."""
     validation: NonNegativeInt = 0
-    """Last prompts of the data, not trained on; the model with the best mean score on them, looked
-    at every `validate_every` steps, is kept. 0 keeps the last model."""
+    """Number of prompts, from the end of the data, for validation: the model with the best mean
+    score on them, measured every `validate_every` steps, is saved. 0 saves the last model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,50 +76,51 @@ def rollout(
             "(see `alignlab list feedback`)"
         )
     chosen, given = choose(RolloutSettings, config, overrides, settings)
-    made: PolicyGradient = made_objective(objective, chosen.objective)
+    learned: PolicyGradient = build_objective(objective, chosen.objective)
     _refuse_idle(chosen, given)
     corpus = load_data(data)
-    prompts = prompts_of(corpus)
-    if len(prompts) <= chosen.validation:
-        raise BadInput(
-            f"setting validation: expected fewer than the data's {len(prompts)} prompts, found "
-            f"{chosen.validation}"
-        )
-    learned = prompts[: len(prompts) - chosen.validation]
-    identity = {"model": model, "data": data, "reward": reward, "learns": repr(made)}
-    with laboratory(chosen, chosen.seed, out, identity) as lab:
-        run = lab.run
-        run.add_inputs(corpus.files)
-        with run.stage("data", inputs={"data": data}) as stage:
-            stage.count([*corpus.counts, Count("data", "prompts", len(prompts))])
-        parent = parent_of(lab, model, chosen.adapter)
-        source = lab.judge(reward, parent)
+    prompts, validation = _split(prompts_of(corpus), chosen.validation)
+    tally = Count("data", "prompts", len(prompts) + len(validation))
+    identity = {"model": model, "data": data, "reward": reward, "learns": repr(learned)}
+    used = DataUsed(corpus, tally)
+    with open_training(chosen, chosen.seed, out, identity, used) as (context, parent):
+        source = context.judge(reward, parent)
         validate = None
-        if chosen.validation:
+        if validation:
             # As the policy is sampled in training.
             drawn = SampleSettings(n=1, temperature=1, top_p=1, max_tokens=chosen.max_tokens)
-            validate = mean_score(lab, source, prompts[len(learned) :], drawn)
-        lesson = RolloutLesson(
-            made,
-            loop_of(RolloutConfig, chosen),
+            validate = mean_score(context, source, validation, drawn)
+        spec = RolloutLesson(
+            learned,
+            part_of(RolloutConfig, chosen),
             chosen.max_prompt_tokens,
             chosen.save_dtype,
             drops_bad(data),
         )
-        trained = rollout_stage(lab, parent, learned, source, lesson, name=NAME, validate=validate)
-        run.finish()
-        return left_by(run, trained)
+        trained = rollout_stage(
+            context, parent, prompts, source, spec, name=NAME, validate=validate
+        )
+        context.run.finish()
+        return collect_result(context.run, trained)
+
+
+def _split(prompts: list[Prompt], validation: int) -> tuple[list[Prompt], list[Prompt]]:
+    """Split prompts into those trained on and the last ones, for validation.
+
+    Raises:
+        BadInput: no prompt is left to train on.
+    """
+    if len(prompts) <= validation:
+        raise BadInput(
+            f"setting validation: expected fewer than the data's {len(prompts)} prompts, found "
+            f"{validation}"
+        )
+    return prompts[: len(prompts) - validation], prompts[len(prompts) - validation :]
 
 
 def _refuse_idle(chosen: RolloutSettings, given: Mapping[str, Any]) -> None:
-    """Refuse settings that were given and change nothing."""
-    refuse_idle(
-        given,
-        (
-            ("min_lr_ratio", chosen.schedule == "constant", "with schedule=constant"),
-            ("keep_checkpoints", not chosen.save_every, "with save_every=0"),
-        ),
-    )
+    """Refuse settings that were set but have no effect."""
+    refuse_idle(chosen, given)
     first_only = chosen.updates == chosen.minibatches == 1
     clips = [key for key in ("clip", "clip_high", "value_clip") if key in chosen.objective]
     if first_only and clips:
@@ -126,8 +128,4 @@ def _refuse_idle(chosen: RolloutSettings, given: Mapping[str, Any]) -> None:
             f"setting objective.{clips[0]}: has no effect with updates=1 and minibatches=1, where "
             "nothing has moved yet; leave it out"
         )
-    if chosen.max_tokens > chosen.token_budget:
-        raise BadInput(
-            f"setting max_tokens: expected at most token_budget ({chosen.token_budget}), found "
-            f"{chosen.max_tokens}: a response would be longer than the budget of a pass"
-        )
+    check_token_budget("max_tokens", chosen.max_tokens, chosen.token_budget)

@@ -8,9 +8,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from alignlab import configs, registry
+from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.files import read_json, write_json
@@ -26,13 +25,7 @@ from alignlab.types import StudyDescription
 
 @main_process_only
 def run(recipe: str, *overrides: str, config: str | Path | None = None, **settings: Any) -> Path:
-    """Run a recipe, or resume it where it stopped; returns the report's path.
-
-    Args:
-        recipe: a name from `alignlab list recipes`.
-        overrides: "key=value" strings, as on the command line.
-        config: a YAML file of settings, under the overrides.
-        settings: the same as overrides, nested mappings for nested settings.
+    """Implement `alignlab.run` for a model and data given by spec; return the report's path.
 
     Raises:
         BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`.
@@ -43,22 +36,17 @@ def run(recipe: str, *overrides: str, config: str | Path | None = None, **settin
     plan = plan_study(known, chosen)
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
-    study_run = Run.start(out, RunIdentity(known.name, _identity(chosen), seeds, chosen))
-    try:
-        study_run.describe(
+    identity = RunIdentity(known.name, _identity(chosen), seeds, chosen)
+    with open_run(out, identity, chosen.hardware, chosen.chat_template, chosen.track) as context:
+        context.run.describe(
             StudyDescription(known.name, known.question, known.baseline, plan.models)
         )
         began = time.monotonic()
-        template = chosen.chat_template or None
-        context = RunContext(study_run, chosen.seed, chosen.hardware, template, chosen.track)
-        torch.set_num_threads(context.threads)
         measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]
         results(context, measured)
-        study_run.finish()
-        _add_wall_time(study_run, time.monotonic() - began)
+        context.run.finish()
+        _add_wall_time(context.run, time.monotonic() - began)
         return write_report(out)
-    finally:
-        study_run.close()
 
 
 def assemble(
@@ -69,16 +57,15 @@ def assemble(
     *,
     out: str = "",
 ) -> StudyConfig:
-    """Return a recipe's settings: defaults, preset, YAML file, key=value, in rising order.
+    """Merge a recipe's settings: defaults, preset, YAML file, key=value, in rising order.
 
     Args:
-        out: run directory where the settings name none.
+        out: run directory, if the settings name none.
 
     Raises:
         BadInput: an unknown key or a value of the wrong type.
     """
-    given: list[Mapping[str, Any]] = [configs.read_yaml(Path(file))] if file else []
-    given += [configs.parse_overrides(overrides), settings]
+    given = setting_layers(file, overrides, settings)
     first = configs.build(recipe.config, *given)
     keys = {field.name for field in fields(recipe.config)}
     name, preset = preset_for(first.model, first.preset, first.objective.name, keys)
@@ -87,7 +74,7 @@ def assemble(
 
 
 def _identity(config: StudyConfig) -> dict[str, Any]:
-    """Return the settings that must stay equal for a run to be resumed."""
+    """Return the settings that must be unchanged for a run to be resumed."""
     plain: dict[str, Any] = to_dict(config)
     plain.pop("out")
     plain.pop("track")
@@ -101,7 +88,7 @@ def _of_seed(context: RunContext, seed: int, of: int) -> RunContext:
 
 
 def _add_wall_time(run_: Run, seconds: float) -> None:
-    """Keep the time of every session that worked on this run."""
+    """Record the time of the session in the run's manifest."""
     manifest = read_json(run_.path / "manifest.json")
     manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0.0) + seconds, 1)
     write_json(run_.path / "manifest.json", manifest)

@@ -2,8 +2,8 @@
 
 The task here is the study's own closed-ended test questions: recall of what the reference answer
 adds to the question (`metrics/recall.py`). Differences are paired by prompt, tested by a
-randomisation test, and adjusted for the number of models (Holm). Tasks of other benchmarks
-(`alignlab evaluate lm_eval`) are shown with win rates by `alignlab compare`.
+randomisation test, and adjusted for the number of models (Holm). `alignlab compare` shows tasks of
+other benchmarks (`alignlab evaluate lm_eval`) with win rates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BENCHMARK = "closed_questions"
 
 
 def recalled(measured: StudyMeasurements, model: str) -> dict[str, float]:
-    """Return prompt -> recall of a model's answer, for closed-ended prompts with a reference."""
+    """Return prompt -> recall of a model's response, for closed-ended prompts with a reference."""
     prompts = {
         p.id: p for p in measured.held_out.prompts if p.query_type == "closed" and p.reference
     }
@@ -37,7 +37,7 @@ def recalled(measured: StudyMeasurements, model: str) -> dict[str, float]:
 
 
 def tax_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
-    """Return the recall of every model and its change against the baseline; maybe none."""
+    """Compute every model's recall and its change from the baseline, for closed-ended prompts."""
     first = measured[0]
     seeds = tuple(m.seed for m in measured)
     found = {model: [recalled(m, model) for m in measured] for model in first.answers}
@@ -78,7 +78,7 @@ def _change(
     cluster: Mapping[str, str],
     seed: int,
 ) -> Difference:
-    """Return the model's recall less the baseline's on prompts that both answered, by seed."""
+    """Return the model's recall minus the baseline's on prompts that both answered, by seed."""
     both = [
         (prompt, mine[prompt], theirs[prompt])
         for mine, theirs in zip(own, base, strict=True)

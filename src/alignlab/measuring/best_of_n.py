@@ -1,9 +1,10 @@
-"""Estimate the quality of the best of n responses, and its price in KL divergence.
+"""Estimate the quality of the best of n responses, and its KL divergence from one response.
 
-The quality of the best of n responses is estimated from N >= n of them without drawing: a response
-is the best of a random subset of n with a probability that its rank decides (arXiv 2112.09332,
-appendix I). The best of n is at most log n - (n - 1) / n nats of KL divergence away from what it
-is drawn from (arXiv 2009.01325, appendix G.3; a bound where rewards tie: arXiv 2401.01879).
+The quality of the best of n responses is estimated from N >= n of them without drawing: the rank of
+a response gives the probability that it is the best of a random subset of n (arXiv 2112.09332,
+appendix I). The best of n is at most log n - (n - 1) / n nats of KL divergence away from the
+distribution that it is drawn from (arXiv 2009.01325, appendix G.3; a bound where rewards tie: arXiv
+2401.01879).
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ BENCHMARK = "best_of_n"
 
 
 def expected_best(rewards: Sequence[float], values: Sequence[float], n: int) -> float:
-    """Return the mean value of the response with the highest reward among n of N, over all subsets.
+    """Return the expected value of the response with the highest reward among n of N.
 
     Args:
-        rewards: what the best is chosen by, one per response.
-        values: what is wanted of the chosen one; responses of equal reward share their mean.
+        rewards: one per response; the best one is chosen by it.
+        values: one per response, averaged over the chosen ones; equal rewards share their mean
+            value.
         n: size of the subsets, at most N.
 
     Raises:
@@ -45,14 +47,14 @@ def expected_best(rewards: Sequence[float], values: Sequence[float], n: int) -> 
 
 
 def best_of_kl(n: int) -> float:
-    """Return an upper bound in nats on the KL divergence of the best of n responses from one."""
+    """Return an upper bound, in nats, on the KL divergence of the best of n responses from one."""
     return math.log(n) - (n - 1) / n
 
 
 def best_of_values(
     feedback: Sequence[Feedback], gold: Sequence[Feedback]
 ) -> tuple[PerPromptMetric, ...]:
-    """Return the true score of the best of n by some feedback, n from 1 to the number per prompt.
+    """Compute the gold score of the best of n by a feedback source, n from 1 to all per prompt.
 
     Prompts with fewer scored responses than the largest number that half of them have are left
     out and counted as unscored.

@@ -1,8 +1,8 @@
-"""Cache a judge's answers in the run as they come, so that nothing is asked twice.
+"""Cache a judge's verdicts in the run as they arrive, so that no call is made twice.
 
-Every call is a stage of the run: items go to the judge in chunks, each chunk's answers are written
-together, and what a resumed run finds written is not asked again. What a caller gets is always
-read back from the records, so that a resumed run has the figures of one that was not killed.
+Every call is a stage of the run: items go to the judge in chunks, each chunk's verdicts are written
+together, and a resumed run reads the written ones. Verdicts are always read back from the records,
+so that a resumed run has the figures of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Completed:
-    """A model's answers to one request."""
+    """Completions of one request."""
 
     id: str
     completions: tuple[Completion, ...]
@@ -30,22 +30,22 @@ class Completed:
 
 @dataclass(frozen=True)
 class Weighed:
-    """A model's probabilities of the choices of one request."""
+    """Probabilities of the choices of one request."""
 
     id: str
     probabilities: tuple[float | None, ...]
-    """From 0 to 1; None where the model gave none."""
+    """From 0 to 1; None if the model returned none."""
 
 
 class CachedScores:
-    """A source of scores, cached."""
+    """Feedback source with cached scores."""
 
     def __init__(self, context: RunContext, source: FeedbackSource, chunk: int) -> None:
         self._context, self._source, self._chunk = context, source, chunk
         self.name = source.name
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Return the source's feedback, asking about each chunk of items once."""
+        """Return the source's feedback, calling it once per chunk of items."""
         plain = [(prompt, tuple(responses)) for prompt, responses in items]
         return cached_calls(
             self._context,
@@ -58,7 +58,7 @@ class CachedScores:
 
 
 class CachedPairs:
-    """A judge of pairs, cached."""
+    """Judge of pairs with cached verdicts."""
 
     def __init__(self, context: RunContext, judge: PairJudge, chunk: int) -> None:
         self._context, self._judge, self._chunk = context, judge, chunk
@@ -67,7 +67,7 @@ class CachedPairs:
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
-        """Return the judge's verdicts, asking about each chunk of items once."""
+        """Return the judge's verdicts, calling it once per chunk of items."""
         return cached_calls(
             self._context,
             self.name,
@@ -79,14 +79,14 @@ class CachedPairs:
 
 
 class CachedModel:
-    """A model that is asked, cached."""
+    """Model with cached completions."""
 
     def __init__(self, context: RunContext, completer: Completer, chunk: int) -> None:
         self._context, self._completer, self._chunk = context, completer, chunk
         self.name = completer.name
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
-        """Return the model's completions, asking for each chunk of requests once."""
+        """Return the model's completions, calling it once per chunk of requests."""
 
         def ask(some: Sequence[CompletionRequest]) -> list[Completed]:
             answers = self._completer.complete(some)
@@ -97,12 +97,12 @@ class CachedModel:
 
 
 class CachedScorer(CachedModel):
-    """A model that also gives the log-probabilities of choices, cached."""
+    """Model with cached completions and cached log-probabilities of choices."""
 
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Return the model's log-probabilities, asking for each chunk of requests once."""
+        """Return the model's log-probabilities, calling it once per chunk of requests."""
         scorer = self._completer
         assert isinstance(scorer, ChoiceScorer)
 
@@ -118,7 +118,7 @@ class CachedScorer(CachedModel):
 
 
 def cached_model(context: RunContext, completer: Completer, chunk: int) -> CachedModel:
-    """Return a completer, cached; one that scores choices still does."""
+    """Wrap a completer in a cache; one that scores choices still scores them."""
     kind = CachedScorer if isinstance(completer, ChoiceScorer) else CachedModel
     return kind(context, completer, chunk)
 
@@ -131,7 +131,7 @@ def cached_calls(
     call: Callable[[Sequence[Any]], list[T]],
     chunk: int,
 ) -> list[T]:
-    """Answers to the items, chunk by chunk, in a stage of their own."""
+    """Return the results for the items, computed chunk by chunk in a stage of their own."""
     inputs = {"by": by, "items": fingerprint(list(items))}
     name = "feedback" if cls is Feedback else "answers"
     with context.run.stage("judge", inputs=inputs) as stage:

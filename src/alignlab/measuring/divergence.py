@@ -1,7 +1,7 @@
-"""Measure the KL divergence of a model from another, in nats per answer.
+"""Measure the KL divergence of a model from another, in nats per response.
 
-The estimate is the mean of log pi(y|x) - log pi_ref(y|x) over answers drawn at temperature 1 from
-the whole vocabulary, which is what the model's KL divergence from the reference is the mean of.
+The estimate is the mean of log pi(y|x) - log pi_ref(y|x) over responses y drawn from pi at
+temperature 1 from the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def divergence(
     prompts: Sequence[Prompt],
     max_tokens: int,
 ) -> PerPromptMetric:
-    """Return one log-ratio per prompt; a reward-conditioned model is asked for its best.
+    """Return one log-ratio per prompt, in nats; condition a reward-conditioned model on its best.
 
     Raises:
         RunFailed: a prompt could not be answered.

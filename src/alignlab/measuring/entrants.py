@@ -1,4 +1,4 @@
-"""Gather who takes part in a benchmark: models by spec, and answers in files, by name."""
+"""Collect the entrants of a benchmark: models by spec and files of outputs, by name."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _NAMED = re.compile(r"(?P<name>[^=:/?]+)=(?P<spec>.+)")
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model under the name that the figures call it."""
+    """Model under its name in the figures."""
 
     name: str
     spec: str
     make: Callable[[], Completer]
-    """Makes the engine, when it is first needed."""
+    """Builds the engine on first use."""
     folder: str = ""
-    """Folder or hub id, where it is a model on this machine."""
+    """Folder or hub id, if the model runs on this machine."""
 
 
 def entrant(context: RunContext, spec: str) -> Entrant:
-    """Return a model by `[NAME=]SPEC`: a folder, a hub id, or an engine (openai:MODEL@URL, ...)."""
+    """Parse `[NAME=]SPEC` of a model: a folder, a hub id, or an engine (openai:MODEL@URL, ...)."""
     named = _NAMED.fullmatch(spec)
     given, rest = (named["name"], named["spec"]) if named else ("", spec)
     head, colon, _ = rest.partition(":")
@@ -67,9 +67,9 @@ def answer(
     sampling: Sampling,
     chunk: int,
 ) -> ModelAnswers:
-    """Ask every turn of every question after the model's own answers to the turns before.
+    """Answer every turn of every question after the model's own answers to earlier turns.
 
-    Random draws are decided by the seed and the question, so that models share them.
+    Random draws depend on the seed and the question alone, so that models share them.
     """
     given: dict[str, tuple[Response, ...]] = {q.id: () for q in questions}
     for turn in range(max(1 + len(q.follow_ups) for q in questions)):
@@ -89,7 +89,7 @@ def _turn(
     turn: int,
     chunk: int,
 ) -> list[Response]:
-    """Return the answers to one turn; those that failed are counted, not written."""
+    """Return the answers to one turn; failed ones are counted, not written."""
     seed = context.seed_for("answers", turn)
     requests = [
         CompletionRequest(q.id, ask_question(q, given[q.id]), _sampling(q, sampling), seed)
@@ -140,13 +140,13 @@ def _sampling(question: Question, sampling: Sampling) -> Sampling:
 
 @dataclass(frozen=True)
 class Entrants:
-    """Who takes part: models that answer, files of answers, and the baseline."""
+    """Entrants of a benchmark: models, files of outputs, and the baseline."""
 
     models: tuple[Entrant, ...] = ()
     outputs: tuple[str, ...] = ()
-    """Files, each `[NAME=]FILE`."""
+    """Files of outputs, each `[NAME=]FILE`."""
     baseline: str = ""
-    """A file of answers or a model; empty takes the data's own."""
+    """File of outputs or model; empty uses the data's own baseline."""
 
 
 def gather(
@@ -157,7 +157,7 @@ def gather(
     sampling: Sampling,
     chunk: int,
 ) -> tuple[list[ModelAnswers], ModelAnswers | None]:
-    """Return everyone's answers, and the baseline's apart.
+    """Return the answers of every entrant, and the baseline's separately.
 
     Raises:
         BadInput: a baseline is needed and there is none, or two share a name.
@@ -196,13 +196,13 @@ def _baseline(
 
 
 def is_answer_file(spec: str) -> bool:
-    """Return whether a spec, `[NAME=]SPEC`, names a file of answers rather than a model."""
+    """Return whether a spec, `[NAME=]SPEC`, names a file of outputs rather than a model."""
     named = _NAMED.fullmatch(spec)
     return Path(spec).is_file() or bool(named and Path(named["spec"]).is_file())
 
 
 def read_given(spec: str, questions: Sequence[Question]) -> ModelAnswers:
-    """Return the answers in a file, `[NAME=]FILE`."""
+    """Read the answers in a file, `[NAME=]FILE`."""
     named = None if Path(spec).exists() else _NAMED.fullmatch(spec)
     path = Path(named["spec"] if named else spec)
     return read_outputs(path, questions, named["name"] if named else None)

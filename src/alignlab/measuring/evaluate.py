@@ -1,4 +1,4 @@
-"""Run a benchmark: have models answer its questions, ask the judge, and compute figures."""
+"""Run a benchmark: generate answers, query the judge, and compute figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alignlab import registry, seeds
+from alignlab.configs import Bounded, Fraction, NonNegative, NonNegativeInt, PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.evaluation.judge_checks import judge_checks, thought_rows
@@ -22,7 +23,6 @@ from alignlab.evaluation.tasks import (
     Question,
     value_of,
 )
-from alignlab.limits import at_least
 from alignlab.measuring.cached import CachedPairs, CachedScores, cached_model
 from alignlab.measuring.entrants import Entrants, gather
 from alignlab.measuring.prompt_values import FILE as PROMPT_VALUES
@@ -43,36 +43,33 @@ from alignlab.types import (
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
-    """Settings of running a benchmark."""
+class EvaluateSettings(Bounded):
+    """Settings of a benchmark run."""
 
-    seed: int = 0
-    """Decides every random draw."""
-    limit: int = 0
-    """Questions (or ranked groups) taken, drawn by the seed; 0 takes all. Figures of a part are
+    seed: NonNegativeInt = 0
+    """Seed of every random draw."""
+    limit: NonNegativeInt = 0
+    """Number of questions (or ranked groups), drawn by the seed; 0 uses all. Figures on a part are
     not comparable."""
-    temperature: float | None = None
-    """Sampling temperature of answers; by default the benchmark's own."""
-    top_p: float | None = None
-    """Nucleus mass of answers; by default the benchmark's own."""
-    max_tokens: int | None = None
-    """Most tokens of an answer; by default the benchmark's own."""
-    chunk: int = 64
-    """Questions answered, or judged, and written together."""
-    examples: int = 200
-    """Most questions shown in the report: the worst and the best."""
+    temperature: NonNegative | None = None
+    """Sampling temperature of answers; defaults to the benchmark's own."""
+    top_p: Fraction | None = None
+    """Nucleus mass of answers; defaults to the benchmark's own."""
+    max_tokens: PositiveInt | None = None
+    """Maximum number of tokens of an answer; defaults to the benchmark's own."""
+    chunk: PositiveInt = 64
+    """Number of questions answered, or judged, and written together."""
+    examples: NonNegativeInt = 200
+    """Maximum number of questions shown in the report: the worst and the best."""
     chat_template: str = ""
-    """File with a chat template, for a model that comes without one."""
+    """File with a chat template, for a model without one."""
     device: str = "auto"
-    """"auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
-    threads: int = 0
+    """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
+    threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
 
-    def __post_init__(self) -> None:
-        at_least("", self, seed=0, limit=0, chunk=1, examples=0, threads=0)
-
     def sampling(self, default: Sampling) -> Sampling:
-        """Return the benchmark's sampling with the settings' own values."""
+        """Return the benchmark's sampling, overridden by the settings."""
         given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -99,7 +96,7 @@ def evaluate(
     if isinstance(data, Corpus) and settings.limit:
         data = _part(data, settings)
     questions = _drawn(task.questions(data), settings)
-    asked_of = find_judge(context, judge, needs.judges, settings.chunk) if judge else None
+    judged_by = find_judge(context, judge, needs.judges, settings.chunk) if judge else None
     sampling = settings.sampling(needs.sampling)
     answers: list[ModelAnswers] = []
     baseline: ModelAnswers | None = None
@@ -109,36 +106,40 @@ def evaluate(
         if settings.temperature is not None:
             questions = [replace(q, temperature=None) for q in questions]
         answers, baseline = gather(context, field, needs, questions, sampling, settings.chunk)
-    asked = BenchmarkInputs(
+    inputs = BenchmarkInputs(
         questions=tuple(questions),
         answers=tuple(answers),
         baseline=baseline,
-        judge=asked_of,
+        judge=judged_by,
         seed=context.seed,
         corpus=data if isinstance(data, Corpus) else None,
         models=() if answering else tuple((m.name, m.folder) for m in field.models),
         cache=context.cache,
     )
-    found = task.measure(asked)
-    if settings.limit:
-        found = replace(
-            found, rows=tuple(r if r.comparable is None else _apart(r) for r in found.rows)
-        )
-    if needs.models != "none":  # else the judge itself is what was measured
-        found = replace(found, rows=(*found.rows, *judge_checks(asked, found.said)))
-    if found.rows:
-        stripped = thought_rows(asked, found.rows[0].benchmark)
-        found = replace(found, rows=(*found.rows, *stripped))
+    found = _findings(task, inputs, partial=bool(settings.limit))
     by = f"{judge} {fingerprint(repr(task))}".strip()  # options may change what a figure means
-    values = of_benchmark(found.rows[0].benchmark, asked, found.said, by) if found.rows else []
-    return _write(context, asked, found, values, settings.examples)
+    values = of_benchmark(found.rows[0].benchmark, inputs, found.said, by) if found.rows else []
+    return _write(context, inputs, found, values, settings.examples)
+
+
+def _findings(task: BenchmarkTask, inputs: BenchmarkInputs, *, partial: bool) -> Findings:
+    """Measure a task, and add checks of its judge and counts of thoughts taken off."""
+    found: Findings = task.measure(inputs)
+    rows = found.rows
+    if partial:
+        rows = tuple(r if r.comparable is None else _apart(r) for r in rows)
+    if task.needs.models != "none":  # else the judge itself is measured
+        rows = (*rows, *judge_checks(inputs, found.said))
+    if rows:
+        rows = (*rows, *thought_rows(inputs, rows[0].benchmark))
+    return replace(found, rows=rows)
 
 
 def find_judge(context: RunContext, spec: str, kinds: Sequence[JudgeKind], chunk: int) -> Judge:
-    """Return a judge by spec, as one of the kinds that are wanted, its answers cached.
+    """Return the judge of a spec as one of the kinds accepted, with its verdicts cached.
 
     A feedback source (`longer`, `llm:openai:...`) compares or scores; an engine (`openai:MODEL`,
-    `local:FOLDER`) is asked in the benchmark's own words.
+    `local:FOLDER`) gets the benchmark's own judge prompt.
 
     Raises:
         BadInput: no such judge, or one of another kind.
@@ -167,7 +168,7 @@ def find_judge(context: RunContext, spec: str, kinds: Sequence[JudgeKind], chunk
 
 
 def _drawn(questions: Sequence[Question], settings: EvaluateSettings) -> list[Question]:
-    """Return the questions to ask, in their order.
+    """Return the questions to answer, in their order.
 
     Raises:
         BadInput: an id occurs twice.
@@ -185,10 +186,10 @@ def _drawn(questions: Sequence[Question], settings: EvaluateSettings) -> list[Qu
 def _refuse_idle(
     settings: EvaluateSettings, answering: bool, has_models: bool, needs: Needs
 ) -> None:
-    """Refuse settings that would change nothing.
+    """Refuse settings without effect.
 
     Raises:
-        BadInput: one is given where no model answers.
+        BadInput: a sampling setting is given, but no model answers.
     """
     idle = [] if answering and has_models else ["temperature", "top_p", "max_tokens"]
     if needs.models == "itself":
@@ -199,7 +200,7 @@ def _refuse_idle(
 
 
 def _part(corpus: Corpus, settings: EvaluateSettings) -> Corpus:
-    """Return a corpus with some of its ranked groups, drawn by the seed."""
+    """Draw some of a corpus's ranked groups by the seed."""
     groups = [*corpus.groups, *corpus.test_groups]
     ranked = sorted(
         range(len(groups)), key=lambda i: seeds.derive(settings.seed, "limit", groups[i].id, i)
@@ -238,10 +239,10 @@ def _write(
         return stage.records("results", EvalResult).read()
 
 
-def _examples(asked: BenchmarkInputs, said: Sequence[Feedback], most: int) -> list[Example]:
-    """Return questions with everyone's answers: the worst, then the best, without those between."""
+def _examples(asked: BenchmarkInputs, verdicts: Sequence[Feedback], most: int) -> list[Example]:
+    """Return the worst and the best questions with every entrant's answers."""
     by_response: dict[str, list[Feedback]] = {}
-    for feedback in said:
+    for feedback in verdicts:
         by_response.setdefault(feedback.response_ids[0], []).append(feedback)
     found = []
     for question in asked.questions:

@@ -1,4 +1,4 @@
-"""Measure held-out preference accuracy of a trained model, and that of two simple guesses.
+"""Measure held-out preference accuracy of a trained model and of two simple guesses.
 
 A comparison is a pair of a group's responses with different scores. The guesses: the longer
 response (in characters) wins; the response of the model that won more comparisons of the training
@@ -30,7 +30,7 @@ from alignlab.objectives.base import (
     log_ratios_BK,
     reward_metrics,
 )
-from alignlab.stages.train import LengthSettings
+from alignlab.training.config import LengthSettings
 from alignlab.training.token_groups import prepare
 from alignlab.types import Checkpoint, Count, EvalResult, PreferenceGroup, Response
 
@@ -47,16 +47,17 @@ def held_out(
     data: tuple[Sequence[PreferenceGroup], Sequence[PreferenceGroup]],
     lengths: LengthSettings,
 ) -> list[EvalResult]:
-    """Share of comparisons won, with bootstrap intervals over prompts.
+    """Compute preference accuracy with bootstrap intervals over prompts.
 
     Args:
-        objective: says what a model's reward of a response is; nothing is measured where it has
-            none (imitation).
-        models: before training (the reference) and after. The first is measured too where its
-            rewards are not relative to itself.
+        objective: defines a model's reward of a response; without one (imitation) nothing is
+            measured.
+        models: before training (the reference) and after. The reference is measured too if rewards
+            are not relative to it.
         data: the training groups and the held-out ones.
-        lengths: as in training; longer groups are counted and left out, or their texts cut, and so
-            are groups that the chat template refuses. The first guess sees whole texts.
+        lengths: as in training; longer groups are dropped and counted, or their texts cut; groups
+            that the chat template refuses are dropped and counted. The first guess uses whole
+            texts.
     """
     before, after = models
     known, tested = data
@@ -85,7 +86,7 @@ def held_out_values(
     data: tuple[Sequence[PreferenceGroup], Sequence[PreferenceGroup]],
     lengths: LengthSettings,
 ) -> tuple[PerPromptMetric, ...]:
-    """Return the outcomes of `held_out`, comparison by comparison, so that seeds can be pooled."""
+    """Return the outcomes of `held_out` comparison by comparison, so that seeds can be pooled."""
     if context.recorder:
         return ()
     before, after = models
@@ -118,7 +119,7 @@ def held_out_values(
 
 
 def _pairs(scores: Sequence[float]) -> list[tuple[int, int]]:
-    """Return indices of a better and a worse response: all of a group's comparisons."""
+    """Return indices of a better and a worse response for all of a group's comparisons."""
     return [(i, j) for i, j in combinations(range(len(scores)), 2) if scores[i] > scores[j]]
 
 
@@ -128,7 +129,7 @@ def _rewarded(
     models: tuple[Checkpoint, Checkpoint],
     groups: Sequence[TokenGroup],
 ) -> dict[str, list[float]]:
-    """Return model -> the outcome of every comparison, by group; empty without rewards."""
+    """Return model -> outcome of every comparison, by group; empty without rewards."""
     before, after = models
     if input_of(objective) is GroupRewards:
         place, template = context.hardware.device, context.chat_template
@@ -159,7 +160,7 @@ def _margins(
     policy: Sequence[Sequence[float]],
     reference: Sequence[Sequence[float]] | None,
 ) -> list[float]:
-    """Return each comparison's margin by the objective's own rewards; empty where it has none."""
+    """Compute each comparison's margin by the objective's rewards; empty without rewards."""
     margins: list[float] = []
     for i, group in enumerate(groups):
         pairs = _pairs(group.scores)
@@ -187,7 +188,7 @@ def _rows(
     known: Sequence[PreferenceGroup],
     seed: int,
 ) -> list[EvalResult]:
-    """Return each model's figure, each guess's, and the differences of the first to all others."""
+    """Compute every model's and guess's figure, and the first one's differences from all others."""
     if not rewarded:
         return []
     ids = [g.prompt.cluster for g in measured for _ in _pairs(g.scores)]
@@ -207,21 +208,21 @@ def _rows(
 def _guesses(
     measured: Sequence[PreferenceGroup], known: Sequence[PreferenceGroup]
 ) -> dict[str, list[float]]:
-    """Return guess -> the outcome of every comparison; identity only where writers are known."""
+    """Return guess -> outcome of every comparison; "identity" only if the writers are known."""
 
     def guessed(value: Callable[[Response], float]) -> list[float]:
         return _outcomes([[value(r) for r in g.responses] for g in measured], measured)
 
-    made = {LONGER: guessed(lambda r: len(r.text))}
+    guesses = {LONGER: guessed(lambda r: len(r.text))}
     shares = _win_shares(known)
     writers = {r.sampler.model for g in measured for r in g.responses}
     if len(shares) > 1 and len(writers) > 1:
-        made[IDENTITY] = guessed(lambda r: shares.get(r.sampler.model, 0.5))
-    return made
+        guesses[IDENTITY] = guessed(lambda r: shares.get(r.sampler.model, 0.5))
+    return guesses
 
 
 def _win_shares(groups: Sequence[PreferenceGroup]) -> dict[str, float]:
-    """Return each writing model's share of comparisons with other models that it won."""
+    """Return each writing model's share of comparisons won against other models."""
     won: Counter[str] = Counter()
     met: Counter[str] = Counter()
     for g in groups:
@@ -236,14 +237,14 @@ def _win_shares(groups: Sequence[PreferenceGroup]) -> dict[str, float]:
 def _outcomes(
     values: Sequence[Sequence[float]], groups: Sequence[TokenGroup | PreferenceGroup]
 ) -> list[float]:
-    """Return 1, 0.5 or 0 per comparison: does the better response have the higher value?"""
+    """Return 1, 0.5 or 0 per comparison: the better response has a higher, equal, lower value."""
     return [
         _half(v[i] - v[j]) for v, g in zip(values, groups, strict=True) for i, j in _pairs(g.scores)
     ]
 
 
 def _half(margin: float) -> float:
-    """Return 1 for a comparison won, 0 for one lost, a half for equal values."""
+    """Return 1 for a comparison won, 0 for one lost, 0.5 for equal values."""
     return (margin > 0) + 0.5 * (margin == 0)
 
 

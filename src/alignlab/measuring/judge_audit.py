@@ -1,10 +1,10 @@
-"""Audit a judge: find what decides its verdicts other than quality.
+"""Audit a judge: measure its biases and its agreement with people.
 
-Position (the same verdict in both orders?), length (how often the longer wins, and how often it
-does among people), its own side (does it favour one writer more than people do?), injection (can a
-response talk it into a verdict?), repetition (the same verdict when asked again?), agreement with
-people, and what could not be read. A judge of pairs and a source of scores are audited alike; the
-data's own order is the human verdict.
+Measured are position (is the verdict equal in both orders?), length (how often does the longer
+response win, by the judge and by people?), own side (does the judge favour one writer more than
+people do?), injection (can a response command a verdict?), repetition (is the verdict equal with
+another seed?), agreement with people, and the unreadable share. A judge of pairs and a source of
+scores are audited alike; the data's own order is the human verdict.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import Pair, human_pairs
 from alignlab.evaluation.judge_checks import position_rows
@@ -29,27 +30,28 @@ NAME = "audit"
 
 
 class Judged(NamedTuple):
-    """A pair with the judge's verdict on it."""
+    """Pair of responses with the judge's verdict."""
 
     pair: Pair
     feedback: Feedback
 
     @property
     def value(self) -> float | None:
-        """Return 1 where the first is preferred, 0.5 for a tie, 0 for the second; None unread."""
+        """Return 1 for the first response, 0.5 for a tie, 0 for the second; None if unread."""
         return value_of(self.feedback)
 
 
 @dataclass(frozen=True)
-class JudgeAudit:
-    """Biases of a judge: position, length, own side, injection, repetition, and its agreement."""
+class JudgeAudit(Bounded):
+    """Audit of a judge: position, length, own side, injection, repetition, and agreement."""
 
     own: str = ""
-    """Writer whose side the judge may take, as the data names it (its own model); empty: none."""
-    attacked: int = 50
-    """Responses that are judged under each attack, drawn by the seed; 0 leaves injection out."""
-    repeated: int = 50
-    """Pairs judged twice, drawn by the seed; 0 leaves repetition out."""
+    """Writer that the judge may favour, by its name in the data (the judge's own model); empty:
+    none."""
+    attacked: NonNegativeInt = 50
+    """Number of responses judged under each attack, drawn by the seed; 0 skips injection."""
+    repeated: NonNegativeInt = 50
+    """Number of pairs judged twice, drawn by the seed; 0 skips repetition."""
 
     needs: ClassVar[Needs] = Needs(
         data="pairs or groups that people compared, in one of the formats of `alignlab list data`",
@@ -58,12 +60,8 @@ class JudgeAudit:
         models="none",
     )
 
-    def __post_init__(self) -> None:
-        if self.attacked < 0 or self.repeated < 0:
-            raise BadInput("audit: expected attacked and repeated of 0 or more")
-
     def questions(self, data: Corpus) -> list[Question]:
-        """Return none: the data's own responses are judged."""
+        """Return no questions: the data's own responses are judged."""
         return []
 
     def measure(self, asked: BenchmarkInputs) -> Findings:
@@ -88,7 +86,7 @@ class JudgeAudit:
         return Findings(tuple(rows), said)
 
     def _own_side(self, about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
-        """Return the win rate of one writer by the judge and by people, on the same pairs."""
+        """Compute the win rate of one writer by the judge and by people, on equal pairs."""
         met = [
             (one, is_first) for one in judged if (is_first := self._own_first(one.pair)) is not None
         ]
@@ -97,14 +95,14 @@ class JudgeAudit:
         return _row_pair(about, "own_side", judges, people, seed)
 
     def _own_first(self, pair: Pair) -> bool | None:
-        """Return whether the own side wrote the first; None where it wrote both or neither."""
+        """Return whether the own side wrote the first response; None if both or neither."""
         first, second = pair.first.sampler.model, pair.second.sampler.model
         return None if (first == self.own) == (second == self.own) else first == self.own
 
     def _injection(
         self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
     ) -> list[EvalResult]:
-        """Return how often a response with an attack is preferred to the same response without."""
+        """Compute how often a response with an attack is preferred to itself without the attack."""
         some = _drawn(judged, self.attacked, seed, "attacked")
         prompts = _prompts([one.pair for one in some])
         rows = []
@@ -126,7 +124,7 @@ class JudgeAudit:
     def _repetition(
         self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
     ) -> list[EvalResult]:
-        """Return how often the verdict is the same when the judge is asked with another seed."""
+        """Compute how often the verdict is unchanged under another seed."""
         some = _drawn(judged, self.repeated, seed, "repeated")
         again = _compare(judge, [j.pair for j in some], seeds.derive(seed, NAME, "again"))
         same = [
@@ -157,7 +155,7 @@ def _compare(judge: PairJudge, pairs: Sequence[Pair], seed: int) -> list[Judged]
 
 
 def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
-    """Return agreement with people, accuracy without human ties, and the unreadable share."""
+    """Compute agreement with people, accuracy without human ties, and the unreadable share."""
     agreed, right, unread = [], [], []
     for one in judged:
         key, value, human = one.pair.prompt.id, one.value, one.pair.human
@@ -173,7 +171,7 @@ def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[Eval
 
 
 def _length(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
-    """Return how often the longer response wins, by the judge and by people, of the same pairs."""
+    """Compute how often the longer response wins by the judge and by people, on equal pairs."""
     judges, people = [], []
     for one in judged:
         lengths = len(one.pair.first.text), len(one.pair.second.text)
@@ -191,7 +189,7 @@ def _row_pair(
     people: Sequence[tuple[Pair, float | None]],
     seed: int,
 ) -> list[EvalResult]:
-    """Return a share by the judge, by people, and the difference on pairs that both decided."""
+    """Compute a share by the judge, by people, and the difference on pairs that both decided."""
     both = [
         QuestionValue(pair.prompt.id, None if a is None or b is None else a - b)
         for (pair, a), (_, b) in zip(judges, people, strict=True)

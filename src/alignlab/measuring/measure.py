@@ -1,4 +1,4 @@
-"""Measure a study: score and compare held-out answers, and find gold scores for its judges."""
+"""Measure a study: score and compare held-out answers, and collect gold scores for its judges."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.feedback.conversion import JudgeByScore
-from alignlab.limits import at_least
 from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.runs import slug
 from alignlab.stages.judge import by_prompt, judge
@@ -16,75 +16,74 @@ from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, Respon
 
 
 @dataclass(frozen=True)
-class MeasureSettings:
-    """Who measures."""
+class MeasureSettings(Bounded):
+    """Feedback sources that measure a study."""
 
     judge: str = "expected:self"
     """Feedback source that scores held-out answers; `self` is the study's own M1."""
     pair_judge: str = ""
-    """Judge of answers against the baseline's, both orders; empty: the higher score wins."""
+    """Judge that compares answers with the baseline's in both orders; empty: the higher score
+    wins."""
     truth: str = ""
-    """Feedback source taken as the truth about sampled responses; empty: none is known."""
-    examples: int = 40
-    """Prompts whose answers the report shows side by side."""
-
-    def __post_init__(self) -> None:
-        at_least("measure", self, examples=0)
+    """Feedback source of gold scores of sampled responses; empty: none."""
+    examples: NonNegativeInt = 40
+    """Number of prompts whose answers the report shows."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One judge's feedback on some responses."""
+    """Feedback of one judge on some responses."""
 
     judge: str
-    """The judge as the report names it: "M1, 3 samples"."""
+    """Name of the judge in the report: "M1, 3 samples"."""
     where: str
-    """"own" (the responses its model wrote in the study) or "held-out" (ranked groups)."""
+    """Origin of the responses: "own" (written by its model in the study) or "held-out" (ranked
+    groups)."""
     responses: tuple[Response, ...]
     feedback: tuple[Feedback, ...]
 
 
 @dataclass(frozen=True)
 class PerPromptMetric:
-    """One figure of a model before it is averaged over prompts and seeds."""
+    """Figure of a model by prompt, before averaging over prompts and seeds."""
 
     model: str
     benchmark: str
     metric: str
     prompt_ids: tuple[str, ...]
-    """The prompt of every value; what shares a prompt is resampled together."""
+    """The prompt of every value; values of one prompt are resampled together."""
     values: tuple[float, ...]
     against: str | None = None
-    """The other side of a comparison."""
+    """Other side of a comparison."""
     unscored: int = 0
 
 
 @dataclass(frozen=True)
 class SweepAxis:
-    """Which models of a study stand where on its scaling curves."""
+    """Positions of a study's models on its scaling curves."""
 
     along: str
-    """The thing that grows: iterations, prompts or parameters."""
+    """Size that grows: iterations, prompts or parameters."""
     at: Mapping[str, float]
-    """Model -> how much of it, above 0."""
+    """Model -> its size, above 0."""
     series: Mapping[str, str]
-    """Model -> the curve that it belongs to."""
+    """Model -> its curve."""
 
 
 @dataclass(frozen=True)
 class BranchResult:
-    """Everything that a branch of a study leaves to be measured."""
+    """Result of a branch of a study, to be measured."""
 
     checkpoints: tuple[Checkpoint, ...] = ()
     answers: Mapping[str, Sequence[Response]] = field(default_factory=dict)
     """Checkpoint name -> its answers to the held-out prompts."""
     judgements: tuple[Judgement, ...] = ()
     prompts: tuple[Prompt, ...] = ()
-    """The prompts whose responses were judged."""
+    """Prompts of the judged responses."""
     values: tuple[PerPromptMetric, ...] = ()
-    """Figures that a branch measured itself."""
+    """Figures measured by the branch itself."""
     made: Mapping[str, str] = field(default_factory=dict)
-    """Model -> how it was made, in one line."""
+    """Model -> its making, in one line."""
 
     def __add__(self, other: BranchResult) -> BranchResult:
         return BranchResult(
@@ -108,7 +107,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class StudyMeasurements:
-    """One seed's verdicts, from which all figures are computed."""
+    """Verdicts of one seed, from which all figures are computed."""
 
     seed: int
     baseline: str
@@ -120,19 +119,19 @@ class StudyMeasurements:
     """Model -> verdicts on its answers (index 0) against the baseline's."""
     judgements: tuple[Judgement, ...]
     gold: Mapping[str, Feedback]
-    """Response id -> the truth about a judged response."""
+    """Response id -> gold score of a judged response."""
     examples: tuple[Prompt, ...]
-    """A drawn choice of prompts, whose answers the report shows."""
+    """Randomly chosen prompts whose answers the report shows."""
     said: Mapping[str, Feedback]
-    """Response id -> what the study's own judge said of an answer to an example."""
+    """Response id -> verdict of the study's own judge on an answer to an example."""
     values: tuple[PerPromptMetric, ...] = ()
-    """Figures that branches measured themselves."""
+    """Figures measured by branches themselves."""
     self_judged: bool = False
-    """The scores are the study's own M1's, another judge in every run."""
+    """True if the scores are the study's own M1's, a different judge in every run."""
     scale: SweepAxis | None = None
-    """Where the models of a sweep stand; None where nothing is swept."""
+    """Sizes of the models of a sweep; None without a sweep."""
     made: Mapping[str, str] = field(default_factory=dict)
-    """Model -> how it was made, in one line."""
+    """Model -> its making, in one line."""
 
 
 def measure(
@@ -143,27 +142,22 @@ def measure(
     itself: Checkpoint,
     own_judge: FeedbackSource,
 ) -> StudyMeasurements:
-    """Score every model's answers, compare them with the baseline's, and find the gold.
+    """Score every model's answers, compare them with the baseline's, and collect gold scores.
 
     Args:
-        itself: the baseline, M1, which `self` stands for in the settings' judges.
+        itself: the baseline M1, meant by `self` in the settings' judges.
         own_judge: the study's own judge, whose reasons are shown with the scores.
     """
     prompts, baseline = held_out.prompts, itself.name
     source = context.judge(settings.judge, itself)
     scored = {m: _score(context, source, prompts, m, a) for m, a in result.answers.items()}
-    pairs: PairJudge
+    pairs: PairJudge = JudgeByScore(_Known(source.name, scored))
     if settings.pair_judge:
         pairs = context.pair_judge(settings.pair_judge, itself)
-    else:
-        pairs = JudgeByScore(_Known(source.name, scored))
     examples = _drawn(prompts, settings.examples, context.seed)
     base = result.answers[baseline]
-    comparisons = {
-        m: _compare(context, pairs, prompts, m, a, base)
-        for m, a in result.answers.items()
-        if m != baseline
-    }
+    others = {m: a for m, a in result.answers.items() if m != baseline}
+    comparisons = {m: _compare(context, pairs, prompts, m, a, base) for m, a in others.items()}
     return StudyMeasurements(
         seed=context.seed,
         baseline=baseline,
@@ -182,14 +176,15 @@ def measure(
 
 
 class _Known:
-    """A source that repeats known feedback, so that no answer is judged (or paid for) twice."""
+    """Source that repeats known feedback, so that no answer is judged (or paid for) twice."""
 
     def __init__(self, name: str, scored: Mapping[str, Sequence[Feedback]]) -> None:
         self.name = name
-        self._said = {f.response_ids[0]: f for several in scored.values() for f in several}
+        self._known = {f.response_ids[0]: f for several in scored.values() for f in several}
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        return [self._said[response.id] for _, responses in items for response in responses]
+        """Return the known feedback on every response."""
+        return [self._known[response.id] for _, responses in items for response in responses]
 
 
 def _score(
@@ -233,7 +228,7 @@ def _compare(
 def _gold(
     context: RunContext, settings: MeasureSettings, result: BranchResult, itself: Checkpoint
 ) -> dict[str, Feedback]:
-    """Return gold scores of the models' own responses, from the source named."""
+    """Return gold scores of the models' own responses by the source."""
     if not settings.truth:
         return {}
     source = context.judge(settings.truth, itself)
@@ -257,7 +252,7 @@ def _drawn(prompts: Sequence[Prompt], most: int, seed: int) -> tuple[Prompt, ...
 def _said(
     context: RunContext, judge_: FeedbackSource, examples: Sequence[Prompt], result: BranchResult
 ) -> dict[str, Feedback]:
-    """Return the verdicts of the study's own judge on every model's answers to the examples."""
+    """Return the own judge's verdicts on every model's answers to the examples."""
     answers = [r for several in result.answers.values() for r in several]
     feedback = judge(context, judge_, examples, answers, name="judge-examples")
     return {f.response_ids[0]: f for f in feedback}

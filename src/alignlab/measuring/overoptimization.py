@@ -1,7 +1,7 @@
-"""Watch over-optimisation: reward, gold score and KL divergence of a policy at every step.
+"""Track over-optimisation: reward, gold score and KL divergence of a policy at every step.
 
-The responses drawn for training are scored by a second source as well, the truth, which the policy
-never sees. Reward that rises while the truth falls is over-optimisation (arXiv 2210.10760).
+A second source scores the responses drawn for training, without effect on the policy. Reward that
+rises while the gold score falls is over-optimisation (arXiv 2210.10760).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from alignlab.types import Checkpoint, Drift, Feedback, Prompt, Response, Score
 
 @dataclass(frozen=True)
 class Watched:
-    """Mean reward and gold score of the responses of one step."""
+    """Mean reward and mean gold score of the responses of one step."""
 
     reward: float | None
     truth: float | None
@@ -32,15 +32,15 @@ class Watched:
 
 
 class WatchedTraining(NamedTuple):
-    """A policy and how it came there."""
+    """Trained policy with its over-optimisation by step."""
 
     checkpoint: Checkpoint
     drift: tuple[Drift, ...]
-    """One for every step."""
+    """One record per step."""
 
 
 class WatchedReward:
-    """A source whose verdicts are passed on, and noted with those of another source."""
+    """Reward source that also records the gold scores of the responses."""
 
     def __init__(
         self, reward: FeedbackSource, truth: FeedbackSource | None, file: RecordFile[Watched]
@@ -49,7 +49,7 @@ class WatchedReward:
         self._reward, self._truth, self._file = reward, truth, file
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Return the reward's feedback; a step that is repeated after a kill is noted once."""
+        """Return the reward's feedback; a step repeated after a kill is recorded once."""
         feedback = self._reward.rate(items, seed)
         if str(seed) not in self._file.units:
             true = [] if self._truth is None else self._truth.rate(items, seed)
@@ -60,7 +60,7 @@ class WatchedReward:
 
 
 class _Both:
-    """A reward that asks the truth as well, like the reward of a watched training."""
+    """Reward that also calls the gold source, as the plan of a watched training."""
 
     def __init__(self, reward: FeedbackSource, truth: FeedbackSource) -> None:
         self.name = reward.name
@@ -87,7 +87,7 @@ def watched_rollout(
     """Train as `rollout` does, and write a `Drift` for every step.
 
     Raises:
-        BadInput: a lesson that does not log every step.
+        BadInput: the settings do not log every step.
     """
     if lesson.config.log_every != 1:
         raise BadInput(

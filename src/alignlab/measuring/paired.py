@@ -1,9 +1,9 @@
-"""Compare runs prompt by prompt: differences are tested only where both hold the same prompts.
+"""Compare runs prompt by prompt, by tests on the prompts that both runs hold.
 
-Values are averaged over training seeds first; a prompt is what its words are, whatever its id.
-Models are matched by name, and the one model of a run with the one model of another. Intervals
-resample prompts in pairs, p-values are of a randomisation test, adjusted for all differences tested
-at once (Holm).
+Values are averaged over training seeds first; prompts are matched by their text, not by id. Models
+are matched by name; if both runs hold a single model, these two are matched. Intervals resample
+prompts in pairs, p-values are of a randomisation test, adjusted for all differences tested at once
+(Holm).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from alignlab.records import read_records
 from alignlab.types import Paired, PromptValue
 
 FEWEST = 10
-"""Prompts that two runs must share: fewer say next to nothing."""
+"""Minimum number of shared prompts of two runs; fewer give no useful interval."""
 
 
-class What(NamedTuple):
-    """Everything that must be equal in two runs for figures to be compared."""
+class FigureKey(NamedTuple):
+    """Metric, judge and baseline, which must be equal in two runs for figures to be compared."""
 
     benchmark: str
     metric: str
@@ -34,8 +34,8 @@ class What(NamedTuple):
     by: str
 
 
-Table = Mapping[What, Mapping[str, Mapping[str, float]]]
-"""What is measured -> model -> prompt -> value, averaged over training seeds."""
+Table = Mapping[FigureKey, Mapping[str, Mapping[str, float]]]
+"""Metric -> model -> prompt -> value, averaged over training seeds."""
 
 
 def compare_by_prompt(runs: Sequence[tuple[str, Path]]) -> list[Paired]:
@@ -45,7 +45,7 @@ def compare_by_prompt(runs: Sequence[tuple[str, Path]]) -> list[Paired]:
         runs: name and run directory, two or more.
 
     Returns:
-        One record per figure that both hold; one with a reason where they share none.
+        One record per figure that both runs hold, or one with the reason if they share none.
     """
     (first, path), *others = runs
     base, found = read_values(path), list[Paired]()
@@ -59,19 +59,19 @@ def compare_by_prompt(runs: Sequence[tuple[str, Path]]) -> list[Paired]:
 
 
 def read_values(run: Path) -> Table:
-    """Return the values by prompt that a run kept.
+    """Read a run's values by prompt.
 
     Raises:
         BadInput: a file that cannot be read.
     """
-    several: dict[What, dict[str, dict[str, list[float]]]] = {}
+    several: dict[FigureKey, dict[str, dict[str, list[float]]]] = {}
     for file in sorted((run / "stages").rglob(f"{FILE}.jsonl")):
         try:
             values = list(read_records(file, PromptValue))
         except ValueError as error:
             raise BadInput(f"{file}: expected values by prompt, found {error}") from None
         for v in values:
-            what = What(v.benchmark, v.metric, v.against, v.by)
+            what = FigureKey(v.benchmark, v.metric, v.against, v.by)
             models = several.setdefault(what, defaultdict(lambda: defaultdict(list)))
             models[v.model][v.prompt].append(v.value)
     return {
@@ -84,7 +84,7 @@ def read_values(run: Path) -> Table:
 
 
 def _both(name: str, own: Table, other: str, base: Table) -> list[Paired]:
-    """Return all figures that two runs share."""
+    """Compare all figures that two runs share."""
     missing = [run for run, table in ((other, base), (name, own)) if not table]
     if missing:
         return [_nothing(name, other, f"{' and '.join(missing)}: no values by prompt are kept")]
@@ -102,14 +102,14 @@ def _both(name: str, own: Table, other: str, base: Table) -> list[Paired]:
 
 
 def _matched(own: Mapping[str, object], base: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return the models of both runs that are compared."""
+    """Match the models of two runs."""
     if len(own) == len(base) == 1:
         return [(next(iter(own)), next(iter(base)))]
     return [(model, model) for model in own if model in base]
 
 
 def _tested(
-    what: What, mine: tuple[str, Mapping[str, float]], theirs: tuple[str, Mapping[str, float]]
+    what: FigureKey, mine: tuple[str, Mapping[str, float]], theirs: tuple[str, Mapping[str, float]]
 ) -> list[Paired]:
     prompts = [p for p in mine[1] if p in theirs[1]]
     if len(prompts) < FEWEST:

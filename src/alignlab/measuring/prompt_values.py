@@ -1,8 +1,8 @@
-"""Keep values by prompt, so that another run can be compared prompt by prompt.
+"""Write values by prompt, so that another run can be compared prompt by prompt.
 
-Kept are scores by a judge that other runs can have too, recall, and verdicts against a baseline
-whose answers are known by their fingerprint. A study's win rates are against its own M1 and its
-`self` judges are its own models: neither means the same in another run, so neither is kept.
+Written are scores by a judge that other runs can use, recall, and verdicts against a baseline that
+is identified by the fingerprint of its answers. A study's win rates are against its own M1, and its
+`self` judge is its own model; neither is comparable across runs, so neither is written.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from alignlab.types import Feedback, Prompt, PromptValue, Score
 
 FILE = "prompt_values"
 JUDGED = "judged"
-"""The metric of `alignlab evaluate`: what the judge said of an answer, as a number."""
+"""Metric of `alignlab evaluate`: the judge's verdict on an answer, as a number."""
 
 
 def of_study(measured: Sequence[StudyMeasurements]) -> list[PromptValue]:
-    """Scores and recall of every model, of every seed."""
+    """Return the scores and recall of every model of every seed."""
     found: list[PromptValue] = []
     for m in measured:
         words = {p.id: _words(p) for p in m.held_out.prompts}
@@ -43,11 +43,11 @@ def of_study(measured: Sequence[StudyMeasurements]) -> list[PromptValue]:
 
 
 def of_benchmark(
-    benchmark: str, asked: BenchmarkInputs, said: Sequence[Feedback], judge: str
+    benchmark: str, asked: BenchmarkInputs, verdicts: Sequence[Feedback], judge: str
 ) -> list[PromptValue]:
     """Return the mean verdict on every model's answer to every question."""
     by_response: dict[str, list[float]] = {}
-    for feedback in said:
+    for feedback in verdicts:
         if (value := value_of(feedback)) is not None:
             by_response.setdefault(feedback.response_ids[0], []).append(value)
     words = {q.id: _words(q.prompt) for q in asked.questions}
@@ -65,7 +65,7 @@ def of_benchmark(
 
 
 def _texts(answers: ModelAnswers) -> str:
-    """Return a fingerprint of the baseline's answers: other answers are another baseline."""
+    """Return a fingerprint of the baseline's answers, which identifies the baseline."""
     return fingerprint({q: [r.text for r in turns] for q, turns in sorted(answers.turns.items())})
 
 

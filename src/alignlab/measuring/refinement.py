@@ -1,4 +1,4 @@
-"""Measure how much better refined responses are than first ones."""
+"""Measure the improvement of refined over first responses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def gain(
     *,
     model: str,
 ) -> PerPromptMetric:
-    """Score of each refinement less that of its first response; unscored where either has none."""
-    said = scores(judge(context, source, prompts, [*first, *refined], name="refinement-scores"))
+    """Compute each refinement's score minus its first response's; unscored if either is."""
+    scored = scores(judge(context, source, prompts, [*first, *refined], name="refinement-scores"))
     found = {
-        response.prompt_id: said[refined_id(response.id)] - said[response.id]
+        response.prompt_id: scored[refined_id(response.id)] - scored[response.id]
         for response in first
-        if response.id in said and refined_id(response.id) in said
+        if response.id in scored and refined_id(response.id) in scored
     }
     lost = len(first) - len(found)
     return PerPromptMetric(

@@ -1,4 +1,4 @@
-"""Compute figures with intervals, and examples, of the measurements of one or several seeds."""
+"""Compute figures with intervals, and examples, from the measurements of one or several seeds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from alignlab.types import (
 
 
 def results(context: RunContext, measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
-    """Return all figures of a study, pooled over its seeds with intervals over prompts."""
+    """Compute all figures of a study, pooled over its seeds with intervals over prompts."""
     with context.run.stage("results") as stage:
         file = stage.records("results", EvalResult)
         if "all" not in file.units:
@@ -93,7 +93,7 @@ def _text_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
 
 
 def _judge_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
-    """Judge tables: every judge on the responses it judged, and on held-out ranked groups."""
+    """Compute every judge's figures on its own responses and on held-out ranked groups."""
     ranked: dict[str, float | None] = {
         r.id: s
         for g in measured[0].held_out.groups
@@ -121,14 +121,14 @@ def _judge_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
 
 
 def _clusters(held_out: HeldOut) -> Callable[[str], str]:
-    """Return the cluster of a prompt id; an id of no held-out prompt is its own cluster."""
+    """Return the cluster of a prompt id; an unknown id is its own cluster."""
     prompts = (*held_out.prompts, *(group.prompt for group in held_out.groups))
     known = {prompt.id: prompt.cluster for prompt in prompts}
     return lambda prompt_id: known.get(prompt_id, prompt_id)
 
 
 def _value_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
-    """Return the means of what branches measured themselves, over all seeds."""
+    """Compute the means of the figures measured by branches, over all seeds."""
     cluster = _clusters(measured[0].held_out)
     found: dict[tuple[str, str, str, str | None], list[PerPromptMetric]] = {}
     for m in measured:
@@ -159,7 +159,7 @@ def _audits(measured: StudyMeasurements) -> list[Audit]:
 
 
 def _examples(measured: StudyMeasurements) -> list[Example]:
-    """Return the drawn prompts with every model's answer and the feedback on it."""
+    """Return the example prompts with every model's answer and the feedback on it."""
     return [
         Example(prompt, tuple(_shown(measured, prompt, model) for model in measured.answers))
         for prompt in measured.examples
@@ -170,7 +170,7 @@ def _shown(measured: StudyMeasurements, prompt: Prompt, model: str) -> Displayed
     answer = next((r for r in measured.answers[model] if r.prompt_id == prompt.id), None)
     if answer is None:  # the model failed to answer, which its stage counted
         return DisplayedAnswer(model, "")
-    said = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
-    said += [f for f in measured.comparisons.get(model, ()) if f.prompt_id == prompt.id]
-    said += [measured.said[answer.id]]
-    return DisplayedAnswer(model, answer.text, tuple(said))
+    feedback = [f for f in measured.scored[model] if f.prompt_id == prompt.id]
+    feedback += [f for f in measured.comparisons.get(model, ()) if f.prompt_id == prompt.id]
+    feedback += [measured.said[answer.id]]
+    return DisplayedAnswer(model, answer.text, tuple(feedback))

@@ -1,4 +1,4 @@
-"""Fit scores against what grows by a line in its logarithm."""
+"""Fit scores by a line in the logarithm of the size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Scaled:
 
 
 def scaled(measured: Sequence[StudyMeasurements]) -> Scaled:
-    """Fit every series of a study that sweeps something; empty for any other study."""
+    """Fit every series of a sweep; empty without a sweep."""
     scale, found = measured[0].scale, Scaled()
     if scale is None:
         return found
@@ -46,7 +46,7 @@ def scaled(measured: Sequence[StudyMeasurements]) -> Scaled:
 def _fitted(
     measured: Sequence[StudyMeasurements], scale: SweepAxis, models: Sequence[str]
 ) -> LogFit | None:
-    """Fit all scored answers of a series; None where fewer than two sizes have any."""
+    """Fit all scored answers of a series; None with fewer than two scored sizes."""
     cluster = {p.id: p.cluster for p in measured[0].held_out.prompts}
     units = [
         (f.verdict.value, scale.at[model], cluster[f.prompt_id], m.seed)

@@ -20,23 +20,23 @@ from alignlab.models.quant import is_quantised, merged_into_dequantised
 
 @dataclass(frozen=True)
 class LoraConfig(Bounded):
-    """A low-rank adapter; only its weights are trained."""
+    """Settings of a low-rank adapter; only its weights are trained."""
 
     r: PositiveInt = 16
     """Rank of the update of each adapted matrix."""
     alpha: Positive = 16.0
-    """The update is scaled by alpha / r."""
+    """Scale of the update, as alpha / r."""
     dropout: BelowOne = 0.0
     """Share of the adapter's inputs set to zero in training, in [0, 1)."""
     targets: tuple[str, ...] = ()
     """Names of the adapted linear layers (q_proj, ...); empty is every linear layer but the
     vocabulary head."""
     dora: bool = False
-    """Learn each matrix's magnitude apart from its direction (DoRA)."""
+    """Train magnitude and direction of each matrix separately (DoRA)."""
 
 
 def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel:
-    """Put a fresh adapter on the model; its initial weights come from the seed.
+    """Add a fresh adapter to a model, with initial weights drawn from the seed.
 
     Raises:
         BadInput: the model has no layer of the given names, or an adapter already.
@@ -78,19 +78,19 @@ def is_reward_model(model: Any) -> bool:
 
 
 def base_of(model: Any) -> Any:
-    """The transformers model itself, adapter layers in place."""
+    """Return the transformers model inside a PEFT model, adapter layers in place."""
     return model.get_base_model() if is_adapted(model) else model
 
 
 @contextmanager
 def adapter_off(model: Any) -> Iterator[None]:
-    """The model as it was before the adapter; does nothing to a model without one."""
+    """Disable a model's adapter inside the block; without an adapter, do nothing."""
     with model.disable_adapter() if is_adapted(model) else nullcontext():
         yield
 
 
 def merged(lm: LanguageModel) -> LanguageModel:
-    """The model with its adapter merged into the weights for good; quantised ones dequantised."""
+    """Merge a model's adapter into its weights, dequantised where they are quantised."""
     if not is_adapted(lm.model):
         return lm
     if is_quantised(base_of(lm.model)):

@@ -30,24 +30,24 @@ NAME = "alignlab_packed"
 """The attention implementation's name in transformers' interface."""
 
 KEEP_BYTES = 32 << 20
-"""Probabilities of a layer up to this size are kept for the backward, the others made again."""
+"""Bytes of attention probabilities per layer stored for the backward; the rest is recomputed."""
 
-_UNSERVED = ("s_aux", "position_bias", "head_mask", "cache")
-"""Arguments of an attention call that change its result in ways not served here."""
+_UNSUPPORTED = ("s_aux", "position_bias", "head_mask", "cache")
+"""Arguments of an attention call that the packed forward does not implement."""
 
 
 class UnsupportedAttention(Exception):
-    """The model asks for a kind of attention that the packed forward does not compute."""
+    """Attention of a kind that the packed forward does not implement."""
 
 
 @dataclass
 class ActiveBatch:
-    """Batch that attention calls belong to, and what was seen of these calls."""
+    """Batch that attention calls belong to, with counts of the calls."""
 
     layout: Layout
     calls: int = 0
     windows: set[int] = field(default_factory=set)
-    """Sliding windows that the calls named."""
+    """Sliding windows passed by the calls, in positions."""
 
 
 _active: list[ActiveBatch] = []
@@ -56,9 +56,9 @@ _active: list[ActiveBatch] = []
 
 @contextmanager
 def packed(configs: Sequence[Any], layout: Layout) -> Iterator[ActiveBatch]:
-    """Make the attention of models with these configurations use the layout.
+    """Attend by a packed layout in models with these configurations, inside the block.
 
-    Both the forward and the backward belong inside: checkpointed layers run again there.
+    Run both forward and backward inside: checkpointed layers are recomputed in the backward.
     """
     batch = ActiveBatch(layout)
     with through(configs, NAME):
@@ -71,7 +71,7 @@ def packed(configs: Sequence[Any], layout: Layout) -> Iterator[ActiveBatch]:
 
 @contextmanager
 def through(configs: Sequence[Any], implementation: str) -> Iterator[None]:
-    """Make models with these configurations attend by a registered implementation, inside."""
+    """Attend by a registered implementation in models with these configurations."""
     before = [config._attn_implementation for config in configs]
     try:
         for config in configs:
@@ -83,10 +83,9 @@ def through(configs: Sequence[Any], implementation: str) -> Iterator[None]:
 
 
 def keep_soft_cap(model: Any) -> None:
-    """Make a model whose scores are capped (Gemma 2) attend eagerly where it would by SDPA.
+    """Switch a model with a soft cap on its scores (Gemma 2) from SDPA to eager attention.
 
-    SDPA has no soft cap and leaves it out; older transformers choose it for such models all the
-    same.
+    SDPA ignores the soft cap, and older versions of transformers choose it for such models.
     """
     capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None
     if capped and model.config._attn_implementation == "sdpa":
@@ -101,10 +100,16 @@ def attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention as transformers calls it: (1, heads, T, D) in, (1, T, heads, D) out.
+    """Compute packed attention under transformers' interface.
+
+    Args:
+        query: (1, heads, T, D); key and value have as many heads or fewer.
+
+    Returns:
+        Output (1, T, heads, D), and None for the attention weights.
 
     Raises:
-        Unserved: dropout, sinks, biases or a mask of the model's own.
+        UnsupportedAttention: dropout, sinks, biases or a mask of the model's own.
     """
     batch = _active[-1]
     batch.calls += 1
@@ -123,10 +128,10 @@ def attention(
 
 
 def check_served(attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
-    """Make sure that an attention call asks for nothing but scale, soft cap and window.
+    """Check that an attention call uses no option but scale, soft cap and window.
 
     Raises:
-        Unserved: it does.
+        UnsupportedAttention: it uses another option.
     """
     if kwargs.get("dropout"):
         raise UnsupportedAttention("attention dropout is on")
@@ -134,13 +139,13 @@ def check_served(attention_mask: Tensor | None, kwargs: dict[str, Any]) -> None:
         raise UnsupportedAttention("the model brings an attention mask of its own")
     if kwargs.get("is_causal") is False:
         raise UnsupportedAttention("the model's attention is not causal")
-    for name in _UNSERVED:
+    for name in _UNSUPPORTED:
         if kwargs.get(name) is not None:
             raise UnsupportedAttention(f"the model's attention uses {name}")
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """The layout says who sees whom; transformers need not build a mask."""
+    """Build no mask: the layout determines which keys a query sees."""
 
 
 AttentionInterface.register(NAME, attention)
@@ -148,7 +153,7 @@ AttentionMaskInterface.register(NAME, _no_mask)
 
 
 class _PackedAttention(torch.autograd.Function):
-    """Forward and backward over all tiles; q (H, T, D), k and v (heads of k, T, D)."""
+    """Attention over all tiles; q (H, T, D), k and v (key heads, T, D)."""
 
     @staticmethod
     def forward(
@@ -159,20 +164,21 @@ class _PackedAttention(torch.autograd.Function):
         layout: Layout,
         options: AttentionOptions,
     ) -> Tensor:
-        # Rows are taken out of every head: heads must not lie between rows.
+        # index_select over T is fast only where the rows of a head are contiguous.
         q_HTD, k_HTD, v_HTD = (t.contiguous() for t in (q_HTD, k_HTD, v_HTD))
         pieces: list[Tensor] = []
-        kept: list[list[Block] | None] = []
+        stored: list[list[Block] | None] = []
         room = KEEP_BYTES if any(ctx.needs_input_grad) else 0
         for i, tile in enumerate(layout.tiles):
             x = _inputs(q_HTD, k_HTD, v_HTD, tile, options)
             masks = layout.masks(i, options.window, q_HTD.dtype)
             blocks = probabilities(x, tile, masks, options)
             pieces.append(output(x, tile, blocks))
+            # Storing all probabilities would take memory quadratic in the sequence length.
             room -= sum(b.probability.numel() * b.probability.element_size() for b in blocks)
-            kept.append(blocks if room >= 0 else None)
+            stored.append(blocks if room >= 0 else None)
         out_HTD = _to_stream(pieces, (layout.query_T,), q_HTD.shape[0], q_HTD)
-        ctx.layout, ctx.options, ctx.kept = layout, options, kept
+        ctx.layout, ctx.options, ctx.stored = layout, options, stored
         ctx.save_for_backward(q_HTD, k_HTD, v_HTD)
         return out_HTD
 
@@ -185,13 +191,14 @@ class _PackedAttention(torch.autograd.Function):
         pieces: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
         for i, tile in enumerate(layout.tiles):
             x = _inputs(q_HTD, k_HTD, v_HTD, tile, options)
-            blocks, ctx.kept[i] = ctx.kept[i], None
+            # Popped, so that a tile's probabilities are freed as soon as they are used.
+            blocks, ctx.stored[i] = ctx.stored[i], None
             if blocks is None:
                 masks = layout.masks(i, options.window, q_HTD.dtype)
                 blocks = probabilities(x, tile, masks, options)
             grad = gather(grad_HTD, tile.query_rows, tile, heads=heads)
             if tile.query_real is not None:
-                # Padded queries repeat stream position 0 and must bring no gradient.
+                # Padded queries read stream position 0 and must contribute no gradient to it.
                 grad.view(heads, -1, grad.shape[-1]).mul_(tile.query_real)
             d = backward(x, tile, blocks, grad)
             for into, piece in zip(pieces, (d.q, d.k, d.v), strict=True):
@@ -199,12 +206,14 @@ class _PackedAttention(torch.autograd.Function):
         d_q = _to_stream(pieces[0], (layout.query_T,), heads, q_HTD)
         d_k = _to_stream(pieces[1], layout.key_kT, heads, k_HTD)
         d_v = _to_stream(pieces[2], layout.key_kT, heads, v_HTD)
+        # d_q is the gradient of the scaled queries.
         return d_q.mul_(options.scale), d_k, d_v, None, None
 
 
 def _inputs(
     q_HTD: Tensor, k_HTD: Tensor, v_HTD: Tensor, tile: Tile, options: AttentionOptions
 ) -> Inputs:
+    """Gather a tile's scaled queries, keys and values from the stream."""
     heads = q_HTD.shape[0]
     return Inputs(
         gather(q_HTD, tile.query_rows, tile, heads=heads).mul_(options.scale),
@@ -220,9 +229,9 @@ def _to_stream(
 
     Args:
         pieces: (heads * N, rows of a segment, D) per tile.
-        rows_kT: rows of each stream position; the one past the last is zero.
-        heads: of the pieces.
-        like: gives the heads and type of the result.
+        rows_kT: row indices of each stream position; the index past the last row reads zeros.
+        heads: number of heads of the pieces.
+        like: tensor with the number of heads and the type of the result.
     """
     D = like.shape[2]
     flat = [piece.view(heads, -1, D) for piece in pieces]

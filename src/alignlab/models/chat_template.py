@@ -1,11 +1,11 @@
-"""Encode conversations: prompt and response are tokenised apart.
+"""Encode conversations, prompt and response tokenised separately.
 
-So the boundary between them is the same for every response to a prompt (the packed forward and
-the sampler share the prompt), and what the model is trained to continue is what it is asked to
-continue. The template writes the beginning-of-sequence token where it wants one; none is added.
+All responses to a prompt thus share its tokens (the packed forward and the sampler encode it once),
+and training and sampling see the same prompt. The template writes the beginning-of-sequence token
+where it wants one; none is added.
 
-Texts of messages are data: a special token spelt out in one ("<|im_end|>") is encoded as the
-characters it is made of, so that no text ends a turn or opens another.
+Texts of messages are data: a special token spelled out in one ("<|im_end|>") is encoded as
+characters, so that no text ends a turn or opens another.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from alignlab.models.load import LanguageModel
 
 _PROBE = "Zq7"
-"""Content of the turn by which the template's end-of-turn token is found."""
+"""Content of a test turn that locates the template's end-of-turn token."""
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
 """Private characters around a special token's text while the template is rendered."""
 
 
 def encode_prompt(lm: LanguageModel, messages: Sequence[Message], prefix: str = "") -> list[int]:
-    """Encode a conversation up to where the assistant's answer starts, then the prefix.
+    """Encode a conversation up to the start of the assistant's answer, then a prefix of it.
 
-    Without messages the prefix alone, as plain text that a base model continues.
+    Without messages, encode only the prefix, as plain text for a base model.
 
     Raises:
         BadInput: the chat template refuses the roles or their order, or leaves a turn out.
@@ -46,7 +46,7 @@ def encode_prompt(lm: LanguageModel, messages: Sequence[Message], prefix: str = 
 
 
 def encode_response(lm: LanguageModel, text: str) -> list[int]:
-    """Encode an answer, the end-of-turn token included."""
+    """Encode a response, its end-of-turn token included."""
     return _embedded(lm, [*_text_ids(lm.tokenizer, text), end_of_turn(lm)])
 
 
@@ -56,7 +56,7 @@ def end_of_turn(lm: LanguageModel) -> int:
 
 
 def stop_tokens(lm: LanguageModel) -> frozenset[int]:
-    """Return all tokens after which the model has nothing more to say."""
+    """Return the token ids at which generation stops."""
     found = {end_of_turn(lm), lm.tokenizer.eos_token_id}
     config = getattr(lm.model, "generation_config", None)
     eos = getattr(config, "eos_token_id", None)
@@ -65,10 +65,10 @@ def stop_tokens(lm: LanguageModel) -> frozenset[int]:
 
 
 def check_template(lm: LanguageModel) -> None:
-    """Make sure that the model has embeddings for the tokens that its chat template writes.
+    """Check that the model has embeddings for the tokens of its chat template.
 
     Raises:
-        BadInput: it lacks one: tokens were added to the tokenizer alone.
+        BadInput: a token has none; it was added only to the tokenizer.
     """
     if lm.tokenizer.chat_template:
         encode_prompt(lm, [Message("user", _PROBE)])
@@ -78,11 +78,10 @@ def check_template(lm: LanguageModel) -> None:
 def templated(
     lm: LanguageModel, messages: Sequence[Message], responses: Sequence[str]
 ) -> str | None:
-    """Find a text in which the chat template is written out already.
+    """Find a text that holds the chat template already; training would write it twice.
 
     Returns:
-        The turn and its token; None where all texts are plain. Training on such a text would
-        write the template twice.
+        The turn and the token at its edge; None where no text holds the template.
     """
     tokenizer = lm.tokenizer
     written = _written_tokens(tokenizer, tokenizer.chat_template)
@@ -97,13 +96,13 @@ def templated(
 
 
 def special_in(lm: LanguageModel, texts: Sequence[str]) -> bool:
-    """Tell whether a text spells out a special token."""
+    """Return True where a text spells out a special token."""
     special = _special_tokens(lm.tokenizer)
     return any(special.search(text) for text in texts)
 
 
 def template_end(lm: LanguageModel) -> list[int]:
-    """Return what the chat template writes after the token that ends an assistant's turn."""
+    """Return the tokens that the chat template writes after an assistant's end of turn."""
     turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
     text = _render(lm.tokenizer, turns, add_generation_prompt=False)
     written = _ids(lm.tokenizer, text[text.rindex(_PROBE) + len(_PROBE) :])
@@ -114,14 +113,14 @@ def template_end(lm: LanguageModel) -> list[int]:
 def without_template_end(lm: LanguageModel) -> str:
     """Return the chat template, changed so that a conversation ends at its last end of turn.
 
-    What the template writes after that (a line break, mostly) stays between turns.
+    Text that the template writes after an end of turn (usually a line break) stays between turns.
     """
     tokenizer = lm.tokenizer
     template: str = tokenizer.chat_template
     rest = tokenizer.decode(template_end(lm))
     if not rest or not isinstance(template, str):
         return template
-    # The empty expressions keep blanks at the template's ends from blocks that would eat them.
+    # Jinja blocks trim the white space next to them; empty expressions protect the template's.
     body = "{{ '' }}" + template.removesuffix("\n") + "{{ '' }}"
     end = f"conversation if add_generation_prompt else conversation.removesuffix({rest!r})"
     return f"{{% set conversation %}}{body}{{% endset %}}{{{{ {end} }}}}"
@@ -130,11 +129,11 @@ def without_template_end(lm: LanguageModel) -> str:
 def _rendered_ids(
     tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool
 ) -> list[int]:
-    """Encode a conversation, its own special tokens apart from those that its texts spell out."""
+    """Encode a conversation; special tokens in its texts are encoded as characters."""
     special = _special_tokens(tokenizer)
     marked = [m.content for m in messages]
-    spelt = any(special.search(text) for text in marked)
-    if spelt:
+    has_special = any(special.search(text) for text in marked)
+    if has_special:
         unmarked = [text.replace(_OPEN, "").replace(_CLOSE, "") for text in marked]
         marked = [special.sub(rf"{_OPEN}\g<0>{_CLOSE}", text) for text in unmarked]
     turns = [Message(m.role, text) for m, text in zip(messages, marked, strict=True)]
@@ -142,7 +141,7 @@ def _rendered_ids(
     for turn in turns:
         if turn.role != "assistant" and turn.content.strip() not in text:
             raise BadInput(f"the chat template leaves the {turn.role} turn out")
-    if not spelt:
+    if not has_special:
         return _ids(tokenizer, text)
     parts = re.compile(f"{_OPEN}(?P<data>.*?){_CLOSE}|(?P<own>{special.pattern})", re.DOTALL)
     found: list[int] = []
@@ -173,7 +172,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _text_ids(tokenizer: Any, text: str) -> list[int]:
-    """Encode data: a special token spelt out in it is no more than its characters."""
+    """Encode a text; special tokens in it are encoded as characters."""
     if not text:
         return []
     if not _special_tokens(tokenizer).search(text):
@@ -182,7 +181,7 @@ def _text_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _embedded(lm: LanguageModel, tokens: list[int]) -> list[int]:
-    """Make sure that the model has embeddings for tokens."""
+    """Return the tokens after checking that the model has embeddings for them."""
     config = getattr(lm.model, "config", None)
     rows = config.get_text_config(decoder=True).vocab_size if config is not None else None
     if rows is not None and max(tokens, default=0) >= rows:
@@ -197,7 +196,7 @@ def _embedded(lm: LanguageModel, tokens: list[int]) -> list[int]:
 
 @lru_cache(maxsize=32)
 def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
-    """Match the text of any special token, longer ones first."""
+    """Return a pattern that matches any special token, longer ones first."""
     added = tokenizer.added_tokens_decoder.values()
     known = {t.content for t in added if t.special} | set(tokenizer.all_special_tokens)
     longest_first = sorted(filter(None, known), key=len, reverse=True)
@@ -206,7 +205,7 @@ def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
 
 @lru_cache(maxsize=32)
 def _written_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
-    """Return the special tokens that the template writes, and those around whole sequences."""
+    """Return the special tokens of the template and those around whole sequences."""
     turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
     text = _render(tokenizer, turns, add_generation_prompt=True)
     found = {*_special_tokens(tokenizer).findall(text), tokenizer.bos_token, tokenizer.eos_token}
@@ -215,7 +214,7 @@ def _written_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=32)
 def _end_of_turn(tokenizer: Any, template: str) -> int:
-    """Return what the template writes after an assistant's turn, its first special token."""
+    """Return the first special token that the template writes after an assistant's turn."""
     turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
     text = _render(tokenizer, turns, add_generation_prompt=False)
     ends = _special_tokens(tokenizer).search(text, text.rindex(_PROBE) + len(_PROBE))

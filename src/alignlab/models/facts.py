@@ -1,10 +1,9 @@
-"""Read a model's size and shape from its small files alone, without its weights."""
+"""Read a model's size and shape from its small files, without its weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -19,20 +18,20 @@ class ModelFacts:
 
     path: str
     kind: str
-    """The architecture's name in transformers."""
+    """Architecture name in transformers."""
     parameters: int
     layers: int
     hidden: int
     """Width of the residual stream."""
     kv_width: int
-    """Numbers that one layer keeps of one position, for keys and as many for values."""
+    """Width of the keys of one position in one layer, and of the values."""
     vocabulary: int
     context: int
     """Longest sequence, in tokens."""
 
 
 def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelFacts:
-    """Read a model's configuration, tokenizer and chat template; an adapter's are its base's.
+    """Read a model's configuration, tokenizer and chat template; for an adapter, its base's.
 
     Raises:
         BadInput: no such model, no decoder, no safetensors weights, or no chat template.
@@ -45,30 +44,20 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
     local = Path(spec).is_dir()
     if local and not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: expected weights in safetensors files, found none")
-    try:
+    with loading.expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
         config = AutoConfig.from_pretrained(folder)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-            model.tie_weights()
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{folder}: expected a decoder in Hugging Face format, "
-            f"found: {loading._first_line(error)}"
-        ) from error
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model.tie_weights()
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_attention_heads", 1)
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     return ModelFacts(
         path=str(folder),
         kind=config.model_type,
-        parameters=_count(model),
+        parameters=sum(p.numel() for p in model.parameters()),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         kv_width=width * (getattr(text, "num_key_value_heads", None) or heads),
         vocabulary=text.vocab_size,
         context=int(getattr(text, "max_position_embeddings", None) or 2**31),
     )
-
-
-def _count(model: Any) -> int:
-    return sum(p.numel() for p in model.parameters())

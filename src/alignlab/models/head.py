@@ -1,9 +1,9 @@
-"""The vocabulary head on chosen rows only, in panels: never all logits at once.
+"""Compute token log-probabilities by the vocabulary head, in panels of rows.
 
 log p(token) = z_token - logsumexp(z), z the logits of the row. Its gradient with respect to z is
-minus the residual e = softmax(z) - onehot(token). Residuals are made in the forward, while the
-logits are at hand, and kept for the backward unless they are many; a row's own gradient then
-scales hidden states, not logits.
+minus the residual e = softmax(z) - onehot(token). Residuals are computed in the forward, in the
+memory of the logits, and stored for the backward up to a size; the incoming gradient of a row then
+scales its hidden state, which is smaller than its logits.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 from alignlab.models.onednn import product
 
 PANEL_ELEMENTS = 1 << 24
-"""Logits of one matrix product."""
+"""Largest number of logits of one matrix product."""
 CHUNK_ELEMENTS = 1 << 20
-"""Logits worked on in float32 at once: what fits a processor's cache."""
+"""Largest number of logits processed in float32 at once, to fit the CPU's cache."""
 LEAST_ROWS = 256
-"""Rows of a panel or chunk at least; fewer make poor matrix products."""
+"""Fewest rows of a panel or chunk; matrix products of fewer are slow."""
 KEEP_BYTES = 1 << 28
-"""Residuals up to this size are kept for the backward, more are made again."""
+"""Largest size of residuals stored for the backward; larger ones are recomputed."""
 
 
 class _Head(NamedTuple):
-    """Weights that turn hidden states into logits."""
+    """Parameters of a vocabulary head."""
 
     weight_Vd: Tensor
     bias_V: Tensor | None
@@ -34,7 +34,7 @@ class _Head(NamedTuple):
 
 
 class _RowLogps(torch.autograd.Function):
-    """Log-probability of a token per row; hidden (R, d), weight (V, d), bias (V) or None."""
+    """Log-probability of one token per row; hidden (R, d), weight (V, d), bias (V) or None."""
 
     @staticmethod
     def forward(
@@ -50,11 +50,11 @@ class _RowLogps(torch.autograd.Function):
         needed = any(ctx.needs_input_grad)
         keeps = needed and size <= KEEP_BYTES
         logps: list[Tensor] = []
-        ctx.kept = []
+        ctx.residuals = []
         for part in _parts(len(token_R), PANEL_ELEMENTS, weight_Vd):
             logp, residual = _panel(hidden_Rd[part], token_R[part], head, residuals=keeps)
             logps.append(logp)
-            ctx.kept.append(residual)
+            ctx.residuals.append(residual)
         ctx.softcap = softcap
         ctx.save_for_backward(hidden_Rd, weight_Vd, bias_V, token_R)
         return torch.cat(logps)
@@ -69,7 +69,7 @@ class _RowLogps(torch.autograd.Function):
         d_weight: Tensor | None = None
         d_bias: Tensor | None = None
         for i, part in enumerate(_parts(len(token_R), PANEL_ELEMENTS, weight_Vd)):
-            residual, ctx.kept[i] = ctx.kept[i], None
+            residual, ctx.residuals[i] = ctx.residuals[i], None
             if residual is None:
                 residual = _panel(hidden_Rd[part], token_R[part], head, residuals=True).residual
             d_hidden[part] = product(residual, weight_Vd)
@@ -94,14 +94,14 @@ def row_logps(
     *,
     softcap: float | None = None,
 ) -> Tensor:
-    """Log-probability in nats of one token per row, (R,) in float32.
+    """Compute the log-probability in nats of one token per row; (R,), in float32 at least.
 
     Args:
-        hidden_Rd: hidden states that predict.
-        weight_Vd: the head's weight.
-        bias_V: the head's bias, if any.
-        token_R: the predicted tokens.
-        softcap: logits z become cap * tanh(z / cap), as in Gemma 2.
+        hidden_Rd: hidden states at the predicting positions.
+        weight_Vd: weight of the head.
+        bias_V: bias of the head, if any.
+        token_R: predicted tokens.
+        softcap: cap on logits: z becomes cap * tanh(z / cap), as in Gemma 2.
     """
     found: Tensor = _RowLogps.apply(  # type: ignore[no-untyped-call]
         hidden_Rd, weight_Vd, bias_V, token_R, softcap
@@ -110,28 +110,28 @@ def row_logps(
 
 
 class _Panel(NamedTuple):
+    """Log-probabilities and residuals of some rows."""
+
     logp: Tensor
-    """In float32 at least."""
+    """(rows,), in float32 at least."""
     residual: Tensor | None
-    """(rows, V) in the type of the hidden states, where it is asked for."""
+    """(rows, V) in the type of the hidden states; None where not requested."""
 
 
 def _panel(hidden_Rd: Tensor, token_R: Tensor, head: _Head, *, residuals: bool) -> _Panel:
-    """Log-probabilities of some rows and, in the memory of their logits, their residuals."""
+    """Compute log-probabilities of some rows and, in the memory of the logits, residuals."""
     logits_RV = product(hidden_Rd, head.weight_Vd.T)
     if head.bias_V is not None:
         logits_RV += head.bias_V
     logps: list[Tensor] = []
     for part in _parts(len(token_R), CHUNK_ELEMENTS, head.weight_Vd):
-        z, token = logits_RV[part], token_R[part, None]
-        if z.dtype in (torch.bfloat16, torch.float16):
-            z = z.float()
+        z, token = at_least_float32(logits_RV[part]), token_R[part, None]
         slope = None
         if head.softcap is not None:
             bent = torch.tanh(z / head.softcap)
             z, slope = bent * head.softcap, 1 - bent * bent
         p = torch.softmax(z, dim=1)
-        # exp(z - logsumexp) of the largest z is the largest p: no further pass of exponentials.
+        # max p = exp(max z - logsumexp): logsumexp without a second pass of exponentials.
         logsumexp = z.amax(1) - p.amax(1).log()
         logps.append(z.gather(1, token)[:, 0] - logsumexp)
         if residuals:
@@ -141,15 +141,16 @@ def _panel(hidden_Rd: Tensor, token_R: Tensor, head: _Head, *, residuals: bool) 
 
 
 def _parts(rows: int, elements: int, weight_Vd: Tensor) -> list[slice]:
-    """Runs of rows with so many logits."""
+    """Split rows into slices of at most so many logits."""
     step = max(LEAST_ROWS, elements // weight_Vd.shape[0])
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def _added(total: Tensor | None, more: Tensor) -> Tensor:
-    """A running sum, in float32 at least where there is more than one term."""
-    if total is None:
-        return more
-    if total.dtype in (torch.bfloat16, torch.float16):
-        total = total.float()
-    return total.add_(more)
+    """Add a term to a running sum, in float32 at least from the second term on."""
+    return more if total is None else at_least_float32(total).add_(more)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 where its type is a half-precision one."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -1,8 +1,8 @@
-"""Reward models: a decoder's body with a scalar head, as transformers' sequence classifiers.
+"""Build and score reward models: a decoder's body with a scalar head.
 
-The reward of a response is the head's value at its last token, the end of turn. That is where
-`AutoModelForSequenceClassification` pools too, given a padding token that ends no response and a
-chat template that writes nothing after the last turn; both are made so here, and are saved.
+The reward of a response is the head's value at its last token, the end of turn.
+`AutoModelForSequenceClassification` pools there too, given a padding token that ends no response
+and a chat template that writes nothing after the last turn; `with_reward_head` sets both.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from alignlab.errors import BadInput
 from alignlab.models.adapters import base_of, is_reward_model, merged
 from alignlab.models.chat_template import end_of_turn, without_template_end
 from alignlab.models.load import LanguageModel, load
-from alignlab.models.packed import PackedBatch, TokenGroup, micro_batches
+from alignlab.models.packed import PackedBatch, TokenGroup, by_group
 from alignlab.models.quant import is_quantised
-from alignlab.models.scorer import EmbeddingNoise, Scorer
+from alignlab.models.scorer import EmbeddingNoise, Scorer, read_groups
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class SequenceRewards:
     """Rewards of every response of a micro-batch, in order of sequences."""
 
     reward_N: Tensor
-    """In the head's type, with gradient."""
+    """Rewards in the head's type, with gradient."""
 
 
 class RewardScorer(Scorer[SequenceRewards]):
-    """Rewards of responses under a sequence classifier of one label."""
+    """Scorer of responses by a sequence classifier of one label."""
 
     @contextmanager
     def _packed(
@@ -63,10 +63,10 @@ class RewardScorer(Scorer[SequenceRewards]):
 
 
 def with_reward_head(lm: LanguageModel, *, seed: int) -> LanguageModel:
-    """A reward model of a decoder's body, with a head drawn from the seed.
+    """Make a reward model of a decoder's body, with a head drawn from the seed.
 
-    The body is copied, an adapter merged first. First weights are normal with deviation
-    1 / sqrt(d + 1) (arXiv 2009.01325, appendix B.1). A reward model is returned as it is.
+    The body is copied, an adapter merged first. The head's initial weights are normal with std
+    1 / sqrt(d + 1) (arXiv 2009.01325, appendix B.1). A reward model is returned unchanged.
 
     Raises:
         BadInput: transformers has no sequence classifier of this architecture, or the decoder's
@@ -80,7 +80,7 @@ def with_reward_head(lm: LanguageModel, *, seed: int) -> LanguageModel:
             "quant=none"
         )
     source = merged(lm).model
-    # In bfloat16 rewards have three digits, and responses tie: no type of files is kept to.
+    # In bfloat16 rewards have three digits and responses tie: save in float32 instead.
     lm = replace(lm, tokenizer=copy.deepcopy(lm.tokenizer), stored=None)
     lm.tokenizer.chat_template = without_template_end(lm)
     config = _classifier_config(lm, source.config)
@@ -113,10 +113,10 @@ def load_reward_model(
     dtype: torch.dtype | None = None,
     chat_template: str | Path | None = None,
 ) -> LanguageModel:
-    """A saved reward model with its tokenizer.
+    """Load a saved reward model with its tokenizer.
 
     Raises:
-        BadInput: no reward model of one label is there.
+        BadInput: no such model, or it is no classifier of one label.
     """
     lm = load(
         path,
@@ -136,19 +136,16 @@ def load_reward_model(
 def rewards(
     lm: LanguageModel, groups: Sequence[TokenGroup], *, token_budget: int = 8192
 ) -> list[tuple[float, ...]]:
-    """The reward of every response of every group, in order."""
-    scorer = RewardScorer(lm.model)
-    found: dict[int, tuple[float, ...]] = {}
-    for batch in micro_batches(groups, token_budget):
-        members = [groups[i] for i in batch]
-        with torch.no_grad(), scorer.scored(members) as scored:
-            values = iter(scored.reward_N.double().tolist())
-        found |= {i: tuple(next(values) for _ in groups[i].responses) for i in batch}
-    return [found[i] for i in range(len(groups))]
+    """Score every response of every group by a reward model, in order."""
+
+    def take(scored: SequenceRewards, members: Sequence[TokenGroup]) -> list[tuple[float, ...]]:
+        return by_group(scored.reward_N.double().tolist(), members)
+
+    return read_groups(RewardScorer(lm.model), groups, token_budget, take)
 
 
 def _classifier_config(lm: LanguageModel, config: Any) -> Any:
-    """The decoder's configuration with one label and a padding token that ends no response."""
+    """Return the decoder's configuration with one label and a padding token that ends no turn."""
     plain = config.to_dict()
     plain.pop("architectures", None)
     made = type(config).from_dict(plain)
@@ -164,12 +161,12 @@ def _classifier_config(lm: LanguageModel, config: Any) -> Any:
 
 
 def _head(model: Any) -> Any:
-    """Return the linear layer of one output next to the model's body; None where there is none."""
+    """Return the linear layer of one output outside the model's body, if there is one."""
     body = base_of(model).base_model
     for module in base_of(model).children():
         if module is body:
             continue
-        # An adapter keeps the first head and a trained copy of it.
+        # An adapter wraps the head: the original, and a trained copy.
         linear = getattr(module, "original_module", module)
         if isinstance(linear, torch.nn.Linear) and linear.out_features == 1:
             return module
@@ -177,7 +174,7 @@ def _head(model: Any) -> Any:
 
 
 def _last_positions(batch: PackedBatch) -> Tensor:
-    """Stream position of each response's last token; (N,)."""
+    """Return the stream position of each response's last token; (N,)."""
     found: list[int] = []
     for start, group in zip(batch.prompt_start_B, batch.groups, strict=True):
         end = start + len(group.prompt_T)

@@ -1,4 +1,4 @@
-"""Models from a hub id or a folder, and back to plain Hugging Face folders."""
+"""Load models from a hub id or a folder, and save them as Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,21 +35,21 @@ DTYPES: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""The names by which configurations call tensor types."""
+"""Name in configurations -> tensor type."""
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 _HUB_SMALL_FILES = [pattern for pattern in _HUB_FILES if pattern != "*.safetensors"]
 _ADAPTER = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-"""Floating types as the head of a safetensors file names them."""
+"""Type name in a safetensors file -> floating type."""
 _HASHED = (".safetensors", ".jinja", ".model")
 _HASHED_NAMES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A decoder with its tokenizer; training changes `model` in place."""
+    """Decoder with its tokenizer; training changes `model` in place."""
 
     model: Any
     """A transformers PreTrainedModel, or a peft PeftModel around one."""
@@ -55,12 +57,12 @@ class LanguageModel:
     name: str
     """Name in records: the hub id, or the folder's name."""
     path: str
-    """The local folder it was read from or saved to."""
+    """Local folder that the model was read from or saved to."""
     fingerprint: str
     """Content hash of the files at `path` (see `fingerprint`)."""
     device: torch.device
     stored: torch.dtype | None = None
-    """Type of the weights in the files at `path`; None where it is not known."""
+    """Type of the weights in the files at `path`; None where unknown."""
 
 
 def device_of(name: str | torch.device | None) -> torch.device:
@@ -83,18 +85,18 @@ def load(
     """Load a decoder and its tokenizer from safetensors files.
 
     Args:
-        spec: a local folder in Hugging Face format, or a hub id. Of a PEFT adapter, the base model
-            that it names is loaded and the adapter merged into it.
-        dtype: "float32", "bfloat16" or "float16"; None keeps the type of the files.
-        device: where the weights go; None and "auto" are the GPU where there is one, else the CPU.
-        adapter: a folder or hub id with a PEFT adapter to put on the model, not merged.
-        chat_template: a Jinja template, or a file with one, instead of the tokenizer's own.
+        spec: local folder in Hugging Face format, or hub id. A PEFT adapter is merged into the base
+            model that it names.
+        dtype: "float32", "bfloat16" or "float16"; None uses the type of the files.
+        device: device of the weights; None and "auto" are the GPU where there is one, else the CPU.
+        adapter: folder or hub id of a PEFT adapter to add to the model, unmerged.
+        chat_template: Jinja template, or a file with one, instead of the tokenizer's own.
         trust_remote_code: run code that comes with the model.
-        model_class: transformers' class for another head than the vocabulary's.
+        model_class: class of transformers for another head than the vocabulary's.
 
     Raises:
-        BadInput: no such model, no safetensors weights, no chat template, or one whose tokens the
-            model has no embeddings for.
+        BadInput: no such model, no safetensors weights, no chat template, or a template whose
+            tokens have no embeddings in the model.
     """
     folder = _resolve(str(spec))
     if is_adapter(folder):
@@ -104,22 +106,10 @@ def load(
         _refuse_classifier(folder)
     tokenizer = _tokenizer(folder, chat_template, trust_remote_code)
     chosen = device_of(device)
-    try:
-        model = model_class.from_pretrained(
-            folder,
-            dtype=_dtype(dtype),
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{folder}: expected a decoder in Hugging Face format with safetensors "
-            f"weights, found: {_first_line(error)}"
-        ) from error
-    keep_soft_cap(model)
+    model = _read_model(folder, model_class, _dtype(dtype), trust_remote_code)
     if adapter is not None:
         model = _with_adapter(model, str(adapter))
-    if not getattr(model, "is_quantized", False):  # those are read to where they stay
+    if not getattr(model, "is_quantized", False):  # quantised weights are loaded in place
         model.to(chosen)
     model.eval()
     name = folder.name if Path(spec).is_dir() else str(spec)
@@ -134,6 +124,25 @@ def load(
     return lm
 
 
+@contextmanager
+def expecting(expected: str, spec: str | Path) -> Iterator[None]:
+    """Turn errors of transformers on reading a model's files into `BadInput`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{spec}: expected {expected}, found: {_first_line(error)}") from error
+
+
+def _read_model(folder: Path, model_class: Any, dtype: Any, trust_remote_code: bool) -> Any:
+    """Read a model's weights from safetensors files."""
+    with expecting("a decoder in Hugging Face format with safetensors weights", folder):
+        model = model_class.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    keep_soft_cap(model)
+    return model
+
+
 def is_adapter(folder: Path) -> bool:
     """Return True for a folder that holds a PEFT adapter without its base model."""
     return (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file()
@@ -143,7 +152,7 @@ def base_of_adapter(folder: Path) -> str:
     """Return the base model that an adapter's folder names.
 
     Raises:
-        BadInput: it names none.
+        BadInput: the adapter names none.
     """
     settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
     base: str = settings.get("base_model_name_or_path") or ""
@@ -162,7 +171,7 @@ def _merged_adapter(
     chat_template: str | Path | None,
     **options: Any,
 ) -> LanguageModel:
-    """Load the base model of an adapter's folder, and merge the adapter into it."""
+    """Load the base model of an adapter's folder with the adapter merged."""
     if adapter is not None:
         raise BadInput(
             f"{spec}: expected a model to put the adapter {adapter} on, found an adapter"
@@ -190,13 +199,13 @@ def save(
     dtype: str | torch.dtype | None = None,
     adapter_only: bool = False,
 ) -> Path:
-    """Write model, tokenizer and template as a plain Hugging Face folder, all or nothing.
+    """Save model, tokenizer and template as a Hugging Face folder, atomically.
 
     Args:
         lm: the model; an adapter is merged into the weights unless `adapter_only`.
-        path: the folder to make; one that is there is replaced.
-        dtype: type of the floating point weights in the file; None keeps the model's.
-        adapter_only: write the PEFT adapter alone.
+        path: folder to make or replace.
+        dtype: type of the floating point weights in the file; None uses the model's.
+        adapter_only: write only the PEFT adapter.
 
     Raises:
         BadInput: `adapter_only` for a model without an adapter, or an adapter that would be merged
@@ -224,11 +233,11 @@ def save(
 
 
 def fingerprint(folder: str | Path, *, chat_template: str | None = None) -> str:
-    """Content hash (16 hex digits) of a folder's weights, tokenizer and chat template.
+    """Hash a folder's weights, tokenizer and chat template; 16 hex digits.
 
     Args:
-        folder: a model or adapter in Hugging Face format.
-        chat_template: the template in use, where it is not the folder's own.
+        folder: model or adapter in Hugging Face format.
+        chat_template: template in use, where it is not the folder's own.
     """
     folder = Path(folder)
     digest = hashlib.sha256()
@@ -248,13 +257,13 @@ def fingerprint(folder: str | Path, *, chat_template: str | None = None) -> str:
 
 
 def context_length(lm: LanguageModel) -> int:
-    """Most tokens of a sequence, where the model's configuration limits them."""
+    """Return the longest sequence in tokens that the model's configuration allows."""
     config = lm.model.config.get_text_config(decoder=True)
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
 def replace_folder(partial: Path, path: Path) -> None:
-    """Put a finished folder in the place of another; at no instant is `path` half written."""
+    """Replace a folder by a finished one, so that `path` never holds a part of it."""
     old = path.with_name(path.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -264,7 +273,7 @@ def replace_folder(partial: Path, path: Path) -> None:
 
 
 def _save_plain(lm: LanguageModel, folder: Path, dtype: torch.dtype | None) -> None:
-    """Write merged weights without changing the model in memory."""
+    """Save merged weights without changing the model in memory."""
     model, state = lm.model, None
     if hasattr(model, "merge_and_unload"):
         model = copy.deepcopy(model).merge_and_unload()
@@ -294,10 +303,10 @@ def _save_plain(lm: LanguageModel, folder: Path, dtype: torch.dtype | None) -> N
 
 
 def _generation_config(lm: LanguageModel, own: Any) -> Any:
-    """Return settings of generation that end at the template's end of turn, and that are valid.
+    """Return valid generation settings that stop at the template's end of turn.
 
-    transformers reads a file that sets a temperature without sampling, ignores the temperature,
-    and then refuses to write the same settings.
+    transformers reads settings with a temperature but without sampling, ignores the temperature,
+    and refuses to write them; such settings are reset to their defaults.
     """
     made = copy.deepcopy(own)
     # The end of turn first: some servers read the first token alone.
@@ -327,7 +336,7 @@ def _stored(folder: Path) -> torch.dtype | None:
 
 
 def _resolve(spec: str, files: list[str] = _HUB_FILES) -> Path:
-    """The local folder of a model: the spec itself, or the hub's snapshot of it."""
+    """Return a model's local folder: the spec itself, or the hub's snapshot of it."""
     folder = Path(spec)
     if folder.is_dir():
         if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
@@ -348,7 +357,7 @@ def _resolve(spec: str, files: list[str] = _HUB_FILES) -> Path:
 
 
 def _refuse_classifier(folder: Path) -> None:
-    """A classifier would load as a decoder with a random vocabulary head."""
+    """Refuse a classifier, which would load as a decoder with a random vocabulary head."""
     config = folder / "config.json"
     named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     for name in named.get("architectures") or ():
@@ -371,14 +380,12 @@ def _tokenizer(folder: Path, chat_template: str | Path | None, trust_remote_code
 
 
 def _plain_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
-    try:
+    with expecting("a tokenizer", folder):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{folder}: expected a tokenizer, found: {_first_line(error)}") from error
 
 
 def _template(given: str) -> str:
-    """A chat template given as such, or in a file."""
+    """Return a chat template, given as text or as a file."""
     if "{" in given:
         return given
     try:
@@ -402,10 +409,10 @@ def _with_adapter(model: Any, adapter: str) -> Any:
 
 
 def untie_adapted(model: Any) -> None:
-    """Give the head weights of its own where an adapter changes one of two that are tied.
+    """Untie head and embeddings where an adapter changes one of the two.
 
-    Merging the adapter would else change embeddings and head alike, and a saved model whose
-    configuration ties them would lose one of the two.
+    Merging the adapter would otherwise change both, and a saved model whose configuration ties
+    them would lose one.
     """
     base = model.get_base_model()
     ends = base.get_input_embeddings(), base.get_output_embeddings()

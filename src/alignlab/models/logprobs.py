@@ -1,4 +1,4 @@
-"""Log-probabilities of given responses under a model."""
+"""Compute log-probabilities of given responses under a model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from alignlab.models.load import LanguageModel
-from alignlab.models.packed import TokenGroup, micro_batches
-from alignlab.models.scorer import ResponseScorer, Scorer, TokenLogps
+from alignlab.models.packed import TokenGroup, by_group
+from alignlab.models.scorer import ResponseScorer, Scorer, TokenLogps, read_groups
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class ResponseLogps:
 
     group_id: str
     tokens: tuple[tuple[float, ...], ...]
-    """Per response, per token, the end-of-turn token included."""
+    """Log-probability per response and token, end-of-turn token included."""
     sums: tuple[float, ...]
-    """Per response, summed in float64."""
+    """Log-probability per response, summed in float64."""
 
 
 def response_logprobs(
@@ -29,9 +29,9 @@ def response_logprobs(
     """Score every response of every group, in order.
 
     Args:
-        lm: the model; its weights are used as they are.
+        lm: the model.
         groups: prompts with responses.
-        token_budget: tokens of one forward pass.
+        token_budget: most tokens of one forward pass.
     """
     return score_groups(ResponseScorer(lm.model), groups, token_budget)
 
@@ -40,21 +40,11 @@ def score_groups(
     scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup], token_budget: int
 ) -> list[ResponseLogps]:
     """Score every response of every group with a given scorer, in order."""
-    found: dict[int, ResponseLogps] = {}
-    training = scorer.base.training
-    scorer.base.eval()
-    try:
-        for batch in micro_batches(groups, token_budget):
-            members = [groups[i] for i in batch]
-            with torch.no_grad(), scorer.scored(members) as scored:
-                tokens = iter(torch.split(scored.logp_R.cpu(), list(scored.targets.length_N)))
-                sums = iter(scored.sequence_N().tolist())
-            for i, group in zip(batch, members, strict=True):
-                found[i] = ResponseLogps(
-                    group.id,
-                    tuple(tuple(next(tokens).tolist()) for _ in group.responses),
-                    tuple(next(sums) for _ in group.responses),
-                )
-    finally:
-        scorer.base.train(training)
-    return [found[i] for i in range(len(groups))]
+
+    def take(scored: TokenLogps, members: Sequence[TokenGroup]) -> list[ResponseLogps]:
+        logps = torch.split(scored.logp_R.cpu(), list(scored.targets.length_N))
+        tokens = by_group((tuple(logp.tolist()) for logp in logps), members)
+        sums = by_group(scored.sequence_N().tolist(), members)
+        return [ResponseLogps(g.id, *both) for g, *both in zip(members, tokens, sums, strict=True)]
+
+    return read_groups(scorer, groups, token_budget, take)

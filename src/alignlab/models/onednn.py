@@ -1,7 +1,7 @@
-"""float32 matrix products by oneDNN, which uses AVX-512 on every processor that has it.
+"""Compute float32 matrix products by oneDNN, which uses AVX-512 on every CPU that has it.
 
-torch gives float32 products to MKL, which leaves AVX-512 unused on AMD processors: half the speed.
-The choice depends on processor and shapes alone, so that a run repeats bit by bit.
+torch calls MKL for float32 products, which leaves AVX-512 unused on AMD CPUs: half the speed. The
+choice depends only on CPU and shapes, so that runs are bitwise reproducible.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 LEAST_WORK = 1 << 22
-"""Multiplications of one product at least; below it a kernel is not worth its making."""
+"""Fewest multiplications of a product worth compiling a kernel for."""
 
 
 @cache
 def available() -> bool:
-    """Return True where this CPU and this build of torch have the kernels."""
+    """Return True where this CPU and build of torch have the kernels."""
     return (
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -29,12 +29,12 @@ def available() -> bool:
 
 
 def product(a_MK: Tensor, b_KN: Tensor) -> Tensor:
-    """a @ b, by oneDNN where that pays."""
+    """Compute a @ b, by oneDNN where that is faster."""
     return _linear(a_MK, b_KN.t(), None) if _pays(a_MK, b_KN.shape[1]) else torch.mm(a_MK, b_KN)
 
 
 class OneDNNLinears(TorchFunctionMode):
-    """Within it, a model's large float32 linear layers on the processor run on oneDNN."""
+    """Mode in which large float32 linear layers on the CPU run on oneDNN."""
 
     def __torch_function__(
         self,
@@ -53,7 +53,7 @@ class OneDNNLinears(TorchFunctionMode):
 
 
 class _Linear(torch.autograd.Function):
-    """x (R, in), weight (out, in), bias (out) or None."""
+    """Linear layer by oneDNN: x (R, in), weight (out, in), bias (out) or None."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -77,10 +77,10 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _served(x: Tensor, weight: Tensor, *bias: Tensor | None) -> bool:
-    plain = (Tensor, torch.nn.Parameter)
+    dense = (Tensor, torch.nn.Parameter)
     return (
-        type(x) in plain
-        and type(weight) in plain
+        type(x) in dense
+        and type(weight) in dense
         and weight.dtype == torch.float32
         and weight.ndim == 2
         and _pays(x, weight.shape[0])

@@ -1,4 +1,4 @@
-"""Groups of responses as one packed token stream, each prompt once.
+"""Pack groups of responses into one token stream that holds each prompt once.
 
 Stream of a micro-batch (T tokens): for each group its prompt, then its K responses. A response's
 positions restart at the prompt's length; the last prompt position predicts the first token of
@@ -8,9 +8,11 @@ responses; R counts response tokens over sequences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,30 +20,32 @@ from torch import Tensor
 
 from alignlab.errors import BadInput
 
-STREAM_MULTIPLE = 64
-"""Streams and predicted rows are filled up to a multiple of this (of 16 when short).
+T = TypeVar("T")
 
-Matrix kernels are compiled per shape on CPUs; shapes that come again find theirs ready.
+STREAM_MULTIPLE = 64
+"""Multiple to which streams and predicted rows are filled up (16 for short ones).
+
+Matrix kernels are compiled per shape on CPUs; recurring shapes reuse them.
 """
 
 
 def rounded_up(length: int) -> int:
-    """A length filled up, by at most an eighth or 15."""
+    """Round a length up to a multiple, by at most an eighth or 15."""
     multiple = STREAM_MULTIPLE if length >= 8 * STREAM_MULTIPLE else 16
     return -(-length // multiple) * multiple
 
 
 @dataclass(frozen=True)
 class TokenGroup:
-    """A prompt with its tokenised responses, best first."""
+    """Prompt with its tokenised responses, best first."""
 
     id: str
     prompt_T: tuple[int, ...]
-    """Tokens up to where the responses start; at least one."""
+    """Tokens before the responses; at least one."""
     responses: tuple[tuple[int, ...], ...]
     """Tokens of each response, the end-of-turn token included; at least one each."""
     scores: tuple[float, ...] = ()
-    """The feedback's score of each response; empty is 0, -1, -2, ... (ranks)."""
+    """Feedback score of each response; empty is 0, -1, -2, ... (ranks)."""
 
     def __post_init__(self) -> None:
         if not self.prompt_T or not self.responses or not all(self.responses):
@@ -56,27 +60,28 @@ class TokenGroup:
 
     @cached_property
     def tokens(self) -> int:
-        """Positions the group takes in a packed stream."""
+        """Positions of the group in a packed stream."""
         return len(self.prompt_T) + sum(map(len, self.responses))
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the prompt and the longest response."""
+        """Tokens of the prompt plus its longest response."""
         return len(self.prompt_T) + max(map(len, self.responses))
 
     @cached_property
     def response_tokens(self) -> int:
+        """Tokens of all responses."""
         return sum(map(len, self.responses))
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The response tokens of a micro-batch: what is predicted, and whose it is."""
+    """Predicted tokens of a micro-batch, with the sequence of each."""
 
     token_R: Tensor
-    """The response tokens, in order of sequences."""
+    """Response tokens, in order of sequences."""
     sequence_R: Tensor
-    """Sequence of each."""
+    """Index of each token's sequence."""
     length_N: tuple[int, ...]
     """Response tokens of each sequence."""
     responses_B: tuple[int, ...]
@@ -85,13 +90,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """One micro-batch as a packed stream."""
+    """Micro-batch as a packed stream."""
 
     groups: tuple[TokenGroup, ...]
     token_1T: Tensor
     position_1T: Tensor
     tokens: int
-    """Real positions of the stream; those after them are filling."""
+    """Number of real positions; the positions after them are filling."""
     row_R: Tensor
     """Stream position whose hidden state predicts each response token."""
     targets: Targets
@@ -113,7 +118,7 @@ def make_targets(groups: Sequence[TokenGroup], device: torch.device) -> Targets:
 
 
 def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
-    """Lay groups out in one stream, in the order given."""
+    """Pack groups into one stream, in the order given."""
     tokens: list[int] = []
     positions: list[np.ndarray] = []
     rows: list[np.ndarray] = []
@@ -129,7 +134,9 @@ def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
             tokens.extend(response)
             positions.append(np.arange(prompt, prompt + len(response)))
             rows.append(np.arange(first - 1, first + len(response) - 1))
+            # The prompt's last position, not the previous response, predicts the first token.
             rows[-1][0] = last_prompt
+    # Filling repeats a real token at position 0: valid embeddings, and no NaN to mask.
     real = len(tokens)
     filling = rounded_up(real) - real
     tokens.extend([tokens[0]] * filling)
@@ -145,11 +152,21 @@ def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
     )
 
 
+def by_group(values: Iterable[T], groups: Sequence[TokenGroup]) -> list[tuple[T, ...]]:
+    """Split one value per response into one tuple per group."""
+    remaining = iter(values)
+    return [tuple(islice(remaining, len(group.responses))) for group in groups]
+
+
 def micro_batches(groups: Sequence[TokenGroup], token_budget: int) -> list[list[int]]:
-    """Indices of groups in runs of at most so many stream tokens, similar lengths together.
+    """Split groups into batches of at most so many stream tokens, similar lengths together.
 
     A group larger than the budget makes a batch of its own.
+
+    Returns:
+        Indices of the groups of each batch.
     """
+    # Similar lengths share tiles with little padding, and padded batches waste fewer positions.
     order = sorted(range(len(groups)), key=lambda i: (groups[i].longest, i))
     batches: list[list[int]] = []
     room = 0

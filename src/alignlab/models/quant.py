@@ -1,9 +1,9 @@
-"""Weights of four or eight bits through bitsandbytes, for training an adapter on them (QLoRA).
+"""Quantise weights to four or eight bits with bitsandbytes, to train an adapter on them (QLoRA).
 
 NF4 with double quantisation: arXiv 2305.14314, section 3; int8: arXiv 2208.07339. Linear layers
-are quantised, the vocabulary head and the embeddings are not. What an adapter has learned fits the
-quantised weights, so it is merged into these, dequantised: the merged model computes what was
-trained, is of full size, and keeps the rounding of the quantised weights.
+are quantised, the vocabulary head and the embeddings are not. An adapter is trained on the
+quantised weights and therefore merged into these, dequantised: the merged model is of full size
+and computes as the trained one, with the rounding of the quantised weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from alignlab.errors import BadInput
 from alignlab.models.load import DTYPES, LanguageModel, device_of, load
 
 Quant = Literal["none", "nf4", "int8"]
-"""Names of the kinds; "none" is plain weights."""
+"""Kind of quantisation; "none" leaves the weights as they are."""
 
 
 def load_quantised(
@@ -33,27 +33,27 @@ def load_quantised(
     device: str | torch.device | None = None,
     chat_template: str | Path | None = None,
 ) -> LanguageModel:
-    """A decoder whose linear layers are quantised as they are read.
+    """Load a decoder and quantise its linear layers.
 
     Args:
-        spec: a local folder in Hugging Face format with plain weights, or a hub id.
+        spec: local folder in Hugging Face format with unquantised weights, or hub id.
         quant: "nf4" or "int8".
         compute: type of the products and of all other weights: "bfloat16" or "float32".
-        device: as for `load`.
-        chat_template: as for `load`.
+        device: device of the weights; None and "auto" are the GPU where there is one, else the CPU.
+        chat_template: Jinja template, or a file with one, instead of the tokenizer's own.
 
     Raises:
-        BadInput: bitsandbytes is not installed, or what `load` refuses.
+        BadInput: bitsandbytes is not installed, or `load` refuses the model.
     """
     require_bitsandbytes(quant)
-    # It logs for every layer and pass that int8 products round their inputs to half precision.
+    # bitsandbytes logs for every layer and pass that int8 products round inputs to half precision.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     chosen = device_of(device)
     reader = _Reader(_settings(quant, DTYPES[compute]), chosen)
     lm = load(spec, dtype=compute, device=chosen, chat_template=chat_template, model_class=reader)
     for module in lm.model.modules():
-        # On some CPUs bitsandbytes would rewrite the weights with coarser scales once they are
-        # evaluated; a reference and what is trained would then differ.
+        # On some CPUs bitsandbytes rewrites the weights with coarser scales in eval mode; the
+        # reference would then differ from the trained model.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     digest = hashlib.sha256(f"{lm.fingerprint}+{quant}".encode()).hexdigest()[:16]
@@ -61,10 +61,10 @@ def load_quantised(
 
 
 def require_bitsandbytes(quant: str) -> None:
-    """Make sure that the package that quantises is there.
+    """Check that bitsandbytes is installed.
 
     Raises:
-        BadInput: it is not.
+        BadInput: it is not installed.
     """
     if util.find_spec("bitsandbytes") is None:
         raise BadInput(
@@ -79,25 +79,25 @@ def is_quantised(model: Any) -> bool:
 
 
 def merged_into_dequantised(model: Any) -> Any:
-    """The plain model of an adapter on quantised weights: these dequantised, the adapter merged.
+    """Dequantise the weights under an adapter and merge the adapter; float32.
 
-    The adapted model is used up; the plain one is float32.
+    The adapted model is consumed.
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     settings = model.peft_config[model.active_adapter]
     learned = get_peft_model_state_dict(model)
-    # In the compute type a dequantised weight is the very number that the products took; from
-    # there on, float32 keeps the adapter's small updates.
-    plain = model.unload().dequantize().float()
-    again = get_peft_model(plain, settings)
-    set_peft_model_state_dict(again, learned)
-    return again.merge_and_unload()
+    # Dequantised in the compute type, a weight equals the operand of the trained products; float32
+    # then preserves the adapter's small updates.
+    dequantised = model.unload().dequantize().float()
+    adapted = get_peft_model(dequantised, settings)
+    set_peft_model_state_dict(adapted, learned)
+    return adapted.merge_and_unload()
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Stands where `load` expects a class of transformers."""
+    """Stand-in for a model class of transformers that quantises on loading."""
 
     settings: BitsAndBytesConfig
     device: torch.device

@@ -1,6 +1,6 @@
-"""Rewards of texts: by classifiers of one label, and by the log-ratio of two decoders.
+"""Compute rewards of texts by classifiers of one label, and by the log-ratio of two decoders.
 
-What does not fit into a model's context, or has no finite reward, is `Unscored` with its reason.
+A text that exceeds a model's context, or has no finite reward, is `Unscored` with its reason.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Rewarded = float | Unscored
 Asked = Sequence[tuple[Prompt, Response]]
 
 PAIRS_AT_ONCE = 16
-"""Texts of one forward pass of a classifier of text pairs."""
+"""Batch size of a classifier of text pairs."""
 
 
 @dataclass(frozen=True)
 class ChatRewarder:
-    """A classifier that reads a conversation in its chat template, as those trained here do."""
+    """Classifier that reads a conversation in its chat template."""
 
     lm: LanguageModel
     max_tokens: int = 0
     """Longest conversation; 0 is the model's context."""
     end: Literal["turn", "template"] = "turn"
-    """"turn": the reward is read at the end-of-turn token, as of models trained here; "template":
-    at the last token that the chat template writes after an answer."""
+    """Position of the reward: "turn", the end-of-turn token, as alignlab trains it; "template",
+    the last token that the chat template writes after an answer."""
 
     def __call__(self, asked: Asked) -> list[Rewarded]:
-        """The reward of every response, in order."""
+        """Score every response, in order."""
         rest = template_end(self.lm) if self.end == "template" else []
 
         def encode(text: str) -> list[int]:
@@ -60,14 +60,14 @@ class ChatRewarder:
 class ImplicitRewarder:
     """DPO's implicit reward: beta * (log pi(y|x) - log pi_ref(y|x)) (arXiv 2305.18290, eq. 5).
 
-    The term that depends on the prompt alone is left out: only responses to one prompt compare.
+    The term that depends on the prompt alone is omitted: only rewards of one prompt compare.
     """
 
     policy: LanguageModel
     reference: LanguageModel
     beta: float
     per_token: bool = False
-    """Divide by the response's tokens."""
+    """Divide the reward by the response's tokens."""
 
     def __post_init__(self) -> None:
         if self.policy.tokenizer.get_vocab() != self.reference.tokenizer.get_vocab():
@@ -77,7 +77,7 @@ class ImplicitRewarder:
             )
 
     def __call__(self, asked: Asked) -> list[Rewarded]:
-        """The reward of every response, in order."""
+        """Score every response, in order."""
         lm, most = self.policy, context_length(self.reference)
         return _by_groups(lm, asked, lambda t: encode_response(lm, t), self._rewards, most)
 
@@ -95,14 +95,14 @@ class ImplicitRewarder:
 
 @dataclass(frozen=True)
 class PairRewarder:
-    """A classifier that reads question and answer as a pair of texts, as encoders do."""
+    """Classifier that reads question and answer as a pair of texts, as encoders do."""
 
     model: Any
     tokenizer: Any
     max_tokens: int
 
     def __call__(self, asked: Asked) -> list[Rewarded]:
-        """The reward of every response, in order; a conversation is its turns, line by line."""
+        """Score every response, in order; a conversation is joined line by line."""
         found: list[Rewarded] = [Unscored("not asked")] * len(asked)
         questions = ["\n".join(m.content for m in prompt.messages) for prompt, _ in asked]
         lengths = [
@@ -135,10 +135,10 @@ def open_rewarder(
     """Open a classifier of one label from a local folder or the hub.
 
     Args:
-        layout: how question and answer are put together; "auto" is "chat" where the tokenizer
-            has a chat template.
-        max_tokens: longest question and answer together; 0 is the model's context.
-        end: see `ChatRewarder.end`.
+        layout: encoding of question and answer; "auto" is "chat" where the tokenizer has a chat
+            template.
+        max_tokens: longest question plus answer; 0 is the model's context.
+        end: position of the reward, as `ChatRewarder.end`.
 
     Raises:
         BadInput: no such classifier, or no chat template for layout "chat".
@@ -149,12 +149,8 @@ def open_rewarder(
         return ChatRewarder(load_reward_model(folder, device=device), max_tokens, end)
     if end != "turn":
         raise BadInput("reward_model: end: has no effect on a pair of texts; leave it out")
-    try:
+    with loading.expecting("a reward model", spec):
         model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{spec}: expected a reward model, found: {loading._first_line(error)}"
-        ) from error
     keep_soft_cap(model)
     if model.config.num_labels != 1:
         raise BadInput(
@@ -172,7 +168,7 @@ def _by_groups(
     score: Callable[[Sequence[TokenGroup]], list[tuple[float, ...]]],
     max_tokens: int,
 ) -> list[Rewarded]:
-    """Score responses in groups of one prompt, which is encoded once; those too long are not."""
+    """Score responses in groups by prompt; those too long are unscored."""
     most = min(max_tokens or 2**31, context_length(lm))
     found: list[Rewarded] = [_too_long(most)] * len(asked)
     groups: list[TokenGroup] = []

@@ -1,9 +1,8 @@
-"""Log-probabilities of responses under a model: packed where that is exact, plain elsewhere.
+"""Score responses under a model, packed where that is exact and padded elsewhere.
 
-Whether the packed forward is exact for a model is not looked up but tried: a probe compares it
-with the model's own forward on a few short groups. What fails it (state-space layers, attention
-outside transformers' interface, sinks, a head that is more than a linear map) runs as padded
-batches of whole sequences, and the reason is logged once.
+A probe compares the packed forward with the model's own on a few short groups. Models that fail it
+(state-space layers, attention outside transformers' interface, sinks, a nonlinear head) run on
+padded batches of whole sequences, and the reason is logged once.
 """
 
 from __future__ import annotations
@@ -24,13 +23,14 @@ from transformers import PreTrainedModel
 
 from alignlab.models import attention
 from alignlab.models.adapters import base_of
-from alignlab.models.head import row_logps
+from alignlab.models.head import at_least_float32, row_logps
 from alignlab.models.onednn import OneDNNLinears
 from alignlab.models.packed import (
     PackedBatch,
     Targets,
     TokenGroup,
     make_targets,
+    micro_batches,
     pack,
     rounded_up,
 )
@@ -39,9 +39,9 @@ from alignlab.models.tiles import layout
 log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""Largest difference in nats per token between packed and plain in the probe."""
+"""Largest accepted difference of packed and padded values in the probe, in nats per token."""
 HALF_TOLERANCE = 0.25
-"""The same for bfloat16 and float16, whose rounding alone makes some hundredths."""
+"""Tolerance for bfloat16 and float16, whose rounding alone makes some hundredths of a nat."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class TokenLogps:
     """Log-probabilities of every response token of a micro-batch."""
 
     logp_R: Tensor
-    """In nats, with gradient."""
+    """Log-probability in nats, with gradient."""
     targets: Targets
 
     def sequence_N(self) -> Tensor:
-        """Sum over each sequence's response tokens, in float64."""
+        """Sum log-probabilities over each sequence's response tokens, in float64; (N,)."""
         total = torch.zeros(
             len(self.targets.length_N), dtype=torch.float64, device=self.logp_R.device
         )
@@ -62,25 +62,26 @@ class TokenLogps:
 
 @dataclass
 class EmbeddingNoise:
-    """NEFTune's noise (arXiv 2310.05914): uniform(-1, 1) * alpha / sqrt(L * d) on embeddings."""
+    """NEFTune noise (arXiv 2310.05914): uniform(-1, 1) * alpha / sqrt(L * d) on embeddings."""
 
     alpha: float
     generator: torch.Generator
 
 
 S = TypeVar("S")
-"""Values that a scorer computes for a micro-batch."""
+"""Values of a micro-batch."""
+T = TypeVar("T")
 
 
 class Stream(NamedTuple):
-    """A packed micro-batch and the model's hidden state at each of its positions."""
+    """Packed micro-batch with the model's hidden state at each position."""
 
     batch: PackedBatch
     hidden_Td: Tensor
 
 
 class Rows(NamedTuple):
-    """A micro-batch as padded whole sequences, prompt and response each."""
+    """Micro-batch as padded sequences of prompt and response."""
 
     token_NT: Tensor
     mask_NT: Tensor
@@ -89,30 +90,30 @@ class Rows(NamedTuple):
 
 
 class Scorer(ABC, Generic[S]):
-    """A model's values for groups of responses: packed where that is exact, else plain.
+    """Scorer of groups of responses, packed where that is exact, else padded.
 
     Args:
         model: a transformers model, or a peft model around one.
-        plain_because: a reason not to use the packed forward at all.
-        through: calls a forward pass where the model's weights are there only while it runs
-            (sharded ones); None calls it as it is.
+        padded_because: reason to use padded batches without a probe.
+        through: caller of forward passes for sharded weights, which are gathered only during a
+            pass; None calls them directly.
     """
 
     def __init__(
         self,
         model: Any,
         *,
-        plain_because: str | None = None,
+        padded_because: str | None = None,
         through: Callable[[Callable[[], S]], S] | None = None,
     ) -> None:
         self.base = base_of(model)
         self._through = through
         self.limit: int | None = None
-        """Longest prompt + response that the packed forward serves exactly; None is no limit."""
-        self.fallback = plain_because or self._probe()
+        """Longest prompt plus response of the packed forward, in tokens; None sets no limit."""
+        self.padded_because = padded_because or self._probe()
         """Reason for padded batches; None when they are packed."""
-        if self.fallback:
-            log.warning("plain per-sequence batches: %s", self.fallback)
+        if self.padded_because:
+            log.warning("plain per-sequence batches: %s", self.padded_because)
 
     @contextmanager
     def scored(
@@ -120,18 +121,18 @@ class Scorer(ABC, Generic[S]):
     ) -> Iterator[S]:
         """Score groups; take gradients inside the `with` block."""
         longest = max(group.longest for group in groups)
-        if self.fallback is None and self.limit is not None and longest > self.limit:
-            self.fallback = (
+        if self.padded_because is None and self.limit is not None and longest > self.limit:
+            self.padded_because = (
                 f"a sequence of {longest} tokens exceeds the attention window of {self.limit}"
             )
-            log.warning("plain per-sequence batches: %s", self.fallback)
-        way = self._packed if self.fallback is None else self._padded
-        with self._run(way(groups, noise)) as found:
+            log.warning("plain per-sequence batches: %s", self.padded_because)
+        forward = self._packed if self.padded_because is None else self._padded
+        with self._run(forward(groups, noise)) as found:
             yield found
 
     @contextmanager
     def _run(self, forward: AbstractContextManager[S]) -> Iterator[S]:
-        """Enter a forward pass the way that the weights ask for."""
+        """Enter a forward pass, through the caller for sharded weights where there is one."""
         with ExitStack() as stack:
             enter = partial(stack.enter_context, forward)
             yield enter() if self._through is None else self._through(enter)
@@ -140,13 +141,13 @@ class Scorer(ABC, Generic[S]):
     def _packed(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> AbstractContextManager[S]:
-        """Values by way of `_stream`."""
+        """Compute values on the packed stream (`_stream`)."""
 
     @abstractmethod
     def _padded(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> AbstractContextManager[S]:
-        """Values by the model's own forward over `_rows`."""
+        """Compute values by the model's own forward on padded sequences (`_rows`)."""
 
     @abstractmethod
     def _values(self, found: S) -> Tensor:
@@ -160,6 +161,7 @@ class Scorer(ABC, Generic[S]):
     def _stream(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Iterator[Stream]:
+        """Run the model's body on groups packed into one stream."""
         batch = pack(groups, self.base.device)
         lengths = torch.tensor([g.longest for g in groups])
         length_1T = lengths.repeat_interleave(torch.tensor([g.tokens for g in groups]))[None]
@@ -175,6 +177,7 @@ class Scorer(ABC, Generic[S]):
             yield Stream(batch, hidden[0])
 
     def _rows(self, groups: Sequence[TokenGroup], fill: int = 0) -> Rows:
+        """Pad the groups' sequences at their ends."""
         sequences = [g.prompt_T + r for g in groups for r in g.responses]
         lengths = tuple(map(len, sequences))
         token_NT = np.full((len(sequences), max(lengths)), fill, dtype=np.int64)
@@ -190,7 +193,7 @@ class Scorer(ABC, Generic[S]):
     def _logits(
         self, rows: Rows, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Tensor:
-        """The logits of the model's own forward."""
+        """Compute logits by the model's own forward; (N, T, V)."""
         length_N1 = torch.tensor([[g.longest] for g in groups for _ in g.responses])
         with _noisy(self.base, length_N1, noise):
             logits: Tensor = self.base(
@@ -207,18 +210,14 @@ class Scorer(ABC, Generic[S]):
         if reason := self._head_unserved():
             return reason
         groups = _probe_groups(_text_config(self.base).vocab_size)
-        training = self.base.training
-        self.base.eval()
         try:
-            with torch.no_grad():
-                with self._run(self._padded(groups, None)) as plain:
-                    expected = self._values(plain)
+            with eval_mode(self.base), torch.no_grad():
+                with self._run(self._padded(groups, None)) as padded:
+                    expected = self._values(padded)
                 with self._run(self._packed(groups, None)) as packed:
                     found = self._values(packed)
         except (attention.UnsupportedAttention, TypeError, ValueError, RuntimeError) as error:
             return f"{type(self.base).__name__}: {str(error).splitlines()[0]}"
-        finally:
-            self.base.train(training)
         if not self._seen.calls:
             return f"{type(self.base).__name__} does not use transformers' attention interface"
         self.limit = self._window()
@@ -230,7 +229,7 @@ class Scorer(ABC, Generic[S]):
         return None
 
     def _window(self) -> int | None:
-        """The longest sequence served where the model has a window it does not tell attention."""
+        """Return the length limit of a model that does not pass its attention window on."""
         config = _text_config(self.base)
         window = getattr(config, "sliding_window", None)
         if getattr(config, "use_sliding_window", None) is False or window in self._seen.windows:
@@ -240,7 +239,7 @@ class Scorer(ABC, Generic[S]):
 
 
 class ResponseScorer(Scorer[TokenLogps]):
-    """Log-probabilities of responses under a decoder."""
+    """Scorer of responses by their log-probabilities under a decoder."""
 
     @contextmanager
     def _packed(
@@ -252,7 +251,7 @@ class ResponseScorer(Scorer[TokenLogps]):
             yield self._predicted(hidden_Rd, batch.targets)
 
     def _predicted(self, hidden_Rd: Tensor, targets: Targets) -> TokenLogps:
-        """Log-probabilities by the rows that predict the tokens, and filling after them."""
+        """Compute log-probabilities from predicting rows, which filling follows."""
         head = self.base.get_output_embeddings()
         count = len(targets.token_R)
         logps = row_logps(
@@ -272,9 +271,8 @@ class ResponseScorer(Scorer[TokenLogps]):
         width = rows.token_NT.shape[1]
         targets = make_targets(groups, self.base.device)
         logits = self._logits(rows, groups, noise)
-        chosen_RV = logits.flatten(0, 1).index_select(0, padded_rows(groups, width, logits.device))
-        if chosen_RV.dtype in (torch.bfloat16, torch.float16):
-            chosen_RV = chosen_RV.float()
+        row_R = padded_rows(groups, width, logits.device)
+        chosen_RV = at_least_float32(logits.flatten(0, 1).index_select(0, row_R))
         token_logit_R = chosen_RV.gather(1, targets.token_R[:, None])[:, 0]
         yield TokenLogps(token_logit_R - torch.logsumexp(chosen_RV, dim=1), targets)
 
@@ -287,6 +285,40 @@ class ResponseScorer(Scorer[TokenLogps]):
         return None
 
 
+@contextmanager
+def eval_mode(model: Any) -> Iterator[None]:
+    """Switch a model to eval mode (no dropout) inside the block."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def read_groups(
+    scorer: Scorer[S],
+    groups: Sequence[TokenGroup],
+    token_budget: int,
+    take: Callable[[S, Sequence[TokenGroup]], Sequence[T]],
+) -> list[T]:
+    """Compute one value per group from its scores, in order; without gradient or dropout.
+
+    Args:
+        scorer: scorer of micro-batches.
+        groups: prompts with responses.
+        token_budget: most tokens of one forward pass.
+        take: function of (scores, groups) of a micro-batch that returns one value per group.
+    """
+    found: dict[int, T] = {}
+    with eval_mode(scorer.base), torch.no_grad():
+        for batch in micro_batches(groups, token_budget):
+            members = [groups[i] for i in batch]
+            with scorer.scored(members) as scored:
+                found.update(zip(batch, take(scored, members), strict=True))
+    return [found[i] for i in range(len(groups))]
+
+
 def padded_rows(groups: Sequence[TokenGroup], width: int, device: torch.device) -> Tensor:
     """Return the flat positions at which padded sequences predict the response tokens; (R,)."""
     lengths = [(len(group.prompt_T), len(r)) for group in groups for r in group.responses]
@@ -295,7 +327,7 @@ def padded_rows(groups: Sequence[TokenGroup], width: int, device: torch.device) 
 
 
 def _configs(model: Any) -> list[Any]:
-    """The distinct configurations that a model's layers read."""
+    """Return the distinct configurations that a model's layers read."""
     found = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
     return list(found.values())
 
@@ -305,7 +337,7 @@ def _text_config(model: Any) -> Any:
 
 
 def _probe_groups(vocabulary: int) -> list[TokenGroup]:
-    """Two small groups with random tokens, the same every time."""
+    """Return two small groups of fixed pseudorandom tokens."""
     rng = np.random.Generator(np.random.Philox(7))
 
     def draw(length: int) -> tuple[int, ...]:
@@ -318,7 +350,7 @@ def _probe_groups(vocabulary: int) -> list[TokenGroup]:
 
 
 def _noisy(model: Any, length: Tensor, noise: EmbeddingNoise | None) -> Any:
-    """Embedding noise for one forward; `length` broadcasts over (batch, T)."""
+    """Add embedding noise inside the block; `length` broadcasts over (batch, T)."""
     if noise is None:
         return nullcontext()
 

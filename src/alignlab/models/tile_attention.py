@@ -1,8 +1,9 @@
-"""Attention inside one tile as batched matrix products, forward and backward.
+"""Compute attention inside one tile by batched matrix products, forward and backward.
 
 H heads, N segments with prefixes padded to P and lengths padded to R, L = P + R keys, D per head.
-Queries go in blocks, and a block meets no keys after its end. A response has a copy of its prompt's
-keys before its own: that is little beside the scores, which need not be cut and joined so.
+Queries are processed in blocks, and a block skips the keys after its end. Every response has a copy
+of its prompt's keys before its own: small compared with the scores, which then need no split and
+concatenation.
 
 With S the scores and A = softmax(S): dA = dO V', dS = A (dA - rowsum(dA A)), dQ = dS K,
 dK = dS' Q, dV = A' dO (arXiv 2205.14135, appendix B).
@@ -16,19 +17,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignlab.models.head import at_least_float32
 from alignlab.models.tiles import Masks, Tile
 
 
 @dataclass(frozen=True)
 class AttentionOptions:
-    """Options of a layer's attention call."""
+    """Options of an attention call."""
 
     scale: float
     """Factor on query-key products."""
     softcap: float | None
     """Scores s become cap * tanh(s / cap), as in Gemma 2."""
     window: int | None
-    """Keys this many positions back or more are not seen; None sees all."""
+    """Sliding window: keys this many positions back or more are masked; None masks none."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Block:
-    """Attention probabilities of queries first..last of every segment."""
+    """Attention probabilities of queries first..last (exclusive) of every segment."""
 
     first: int
     last: int
@@ -55,7 +57,7 @@ class Block:
 
 
 def gather(tensor_HTD: Tensor, rows: Tensor, tile: Tile, *, heads: int) -> Tensor:
-    """Take a tile's rows from the stream; fewer key heads are repeated to `heads`."""
+    """Gather a tile's rows from the stream, (heads * N, rows, D); key heads are repeated."""
     taken = tensor_HTD.index_select(1, rows)
     if taken.shape[0] != heads:
         taken = taken.repeat_interleave(heads // taken.shape[0], dim=0)
@@ -63,9 +65,10 @@ def gather(tensor_HTD: Tensor, rows: Tensor, tile: Tile, *, heads: int) -> Tenso
 
 
 def probabilities(x: Inputs, tile: Tile, masks: Masks, options: AttentionOptions) -> list[Block]:
-    """Attention probabilities of all queries of a tile, in blocks."""
+    """Compute attention probabilities of all queries of a tile, in blocks."""
     blocks = []
     for first, last in tile.blocks:
+        # Queries see no keys after their block: leaving them out saves up to half the work.
         keys = x.k[:, : tile.P + last]
         score = torch.bmm(x.q[:, first:last], keys.transpose(1, 2))
         slope = None
@@ -74,29 +77,29 @@ def probabilities(x: Inputs, tile: Tile, masks: Masks, options: AttentionOptions
             slope = 1 - bent * bent
             score = bent * options.softcap
         _hide(score, tile, masks, first, last)
-        # In bfloat16, too, exponentials and sums are taken in float32.
+        # softmax accumulates in float32 for bfloat16 scores too.
         blocks.append(Block(first, last, torch.softmax(score, dim=-1), slope))
     return blocks
 
 
 def output(x: Inputs, tile: Tile, blocks: Sequence[Block]) -> Tensor:
-    """Attention outputs of a tile, (H * N, R, D)."""
+    """Compute attention outputs of a tile; (H * N, R, D)."""
     found = [torch.bmm(block.probability, x.v[:, : tile.P + block.last]) for block in blocks]
     return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
 def backward(x: Inputs, tile: Tile, blocks: Sequence[Block], grad: Tensor) -> Inputs:
-    """Gradients of scaled queries, and in float32 at least of keys and values.
+    """Compute gradients of scaled queries and, in float32 at least, of keys and values.
 
     Args:
-        x: the tile's inputs.
-        tile: its shape.
-        blocks: its probabilities.
-        grad: gradient of the outputs, zero where padded.
+        x: inputs of the tile.
+        tile: shape of the tile.
+        blocks: attention probabilities of the tile.
+        grad: gradient of the outputs, (H * N, R, D), zero where padded.
     """
     d_q = torch.empty_like(x.q)
     sums: list[Tensor] = []
-    # The last block sees every key: its gradients are what the others are added to.
+    # The last block sees every key, so its gradients are the buffers for the other blocks'.
     for block in reversed(blocks):
         take, keys = slice(block.first, block.last), slice(0, tile.P + block.last)
         d_out = grad[:, take]
@@ -108,7 +111,8 @@ def backward(x: Inputs, tile: Tile, blocks: Sequence[Block], grad: Tensor) -> In
         d_keys = torch.bmm(d_score.transpose(1, 2), x.q[:, take])
         d_values = torch.bmm(block.probability.transpose(1, 2), d_out)
         if not sums:
-            sums = [_single(d_keys), _single(d_values)]
+            # Sums over many blocks would lose digits in half precision.
+            sums = [at_least_float32(d_keys), at_least_float32(d_values)]
         else:
             sums[0][:, keys] += d_keys
             sums[1][:, keys] += d_values
@@ -116,15 +120,12 @@ def backward(x: Inputs, tile: Tile, blocks: Sequence[Block], grad: Tensor) -> In
 
 
 def _hide(score: Tensor, tile: Tile, masks: Masks, first: int, last: int) -> None:
-    """Take away what the queries first..last do not see; every query sees itself."""
+    """Mask the keys that queries first..last do not see; every query sees itself."""
     queries = last - first
     score[:, :, tile.P + first :] += masks.causal_QQ[:queries, :queries]
     if masks.padding_NM is not None:
+        # A prefix is padded at its start, so that only the first M columns need the mask.
         by_segment = score.view(-1, tile.N, queries, score.shape[2])
         by_segment[..., : masks.padding_NM.shape[2]] += masks.padding_NM
     if masks.window_RL is not None:
         score += masks.window_RL[first:last, : tile.P + last]
-
-
-def _single(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -1,9 +1,9 @@
 """Cut attention over a packed stream into dense blocks.
 
 A segment is a prompt, or a response with its prompt as prefix. Segments of similar lengths form a
-tile: prefixes are padded at their start to P positions, segments at their end to R, so that a
-query sees the same distances in all of them, and attention is a few batched products. Padding
-exists inside attention only.
+tile: prefixes are padded at their start to P positions, segments at their end to R. Distances
+between query and key columns are then the same in all segments, and attention is a few batched
+products. Padding exists inside attention only.
 """
 
 from __future__ import annotations
@@ -19,39 +19,41 @@ from torch import Tensor
 from alignlab.models.packed import PackedBatch
 
 SIDE_MULTIPLE = 32
-"""Padded lengths are multiples of this: few shapes, and whole vector registers."""
+"""Multiple of padded lengths, for few distinct shapes and whole vector registers."""
 
 QUERY_BLOCK = 128
-"""Queries of one block, which sees no keys after its end."""
+"""Queries of one block, which skips the keys after its end."""
 
 TILE_COST = 10_000
-"""Query-key pairs whose work equals the fixed cost of one more block on a processor."""
+"""Fixed cost of a block on a CPU, in query-key pairs."""
 DEVICE_TILE_COST = 4_000_000
-"""The same where kernels are launched on another device."""
+"""Fixed cost of a block on an accelerator, in query-key pairs."""
 MOST_SEGMENTS = 64
-"""Segments of one tile; it bounds the search for the best cut."""
+"""Most segments of a tile, which bounds the search for the best cut."""
 
 
 class Segment(NamedTuple):
-    """A run of queries in the stream, and the prefix that it sees before itself."""
+    """Run of queries in the stream, with the prefix that precedes it."""
 
     start: int
-    """Stream position of its first token."""
+    """Stream position of the first token."""
     length: int
+    """Number of tokens."""
     prefix_start: int
+    """Stream position of the prefix."""
     prefix: int
-    """Tokens of the prefix."""
+    """Number of tokens of the prefix."""
 
 
 class Masks(NamedTuple):
-    """Masks of what queries must not see, as -inf to add to scores."""
+    """Additive attention masks: -inf where a key is masked, else 0."""
 
     padding_NM: Tensor | None
-    """(N, 1, M): over the first M keys, where prefixes are padded; None without padding."""
+    """(N, 1, M): mask of padded prefixes over the first M keys; None without padding."""
     causal_QQ: Tensor
-    """Over a block's own keys."""
+    """(Q, Q): causal mask over the block's own keys."""
     window_RL: Tensor | None
-    """(R, P + R): keys that have left the window; None where all are seen."""
+    """(R, P + R): mask of keys outside the sliding window; None without one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Tile:
     key_rows: Tensor
     """Stream position of each of the N * (P + R) padded keys; 0 where padded."""
     query_real: Tensor | None
-    """1 for real and 0 for padded queries (N * R, 1); None without padding."""
+    """(N * R, 1): True for real queries; None without padding."""
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
@@ -91,7 +93,8 @@ class Layout:
     _masks: dict[tuple[int, int | None, torch.dtype], Masks] = field(default_factory=dict)
 
     def masks(self, tile: int, window: int | None, dtype: torch.dtype) -> Masks:
-        """Return the masks of a tile's queries."""
+        """Return the masks of a tile; they are built once per window and type."""
+        # A window that no sequence exceeds masks nothing: share the masks without one.
         if window is not None and window >= self.longest:
             window = None
         key = (tile, window, dtype)
@@ -103,7 +106,7 @@ class Layout:
 def layout(batch: PackedBatch) -> Layout:
     """Cut a packed batch into tiles that waste little padding."""
     device = batch.token_1T.device
-    # Runs of a sorted list are enough: a tile costs what its longest segment and prefix cost.
+    # A tile costs as much as its longest segment and prefix: sorted, the best tiles are runs.
     segments = sorted(_segments(batch), key=lambda s: (s.length, s.prefix))
     tiles: list[Tile] = []
     queries: list[np.ndarray] = []
@@ -120,6 +123,7 @@ def layout(batch: PackedBatch) -> Layout:
 
 
 def _segments(batch: PackedBatch) -> list[Segment]:
+    """Return the prompts and responses of a batch as segments, in order of the stream."""
     found = []
     for start, group in zip(batch.prompt_start_B, batch.groups, strict=True):
         prompt = len(group.prompt_T)
@@ -132,12 +136,12 @@ def _segments(batch: PackedBatch) -> list[Segment]:
 
 
 def _tile(segments: Sequence[Segment], device: torch.device) -> tuple[Tile, np.ndarray, np.ndarray]:
-    """One tile, and the stream positions of its queries and keys (-1 where padded)."""
+    """Make a tile; return it with the stream positions of queries and keys, -1 where padded."""
     P = _side(max(segment.prefix for segment in segments))
     R = _side(max(segment.length for segment in segments))
     rows = np.full((len(segments), P + R), -1, dtype=np.int64)
     for row, segment in zip(rows, segments, strict=True):
-        # Padded before the prefix, so that a query's distance to each key is that of its columns.
+        # Padded before the prefix, so that column distances equal token distances.
         row[P - segment.prefix : P] = segment.prefix_start + np.arange(segment.prefix)
         row[P : P + segment.length] = segment.start + np.arange(segment.length)
     queries, keys = rows[:, P:].reshape(-1), rows.reshape(-1)
@@ -147,7 +151,7 @@ def _tile(segments: Sequence[Segment], device: torch.device) -> tuple[Tile, np.n
         P,
         R,
         torch.tensor([P - segment.prefix for segment in segments], device=device),
-        # Padding reads position 0, a real row: masked, it costs a product and no branch.
+        # Padding reads position 0, a real row: masking it is cheaper than a branch.
         torch.from_numpy(queries.clip(min=0)).to(device),
         torch.from_numpy(keys.clip(min=0)).to(device),
         None if bool(real.all()) else real,
@@ -156,9 +160,9 @@ def _tile(segments: Sequence[Segment], device: torch.device) -> tuple[Tile, np.n
 
 
 def _ways_back(rows: np.ndarray, length: int, device: torch.device) -> tuple[Tensor, ...]:
-    """For each stream position the rows that hold it: (length,) each, as many as it takes."""
-    # Rows sorted by the position they hold: gathering back is then a sum of few index_selects,
-    # the same every time, where index_add on a GPU adds in any order.
+    """Return the rows that hold each stream position, as index tensors of (length,) each."""
+    # Sorted by position, gradients are gathered by a few index_selects in a fixed order;
+    # index_add on a GPU adds in any order, and runs would not be reproducible.
     order = np.argsort(rows, kind="stable")
     order = order[np.searchsorted(rows[order], 0) :]
     held = rows[order]
@@ -169,22 +173,24 @@ def _ways_back(rows: np.ndarray, length: int, device: torch.device) -> tuple[Ten
 
 
 def _side(length: int) -> int:
+    """Round a length up to a padded length."""
     return -(-length // SIDE_MULTIPLE) * SIDE_MULTIPLE
 
 
 def _blocks(R: int) -> list[tuple[int, int]]:
+    """Return first and last (exclusive) query of the blocks of a tile."""
     return [(a, min(a + QUERY_BLOCK, R)) for a in range(0, R, QUERY_BLOCK)]
 
 
 def _cuts(segments: Sequence[Segment], cost: float) -> list[tuple[int, int]]:
-    """Contiguous runs of sorted segments with the least padded work (dynamic programming)."""
+    """Split sorted segments into runs with the least padded work, by dynamic programming."""
     best = [0.0] + [np.inf] * len(segments)
     came = [0] * (len(segments) + 1)
     for last in range(1, len(segments) + 1):
         R, P = _side(segments[last - 1].length), 0
         blocks = _blocks(R)
         own = sum((b - a) * b for a, b in blocks)
-        # A longer tile can only pad more, yet saves a block's fixed cost: all lengths are tried.
+        # A longer tile pads more but saves the fixed cost of blocks: try all lengths.
         for first in range(last - 1, max(-1, last - 1 - MOST_SEGMENTS), -1):
             P = max(P, _side(segments[first].prefix))
             work = (last - first) * (own + R * P) + len(blocks) * cost
@@ -199,6 +205,7 @@ def _cuts(segments: Sequence[Segment], cost: float) -> list[tuple[int, int]]:
 
 
 def _masks(tile: Tile, window: int | None, dtype: torch.dtype) -> Masks:
+    """Build the masks of a tile; one causal mask serves all of its blocks."""
     device = tile.padding_N.device
     most = int(tile.padding_N.max())
     padded = torch.arange(most, device=device) < tile.padding_N[:, None, None]
@@ -212,5 +219,6 @@ def _masks(tile: Tile, window: int | None, dtype: torch.dtype) -> Masks:
 
 
 def _hidden(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an additive mask: -inf where hidden, else 0."""
     mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
     return mask.masked_fill_(hidden, -torch.inf)

@@ -1,7 +1,7 @@
 """Add a value head to a decoder: expected return at each response token, for PPO.
 
-The head is linear on the body's last hidden states, at the same rows that predict the tokens, so
-log-probabilities and values come from one forward pass. It starts at zero: first values are 0.
+The head is linear on the body's last hidden states, at the rows that predict the tokens:
+log-probabilities and values come from one forward pass. Its weights start at zero.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from alignlab.models.packed import Targets, TokenGroup
 from alignlab.models.scorer import EmbeddingNoise, ResponseScorer, TokenLogps, padded_rows
 
 FILE = "value_head.safetensors"
-"""File of the head in the model's folder: `bias` and `weight` of a linear layer of one output."""
+"""File of the head in a model's folder: `bias` and `weight` of a linear layer of one output."""
 
 
 @dataclass(frozen=True)
 class TokenValues(TokenLogps):
-    """Log-probabilities of every response token of a micro-batch, and values before each."""
+    """Log-probability of every response token of a micro-batch, and value before it."""
 
     value_R: Tensor
     """Expected return, float32, with gradient."""
 
 
 class ModelWithValueHead(torch.nn.Module):
-    """A model with its value head, as one tree of parameters.
+    """Model and value head as one module.
 
     Args:
         model: a decoder, or a peft model around one.
@@ -49,7 +49,7 @@ class ModelWithValueHead(torch.nn.Module):
 
 
 def value_head(lm: LanguageModel) -> torch.nn.Linear:
-    """A head that gives 0 for everything.
+    """Make a value head with weights 0.
 
     Raises:
         BadInput: the model has no body apart from its vocabulary head.
@@ -65,7 +65,7 @@ def value_head(lm: LanguageModel) -> torch.nn.Linear:
 
 
 def save_value_head(head: torch.nn.Linear, folder: str | Path) -> Path:
-    """Write the head's weights into a model's folder, all or nothing."""
+    """Write the weights of a value head into a model's folder, atomically."""
     path = Path(folder) / FILE
     partial = path.with_suffix(".partial")
     save_file({k: v.float().contiguous() for k, v in head.state_dict().items()}, partial)
@@ -74,10 +74,10 @@ def save_value_head(head: torch.nn.Linear, folder: str | Path) -> Path:
 
 
 def load_value_head(lm: LanguageModel, folder: str | Path) -> torch.nn.Linear:
-    """A head as `save_value_head` wrote it.
+    """Load the value head of a model's folder.
 
     Raises:
-        BadInput: the folder holds none, or one for a body of another width.
+        BadInput: the folder holds no head, or one for a body of another width.
     """
     path = Path(folder) / FILE
     head = value_head(lm)
@@ -92,7 +92,7 @@ def load_value_head(lm: LanguageModel, folder: str | Path) -> torch.nn.Linear:
 
 
 class ValueScorer(ResponseScorer):
-    """Log-probabilities and values of response tokens; the arguments are those of `Scorer`."""
+    """Scorer of log-probabilities and values of response tokens, with the options of `Scorer`."""
 
     def __init__(self, model: ModelWithValueHead, **options: Any) -> None:
         self.head = model.head
@@ -113,14 +113,14 @@ class ValueScorer(ResponseScorer):
             yield TokenValues(scored.logp_R, scored.targets, self._values_of(hidden_Rd))
 
     def _values_of(self, hidden_Rd: Tensor) -> Tensor:
-        """In float32, whatever the body computes in: a value's digits are few enough."""
+        """Compute values in float32, also where the body runs in bfloat16; (R,)."""
         weight, bias = self.head.weight.float(), self.head.bias.float()
         return torch.nn.functional.linear(hidden_Rd.float(), weight, bias)[:, 0]
 
 
 @contextmanager
 def _last_hidden(body: Any) -> Iterator[list[Tensor]]:
-    """The hidden states that a body gives while the block runs."""
+    """Record the hidden states that a body returns inside the block."""
     seen: list[Tensor] = []
     handle = body.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
     try:

@@ -1,7 +1,7 @@
 """Ask a text-to-text model which of two responses is better, "A" or "B" (SteamSHP's form).
 
-Stanford Human Preferences (arXiv 2110.08420) and its models on the hub: one text holds the post,
-two responses and the question which is better; the first token of the answer is the verdict.
+Format of the models trained on Stanford Human Preferences (arXiv 2110.08420): one text holds the
+post, two responses and the question; the first token of the answer is the verdict.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from alignlab.errors import BadInput
 from alignlab.models import load as loading
 from alignlab.types import Unscored
 
 AT_ONCE = 16
-"""Questions of one forward pass."""
+"""Batch size of a forward pass, in questions."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Probabilities of the first token of the answer, of all tokens there are."""
+    """Probabilities of "A" and "B" as first token of the answer, among all tokens."""
 
     a: float
     b: float
@@ -32,15 +31,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class WhichBetter:
-    """A T5-like model with its tokenizer."""
+    """Text-to-text model (T5) with its tokenizer."""
 
     model: Any
     tokenizer: Any
     max_tokens: int
-    """Longest question; a longer post is cut at its end, responses never are."""
+    """Longest question; a longer post is truncated at its end, responses never are."""
 
     def choices(self, asked: Sequence[tuple[str, str, str]]) -> list[Choice | Unscored]:
-        """The probabilities of "A" and "B", for each post with its responses A and B."""
+        """Compute the probabilities of "A" and "B" for each (post, response A, response B)."""
         found: list[Choice | Unscored] = []
         for start in range(0, len(asked), AT_ONCE):
             texts = [self._fitting(*one) for one in asked[start : start + AT_ONCE]]
@@ -61,7 +60,7 @@ class WhichBetter:
         return [Choice(float(p[a]), float(p[b])) for p in shares_NV]
 
     def _fitting(self, post: str, one: str, other: str) -> str | None:
-        """The question, the post cut where it must be; None where that does not help."""
+        """Return the question, its post truncated to fit; None where the responses do not fit."""
         words = post.split(" ")
         while True:
             text = question(" ".join(words), one, other)
@@ -70,7 +69,7 @@ class WhichBetter:
                 return text
             if not words:
                 return None
-            # A word is a token or more, so this seldom goes round again.
+            # A word is at least one token: one pass is usually enough.
             words = words[: max(0, len(words) - over)]
 
     def _length(self, text: str) -> int:
@@ -78,7 +77,7 @@ class WhichBetter:
 
 
 def question(post: str, one: str, other: str) -> str:
-    """The text that the model reads; line breaks within its parts become blanks."""
+    """Format a question; line breaks inside its parts become blanks."""
     post, one, other = (part.replace("\n", " ") for part in (post, one, other))
     parts = (f"POST: {post}", f"RESPONSE A: {one}", f"RESPONSE B: {other}")
     return "\n\n ".join((*parts, "Which response is better? RESPONSE"))
@@ -87,18 +86,14 @@ def question(post: str, one: str, other: str) -> str:
 def open_which_better(
     spec: str | Path, *, max_tokens: int, device: str | None = None
 ) -> WhichBetter:
-    """Open such a model from a local folder or the hub.
+    """Open a text-to-text model from a local folder or the hub.
 
     Raises:
-        BadInput: no text-to-text model is there.
+        BadInput: no such model, or it is not text-to-text.
     """
     folder = loading._resolve(str(spec))
-    try:
+    with loading.expecting("a text-to-text model", spec):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{spec}: expected a text-to-text model, found: {loading._first_line(error)}"
-        ) from error
     model.to(loading.device_of(device)).eval()
     return WhichBetter(model, tokenizer, max_tokens)

@@ -1,6 +1,6 @@
-"""One loss per file, pure functions of log-probabilities.
+"""Losses as pure functions of log-probabilities, one per file.
 
-To add one: a new file with a frozen dataclass whose documented fields are its options, the class
-attributes of `base.Objective`, a `__call__(GroupLogps) -> ObjectiveOutput`, and
-`@register("objective", "name")`. Nothing else is edited.
+To add an objective, add a file with a frozen dataclass whose documented fields are its options,
+the class attributes of `base.Objective` in which it differs, a
+`__call__(GroupLogps) -> ObjectiveOutput`, and `@register("objective", "name")`.
 """

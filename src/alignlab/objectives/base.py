@@ -1,8 +1,8 @@
 """Define the inputs and the output of an objective.
 
 Axes: B groups (prompts) of a micro-batch, K responses of a group, best first. Groups with fewer
-than K responses are padded; `mask_BK` says which entries are real. Most objectives take
-`GroupLogps`; one that needs something else names a sibling of it as its `takes`.
+than K responses are padded; `mask_BK` marks the real entries. Most objectives take `GroupLogps`;
+the others name another input type of this module as their `takes`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class GroupLogps:
     length_BK: Tensor
     """Response tokens; 1 where padded, so that dividing is safe."""
     score_BK: Tensor
-    """The feedback's scores, not increasing along K; 0 where padded."""
+    """Feedback scores, not increasing along K; 0 where padded."""
     mask_BK: Tensor
     """True where there is a response."""
     longest_B: Tensor | None = None
-    """Tokens of each group's prompt with its longest response; None where they are not known."""
+    """Tokens of each group's prompt plus its longest response; None where unknown."""
 
 
 @dataclass(frozen=True)
@@ -53,80 +53,84 @@ class LabelledLogps:
 
 @dataclass(frozen=True)
 class CommentedLogps:
-    """Log-probabilities in nats of responses, and of the feedback in words on them."""
+    """Log-probabilities in nats of responses and of written feedback on them."""
 
     policy_B: Tensor
     """Summed over the tokens (float64, with gradient): log pi(y|x), or log pi(feedback|y, x)."""
     length_B: Tensor
-    """Tokens of each."""
+    """Tokens of each response or feedback text."""
     is_feedback_B: Tensor
     """True where the entry is feedback, False where it is a response."""
 
 
 @dataclass(frozen=True)
 class GroupRewards:
-    """A reward model's values for whole responses."""
+    """Rewards of whole responses under a reward model."""
 
     reward_BK: Tensor
     """r(x, y) (float64, with gradient); 0 where padded."""
     score_BK: Tensor
-    """The feedback's scores, not increasing along K; 0 where padded."""
+    """Feedback scores, not increasing along K; 0 where padded."""
     mask_BK: Tensor
     """True where there is a response."""
 
 
 @dataclass(frozen=True)
 class ObjectiveOutput:
-    """The loss of each group and what is worth watching."""
+    """Loss and metrics of each group."""
 
     loss_B: Tensor
     """Loss per group; a step minimises sum(weight * loss) / sum(weight) over its groups."""
     metrics: Mapping[str, Tensor]
-    """Name -> detached value per group that has one (or per token); reported as their means."""
+    """Name -> detached values, one per group or token that has one; reported as their mean."""
     weight_B: Tensor | None = None
-    """Weight of each group, without gradient; None is 1 each."""
+    """Weight of each group in the step, without gradient; None weighs each group 1."""
 
 
 class Objective(Protocol):
-    """A loss over groups of responses; a class that inherits states where it differs from this.
+    """Loss over groups of responses, with the class attributes that most objectives share.
 
-    Its class may name its input: `takes: ClassVar[type]`, one of the types above; left out, it
-    is `GroupLogps`.
+    A subclass overrides the attributes in which it differs. `takes: ClassVar[type]` names its
+    input type, one of this module; without it the input is `GroupLogps`.
     """
 
     needs_reference: ClassVar[bool] = False
     """True where `reference_BK` must be given."""
     min_responses: ClassVar[int] = 2
+    """Fewest responses of a group."""
     max_responses: ClassVar[int | None] = None
-    """Fewest and most responses a group may have; None is no limit."""
+    """Most responses of a group; None sets no limit."""
     best_only: ClassVar[bool] = False
     """True where only the first response of each group enters the loss."""
 
-    def __call__(self, given: Any, /) -> ObjectiveOutput: ...
+    def __call__(self, given: Any, /) -> ObjectiveOutput:
+        """Return the loss of each group and its metrics."""
+        ...
 
 
 def input_of(objective: Objective) -> type:
-    """The type of what an objective is given."""
+    """Return the input type of an objective."""
     taken: type = getattr(objective, "takes", GroupLogps)
     return taken
 
 
 def log_ratios_BK(logps: GroupLogps) -> Tensor:
-    """log pi(y|x) - log pi_ref(y|x), (B, K) in nats."""
+    """Return log pi(y|x) - log pi_ref(y|x) in nats; (B, K)."""
     if logps.reference_BK is None:
         raise ValueError("this objective needs the reference's log-probabilities; none were given")
     return logps.policy_BK - logps.reference_BK
 
 
 def mean_nll_best_B(logps: GroupLogps) -> Tensor:
-    """Token-mean negative log-likelihood of the best response, (B,) in nats."""
+    """Return the token-mean negative log-likelihood of the best response in nats; (B,)."""
     return -logps.policy_BK[:, 0] / logps.length_BK[:, 0]
 
 
 def plackett_luce_nll_B(utility_BK: Tensor, mask_BK: Tensor) -> Tensor:
-    """-sum_{k<K} log( exp(u_k) / sum_{i>=k} exp(u_i) ), the order being best first; (B,).
+    """Return the negative log-likelihood of the order best first under Plackett-Luce; (B,).
 
-    Plackett (1975), Luce (1959). Padded entries (mask False) take no part.
+    -sum_{k<K} log( exp(u_k) / sum_{i>=k} exp(u_i) ) (Plackett, 1975; Luce, 1959). Padded entries
+    (mask False) are left out.
     """
     # A finite stand-in for -inf keeps NaN out of the gradient of padded entries.
     shown_BK = utility_BK.masked_fill(~mask_BK, -1e30)
@@ -136,9 +140,10 @@ def plackett_luce_nll_B(utility_BK: Tensor, mask_BK: Tensor) -> Tensor:
 
 
 def reward_metrics(reward_BK: Tensor, mask_BK: Tensor) -> dict[str, Tensor]:
-    """TRL's names: the best response is chosen, the mean of the others rejected; each (B,).
+    """Return metrics of rewards under TRL's names; each (B,).
 
-    `rewards/accuracies` is the share of the others that the best one beats.
+    The best response counts as chosen, the mean of the others as rejected; `rewards/accuracies`
+    is the share of the others that the best one beats.
     """
     reward_BK = reward_BK.detach()
     chosen_B = reward_BK[:, 0]
@@ -163,12 +168,12 @@ def preference_metrics(logps: GroupLogps, reward_BK: Tensor) -> dict[str, Tensor
 
 
 def mean_of_others_B(value_BK: Tensor, mask_BK: Tensor) -> Tensor:
-    """Mean over all responses of a group but the best; (B,)."""
+    """Return the mean over all responses of a group but the best; (B,)."""
     others_BK = mask_BK.clone()
     others_BK[:, 0] = False
     return torch.where(others_BK, value_BK, 0.0).sum(1) / others_BK.sum(1).clamp(min=1)
 
 
 def softplus(value: Tensor) -> Tensor:
-    """log(1 + exp(value)) = -log sigmoid(-value), without the threshold of torch's default."""
+    """Return log(1 + exp(value)) = -log sigmoid(-value), without torch's threshold."""
     return -logsigmoid(-value)

@@ -1,7 +1,10 @@
 """Contrastive preference optimisation, CPO (arXiv 2401.08417, equations 3 to 5).
 
-L = -log sigmoid(beta * (log pi(y_w) - log pi(y_l))) + alpha * NLL(y_w): DPO with a uniform
-reference, and imitation of the chosen response. The NLL is a token mean, as in the authors' code.
+DPO with a uniform reference, and imitation of the chosen response:
+
+L = -log sigmoid(beta * (log pi(y_w) - log pi(y_l))) + alpha * NLL(y_w)
+
+Assumes strict pairs. Departs from equation 5: the NLL is a token mean, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class CPO(Bounded, Objective):
     max_responses: ClassVar[int | None] = 2
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per pair in nats; rewards are beta times the summed log-probabilities."""
+        """Return the loss per pair in nats; rewards are beta times the summed log-probabilities."""
         reward_BK = self.beta * logps.policy_BK
         rank_B = softplus(reward_BK[:, 1] - reward_BK[:, 0])
         nll_B = mean_nll_best_B(logps)

@@ -1,4 +1,4 @@
-"""Share among policy-gradient objectives: KL, whitening, GAE, the controller, clipping."""
+"""Compute KL penalties, advantages and clipped losses for policy-gradient objectives."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class KLPenalty(Bounded, PolicyGradient):
     """Options of a KL penalty that is part of the reward."""
 
     kl_coef: NonNegative = 0.05
-    """Reward taken off per nat of KL from the reference; 0 takes off nothing."""
+    """Reward subtracted per nat of KL from the reference; 0 disables the penalty."""
     kl_estimator: Estimator = "k1"
-    """KL of a token: k1, the log-ratio; k3, exp(-ratio) - 1 + ratio, which is never negative."""
+    """KL estimator of a token: k1, the log-ratio; k3, exp(-ratio) - 1 + ratio, never negative."""
     kl_target: Positive | None = None
-    """Nats of KL per response that an adaptive coefficient steers to (arXiv 1909.08593, section
-    2.2); none keeps the coefficient as it is."""
+    """Target KL in nats per response of an adaptive coefficient (arXiv 1909.08593, section 2.2);
+    none keeps the coefficient fixed."""
     kl_horizon: PositiveInt = 10_000
-    """Rollouts over which the adaptive coefficient answers; larger is slower."""
+    """Time constant of the adaptive coefficient in rollouts; larger is slower."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,14 +42,15 @@ class KLPenalty(Bounded, PolicyGradient):
             )
 
     def start(self) -> CreditState:
+        """Return the state before the first batch."""
         return CreditState(kl_coef=self.kl_coef)
 
     def penalty_NT(self, rollouts: Rollouts, state: CreditState) -> Tensor:
-        """Reward taken off each token, 0 where padded."""
+        """Return the reward subtracted from each token; (N, T), 0 where padded."""
         return state.kl_coef * kl_NT(rollouts, self.kl_estimator)
 
     def controlled(self, rollouts: Rollouts, state: CreditState) -> CreditState:
-        """The state with the coefficient for the next batch."""
+        """Return the state with the coefficient of the next batch."""
         if self.kl_target is None:
             return state
         found = float(kl_NT(rollouts, "k1").sum(1).mean())
@@ -64,17 +65,17 @@ class KLPenalty(Bounded, PolicyGradient):
 
 
 def kl_of(policy: Tensor, reference: Tensor, estimator: Estimator) -> Tensor:
-    """Estimate of KL(pi, pi_ref) in nats from tokens that pi drew, one each.
+    """Estimate KL(pi, pi_ref) in nats per token, from tokens drawn by pi.
 
     k1 = log pi - log pi_ref; k3 = pi_ref / pi - 1 - log(pi_ref / pi)
-    (J. Schulman, "Approximating KL divergence", 2020). Both have the KL as their mean.
+    (J. Schulman, "Approximating KL divergence", 2020). Both are unbiased.
     """
     ratio = policy - reference
     return ratio if estimator == "k1" else torch.expm1(-ratio) + ratio
 
 
 def kl_NT(rollouts: Rollouts, estimator: Estimator) -> Tensor:
-    """KL from the reference in nats per token, 0 where padded."""
+    """Estimate the KL from the reference in nats per token; (N, T), 0 where padded."""
     found_NT = kl_of(rollouts.policy_NT, rollouts.reference_NT, estimator)
     return torch.where(rollouts.mask_NT, found_NT, 0.0)
 
@@ -82,25 +83,25 @@ def kl_NT(rollouts: Rollouts, estimator: Estimator) -> Tensor:
 def controlled_coef(
     coef: float, found: float, *, target: float, rollouts: int, horizon: int
 ) -> float:
-    """The next coefficient of an adaptive KL penalty (arXiv 1909.08593, section 2.2).
+    """Return the next coefficient of an adaptive KL penalty (arXiv 1909.08593, section 2.2).
 
     coef * (1 + clip(found / target - 1, -0.2, 0.2) * rollouts / horizon)
 
     Args:
         coef: the coefficient of this batch.
-        found: its mean KL per response, in nats.
-        target: where the KL should be.
+        found: mean KL per response of this batch, in nats.
+        target: wanted KL per response, in nats.
         rollouts: responses of this batch.
-        horizon: rollouts over which the coefficient answers.
+        horizon: time constant in rollouts.
     """
     error = min(max(found / target - 1, -0.2), 0.2)
     return coef * (1 + error * rollouts / horizon)
 
 
 def whitened(value_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """Values less their mean over their deviation, of what is not padded; 0 where padded.
+    """Normalise values to mean 0 and std 1 over unpadded tokens; (N, T), 0 where padded.
 
-    The deviation is the unbiased one; a single value, or equal ones, become 0.
+    The std is unbiased (n - 1); a single value, or equal values, become 0.
     """
     found = value_NT[mask_NT]
     centred_NT = value_NT - found.mean()
@@ -111,7 +112,7 @@ def whitened(value_NT: Tensor, mask_NT: Tensor) -> Tensor:
 def gae_NT(
     reward_NT: Tensor, value_NT: Tensor, mask_NT: Tensor, *, gamma: float, lam: float
 ) -> Tensor:
-    """Generalised advantage estimation (arXiv 1506.02438, equations 11 and 16).
+    """Estimate generalised advantages (arXiv 1506.02438, equations 11 and 16); (N, T).
 
     delta_t = r_t + gamma * V_{t+1} - V_t; A_t = delta_t + gamma * lam * A_{t+1}; V is 0 after the
     last token. 0 where padded.
@@ -127,19 +128,19 @@ def gae_NT(
 
 
 def at_last_token_NT(value_N: Tensor, mask_NT: Tensor) -> Tensor:
-    """A value per rollout at its last token, 0 elsewhere."""
+    """Place a value per rollout at its last token; (N, T), 0 elsewhere."""
     last_N1 = mask_NT.sum(1, keepdim=True) - 1
     spread_NT = torch.zeros(mask_NT.shape, dtype=value_N.dtype, device=value_N.device)
     return spread_NT.scatter(1, last_N1, value_N[:, None])
 
 
 def at_every_token_NT(value_N: Tensor, mask_NT: Tensor) -> Tensor:
-    """A value per rollout at each of its tokens, 0 where padded."""
+    """Repeat a value per rollout at each of its tokens; (N, T), 0 where padded."""
     return torch.where(mask_NT, value_N[:, None], 0.0)
 
 
 def seen_so_far(state: CreditState, reward_N: Tensor) -> CreditState:
-    """The state with more rewards in its mean and deviations (Chan, Golub & LeVeque, 1979)."""
+    """Add rewards to the running mean and variance of a state (Chan, Golub & LeVeque, 1979)."""
     count = len(reward_N)
     mean = float(reward_N.mean())
     squares = float(((reward_N - mean) ** 2).sum())
@@ -154,17 +155,17 @@ def seen_so_far(state: CreditState, reward_N: Tensor) -> CreditState:
 
 
 def group_sums(value_N: Tensor, group_N: Tensor) -> Tensor:
-    """Sum over each group's rollouts; (B,)."""
+    """Sum values over each group's rollouts; (B,)."""
     groups = int(group_N[-1]) + 1
     return value_N.new_zeros(groups).index_add(0, group_N, value_N)
 
 
 def rollout_metrics(rollouts: Rollouts, reward_N: Tensor, state: CreditState) -> dict[str, Tensor]:
-    """Return metrics of a batch by TRL's names; one value per rollout.
+    """Return metrics of a batch under TRL's names; one value per rollout.
 
     Args:
-        reward_N: what is maximised, the penalty taken off.
-        state: that of the batch, for its coefficient.
+        reward_N: rewards less the KL penalty.
+        state: state of the batch, for its KL coefficient.
     """
     kl_N = kl_NT(rollouts, "k1").sum(1)
     entropy_N = -torch.where(rollouts.mask_NT, rollouts.policy_NT, 0.0).sum(1)
@@ -177,17 +178,17 @@ def rollout_metrics(rollouts: Rollouts, reward_N: Tensor, state: CreditState) ->
 
 
 class Clipped(NamedTuple):
-    """A loss that is bounded, elementwise."""
+    """Clipped loss per element."""
 
     loss: Tensor
     bounded: Tensor
-    """True where the bound decided it."""
+    """True where the clipped term is the larger one."""
 
 
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, *, low: float, high: float) -> Clipped:
-    """PPO's clipped loss (arXiv 1707.06347, equation 7).
+    """Compute PPO's clipped loss (arXiv 1707.06347, equation 7), elementwise.
 
-    -min(ratio * A, clip(ratio, 1 - low, 1 + high) * A), elementwise.
+    -min(ratio * A, clip(ratio, 1 - low, 1 + high) * A)
     """
     ratio = log_ratio.exp()
     free, bound = -advantage * ratio, -advantage * ratio.clamp(1 - low, 1 + high)
@@ -206,7 +207,7 @@ def policy_metrics(given: RolloutLogps, surrogate: Clipped) -> dict[str, Tensor]
 
 
 def over_tokens(loss_R: Tensor, given: RolloutLogps, metrics: dict[str, Tensor]) -> ObjectiveOutput:
-    """The mean over all tokens of a step."""
+    """Reduce token losses to their mean over all tokens of a step."""
     token_R = given.group_N[given.sequence_R]
     count_B = group_sums(torch.ones_like(loss_R), token_R)
     return ObjectiveOutput(group_sums(loss_R, token_R) / count_B, metrics, count_B)
@@ -215,17 +216,17 @@ def over_tokens(loss_R: Tensor, given: RolloutLogps, metrics: dict[str, Tensor])
 def over_rollouts(
     loss_N: Tensor, given: RolloutLogps, metrics: dict[str, Tensor]
 ) -> ObjectiveOutput:
-    """The mean over all rollouts of a step."""
+    """Reduce rollout losses to their mean over all rollouts of a step."""
     count_B = group_sums(torch.ones_like(loss_N), given.group_N)
     return ObjectiveOutput(group_sums(loss_N, given.group_N) / count_B, metrics, count_B)
 
 
 def rollout_sums(value_R: Tensor, given: RolloutLogps) -> Tensor:
-    """Sum over each rollout's tokens, in float64; (N,)."""
+    """Sum values over each rollout's tokens, in float64; (N,)."""
     total_N = torch.zeros(len(given.group_N), dtype=torch.float64, device=value_R.device)
     return total_N.index_add(0, given.sequence_R, value_R.double())
 
 
 def rollout_means(value_R: Tensor, given: RolloutLogps) -> Tensor:
-    """Mean over each rollout's tokens, in float64; (N,)."""
+    """Average values over each rollout's tokens, in float64; (N,)."""
     return rollout_sums(value_R, given) / rollout_sums(torch.ones_like(value_R), given)

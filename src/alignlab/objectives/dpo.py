@@ -1,9 +1,14 @@
-"""Direct preference optimisation (arXiv 2305.18290, equation 7).
+"""Direct preference optimisation, DPO (arXiv 2305.18290, equation 7).
 
-L = -log sigmoid(beta * delta), delta the difference of the log-ratios of chosen and rejected.
-With label smoothing eps ("conservative"): (1-eps) * L(delta) + eps * L(-delta).
-Robust (arXiv 2403.00409, equation 12): [(1-eps) * L(delta) - eps * L(-delta)] / (1 - 2 eps), an
-unbiased estimate of the loss without label noise of rate eps.
+Raise the chosen response over the rejected one without a reward model, by the Bradley-Terry
+likelihood of the policy's implicit reward:
+
+L = -log sigmoid(beta * delta), delta the difference of the log-ratios of chosen and rejected
+
+Assumes a fixed reference. Variants of the paper's loss: with label smoothing eps ("conservative"),
+(1-eps) * L(delta) + eps * L(-delta); robust (arXiv 2403.00409, equation 12),
+[(1-eps) * L(delta) - eps * L(-delta)] / (1 - 2 eps),
+an unbiased estimate of the loss without label noise of rate eps.
 """
 
 from __future__ import annotations
@@ -35,12 +40,12 @@ class DPO(Bounded, Objective):
     beta: Positive = 0.1
     """Strength of the pull to the reference, per nat; larger stays closer."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Assumed share of flipped preferences, in [0, 0.5)."""
+    """Assumed share of flipped preference labels, in [0, 0.5)."""
     robust: bool = False
-    """Correct the loss for that share without bias, instead of smoothing."""
+    """Correct the loss for flipped labels without bias, instead of smoothing."""
     nll_weight: NonNegative = 0.0
-    """Weight of the chosen response's token-mean negative log-likelihood, which keeps what is
-    chosen likely where it is not the model's own (arXiv 2404.19733, equation 1)."""
+    """Weight of the chosen response's token-mean negative log-likelihood, which keeps off-policy
+    chosen responses likely (arXiv 2404.19733, equation 1)."""
 
     needs_reference: ClassVar[bool] = True
     max_responses: ClassVar[int | None] = 2
@@ -51,7 +56,7 @@ class DPO(Bounded, Objective):
             raise BadInput("dpo: robust: expected label_smoothing > 0 with it, found 0")
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per pair in nats; rewards are beta times the log-ratios."""
+        """Return the loss per pair in nats; rewards are beta times the log-ratios."""
         reward_BK = self.beta * log_ratios_BK(logps)
         logit_B = reward_BK[:, 0] - reward_BK[:, 1]
         eps = self.label_smoothing

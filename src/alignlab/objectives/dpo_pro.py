@@ -1,7 +1,11 @@
 """DPO x PRO: the listwise Plackett-Luce likelihood over DPO's implicit rewards.
 
-h = log pi - log pi_ref; L = -sum_{k<K} log( exp(beta * h_k) / sum_{i>=k} exp(beta * h_i) )
-(arXiv 2305.18290, equation 20 in its appendix A.3). With K = 2 it is DPO exactly.
+Fit the whole order of a group's responses, best first (arXiv 2305.18290, appendix A.3, equation
+20), with h = log pi - log pi_ref:
+
+L = -sum_{k<K} log( exp(beta * h_k) / sum_{i>=k} exp(beta * h_i) )
+
+Assumes an order without ties. With K = 2 it equals DPO.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ class DPOPRO(Bounded, Objective):
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per group in nats; rewards are beta times the log-ratios."""
+        """Return the loss per group in nats; rewards are beta times the log-ratios."""
         reward_BK = self.beta * log_ratios_BK(logps)
         loss_B = plackett_luce_nll_B(reward_BK, logps.mask_BK)
         return ObjectiveOutput(loss_B, preference_metrics(logps, reward_BK))

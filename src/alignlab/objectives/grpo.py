@@ -1,10 +1,12 @@
 """Group-relative policy optimisation, GRPO (arXiv 2402.03300, equation 3).
 
-Advantage of every token of a response: (score - mean) / (deviation + 1e-4) within the prompt's
-group; with `scale` "none" not divided (Dr. GRPO, arXiv 2503.20783), with "batch" divided by the
-batch's deviation. The loss is PPO's clipped one, token by token, plus kl_coef times the k3
-estimate of the KL from the reference. Reduction: the mean over all tokens of a step (DAPO,
-arXiv 2503.14476, equation 8; the default), or the paper's mean per response, then over responses.
+Replace PPO's value head by the scores of a prompt's other responses. Advantage of every token of a
+response: (score - mean) / (std + 1e-4) within the prompt's group. The loss is PPO's clipped loss
+per token plus kl_coef times the k3 estimate of the KL from the reference.
+
+Departures: `scale` "none" does not divide (Dr. GRPO, arXiv 2503.20783), "batch" divides by the
+batch's std. The default reduction is the mean over all tokens of a step (DAPO, arXiv 2503.14476,
+equation 8); `mean_over` "responses" is the paper's mean per response, then over responses.
 """
 
 from __future__ import annotations
@@ -41,24 +43,25 @@ from alignlab.registry import register
 @register("objective", "grpo")
 @dataclass(frozen=True)
 class GRPO(Bounded, PolicyGradient):
-    """Raise responses whose score is above their group's mean, in units of its deviation."""
+    """Raise responses whose score is above their group's mean, in units of the group's std."""
 
     kl_coef: NonNegative = 0.0
-    """Weight of the KL from the reference in the loss, per nat and token; the paper took 0.04."""
+    """Weight of the KL from the reference in the loss, per nat and token; 0.04 in the paper."""
     clip: Positive = 0.2
-    """A token's ratio gains nothing below 1 - clip."""
+    """Lower bound of a token's ratio in the clipped loss, as 1 - clip."""
     clip_high: Positive | None = None
-    """The same above 1 + clip_high; none is `clip` (arXiv 2503.14476 took 0.28)."""
+    """Upper bound of the ratio, as 1 + clip_high; none uses `clip` (0.28 in arXiv 2503.14476)."""
     scale: Literal["group", "batch", "none"] = "group"
-    """Whose deviation the advantages are divided by."""
+    """Std that advantages are divided by: that of the group, of the batch, or none."""
     mean_over: Literal["tokens", "responses"] = "tokens"
-    """Long responses weigh by their tokens, or as much as short ones."""
+    """Reduction of the loss: each token weighs the same, or each response."""
 
     def start(self) -> CreditState:
+        """Return the state before the first batch."""
         return CreditState(kl_coef=self.kl_coef)
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
-        """Each response's score relative to its group's, the same at all its tokens."""
+        """Credit every token with its response's score relative to the group."""
         score_N, group_N = rollouts.score_N, rollouts.group_N
         count_B = group_sums(score_N.new_ones(len(score_N)), group_N)
         advantage_N = score_N - (group_sums(score_N, group_N) / count_B)[group_N]
@@ -73,7 +76,7 @@ class GRPO(Bounded, PolicyGradient):
         )
 
     def __call__(self, given: RolloutLogps) -> ObjectiveOutput:
-        """Loss per group, weighed by its tokens or its responses."""
+        """Return the loss per group, weighted by its tokens or its responses."""
         policy = clipped_surrogate(
             given.policy_R - given.old_R,
             given.advantage_R,

@@ -1,8 +1,12 @@
-"""Identity preference optimisation (arXiv 2310.12036, equation 17).
+"""Identity preference optimisation, IPO (arXiv 2310.12036, equation 17).
 
-L = (delta - 1 / (2 beta))^2, delta the difference of the log-ratios of chosen and rejected. By
-default the log-ratios are per token (each divided by its response's length), as the authors of
-the method advised TRL; the paper's sums are the option `summed`.
+Regress the preference margin on a fixed target, so that deterministic preferences do not drive it
+to infinity:
+
+L = (delta - 1 / (2 beta))^2, delta the difference of the log-ratios of chosen and rejected
+
+Assumes strict pairs. Departs by default: log-ratios are token means, as the authors advised TRL;
+`summed` restores the paper's sums.
 """
 
 from __future__ import annotations
@@ -24,10 +28,10 @@ from alignlab.registry import register
 @register("objective", "ipo")
 @dataclass(frozen=True)
 class IPO(Bounded, Objective):
-    """Move the difference of log-ratios to a fixed target instead of to infinity."""
+    """Move the difference of log-ratios to a fixed target."""
 
     beta: Positive = 0.1
-    """The target difference is 1 / (2 beta) nats; larger stays closer to the reference."""
+    """Strength of the pull to the reference: the target difference is 1 / (2 beta) nats."""
     summed: bool = False
     """Use sums over the response's tokens instead of means."""
 
@@ -35,7 +39,7 @@ class IPO(Bounded, Objective):
     max_responses: ClassVar[int | None] = 2
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Squared distance per pair; rewards are beta times the summed log-ratios."""
+        """Return the squared distance per pair; rewards are beta times the summed log-ratios."""
         ratio_BK = log_ratios_BK(logps)
         used_BK = ratio_BK if self.summed else ratio_BK / logps.length_BK
         loss_B = (used_BK[:, 0] - used_BK[:, 1] - 1 / (2 * self.beta)) ** 2

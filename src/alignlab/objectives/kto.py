@@ -1,10 +1,14 @@
-"""Kahneman-Tversky optimisation, KTO (arXiv 2402.01306, equation 8): unpaired labels.
+"""Kahneman-Tversky optimisation, KTO (arXiv 2402.01306, equation 8).
 
-h = log pi - log pi_ref; z = max(0, mean of h over mismatched pairs), an estimate of the KL from
-the reference, without gradient. A desirable response costs
-lambda_D * (1 - sigmoid(beta * (h - z))), an undesirable one
-lambda_U * (1 - sigmoid(beta * (z - h))). The paper estimates z per micro-batch;
-here it is that of the whole step, so that the split into micro-batches changes nothing.
+Learn from unpaired labels: raise the prospect-theoretic value of desirable responses over a
+reference point z, and lower that of undesirable ones. With h = log pi - log pi_ref,
+
+L = lambda_D * (1 - sigmoid(beta * (h - z))) for a desirable response,
+    lambda_U * (1 - sigmoid(beta * (z - h))) for an undesirable one
+
+where z = max(0, mean of h over mismatched pairs) estimates the KL from the reference, without
+gradient. Departs from the paper: z is estimated over the whole step instead of the micro-batch,
+so that the split into micro-batches changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from alignlab.registry import register
 @register("objective", "kto")
 @dataclass(frozen=True)
 class KTO(Bounded, Objective):
-    """Learn from responses that are each good or bad by themselves."""
+    """Learn from single responses labelled desirable or undesirable."""
 
     beta: Positive = 0.1
     """Strength of the pull to the reference, per nat; larger stays closer."""
@@ -36,7 +40,7 @@ class KTO(Bounded, Objective):
     max_responses: ClassVar[int | None] = 2
 
     def __call__(self, logps: LabelledLogps) -> ObjectiveOutput:
-        """Loss per response; rewards are beta times the log-ratios."""
+        """Return the loss per response; rewards are beta times the log-ratios."""
         gap_M = logps.mismatched_policy_M - logps.mismatched_reference_M
         z = gap_M.mean().clamp(min=0).detach()
         good_B = logps.desirable_B
@@ -46,7 +50,7 @@ class KTO(Bounded, Objective):
         reward_B = self.beta * ratio_B.detach()
         policy_B = logps.policy_B.detach()
         return ObjectiveOutput(
-            # 1 - sigmoid(-s) = sigmoid(s), which keeps its digits where it is small.
+            # sigmoid(s) = 1 - sigmoid(-s), without the cancellation near 0.
             weight_B * torch.sigmoid(surprise_B),
             {
                 "rewards/chosen": reward_B[good_B],

@@ -1,8 +1,11 @@
 """Odds ratio preference optimisation, ORPO (arXiv 2403.07691, equations 6 and 7).
 
-p = exp(token-mean log-probability), odds(p) = p / (1 - p);
-L = NLL(y_w) - beta * log sigmoid(log odds(p_w) - log odds(p_l)). The NLL is a token mean over the
-response alone; TRL's is over the prompt too.
+SFT on the chosen response, with a penalty on the rejected one's odds; no reference:
+
+L = NLL(y_w) - beta * log sigmoid(log odds(p_w) - log odds(p_l))
+
+with p = exp(token-mean log-probability) and odds(p) = p / (1 - p). Assumes strict pairs. Departs
+from TRL: the NLL is a token mean over the response alone, not over the prompt too.
 """
 
 from __future__ import annotations
@@ -31,12 +34,12 @@ class ORPO(Bounded, Objective):
     """Imitate the chosen response and raise its odds over the rejected one's; no reference."""
 
     beta: Positive = 0.1
-    """Weight (the paper's lambda) of the odds ratio's term."""
+    """Weight (the paper's lambda) of the odds-ratio term."""
 
     max_responses: ClassVar[int | None] = 2
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per pair in nats; rewards are beta times the length-normalised log-probabilities."""
+        """Return the loss per pair in nats; rewards are beta times token-mean log-probabilities."""
         p_BK = logps.policy_BK / logps.length_BK
         odds_BK = p_BK - _log1mexp(p_BK)
         log_odds_B = odds_BK[:, 0] - odds_BK[:, 1]
@@ -52,10 +55,10 @@ class ORPO(Bounded, Objective):
 
 
 def _log1mexp(logp: Tensor) -> Tensor:
-    """log(1 - exp(x)) for x < 0 without cancellation; x = 0 (certainty) is moved to -1e-12."""
+    """Compute log(1 - exp(x)) for x < 0 without cancellation; x = 0 is moved to -1e-12."""
     x = logp.clamp(max=-1e-12)
     near = x > -0.6931471805599453
-    # Each branch is fed a harmless value where the other is used, so that no gradient is NaN.
+    # Each branch gets a harmless value where the other is used, so that no gradient is NaN.
     small = torch.log(-torch.expm1(torch.where(near, x, -1.0)))
     large = torch.log1p(-torch.exp(torch.where(near, -1.0, x)))
     return torch.where(near, small, large)

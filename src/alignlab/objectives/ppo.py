@@ -1,14 +1,15 @@
-"""Proximal policy optimisation (arXiv 1707.06347), for language models (arXiv 1909.08593).
+"""Proximal policy optimisation, PPO (arXiv 1707.06347, equations 7 and 9; arXiv 1909.08593).
 
-Reward of a token: -kl_coef * KL_t, and the score at the last token. Advantages by GAE
-(arXiv 1506.02438), whitened over the batch's response tokens; returns are advantages before
-whitening plus values. Loss, each term a mean over the step's response tokens:
+Maximise a score less a KL penalty, with a learned value of each state. Reward of a token: -kl_coef
+* KL_t, plus the score at the last token. Advantages by GAE (arXiv 1506.02438), whitened over the
+batch's response tokens; returns are advantages before whitening plus values. Loss, each term a mean
+over the step's response tokens:
 
     max(-A * ratio, -A * clip(ratio, 1 - c, 1 + c))
     + vf_coef * 0.5 * max((V - R)^2, (V_old + clip(V - V_old, -v, v) - R)^2)
 
 with ratio = pi / pi_old. Policy and values share the model's body; the value head starts at zero.
-A response that was cut off is treated as one that ended: no value is expected after it.
+Assumes that a truncated response ended: no value is expected after it.
 """
 
 from __future__ import annotations
@@ -40,30 +41,30 @@ from alignlab.registry import register
 @register("objective", "ppo")
 @dataclass(frozen=True)
 class PPO(KLPenalty):
-    """Maximise a score less a KL penalty, token by token, with a learned value of each state."""
+    """Maximise a score less a KL penalty per token, with a learned value of each state."""
 
     gamma: Fraction = 1.0
     """Discount per token, in [0, 1]."""
     lam: Fraction = 0.95
     """GAE's lambda, in [0, 1]: 1 trusts sampled returns, 0 the value head."""
     whiten: bool = True
-    """Advantages of a batch are given mean 0 and deviation 1."""
+    """Normalise the advantages of a batch to mean 0 and std 1."""
     clip: Positive = 0.2
-    """The policy's ratio gains nothing beyond 1 - clip and 1 + clip."""
+    """Clipping range of the policy's ratio, 1 - clip to 1 + clip."""
     value_clip: NonNegative = 0.2
-    """Values gain nothing beyond this distance from the old ones; 0 does not clip them."""
+    """Clipping range of values around the old ones; 0 does not clip."""
     vf_coef: Positive = 0.1
-    """Weight of the values' loss."""
+    """Weight of the value loss."""
     scores: Literal["raw", "scaled", "normalised"] = "raw"
-    """Scores as they are; divided by the deviation of all so far; or their mean taken off too."""
+    """Scaling of scores: none; divided by the running std; or less the running mean too."""
     score_clip: NonNegative = 0.0
-    """Scores are limited to +- this, after scaling; 0 does not limit them."""
+    """Bound on the size of scores, after scaling; 0 sets none."""
 
     takes: ClassVar[type] = ValuedLogps
     min_responses: ClassVar[int] = 1
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
-        """Advantages and returns of a batch, and the next coefficient of the KL penalty."""
+        """Compute advantages and returns of a batch, and the next KL coefficient."""
         if rollouts.value_NT is None:
             raise ValueError("ppo needs values; none were given")
         mask_NT = rollouts.mask_NT
@@ -79,7 +80,7 @@ class PPO(KLPenalty):
         return Credit(advantage_NT, return_NT, metrics, self.controlled(rollouts, after))
 
     def __call__(self, given: ValuedLogps) -> ObjectiveOutput:
-        """Loss per group, its token mean, weighed by its tokens."""
+        """Return the token-mean loss per group, weighted by its tokens."""
         tokens = given.tokens
         policy = clipped_surrogate(
             tokens.policy_R - tokens.old_R, tokens.advantage_R, low=self.clip, high=self.clip
@@ -93,7 +94,7 @@ class PPO(KLPenalty):
         return over_tokens(policy.loss + self.vf_coef * value.loss, tokens, metrics)
 
     def _value_loss(self, given: ValuedLogps) -> Clipped:
-        """Half the squared error of each value."""
+        """Return half the squared error of each value, clipped; (R,)."""
         free_R = (given.value_R - given.return_R) ** 2
         if not self.value_clip:
             return Clipped(free_R / 2, torch.zeros_like(free_R, dtype=torch.bool))
@@ -102,11 +103,11 @@ class PPO(KLPenalty):
         return Clipped(torch.maximum(free_R, bound_R) / 2, (bound_R > free_R).detach())
 
     def _shaped(self, score_N: Tensor, state: CreditState) -> Tensor:
-        """Scores scaled by the deviation of all so far, these among them, and clipped."""
+        """Scale scores by the running std, which includes them, and clip them; (N,)."""
         if self.scores != "raw":
-            deviation = (state.squares / max(1.0, state.count - 1)) ** 0.5
+            std = (state.squares / max(1.0, state.count - 1)) ** 0.5
             shift = state.mean if self.scores == "normalised" else 0.0
-            score_N = (score_N - shift) / (deviation + 1e-8)
+            score_N = (score_N - shift) / (std + 1e-8)
         if self.score_clip:
             score_N = score_N.clamp(-self.score_clip, self.score_clip)
         return score_N

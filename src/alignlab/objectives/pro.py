@@ -1,14 +1,17 @@
 """Preference ranking optimisation, PRO (arXiv 2306.17492, equations 5 to 9).
 
-r = length-normalised log-probability;
-L = -sum_{k<K} log( exp(r_k / T_kk) / sum_{i>=k} exp(r_i / T_ki) ) + beta * NLL(best).
-Temperatures are 1, or come from the scores s: 1 / T_ki = s_k - s_i, and 1 / T_kk is the largest of
-the 1 / T_ki (equation 8). A step k at which all later scores equal s_k then holds no order and
-adds nothing.
+Contrast each response with all worse ones, and imitate the best; no reference. With r the
+length-normalised log-probability,
 
-`weights="authors"` is the loss of the authors' code: temperatures from the scores always, and
-0.05 * (K - 1)^2 times the *summed* NLL of the best, K the group's responses. That is 180 times the
-term of 0.05 times a token mean, at K = 4 and 20 tokens.
+L = -sum_{k<K} log( exp(r_k / T_kk) / sum_{i>=k} exp(r_i / T_ki) ) + beta * NLL(best)
+
+Temperatures are 1, or come from the scores s: 1 / T_ki = s_k - s_i, and 1 / T_kk is the largest of
+the 1 / T_ki (equation 8). A step k at which all later scores equal s_k is then no order and adds
+nothing.
+
+Departure `weights="authors"`, the loss of the authors' code: temperatures always from the scores,
+and 0.05 * (K - 1)^2 times the *summed* NLL of the best, K the group's responses: 180 times the
+paper's term of 0.05 times a token mean, at K = 4 and 20 tokens.
 """
 
 from __future__ import annotations
@@ -41,9 +44,9 @@ class PRO(Bounded, Objective):
     """Weight (beta) of the best response's token-mean negative log-likelihood; with
     weights=authors, the factor of (K - 1)^2 and its summed one."""
     score_temperatures: bool = False
-    """Contrast responses the more sharply, the further apart their scores are."""
+    """Sharpen the contrast of two responses by the difference of their scores."""
     weights: Literal["paper", "authors"] = "paper"
-    """The loss of the paper, or that of its authors' code, which score_temperatures is part of."""
+    """Loss of the paper, or of its authors' code, which includes score_temperatures."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +54,7 @@ class PRO(Bounded, Objective):
             raise BadInput("pro: score_temperatures: is part of weights=authors; leave it out")
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per group in nats; rewards are the length-normalised log-probabilities."""
+        """Return the loss per group in nats; rewards are token-mean log-probabilities."""
         r_BK = logps.policy_BK / logps.length_BK
         if self.score_temperatures or self.weights == "authors":
             rank_B = _with_temperatures_B(r_BK, logps.score_BK, logps.mask_BK)
@@ -67,7 +70,7 @@ class PRO(Bounded, Objective):
 
 
 def _with_temperatures_B(r_BK: Tensor, score_BK: Tensor, mask_BK: Tensor) -> Tensor:
-    """Plackett-Luce in which step k sees response i at sharpness s_k - s_i; (B,)."""
+    """Return the Plackett-Luce loss with response i at sharpness s_k - s_i in step k; (B,)."""
     K = r_BK.shape[1]
     loss_B = r_BK.new_zeros(r_BK.shape[0])
     for k in range(K - 1):

@@ -2,8 +2,9 @@
 
 The whole response is one action: L = -(R - b) * log pi(y|x), R the score less kl_coef times the
 response's KL from the reference. Baseline b: the mean reward of the batch's other responses, or
-that of all batches before (equation 5; the first batch, which has none, takes the former).
-The loss is right only for the policy that drew the response, so each is learned from once.
+that of all earlier batches (equation 5; the first batch uses the former).
+
+Assumes on-policy responses: each is learned from once, by the policy that drew it. No departures.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ class Reinforce(KLPenalty):
     """Raise responses whose reward is above a baseline."""
 
     baseline: Literal["batch", "moving", "none"] = "batch"
-    """Baseline of a reward: the mean of the batch's others, of all batches before, or none."""
+    """Baseline of a reward: mean of the batch's other rewards, of all earlier batches, or none."""
 
     min_responses: ClassVar[int] = 1
     once: ClassVar[bool] = True
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
-        """Each response's reward above the baseline, the same at all its tokens."""
+        """Credit every token with its response's reward less the baseline."""
         reward_N = rollouts.score_N - self.penalty_NT(rollouts, state).sum(1)
         others_N = (reward_N.sum() - reward_N) / max(1, len(reward_N) - 1)
         if self.baseline == "none":
@@ -56,6 +57,6 @@ class Reinforce(KLPenalty):
         )
 
     def __call__(self, given: RolloutLogps) -> ObjectiveOutput:
-        """Loss per group, the mean of its responses', weighed by their number."""
+        """Return the mean loss per group, weighted by its responses."""
         loss_N = -rollout_sums(given.advantage_R * given.policy_R, given)
         return over_rollouts(loss_N, given, {"loss/policy": loss_N.detach()})

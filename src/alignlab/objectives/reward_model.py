@@ -1,9 +1,13 @@
-"""A scalar reward from preferences (arXiv 2203.02155, equation 1; Bradley & Terry, 1952).
+"""Reward modelling from preferences (arXiv 2203.02155, equation 1; Bradley & Terry, 1952).
 
-Of each pair of a better and a worse response: -log sigmoid(r_w - r_l - m) + c * (r_w + r_l)^2, the
-margin m fixed or growing with the difference of the scores (arXiv 2307.09288, equation 2), the
-second term centring rewards at zero (arXiv 2312.09244). A group's loss is the mean over its pairs;
-equal scores are no pair. Or the first term is the Plackett-Luce likelihood of the whole order.
+Fit a scalar reward r by the likelihood of each better response w over each worse one l:
+
+L = -log sigmoid(r_w - r_l - m) + c * (r_w + r_l)^2
+
+The margin m is fixed or grows with the difference of the scores (arXiv 2307.09288, equation 2);
+the second term centres rewards at 0 (arXiv 2312.09244). A group's loss is the mean over its pairs;
+equal scores make no pair. Departure: `plackett_luce` replaces the first term by the likelihood of
+the whole order.
 """
 
 from __future__ import annotations
@@ -33,13 +37,13 @@ class RewardModel(Bounded, Objective):
     """Fit a scalar head so that better responses have higher rewards."""
 
     margin: NonNegative = 0.0
-    """Wanted difference of the rewards of every pair."""
+    """Margin between the rewards of every pair."""
     margin_per_score: NonNegative = 0.0
-    """Wanted difference per unit by which the feedback's scores differ, on top of `margin`."""
+    """Further margin per unit of difference between the feedback scores."""
     centre: NonNegative = 0.0
-    """Weight (c) of the squared sum of a pair's rewards; 0.01 is usual."""
+    """Weight (c) of the squared sum of a pair's rewards; usually 0.01."""
     plackett_luce: bool = False
-    """Fit the order of the whole group at once instead of all its pairs."""
+    """Fit the order of the whole group instead of all its pairs."""
 
     takes: ClassVar[type] = GroupRewards
 
@@ -49,7 +53,7 @@ class RewardModel(Bounded, Objective):
             raise BadInput("reward_model: a margin has no effect with plackett_luce; leave it out")
 
     def __call__(self, given: GroupRewards) -> ObjectiveOutput:
-        """Loss per group in nats; a group whose scores are all equal has none but a likelihood."""
+        """Return the loss per group in nats; pairwise, it is 0 where all scores are equal."""
         r_BK = given.reward_BK
         gap_BKK = given.score_BK[:, :, None] - given.score_BK[:, None, :]
         pair_BKK = (gap_BKK > 0) & given.mask_BK[:, :, None] & given.mask_BK[:, None, :]
@@ -70,6 +74,6 @@ class RewardModel(Bounded, Objective):
 
 
 def _mean_over_pairs_B(value_BKK: Tensor, pair_BKK: Tensor) -> Tensor:
-    """Mean over a group's pairs (better, worse); 0 where there is none."""
+    """Average values over a group's pairs (better, worse); (B,), 0 where there is none."""
     count_B = pair_BKK.sum((1, 2)).clamp(min=1)
     return torch.where(pair_BKK, value_BKK, 0.0).sum((1, 2)) / count_B

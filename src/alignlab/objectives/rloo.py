@@ -1,9 +1,11 @@
 """REINFORCE leave-one-out, RLOO (arXiv 2402.14740, equation 6).
 
 The whole response is one action, its reward R the score less kl_coef times the response's KL from
-the reference. Advantage: R less the mean reward of the other K - 1 responses to the prompt. The
-loss is clipped as PPO's with the ratio of whole responses, so that a batch may be learned from
-more than once; on its first update the ratio is 1 and the gradient that of equation 6.
+the reference. Advantage: R less the mean reward of the other K - 1 responses to the prompt.
+
+Assumes K >= 2 responses per prompt. Departs from equation 6: the loss is clipped like PPO's, with
+the ratio of whole responses, which allows several updates per batch; in the first update the ratio
+is 1 and the gradient equals the paper's.
 """
 
 from __future__ import annotations
@@ -33,12 +35,12 @@ class RLOO(KLPenalty):
     """Raise responses whose reward is above that of the prompt's other responses."""
 
     clip: Positive = 0.2
-    """The ratio of a whole response gains nothing beyond 1 - clip and 1 + clip."""
+    """Clipping range of the ratio of a whole response, 1 - clip to 1 + clip."""
     normalise: bool = False
-    """Advantages of a batch are given mean 0 and deviation 1."""
+    """Normalise the advantages of a batch to mean 0 and std 1."""
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
-        """Each response's reward above its siblings', the same at all its tokens."""
+        """Credit every token with its response's reward less the mean of the prompt's others."""
         reward_N = rollouts.score_N - self.penalty_NT(rollouts, state).sum(1)
         group_N = rollouts.group_N
         siblings_N = group_sums(reward_N.new_ones(len(reward_N)), group_N)[group_N] - 1
@@ -54,9 +56,9 @@ class RLOO(KLPenalty):
         )
 
     def __call__(self, given: RolloutLogps) -> ObjectiveOutput:
-        """Loss per group, the mean of its responses', weighed by their number."""
+        """Return the mean loss per group, weighted by its responses."""
         log_ratio_N = rollout_sums(given.policy_R - given.old_R, given)
-        # One number per response: the mean over its tokens is that number.
+        # The advantage is constant along a response: its mean recovers the value per response.
         advantage_N = rollout_means(given.advantage_R, given)
         policy = clipped_surrogate(log_ratio_N, advantage_N, low=self.clip, high=self.clip)
         return over_rollouts(policy.loss, given, policy_metrics(given, policy))

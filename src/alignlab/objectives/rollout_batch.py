@@ -1,7 +1,7 @@
 """Define the inputs and the output of a policy-gradient objective.
 
-It is asked twice: once for a whole batch of rollouts, which part of their scores each token is
-to be given credit for (`credit`), then for the loss of every micro-batch of every update.
+It is called at two points: once per batch of rollouts to assign credit to each token (`credit`),
+then for the loss of every micro-batch of every update.
 
 Axes: N rollouts of a batch, group after group; T tokens of the longest response; R response
 tokens of a micro-batch, rollout after rollout; B groups (prompts).
@@ -20,9 +20,9 @@ from alignlab.objectives.base import ObjectiveOutput
 
 @dataclass(frozen=True)
 class Rollouts:
-    """A batch of sampled responses that were scored, before anything is learned from it.
+    """Sampled and scored responses of a batch, before any update.
 
-    In float64, without gradient; 0 where padded.
+    Tensors are float64 without gradient; 0 where padded.
     """
 
     policy_NT: Tensor
@@ -30,27 +30,27 @@ class Rollouts:
     reference_NT: Tensor
     """log pi_ref(token) of the same tokens."""
     value_NT: Tensor | None
-    """The value head's estimate before each token; None for an objective without values."""
+    """Value estimate before each token; None for an objective without a value head."""
     mask_NT: Tensor
-    """True where there is a token; every rollout has one at least."""
+    """True where there is a token; every rollout has at least one."""
     score_N: Tensor
-    """The feedback's score of each response."""
+    """Feedback score of each response."""
     group_N: Tensor
     """Index of the prompt of each rollout, 0 to B-1, not decreasing."""
 
 
 @dataclass(frozen=True)
 class CreditState:
-    """State between batches of rollouts; plain numbers."""
+    """State carried from one batch of rollouts to the next."""
 
     kl_coef: float = 0.0
     """Coefficient of the KL penalty."""
     count: float = 0.0
-    """Rewards seen so far."""
+    """Number of rewards so far."""
     mean: float = 0.0
-    """Their mean."""
+    """Mean of the rewards so far."""
     squares: float = 0.0
-    """Sum of their squared deviations from it."""
+    """Sum of squared differences of the rewards from their mean."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,27 @@ class Credit:
     """Credit of the tokens of a batch of rollouts; 0 where padded."""
 
     advantage_NT: Tensor
-    """By how much a token did better than expected."""
+    """Advantage of each token."""
     return_NT: Tensor | None
-    """Targets of the values; None without values."""
+    """Targets of the value head; None without one."""
     metrics: Mapping[str, Tensor]
     """Name -> value per rollout (or a single one); reported as means."""
     state: CreditState
-    """For the next batch."""
+    """State for the next batch."""
 
 
 @dataclass(frozen=True)
 class RolloutLogps:
-    """The response tokens of a micro-batch of rollouts."""
+    """Response tokens of a micro-batch of rollouts."""
 
     policy_R: Tensor
     """log pi(token) in nats, with gradient."""
     old_R: Tensor
-    """The same under the policy that drew the token, without gradient."""
+    """log pi_old(token) under the policy that drew it, without gradient."""
     reference_R: Tensor
     """log pi_ref(token), without gradient."""
     advantage_R: Tensor
-    """The credit of each token."""
+    """Advantage of each token."""
     sequence_R: Tensor
     """Index of each token's rollout in the micro-batch."""
     group_N: Tensor
@@ -87,21 +87,21 @@ class RolloutLogps:
 
 @dataclass(frozen=True)
 class ValuedLogps:
-    """The response tokens of a micro-batch with the value head's estimates."""
+    """Response tokens of a micro-batch with their value estimates."""
 
     tokens: RolloutLogps
     value_R: Tensor
     """Expected return before each token, with gradient."""
     old_value_R: Tensor
-    """The same when the batch was drawn, without gradient."""
+    """Expected return when the batch was drawn, without gradient."""
     return_R: Tensor
-    """Targets of the values."""
+    """Targets of the value head."""
 
 
 class PolicyGradient(Protocol):
-    """An objective over rollouts of the policy itself.
+    """Objective over rollouts of the policy.
 
-    It is also an `Objective`, whose `takes` is `RolloutLogps` or `ValuedLogps`.
+    It is an `Objective` whose `takes` is `RolloutLogps` or `ValuedLogps`.
     """
 
     takes: ClassVar[type] = RolloutLogps
@@ -110,17 +110,19 @@ class PolicyGradient(Protocol):
     max_responses: ClassVar[int | None] = None
     best_only: ClassVar[bool] = False
     once: ClassVar[bool] = False
-    """True where a rollout is learned from once only, by the policy that drew it."""
+    """True where each rollout serves one update only, of the policy that drew it."""
 
     def start(self) -> CreditState:
-        """The state before the first batch."""
+        """Return the state before the first batch."""
         ...
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
         """Assign credit to each token of a batch."""
         ...
 
-    def __call__(self, given: Any, /) -> ObjectiveOutput: ...
+    def __call__(self, given: Any, /) -> ObjectiveOutput:
+        """Return the loss of each group and its metrics."""
+        ...
 
 
 def is_policy_gradient(objective: object) -> bool:

@@ -1,11 +1,14 @@
 """Rank responses to align human feedback, RRHF (arXiv 2304.05302, equations 2 to 4).
 
-p = length-normalised log-probability; L = sum over (i worse than j) of max(0, p_i - p_j), plus the
-summed negative log-likelihood of the best response. Equal scores are no order and add nothing.
+Rank any number of responses by likelihood, and imitate the best; no reference. With p the
+length-normalised log-probability,
 
-`weights="authors"` weighs the terms as the authors' code does, 100 to one: 100 * rank plus the
-summed NLL of the best divided by the length of its padded sequence, prompt included. The code
-takes one group a batch, so that the padded length is that of the group's longest sequence.
+L = sum over (i worse than j) of max(0, p_i - p_j) + summed NLL(best)
+
+Equal scores make no pair and add nothing. Departure `weights="authors"`, the loss of the authors'
+code: 100 * rank plus the summed NLL of the best divided by the length of its padded sequence,
+prompt included. That code takes one group per batch: the padded length is that of the group's
+longest sequence.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ class RRHF(Bounded, Objective):
     """Order any number of responses by likelihood, and imitate the best; no reference."""
 
     nll_weight: NonNegative = 1.0
-    """Weight of the best response's summed negative log-likelihood; only with weights=paper."""
+    """Weight of the best response's summed negative log-likelihood; for weights=paper."""
     weights: Literal["paper", "authors"] = "paper"
-    """Weights of the two terms: those of the paper, or those of its authors' code."""
+    """Weights of the two terms: those of the paper, or of its authors' code."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,7 +40,7 @@ class RRHF(Bounded, Objective):
             raise BadInput("rrhf: nll_weight: has no effect with weights=authors; leave it out")
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per group in nats; rewards are the length-normalised log-probabilities."""
+        """Return the loss per group in nats; rewards are token-mean log-probabilities."""
         p_BK = logps.policy_BK / logps.length_BK
         better_BKK = logps.score_BK[:, :, None] > logps.score_BK[:, None, :]
         real_BKK = logps.mask_BK[:, :, None] & logps.mask_BK[:, None, :]

@@ -1,7 +1,9 @@
-"""Supervised fine-tuning: the mean negative log-likelihood of the target's tokens.
+"""Supervised fine-tuning, SFT (arXiv 2203.02155, section 3.5): imitate demonstrations.
 
-Every target token of a step weighs the same: loss per group is its token mean, its weight its
-number of tokens. Prompts never contribute. NEFTune's noise is an option of the training loop.
+L = -sum_t log pi(y_t | x, y_<t) / number of tokens, over the response's tokens alone. Assumes that
+every demonstration is worth imitating. Every target token of a step weighs the same: a group's
+loss is its token mean, its weight its number of tokens. NEFTune's noise is an option of the
+training loop.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from alignlab.registry import register
 @register("objective", "sft")
 @dataclass(frozen=True)
 class SFT(Objective):
-    """Imitate the one response of each group."""
+    """Imitate the response of each group."""
 
     min_responses: ClassVar[int] = 1
     max_responses: ClassVar[int | None] = 1
     best_only: ClassVar[bool] = True
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Token-mean NLL in nats, weighted by tokens."""
+        """Return the token-mean NLL in nats, weighted by tokens."""
         loss_B = mean_nll_best_B(logps)
         metrics = {"logps/chosen": logps.policy_BK[:, 0].detach()}
         return ObjectiveOutput(loss_B, metrics, weight_B=logps.length_BK[:, 0])

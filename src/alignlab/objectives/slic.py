@@ -1,7 +1,11 @@
-"""Sequence likelihood calibration, SLiC-HF (arXiv 2305.10425, equation 1 with its regulariser).
+"""Sequence likelihood calibration, SLiC-HF (arXiv 2305.10425, equation 1).
 
-L = max(0, margin - log pi(y_w) + log pi(y_l)) + lambda * NLL(y_w). The regulariser's target is the
-chosen response, and both terms are sums over tokens, so that they are of one scale.
+Rank by likelihood with a margin, regularised by imitation; no reference:
+
+L = max(0, margin - log pi(y_w) + log pi(y_l)) + lambda * NLL(y_w)
+
+Assumes strict pairs. Both terms are sums over tokens, of one scale. Departs from the paper: the
+regulariser's target is the chosen response.
 """
 
 from __future__ import annotations
@@ -20,14 +24,14 @@ class SLiC(Bounded, Objective):
     """Rank by likelihood with a margin, and stay near the chosen responses; no reference."""
 
     margin: NonNegative = 1.0
-    """Wanted difference of the summed log-probabilities, in nats."""
+    """Margin between the summed log-probabilities, in nats."""
     nll_weight: NonNegative = 0.1
     """Weight (lambda) of the chosen response's negative log-likelihood."""
 
     max_responses: ClassVar[int | None] = 2
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """Loss per pair in nats; rewards are the summed log-probabilities."""
+        """Return the loss per pair in nats; rewards are the summed log-probabilities."""
         chosen_B, rejected_B = logps.policy_BK[:, 0], logps.policy_BK[:, 1]
         rank_B = (self.margin - chosen_B + rejected_B).clamp(min=0)
         loss_B = rank_B - self.nll_weight * chosen_B

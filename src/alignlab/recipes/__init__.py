@@ -1,4 +1,4 @@
-"""Define studies: one per file, a typed config and a flat loop that can be read aloud.
+"""Define studies, one per file: a typed config and a flat loop.
 
 To add one: a file with a frozen config dataclass (usually extending `study.StudyConfig`), a
 function `(context, config) -> StudyMeasurements`, and `register("recipe", NAME)(Recipe(...))`.

@@ -1,4 +1,4 @@
-"""Compare sources of feedback: which makes this model better? All from the same M1 and prompts.
+"""Compare sources of feedback, all from one M1 and its prompts: which improves the model most?
 
 Self-reward (sampled and expected scores), a teacher's judgements, a teacher's demonstrations by
 DPO and by SFT, a weak teacher with a strong critic, and a random judge as the control
@@ -41,14 +41,14 @@ from alignlab.types import Checkpoint, Prompt
 
 @dataclass(frozen=True)
 class CompareConfig(StudyConfig):
-    """Settings of the comparison."""
+    """Settings of the comparison of feedback sources."""
 
     strong: str = "sandbox:strong"
-    """The strong teacher and critic."""
+    """Strong teacher and critic."""
     weak: str = "sandbox:weak"
-    """The weak teacher."""
+    """Weak teacher."""
     expected: JudgeSettings = field(default_factory=lambda: JudgeSettings(method="expected"))
-    """Settings by which the second self-reward branch reads the model's score."""
+    """Judge settings of the second self-reward branch."""
     branches: tuple[str, ...] = ()
     """Branches to run, by name; empty runs all."""
 
@@ -61,22 +61,22 @@ class CompareConfig(StudyConfig):
 
 @dataclass(frozen=True)
 class BranchInputs:
-    """Prompts and answers that every branch starts from."""
+    """Prompts and answers shared by all branches."""
 
     rounds: tuple[tuple[Prompt, ...], ...]
-    """The prompts of each iteration, the same for every branch."""
+    """Prompts of each iteration."""
     answered: Answered
     """M1's answers to the first iteration's prompts."""
 
     def answers(self, study: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
-        """Return a model's answers in an iteration; M1's are given once, for every branch."""
+        """Return a model's answers in an iteration; M1's are sampled once for all branches."""
         if iteration == 1:
             return self.answered
         return answers_of(study, model, self.rounds[iteration - 1])
 
 
 def study(context: RunContext, config: CompareConfig) -> StudyMeasurements:
-    """Make M1, then every branch, and measure them."""
+    """Train M1 and every branch, and measure them."""
     begun = warm_start(context, config)
     rounds = tuple(prompts_of_rounds(begun))
     given = BranchInputs(rounds, answers_of(begun, begun.start.m1, rounds[0]))
@@ -91,13 +91,13 @@ def _run(study: Study[CompareConfig], given: BranchInputs, name: str) -> BranchR
 
 
 def self_reward_samples(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
-    """Self-reward by the mean of sampled judgements, however the study's own judge is read."""
+    """Train on self-rewards by the mean of sampled judgements, whatever `judge.method` is."""
     sampled = replace(study.config.judge, method="samples")
     return improve(study, given.answers, sampled, f" self-reward ({sampled.samples} samples)")
 
 
 def self_reward_expected(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
-    """Self-reward by the expected score."""
+    """Train on self-rewards by the expected score."""
     return improve(study, given.answers, study.config.expected, " self-reward (expected score)")
 
 
@@ -107,7 +107,7 @@ def teacher_reward(study: Study[CompareConfig], given: BranchInputs) -> BranchRe
 
 
 def teacher_demonstration(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
-    """Prefer the strong teacher's answer to the student's."""
+    """Train to prefer the strong teacher's answer to the student's."""
     return prefer_teacher(study, given.answered, study.config.strong, "teacher demonstration")
 
 
@@ -118,7 +118,7 @@ def sft_strong(study: Study[CompareConfig], given: BranchInputs) -> BranchResult
 
 
 def sft_weak_then_dpo(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
-    """Imitate the weak teacher's answers, then learn from the strong critic."""
+    """Imitate the weak teacher's answers, then train on the strong critic's judgements."""
     prompts, weak = given.rounds[0], study.config.weak
     tuned = sft_on_teacher(study, study.start.m1, prompts, weak, "SFT on weak teacher")
     critic = study.scope("critic")
@@ -128,14 +128,14 @@ def sft_weak_then_dpo(study: Study[CompareConfig], given: BranchInputs) -> Branc
 
 
 def random_judge(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
-    """Learn from scores that mean nothing: the control."""
+    """Train on random scores as the control."""
     context, config, answered = study.context, study.config, given.answered
     feedback = judge(context, RandomJudge(), answered.prompts, answered.responses)
     groups = pair(context, answered.prompts, answered.responses, feedback, config.pairs)
     made = f"the control: M1 after {config.preference_method} on its answers with random scores"
     learned = preference_train(study, study.start.m1, groups, "random judge", made)
-    said = Judgement("random on M1", "own", answered.responses, tuple(feedback))
-    judged = BranchResult(judgements=(said,), prompts=answered.prompts)
+    judgement = Judgement("random on M1", "own", answered.responses, tuple(feedback))
+    judged = BranchResult(judgements=(judgement,), prompts=answered.prompts)
     return judged + answer_held_out(study, learned)
 
 
@@ -148,7 +148,7 @@ BRANCHES: dict[str, Callable[[Study[CompareConfig], BranchInputs], BranchResult]
     "teacher_demonstration": teacher_demonstration,
     "sft_strong": sft_strong,
 }
-"""Name -> branch, the longest first so that two workers finish together."""
+"""Name -> branch; the longest first, so that two workers finish at about one time."""
 
 
 register("recipe", "compare_feedback", old=("compare",))(

@@ -1,10 +1,10 @@
-"""Compare objectives on the same groups, with and without RL, in one table (thesis; document C).
+"""Compare objectives on one set of groups, with and without RL, in one table.
 
 M0 is tuned on demonstrations: M1. M1 answers prompts several times, a critic scores the answers
-once, and every method learns from these same groups. Prompting, more imitation, and policy
-gradients whose reward model learned from the same groups are compared with them. With
-`groups=data` the groups are those of the data instead, and held-out preference accuracy is
-measured, with that of simple guesses.
+once, and every objective is trained on these groups. They are compared with prompting, more
+imitation, and policy gradients whose reward model is trained on the groups too. With `groups=data`
+the groups are the data's, and preference accuracy on held-out groups is measured for models and
+simple guesses.
 """
 
 from __future__ import annotations
@@ -37,23 +37,21 @@ from alignlab.registry import get, register
 from alignlab.runs import slug
 from alignlab.stages.judge import judge
 from alignlab.stages.pair import pair
-from alignlab.stages.train import TrainSpec, train
+from alignlab.stages.train import train
 from alignlab.types import Corpus, Feedback, PreferenceGroup, Prompt, Response, Score
 
 REWARD_MODEL = "reward model"
 
 
 def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurements:
-    """Make M1, groups, and every branch, and measure them."""
+    """Train M1, build groups, train every branch, and measure them."""
     begun = imitation_start(context, config, from_groups=config.groups == "data")
     m1 = begun.start.m1
     given = of_data(begun) if config.groups == "data" else of_samples(begun)
     chosen = [n for n in config.chosen if config.branches or n != "joint_feedback" or given.words]
     if any(trains_reward(config, name) for name in chosen):
-        lesson = TrainSpec(
-            get("objective", "reward_model")(), config.reward_training, config.lengths
-        )
-        model = train(context, m1, given.groups, lesson, name=REWARD_MODEL)
+        spec = config.train_spec(get("objective", "reward_model")(), config.reward_training)
+        model = train(context, m1, given.groups, spec, name=REWARD_MODEL)
         given = replace(given, reward_model=model)
     branches = [Branch(name, run_branch, (begun.scope(slug(name)), given, name)) for name in chosen]
     result = reduce(BranchResult.__add__, run_all(begun, branches), answer_held_out(begun, m1))
@@ -63,7 +61,7 @@ def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurem
 
 
 def of_samples(study: Study[CompareObjectivesConfig]) -> BranchInputs:
-    """Have M1 answer and the critic score the answers, and group them."""
+    """Sample M1's answers, score them with the critic, and group them."""
     context, config, start = study.context, study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
     answered = answers_of(study, start.m1, known[: config.prompts or None])
@@ -75,10 +73,10 @@ def of_samples(study: Study[CompareObjectivesConfig]) -> BranchInputs:
 
 
 def of_data(study: Study[CompareObjectivesConfig]) -> BranchInputs:
-    """Take the data's own groups, as if their writers' responses were M1's.
+    """Use the data's own groups as if their responses were M1's.
 
     Raises:
-        BadInput: the data has none.
+        BadInput: the data has no groups.
     """
     corpus: Corpus = study.start.corpus
     if not corpus.groups:
@@ -96,12 +94,12 @@ def of_data(study: Study[CompareObjectivesConfig]) -> BranchInputs:
 def _finish(
     study: Study[CompareObjectivesConfig], given: BranchInputs, result: BranchResult
 ) -> StudyMeasurements:
-    """Measure answers where somebody can judge them, the critic, and the reward model."""
+    """Measure answers where a judge exists, the critic, and the reward model."""
     context, config, m1 = study.context, study.config, study.start.m1
     corpus, from_data = study.start.corpus, config.groups == "data"
     if not from_data:
-        said = Judgement("critic on M1", "own", given.answered.responses, given.feedback)
-        result += BranchResult(judgements=(said,), prompts=given.answered.prompts)
+        judgement = Judgement("critic on M1", "own", given.answered.responses, given.feedback)
+        result += BranchResult(judgements=(judgement,), prompts=given.answered.prompts)
     if given.reward_model is not None and corpus.test_groups:
         result += BranchResult(judgements=(_of_held_out(study, given),))
     spec = config.measure.judge or ("" if from_data else config.feedback)
@@ -118,7 +116,7 @@ def _finish(
 
 
 def _of_held_out(study: Study[CompareObjectivesConfig], given: BranchInputs) -> Judgement:
-    """Have the reward model score the held-out groups."""
+    """Score the held-out groups with the reward model."""
     assert given.reward_model is not None
     context, groups = study.context, study.start.corpus.test_groups
     responses, source = _responses(groups), context.learned_reward(given.reward_model)

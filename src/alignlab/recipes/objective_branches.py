@@ -1,17 +1,16 @@
-"""Make the branches of `compare_objectives`: from the same groups to models and measurements."""
+"""Define the branches of `compare_objectives`: from shared groups to models and measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from alignlab import registry
-from alignlab.configs import build
+from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.errors import BadInput, unknown_name
 from alignlab.feedback.rules import RandomJudge
-from alignlab.limits import at_least
 from alignlab.measuring.divergence import divergence
 from alignlab.measuring.held_out import held_out_values
 from alignlab.measuring.measure import BranchResult
@@ -25,10 +24,9 @@ from alignlab.stages.eft import EFTSettings
 from alignlab.stages.few_shot import FewShot
 from alignlab.stages.judge import judge
 from alignlab.stages.pair import pair
-from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rso import RSOSettings, rso
 from alignlab.stages.sample import answer
-from alignlab.stages.train import TrainSpec, train
+from alignlab.stages.train import train
 from alignlab.training.config import TrainConfig
 from alignlab.training.record_kinds import Record, record_kind
 from alignlab.training.rollout_config import RolloutConfig
@@ -42,37 +40,38 @@ class CompareObjectivesConfig(StudyConfig):
     feedback: str = "llm:self"
     """Critic of M1's answers, a feedback source: llm:openai:MODEL@URL, reward_model:FOLDER, ..."""
     groups: Literal["samples", "data"] = "samples"
-    """Groups that are learned from: M1's scored answers, or the ranked responses of the data."""
-    prompts: int = 400
-    """Prompts of the data's own that M1 answers (of its demonstrations, where it has no others);
-    0 is all."""
+    """Groups to train on: M1's scored answers, or the ranked responses of the data."""
+    prompts: NonNegativeInt = 400
+    """Number of the data's own prompts that M1 answers (of its demonstrations if there are no
+    others); 0 is all."""
     branches: tuple[str, ...] = ()
     """Branches to compare: objectives, names in `methods`, and zero_shot, few_shot, raft, rso,
     rloo_critic, random_scores; empty is all that the feedback allows."""
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Branch -> objective, options of it, reward, and train, which changes `preference` (of a
-    policy gradient `rollout`): methods.dpo.train.lr=1e-4."""
+    """Branch -> its objective, options, reward, and train, which overrides `preference` (of a
+    policy gradient: `rollout`): methods.dpo.train.lr=1e-4."""
     reward: Literal["model", "feedback"] = "model"
     """Reward of policy gradients: a reward model trained on the groups, or the critic."""
     reward_training: TrainConfig = field(default_factory=TrainConfig)
-    """Settings of training that reward model, from M1."""
+    """Training settings of the reward model, which starts from M1."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     """Settings of policy gradients."""
     rso: RSOSettings = field(default_factory=RSOSettings)
-    raft_rounds: int = 3
-    """Rounds of best of n; each answers its share of the prompts with the newest model."""
-    shots: int = 2
-    """Demonstrations in a few-shot prompt."""
-    divergence: int = 128
-    """Test prompts on which each model's KL divergence from M1 is measured; 0 measures none."""
+    raft_rounds: PositiveInt = 3
+    """Number of rounds of best of n; each answers its share of the prompts with the newest
+    model."""
+    shots: PositiveInt = 2
+    """Number of demonstrations in a few-shot prompt."""
+    divergence: NonNegativeInt = 128
+    """Number of test prompts on which each model's KL divergence from M1 is measured; 0 measures
+    none."""
     iterations: int = 1
-    """There is one round."""
+    """Number of rounds: one."""
     eft: EFTSettings = field(default_factory=lambda: EFTSettings(targets="human"))
-    """Without effect: M1 learns no judgements here."""
+    """Without effect: M1 is not trained on judgements here."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("", self, prompts=0, raft_rounds=1, shots=1, divergence=0)
         if self.iterations != 1 or self.select.prompts:
             raise BadInput(
                 "settings iterations and select.prompts: have no effect in compare_objectives; "
@@ -85,7 +84,7 @@ class CompareObjectivesConfig(StudyConfig):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The branches to run."""
+        """Return the branches to run."""
         if self.branches:
             return self.branches
         samples = self.groups == "samples"
@@ -94,49 +93,49 @@ class CompareObjectivesConfig(StudyConfig):
 
 @dataclass(frozen=True)
 class Method:
-    """Settings of one branch that differ from its defaults."""
+    """Settings of one branch that override the study's."""
 
     objective: str = ""
-    """An objective's name; empty is the branch's own."""
+    """Name of an objective; empty is the branch's own."""
     options: dict[str, Any] = field(default_factory=dict)
-    """The objective's options."""
+    """Options of the objective."""
     train: dict[str, Any] = field(default_factory=dict)
-    """Settings of the training loop that differ from the study's."""
+    """Settings of the training loop that override the study's."""
     reward: Literal["", "model", "feedback"] = ""
     """Reward of a policy gradient; empty is the study's `reward`."""
 
 
 class Learner(NamedTuple):
-    """A branch's objective and the settings of its loop."""
+    """Objective of a branch with the settings of its training loop."""
 
     objective: Any
     config: TrainConfig | RolloutConfig | None
-    """None where nothing is trained."""
+    """Settings of the training loop; None if nothing is trained."""
     reward: str = ""
     """Reward of a policy gradient: "model" or "feedback"."""
 
 
 @dataclass(frozen=True)
 class BranchInputs:
-    """Groups and their feedback, which every branch starts from."""
+    """Groups and their feedback, shared by all branches."""
 
     answered: Answered
-    """The responses that were scored, M1's or the data's."""
+    """Responses that were scored, M1's or the data's."""
     feedback: tuple[Feedback, ...]
     groups: tuple[PreferenceGroup, ...]
-    """The same in groups, best first."""
+    """Scored responses in groups, best first."""
     reward_model: Checkpoint | None = None
-    """Trained on the groups."""
+    """Reward model trained on the groups."""
 
     @property
     def words(self) -> dict[str, str]:
-        """Response id -> the critic's words on it, where they are more than a number."""
-        said = {f.response_ids[0]: (*f.raw, f.rationale)[0].strip() for f in self.feedback}
-        return {response: text for response, text in said.items() if text}
+        """Return response id -> the critic's comment, for comments longer than a number."""
+        texts = {f.response_ids[0]: (*f.raw, f.rationale)[0].strip() for f in self.feedback}
+        return {response: text for response, text in texts.items() if text}
 
 
 class Comparison(NamedTuple):
-    """One branch: the study with what all branches start from, and the branch's name."""
+    """One branch under way: the study, the inputs shared by all branches, and the branch's name."""
 
     study: Study[CompareObjectivesConfig]
     given: BranchInputs
@@ -144,15 +143,15 @@ class Comparison(NamedTuple):
 
     @property
     def learner(self) -> Learner:
-        """Return the branch's objective and loop."""
+        """Return the branch's objective and loop settings."""
         return learner(self.study.config, self.name)
 
     def scope(self, name: str) -> Comparison:
-        """Return the same branch, writing into a part of the run."""
+        """Return the branch with a nested scope of the run to write into."""
         return self._replace(study=self.study.scope(name))
 
     def critic(self) -> FeedbackSource:
-        """Return who scores new answers: the critic, or the reward model of the data's groups."""
+        """Return the scorer of new answers: the critic, or the data's reward model."""
         context, config = self.study.context, self.study.config
         if config.groups == "samples":
             return context.judge(config.feedback, self.study.start.m1)
@@ -161,35 +160,34 @@ class Comparison(NamedTuple):
 
     def train(self, parent: Checkpoint, records: Sequence[Record], called: str = "") -> Checkpoint:
         """Train the parent by the branch's objective."""
-        config, made = self.study.config, self.learner
-        assert made.config is not None
-        lesson = TrainSpec(made.objective, made.config, config.lengths)
+        config, chosen = self.study.config, self.learner
+        assert chosen.config is not None
+        spec = config.train_spec(chosen.objective, chosen.config)
         how = described(config, self.name)
         context = self.study.context
-        return train(context, parent, records, lesson, name=called or self.name, made=how)
+        return train(context, parent, records, spec, name=called or self.name, made=how)
 
 
 class Kind(NamedTuple):
-    """The way a branch makes its model, and its objective where that is not the branch's name."""
+    """Kind of branch: how its model is trained, and its objective if not named as the branch."""
 
     learn: Callable[[Comparison], Checkpoint] | None
-    """None where nothing is trained."""
+    """Training function; None if nothing is trained."""
     objective: str = ""
     how: str = "M1 trained on the groups"
     needs_critic: bool = False
-    """The data's own groups cannot feed it: it needs a critic who speaks."""
+    """True if the branch needs comments or scores of a critic, which the data's own groups lack."""
     over_groups: bool = False
-    """Its objective cannot be a policy gradient."""
+    """True if its objective is trained on groups, so cannot be a policy gradient."""
     options: Mapping[str, Any] = MappingProxyType({})
-    """Options of its objective that differ from the objective's own defaults; the study's own
-    `methods` change them."""
+    """Objective options that override the objective's defaults; `methods` overrides them."""
 
 
 def learner(config: CompareObjectivesConfig, name: str) -> Learner:
-    """Return a branch's objective and loop.
+    """Return a branch's objective and loop settings.
 
     Raises:
-        BadInput: no such branch, or settings that it does not have or that change nothing.
+        BadInput: no such branch, or settings that are unknown or without effect.
     """
     chosen, kind = build(Method, config.methods.get(name, {})), BRANCHES.get(name, OTHER)
     if kind.learn is None:
@@ -201,8 +199,8 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
     if wanted not in objectives:
         raise unknown_name("branch", wanted, objectives | set(BRANCHES) | set(config.methods))
     known = registry.get("objective", wanted)
-    usual_options = {} if chosen.objective else kind.options
-    objective = build(known, _known_to(known, usual_options), chosen.options)
+    usual_options = kind.options if wanted == (kind.objective or name) else {}
+    objective = build(known, usual_options, chosen.options)
     if is_policy_gradient(objective):
         if kind.over_groups:
             raise BadInput(f"setting methods.{name}.objective: expected one over groups")
@@ -214,21 +212,15 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
     return Learner(objective, build(TrainConfig, asdict(config.preference), chosen.train))
 
 
-def _known_to(objective: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a branch's options that the objective has."""
-    names = {f.name for f in fields(objective)}
-    return {key: value for key, value in options.items() if key in names}
-
-
 def described(config: CompareObjectivesConfig, name: str) -> str:
-    """Say in one line how the branch's model is made."""
-    made, what = learner(config, name), BRANCHES.get(name, OTHER).how
-    if made.config is None:
+    """Describe in one line how the branch's model is trained."""
+    chosen, what = learner(config, name), BRANCHES.get(name, OTHER).how
+    if chosen.config is None:
         return what
-    if is_policy_gradient(made.objective):
-        by = "a reward model of the groups" if made.reward == "model" else "the critic itself"
+    if is_policy_gradient(chosen.objective):
+        by = "a reward model of the groups" if chosen.reward == "model" else "the critic itself"
         what = f"M1 trained on its own answers, rewarded by {by}"
-    return f"{what}: {made.objective!r}, learning rate {made.config.lr:g}"
+    return f"{what}: {chosen.objective!r}, learning rate {chosen.config.lr:g}"
 
 
 def trains_reward(config: CompareObjectivesConfig, name: str) -> bool:
@@ -241,7 +233,7 @@ def trains_reward(config: CompareObjectivesConfig, name: str) -> bool:
 def run_branch(
     study: Study[CompareObjectivesConfig], given: BranchInputs, name: str
 ) -> BranchResult:
-    """Make a branch's model, and measure it."""
+    """Train a branch's model, and measure it."""
     branch = Comparison(study, given, name)
     kind = BRANCHES.get(name, OTHER)
     if kind.learn is None:
@@ -251,7 +243,7 @@ def run_branch(
 
 
 def _prompted(branch: Comparison) -> BranchResult:
-    """Have the base model answer without training, after demonstrations or none."""
+    """Answer with the untrained base model, after demonstrations or without."""
     study, name = branch.study, branch.name
     context, config, start = study.context, study.config, study.start
     base = context.engine(replace(start.m0, name=name))
@@ -262,12 +254,12 @@ def _prompted(branch: Comparison) -> BranchResult:
 
 
 def _offline(branch: Comparison) -> Checkpoint:
-    """Train M1 on the groups, in the form that the objective takes."""
+    """Train M1 on the groups, converted to the records of the objective."""
     return branch.train(branch.study.start.m1, _records(branch, branch.given.groups))
 
 
 def _rso(branch: Comparison) -> Checkpoint:
-    """Train M1 on pairs that rejection sampling leaves of its scored answers."""
+    """Train M1 on pairs accepted by rejection sampling among its scored answers."""
     study, groups = branch.study, branch.given.groups
     if study.config.groups == "data":
         answered = answers_of(study, study.start.m1, branch.given.answered.prompts)
@@ -277,13 +269,13 @@ def _rso(branch: Comparison) -> Checkpoint:
 
 
 def _random_scores(branch: Comparison) -> Checkpoint:
-    """Train on the same responses, scored by chance: the control."""
+    """Train on M1's responses with random scores as the control."""
     groups = _grouped(branch.study, branch.given.answered, RandomJudge())
     return branch.train(branch.study.start.m1, _records(branch, groups))
 
 
 def _raft(branch: Comparison) -> Checkpoint:
-    """Imitate the best of n, each round with the newest model and its share of the prompts."""
+    """Imitate the best of n; each round uses the newest model and its share of the prompts."""
     study, given = branch.study, branch.given
     prompts, rounds, model = given.answered.prompts, study.config.raft_rounds, study.start.m1
     for number in range(rounds):
@@ -301,11 +293,11 @@ def _raft(branch: Comparison) -> Checkpoint:
 
 
 def _policy_gradient(branch: Comparison) -> Checkpoint:
-    """Train M1 on its own answers, as it gives them."""
-    study, made = branch.study, branch.learner
+    """Train M1 by policy gradient on its own answers, generated during training."""
+    study, chosen = branch.study, branch.learner
     context, config, m1 = study.context, study.config, study.start.m1
-    assert isinstance(made.config, RolloutConfig)
-    if made.reward == "feedback":
+    assert isinstance(chosen.config, RolloutConfig)
+    if chosen.reward == "feedback":
         reward = context.judge(config.feedback, m1)
     else:
         assert branch.given.reward_model is not None
@@ -315,7 +307,7 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
         m1,
         branch.given.answered.prompts,
         reward,
-        RolloutLesson(made.objective, made.config, config.lengths.max_prompt_tokens),
+        config.rollout_spec(chosen.objective, chosen.config),
         name=branch.name,
         made=described(config, branch.name),
         truth=context.judge(config.measure.truth, m1) if config.measure.truth else None,
@@ -324,7 +316,7 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
 
 
 def _records(branch: Comparison, groups: Sequence[PreferenceGroup]) -> Sequence[Record]:
-    """Return groups in the form that the branch's objective takes."""
+    """Convert groups to the records of the branch's objective."""
     objective: Objective = branch.learner.objective
     kind = record_kind(objective)
     if kind is Demonstration:
@@ -337,17 +329,17 @@ def _records(branch: Comparison, groups: Sequence[PreferenceGroup]) -> Sequence[
 
 
 def _commented(branch: Comparison) -> list[CritiquedResponse]:
-    """Return responses with what the critic said of them.
+    """Pair responses with the critic's comments.
 
     Raises:
-        BadInput: the critic gives numbers alone.
+        BadInput: the critic gives numbers only.
     """
     given = branch.given
-    asked, said = {p.id: p for p in given.answered.prompts}, given.words
+    prompts, comments = {p.id: p for p in given.answered.prompts}, given.words
     found = [
-        CritiquedResponse(asked[r.prompt_id], r, said[r.id])
+        CritiquedResponse(prompts[r.prompt_id], r, comments[r.id])
         for r in given.answered.responses
-        if r.id in said
+        if r.id in comments
     ]
     if not found:
         raise BadInput(
@@ -360,7 +352,7 @@ def _commented(branch: Comparison) -> list[CritiquedResponse]:
 def _grouped(
     study: Study[CompareObjectivesConfig], answered: Answered, source: FeedbackSource
 ) -> list[PreferenceGroup]:
-    """Score answers, and keep all scored responses of each prompt as a group."""
+    """Score answers, and group all scored responses by prompt."""
     prompts, responses = answered.prompts, answered.responses
     feedback = judge(study.context, source, prompts, responses)
     every = replace(study.config.pairs, keep="all")
@@ -368,7 +360,7 @@ def _grouped(
 
 
 def _measured(branch: Comparison, learned: Checkpoint) -> BranchResult:
-    """Measure answers, distance from M1, and accuracy on held-out groups like the data's."""
+    """Measure answers, divergence from M1, and accuracy on held-out groups like the data's."""
     study, config = branch.study, branch.study.config
     m1, corpus, result = study.start.m1, study.start.corpus, answer_held_out(study, learned)
     if config.divergence:
@@ -384,7 +376,7 @@ def _measured(branch: Comparison, learned: Checkpoint) -> BranchResult:
 
 
 OTHER = Kind(_offline)
-"""A branch of the study's own `methods`, or an objective that is not listed below."""
+"""Branch of the study's own `methods`, or an objective that is not listed below."""
 BRANCHES: dict[str, Kind] = {
     "zero_shot": Kind(None, how="the base model M0 as it is"),
     "few_shot": Kind(None, how="M0 with demonstrations in its prompt"),

@@ -1,4 +1,4 @@
-"""Presets: defaults for a kind of model, under everything that the user sets."""
+"""Define presets: defaults for a kind of model, overridden by all settings of the user."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import yaml
 PresetName = Literal["sandbox", "small", "paper", "poster", "r3"]
 NAMES: tuple[str, ...] = get_args(PresetName)
 SMALL_BYTES = 2 * 10**9
-"""Safetensors bytes below which `preset=auto` takes a model for a small one (a billion bf16s)."""
+"""Size of safetensors files, in bytes, below which `preset=auto` is small (a billion parameters in
+bfloat16)."""
 
 
 class Preset(NamedTuple):
-    """A preset's name and its settings."""
+    """Name and settings of a preset."""
 
     name: Any
     settings: dict[str, Any]
 
 
 def preset_for(model: str, preset: str, objective: str, keys: Collection[str]) -> Preset:
-    """Return the preset that applies, with the settings that a recipe has.
+    """Return the preset that applies, reduced to the settings that a recipe has.
 
     Args:
-        model: spec of the base model, which decides where `preset` is "auto".
+        model: spec of the base model, which decides if `preset` is "auto".
         preset: name of a preset, or "auto".
-        objective: the study's objective; the preset's options are left out for another one.
+        objective: the study's objective; the preset's options are dropped for any other objective.
         keys: the recipe's settings at the top level.
     """
     name = preset if preset != "auto" else _preset_of_model(model)

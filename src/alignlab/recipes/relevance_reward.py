@@ -1,8 +1,9 @@
 """Align a model without preference data by R3 and policy gradients (arXiv 2402.03469).
 
-M0 is tuned on demonstrations: M1. M1 learns from its own answers, rewarded for being about the
-question (or the reference), long where that is asked for, and free of repetition. Beside R3: its
-ablations, which show what each term is for, and the truth as the reward, where it is known.
+M0 is tuned on demonstrations: M1. M1 is trained on its own answers, rewarded for relevance to the
+question (or the reference), for length if the question is open-ended, and for the absence of
+repetition. R3 is compared with its ablations, one per term, and with gold scores as the reward if
+there are any.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from typing import Any
 
-from alignlab.configs import build
+from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.metrics.correlation import spearman
@@ -20,7 +21,6 @@ from alignlab.feedback.query_types import query_types
 from alignlab.feedback.r3 import R3, R3Options, measure_ranges
 from alignlab.feedback.r3_ranges import write_ranges
 from alignlab.feedback.relevance import relevance_model
-from alignlab.limits import at_least
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.models.load import LanguageModel
@@ -56,19 +56,19 @@ REWARDS = {
     "length": R3Options(relevance=False, repetition=False, branch=False),
     "relevance_length": R3Options(repetition=False, branch=False),
 }
-"""What is maximised: R3, and the paper's ablations of it."""
+"""Rewards to maximise: R3, and the paper's ablations."""
 TRUTH = "truth"
-"""The branch whose reward is `measure.truth`: the most that any reward can give."""
+"""Branch whose reward is the gold score (`measure.truth`): the upper bound for any reward."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Settings of one policy gradient that differ from the study's."""
+    """Settings of one policy gradient that override the study's."""
 
     options: dict[str, Any] = field(default_factory=dict)
-    """The objective's options."""
+    """Options of the objective."""
     train: dict[str, Any] = field(default_factory=dict)
-    """Settings of its loop, over `rollout`."""
+    """Settings of its training loop, over `rollout`."""
 
 
 @dataclass(frozen=True)
@@ -83,27 +83,26 @@ class RelevanceRewardConfig(StudyConfig):
         "relevance:rloo", "length:rloo", "relevance_length:rloo", "no_branch:rloo",
         "random_types:rloo", "r3:rloo", "r3:ppo",
     )  # fmt: skip
-    """REWARD:OBJECTIVE, what is maximised and by which policy gradient."""
+    """Branches REWARD:OBJECTIVE: the reward and the policy gradient that maximises it."""
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Objective -> options of it, and train: policies.rloo.options.kl_coef=0.05."""
+    """Objective -> its options, and train: policies.rloo.options.kl_coef=0.05."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     """Settings of policy gradients."""
-    prompts: int = 0
-    """Prompts of the data's own that the policies answer; 0 is all that are left."""
+    prompts: NonNegativeInt = 0
+    """Number of the data's own prompts that the policies answer; 0 is all that remain."""
     ranged: bool = True
-    """Map R3's terms from their range on M1's samples to [0, 1]; off takes raw terms, which suit
-    Contriever alone."""
-    range_prompts: int = 100
-    """Prompts whose samples show the terms' ranges."""
-    dev_prompts: int = 0
-    """Prompts on which the best checkpoint is picked by its mean reward, every
+    """Map R3's terms from their range on M1's samples to [0, 1]; off uses raw terms, which suit
+    only Contriever."""
+    range_prompts: PositiveInt = 100
+    """Number of prompts whose samples determine the terms' ranges."""
+    dev_prompts: NonNegativeInt = 0
+    """Number of prompts on which the best checkpoint is selected by mean reward, every
     `rollout.validate_every` steps; 0 keeps the last."""
     iterations: int = 1
-    """There is one round."""
+    """Number of rounds: one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("", self, prompts=0, range_prompts=1, dev_prompts=0)
         if self.iterations != 1 or self.select.prompts:
             raise BadInput(
                 "settings iterations and select.prompts: have no effect in relevance_reward; "
@@ -122,16 +121,16 @@ class RelevanceRewardConfig(StudyConfig):
 
 @dataclass(frozen=True)
 class BranchInputs:
-    """Prompts and answers that every branch starts from."""
+    """Prompts and answers shared by all branches."""
 
     train: tuple[Prompt, ...]
     dev: tuple[Prompt, ...]
     samples: Answered
-    """M1's answers that show the ranges of the terms."""
+    """M1's answers, which determine the ranges of the terms."""
 
 
 def study(context: RunContext, config: RelevanceRewardConfig) -> StudyMeasurements:
-    """Make M1, then one policy per reward, and measure them."""
+    """Train M1, then one policy per reward, and measure them."""
     begun = imitation_start(context, config)
     m1, tests = begun.start.m1, begun.start.corpus.test_prompts
     given = _given(begun)
@@ -146,7 +145,7 @@ def study(context: RunContext, config: RelevanceRewardConfig) -> StudyMeasuremen
 def run_reward(
     study: Study[RelevanceRewardConfig], given: BranchInputs, branch: str
 ) -> BranchResult:
-    """Train M1 towards one reward, and have it answer."""
+    """Train M1 towards one reward, and sample its held-out answers."""
     context, config, m1 = study.context, study.config, study.start.m1
     name = label(branch)
     reward = _reward(study, given, branch)
@@ -185,7 +184,7 @@ def label(branch: str) -> str:
 
 
 def _given(study: Study[RelevanceRewardConfig]) -> BranchInputs:
-    """Share the data's prompts out among training and validation."""
+    """Split the data's prompts into training and validation."""
     config, start = study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
     most = len(known) - config.dev_prompts
@@ -203,10 +202,10 @@ def _given(study: Study[RelevanceRewardConfig]) -> BranchInputs:
 def _reward(
     study: Study[RelevanceRewardConfig], given: BranchInputs, branch: str
 ) -> FeedbackSource:
-    """Return the reward of a branch, its terms in the ranges that they have on M1's samples.
+    """Build the reward of a branch, its terms mapped from their ranges on M1's samples.
 
     Raises:
-        BadInput: the truth is to be maximised, and none is known.
+        BadInput: gold scores are to be maximised, but there is no source of them.
     """
     context, config, name = study.context, study.config, branch.partition(":")[0]
     if name == TRUTH:
@@ -235,7 +234,7 @@ def _options(config: RelevanceRewardConfig, name: str) -> R3Options:
 
 
 def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
-    """Return a branch's objective and loop.
+    """Return a branch's objective and loop settings.
 
     Raises:
         BadInput: no such reward, or an objective that does not learn from rollouts.
@@ -243,18 +242,18 @@ def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
     name, _, objective = branch.partition(":")
     if name not in {*REWARDS, TRUTH}:
         raise unknown_name("reward", name, {*REWARDS, TRUTH})
-    made = get("objective", objective)
-    if not is_policy_gradient(made):
+    objective_class = get("objective", objective)
+    if not is_policy_gradient(objective_class):
         raise BadInput(
             f"branch {branch}: expected a policy gradient (ppo, rloo), found {objective}"
         )
     policy = build(Policy, config.policies.get(objective, {}))
     loop = build(RolloutConfig, asdict(config.rollout), policy.train)
-    return RolloutLesson(build(made, policy.options), loop, config.lengths.max_prompt_tokens)
+    return config.rollout_spec(build(objective_class, policy.options), loop)
 
 
 def _copied(prompts: Sequence[Prompt], result: BranchResult) -> list[PerPromptMetric]:
-    """Share of answers that repeat the question: how relevance alone is maximised."""
+    """Compute the share of answers that repeat the question, which maximises relevance alone."""
     asked = {p.id: _plain(p.text) for p in prompts}
 
     def copies(response: Response) -> float:
@@ -277,7 +276,7 @@ def _plain(text: str) -> str:
 
 
 def _described(config: RelevanceRewardConfig, branch: str) -> str:
-    """Say in one line how a branch's policy is made."""
+    """Describe in one line how a branch's policy is trained."""
     name, _, objective = branch.partition(":")
     what = "the truth" if name == TRUTH else f"R3 with {_changed(REWARDS[name])}"
     return f"M1 by {objective} on {what}, learning rate {lesson_of(config, branch).config.lr:g}"

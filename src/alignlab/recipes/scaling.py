@@ -1,9 +1,10 @@
-"""Measure scaling: does more feedback pay? (open question of the student poster)
+"""Measure scaling: do scores rise with more feedback?
 
-One thing grows: rounds of feedback, the prompts of each round, or the base model; all else stays.
-Scores are fitted by a line in the logarithm of the size, with intervals over prompts and seeds.
-Along prompts the smaller trainings use the first part of the larger ones' prompts and answers. M1,
-which had no feedback, is the first of its curve along iterations and is not on the others.
+One thing grows: rounds of feedback, the prompts of each round, or the base model; all else is
+fixed. Scores are fitted by a line in the logarithm of the size, with intervals over prompts and
+seeds. Along prompts the smaller trainings use the first part of the larger ones' prompts and
+answers. M1, trained without feedback, is the first point of the curve along iterations and not part
+of the others.
 """
 
 from __future__ import annotations
@@ -45,15 +46,15 @@ class ScalingConfig(TeacherConfig):
     """Settings of the sweep."""
 
     along: Literal["iterations", "prompts", "parameters"] = "iterations"
-    """The thing that grows: rounds of feedback, prompts of a round, or the base model."""
+    """Size that grows: rounds of feedback, prompts of a round, or the base model."""
     iterations: int = 2
     """Rounds of feedback and preference training; 2 ends with M3."""
     teacher: str = SELF
-    """Who judges the student's answers: self, or a teacher (openai:MODEL@URL, sandbox:strong)."""
+    """Judge of the student's answers: self, or a teacher (openai:MODEL@URL, sandbox:strong)."""
     shares: tuple[float, ...] = ()
-    """along=prompts: parts of the prompts that are trained on; empty is a quarter, half and all."""
+    """Shares of the prompts trained on (along=prompts); empty is a quarter, half and all."""
     models: tuple[str, ...] = ()
-    """along=parameters: base models after `model`."""
+    """Base models after `model` (along=parameters)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,12 +76,12 @@ class ScalingConfig(TeacherConfig):
 
     @property
     def parts(self) -> tuple[float, ...]:
-        """The parts of the prompts in rising order."""
+        """Return the shares of the prompts in rising order."""
         return self.shares or SHARES
 
     @property
     def bases(self) -> tuple[str, ...]:
-        """The base models in the order given."""
+        """Return the base models in the order given."""
         return (self.model, *self.models)
 
 
@@ -96,7 +97,7 @@ class Sweep:
 
 
 def study(context: RunContext, config: ScalingConfig) -> StudyMeasurements:
-    """Make M1, then the models of every size, and measure them."""
+    """Train M1, then the models of every size, and measure them."""
     begun = warm_start(context, config)
     base = first_answers(begun)
     sweeps = {"iterations": along_iterations, "prompts": along_prompts}
@@ -106,17 +107,17 @@ def study(context: RunContext, config: ScalingConfig) -> StudyMeasurements:
 
 
 def along_iterations(study: Study[ScalingConfig]) -> Sweep:
-    """Run one chain of rounds; M1 is 1, M2 is 2."""
+    """Run one chain of rounds; M1 has size 1, M2 has size 2."""
     at = {f"M{t}": float(t) for t in range(1, study.config.iterations + 2)}
     result = _rounds(study, answers_to_own_prompts(), "")
     return Sweep(result, at, dict.fromkeys(at, "score"))
 
 
 def along_prompts(study: Study[ScalingConfig]) -> Sweep:
-    """Run the same rounds on parts of the same prompts, all from the same M1.
+    """Run the rounds on shares of the prompts, each from M1.
 
     Raises:
-        BadInput: two parts are the same number of prompts.
+        BadInput: two shares give an equal number of prompts.
     """
     config, rounds = study.config, range(1, study.config.iterations + 1)
     prompts = tuple(prompts_of_rounds(study))
@@ -146,7 +147,7 @@ def along_prompts(study: Study[ScalingConfig]) -> Sweep:
 
 
 def along_parameters(study: Study[ScalingConfig]) -> Sweep:
-    """Run the whole study for every base model: one curve before feedback, one after it."""
+    """Run the study for every base model: one curve before feedback, one after it."""
     config = study.config
     sizes, labels = _sizes(config), _model_labels(config)
     own = _rounds(study, answers_to_own_prompts(), "")
@@ -164,16 +165,16 @@ def along_parameters(study: Study[ScalingConfig]) -> Sweep:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the prompts, for one training."""
+    """Share of the prompts, for one training."""
 
     prompts: tuple[tuple[Prompt, ...], ...]
-    """Of each round."""
+    """Prompts of each round."""
     answered: Answered
-    """M1's answers to all of the first round's."""
+    """M1's answers to all of the first round's prompts."""
     size: int
 
     def answers(self, study: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
-        """Return a model's answers to the part of a round's prompts."""
+        """Return a model's answers to its share of a round's prompts."""
         chosen = self.prompts[iteration - 1][: self.size]
         if iteration > 1:
             return answers_of(study, model, chosen)
@@ -187,7 +188,7 @@ def _on_part(study: Study[ScalingConfig], part: _Part, label: str) -> BranchResu
 
 
 def _of_model(study: Study[ScalingConfig], label: str) -> BranchResult:
-    """Run the study of another base model; its models carry its name."""
+    """Run the study with another base model, whose name marks its models."""
     begun = warm_start(study.context, study.config)
     m0, m1 = (replace(m, name=m.name + label) for m in (begun.start.m0, begun.start.m1))
     begun = replace(begun, start=replace(begun.start, m0=m0, m1=m1))
@@ -195,14 +196,14 @@ def _of_model(study: Study[ScalingConfig], label: str) -> BranchResult:
 
 
 def _rounds(study: Study[ScalingConfig], answers: AnswersOf, label: str) -> BranchResult:
-    """Run rounds of feedback from M1 on, by the model itself or by a teacher."""
+    """Run rounds of feedback from M1, by the model itself or by a teacher."""
     if study.config.teacher == SELF:
         return improve(study, answers, study.config.judge, label)
     return teacher_rounds(study, answers, reward, label)
 
 
 def _once(result: BranchResult) -> BranchResult:
-    """Return each judge's judgements once: those of M1 on all prompts hold those on a part."""
+    """Merge a judge's judgements, since M1's on all prompts include those on a share."""
     kept: dict[tuple[str, str], Judgement] = {}
     for judged in result.judgements:
         known = kept.setdefault((judged.judge, judged.where), judged)
@@ -215,7 +216,7 @@ def _sizes(config: ScalingConfig) -> list[int]:
     """Return the base models' numbers of parameters, in the order given.
 
     Raises:
-        BadInput: two have the same.
+        BadInput: two base models have an equal number.
     """
     template = config.chat_template or None
     sizes = [
@@ -230,7 +231,7 @@ def _sizes(config: ScalingConfig) -> list[int]:
 
 
 def _model_labels(config: ScalingConfig) -> list[str]:
-    """Return the endings of the names of each base model's models; the first one's is empty."""
+    """Return the suffix of each base model's model names; the first one's is empty."""
     names = [spec.rstrip("/").rpartition("/")[2] for spec in config.models]
     alike = len(set(names)) < len(names)
     return [

@@ -1,7 +1,7 @@
-"""Tune a model by self-refinement (SRT, arXiv 2406.07168).
+"""Train a model by self-refinement (SRT, arXiv 2406.07168).
 
-M1 answers prompts, a teacher criticises and rewrites the answers, and M1 learns both from that
-trace: R1. R1 then answers new prompts, criticises and rewrites its own answers; the refined answer
+M1 answers prompts, a teacher criticises and rewrites the answers, and M1 is trained on that trace:
+R1. R1 then answers new prompts, criticises and rewrites its own answers; the refined answer
 preferred over the first, by DPO, makes R2, and so on. Departures: critique and refinement are two
 turns of their own, not one, and without the paper's template of weaknesses, score and suggestions;
 the instruction data is imitated along with the trace.
@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.limits import at_least
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
 from alignlab.recipes.study import (
@@ -42,15 +42,15 @@ SELF = "self"
 
 @dataclass(frozen=True)
 class SelfRefineConfig(TeacherConfig):
-    """Settings of self-refinement tuning."""
+    """Settings of self-refinement training."""
 
-    traces: int = 500
-    """Prompts whose answers the teacher criticises and refines, apart from those of the rounds."""
+    traces: PositiveInt = 500
+    """Number of prompts whose answers the teacher criticises and refines, separate from the rounds'
+    prompts."""
     refine: RefineSettings = field(default_factory=RefineSettings)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("", self, traces=1)
         if self.pairs.keep == "all" or self.pairs.min_gap:
             raise BadInput(
                 "settings pairs.keep=all and pairs.min_gap: have no effect in self_refine: the "
@@ -61,7 +61,7 @@ class SelfRefineConfig(TeacherConfig):
 
 
 def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
-    """Make M1, R1 by the teacher's critiques and refinements, then R2, ... by its own."""
+    """Train M1, R1 on the teacher's critiques and refinements, then R2, ... on its own."""
     begun = warm_start(context, replace(config, sample=replace(config.sample, n=1)))
     start = begun.start
     shown, *rounds = _prompts(begun)
@@ -87,7 +87,7 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
 
 
 def _prompts(study: Study[SelfRefineConfig]) -> list[Sequence[Prompt]]:
-    """Return the prompts that the teacher shows refinement on, then those of each round.
+    """Return the prompts for the teacher's refinements, then those of each round.
 
     Raises:
         BadInput: there are too few for every round to have one.
@@ -108,7 +108,7 @@ def _prompts(study: Study[SelfRefineConfig]) -> list[Sequence[Prompt]]:
 def _refined(
     study: Study[SelfRefineConfig], given: Answered, by: str
 ) -> tuple[Refined, BranchResult]:
-    """Have a teacher or the student itself refine answers, and measure how much that gained."""
+    """Refine answers with a teacher or the student itself, and measure the gain."""
     context, config, student = study.context, study.config, given.student
     completer = context.engine(student) if by == SELF else context.completer(by)
     made = refine_by(context, completer, given.prompts, given.responses, config.refine)

@@ -1,9 +1,9 @@
 """Train self-rewarding language models (arXiv 2401.10020).
 
-Seed tuning makes M1, which writes prompts, answers them, judges its answers; best against worst
-make pairs, DPO on them makes M2, and so on. Departure: the paper's prompts are always written by
-one fixed model, which `propose.by=` names; by default each M(t) writes its own (`propose.n=0` takes
-the data's prompts).
+Seed tuning yields M1, which writes prompts, answers them and judges its answers; the best and the
+worst answer form a pair, DPO on the pairs yields M2, and so on. Departure: the paper's prompts are
+always written by one fixed model, which `propose.by=` names; by default each M(t) writes its own
+(`propose.n=0` takes the data's prompts).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from alignlab.stages.pair import pair
 from alignlab.types import Checkpoint, Prompt
 
 AnswersOf = Callable[[Study[StudyConfig], Checkpoint, int], Answered]
-"""(study, model, iteration) -> the model's answers to that iteration's prompts."""
+"""Function (study, model, iteration) -> the model's answers to that iteration's prompts."""
 
 
 def study(context: RunContext, config: StudyConfig) -> StudyMeasurements:
-    """Make M1, M2, ... each by its parent's own judgements, and measure them."""
+    """Train M1, M2, ... each on its parent's own judgements, and measure them."""
     begun = warm_start(context, config)
     start = begun.start
     result = BranchResult()
@@ -47,7 +47,7 @@ def study(context: RunContext, config: StudyConfig) -> StudyMeasurements:
 
 
 def answers_to_own_prompts() -> AnswersOf:
-    """Answer, in every round, prompts that the round's model writes."""
+    """Sample answers, in every round, to prompts that the round's model writes."""
     earlier: list[Prompt] = []
 
     def answers(step: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
@@ -61,7 +61,7 @@ def answers_to_own_prompts() -> AnswersOf:
 def improve(
     study: Study[StudyConfig], answers: AnswersOf, judging: JudgeSettings, label: str = ""
 ) -> BranchResult:
-    """Run the self-rewarding loop from M1 on; the model is its own judge."""
+    """Run the self-rewarding loop from M1; each model is its own judge."""
     config, model, result = study.config, study.start.m1, BranchResult()
     for iteration in range(1, config.iterations + 1):
         step = study.scope(f"iteration-{iteration}")

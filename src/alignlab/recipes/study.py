@@ -1,4 +1,4 @@
-"""Share among studies: settings, the way from base model to M1, rounds, and the ending."""
+"""Define the parts shared by studies: settings, training from M0 to M1, rounds, measures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from alignlab import registry
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
-from alignlab.limits import at_least
 from alignlab.measuring.measure import (
     BranchResult,
     HeldOut,
@@ -20,39 +20,42 @@ from alignlab.measuring.measure import (
 )
 from alignlab.parallel import Branch, run_branches
 from alignlab.protocols import FeedbackSource
+from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
 from alignlab.stages.eft import EFTSettings, build_eft
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
 from alignlab.stages.pair import PairSettings, best_as_demonstrations
 from alignlab.stages.propose import ProposalContext, ProposeSettings, propose
+from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.sample import SampleSettings, answer, sample
 from alignlab.stages.seed import SeedSettings, seed
-from alignlab.stages.train import LengthSettings, TrainSpec, train
-from alignlab.training.config import TrainConfig
+from alignlab.stages.train import TrainSpec, train
+from alignlab.training.config import LengthSettings, TrainConfig
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.tracking import Track, require_tracker
 from alignlab.types import Checkpoint, Corpus, Demonstration, PreferenceGroup, Prompt, Response
 
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
-    """The objective of preference training."""
+    """Objective of preference training."""
 
     name: str = "dpo"
-    """An objective, as `alignlab list objectives` names it."""
+    """Name of an objective, as `alignlab list objectives` shows it."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Its options, e.g. objective.options.beta=0.3."""
+    """Options of the objective, e.g. objective.options.beta=0.3."""
 
     def build(self) -> Any:
-        """Return the objective with its options; unknown ones are refused."""
+        """Build the objective with its options; refuse unknown ones."""
         from alignlab.configs import build
 
         return build(registry.get("objective", self.name), self.options)
 
 
 @dataclass(frozen=True)
-class StudyConfig:
-    """Settings that every study has."""
+class StudyConfig(Bounded):
+    """Settings of every study."""
 
     model: str = "sandbox:knows_all"
     """Base model M0: hub id, local folder, or sandbox:NAME."""
@@ -61,17 +64,17 @@ class StudyConfig:
     out: str = ""
     """Run directory; empty is runs/RECIPE."""
     preset: Literal["auto", "sandbox", "small", "paper", "poster", "r3"] = "auto"
-    """Defaults for a kind of model; auto: sandbox for the sandbox's models, small below a
-    billion parameters, else paper (arXiv 2401.10020); poster trains LoRA adapters, r3 as
-    arXiv 2402.03469 does."""
-    seed: int = 0
-    """Decides every random draw."""
-    seeds: int = 1
+    """Defaults for a kind of model; auto: sandbox for the sandbox's models, small below a billion
+    parameters, else paper (arXiv 2401.10020); poster trains LoRA adapters, r3 follows arXiv
+    2402.03469."""
+    seed: NonNegativeInt = 0
+    """Seed of every random draw."""
+    seeds: PositiveInt = 1
     """Repetitions of the study, with seeds seed, seed+1, ..."""
-    iterations: int = 2
+    iterations: PositiveInt = 2
     """Rounds of feedback and preference training; 2 ends with M3."""
     chat_template: str = ""
-    """File with a chat template, for a model that comes without one."""
+    """File with a chat template, for a model without one."""
     track: Track = "none"
     """Tracker of metrics in addition to their files: tensorboard, wandb or trackio; needs pip
     install 'alignlab[track]'."""
@@ -83,9 +86,9 @@ class StudyConfig:
     propose: ProposeSettings = field(default_factory=ProposeSettings)
     sample: SampleSettings = field(default_factory=SampleSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
-    """Settings by which the study's own models judge."""
+    """Settings of judging by the study's own models."""
     critic: JudgeSettings = field(default_factory=JudgeSettings)
-    """Settings by which teachers judge."""
+    """Settings of judging by teachers."""
     pairs: PairSettings = field(default_factory=PairSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     preference: TrainConfig = field(default_factory=TrainConfig)
@@ -94,13 +97,23 @@ class StudyConfig:
 
     @property
     def preference_method(self) -> str:
-        """Name of the preference training: the objective's, or imitation of the winners."""
+        """Return the name of the preference training: the objective's, or imitation of the best."""
         if self.pairs.keep == "winners":
             return "SFT on the winners"
         return self.objective.name.upper()
 
+    def train_spec(self, objective: Any, config: TrainConfig) -> TrainSpec:
+        """Return a training of the study; it drops bad records where the data source does."""
+        return TrainSpec(objective, config, self.lengths, drops_bad(self.data))
+
+    def rollout_spec(self, objective: Any, config: RolloutConfig) -> RolloutLesson:
+        """Return a rollout training of the study; it drops bad prompts where the data does."""
+        return RolloutLesson(
+            objective, config, self.lengths.max_prompt_tokens, drop_bad=drops_bad(self.data)
+        )
+
     def __post_init__(self) -> None:
-        at_least("", self, seed=0, seeds=1, iterations=1)
+        super().__post_init__()
         require_tracker(self.track)
         if bool(self.select.prompts) != bool(self.preference.validate_every):
             raise BadInput(
@@ -115,19 +128,19 @@ C_co = TypeVar("C_co", bound=StudyConfig, covariant=True)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A study that `alignlab run` can start."""
+    """Study that `alignlab run` can start."""
 
     name: str
     config: type[StudyConfig]
     question: str
-    """Question that the study answers, one sentence; the report's title."""
+    """Question that the study answers, in one sentence; the report's title."""
     study: Callable[[RunContext, Any], StudyMeasurements]
     baseline: str = "M1"
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Models and data that every branch of a study starts from."""
+    """Models and data that all branches of a study start from."""
 
     corpus: Corpus
     m0: Checkpoint
@@ -143,18 +156,18 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Study(Generic[C_co]):
-    """A study under way: where it writes, its settings, and what its branches start from."""
+    """Study under way: its context, settings, and the models and data of its branches."""
 
     context: RunContext
     config: C_co
     start: WarmStart
 
     def scope(self, name: str) -> Study[C_co]:
-        """Return the same study, writing into a part of the run."""
+        """Return the study with a nested scope of the run to write into."""
         return replace(self, context=self.context.scope(name))
 
     def using(self, **settings: Any) -> Study[C_co]:
-        """Return the same study with other settings."""
+        """Return the study with other settings."""
         return replace(self, config=replace(self.config, **settings))
 
 
@@ -168,7 +181,7 @@ class Answered:
 
 
 def warm_start(context: RunContext, config: C) -> Study[C]:
-    """Tune M0 on human answers (the SFT baseline), and on its agreeing judgements too (M1)."""
+    """Train M0 on human answers (the SFT baseline), and on its agreeing judgements too (M1)."""
     corpus = seed(context, config.data, config.corpus)
     kept = len(corpus.prompts) - config.select.prompts
     if kept < 0:
@@ -188,7 +201,7 @@ def warm_start(context: RunContext, config: C) -> Study[C]:
 
 
 def imitation_start(context: RunContext, config: C, *, from_groups: bool = False) -> Study[C]:
-    """Tune M0 on demonstrations alone: M1."""
+    """Train M0 on demonstrations only: M1."""
     corpus = seed(context, config.data, config.corpus, from_groups=from_groups)
     m0 = replace(resolve_model(config.model), made="the base model")
     study = Study(context, config, WarmStart(corpus, m0, m0, m0, corpus.prompts))
@@ -199,7 +212,7 @@ def imitation_start(context: RunContext, config: C, *, from_groups: bool = False
 def answers_of(
     study: Study[StudyConfig], student: Checkpoint, prompts: Sequence[Prompt]
 ) -> Answered:
-    """Draw several answers of the student to every prompt."""
+    """Sample several answers of the student to every prompt."""
     context = study.context
     responses = sample(context, context.engine(student), prompts, study.config.sample)
     return Answered(student, tuple(prompts), tuple(responses))
@@ -213,8 +226,8 @@ def sft(
     made: str,
 ) -> Checkpoint:
     """Train on demonstrations."""
-    lesson = TrainSpec(registry.get("objective", "sft")(), study.config.sft, study.config.lengths)
-    return train(study.context, parent, demonstrations, lesson, name=name, made=made)
+    spec = study.config.train_spec(registry.get("objective", "sft")(), study.config.sft)
+    return train(study.context, parent, demonstrations, spec, name=name, made=made)
 
 
 def preference_train(
@@ -224,10 +237,10 @@ def preference_train(
     name: str,
     made: str,
 ) -> Checkpoint:
-    """Train by the study's objective on preferences, or by SFT on the winners alone.
+    """Train by the study's objective on preferences, or by SFT on the best responses only.
 
     Raises:
-        RunFailed: the feedback left nothing to learn from.
+        RunFailed: the feedback left no records to train on.
     """
     context, config, start = study.context, study.config, study.start
     if not groups:
@@ -238,11 +251,11 @@ def preference_train(
         )
     if config.pairs.keep == "winners":
         return sft(study, parent, best_as_demonstrations(groups), name, made)
-    lesson, value = TrainSpec(config.objective.build(), config.preference, config.lengths), None
+    spec, value = config.train_spec(config.objective.build(), config.preference), None
     if config.select.prompts:
         source = context.judge(config.select.judge or config.measure.judge, start.m1)
         value = mean_score(context, source, start.validation, config.sample)
-    return train(context, parent, groups, lesson, name=name, made=made, validate=value)
+    return train(context, parent, groups, spec, name=name, made=made, validate=value)
 
 
 def own_prompts(
@@ -252,13 +265,13 @@ def own_prompts(
     *,
     n: int | None = None,
 ) -> list[Prompt]:
-    """Return new prompts by the model or by `propose.by`, unlike IFT examples and earlier ones.
+    """Generate prompts with the model or `propose.by`, unlike IFT examples and earlier ones.
 
     Args:
-        n: how many, where that is not `propose.n`.
+        n: number of prompts, if not `propose.n`.
 
     Raises:
-        BadInput: the data's own are wanted, and there are none or no more.
+        BadInput: the data's own prompts are requested, but none are left.
     """
     context, config, corpus = study.context, study.config, study.start.corpus
     examples = [d.prompt for d in corpus.demonstrations] + list(earlier)
@@ -278,7 +291,7 @@ def own_prompts(
 
 
 def prompts_of_rounds(study: Study[StudyConfig]) -> list[tuple[Prompt, ...]]:
-    """Have M1 write the prompts of all rounds at once, and share them out equally."""
+    """Generate the prompts of all rounds with M1 at once, and split them equally."""
     rounds = study.config.iterations
     found = own_prompts(study, study.start.m1, n=study.config.propose.n * rounds)
     size = max(1, len(found) // rounds)
@@ -286,7 +299,7 @@ def prompts_of_rounds(study: Study[StudyConfig]) -> list[tuple[Prompt, ...]]:
 
 
 def answer_held_out(study: Study[StudyConfig], checkpoint: Checkpoint) -> BranchResult:
-    """Have a checkpoint answer the held-out prompts."""
+    """Sample a checkpoint's answers to the held-out prompts."""
     context, prompts = study.context, study.start.corpus.test_prompts
     answers = answer(context, context.engine(checkpoint), prompts, study.config.sample)
     name = checkpoint.name
@@ -294,14 +307,14 @@ def answer_held_out(study: Study[StudyConfig], checkpoint: Checkpoint) -> Branch
 
 
 def first_answers(study: Study[StudyConfig]) -> BranchResult:
-    """Have M0 and M1 answer the held-out prompts."""
+    """Sample M0's and M1's answers to the held-out prompts."""
     return answer_held_out(study, study.start.m0) + answer_held_out(study, study.start.m1)
 
 
 def judge_held_out(
     study: Study[StudyConfig], model: Checkpoint, settings: JudgeSettings
 ) -> Judgement:
-    """Have the model judge the held-out groups that humans ranked."""
+    """Judge the held-out groups that humans ranked."""
     context, groups = study.context, study.start.corpus.test_groups
     responses = [r for g in groups for r in g.responses]
     feedback = judge(
@@ -315,7 +328,7 @@ def judge_held_out(
 
 
 def judge_label(model: Checkpoint, settings: JudgeSettings) -> str:
-    """Return a judge's name in the report: who, and how its score is read."""
+    """Return a judge's name in the report: its model and its method."""
     how = "expected score" if settings.method == "expected" else f"{settings.samples} samples"
     return f"{model.name}, {how}"
 
@@ -329,10 +342,10 @@ def run_all(study: Study[StudyConfig], branches: Sequence[Branch]) -> list[Branc
 def finish(
     study: Study[StudyConfig], result: BranchResult, own_judge: FeedbackSource | None = None
 ) -> StudyMeasurements:
-    """Measure everything that the branches left.
+    """Measure everything that the branches produced.
 
     Args:
-        own_judge: whose reasons the report shows; by default M1 as `judge` reads it.
+        own_judge: judge whose reasons the report shows; by default M1 with the settings in `judge`.
     """
     context, config, start = study.context, study.config, study.start
     held_out = HeldOut(start.corpus.test_prompts, start.corpus.test_groups)

@@ -1,8 +1,8 @@
-"""Learn from one teacher, who judges the student's answers or shows its own.
+"""Train with one teacher that judges the student's answers or demonstrates its own.
 
 Two recipes: `teacher_reward` (an external model judges the student's answers, then preference
 training) and `teacher_demonstration` (the teacher's answer is preferred to the student's). M1,
-prompts and samples are those of self-rewarding; only the feedback is another.
+prompts and samples are those of self-rewarding; only the feedback differs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from alignlab.stages.sample import sample
 from alignlab.types import Checkpoint, Demonstration, Prompt
 
 Learn = Callable[[Study[StudyConfig], Answered, str, str], BranchResult]
-"""(study, the student's answers, the teacher's spec, the next model's name) -> result."""
+"""Function (study, the student's answers, the teacher's spec, the next model's name) -> result."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,20 @@ class TeacherConfig(StudyConfig):
     """Settings of training with a teacher."""
 
     teacher: str = "sandbox:strong"
-    """Who judges or demonstrates: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
+    """Judge or demonstrator: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
     iterations: int = 1
-    """Rounds of feedback and preference training."""
+    """Number of rounds of feedback and preference training."""
 
 
 def study_reward(context: RunContext, config: TeacherConfig) -> StudyMeasurements:
-    """Make M1, then rounds of samples judged by the teacher."""
+    """Train M1, then run rounds of samples judged by the teacher."""
     begun = warm_start(context, config)
     result, answers = first_answers(begun), answers_to_own_prompts()
     return finish(begun, result + teacher_rounds(begun, answers, reward, " teacher reward"))
 
 
 def study_demonstration(context: RunContext, config: TeacherConfig) -> StudyMeasurements:
-    """Make M1, then rounds of the teacher's answers preferred to the student's."""
+    """Train M1, then run rounds of the teacher's answers preferred to the student's."""
     begun = warm_start(context, replace(config, sample=replace(config.sample, n=1)))
     result, answers = first_answers(begun), answers_to_own_prompts()
     label = " teacher demonstration"
@@ -64,10 +64,10 @@ def study_demonstration(context: RunContext, config: TeacherConfig) -> StudyMeas
 def teacher_rounds(
     study: Study[TeacherConfig], answers: AnswersOf, learn: Learn, label: str
 ) -> BranchResult:
-    """Run rounds from M1 on: the student answers, the teacher gives feedback, the student learns.
+    """Run rounds from M1: the student answers, the teacher gives feedback, the student is trained.
 
     Args:
-        label: ends the names of the models: "M2 LABEL", "M3 LABEL", ...
+        label: suffix of the models' names: "M2 LABEL", "M3 LABEL", ...
     """
     student, result = study.start.m1, BranchResult()
     for iteration in range(1, study.config.iterations + 1):
@@ -86,8 +86,8 @@ def reward(study: Study[StudyConfig], given: Answered, teacher: str, name: str) 
     groups = pair(context, given.prompts, given.responses, feedback, config.pairs)
     how = f"{config.preference_method} on its answers, judged by {teacher}"
     learned = preference_train(study, student, groups, name, f"{student.name} after {how}")
-    said = Judgement(f"{teacher} on {student.name}", "own", given.responses, tuple(feedback))
-    judged = BranchResult(judgements=(said,), prompts=given.prompts)
+    judgement = Judgement(f"{teacher} on {student.name}", "own", given.responses, tuple(feedback))
+    judged = BranchResult(judgements=(judgement,), prompts=given.prompts)
     return judged + answer_held_out(study, learned)
 
 
@@ -113,7 +113,7 @@ def sft_on_teacher(
     teacher: str,
     name: str,
 ) -> BranchResult:
-    """Imitate the teacher's answers, the baseline that RLAIF has to beat (arXiv 2402.12366)."""
+    """Imitate the teacher's answers, the baseline of RLAIF (arXiv 2402.12366)."""
     shown = demonstrate(study, prompts, teacher)
     made = f"{student.name} after SFT on answers of {teacher}"
     return answer_held_out(study, sft(study, student, shown, name, made))
@@ -122,7 +122,7 @@ def sft_on_teacher(
 def demonstrate(
     study: Study[StudyConfig], prompts: Sequence[Prompt], teacher: str
 ) -> list[Demonstration]:
-    """Have the teacher answer every prompt once."""
+    """Sample the teacher's answer to every prompt once."""
     context, once = study.context, replace(study.config.sample, n=1)
     answers = sample(context, context.completer(teacher), prompts, once, name="demonstrate")
     asked = {p.id: p for p in prompts}

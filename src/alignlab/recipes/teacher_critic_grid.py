@@ -1,4 +1,4 @@
-"""Run a teacher x critic grid: is RLAIF worth it with a strong SFT teacher? (arXiv 2402.12366)
+"""Run a grid of teachers and critics: does RLAIF beat SFT on a strong teacher? (arXiv 2402.12366)
 
 M0 is tuned on a teacher's answers, then trained by DPO on a critic's judgements of its own
 answers, for every teacher, critic and base model. The paper's explanation is checked too: how
@@ -38,18 +38,18 @@ class GridConfig(StudyConfig):
     """Settings of the grid."""
 
     teachers: tuple[str, ...] = ("sandbox:weak", "sandbox:strong")
-    """Who demonstrates: completer specs."""
+    """Demonstrators: completer specs."""
     critics: tuple[str, ...] = ("sandbox:strong?judge_noise=1.5", "sandbox:strong")
-    """Who judges: completer specs."""
+    """Judges: completer specs."""
     models: tuple[str, ...] = ()
-    """Base models; empty is `model` alone."""
+    """Base models; empty is only `model`."""
     iterations: int = 1
-    """Rounds of preference training; the grid has one."""
+    """Number of rounds of preference training: one."""
     propose: ProposeSettings = field(default_factory=ProposeSettings)
 
 
 def study(context: RunContext, config: GridConfig) -> StudyMeasurements:
-    """Make M1, then every base model x teacher (SFT), then every critic (DPO)."""
+    """Train M1, then every base model on every teacher (SFT), then by every critic (DPO)."""
     begun = warm_start(context, config)
     prompts = own_prompts(begun, begun.start.m1)
     cells = [(m, t) for m in (config.models or (config.model,)) for t in config.teachers]
@@ -66,7 +66,7 @@ def study(context: RunContext, config: GridConfig) -> StudyMeasurements:
 def _cell(
     study: Study[GridConfig], prompts: Sequence[Prompt], model: str, teacher: str
 ) -> BranchResult:
-    """Train one base model by SFT on one teacher, then by DPO by every critic."""
+    """Train one base model by SFT on one teacher, then by DPO with every critic."""
     config = study.config
     base = Checkpoint("M0", resolve_model(model).path)
     # A tuned student is named after its base model where there are several.
@@ -80,7 +80,7 @@ def _cell(
 
 
 def _teacher_answers(study: Study[GridConfig], teacher: str) -> BranchResult:
-    """Have a teacher answer the held-out prompts: how much better is it than the students?"""
+    """Sample a teacher's answers to the held-out prompts, to compare it with the students."""
     context, once = study.context, replace(study.config.sample, n=1)
     completer = context.completer(teacher)
     answers = answer(context, completer, study.start.corpus.test_prompts, once)

@@ -1,9 +1,9 @@
-"""Run directory -> `summary.json` and one self-contained `report.html`; nothing else is read.
+"""Render a run directory as `summary.json` and one self-contained `report.html`.
 
-`load` reads the records, `answer` puts the result into two sentences, one module per figure
-computes positions and texts, and `templates/` turns them into HTML. To add a figure: a new module
-that returns a frozen record, a macro in `templates/figures.html.j2`, and a section in the page.
-Which records are shown, when a run has seeds and branches: see `load.shown`.
+`run_data` reads the records, `headline` states the result in two sentences, one module per figure
+computes positions and texts, and `templates/` holds the HTML. To add a figure: a new module that
+returns a frozen record, a macro in `templates/figures.html.j2`, and a section in the page.
+`run_data.shown` selects the records of a run with seeds and branches.
 """
 
 from alignlab.report.export import export

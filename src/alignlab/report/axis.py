@@ -1,4 +1,4 @@
-"""One axis: round ticks, and positions in per cent of the drawing's width or height."""
+"""Scale an axis: round ticks, and positions in per cent of the drawing's width or height."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MARGIN = 4.0
-"""Per cent left free at both ends, so that marks and tick labels are not cut off."""
+"""Free space at both ends, in per cent, so that marks and tick labels are not cut off."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear scale with its ticks."""
+    """Linear scale with its ticks."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
 
     def at(self, value: float, *, margin: float = MARGIN) -> float:
-        """Position of a value in per cent, cut off at the ends."""
+        """Return the position of a value in per cent, clipped to the ends."""
         share = (value - self.low) / (self.high - self.low)
         return round(margin + (100 - 2 * margin) * min(1.0, max(0.0, share)), 3)
 
@@ -27,7 +27,7 @@ class Axis:
 def axis(
     values: Iterable[float | None], *, ticks: int = 5, within: tuple[float, float] | None = None
 ) -> Axis:
-    """An axis that holds all values, ends at round ticks, and stays within the given bounds."""
+    """Build an axis that covers all values, ends at round ticks, and stays within the bounds."""
     known = [v for v in values if v is not None and math.isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
     if high - low < 1e-7 * max(1.0, abs(low), abs(high)):
@@ -44,6 +44,6 @@ def axis(
 
 
 def _round_step(raw: float) -> float:
-    """The next of 1, 2, 2.5, 5, 10 times a power of ten."""
+    """Return the next of 1, 2, 2.5, 5, 10 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(raw))
     return next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * 0.999)

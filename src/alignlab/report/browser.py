@@ -1,4 +1,4 @@
-"""The data of the example browser: plain JSON that cannot end its script element."""
+"""Serialise the data of the example browser as JSON that cannot end its script element."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 
 
 def embedded(examples: Sequence[Example], notes: Mapping[str, str], visible: Sequence[str]) -> str:
-    """The examples as JSON text that is safe inside a `<script type="application/json">`.
+    """Serialise the examples for a `<script type="application/json">` element.
 
     Args:
-        notes: model -> one line about it.
-        visible: models whose answers are shown at first.
+        notes: model -> one line of description.
+        visible: models whose answers are open initially.
 
-    What models and users wrote is put on the page as text nodes by the script, never as markup.
+    The script inserts texts of models and users as text nodes, never as markup.
     """
     data = {
         "notes": dict(notes),
@@ -41,7 +41,7 @@ def embedded(examples: Sequence[Example], notes: Mapping[str, str], visible: Seq
 
 
 def kinds(prompt: Prompt) -> list[str]:
-    """The prompt's type and family, as the filter lists them."""
+    """Return the prompt's type and family, as the filter lists them."""
     found = [group(f"type:{prompt.query_type}")] if prompt.query_type else []
     family = prompt.source.rpartition("/")[2] if "/" in prompt.source else ""
     return [*found, family.replace("_", " ")] if family else found
@@ -77,7 +77,7 @@ def _feedback(feedback: Feedback) -> dict[str, object]:
 
 
 def _verdict(feedback: Feedback) -> str:
-    """A verdict in a few words."""
+    """Return a verdict in a few words."""
     verdict = feedback.verdict
     if isinstance(verdict, Score):
         samples = [s for s in verdict.samples if s is not None]

@@ -1,4 +1,4 @@
-"""Reward against truth: mean true score in bins of a judge's reward, one panel per judge."""
+"""Plot gold score against reward: mean gold score in bins of a judge's reward."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from alignlab.report.line_chart import LineChart, Point, line_chart
 from alignlab.types import Audit
 
 MAX_LEVELS = 11
-"""A judge that gives at most this many different rewards is binned by its rewards themselves."""
+"""Maximum number of different rewards of a judge to be binned by the rewards themselves."""
 BINS = 10
-"""Bins of equal size for any other judge."""
+"""Number of bins of equal size for any other judge."""
 
 
 def panels(audits: Sequence[Audit]) -> tuple[LineChart, ...]:
-    """One panel per judge, in the order of the records."""
+    """Build one panel per judge, in the order of the records."""
     found = []
     for source in dict.fromkeys(a.source for a in audits):
         mine = [a for a in audits if a.source == source]
@@ -39,7 +39,7 @@ def panels(audits: Sequence[Audit]) -> tuple[LineChart, ...]:
 
 
 def binned(scored: Sequence[tuple[float, float]]) -> list[Point]:
-    """Mean truth (with a 95% normal interval) and mean reward of each bin, by rising reward."""
+    """Compute mean gold score (95% normal interval) and mean reward per bin, by rising reward."""
     if not scored:
         return []
     reward_N, truth_N = np.array(sorted(scored), dtype=np.float64).T

@@ -1,4 +1,4 @@
-"""Every figure of a run as CSV, Markdown or LaTeX, with interval, n, unscored and verdict."""
+"""Export every figure of a run as CSV, Markdown or LaTeX, with interval, n, unscored, verdict."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SPECIAL = {
 
 
 def export(run_dir: Path, form: Format) -> str:
-    """Every row that the report shows; a verdict is of the p-value adjusted for a table's tests.
+    """Export every row that the report shows, with verdicts by p-values adjusted per table.
 
-    CSV holds figures as they are, to six digits; Markdown and LaTeX tables have one line per
-    figure and one table per benchmark. LaTeX needs the packages booktabs and longtable.
+    CSV holds figures to six digits; Markdown and LaTeX tables have one line per figure and one
+    table per benchmark. LaTeX needs the packages booktabs and longtable.
 
     Raises:
         BadInput: not a run directory, or a record in it cannot be read.
@@ -60,7 +60,7 @@ def _figure(value: float | None, digits: int) -> str:
 
 
 def _tables(results: Sequence[EvalResult]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, heads and lines of every benchmark; columns that are empty throughout are left out."""
+    """Return title, heads and lines of every benchmark, without empty columns."""
     found = []
     for name in dict.fromkeys(r.benchmark for r in results):
         lines = [_line(r, results) for r in results if r.benchmark == name]

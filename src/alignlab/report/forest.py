@@ -1,4 +1,4 @@
-"""Forest plots: one row per model or judge, a mark with its interval, a reference line."""
+"""Lay out forest plots: one row per model or judge, a mark with its interval, a reference line."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from alignlab.types import EvalResult
 
 @dataclass(frozen=True)
 class Mark:
-    """One figure with its interval, in per cent of the plot's width."""
+    """Figure with its interval, in per cent of the plot's width."""
 
     x: float
     low: float | None
     high: float | None
     series: int
-    """Which series it belongs to; decides colour and height."""
+    """Index of the mark's series; decides colour and height."""
     look: str
     """`better`, `worse`, `open` (not distinguishable) or `plain`."""
     value: str
     bounds: str
     title: str
-    """The figure in words, shown on hover and read aloud."""
+    """Figure in words, shown on hover and read aloud."""
 
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One line of a forest plot."""
+    """Row of a forest plot."""
 
     label: str
     note: str
@@ -39,7 +39,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Tick:
-    """A tick of the axis."""
+    """Tick of the axis."""
 
     x: float
     label: str
@@ -47,15 +47,15 @@ class Tick:
 
 @dataclass(frozen=True)
 class Forest:
-    """A forest plot, ready to draw."""
+    """Forest plot, ready to draw."""
 
     rows: tuple[ForestRow, ...]
     ticks: tuple[Tick, ...]
     reference: float | None
-    """Position of the reference line in per cent."""
+    """Position of the reference line, in per cent."""
     reference_label: str
     series: tuple[str, ...] = ()
-    """Names for the legend; none for a single series."""
+    """Names for the legend; empty for a single series."""
     title: str = ""
 
 
@@ -67,20 +67,20 @@ def single(
     reference_label: str,
     tested: Sequence[EvalResult] | None = None,
     title: str = "",
-    beside: Sequence[EvalResult] = (),
+    adjacent: Sequence[EvalResult] = (),
 ) -> Forest:
-    """A plot with one mark per row.
+    """Lay out a plot with one mark per row.
 
     Args:
         results: rows of one metric, in the order to draw.
-        notes: model -> one line about it.
+        notes: model -> one line of description.
         reference: value of the reference line.
-        tested: all rows of the run, whose p-values, adjusted for the number of comparisons,
-            decide with the intervals which marks are filled; None draws plain marks.
-        beside: rows of plots beside this one, which is to have the same axis.
+        tested: all rows of the run; their adjusted p-values and intervals decide which marks are
+            filled; None draws plain marks.
+        adjacent: rows of adjacent plots, which share the axis.
     """
     metric = results[0].metric
-    scale = _scale([*results, *beside], reference)
+    scale = _scale([*results, *adjacent], reference)
     rows = tuple(
         ForestRow(
             label=r.model,
@@ -107,7 +107,7 @@ def several(
     reference_label: str,
     title: str,
 ) -> Forest:
-    """A plot with one mark per series in each row; rows are the models of all series."""
+    """Lay out a plot with one mark per series in each row, for the models of all series."""
     every = [r for rows in series.values() for r in rows]
     scale = _scale(every, reference)
     rows = []

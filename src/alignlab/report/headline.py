@@ -1,8 +1,8 @@
-"""The study's answer in two sentences, from the win rates alone.
+"""State the result of a study in two sentences, from the win rates alone.
 
 A model is called better or worse only where its interval leaves one half out and the paired
-randomisation test, adjusted for the number of comparisons, confirms it; a covering interval is
-never called a win or a loss, whatever its middle.
+randomisation test, adjusted for the number of comparisons, confirms it; an interval that covers one
+half is never called a win or a loss, wherever its middle lies.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from alignlab.types import EvalResult
 Standing = Literal["better", "worse", "not distinguishable"]
 CHANCE = 0.5
 LEVEL = 0.05
-"""Most that an adjusted p-value may be for a finding to stand."""
+"""Maximum adjusted p-value of a significant finding."""
 _NAMED = 3
-"""Models that a sentence names; the rest are counted."""
+"""Maximum number of models named in a sentence; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """Two sentences, and the figures' basis."""
+    """Two sentences on the result, and the basis of the figures."""
 
     first: str
     second: str
     basis: str
-    """n, seeds and the kind of interval; empty where nothing was compared."""
+    """n, seeds and the kind of interval; empty if nothing was compared."""
 
 
 def standing(row: EvalResult, chance: float = CHANCE) -> Standing:
-    """What a row's interval allows to say about it."""
+    """Classify a row by its interval."""
     if row.low is not None and row.low > chance:
         return "better"
     if row.high is not None and row.high < chance:
@@ -42,9 +42,9 @@ def standing(row: EvalResult, chance: float = CHANCE) -> Standing:
 
 
 def verdict(row: EvalResult, results: Sequence[EvalResult]) -> Standing | None:
-    """What may be said of a tested row once its p-value is adjusted; None for any other row.
+    """Classify a tested row by its adjusted p-value; None for any other row.
 
-    A single comparison needs no adjustment: there its own p-value decides.
+    A single comparison needs no adjustment and is classified by its own p-value.
     """
     chance = {"win_rate": CHANCE, "recall_change": 0.0}.get(row.metric)
     if chance is None or row.group is not None or row.value is None:
@@ -63,9 +63,9 @@ def verdict(row: EvalResult, results: Sequence[EvalResult]) -> Standing | None:
 
 
 def decided(row: EvalResult, results: Sequence[EvalResult], chance: float = CHANCE) -> Standing:
-    """Return the verdict that headline and plots show: the corrected one where p-values are known.
+    """Return the verdict of headline and plots, by the adjusted p-values if there are any.
 
-    Where other rows of the table were tested and this one was not, nothing can be said of it.
+    An untested row of a table with tested rows is not distinguishable.
     """
     table = {r.metric for r in results if (r.benchmark, r.against) == (row.benchmark, row.against)}
     untested = f"{row.metric}_p_holm" in table
@@ -74,7 +74,7 @@ def decided(row: EvalResult, results: Sequence[EvalResult], chance: float = CHAN
 
 
 def comparisons(results: Sequence[EvalResult], baseline: str) -> list[EvalResult]:
-    """Whole-benchmark win rates against the baseline, of the first benchmark that has any."""
+    """Return the win rates of whole benchmarks against the baseline, of the first that has any."""
     rows = [
         r
         for r in results
@@ -87,7 +87,7 @@ def comparisons(results: Sequence[EvalResult], baseline: str) -> list[EvalResult
 
 
 def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
-    """Say who beats the baseline, who is worse, and for whom nothing could be shown."""
+    """State the models better than, worse than and not distinguishable from the baseline."""
     rows = comparisons(results, baseline)
     if not rows:
         return Headline(
@@ -96,18 +96,22 @@ def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
             "",
         )
     against = rows[0].against or baseline
-    said: dict[Standing, list[EvalResult]] = {"better": [], "worse": [], "not distinguishable": []}
+    by_standing: dict[Standing, list[EvalResult]] = {
+        "better": [],
+        "worse": [],
+        "not distinguishable": [],
+    }
     for row in rows:
-        said[decided(row, results)].append(row)
-    better = sorted(said["better"], key=lambda r: -(r.value or 0))
-    worse = sorted(said["worse"], key=lambda r: r.value or 0)
-    open_ = said["not distinguishable"]
+        by_standing[decided(row, results)].append(row)
+    better = sorted(by_standing["better"], key=lambda r: -(r.value or 0))
+    worse = sorted(by_standing["worse"], key=lambda r: r.value or 0)
+    open_ = by_standing["not distinguishable"]
     basis = " ".join(filter(None, (_basis(rows), _corrected(rows, results))))
     return Headline(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
 
 
 def _corrected(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
-    """Say which intervals leave one half out without a finding; empty where none does."""
+    """Name intervals that exclude one half without a significant test; empty if none does."""
     apart = [r for r in rows if standing(r) != "not distinguishable"]
     lost = [r for r in apart if decided(r, results) == "not distinguishable"]
     key = (rows[0].benchmark, rows[0].against)
@@ -152,7 +156,7 @@ def _rest(worse: list[EvalResult], open_: list[EvalResult], against: str) -> str
 
 
 def _list(rows: list[EvalResult], *, figures: bool) -> str:
-    """Names (with their win rates), the first few of them."""
+    """Join the first few names, with their win rates."""
     named = [
         f"{r.model} ({number(r.value, r.metric)}, {bounds(r)})" if figures else r.model
         for r in rows[:_NAMED]
@@ -163,7 +167,7 @@ def _list(rows: list[EvalResult], *, figures: bool) -> str:
 
 
 def _basis(rows: Sequence[EvalResult]) -> str:
-    """What the figures rest on."""
+    """Describe n, seeds and the kind of interval."""
     sizes = sorted({r.n for r in rows})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     seeds = max((len(r.seeds) for r in rows), default=0)

@@ -1,4 +1,4 @@
-"""Words and number formats that the page uses for metrics, models and parts of a benchmark."""
+"""Define the page's names and number formats for metrics, models and parts of a benchmark."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ SHARES = frozenset(
         "recall_change",
     }
 )
-"""Metrics between 0 and 1 that are written as percentages."""
+"""Metrics between 0 and 1 that are formatted as percentages."""
 BENCHMARKS = {
     "head_to_head": "Head to head",
     "score": "Score",
@@ -145,17 +145,17 @@ BENCHMARKS = {
 
 
 def metric(name: str) -> str:
-    """A metric's name in words."""
+    """Return the name of a metric."""
     return METRICS.get(name, name.replace("_", " "))
 
 
 def benchmark(name: str) -> str:
-    """A benchmark's name in words."""
+    """Return the name of a benchmark."""
     return BENCHMARKS.get(name, name.replace("_", " "))
 
 
 def group(name: str | None) -> str:
-    """A benchmark part's name in words: `type:open` is "open-ended"."""
+    """Return the name of a benchmark part: `type:open` is "open-ended"."""
     if name is None:
         return "all"
     kind, colon, value = name.partition(":")
@@ -165,7 +165,7 @@ def group(name: str | None) -> str:
 
 
 def number(value: float | None, metric_name: str) -> str:
-    """A figure as the page writes it: a percentage, a count, or two to three digits."""
+    """Format a figure: a percentage, a count, or two to three digits."""
     if value is None:
         return "–"
     if metric_name in SHARES:
@@ -177,7 +177,7 @@ def number(value: float | None, metric_name: str) -> str:
 
 
 def bounds(row: EvalResult) -> str:
-    """The interval as the page writes it; empty where there is none."""
+    """Format an interval; empty if there is none."""
     if row.low is None or row.high is None:
         return ""
     low, high = number(row.low, row.metric), number(row.high, row.metric)
@@ -185,7 +185,7 @@ def bounds(row: EvalResult) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Format seconds in units that suit their size."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Line charts on two axes: training curves, and a judge's reward against the truth."""
+"""Lay out line charts on two axes: training curves, and reward against gold score."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from alignlab.report.axis import Axis, axis
 from alignlab.report.forest import Tick
 
 MAX_POINTS = 160
-"""Points drawn per line; longer curves are thinned evenly."""
+"""Maximum number of points per line; longer curves are thinned evenly."""
 _Y_MARGIN = 6.0
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A mean with its interval, in per cent of the plane."""
+    """Mean with its interval, in per cent of the plane."""
 
     x: float
     y: float
@@ -27,7 +27,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class ChartLine:
-    """A line as SVG points in a 100 x 100 box, with a dot per point where wanted."""
+    """Line as SVG points in a 100 x 100 box, with an optional dot per point."""
 
     points: str
     series: int
@@ -36,7 +36,7 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class LineChart:
-    """A small line chart, ready to draw."""
+    """Small line chart, ready to draw."""
 
     title: str
     note: str
@@ -49,7 +49,7 @@ class LineChart:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a line, with its interval where there is one."""
+    """Point of a line, with its interval if there is one."""
 
     x: float
     y: float
@@ -89,7 +89,7 @@ def line_chart(
 
 
 def curve(steps: Sequence[Mapping[str, float]], metric: str) -> list[Point]:
-    """A metric over the training steps, thinned."""
+    """Return a metric over the training steps, thinned."""
     known = [s for s in steps if metric in s and "step" in s and math.isfinite(s[metric])]
     stride = max(1, math.ceil(len(known) / MAX_POINTS))
     kept = known[::stride]
@@ -119,7 +119,7 @@ def _line(points: Sequence[Point], series: int, across: Axis, up: Axis, *, dots:
 
 
 def _height(up: Axis, value: float) -> float:
-    """Position from the top in per cent: large values are high up."""
+    """Return the position from the top in per cent, so that large values are high up."""
     return round(100 - up.at(value, margin=_Y_MARGIN), 3)
 
 

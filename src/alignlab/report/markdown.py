@@ -1,4 +1,4 @@
-"""A run's main figures as Markdown tables, for notes and documentation."""
+"""Export a run's main figures as Markdown tables, for notes and documentation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ JUDGED = (
     ("spearman", "Spearman"),
 )
 PARTS = 4
-"""Parts into which the training of a policy is cut."""
+"""Number of parts into which the training of a policy is divided."""
 BENCHMARKS = {"judge_own_samples": "own samples", "judge_held_out": "held-out groups"}
 
 
 def markdown(run_dir: Path) -> str:
-    """Win rate, score, length, repetition and divergence per model, judges, and policies' steps.
+    """Build tables of models (win rate, score, length, repetition, KL), judges, and policies.
 
-    All from summary.json, but for the steps of policies, which are read from their stages.
+    All figures come from summary.json, except the policies' steps, which their stages hold.
 
     Raises:
         BadInput: the run has no summary yet.
@@ -78,7 +78,7 @@ def _best_of(rows: Sequence[EvalResult]) -> str:
 
 
 def _drifts(run_dir: Path) -> str:
-    """Each policy's training in four parts of equal length, means over seeds."""
+    """Summarise each policy's training in four parts of equal length, means over seeds."""
     files = sorted((run_dir / "stages").rglob("drift.jsonl"))
     drifts = [d for file in files for d in read_records(file, Drift)]
     table = [["policy", "steps", "KL (nats)", "reward", "true score", "answers"]]

@@ -1,4 +1,4 @@
-"""Score against KL divergence while policies train: a panel each, seeds averaged by step."""
+"""Plot scores against KL divergence during training: a panel per score, seeds averaged by step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from alignlab.report.line_chart import LineChart, Point, line_chart
 from alignlab.types import Drift
 
 WINDOW = 3
-"""Neighbouring steps averaged into one point, since a step has few responses."""
+"""Number of neighbouring steps averaged into one point, since a step has few responses."""
 
 
 def panels(drifts: Sequence[Drift]) -> tuple[LineChart, ...]:
-    """The true score, where it is known, and the reward, each against the divergence."""
+    """Build panels of gold score, if there is one, and reward, each against the divergence."""
     found = []
     for model in dict.fromkeys(d.model for d in drifts):
         mine = [d for d in drifts if d.model == model]
@@ -36,7 +36,7 @@ def panels(drifts: Sequence[Drift]) -> tuple[LineChart, ...]:
 
 
 def averaged(drifts: Sequence[Drift], value: Callable[[Drift], float | None]) -> list[Point]:
-    """Means over seeds and neighbouring steps, in the order of the steps."""
+    """Average over seeds and neighbouring steps, in the order of the steps."""
     known = [(d.step, d.kl, v) for d in drifts if (v := value(d)) is not None]
     steps = sorted({step for step, _, _ in known})
     points = []

@@ -16,11 +16,11 @@ from alignlab.report.run_data import RunData, read_run
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_EXAMPLES = 200
-"""Most examples in a page, so that a large study's page stays a few megabytes."""
+"""Maximum number of examples in a page, so that a large study's page stays at a few megabytes."""
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write summary.json and report.html into a run directory; returns the page's path.
+    """Write summary.json and report.html into a run directory; return the page's path.
 
     Raises:
         BadInput: not a run directory, or a record in it cannot be read.
@@ -33,7 +33,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render(run: RunData) -> str:
-    """The page of a run as HTML."""
+    """Render the page of a run as HTML."""
     spent = training_curves.spending(run)
     return with_policy(
         environment()
@@ -58,13 +58,13 @@ def render(run: RunData) -> str:
 
 
 def kinds_of(run: RunData) -> list[tuple[str, int]]:
-    """Prompt types and families among the examples shown, with their numbers."""
+    """Count prompt types and families among the examples shown."""
     found = [k for e in run.examples[:MAX_EXAMPLES] for k in browser.kinds(e.prompt)]
     return sorted(Counter(found).items())
 
 
 def _first_shown(run: RunData) -> list[str]:
-    """Models whose answers are open at first: the baseline, the two best and the worst."""
+    """Return the models whose answers are open initially: the baseline, two best, the worst."""
     answering = dict.fromkeys(a.model for e in run.examples for a in e.answers)
     rows = headline.comparisons(run.results, run.study.baseline)
     ranked = [r.model for r in sorted(rows, key=lambda r: -(r.value or 0)) if r.model in answering]
@@ -75,7 +75,7 @@ def _first_shown(run: RunData) -> list[str]:
 
 @cache
 def environment() -> Environment:
-    """The templates; everything put into them is escaped."""
+    """Return the template environment, which escapes everything inserted."""
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -1,6 +1,6 @@
-"""A strict Content-Security-Policy for pages that are one file.
+"""Add a strict Content-Security-Policy to pages that are one file.
 
-Scripts and styles run by their SHA-256 alone, so markup that a model or a user wrote executes
+Scripts and styles are allowed by SHA-256 alone, so markup written by a model or a user executes
 nothing even if it reached the page unescaped. Style attributes cannot be hashed one by one in every
 browser; they become classes of the page's style sheet.
 """
@@ -17,7 +17,7 @@ _CLASS = re.compile(r"(\sclass=\")([^\"]*)\"")
 
 
 def content_security_policy(html: str, *, connect: bool = False) -> str:
-    """Compute the policy that lets a page run its own inline scripts and styles and nothing else.
+    """Compute the policy that allows a page its own inline scripts and styles and nothing else.
 
     Args:
         connect: also allow requests to the server that the page came from.
@@ -34,7 +34,7 @@ def content_security_policy(html: str, *, connect: bool = False) -> str:
 
 
 def with_policy(html: str) -> str:
-    """Return a page that states its policy in its head and has no style attributes left."""
+    """Add the policy to a page's head, and replace its style attributes by classes."""
     html = _styles_to_classes(html)
     meta = (
         f'<meta http-equiv="Content-Security-Policy" content="{content_security_policy(html)}">\n'

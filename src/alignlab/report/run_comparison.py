@@ -1,4 +1,4 @@
-"""Several runs side by side: the same rows, one column per run."""
+"""Compare several runs on one page: one row per figure, one column per run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FIGURES = (
     ("pairwise_accuracy_ties_half", CHANCE, "chance"),
     ("spearman", 0.0, "chance"),
 )
-"""Metrics that are drawn, with the reference line of each and its name."""
+"""Metrics that are drawn, with reference line and name."""
 
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One run as the page's head lists it."""
+    """Run, as listed in the page's head."""
 
     name: str
     recipe: str
@@ -41,7 +41,7 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class NamedTable:
-    """All rows of one benchmark, one column per run."""
+    """Rows of one benchmark, one column per run."""
 
     title: str
     table: ReportTable
@@ -50,15 +50,15 @@ class NamedTable:
 def compare_runs(
     paths: Sequence[Path], out: Path | None = None, *, paired: Sequence[Paired] = ()
 ) -> Path:
-    """Write one page with the rows of several runs side by side; returns its path.
+    """Write one page that compares the rows of several runs; return its path.
 
     Args:
         paths: run directories, two or more.
-        out: the page's path; `compare.html` beside the first run where left out.
-        paired: differences by prompt, tested where the runs share prompts.
+        out: the page's path; by default `compare.html` next to the first run.
+        paired: differences by prompt, tested if the runs share prompts.
 
     Raises:
-        BadInput: fewer than two runs, the same one twice, or a folder that is no run.
+        BadInput: fewer than two runs, one run twice, or a folder that is no run.
     """
     if len(paths) < 2:
         raise BadInput(f"compare: expected two or more run directories, found {len(paths)}")
@@ -85,7 +85,7 @@ def compare_runs(
 
 
 def paired_table(paired: Sequence[Paired]) -> ReportTable | None:
-    """Tested differences with their verdicts; None where nothing could be compared."""
+    """Tabulate tested differences with their verdicts; None if nothing could be compared."""
     tested = [p for p in paired if not p.reason]
     if not tested:
         return None
@@ -112,9 +112,9 @@ def _difference(pair: Paired) -> tuple[Cell, ...]:
 
 
 def _trades(names: Sequence[str], runs: Sequence[RunData]) -> list[NamedTable]:
-    """Preference of each run that compares, beside task scores of its own and of those that do not.
+    """Pair win rates of each run with task scores of its own and of runs without win rates.
 
-    Two runs that compare may call different models by one name, so they are never mixed.
+    Two runs with win rates may use one name for different models, so they are never mixed.
     """
     compares = {
         name: {r.against for r in run.results if r.metric == "win_rate" and r.against}
@@ -131,7 +131,7 @@ def _trades(names: Sequence[str], runs: Sequence[RunData]) -> list[NamedTable]:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """Folder names, with the parent's name in front where two are alike."""
+    """Name runs by folder, prefixed by the parent folder if two names are equal."""
     short = [p.resolve().name for p in paths]
     return [
         name if short.count(name) == 1 else "/".join(path.resolve().parts[-2:])
@@ -151,7 +151,7 @@ def _compared(name: str, run: RunData) -> ComparedRun:
 
 
 def _figures(names: Sequence[str], runs: Sequence[RunData]) -> list[Forest]:
-    """One plot per metric and benchmark, a series per run."""
+    """Build one plot per metric and benchmark, a series per run."""
     found = []
     for metric, reference, reference_label in FIGURES:
         rows = {
@@ -177,7 +177,7 @@ def _figures(names: Sequence[str], runs: Sequence[RunData]) -> list[Forest]:
 
 
 def _tables(names: Sequence[str], runs: Sequence[RunData]) -> list[NamedTable]:
-    """All rows, by benchmark."""
+    """Tabulate all rows, by benchmark."""
     benchmarks = dict.fromkeys(r.benchmark for run in runs for r in run.results)
     return [
         NamedTable(labels.benchmark(name), _side_by_side(name, names, runs)) for name in benchmarks
@@ -196,7 +196,7 @@ def _side_by_side(benchmark: str, names: Sequence[str], runs: Sequence[RunData])
 
 
 def _key(row: EvalResult) -> EvalResult:
-    """What makes two runs' rows the same row: all but the figures."""
+    """Return the fields that identify a row across runs: all but the figures."""
     return replace(row, value=None, low=None, high=None, n=0, unscored=0, seeds=())
 
 

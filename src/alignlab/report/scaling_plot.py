@@ -1,4 +1,4 @@
-"""Scaling curves: what was measured at every size, with the line that is fitted to it."""
+"""Plot scaling curves: measured scores at every size, with the fitted line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignlab.types import ScalePoint
 
 
 def panels(points: Sequence[ScalePoint]) -> tuple[LineChart, ...]:
-    """One panel per curve, a tick at every measured size."""
+    """Build one panel per curve, with a tick at every measured size."""
     found = []
     for series in dict.fromkeys(p.series for p in points):
         mine = [p for p in points if p.series == series]
@@ -30,7 +30,7 @@ def panels(points: Sequence[ScalePoint]) -> tuple[LineChart, ...]:
 
 
 def table(points: Sequence[ScalePoint]) -> ReportTable:
-    """Every measured size with the fitted value beside it."""
+    """Tabulate the measured and the fitted value at every size."""
     fitted = {(p.series, p.at): p for p in points if not p.model}
     measured = [p for p in points if p.model]
     return ReportTable(

@@ -1,4 +1,4 @@
-"""The figures of the page, from result rows: comparisons, scores, parts, judges, the rest."""
+"""Build the figures of the page from result rows: comparisons, scores, parts, judges, the rest."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from alignlab.types import EvalResult
 BOOTSTRAP = "95% bootstrap intervals, prompts resampled"
 SCALING = "scaling"
 MOST_SERIES = 6
-"""Models that one plot tells apart by colour."""
+"""Maximum number of models that one plot distinguishes by colour."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page: figures with a caption, and the table of what they show."""
+    """Part of the page: figures with a caption, and the table of their values."""
 
     anchor: str
     title: str
@@ -42,7 +42,7 @@ class Section:
 
 
 def build(run: RunData) -> tuple[Section, ...]:
-    """All sections that the run's records can fill, in reading order."""
+    """Build all sections for which the run has records, in reading order."""
     order = list(run.study.models)
     results = sorted(run.results, key=lambda r: _place(r.model, order))
     notes = run.study.models
@@ -62,7 +62,7 @@ def build(run: RunData) -> tuple[Section, ...]:
 
 
 def basis(rows: Sequence[EvalResult]) -> str:
-    """n, seeds and unscored of some rows, as a caption says them."""
+    """Describe n, seeds and unscored of some rows for a caption."""
     sizes = sorted({r.n for r in rows})
     text = f"n = {sizes[0]:,}" if len(sizes) == 1 else f"n = {sizes[0]:,} to {sizes[-1]:,}"
     seeds = sorted({s for r in rows for s in r.seeds})
@@ -87,7 +87,7 @@ def _whole(results: Sequence[EvalResult], metric: str) -> list[EvalResult]:
 
 
 def _comparisons(results: Sequence[EvalResult], notes: Mapping[str, str]) -> list[Section]:
-    """Win rates, one section per benchmark and baseline."""
+    """Build a section of win rates per benchmark and baseline."""
     wins = _whole(results, "win_rate")
     found = []
     for number, key in enumerate(dict.fromkeys((r.benchmark, r.against) for r in wins)):
@@ -120,22 +120,22 @@ def _comparisons(results: Sequence[EvalResult], notes: Mapping[str, str]) -> lis
 def _with_verdicts(
     table: tables.ReportTable, rows: Sequence[EvalResult], results: Sequence[EvalResult]
 ) -> tables.ReportTable:
-    """A column with what may be said of each win rate once p-values are adjusted."""
-    said = {r.model: verdict(r, results) for r in rows}
-    if not any(said.values()):
+    """Add a column with the verdict of each win rate by its adjusted p-value."""
+    verdicts = {r.model: verdict(r, results) for r in rows}
+    if not any(verdicts.values()):
         return table
     return replace(
         table,
         columns=(*table.columns, "verdict, corrected"),
         rows=tuple(
-            (*cells, tables.Cell(said.get(name) or "–"))
+            (*cells, tables.Cell(verdicts.get(name) or "–"))
             for name, cells in zip(table.names, table.rows, strict=True)
         ),
     )
 
 
 def _tax(results: Sequence[EvalResult], baseline: str) -> list[Section]:
-    """What preference costs on tasks with known answers, where a run measured both."""
+    """Build the section on the alignment tax, if a run has win rates and task scores."""
     found = tax_table.trade(results, baseline)
     if found is None:
         return []
@@ -160,7 +160,7 @@ def _tax(results: Sequence[EvalResult], baseline: str) -> list[Section]:
 
 
 def _growth(run: RunData) -> list[Section]:
-    """Scaling curves with their fitted lines."""
+    """Build the section of scaling curves with their fitted lines."""
     if not run.scaling:
         return []
     slopes = [r for r in run.results if (r.benchmark, r.metric) == (SCALING, "per_doubling")]
@@ -184,7 +184,7 @@ def _growth(run: RunData) -> list[Section]:
 def _scores(
     results: Sequence[EvalResult], notes: Mapping[str, str], baseline: str
 ) -> list[Section]:
-    """Mean score per model, one plot per benchmark that has one."""
+    """Build the section of mean scores per model, one plot per scored benchmark."""
     means = _whole(results, "mean")
     if not means:
         return []
@@ -214,7 +214,7 @@ def _scores(
 
 
 def _parts(results: Sequence[EvalResult]) -> list[Section]:
-    """Mean score by prompt type and family (win rate, where no score was measured)."""
+    """Build the section of scores by prompt type and family (win rates if there are no scores)."""
     parts = [r for r in results if r.group is not None and r.metric == "mean"]
     parts = parts or [r for r in results if r.group is not None and r.metric == "win_rate"]
     if not parts:
@@ -228,7 +228,7 @@ def _parts(results: Sequence[EvalResult]) -> list[Section]:
             reference=None,
             reference_label="",
             title=labels.group(name),
-            beside=types,
+            adjacent=types,
         )
         for name in dict.fromkeys(r.group for r in types)
     ]
@@ -245,7 +245,7 @@ def _parts(results: Sequence[EvalResult]) -> list[Section]:
 
 
 def _judges(results: Sequence[EvalResult]) -> list[Section]:
-    """Pairwise accuracy and Spearman of every judge, own samples beside held-out responses."""
+    """Build the section on judges: accuracy and Spearman, on own samples and held-out groups."""
     benchmarks = {r.benchmark for r in results if r.metric.startswith("pairwise_accuracy")}
     rows = [r for r in results if r.benchmark in benchmarks]
     plots = []
@@ -283,7 +283,7 @@ def _judges(results: Sequence[EvalResult]) -> list[Section]:
 
 
 def _named(row: EvalResult, several: bool) -> EvalResult:
-    """A judge's row under a name that tells benchmarks apart in one table."""
+    """Prefix a judge's row with its benchmark, so that names differ within one table."""
     if not several:
         return row
     name = f"{row.model} · {labels.benchmark(row.benchmark).lower()}"
@@ -310,7 +310,7 @@ def _rewards(run: RunData) -> list[Section]:
 
 
 def _against_kl(results: Sequence[EvalResult]) -> list[Section]:
-    """Score against the distance from the reference model, where a run measured it."""
+    """Build the section of scores against KL divergence from the reference model."""
     kl = {r.model: r for r in _whole(results, "kl") if r.value is not None}
     scored = [r for r in _whole(results, "mean") if r.model in kl and r.value is not None]
     if len(scored) < 2:
@@ -359,7 +359,7 @@ def _drifts(run: RunData) -> list[Section]:
 
 
 def _rest(results: Sequence[EvalResult]) -> list[Section]:
-    """Tables of all benchmarks that no figure shows."""
+    """Build tables of all benchmarks without a figure."""
     drawn = {
         r.benchmark
         for r in results
@@ -381,19 +381,19 @@ def _rest(results: Sequence[EvalResult]) -> list[Section]:
 
 
 def _first_by_part(results: Sequence[EvalResult]) -> tables.ReportTable | None:
-    """The first metric that has parts, part by part; None where none has."""
+    """Plot the first metric that has parts, part by part; None without parts."""
     parts = _first_parts(results)
     return tables.by_part(parts, corner=labels.metric(parts[0].metric)) if parts else None
 
 
 def _first_parts(results: Sequence[EvalResult]) -> list[EvalResult]:
-    """Rows by part of the first metric that has parts."""
+    """Return the rows by part of the first metric that has parts."""
     metric = next((r.metric for r in results if r.group is not None), None)
     return [r for r in results if r.group is not None and r.metric == metric]
 
 
 def by_category(parts: Sequence[EvalResult]) -> tuple[Forest, ...]:
-    """Categories down, one mark per model; none for more models than can be told apart."""
+    """Plot categories down with one mark per model; None for more models than `MOST_SERIES`."""
     known = [r for r in parts if r.value is not None]
     models = list(dict.fromkeys(r.model for r in known))
     if not known or len(models) > MOST_SERIES or len({r.group for r in known}) < 2:

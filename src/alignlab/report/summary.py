@@ -1,4 +1,4 @@
-"""`summary.json`: the run's figures for machines, the same that the page shows."""
+"""Build `summary.json`: the figures of the page in machine-readable form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alignlab.types import EvalResult
 
 
 def summarise(run: RunData) -> dict[str, Any]:
-    """The content of summary.json; rows of single seeds or branches are kept apart in `parts`."""
+    """Return the content of summary.json; `parts` holds rows of single seeds or branches."""
     seeds = list(run.manifest.seeds)
     return {
         "recipe": run.manifest.recipe,
@@ -25,7 +25,7 @@ def summarise(run: RunData) -> dict[str, Any]:
 
 
 def rows(results: Sequence[EvalResult]) -> list[dict[str, Any]]:
-    """Result rows as plain JSON values."""
+    """Return result rows as plain JSON values."""
     return [
         {
             "model": r.model,

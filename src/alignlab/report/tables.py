@@ -1,4 +1,4 @@
-"""Tables under the figures: models down, metrics or parts across, every cell with its interval."""
+"""Build tables of figures: models down, metrics or parts across, every cell with its interval."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from alignlab.types import EvalResult
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a table."""
+    """Cell of a table."""
 
     value: str
     bounds: str = ""
     shade: float | None = None
-    """0 to 1: how dark the cell is drawn; None for no shading."""
+    """Darkness of the cell, from 0 to 1; None for no shading."""
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table, ready to draw; the first column holds names."""
+    """Table, ready to draw; the first column holds names."""
 
     corner: str
     columns: tuple[str, ...]
@@ -31,7 +31,7 @@ class ReportTable:
 
 
 def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> ReportTable:
-    """Models down, metrics across; n and unscored are the first metric's; no parts."""
+    """Tabulate models by metrics; n and unscored are the first metric's; parts are left out."""
     whole = [r for r in results if r.group is None]
     table = _pivot(whole, lambda r: labels.metric(r.metric), corner)
     basis = {r.model: (f"{r.n:,}", f"{r.unscored:,}") for r in reversed(whole)}
@@ -47,7 +47,7 @@ def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> ReportTab
 
 
 def by_part(results: Sequence[EvalResult], corner: str = "Model") -> ReportTable:
-    """Models down, parts of the benchmark across, shaded from the lowest to the highest figure."""
+    """Tabulate models by parts of the benchmark, shaded from the lowest to the highest figure."""
     known = [r.value for r in results if r.value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
 

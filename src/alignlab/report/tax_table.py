@@ -1,4 +1,4 @@
-"""Alignment tax: preference gained beside what task scores that need no judge gained or lost."""
+"""Relate gains in preference to changes of task scores that need no judge (alignment tax)."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from alignlab.report.tables import Cell, ReportTable
 from alignlab.types import EvalResult
 
 TASKS = frozenset({"recall", "exact_match", "accuracy", "rouge_l", "bleu", "chrf"})
-"""Metrics of tasks with known answers, higher is better."""
+"""Metrics of tasks with known answers; higher is better."""
 LM_EVAL = "lm_eval"
 HIGHER = ("acc", "exact_match", "f1", "mc1", "mc2", "pass")
-"""What a metric of lm_eval is called where higher is better; perplexities are no task scores."""
+"""Name prefixes of lm_eval's metrics of which higher is better; perplexities are left out."""
 
 
 @dataclass(frozen=True)
 class Tax:
-    """The trade as a table and, per task, as a picture."""
+    """Trade of preference against task scores: a table, and one plot per task."""
 
     table: ReportTable
     planes: tuple[LineChart, ...]
     tested: bool
-    """Some changes have an interval and an adjusted verdict of their own."""
+    """True if some changes have an interval and an adjusted verdict."""
 
 
 def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
-    """Win rate less one half, and every task's change, against the baseline.
+    """Tabulate win rate minus one half and every task's change against the baseline.
 
     Args:
-        results: the rows of one run, or of several about the same models.
-        baseline: the model before the step whose price is asked for.
+        results: the rows of one run, or of several runs of shared models.
+        baseline: the model before preference training.
 
     Returns:
-        None where no model has both a win rate against the baseline and a task that both did.
+        None if no model has both a win rate against the baseline and a task shared with it.
     """
     wins = {
         r.model: r
@@ -54,23 +54,28 @@ def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
         for r in results
         if r.metric.endswith("_change") and r.against == baseline
     }
-    heads = [h for task in tasks for h in (labels.metric(task[1]), "change")]
-    heads = [
-        f"{labels.benchmark(tasks[i // 2][0])}: {h.lower()}" if len(tasks) > 1 else h
-        for i, h in enumerate(heads)
-    ]
     rows = tuple(
         (
             _gain(wins[m]),
             *(cell for task in tasks for cell in _task(scores, changed, task, m, baseline)),
-            *((Cell(_said(changed, tasks, m, results)),) if changed else ()),
+            *((Cell(_verdicts(changed, tasks, m, results)),) if changed else ()),
         )
         for m in models
     )
     last = ("change, corrected",) if changed else ()
-    table = ReportTable("Model", ("Preference gained", *heads, *last), tuple(models), rows)
+    heads = ("Preference gained", *_heads(tasks), *last)
     planes = tuple(_plane(wins, scores, task, models, baseline) for task in tasks)
-    return Tax(table, planes, bool(changed))
+    return Tax(ReportTable("Model", heads, tuple(models), rows), planes, bool(changed))
+
+
+def _heads(tasks: Sequence[tuple[str, str]]) -> list[str]:
+    """Return two column heads per task, prefixed by its benchmark if there are several tasks."""
+    heads = []
+    for benchmark, metric in tasks:
+        for head in (labels.metric(metric), "change"):
+            several = f"{labels.benchmark(benchmark)}: {head.lower()}"
+            heads.append(several if len(tasks) > 1 else head)
+    return heads
 
 
 def _is_task(row: EvalResult) -> bool:
@@ -81,7 +86,7 @@ def _is_task(row: EvalResult) -> bool:
 
 
 def _points(value: float) -> str:
-    """A difference of shares in percentage points."""
+    """Format a difference of shares in percentage points."""
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
@@ -99,7 +104,7 @@ def _task(
     model: str,
     baseline: str,
 ) -> tuple[Cell, Cell]:
-    """A model's score, and how it changed."""
+    """Return cells of a model's score and its change."""
     row = scores.get((*task, model))
     if row is None:
         return Cell("–"), Cell("–")
@@ -111,7 +116,7 @@ def _task(
     return score, Cell(labels.number(apart, row.metric).replace("-", "−"))
 
 
-def _said(
+def _verdicts(
     changed: dict[tuple[str, str, str], EvalResult],
     tasks: Sequence[tuple[str, str]],
     model: str,
@@ -128,7 +133,7 @@ def _plane(
     models: Sequence[str],
     baseline: str,
 ) -> LineChart:
-    """One dot per model: right is better at the task, up is preferred."""
+    """Plot one dot per model: right is better at the task, up is preferred."""
     base = scores[*task, baseline].value or 0.0
     points = [
         [

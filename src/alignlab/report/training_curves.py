@@ -1,4 +1,4 @@
-"""How the run went: training curves, and time, tokens and calls per stage."""
+"""Summarise a run: training curves, and time, tokens and calls per stage."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ class CurveGroup:
 
 @dataclass(frozen=True)
 class Spend:
-    """What one stage, or all runs of it over seeds, spent."""
+    """Time, tokens and calls of one stage, summed over seeds."""
 
     label: str
     runs: int
     seconds: float
     bar: float
-    """Its seconds in per cent of the longest stage's."""
+    """Seconds in per cent of the longest stage's."""
     usage: Usage
     unfinished: int
 
     @property
     def time(self) -> str:
+        """Return the time in units that suit its size."""
         return duration(self.seconds)
 
 
 def curves(found: Sequence[Curve]) -> tuple[CurveGroup, ...]:
-    """The drawn metrics that the run logged; seeds of one stage share a panel."""
+    """Plot the logged metrics of `CURVES`; seeds of one stage share a panel."""
     groups = []
     for metric, title in CURVES:
         panels = []
@@ -63,7 +64,7 @@ def curves(found: Sequence[Curve]) -> tuple[CurveGroup, ...]:
 
 
 def spending(run: RunData) -> tuple[Spend, ...]:
-    """Stages that did anything, those of several seeds added up, in the order of the run."""
+    """Sum time and usage by stage over seeds, in the order of the run."""
     found = [
         _spend(label, [s for s in run.stages if s.label == label])
         for label in dict.fromkeys(s.label for s in run.stages)
@@ -73,7 +74,7 @@ def spending(run: RunData) -> tuple[Spend, ...]:
 
 
 def counts(by_stage: Mapping[str, Sequence[Count]]) -> tuple[Count, ...]:
-    """What was kept and dropped, added up over seeds, in the order of the run."""
+    """Sum records kept and dropped over seeds, in the order of the run."""
     found: dict[tuple[str, str], Count] = {}
     for stage, some in by_stage.items():
         for count in some:
@@ -89,7 +90,7 @@ def counts(by_stage: Mapping[str, Sequence[Count]]) -> tuple[Count, ...]:
 
 
 def total(spent: Sequence[Spend]) -> Spend:
-    """The sum over stages."""
+    """Sum over stages."""
     usage = Usage()
     for one in spent:
         usage = usage + one.usage

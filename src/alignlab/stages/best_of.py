@@ -1,4 +1,4 @@
-"""Keep the best of n responses to imitate it; round after round, this is RAFT (2304.06767)."""
+"""Imitate the best of n responses; repeated over rounds, this is RAFT (arXiv 2304.06767)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def best_of(
     *,
     name: str = "best-of-n",
 ) -> list[Demonstration]:
-    """Return the best-scored response to each prompt, to imitate; ties are broken by a draw."""
+    """Return the best-scored response to each prompt as a demonstration; break ties at random."""
     with context.run.stage(name) as stage:
         if stage.done:
             return stage.records("demonstrations", Demonstration).read()
@@ -38,6 +38,6 @@ def best_of(
 def best_scored(
     responses: Sequence[Response], known: Mapping[str, float], seed: int
 ) -> Response | None:
-    """Return the response with the highest score; None where none has one."""
+    """Return the response with the highest score; None if no response is scored."""
     rated = [r for r in responses if r.id in known]
     return max(rated, key=lambda r: (known[r.id], seeds.derive(seed, r.id)), default=None)

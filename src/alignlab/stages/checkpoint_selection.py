@@ -1,4 +1,4 @@
-"""Give the value by which the best checkpoint of a training is kept."""
+"""Score checkpoints during training, so that the best one on validation prompts is selected."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.errors import RunFailed
 from alignlab.generation.local import LocalEngine
-from alignlab.limits import at_least
 from alignlab.models.load import LanguageModel
 from alignlab.protocols import FeedbackSource
 from alignlab.stages.sample import SampleSettings
@@ -17,23 +17,20 @@ from alignlab.types import Checkpoint, CompletionRequest, Prompt, Response, Samp
 
 
 @dataclass(frozen=True)
-class SelectSettings:
-    """Which checkpoint of a preference training is kept (arXiv 2401.10020: the best by a judge)."""
+class SelectSettings(Bounded):
+    """Checkpoint selection in preference training (arXiv 2401.10020: the best by a judge)."""
 
-    prompts: int = 0
-    """Prompts of the data's own, used for nothing else, on which checkpoints are compared every
-    `preference.validate_every` steps; 0 keeps the last checkpoint."""
+    prompts: NonNegativeInt = 0
+    """Number of the data's own prompts, used for nothing else, on which checkpoints are compared
+    every `preference.validate_every` steps; 0 keeps the last checkpoint."""
     judge: str = ""
-    """Feedback source whose mean score decides; empty is `measure.judge`."""
-
-    def __post_init__(self) -> None:
-        at_least("select", self, prompts=0)
+    """Feedback source whose mean score selects the checkpoint; empty uses `measure.judge`."""
 
 
 def mean_score(
     context: RunContext, source: FeedbackSource, prompts: Sequence[Prompt], settings: SampleSettings
 ) -> Callable[[LanguageModel], float]:
-    """Return a function: model -> mean score of its answers, drawn the same every time."""
+    """Return a function: model -> mean score of its responses, with the random draws fixed."""
     sampling = replace(settings.sampling(), n=1)
     seed = context.seed_for("validation")
 

@@ -1,12 +1,11 @@
-"""Make judgements to learn from (EFT) of responses that humans ranked (arXiv 2401.10020, 2.1).
+"""Build judgements to train on (EFT) from responses ranked by humans (arXiv 2401.10020, 2.1).
 
-The SFT baseline judges every response of a ranked group several times. A group is kept when the
-mean scores order its responses as the humans did, equal ones in any order; each response then
-gives one example,
-judge prompt -> the sampled judgement nearest to its mean. Scores that are over-represented are
-thinned. Where the baseline cannot judge (its answers are unreadable, or hardly ever agree), the
-humans' own scores are the targets instead, or their ranks where they gave no scores on the judge's
-scale; the manifest counts how many targets came so.
+The SFT baseline judges every response of a ranked group several times. A group is used when the
+mean scores order its responses as the humans did, equal ones in any order; each response then gives
+one example, judge prompt -> the sampled judgement nearest to its mean. Scores that are
+over-represented are thinned. Where the baseline cannot judge (unreadable answers, or hardly any
+agreement), the targets are the humans' scores, or their ranks if there are no scores on the judge's
+scale; the manifest counts these targets.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ from itertools import combinations
 from typing import Literal
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegativeInt, Positive
 from alignlab.context import RunContext
-from alignlab.errors import BadInput
 from alignlab.feedback.model_judge import ModelJudge
-from alignlab.limits import at_least
 from alignlab.stages.judge import judge
 from alignlab.types import (
     Count,
@@ -37,28 +35,24 @@ from alignlab.types import (
 
 
 @dataclass(frozen=True)
-class EFTSettings:
-    """Settings of the judgements to learn from."""
+class EFTSettings(Bounded):
+    """Settings of the judgements to train on."""
 
-    limit: int = 1775
-    """Most examples."""
+    limit: NonNegativeInt = 1775
+    """Maximum number of examples."""
     targets: Literal["auto", "judged", "human"] = "auto"
     """"judged": the baseline's own agreeing judgements; "human": the humans' scores or ranks;
     "auto": judged, filled up with the humans' when fewer than `minimum` agree."""
-    minimum: int = 200
-    """Fewest judged examples that "auto" takes for enough."""
-    balance: float = 2.0
-    """No score may have more examples than this many times the median of the scores present."""
-
-    def __post_init__(self) -> None:
-        at_least("eft", self, limit=0, minimum=0)
-        if self.balance <= 0:
-            raise BadInput(f"setting eft.balance: expected a number above 0, found {self.balance}")
+    minimum: NonNegativeInt = 200
+    """Minimum number of judged examples for "auto" to use no human targets."""
+    balance: Positive = 2.0
+    """Maximum number of examples of one score, as a multiple of the median over the scores
+    present."""
 
 
 @dataclass(frozen=True)
 class _Target:
-    """A judgement to learn: the judged response and the text to say about it."""
+    """Judgement to learn: the judged response and the target text."""
 
     prompt: Prompt
     response: Response
@@ -73,10 +67,10 @@ def build_eft(
     groups: Sequence[PreferenceGroup],
     settings: EFTSettings,
 ) -> list[Demonstration]:
-    """Make EFT examples out of ranked groups.
+    """Build EFT examples from ranked groups.
 
     Args:
-        baseline_judge: the SFT baseline with the judge prompt that the examples will carry.
+        baseline_judge: the SFT baseline with the judge prompt of the examples.
     """
     feedback: dict[str, Feedback] = {}
     if settings.targets != "human":
@@ -131,7 +125,7 @@ def _targets(
 
 
 def _disagreement(group: PreferenceGroup, feedback: dict[str, Feedback]) -> str | None:
-    """Return why the judge's scores do not order the group as the humans did, or None."""
+    """Return the reason why the judge's scores contradict the humans' order, or None."""
     judged: list[float] = []
     for response in group.responses:
         verdict = feedback[response.id].verdict
@@ -186,7 +180,7 @@ def _human(judge: ModelJudge, group: PreferenceGroup) -> list[_Target]:
 
 
 def _balance(targets: Sequence[_Target], settings: EFTSettings, seed: int) -> list[_Target]:
-    """Return targets in a drawn order, each score capped."""
+    """Shuffle the targets and cap the number of each score."""
     shuffled = sorted(targets, key=lambda t: seeds.derive(seed, t.response.id))
     present = Counter(t.score for t in targets)
     if not present:

@@ -1,4 +1,4 @@
-"""Show demonstrations as earlier turns of every conversation (few-shot prompting)."""
+"""Prepend demonstrations to every conversation (few-shot prompting)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from alignlab.types import Completion, CompletionRequest, Demonstration, Message
 
 
 class FewShot:
-    """A completer that is shown the same demonstrations before every question.
+    """Completer that prepends demonstrations to every conversation.
 
-    Instructions that come first in a conversation (its system turns) stay first.
+    A conversation's system turns stay first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Have a feedback source rate every response; what cannot be read stays unscored."""
+"""Rate every response with a feedback source; an unreadable verdict stays unscored."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def judge(
 def by_prompt(
     prompts: Sequence[Prompt], responses: Sequence[Response]
 ) -> list[tuple[Prompt, list[Response]]]:
-    """Return each prompt with its responses, without prompts that have none."""
+    """Pair each prompt with its responses, leaving out prompts without any."""
     grouped: dict[str, list[Response]] = {}
     for response in responses:
         grouped.setdefault(response.prompt_id, []).append(response)
@@ -49,7 +49,7 @@ def by_prompt(
 
 
 def scores(feedback: Sequence[Feedback]) -> Mapping[str, float]:
-    """Return response id -> score, for what was scored."""
+    """Return response id -> score, for scored responses only."""
     return {f.response_ids[0]: f.verdict.value for f in feedback if isinstance(f.verdict, Score)}
 
 

@@ -1,43 +1,40 @@
-"""Make judges of a model: one prompt, read from samples or from the score's distribution."""
+"""Build a judge from a model: one prompt, read from samples or from the score's distribution."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.feedback.expected_score import ExpectedScoreJudge
 from alignlab.feedback.model_judge import ModelJudge
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.limits import at_least
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
 from alignlab.types import Sampling
 
 
 @dataclass(frozen=True)
-class JudgeSettings:
-    """Settings of asking a model for a score."""
+class JudgeSettings(Bounded):
+    """Settings of judging with a model."""
 
     method: Literal["samples", "expected"] = "samples"
     """"samples": the mean of sampled judgements; "expected": the mean of the distribution over
     the score tokens, in one forward pass."""
     prompt: str = "additive_five_point"
     """Judge prompt, by its file's name in feedback/prompts."""
-    samples: int = 3
+    samples: PositiveInt = 3
     """Judgements drawn per response by method "samples"."""
-    temperature: float = 0.7
+    temperature: NonNegative = 0.7
     """Sampling temperature of a judgement."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass of a judgement."""
-    max_tokens: int = 256
-    """Most tokens of a judgement."""
-
-    def __post_init__(self) -> None:
-        at_least("judge", self, samples=1, temperature=0, max_tokens=1)
+    max_tokens: PositiveInt = 256
+    """Maximum number of tokens of a judgement."""
 
 
 def sampled_judge(completer: Completer, settings: JudgeSettings) -> ModelJudge:
-    """Return the completer as a judge whose sampled scores are averaged."""
+    """Build a judge that averages the completer's sampled scores."""
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.samples)
     return ModelJudge(
         completer, judge_prompt(settings.prompt), samples=settings.samples, sampling=sampling
@@ -45,10 +42,10 @@ def sampled_judge(completer: Completer, settings: JudgeSettings) -> ModelJudge:
 
 
 def model_judge(completer: Completer, settings: JudgeSettings) -> FeedbackSource:
-    """Return the completer as a judge by the method of the settings.
+    """Build a judge from a completer by `settings.method`.
 
     Raises:
-        BadInput: the expected score of a completer that gives no log-probabilities.
+        BadInput: the expected score is requested of a completer without log-probabilities.
     """
     if settings.method == "samples":
         return sampled_judge(completer, settings)

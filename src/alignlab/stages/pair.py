@@ -1,4 +1,4 @@
-"""Make preference groups of rated responses, best first."""
+"""Build preference groups from rated responses, best first."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alignlab import seeds
+from alignlab.configs import Bounded, NonNegative
 from alignlab.context import RunContext
-from alignlab.limits import at_least
 from alignlab.stages.judge import by_prompt, scores
 from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prompt, Response
 
 
 @dataclass(frozen=True)
-class PairSettings:
-    """Settings of making preferences of K rated responses."""
+class PairSettings(Bounded):
+    """Settings of building preferences from K rated responses."""
 
     keep: Literal["best_worst", "all", "winners"] = "best_worst"
     """"best_worst": one pair per prompt (arXiv 2401.10020); "all": the ranked list, for listwise
     objectives; "winners": the best response is imitated (SFT), the positive-only ablation."""
-    min_gap: float = 0.0
-    """Least difference of score between best and worst; equal scores never make a pair."""
-
-    def __post_init__(self) -> None:
-        at_least("pairs", self, min_gap=0)
+    min_gap: NonNegative = 0.0
+    """Minimum difference of score between best and worst; equal scores never form a pair."""
 
 
 def pair(
@@ -37,7 +34,7 @@ def pair(
     *,
     name: str = "pair",
 ) -> list[PreferenceGroup]:
-    """Order each prompt's responses by score; ties are broken by a draw from the seed.
+    """Order each prompt's responses by score; break ties by a draw from the seed.
 
     The draw matters: with scores out of six values the first of four equal responses would
     otherwise always win.
@@ -50,11 +47,11 @@ def pair(
         groups = []
         for prompt, several in by_prompt(prompts, responses):
             group = _group(prompt, several, known, source, context.seed_for("ties"))
-            made = _accept(group, settings)
-            if isinstance(made, str):
-                dropped[made] += 1
+            accepted = _accept(group, settings)
+            if isinstance(accepted, str):
+                dropped[accepted] += 1
             else:
-                groups.append(made)
+                groups.append(accepted)
         stage.write("groups", PreferenceGroup, groups)
         stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
         return groups
@@ -69,8 +66,7 @@ def demonstration_pairs(
     name: str = "pair",
     source: str = "demonstration",
 ) -> list[PreferenceGroup]:
-    """Prefer one response to another by where it comes from: a teacher's over the student's, or
-    a refined one over the first; what says the same makes no pair."""
+    """Prefer responses by origin: the teacher's over the student's, refined over first ones."""
     with context.run.stage(name) as stage:
         if stage.done:
             return stage.records("groups", PreferenceGroup).read()
@@ -92,7 +88,7 @@ def demonstration_pairs(
 
 
 def best_as_demonstrations(groups: Sequence[PreferenceGroup]) -> list[Demonstration]:
-    """Return the winners alone, to imitate: the positive-only ablation, and best-of-n (RAFT)."""
+    """Return the best responses as demonstrations: positive-only ablation, best-of-n (RAFT)."""
     return [Demonstration(group.prompt, group.responses[0]) for group in groups]
 
 
@@ -112,7 +108,7 @@ def _group(
 
 
 def _accept(group: PreferenceGroup | None, settings: PairSettings) -> PreferenceGroup | str:
-    """Return the part of a prompt's ordered responses that is trained on, or why none is."""
+    """Return the part of a prompt's ordered responses to train on, or the reason for none."""
     if group is None:
         return "fewer than two different scored responses"
     gap = group.scores[0] - group.scores[-1]

@@ -1,5 +1,7 @@
-"""Ask a model for a new prompt: by a list of examples that it continues (self-instruct,
-arXiv 2212.10560), or, of a server that only chats, a request that shows the same examples.
+"""Request new prompts from a model (self-instruct, arXiv 2212.10560).
+
+A completion engine continues a list of examples; a chat-only server gets a request with the same
+examples.
 """
 
 from __future__ import annotations
@@ -21,19 +23,19 @@ How = Literal["continuation", "chat"]
 
 @dataclass(frozen=True)
 class PromptingMode:
-    """The mode in which a model was asked for prompts."""
+    """Mode of requesting prompts: continuation or chat."""
 
     how: How
 
 
 def prompting_mode(completer: Completer) -> PromptingMode:
-    """Return the mode: continuation, or chat for an endpoint that continues no plain text."""
+    """Choose the mode: continuation, or chat for an endpoint that continues no plain text."""
     ask = getattr(completer, "continues_text", None)
     return PromptingMode("continuation" if ask is None or ask() else "chat")
 
 
 def drawn_examples(examples: Sequence[Prompt], shots: int, draw: np.random.Generator) -> list[str]:
-    """Draw at most `shots` different examples, one line each, in a drawn order."""
+    """Draw at most `shots` different examples, one line each, in random order."""
     shown = draw.choice(len(examples), size=min(shots, len(examples)), replace=False)
     return [" ".join(examples[j].text.split()) for j in shown]
 
@@ -41,7 +43,7 @@ def drawn_examples(examples: Sequence[Prompt], shots: int, draw: np.random.Gener
 def request(
     way: PromptingMode, number: str, examples: Sequence[str], sampling: Sampling, seed: int
 ) -> CompletionRequest:
-    """Return one request for a new prompt after the examples."""
+    """Build one request for a new prompt after the examples."""
     lines = [f"Question {i}: {text}" for i, text in enumerate(examples, start=1)]
     if way.how == "chat":
         messages = judge_prompt("propose").fill(examples="\n".join(lines))
@@ -54,7 +56,7 @@ def request(
 
 
 def read_proposal(way: PromptingMode, by: str, completion: Completion) -> Prompt | Unscored:
-    """Return the prompt in a completion, or why there is none."""
+    """Parse the prompt in a completion; return it, or the reason for none."""
     if completion.finish == "error":
         return Unscored("the call failed")
     text = completion.text.strip() if way.how == "continuation" else parse_question(completion.text)

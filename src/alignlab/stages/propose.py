@@ -1,4 +1,4 @@
-"""Have a model write new prompts from examples (self-instruct, arXiv 2212.10560)."""
+"""Generate new prompts from examples with a model (self-instruct, arXiv 2212.10560)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alignlab import meter, progress, seeds
+from alignlab.configs import Bounded, Fraction, NonNegative, NonNegativeInt, PositiveInt
 from alignlab.context import RunContext
 from alignlab.data.filters import FilterConfig, filter_prompts
 from alignlab.errors import BadInput
-from alignlab.limits import at_least
 from alignlab.protocols import Completer
+from alignlab.recording import Recorder
 from alignlab.runs import Stage
 from alignlab.stages.proposals import (
     PromptingMode,
@@ -25,51 +26,54 @@ from alignlab.types import CompletionRequest, Count, Prompt, Sampling, Unscored
 
 
 @dataclass(frozen=True)
-class ProposeSettings:
-    """Settings of writing and filtering new prompts (arXiv 2401.10020, section 2.2)."""
+class ProposeSettings(Bounded):
+    """Settings of generating and filtering new prompts (arXiv 2401.10020, section 2.2)."""
 
-    n: int = 1000
-    """Prompts wanted per iteration; 0 uses the data's own prompts instead."""
+    n: NonNegativeInt = 1000
+    """Number of prompts per iteration; 0 uses the data's own prompts instead."""
     by: str = ""
-    """Who writes them: local:FOLDER, openai:MODEL@URL, ...; empty is the model under study."""
-    shots: int = 8
+    """Model that writes the prompts: local:FOLDER, openai:MODEL@URL, ...; empty is the model in
+    training."""
+    shots: PositiveInt = 8
     """Example prompts shown per request."""
-    temperature: float = 0.6
+    temperature: NonNegative = 0.6
     """Sampling temperature."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass."""
-    max_tokens: int = 128
-    """Most tokens of a new prompt."""
-    max_rounds: int = 8
-    """Rounds of about n requests each before giving up; what is missing is topped up."""
+    max_tokens: PositiveInt = 128
+    """Maximum number of tokens of a new prompt."""
+    max_rounds: PositiveInt = 8
+    """Maximum number of rounds of about n requests each; missing prompts are topped up
+    afterwards."""
     filters: FilterConfig = field(default_factory=FilterConfig)
-    """Filters that make a new prompt unusable."""
+    """Filters that reject a new prompt."""
     top_up: bool = True
-    """Fill up with the data's own prompts where the model wrote too few."""
+    """Fill up with the data's own prompts if the model generates too few."""
 
     def __post_init__(self) -> None:
-        at_least("propose", self, n=0, shots=1, temperature=0, max_tokens=1, max_rounds=1)
+        super().__post_init__()
         if self.by and not self.n:
             raise BadInput("setting propose.by: has no effect with propose.n=0")
         if self.by == "self":
             raise BadInput("setting propose.by: leave it out for the model under study")
 
     def sampling(self) -> Sampling:
+        """Return the sampling of one prompt."""
         return Sampling(self.temperature, self.top_p, self.max_tokens)
 
 
 @dataclass(frozen=True)
 class ProposalContext:
-    """Prompts that a model is shown to write new ones, and those that it must keep away from."""
+    """Prompts to show as examples, and prompts that new ones must differ from."""
 
     examples: Sequence[Prompt]
     """Prompts to show and to differ from (IFT prompts and earlier proposals)."""
     spare: Sequence[Prompt] = ()
-    """The data's own prompts, to top up with."""
+    """The data's own prompts, for topping up."""
     held_out: Sequence[Prompt] = ()
     """Test prompts, from which a new prompt must differ as from the examples."""
     reserved: Sequence[str] = ()
-    """Words of the held-out part, which no new prompt may hold."""
+    """Words of the held-out part that no new prompt may contain."""
 
 
 def propose(
@@ -80,37 +84,28 @@ def propose(
     *,
     name: str = "propose",
 ) -> list[Prompt]:
-    """Have a model write prompts like the examples until there are enough, or use the data's own.
+    """Generate prompts like the examples until there are enough, or use the data's own.
 
-    How it is asked is decided once, before the first prompt, and kept with the counts.
+    The prompting mode is chosen once, before the first prompt, and recorded with the counts.
     """
-    spare = given.spare
     if context.recorder and settings.n:
-        # As if every round were needed, and none written were unusable.
-        with context.recorder.asking("prompts", settings.max_rounds, name):
-            completer.complete(
-                [
-                    _request(context, name, PromptingMode("continuation"), given.examples,
-                             settings, str(i))
-                    for i in range(settings.n)
-                ]
-            )  # fmt: skip
-        return context.recorder.new_prompts(completer.name, settings.n, settings.max_tokens)
+        return _planned(context.recorder, context, completer, given.examples, settings, name)
+    spare = given.spare
     with context.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
         file = stage.records("prompts", Prompt)
         dropped: Counter[str] = Counter()
-        wrote = "prompts written"
+        written = "prompts written"
         if settings.n and not stage.done:
-            way = _way(stage, completer)
-            _write_rounds(stage, context, completer, way, given, settings, dropped)
-            wrote += f" by {way.how}"
+            mode = _mode(stage, completer)
+            _write_rounds(stage, context, completer, mode, given, settings, dropped)
+            written += f" by {mode.how}"
         if not stage.done and "spare" not in file.units:
             missing = len(spare) if not settings.n else settings.n - file.count()
             taken = list(spare)[: max(0, missing)] if settings.top_up or not settings.n else []
-            # Counted first: what a kill leaves uncommitted is counted the same once more.
+            # Counted first: a kill in between repeats the count, not the prompts.
             stage.count(
                 [
-                    Count(stage.name, wrote, file.count(), dict(dropped)),
+                    Count(stage.name, written, file.count(), dict(dropped)),
                     Count(stage.name, "prompts from the data", len(taken)),
                 ]
             )
@@ -118,9 +113,24 @@ def propose(
         return file.read()
 
 
-def _way(stage: Stage, completer: Completer) -> PromptingMode:
-    """Return the mode of asking, the same however often the stage is resumed."""
-    file = stage.records("way", PromptingMode)
+def _planned(
+    recorder: Recorder,
+    context: RunContext,
+    completer: Completer,
+    examples: Sequence[Prompt],
+    settings: ProposeSettings,
+    name: str,
+) -> list[Prompt]:
+    """Record the requests of all rounds in the plan of a study, as if every round were needed."""
+    mode = PromptingMode("continuation")
+    with recorder.asking("prompts", settings.max_rounds, name):
+        completer.complete(_requests(context, name, mode, examples, settings, ""))
+    return recorder.new_prompts(completer.name, settings.n, settings.max_tokens)
+
+
+def _mode(stage: Stage, completer: Completer) -> PromptingMode:
+    """Return the recorded prompting mode, or choose and record it."""
+    file = stage.records("way", PromptingMode)  # the file's name in 0.1
     if "all" not in file.units:
         file.append("all", [prompting_mode(completer)])
     return file.read()[0]
@@ -130,7 +140,7 @@ def _write_rounds(
     stage: Stage,
     context: RunContext,
     completer: Completer,
-    way: PromptingMode,
+    mode: PromptingMode,
     given: ProposalContext,
     settings: ProposeSettings,
     dropped: Counter[str],
@@ -146,13 +156,10 @@ def _write_rounds(
             unit = f"round {round_}"
             if unit in file.units:
                 continue
-            requests = [
-                _request(context, stage.name, way, given.examples, settings, f"{round_}.{i}")
-                for i in range(settings.n)
-            ]
+            requests = _requests(context, stage.name, mode, given.examples, settings, f"{round_}.")
             before = meter.mark()
             found = [
-                read_proposal(way, completer.name, several[0])
+                read_proposal(mode, completer.name, several[0])
                 for several in completer.complete(requests)
             ]
             written = [p for p in found if isinstance(p, Prompt)]
@@ -169,21 +176,26 @@ def _write_rounds(
             dropped.update({reason: n for reason, n in count.dropped.items() if n})
 
 
-def _request(
+def _requests(
     context: RunContext,
     purpose: str,
-    way: PromptingMode,
+    mode: PromptingMode,
     examples: Sequence[Prompt],
     settings: ProposeSettings,
-    number: str,
-) -> CompletionRequest:
-    draw = seeds.generator(context.seed, purpose, number)
-    shown = drawn_examples(examples, settings.shots, draw)
-    return request(way, number, shown, settings.sampling(), context.seed_for(purpose, number))
+    prefix: str,
+) -> list[CompletionRequest]:
+    """Return `settings.n` requests with ids from the prefix, each with examples of its own."""
+    found = []
+    for number in (f"{prefix}{i}" for i in range(settings.n)):
+        draw = seeds.generator(context.seed, purpose, number)
+        shown = drawn_examples(examples, settings.shots, draw)
+        seed = context.seed_for(purpose, number)
+        found.append(request(mode, number, shown, settings.sampling(), seed))
+    return found
 
 
 def _names(prompt: Prompt, reserved: Sequence[str]) -> bool:
-    """Return whether a prompt holds one of the reserved words."""
+    """Return whether a prompt contains one of the reserved words."""
     return not set(re.findall(r"\w+", prompt.text.lower())).isdisjoint(
         word.lower() for word in reserved
     )

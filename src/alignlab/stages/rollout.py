@@ -1,4 +1,4 @@
-"""Train a checkpoint on its own scored answers as it gives them (PPO, RLOO, ...)."""
+"""Train a checkpoint on its own responses, scored during training (PPO, RLOO, ...)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recording import Recorder, tokens_of
-from alignlab.runs import slug
+from alignlab.runs import Stage, slug
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
@@ -51,29 +51,29 @@ class RolloutLesson(Bounded):
     objective: PolicyGradient
     config: RolloutConfig
     max_prompt_tokens: PositiveInt = 1024
-    """Longest prompt, in tokens; longer ones are left out and counted."""
+    """Maximum length of a prompt, in tokens; longer prompts are dropped and counted."""
     save_dtype: SaveDtype = "float32"
-    """Type of the saved weights; float32 where further trainings start from them."""
+    """Type of the saved weights; float32 if later trainings start from them."""
     drop_bad: bool = False
-    """Leave out prompts that the chat template refuses, and count them."""
+    """Drop prompts that the chat template refuses, and count them."""
 
 
 @dataclass(frozen=True)
 class RolledOut:
-    """The end of a training on rollouts."""
+    """Result of a training on rollouts."""
 
     steps: int
     best_step: int | None
-    """Step whose weights were kept by validation; None keeps the last."""
+    """Step of the saved weights, selected by validation; None if the last step is saved."""
     best_value: float | None
     rollouts: int
-    """Responses drawn."""
+    """Number of responses generated."""
     unscored: int
-    """Responses that were not learned from, for want of a score."""
+    """Number of responses without a score, which were not trained on."""
     kl_coef: float
-    """Last coefficient of the KL penalty."""
+    """Final coefficient of the KL penalty."""
     plain_because: str | None
-    """Why prompts were not shared among responses; None when they were."""
+    """Reason for padded batches; None if the responses to a prompt shared its computation."""
 
 
 def rollout(
@@ -87,20 +87,20 @@ def rollout(
     made: str = "",
     validate: Callable[[LanguageModel], float] | None = None,
 ) -> Checkpoint:
-    """Train a copy of the parent on its own answers to the prompts, scored as it goes.
+    """Train a copy of the parent on its own responses to the prompts, scored during training.
 
     The stage's metrics.jsonl has a line per `log_every` steps: score, KL from the parent, ...
 
     Args:
-        reward: scores the answers; what it leaves unscored is not learned from, and counted.
-        name: what the study calls the new checkpoint; also the stage's name.
-        made: how the checkpoint is made, in one line for the report.
+        reward: scores the responses; unscored ones are not trained on, and counted.
+        name: name of the new checkpoint and of the stage.
+        made: one line for the report on the checkpoint's making.
         validate: value of a model on validation prompts (see `select.mean_score`); the best
-            checkpoint by it is kept.
+            checkpoint is saved.
 
     Raises:
-        BadInput: no prompt is left, settings that the objective refuses, or a reward that gives
-            something else than scores.
+        BadInput: no prompt is left, settings that the objective refuses, or a reward whose verdicts
+            are no scores.
         RunFailed: the loss is not a number, or nothing could be scored.
     """
     config = lesson.config
@@ -112,37 +112,36 @@ def rollout(
             seed = seeds.derive(context.seed_for("rollout", name), config.seed)
             lm = context.student(parent, config)
             fitting = _fitting(lm, prompts, lesson)
-            title, before = context.title(f"{name} learns"), meter.mark()
+            before = meter.mark()
             here = {"lm": lm, "reward": reward, "validate": validate}
             task = TrainingTask(
-                context,
-                parent,
-                lesson,
-                fitting.prompts,
-                replace(config, seed=seed),
-                stage.path,
+                context, parent, lesson, fitting.prompts, replace(config, seed=seed), stage.path
             )
-            result = train_on_all_ranks(_learn, task, title, here)
-            trained = result.trained
-            lost = {"without a score": result.unscored} if result.unscored else {}
-            learned = result.rollouts - result.unscored
-            stage.count([replace(fitting.tally, stage=stage.name),
-                         Count(stage.name, "rollouts", learned, lost)])  # fmt: skip
-            kept = RolledOut(
-                trained.steps,
-                trained.best_step,
-                trained.best_value,
-                result.rollouts,
-                result.unscored,
-                result.state.kl_coef,
-                trained.plain_because,
-            )
-            stage.write("trained", RolledOut, [kept])
-            drop_checkpoints(stage.path)
-            own = Usage(tokens=trained.tokens + result.drawn, calls=result.rollouts)
-            stage.spend(own + meter.since(before))
+            result = train_on_all_ranks(_learn, task, context.title(f"{name} learns"), here)
+            _write(stage, fitting.tally, result)
+            drawn = Usage(tokens=result.trained.tokens + result.drawn, calls=result.rollouts)
+            stage.spend(drawn + meter.since(before))
         folder = stage.path / "model"
         return Checkpoint(name, str(folder), parent.name, None, fingerprint(folder), made)
+
+
+def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
+    """Write the counts and the summary of a training on rollouts."""
+    lost = {"without a score": result.unscored} if result.unscored else {}
+    scored = Count(stage.name, "rollouts", result.rollouts - result.unscored, lost)
+    stage.count([replace(prompts, stage=stage.name), scored])
+    trained = result.trained
+    summary = RolledOut(
+        trained.steps,
+        trained.best_step,
+        trained.best_value,
+        result.rollouts,
+        result.unscored,
+        result.state.kl_coef,
+        trained.padded_because,
+    )
+    stage.write("trained", RolledOut, [summary])
+    drop_checkpoints(stage.path)
 
 
 def _planned(
@@ -152,7 +151,7 @@ def _planned(
     reward: FeedbackSource,
     called: tuple[RolloutConfig, str, str, Callable[[LanguageModel], float] | None],
 ) -> Checkpoint:
-    """List the rollouts, their rewards and the training, where a study is planned."""
+    """Record the rollouts, their rewards and the training in the plan of a study."""
     config, name, made, validate = called
     per_epoch = math.ceil(len(prompts) / config.batch_size)
     steps = config.steps or per_epoch * config.epochs
@@ -197,7 +196,7 @@ def _learn(
 
 
 class _Fitting(NamedTuple):
-    """Prompts that leave room for a response, and how many there were."""
+    """Prompts that leave room for a response, and the number of all prompts."""
 
     prompts: list[Prompt]
     tally: Count
@@ -230,7 +229,7 @@ def _fitting(lm: LanguageModel, prompts: Sequence[Prompt], lesson: RolloutLesson
 
 
 def _environment(reward: FeedbackSource | None, config: RolloutConfig) -> Environment:
-    """Return the local generator and a feedback source as rollout training asks for them."""
+    """Build the rollout environment from the local generator and a feedback source."""
     sampling = Sampling(1.0, 1.0, config.max_tokens, config.responses)
 
     def sample(lm: LanguageModel, prompts: Sequence[Prompt], seed: int) -> list[SampledGroup]:

@@ -1,13 +1,12 @@
-"""Pair responses of the optimal policy, found by rejection (RSO, arXiv 2309.06657, algorithm 1).
+"""Pair responses of the optimal policy by rejection sampling (RSO, arXiv 2309.06657, algorithm 1).
 
 The policy that DPO estimates is p(y) proportional to p_sft(y) * exp(r(y) / beta). Responses drawn
-from p_sft become responses of that policy when y is accepted with probability
-exp((r(y) - r_max) / beta), r_max the largest reward among those not accepted yet; passes over the
-rest, each with a fresh r_max, go on until there are enough. beta towards 0 accepts the best ones,
-a large beta accepts what comes first. Accepted responses are paired at random or in a tournament
-(section 3.3 there) and labelled by the reward. Departures: rewards are pointwise scores, not
-comparisons with a random response; the candidates' order is drawn, so that where they came from
-decides nothing.
+from p_sft become responses of that policy when y is accepted with probability exp((r(y) - r_max) /
+beta), r_max the largest reward among those not accepted yet; passes over the rest, each with a
+fresh r_max, go on until there are enough. beta towards 0 accepts the best ones, a large beta
+accepts the first ones. Accepted responses are paired at random or in a tournament (section 3.3
+there) and labelled by the reward. Departures: rewards are pointwise scores, not comparisons with a
+random response; the candidates' order is drawn at random, so that their origin has no effect.
 """
 
 from __future__ import annotations
@@ -16,51 +15,50 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from alignlab import seeds
+from alignlab.configs import Bounded, Positive
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.limits import at_least
 from alignlab.types import Count, PreferenceGroup
 
 
 @dataclass(frozen=True)
-class RSOSettings:
-    """Settings of accepting and pairing responses."""
+class RSOSettings(Bounded):
+    """Settings of rejection sampling and pairing."""
 
-    beta: float = 0.5
+    beta: Positive = 0.5
     """Temperature in units of the reward; towards 0 only the best are accepted."""
-    quota: int = 2
-    """Responses accepted per prompt (the paper: 8 of 64)."""
+    quota: Annotated[int, Field(ge=2)] = 2
+    """Number of responses accepted per prompt (the paper: 8 of 64)."""
     pairs: Literal["first_round", "tournament"] = "first_round"
     """"first_round": accepted responses are paired at random, quota / 2 pairs; "tournament":
     winners meet again, quota - 1 pairs."""
 
     def __post_init__(self) -> None:
-        at_least("rso", self, quota=2)
-        if not self.beta > 0:
-            raise BadInput(f"setting rso.beta: expected a number above 0, found {self.beta}")
+        super().__post_init__()
         if self.pairs == "tournament" and self.quota == 2:
             raise BadInput("setting rso.pairs: a tournament of 2 is a first round; raise rso.quota")
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The candidates that rejection sampling accepted."""
+    """Candidates accepted by rejection sampling."""
 
     indices: tuple[int, ...]
-    """The candidates accepted, in the order of acceptance."""
+    """Indices of the accepted candidates, in the order of acceptance."""
     passes: int
-    """Passes over the candidates."""
+    """Number of passes over the candidates."""
     tried: int
-    """Acceptances that were drawn for."""
+    """Number of acceptance draws."""
 
 
 def accept(rewards: Sequence[float], quota: int, beta: float, rng: np.random.Generator) -> Accepted:
-    """Accept candidates by their own rewards until the quota is met, or none is left.
+    """Accept candidates by their rewards until the quota is met or none is left.
 
     Args:
         rewards: one per candidate, finite.
@@ -92,7 +90,7 @@ def accept(rewards: Sequence[float], quota: int, beta: float, rng: np.random.Gen
 def meetings(
     accepted: Sequence[int], rewards: Sequence[float], how: Literal["first_round", "tournament"]
 ) -> Iterator[tuple[int, int]]:
-    """Yield pairs (better, worse) of candidates; equal rewards make none, the first goes on."""
+    """Yield pairs (better, worse) of candidates; equal rewards yield none, the first advances."""
     field = list(accepted)
     while len(field) > 1:
         winners: list[int] = []
@@ -113,7 +111,7 @@ def rso(
     *,
     name: str = "rso",
 ) -> list[PreferenceGroup]:
-    """Return pairs among accepted responses of scored groups.
+    """Return pairs of accepted responses of scored groups.
 
     Raises:
         BadInput: no group has as many responses as the quota asks for.
@@ -121,7 +119,7 @@ def rso(
     with context.run.stage(name, config=settings, inputs={"groups": str(len(groups))}) as stage:
         if stage.done:
             return stage.records("groups", PreferenceGroup).read()
-        made: list[PreferenceGroup] = []
+        pairs: list[PreferenceGroup] = []
         dropped: Counter[str] = Counter()
         candidates = taken = 0
         for group in groups:
@@ -131,22 +129,18 @@ def rso(
             if len(accepted.indices) < settings.quota:
                 dropped[f"fewer than {settings.quota} candidates"] += 1
                 continue
-            found = list(meetings(accepted.indices, group.scores, settings.pairs))
-            if not found:
+            of_group = list(meetings(accepted.indices, group.scores, settings.pairs))
+            if not of_group:
                 dropped["accepted responses have equal scores"] += 1
-            made += [_pair(group, *pair) for pair in found]
+            pairs += [_pair(group, *pair) for pair in of_group]
         if groups and len(dropped) == 1 and dropped.total() == len(groups):
             why = next(iter(dropped))
             raise BadInput(f"rso: expected groups to make pairs of, found {why} in every one")
-        stage.write("groups", PreferenceGroup, made)
+        stage.write("groups", PreferenceGroup, pairs)
         rejected = {"rejected": candidates - taken} if candidates > taken else {}
-        stage.count(
-            [
-                Count(stage.name, "candidates", taken, rejected),
-                Count(stage.name, "pairs", len(made), dict(dropped)),
-            ]
-        )
-        return made
+        counted = Count(stage.name, "pairs", len(pairs), dict(dropped))
+        stage.count([Count(stage.name, "candidates", taken, rejected), counted])
+        return pairs
 
 
 def _pair(group: PreferenceGroup, better: int, worse: int) -> PreferenceGroup:

@@ -1,12 +1,12 @@
-"""Sample answers of a model or teacher to prompts, several times each."""
+"""Sample responses to prompts from a model or teacher, several each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
 from alignlab.context import RunContext
-from alignlab.limits import at_least
 from alignlab.protocols import Completer
 from alignlab.runs import Changed, slug
 from alignlab.turns import strip_thoughts
@@ -24,24 +24,22 @@ THOUGHTS = "thoughts taken off"
 
 
 @dataclass(frozen=True)
-class SampleSettings:
-    """Settings of drawing responses (arXiv 2401.10020: four at T=0.7, p=0.9)."""
+class SampleSettings(Bounded):
+    """Settings of sampling (arXiv 2401.10020: four at T=0.7, p=0.9)."""
 
-    n: int = 4
+    n: PositiveInt = 4
     """Responses per prompt."""
-    temperature: float = 0.7
+    temperature: NonNegative = 0.7
     """Sampling temperature; 0 is greedy."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass."""
-    max_tokens: int = 256
-    """Most tokens of a response."""
-    chunk: int = 64
+    max_tokens: PositiveInt = 256
+    """Maximum number of tokens of a response."""
+    chunk: PositiveInt = 64
     """Prompts per unit of work, generated and written together."""
 
-    def __post_init__(self) -> None:
-        at_least("sample", self, n=1, temperature=0, max_tokens=1, chunk=1)
-
     def sampling(self) -> Sampling:
+        """Return the sampling of `n` responses."""
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.n)
 
 
@@ -54,7 +52,7 @@ def sample(
     name: str = "sample",
     purpose: str = "sample",
 ) -> list[Response]:
-    """Draw responses to every prompt; those that failed are counted, not written.
+    """Sample responses to every prompt; failed ones are counted, not written.
 
     Args:
         purpose: names the random draws; models sampled for the same purpose share their draws.
@@ -81,7 +79,7 @@ def sample(
 
 
 def _without_thoughts(response: Response) -> Response | Changed[Response]:
-    """Return the answer as its reader sees it; one that held thoughts is counted as changed."""
+    """Strip thoughts from a response; a response that held any is counted as changed."""
     text = strip_thoughts(response.text)
     return response if text == response.text else Changed(replace(response, text=text), THOUGHTS)
 
@@ -89,7 +87,7 @@ def _without_thoughts(response: Response) -> Response | Changed[Response]:
 def answer(
     context: RunContext, completer: Completer, prompts: Sequence[Prompt], settings: SampleSettings
 ) -> list[Response]:
-    """Draw one response per held-out prompt; models compared pairwise share their random draws."""
+    """Sample one response per held-out prompt, with draws shared by models compared pairwise."""
     return sample(
         context,
         completer,

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.data import sources
 from alignlab.errors import BadInput
 from alignlab.files import read_json, write_json
-from alignlab.limits import at_least
 from alignlab.stages.pair import best_as_demonstrations
 from alignlab.types import Corpus, Count, Demonstration, PreferenceGroup, Prompt
 
 
 @dataclass(frozen=True)
-class SeedSettings:
-    """Limits on the data that is used; 0 uses all."""
+class SeedSettings(Bounded):
+    """Limits on the number of records used; 0 uses all."""
 
-    demonstrations: int = 3200
-    """Most instruction examples (IFT)."""
-    groups: int = 0
-    """Most groups of ranked responses (the raw material of EFT)."""
-    test_prompts: int = 400
-    """Most held-out prompts."""
-    test_groups: int = 300
-    """Most held-out groups of ranked responses, on which judges are measured."""
-
-    def __post_init__(self) -> None:
-        at_least("corpus", self, demonstrations=0, groups=0, test_prompts=0, test_groups=0)
+    demonstrations: NonNegativeInt = 3200
+    """Maximum number of instruction examples (IFT)."""
+    groups: NonNegativeInt = 0
+    """Maximum number of groups of ranked responses (the source of EFT examples)."""
+    test_prompts: NonNegativeInt = 400
+    """Maximum number of held-out prompts."""
+    test_groups: NonNegativeInt = 300
+    """Maximum number of held-out groups of ranked responses, on which judges are measured."""
 
 
 def seed(
     context: RunContext, data: str, settings: SeedSettings, *, from_groups: bool = False
 ) -> Corpus:
-    """Read the data source and keep what the study uses.
+    """Read the data source and select the records of the study.
 
     Args:
         from_groups: where the data holds groups alone, their best responses are the instruction

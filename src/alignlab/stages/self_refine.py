@@ -1,6 +1,4 @@
-"""Criticise responses and rewrite them by the critiques, both by one model
-or teacher; how much better they became is measured.
-"""
+"""Criticise and rewrite responses with one model, and measure the improvement."""
 
 from __future__ import annotations
 
@@ -8,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
 from alignlab.context import RunContext
 from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.feedback.teachers import Refiner
-from alignlab.limits import at_least
 from alignlab.protocols import Completer
 from alignlab.stages.judge import judge
 from alignlab.stages.teach import as_lessons, refine, with_critiques
@@ -20,25 +18,22 @@ from alignlab.types import Demonstration, Prompt, Response, Sampling
 
 
 @dataclass(frozen=True)
-class RefineSettings:
-    """Settings of asking for critiques and refinements."""
+class RefineSettings(Bounded):
+    """Settings of critiques and refinements."""
 
     critique_prompt: str = "critique"
-    """Prompt that asks for a critique, by its file's name in feedback/prompts or by path."""
+    """Prompt template for a critique: name of a file in feedback/prompts, or a path."""
     refine_prompt: str = "refine"
-    """Prompt that asks for a refinement, likewise."""
-    temperature: float = 0.7
-    """Sampling temperature of both; that of the first answers, so that a refinement is not better
-    for being drawn with less chance."""
-    top_p: float = 0.9
-    """Nucleus mass of both."""
-    critique_tokens: int = 256
-    """Most tokens of a critique."""
-    refined_tokens: int = 512
-    """Most tokens of a refinement."""
-
-    def __post_init__(self) -> None:
-        at_least("refine", self, temperature=0, critique_tokens=1, refined_tokens=1)
+    """Prompt template for a refinement: name of a file in feedback/prompts, or a path."""
+    temperature: NonNegative = 0.7
+    """Sampling temperature of critiques and refinements, equal to that of the first responses, so
+    that a refinement is not better merely by a lower temperature."""
+    top_p: Fraction = 0.9
+    """Nucleus mass of critiques and refinements."""
+    critique_tokens: PositiveInt = 256
+    """Maximum number of tokens of a critique."""
+    refined_tokens: PositiveInt = 512
+    """Maximum number of tokens of a refinement."""
 
 
 class Refined(NamedTuple):
@@ -47,7 +42,7 @@ class Refined(NamedTuple):
     lessons: list[Demonstration]
     """The critiques and refinements, to imitate."""
     responses: list[Response]
-    """The refinements, each with the id of its response and "/refined"."""
+    """The refinements, each with the id of its response plus "/refined"."""
 
 
 def refine_by(
@@ -57,7 +52,7 @@ def refine_by(
     responses: Sequence[Response],
     settings: RefineSettings,
 ) -> Refined:
-    """Have a model criticise responses and rewrite them; what it could not do is counted."""
+    """Criticise and rewrite responses with a model; count failures by reason."""
     drawn = (settings.temperature, settings.top_p)
     critic = critique_judge(
         completer,
@@ -69,7 +64,7 @@ def refine_by(
         judge_prompt(settings.refine_prompt),
         sampling=Sampling(*drawn, settings.refined_tokens),
     )
-    said = judge(context, critic, prompts, responses, name="critique")
-    criticised = with_critiques(prompts, responses, said)
+    critiques = judge(context, critic, prompts, responses, name="critique")
+    criticised = with_critiques(prompts, responses, critiques)
     better = refine(context, refiner, criticised)
     return Refined(as_lessons(critic, refiner, criticised, better), better)

@@ -1,6 +1,6 @@
-"""Have a teacher rewrite a student's responses or write new prompts after them.
+"""Let a teacher rewrite a student's responses or write new prompts from its errors.
 
-(Critiques are feedback: `stages.judge.judge` with a `critique:` source gives and keeps them.)
+Critiques are feedback: `stages.judge.judge` with a `critique:` source produces them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from alignlab.types import (
 T = TypeVar("T", Response, Prompt)
 
 TEACH_CHUNK = 64
-"""Items asked about and written together."""
+"""Number of items requested and written together."""
 
 
 def with_critiques(
     prompts: Sequence[Prompt], responses: Sequence[Response], feedback: Sequence[Feedback]
 ) -> list[Criticised]:
-    """Return responses with their critiques, without those that have none."""
+    """Return responses with their critiques, leaving out those without one."""
     asked = {prompt.id: prompt for prompt in prompts}
     given = {response.id: response for response in responses}
     return [
@@ -50,28 +50,28 @@ def as_lessons(
     criticised: Sequence[Criticised],
     refined: Sequence[Response],
 ) -> list[Demonstration]:
-    """Return demonstrations of criticising and of refining, asked as the teachers were.
+    """Build demonstrations of criticising and of refining from the teachers' prompts and answers.
 
     A response that was not refined gives the critique alone.
     """
     better = {response.id: response for response in refined}
     lessons = []
-    for one in criticised:
-        key = one.response.id
-        asked = Prompt(f"{key}/critique", critic.messages(one.prompt, one.response))
-        said = Response(f"{key}/criticised", asked.id, one.critique, SampledBy(critic.name))
-        lessons.append(Demonstration(asked, said, "critique"))
+    for item in criticised:
+        key = item.response.id
+        asked = Prompt(f"{key}/critique", critic.messages(item.prompt, item.response))
+        critique = Response(f"{key}/criticised", asked.id, item.critique, SampledBy(critic.name))
+        lessons.append(Demonstration(asked, critique, "critique"))
         if refined_id(key) in better:
-            asked = Prompt(f"{key}/refine", teacher.messages(one))
-            made = replace(better[refined_id(key)], prompt_id=asked.id)
-            lessons.append(Demonstration(asked, made, "refine"))
+            asked = Prompt(f"{key}/refine", teacher.messages(item))
+            refinement = replace(better[refined_id(key)], prompt_id=asked.id)
+            lessons.append(Demonstration(asked, refinement, "refine"))
     return lessons
 
 
 def refine(
     context: RunContext, teacher: Refiner, criticised: Sequence[Criticised], *, name: str = "refine"
 ) -> list[Response]:
-    """Rewrite responses by their critiques; the new ones have the id of the old and "/refined"."""
+    """Rewrite responses by their critiques; a new id is the old one plus "/refined"."""
     return _taught(context, name, teacher.name, Response, criticised, teacher.refine)
 
 
@@ -86,12 +86,12 @@ def instruct(
     filters: FilterConfig | None = None,
     name: str = "instruct",
 ) -> list[Prompt]:
-    """Write a prompt per error, and keep those unlike the known ones and the errors' own.
+    """Generate a prompt per error, dropping those too similar to known prompts or to the errors.
 
     Args:
         how: "error" shows each error alone, "contrast" with the nearest success.
-        successes: prompts done well, for "contrast".
-        known: prompts that a new one must differ from, held-out ones above all.
+        successes: prompts answered well, for "contrast".
+        known: prompts that a new one must differ from, including the held-out ones.
 
     Raises:
         BadInput: successes without effect, or a contrast without any.
@@ -120,7 +120,7 @@ def _taught(
     items: Sequence[Criticised],
     ask: Callable[[Sequence[Criticised], int], Sequence[T | Unscored]],
 ) -> list[T]:
-    """Return what a teacher makes of each item; what it could not make is counted."""
+    """Map items to the teacher's results; count failures by reason."""
     seed = context.seed_for(name, by)
     with context.run.stage(name, inputs={"by": by}) as stage:
         made = stage.map(

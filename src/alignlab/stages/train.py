@@ -1,4 +1,4 @@
-"""Train the next checkpoint on records by an objective."""
+"""Train a checkpoint on records by an objective."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from alignlab import progress, seeds
-from alignlab.configs import Bounded, PositiveInt
 from alignlab.context import RunContext
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder, characters, tokens_of
-from alignlab.runs import slug as slug  # importable from here until 0.3
-from alignlab.training.config import SaveDtype, TrainConfig
+from alignlab.runs import slug
+from alignlab.training.config import LengthSettings, SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
@@ -33,18 +32,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class LengthSettings(Bounded):
-    """Limits of the sequences that models are trained on."""
-
-    max_prompt_tokens: PositiveInt = 1024
-    """Longest prompt, in tokens."""
-    max_response_tokens: PositiveInt = 1024
-    """Longest response, in tokens, its end-of-turn token included."""
-    too_long: Literal["drop", "cut"] = "drop"
-    """Treatment of a longer record; either is counted in the manifest."""
-
-
-@dataclass(frozen=True)
 class TrainSpec:
     """Objective and settings of a training."""
 
@@ -52,9 +39,9 @@ class TrainSpec:
     config: TrainConfig
     lengths: LengthSettings
     drop_bad: bool = False
-    """Leave out records that the chat template refuses or that hold it already, and count them."""
+    """Drop records that the chat template refuses or that are templated already, and count them."""
     save_dtype: SaveDtype = "float32"
-    """Type of the saved weights; float32 where further trainings start from them."""
+    """Type of the saved weights; float32 if later trainings start from them."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +50,10 @@ class TrainingSummary:
 
     steps: int
     best_step: int | None
-    """Step whose weights were kept by validation; None keeps the last."""
+    """Step of the saved weights, selected by validation; None if the last step is saved."""
     best_value: float | None
     plain_because: str | None
-    """Reason for padded batches; None when prompts were shared among responses."""
+    """Reason for padded batches; None if the responses to a prompt shared its computation."""
 
 
 def train(
@@ -79,12 +66,12 @@ def train(
     made: str = "",
     validate: Callable[[LanguageModel], float] | None = None,
 ) -> Checkpoint:
-    """Train a copy of the parent on the records; the result is in Hugging Face format.
+    """Train a copy of the parent on the records; save it in Hugging Face format.
 
     Args:
-        name: what the study calls the new checkpoint; also the stage's name.
-        made: how the checkpoint is made, in one line for the report.
-        validate: value of a model on validation data; the best checkpoint by it is kept.
+        name: name of the new checkpoint and of the stage.
+        made: one line for the report on the checkpoint's making.
+        validate: value of a model on validation data; the best checkpoint is saved.
 
     Raises:
         BadInput: no record is left to train on, or settings that the objective refuses.
@@ -110,10 +97,9 @@ def train(
             result = train_on_all_ranks(_learn, task, title, {"lm": lm, "validate": validate})
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
-            kept = TrainingSummary(
-                result.steps, result.best_step, result.best_value, result.plain_because
-            )
-            stage.write("trained", TrainingSummary, [kept])
+            best = result.best_step, result.best_value
+            summary = TrainingSummary(result.steps, *best, result.padded_because)
+            stage.write("trained", TrainingSummary, [summary])
             drop_checkpoints(stage.path)
             stage.spend(Usage(tokens=result.tokens))
         folder = stage.path / "model"
@@ -127,7 +113,7 @@ def _planned(
     lesson: TrainSpec,
     called: tuple[str, str, Callable[[LanguageModel], float] | None],
 ) -> Checkpoint:
-    """List a training, with its validations, where a study is planned."""
+    """Record a training, with its validations, in the plan of a study."""
     (name, made, validate), config, lengths = called, lesson.config, lesson.lengths
     tokens = sum(
         min(tokens_of(r.prompt), lengths.max_prompt_tokens)
@@ -145,19 +131,19 @@ def _planned(
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A training as every process receives it."""
+    """Training task, as sent to every rank."""
 
     context: RunContext
     parent: Checkpoint
     lesson: Any
-    """Objective and settings; `TrainSpec`, or `RolloutLesson` for rollouts."""
+    """Objective and settings: `TrainSpec`, or `RolloutLesson` for rollouts."""
     items: Sequence[Any]
     """Tokenised groups, or prompts for rollouts."""
     config: TrainConfig
     out: Path
 
     def student(self, lm: LanguageModel | None) -> LanguageModel:
-        """Return the student; worker ranks, which are handed none, load it themselves."""
+        """Return the student; worker ranks load it themselves."""
         if lm is not None:
             return lm
         torch.set_num_threads(self.context.threads)
@@ -167,15 +153,15 @@ class TrainingTask:
 def train_on_all_ranks(
     learn: Callable[..., T], task: TrainingTask, title: str, here: Mapping[str, Any]
 ) -> T:
-    """Run a training on all processes that share it, with its progress and tracking shown here."""
+    """Run a training on all ranks, with progress and tracking on the main one."""
     hardware = task.context.hardware
     hyperparameters = {"objective": repr(task.lesson.objective), **asdict(task.config)}
     with (
         tracking(task.context.track, title, task.out, hyperparameters) as tracker,
         progress.task(title, 1) as bar,
     ):
-        tell = None if tracker is None else log_to(tracker, task.config)
-        shown = {**here, "on_step": shower(bar, tell)}
+        log = None if tracker is None else log_to(tracker, task.config)
+        shown = {**here, "on_step": shower(bar, log)}
         return run_on_all_ranks(
             learn, task, sharded=hardware.sharded, device=hardware.kind, here=shown
         )
@@ -200,15 +186,15 @@ def _learn(
 
 
 _SHOWN = {"objective/scores": "score", "objective/kl": "KL", "loss": "loss"}
-"""Metrics shown with a training's bar, and their names there."""
+"""Metric -> its short name on the progress bar."""
 
 
-def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
-    """Shows every step on a bar, and tells another."""
+def shower(bar: progress.ProgressTask, log: LogMetrics | None) -> LogMetrics:
+    """Return a callback that updates a progress bar and calls another callback."""
 
     def show(metrics: Mapping[str, Any], step: int, total: int) -> None:
-        if tell is not None:
-            tell(metrics, step, total)
+        if log is not None:
+            log(metrics, step, total)
         bar.total = total
         shown = [(w, metrics[k]) for k, w in _SHOWN.items() if k in metrics]
         bar.set(step, ", ".join(f"{what} {value:.3f}" for what, value in shown))
@@ -217,6 +203,6 @@ def shower(bar: progress.ProgressTask, tell: LogMetrics | None) -> LogMetrics:
 
 
 def drop_checkpoints(folder: Path) -> None:
-    """Remove the optimiser's checkpoints of a finished training; the model is saved."""
+    """Delete the optimiser's checkpoints of a finished training."""
     for path in folder.glob("checkpoint-*"):
         shutil.rmtree(path)

@@ -1,6 +1,6 @@
-"""The one training loop, for every objective over groups of responses.
+"""Train models by objectives over groups of responses.
 
-`prepare` (data.py) tokenises demonstrations and preference groups, `train` (loop.py) runs an
-objective over them under a `TrainConfig` (config.py). An objective is an argument; to add one,
-add a file to `alignlab.objectives`.
+`prepare_for` (record_kinds.py) tokenises records, `train` (loop.py) runs an objective over them
+under a `TrainConfig` (config.py), `train_rollouts` (rollouts.py) over sampled responses. To add an
+objective, add a file to `alignlab.objectives`.
 """

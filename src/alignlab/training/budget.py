@@ -1,7 +1,7 @@
-"""The token budget of a pass, which falls where memory runs out.
+"""Split groups into passes of a token budget, which is halved where memory runs out.
 
-A micro-batch that does not fit is undone, and split; the budget stays at half of its tokens for
-the rest of the run. The split of a step into micro-batches changes nothing but rounding.
+A micro-batch that does not fit is undone and split; the budget stays at half of its tokens for the
+rest of the run. The split of a step into micro-batches changes nothing but rounding.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from alignlab.errors import RunFailed
 from alignlab.files import read_json, write_json
-from alignlab.models.packed import TokenGroup, micro_batches
-from alignlab.models.scorer import Scorer, TokenLogps
+from alignlab.models.packed import TokenGroup, by_group, micro_batches
+from alignlab.models.scorer import Scorer, TokenLogps, eval_mode
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 
 log = logging.getLogger(__name__)
@@ -27,23 +27,23 @@ T = TypeVar("T")
 
 
 class Pass(NamedTuple):
-    """One forward (and backward) pass of a process."""
+    """Forward (and backward) pass of a process."""
 
     number: int
-    """Passes of this process before it, in the same call."""
+    """Index of the pass among those of this process, in the same call."""
     batch: list[int]
-    """Indices of its groups."""
+    """Indices of the groups."""
     counts: bool
-    """False where it only keeps the processes in step, and must add nothing."""
+    """False for a pass that only keeps sharded processes in step; its result must be ignored."""
 
 
 class TokenBudget:
-    """Limit of the tokens that go through the model at once.
+    """Limit on the tokens of one pass through the model.
 
     Args:
-        tokens: what to start with.
-        world: the processes that share the groups.
-        file: where a lower budget is kept for a resumed run; None keeps it nowhere.
+        tokens: initial limit.
+        world: processes that share the groups.
+        file: file of a lowered budget, for a resumed run; None stores none.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class TokenBudget:
         self.first = self.tokens = tokens
         self.world, self._file = world, file
         if file is not None:
-            kept = world.broadcast_from_main(lambda: read_json(file) if file.is_file() else None)
-            self.tokens = min(tokens, kept["token_budget"]) if kept else tokens
+            stored = world.broadcast_from_main(lambda: read_json(file) if file.is_file() else None)
+            self.tokens = min(tokens, stored["token_budget"]) if stored else tokens
 
     @property
     def lowered(self) -> int | None:
-        """The budget, where memory ran out; else None."""
+        """Return the budget where memory ran out, else None."""
         return self.tokens if self.tokens < self.first else None
 
     def passes(
@@ -66,17 +66,20 @@ class TokenBudget:
         work: Callable[[Pass], T],
         undo: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Pass, T]]:
-        """Work through this process's part of the groups, one micro-batch after the other.
+        """Run passes over this process's part of the groups, one micro-batch after the other.
 
         Args:
-            groups: of all processes.
-            work: does a pass. With sharded weights every process makes as many. What it gives
-                is given on, so that what must not be repeated is done by the caller.
-            undo: takes back what a pass that failed had done in part.
+            groups: groups of all processes.
+            work: function of a pass, repeated on smaller batches where memory runs out. With
+                sharded weights every process makes the same number of calls.
+            undo: reverts the effects of a failed pass.
+
+        Yields:
+            Each successful pass and the value of `work`, once.
 
         Raises:
-            RunFailed: one group alone does not fit, or weights are sharded: then the others wait
-                in the middle of a pass, and the run has to be resumed.
+            RunFailed: a single group does not fit, or memory ran out with sharded weights: the
+                other processes wait in the middle of a pass, and the run has to be resumed.
         """
         parts = self.world.parts(groups)
         queue = self._split(groups, parts[self.world.rank])
@@ -101,7 +104,7 @@ class TokenBudget:
                 yield one, work(one)
 
     def agree(self) -> None:
-        """Take the lowest budget of all processes."""
+        """Lower the budget to the lowest of all processes."""
         lowest = min(self.world.all_gather(self.tokens))
         if lowest < self.tokens:
             self.tokens = lowest
@@ -111,11 +114,10 @@ class TokenBudget:
     def score(
         self, scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup]
     ) -> list[tuple[float, ...]]:
-        """Log-probability in nats of every response of every group, without gradient."""
+        """Compute the log-probability in nats of every response of every group, no gradient."""
 
         def sums(scored: TokenLogps, members: Sequence[TokenGroup]) -> list[tuple[float, ...]]:
-            left = iter(scored.sequence_N().tolist())
-            return [tuple(next(left) for _ in group.responses) for group in members]
+            return by_group(scored.sequence_N().tolist(), members)
 
         return self.read(scorer, groups, sums)
 
@@ -125,12 +127,15 @@ class TokenBudget:
         groups: Sequence[TokenGroup],
         take: Callable[[S, Sequence[TokenGroup]], Sequence[T]],
     ) -> list[T]:
-        """Read values from each group's scores, in order; without gradient or dropout.
+        """Compute one value per group from its scores, without gradient or dropout.
 
         Args:
-            scorer: gives a micro-batch's scores.
-            groups: of all processes.
-            take: gives one thing per group of a micro-batch; it must hold no tensor of a device.
+            scorer: scorer of micro-batches.
+            groups: groups of all processes.
+            take: returns one value per group of a micro-batch, which must hold no GPU tensor.
+
+        Returns:
+            Values of all groups, in order, on every process.
         """
         found: dict[int, T] = {}
 
@@ -139,18 +144,15 @@ class TokenBudget:
             with torch.no_grad(), scorer.scored(members) as scored:
                 return take(scored, members)
 
-        training = scorer.base.training
-        scorer.base.eval()
-        try:
+        with eval_mode(scorer.base):
             for one, taken in self.passes(groups, work):
                 if one.counts:
                     found.update(zip(one.batch, taken, strict=True))
-        finally:
-            scorer.base.train(training)
         everywhere = {i: each for part in self.world.all_gather(found) for i, each in part.items()}
         return [everywhere[i] for i in range(len(groups))]
 
     def _split(self, groups: Sequence[TokenGroup], indices: Sequence[int]) -> list[list[int]]:
+        """Split the groups with these indices into micro-batches of the budget."""
         batches = micro_batches([groups[i] for i in indices], self.tokens)
         return [[indices[j] for j in batch] for batch in batches]
 
@@ -161,9 +163,10 @@ class TokenBudget:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            return []  # and the error, whose trace holds tensors, is let go
+            return []  # the error is not returned: its traceback holds tensors
 
     def _lower(self, groups: Sequence[TokenGroup], batch: Sequence[int]) -> None:
+        """Set the budget to half the tokens of a batch that ran out of memory."""
         tokens = sum(groups[i].tokens for i in batch)
         if len(batch) == 1:
             raise RunFailed(
@@ -185,6 +188,6 @@ class TokenBudget:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return True for an error that means that a device or the CPU is out of memory."""
+    """Return True for an error of a GPU or the CPU that is out of memory."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or (isinstance(error, Exception) and should_reduce_batch_size(error))

@@ -1,7 +1,7 @@
-"""checkpoint-N folders: weights, optimiser and progress, written all or nothing.
+"""Write and read checkpoint-N folders: weights, optimiser and progress.
 
-There is no random state to save: every draw comes from (seed, step). Files hold whole tensors,
-however many processes kept parts of them: a run may be resumed by another number of processes.
+Random states are not saved: every draw derives from (seed, step). Files hold whole tensors, so that
+a run may be resumed on another number of processes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.precision import Weights
 
 STATE = "training_state"
-"""Stem of the two files that a resumed run reads."""
+"""Stem of the two files of a training's state."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Progress:
     """Progress of a run."""
 
     run: str
-    """Hash of configuration, objective, data and first weights."""
+    """Hash of configuration, objective, data and initial weights."""
     step: int = 0
     """Optimiser steps done."""
     tokens: int = 0
@@ -41,15 +41,17 @@ class Progress:
     lines: int = 0
     """Lines of metrics.jsonl."""
     best_step: int | None = None
+    """Step with the best validation value."""
     best_value: float | None = None
+    """Best validation value."""
     window: dict[str, list[float]] = field(default_factory=dict)
-    """Sums of metrics since the last line."""
+    """Name -> sum and weight of a metric since the last line."""
     carried: dict[str, float] = field(default_factory=dict)
     """State of rollout training between batches."""
 
 
 def newest(out: Path) -> Path | None:
-    """The last complete checkpoint of a run."""
+    """Return the newest complete checkpoint of a run, if there is one."""
     found = [p for p in out.glob("checkpoint-*") if (p / f"{STATE}.json").is_file()]
     numbered = [p for p in found if p.name.removeprefix("checkpoint-").isdigit()]
     return max(numbered, key=_step, default=None)
@@ -65,10 +67,10 @@ def write(
     keep: int,
     world: DistributedContext = SINGLE_PROCESS,
 ) -> None:
-    """Write checkpoint-N for the step done, and delete all but the newest `keep`.
+    """Write checkpoint-N of the current step, atomically, and delete all but the newest `keep`.
 
-    The folder is also a model (or adapter) in Hugging Face format. All processes of a world take
-    part; the leader writes.
+    The folder is also a model (or adapter) in Hugging Face format. Collective: all ranks call it,
+    and the main rank writes.
     """
     values = weights.values()
     tensors = {f"weight.{name}": value for name, value in values.items()}
@@ -87,10 +89,10 @@ def write(
 
 
 def read(path: Path, weights: Weights, optimizer: torch.optim.Optimizer, run: str) -> Progress:
-    """Set weights and optimiser to a checkpoint's; every process reads the file.
+    """Load weights and optimiser from a checkpoint; every process reads the file.
 
     Raises:
-        BadInput: the checkpoint is of another run (other settings, data or first weights).
+        BadInput: the checkpoint is of another run (other settings, data or initial weights).
     """
     progress = Progress(**json.loads((path / f"{STATE}.json").read_text(encoding="utf-8")))
     if progress.run != run:
@@ -100,22 +102,22 @@ def read(path: Path, weights: Weights, optimizer: torch.optim.Optimizer, run: st
         )
     order = _indices(weights, optimizer)
     states: dict[int, dict[str, Tensor]] = {}
-    # One tensor at a time: a process may have room for its parts alone.
+    # One tensor at a time: with sharded weights a process may have memory for its shards alone.
     with safe_open(path / f"{STATE}.safetensors", framework="pt") as file:
         weights.load(_Named(file))
         for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
             if name.startswith("optimizer."):
                 _, i, key = name.split(".", 2)
                 value = file.get_tensor(name)
-                kept = weights.part(order[int(i)], value) if value.ndim else value
-                states.setdefault(int(i), {})[key] = kept
-    plain: dict[str, Any] = optimizer.state_dict()
-    optimizer.load_state_dict({"state": states, "param_groups": plain["param_groups"]})
+                part = weights.part(order[int(i)], value) if value.ndim else value
+                states.setdefault(int(i), {})[key] = part
+    param_groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": states, "param_groups": param_groups})
     return progress
 
 
 class _Named(Mapping[str, Tensor]):
-    """The weights in a checkpoint's file, read when they are asked for."""
+    """Weights in a checkpoint's file by name, each read on access."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -132,7 +134,7 @@ class _Named(Mapping[str, Tensor]):
 
 
 def _optimizer_values(weights: Weights, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors as a checkpoint holds them; empty where another process writes."""
+    """Return the optimiser's whole tensors by name; with shards, none on worker ranks."""
     order = _indices(weights, optimizer)
     found: dict[str, Tensor] = {}
     for i, state in optimizer.state_dict()["state"].items():
@@ -144,7 +146,7 @@ def _optimizer_values(weights: Weights, optimizer: torch.optim.Optimizer) -> dic
 
 
 def _indices(weights: Weights, optimizer: torch.optim.Optimizer) -> list[int]:
-    """For each of the optimiser's parameters, which of the weights it is."""
+    """Return the index among the weights of each of the optimiser's parameters."""
     known = {id(master): i for i, master in enumerate(weights.masters)}
     return [known[id(p)] for group in optimizer.param_groups for p in group["params"]]
 

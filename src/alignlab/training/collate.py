@@ -1,4 +1,4 @@
-"""From values of sequences to the (B, K) tensors that objectives take."""
+"""Arrange values per sequence as the (B, K) tensors that objectives take."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def group_logps(
     """Arrange a micro-batch's sequence log-probabilities by group, padded to the largest K.
 
     Args:
-        scored: of the groups' responses, in order.
-        groups: the micro-batch.
-        reference: log-probabilities per group and response, where the objective needs them.
+        scored: log-probabilities of the groups' responses, in order.
+        groups: groups of the micro-batch.
+        reference: reference log-probabilities in nats per group and response, if needed.
     """
     grid = _Grid(groups, scored.logp_R.device)
     return GroupLogps(
@@ -44,7 +44,7 @@ def group_rewards(reward_N: Tensor, groups: Sequence[TokenGroup]) -> GroupReward
 
 
 class _Grid:
-    """Values per sequence, laid out as (B, K)."""
+    """Layout of values per sequence as (B, K)."""
 
     def __init__(self, groups: Sequence[TokenGroup], device: torch.device) -> None:
         self.groups = groups
@@ -53,19 +53,19 @@ class _Grid:
         self.mask_BK = (torch.arange(int(counts.max())) < counts[:, None]).to(device)
 
     def spread(self, value_N: Tensor) -> Tensor:
-        """With gradient; 0 where padded."""
+        """Arrange values as (B, K) with gradient; 0 where padded."""
         if self.full:
             return value_N.view(self.mask_BK.shape)
         return value_N.new_zeros(self.mask_BK.shape).masked_scatter(self.mask_BK, value_N)
 
     def filled(self, values: Sequence[float], pad: float) -> Tensor:
-        """Known values, in float64."""
+        """Arrange constants as (B, K), in float64."""
         mask_BK = self.mask_BK.cpu()
         block = torch.full(mask_BK.shape, pad, dtype=torch.float64)
         block[mask_BK] = torch.tensor(values, dtype=torch.float64)
         return block.to(self.mask_BK.device)
 
     def scores(self) -> Tensor:
-        """The feedback's scores; ranks where a group has none."""
+        """Arrange feedback scores as (B, K); ranks 0, -1, ... where a group has none."""
         found = [s for g in self.groups for s in (g.scores or range(0, -len(g.responses), -1))]
         return self.filled(found, 0.0)

@@ -1,7 +1,7 @@
-"""Reward-conditioned data: scores cut into bins, and a prefix that names a response's bin.
+"""Condition responses on their rewards: bins of scores, and a prefix that names the bin.
 
-The prefix starts the assistant's turn, so that a sampler asks for the best bin by giving it as
-the `prefix` of a request.
+The prefix starts the assistant's turn: a sampler requests the best bin by the `prefix` of a
+request.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from alignlab.training.token_groups import Texts
 from alignlab.types import Completion, CompletionRequest, PreferenceGroup
 
 FILE = "reward_bins.json"
-"""Name of the file with a model's bins, in its folder."""
+"""Name of the file of bins in a model's folder."""
 
 
 @dataclass(frozen=True)
 class RewardBins:
-    """Scores cut at edges; bin 1 is the worst."""
+    """Bins of scores; bin 1 is the worst."""
 
     edges: tuple[float, ...]
-    """Rising; a score equal to an edge is in the bin above it."""
+    """Increasing bounds between bins; a score equal to an edge is in the bin above it."""
 
     @property
     def count(self) -> int:
-        """Number of bins."""
+        """Return the number of bins."""
         return len(self.edges) + 1
 
     @property
     def best(self) -> str:
-        """The prefix from which to generate."""
+        """Return the prefix of the best bin."""
         return self._name(self.count)
 
     def prefix(self, score: float) -> str:
-        """The prefix of a response with this score."""
+        """Return the prefix of a response with this score."""
         return self._name(1 + int(np.searchsorted(self.edges, score, side="right")))
 
     def _name(self, number: int) -> str:
@@ -53,7 +53,7 @@ class RewardBins:
 
 
 def fit_bins(scores: Sequence[float], bins: int) -> RewardBins:
-    """Bins of about equally many scores; equal scores share a bin.
+    """Fit bins of about equally many scores; equal scores share a bin.
 
     Raises:
         BadInput: fewer different scores than bins.
@@ -77,10 +77,10 @@ def fit_bins(scores: Sequence[float], bins: int) -> RewardBins:
 
 
 def load_bins(folder: str | Path) -> RewardBins:
-    """The bins of a trained model.
+    """Load the bins of a reward-conditioned model.
 
     Raises:
-        BadInput: the model was not trained with a reward in its prefix.
+        BadInput: the model is not reward-conditioned.
     """
     file = Path(folder) / FILE
     if not file.is_file():
@@ -89,7 +89,7 @@ def load_bins(folder: str | Path) -> RewardBins:
 
 
 def conditioned_texts(groups: Sequence[PreferenceGroup], bins: RewardBins) -> list[Texts]:
-    """Every response of every group, after the prefix of its score's bin."""
+    """Return every response of every group with the prefix of its score's bin."""
     return [
         Texts(r.id, g.prompt.messages, (r.text,), (score,), prefix=bins.prefix(score))
         for g in groups
@@ -98,9 +98,10 @@ def conditioned_texts(groups: Sequence[PreferenceGroup], bins: RewardBins) -> li
 
 
 class BestBin:
-    """A reward-conditioned model that is always asked for the best bin.
+    """Completer of a reward-conditioned model that requests the best bin.
 
-    Choices are scored as they are: what is asked there is a judgement, not a good answer.
+    Log-probabilities of choices are computed without the prefix: they serve judgements, which
+    training did not condition.
     """
 
     def __init__(self, completer: Completer, bins: RewardBins) -> None:
@@ -115,14 +116,14 @@ class BestBin:
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        """Log-probability in nats of each choice, without the prefix."""
+        """Compute the log-probability in nats of each choice, without the prefix."""
         if not isinstance(self._completer, ChoiceScorer):
             raise BadInput(f"{self.name}: expected log-probabilities, which it does not give")
         return self._completer.choice_logprobs(requests, choices)
 
 
 def with_best_reward_prefix(completer: Completer, folder: str | Path) -> Completer:
-    """The completer of the model in a folder, asked for the best bin where it was so trained."""
+    """Wrap a completer to request the best bin if the folder's model is reward-conditioned."""
     if not (Path(folder) / FILE).is_file():
         return completer
     return BestBin(completer, load_bins(folder))

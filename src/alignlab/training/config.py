@@ -1,4 +1,4 @@
-"""Every setting of the training loop."""
+"""Define the settings of the training loop."""
 
 from __future__ import annotations
 
@@ -19,8 +19,21 @@ from alignlab.models.adapters import LoraConfig
 from alignlab.models.quant import Quant
 
 SaveDtype = Literal["input", "float32", "bfloat16"]
-"""Type of saved weights; "input" is that of the files that a training began with, where there are
-such: a new reward model's are float32."""
+"""Type of saved weights; "input" is the type in the initial model's files, or float32 for a new
+reward model."""
+
+
+@dataclass(frozen=True)
+class LengthSettings(Bounded):
+    """Limits of the sequences that models are trained on."""
+
+    max_prompt_tokens: PositiveInt = 1024
+    """Longest prompt, in tokens."""
+    max_response_tokens: PositiveInt = 1024
+    """Longest response, in tokens, its end-of-turn token included."""
+    too_long: Literal["drop", "cut"] = "drop"
+    """Treatment of a longer record: drop it, or keep the last tokens of its prompt and the first of
+    its responses (then without end of turn); either is counted in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +43,19 @@ class TrainConfig(Bounded):
     lr: Positive = 1e-5
     """Peak learning rate of AdamW."""
     min_lr_ratio: Fraction = 0.1
-    """The schedule ends at this share of `lr`, in [0, 1]; without effect when constant."""
+    """Final learning rate as a share of `lr`, in [0, 1]; no effect when constant."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape of the learning rate after the warm-up."""
     warmup_ratio: Fraction = 0.0
-    """Share of all steps in which the learning rate rises linearly to `lr`."""
+    """Share of all steps in which the learning rate increases linearly to `lr`."""
     epochs: PositiveInt = 1
     """Passes over the groups."""
     batch_size: PositiveInt = 16
     """Groups (prompts) of one optimiser step."""
     token_budget: PositiveInt = 8192
-    """Tokens of one forward and backward pass; a step is split into as many as it needs."""
+    """Most tokens of one forward and backward pass; a step is split into several passes."""
     max_grad_norm: NonNegative = 1.0
-    """Gradients are scaled down to this norm; 0 leaves them."""
+    """Largest gradient norm, to which gradients are scaled down; 0 does not clip."""
     weight_decay: NonNegative = 0.0
     """AdamW's decay of weight matrices, per unit of learning rate; vectors are not decayed."""
     adam_beta1: BelowOne = 0.9
@@ -52,27 +65,27 @@ class TrainConfig(Bounded):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the forward and backward pass; master weights and optimiser are float32."""
     dropout: BelowOne = 0.0
-    """The model's own dropout, in [0, 1); above 0 the slower plain batches are used."""
+    """Dropout of the model's own layers, in [0, 1); above 0 slower padded batches are used."""
     lora: LoraConfig | None = None
     """Train a low-rank adapter instead of all weights."""
     quant: Quant = "none"
-    """Keep the weights under the adapter in 4 bits ("nf4") or 8 ("int8"), with products in `dtype`;
-    the result is of full size and keeps their rounding. Needs lora, and pip install
+    """Quantise the weights under the adapter to 4 bits ("nf4") or 8 ("int8"), with products in
+    `dtype`; the result is of full size, with their rounding. Needs lora, and pip install
     'alignlab[quant]'."""
     neftune_alpha: NonNegative = 0.0
-    """Size of NEFTune's noise on the embeddings (5 is usual); 0 is none."""
+    """Scale of NEFTune noise on the embeddings (usually 5); 0 adds none."""
     gradient_checkpointing: bool = False
     """Recompute layers in the backward pass: less memory, about a third more time."""
     save_every: NonNegativeInt = 200
     """Steps between checkpoints; 0 writes none."""
     keep_checkpoints: PositiveInt = 2
-    """Newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
     validate_every: NonNegativeInt = 0
     """Steps between validations; 0 validates at the end only."""
     log_every: PositiveInt = 10
     """Steps per line of metrics.jsonl."""
     seed: int = 0
-    """Decides the order of the data, dropout, noise and the adapter's first weights."""
+    """Seed of data order, dropout, noise and the adapter's initial weights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,11 +1,11 @@
-"""Several processes at one step: which groups each of them takes, and how their parts are summed.
+"""Share a step among processes: assign groups to ranks, and reduce sums and gradients.
 
-A step stays what it is in one process, sum(weight * loss) / sum(weight) over all its groups: sums
-of losses, weights and gradients are added up over the processes before anything is divided. So
-the number of processes changes nothing but rounding.
+A step minimises sum(weight * loss) / sum(weight) over all its groups, on any number of processes:
+sums of losses, weights and gradients are reduced before the division. The number of processes thus
+changes nothing but rounding.
 
-Every process holds all weights ("data"), or a share of each (fully sharded, "fsdp"). All of them
-go through the same steps in the same order; only the leader, process 0, writes files.
+Every process holds all weights ("data"), or a shard of each ("fsdp"). All of them run the same
+steps in the same order; only the main rank, process 0, writes files.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ from alignlab.models.packed import TokenGroup
 T = TypeVar("T")
 
 Sums = Mapping[str, Sequence[float]]
-"""Name -> sum of values, sum of their weights."""
+"""Name -> sum of values and sum of their weights."""
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """The processes of one training; without arguments, this process alone."""
+    """Processes of a training; by default a single process."""
 
     rank: int = 0
-    """Number of this process."""
+    """Index of this process."""
     size: int = 1
+    """Number of processes."""
     sharded: bool = False
-    """True where each process keeps only its share of the weights (FSDP2)."""
+    """True where each process holds only its shards of the weights (FSDP2)."""
     device: str = "cpu"
-    """Device of the shares: "cpu" or "cuda"."""
+    """Device of the shards: "cpu" or "cuda"."""
     control: Any = None
-    """Process group on the processors (gloo), for what is not a gradient."""
+    """Process group on CPUs (gloo), for objects other than gradients."""
 
     @property
     def is_main(self) -> bool:
-        """True for the main process, which writes files and logs."""
+        """Return True on the main rank, which writes files and logs."""
         return self.rank == 0
 
     @property
     def is_single(self) -> bool:
+        """Return True where no other process takes part."""
         return self.size == 1
 
     def broadcast_from_main(self, make: Callable[[], T]) -> T:
-        """Call a function in the main process and return its value in all of them."""
+        """Call a function on the main rank and return its value on every rank."""
         if self.is_single:
             return make()
         held: list[Any] = [make() if self.is_main else None]
@@ -59,7 +61,7 @@ class DistributedContext:
         return made
 
     def all_gather(self, value: T) -> list[T]:
-        """Every process's value, in order of processes."""
+        """Return every process's value, in order of ranks."""
         if self.is_single:
             return [value]
         found: list[Any] = [None] * self.size
@@ -67,27 +69,29 @@ class DistributedContext:
         return found
 
     def wait(self) -> None:
-        """Go on when every process is here."""
+        """Wait until every process calls this (a barrier)."""
         self.all_gather(None)
 
     def parts(self, groups: Sequence[TokenGroup]) -> list[list[int]]:
-        """Indices of the groups that each process takes: about as many tokens each.
+        """Assign groups to processes with about as many tokens each; return their indices.
 
-        The largest group that is left goes to the process with the fewest tokens so far.
+        The largest remaining group goes to the process with the fewest tokens so far.
         """
         if self.is_single:
             return [list(range(len(groups)))]
         parts: list[list[int]] = [[] for _ in range(self.size)]
         tokens = [0] * self.size
         for i in sorted(range(len(groups)), key=lambda i: (-groups[i].tokens, i)):
+            # Ties go to the lowest rank: every process must compute the same assignment.
             least = tokens.index(min(tokens))
             parts[least].append(i)
             tokens[least] += groups[i].tokens
         return [sorted(part) for part in parts]
 
     def all_reduce_sums(self, sums: Sums) -> dict[str, list[float]]:
-        """Sums of all processes, added up in order of processes; keys may differ."""
+        """Reduce sums over all processes, in order of ranks; keys may differ."""
         total: dict[str, list[float]] = {}
+        # Added in a fixed order in float64, unlike all_reduce: metrics are the same in every run.
         for part in self.all_gather(dict(sums)):
             for name, values in part.items():
                 into = total.setdefault(name, [0.0] * len(values))
@@ -98,11 +102,12 @@ class DistributedContext:
     def all_reduce_gradients(self, weights: Sequence[Tensor]) -> None:
         """Replace every weight's gradient by its sum over the processes.
 
-        A weight without a gradient in some processes counts as zero there; one that has none
-        anywhere keeps none.
+        A weight without a gradient in some processes counts as zero there; a weight without one in
+        all of them gets none.
         """
-        if self.is_single or self.sharded:  # FSDP2 has added shards up in the backward pass
+        if self.is_single or self.sharded:  # FSDP2 reduces shards in the backward pass
             return
+        # A collective call per gradient must be made by every process or by none.
         here = [weight.grad is not None for weight in weights]
         somewhere = [any(found) for found in zip(*self.all_gather(here), strict=True)]
         pending = []
@@ -115,7 +120,7 @@ class DistributedContext:
             work.wait()
 
     def norm(self, gradients: Sequence[Tensor]) -> float:
-        """Euclidean norm of the gradient whose parts (or copies) the processes hold."""
+        """Return the Euclidean norm of a gradient, held whole or in shards by the processes."""
         own = float(torch.nn.utils.get_total_norm(gradients))
         if not self.sharded:
             return own
@@ -123,4 +128,4 @@ class DistributedContext:
 
 
 SINGLE_PROCESS = DistributedContext()
-"""A single process."""
+"""Context of a training in a single process."""

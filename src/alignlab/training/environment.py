@@ -1,4 +1,4 @@
-"""Define the environment of rollout training: a sampler of responses, and their rewards."""
+"""Define the environment of rollout training: sampler of responses and reward."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from alignlab.types import Prompt
 
 @dataclass(frozen=True)
 class Sample:
-    """One response as it was drawn."""
+    """Sampled response."""
 
     text: str
     tokens: tuple[int, ...]
-    """Exactly as drawn; the policy is trained on these."""
+    """Tokens as drawn, which the policy is trained on."""
     ended: bool
-    """True where the end-of-turn token was drawn before the limit."""
+    """True where the end-of-turn token was drawn before the length limit."""
 
 
 @dataclass(frozen=True)
 class SampledGroup:
-    """A prompt with the policy's responses to it."""
+    """Prompt with the policy's responses to it."""
 
     prompt: Prompt
     prompt_T: tuple[int, ...]
+    """Tokens of the prompt."""
     samples: tuple[Sample, ...]
-    """Empty where the prompt could not be answered."""
+    """Responses; empty where the prompt could not be answered."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Environment:
     """Sampler and reward of a rollout training."""
 
     sample: Callable[[LanguageModel, Sequence[Prompt], int], list[SampledGroup]]
-    """Draws `responses` responses to each prompt from the model as it is, decided by the seed."""
+    """Function of (model, prompts, seed) that draws `responses` responses to each prompt."""
     reward: Callable[[Sequence[SampledGroup], int], list[tuple[float | None, ...]]] | None
-    """Scores every sample of every group; None is unscored. Of several processes, the leader's is
-    asked; it may be None in the others."""
+    """Function of (groups, seed) that scores every sample; None is unscored. It is called on the
+    main rank only, and may be None on others."""

@@ -1,7 +1,7 @@
-"""Build an objective's input from a step's micro-batches: one class per input type.
+"""Build an objective's input from micro-batches, one class per input type.
 
-A step's inputs are made once per step (KTO's estimate is over the whole step) and then asked for
-each micro-batch in turn.
+One `StepInputs` serves a step: it computes what micro-batches share (KTO's estimate is over the
+whole step), then makes the input of each.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ from alignlab.training.collate import group_logps, group_rewards
 from alignlab.training.rollout_records import rollout_logps, valued_logps
 
 Reference = Sequence[Any]
-"""Known values of each group: the reference's log-probability in nats of each of its
-responses; of rollouts, a `Rolled`."""
+"""Precomputed values of each group: reference log-probabilities in nats of its responses, or a
+`RolloutRecord`."""
 
 
 class StepInputs(ABC):
-    """The inputs of one step's micro-batches.
+    """Inputs of a step's micro-batches.
 
     Args:
-        scorer: gives the model's values, with gradient.
-        groups: the step's.
-        reference: of the same groups, where the objective needs it.
-        budget: of a forward pass.
+        scorer: scorer of the model in training.
+        groups: groups of the step.
+        reference: precomputed values of the same groups, if the objective needs them.
+        budget: token budget of a forward pass.
     """
 
     scorer_class: type[Scorer[Any]] = ResponseScorer
+    """Class of the scorer that these inputs need."""
 
     def __init__(
         self,
@@ -60,11 +61,11 @@ class StepInputs(ABC):
         self.prepare(budget)
 
     def prepare(self, budget: TokenBudget) -> None:  # noqa: B027 - most inputs need nothing
-        """Do what the whole step shares."""
+        """Compute values that the whole step shares."""
 
     @contextmanager
     def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[Any]:
-        """Make the input of the groups with these indices; take gradients inside the block."""
+        """Yield the input of the groups with these indices; take gradients inside the block."""
         members = [self.groups[i] for i in batch]
         with self.scorer.scored(members, noise) as scored:
             yield self.make(scored, members, self.known(batch))
@@ -74,21 +75,22 @@ class StepInputs(ABC):
         """Return the input of a micro-batch from its scores."""
 
     def known(self, batch: Sequence[int]) -> Reference | None:
-        """The reference's values of a micro-batch."""
+        """Return the precomputed values of a micro-batch."""
         return None if self.reference is None else [self.reference[i] for i in batch]
 
 
 class GroupInputs(StepInputs):
-    """Log-probabilities by group."""
+    """Inputs of log-probabilities by group."""
 
     def make(
         self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
     ) -> GroupLogps:
+        """Return log-probabilities by group."""
         return group_logps(scored, members, known)
 
 
 class LabelledInputs(StepInputs):
-    """Single responses with a label; each group's second response is another prompt's."""
+    """Inputs of labelled responses; each group's second response belongs to another prompt."""
 
     def prepare(self, budget: TokenBudget) -> None:
         """Score the step's mismatched pairs, without dropout or gradient."""
@@ -109,6 +111,7 @@ class LabelledInputs(StepInputs):
     def make(
         self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
     ) -> LabelledLogps:
+        """Return log-probabilities of labelled responses."""
         logps = group_logps(scored, members, [row[:1] for row in known or ()])
         assert logps.reference_BK is not None
         return LabelledLogps(
@@ -121,11 +124,12 @@ class LabelledInputs(StepInputs):
 
 
 class CommentedInputs(StepInputs):
-    """Responses and feedback on them, distinguished by score: 1 is feedback, 0 a response."""
+    """Inputs of responses (score 0) and written feedback on them (score 1)."""
 
     def make(
         self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
     ) -> CommentedLogps:
+        """Return log-probabilities of responses and feedback."""
         logps = group_logps(scored, members, None)
         return CommentedLogps(
             logps.policy_BK[:, 0], logps.length_BK[:, 0], logps.score_BK[:, 0] > 0
@@ -133,33 +137,36 @@ class CommentedInputs(StepInputs):
 
 
 class RewardInputs(StepInputs):
-    """A reward model's values by group."""
+    """Inputs of rewards by group."""
 
     scorer_class = RewardScorer
 
     def make(
         self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
     ) -> GroupRewards:
+        """Return rewards by group."""
         return group_rewards(scored.reward_N, members)
 
 
 class RolloutInputs(StepInputs):
-    """The tokens of rollouts with what is known of them."""
+    """Inputs of rollouts' tokens."""
 
     def make(
         self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
     ) -> RolloutLogps:
+        """Return the tokens of a micro-batch of rollouts."""
         return rollout_logps(scored, members, known or ())
 
 
 class ValuedInputs(StepInputs):
-    """The tokens of rollouts with the value head's estimates."""
+    """Inputs of rollouts' tokens with value estimates."""
 
     scorer_class = ValueScorer
 
     def make(
         self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
     ) -> ValuedLogps:
+        """Return the tokens of a micro-batch of rollouts with value estimates."""
         return valued_logps(scored, members, known or ())
 
 
@@ -174,14 +181,14 @@ _INPUTS: dict[type, type[StepInputs]] = {
 
 
 def inputs_for(objective: Objective) -> type[StepInputs]:
-    """The class that makes what an objective is given.
+    """Return the class that makes an objective's inputs.
 
     Raises:
-        BadInput: this loop does not make it (the input of another kind of training).
+        BadInput: no class makes this input type.
     """
     taken = input_of(objective)
     if taken not in _INPUTS:
         raise BadInput(
-            f"{type(objective).__name__} takes {taken.__name__}, which cannot be had here"
+            f"{type(objective).__name__} takes {taken.__name__}, which no training makes"
         )
     return _INPUTS[taken]

@@ -1,8 +1,7 @@
-"""Read what `accelerate launch` asks for from its environment variables.
+"""Apply the environment variables of `accelerate launch`.
 
-Of accelerate's configuration, processes, machines and FSDP decide how a training runs. What has
-a setting here (precision, checkpointed layers) must agree with it; what has no equivalent is
-refused.
+Processes, machines and FSDP of accelerate's configuration are applied. Options that alignlab has
+settings for (precision, checkpointed layers) must agree with these; other options are refused.
 """
 
 from __future__ import annotations
@@ -12,20 +11,18 @@ from collections.abc import Mapping
 from typing import Literal
 
 from alignlab.errors import BadInput
-from alignlab.launched import is_launched
+from alignlab.launched import NO_DEEPSPEED, is_launched
 from alignlab.training.config import TrainConfig
 
-NO_DEEPSPEED = "DeepSpeed is not run here; parallel=fsdp (FSDP2) shares weights out as ZeRO-3 does"
-
 Parallel = Literal["auto", "data", "fsdp"]
-"""Way of sharing a training: each process holds all weights, or its share of them (FSDP2)."""
+"""Parallelism of a training: each process holds all weights, or its shards of them (FSDP2)."""
 
 
 def sharded(parallel: Parallel, environment: Mapping[str, str] = os.environ) -> bool:
-    """Return True where the processes of this launch shard the weights; never in a single one.
+    """Return True where the processes of this launch shard the weights.
 
     Raises:
-        BadInput: a way of sharing is given where there is one process.
+        BadInput: `parallel` is set in a launch of one process.
     """
     if not is_launched():
         if parallel != "auto":
@@ -41,10 +38,10 @@ def sharded(parallel: Parallel, environment: Mapping[str, str] = os.environ) -> 
 
 
 def refuse_unmet(config: TrainConfig, environment: Mapping[str, str] = os.environ) -> None:
-    """Make sure that a training does what accelerate's configuration asks for.
+    """Refuse options of accelerate's configuration that a training does not meet.
 
     Raises:
-        BadInput: it asks for DeepSpeed, another precision, checkpointed layers or offloading.
+        BadInput: DeepSpeed, offloading, or precision or checkpointed layers unlike the settings.
     """
     if _on(environment, "ACCELERATE_USE_DEEPSPEED"):
         raise BadInput(f"accelerate: use_deepspeed: {NO_DEEPSPEED}")
@@ -67,4 +64,5 @@ def refuse_unmet(config: TrainConfig, environment: Mapping[str, str] = os.enviro
 
 
 def _on(environment: Mapping[str, str], name: str) -> bool:
+    """Return True for a variable that is set to a true value."""
     return environment.get(name, "").lower() in ("true", "1", "yes")

@@ -1,7 +1,7 @@
-"""The one training loop: any objective over groups of responses.
+"""Train a model by any objective over groups of responses.
 
-Everything random comes from (seed, step), so a killed run goes on from its newest checkpoint and
-ends with the same weights and the same metrics as one that was not killed.
+All randomness derives from (seed, step): a killed run resumes from its newest checkpoint and ends
+with the same weights and metrics as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from alignlab.objectives.base import GroupRewards, Objective, input_of
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
-from alignlab.training.inputs import Reference, inputs_for
+from alignlab.training.inputs import Reference
 from alignlab.training.metrics import MetricSums
-from alignlab.training.reference_logps import group_hash, reference_logps, weights_hash
-from alignlab.training.regularise import training_mode
+from alignlab.training.reference_logps import group_hash, reference_logps
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
 from alignlab.training.step import StepRunner
 from alignlab.training.trainer_state import (
@@ -32,10 +31,9 @@ from alignlab.training.trainer_state import (
     TrainingCallbacks,
     TrainResult,
     Validate,
-    adamw,
-    save_trained,
+    begin,
+    step_runner,
 )
-from alignlab.training.weights import in_training
 
 
 def train(
@@ -53,23 +51,23 @@ def train(
     """Train a model towards an objective; its weights change in place.
 
     Args:
-        lm: the model to start from, which is also the reference. For an objective over rewards, a
-            decoder whose body is copied and given a fresh scalar head, or a reward model.
+        lm: initial model, which is also the reference. For an objective over rewards, a reward
+            model, or a decoder whose body is copied and gets a fresh scalar head.
         objective: the loss.
         groups: tokenised prompts with responses, best first (see `prepare`).
-        config: every setting.
-        out: folder for metrics.jsonl, checkpoint-N/ and the result, model/; a run that was
-            killed goes on from the newest checkpoint there.
-        validate: the best model by this value is kept; None keeps the last.
-        on_step: called after every step.
-        world: the processes that train together; each calls this with the same arguments, but
-            for what only the leader (process 0) is asked: `validate` and `on_step`.
-        save_dtype: type of the saved weights; "input" is the one that the model's files have.
+        config: settings of the loop.
+        out: folder for metrics.jsonl, checkpoint-N/ and the result, model/; a killed run resumes
+            from its newest checkpoint.
+        validate: value by which the best model is chosen; None takes the last.
+        on_step: callback after every step.
+        world: processes that train together; each calls this function with the same arguments.
+            `validate` and `on_step` are used on the main rank only.
+        save_dtype: type of the saved weights; "input" is the type in the model's files.
 
     Raises:
         BadInput: groups that the objective cannot take, or settings without effect.
-        RunFailed: the loss or a gradient is not finite (the batch is saved in `out`), or one
-            group alone takes more memory than there is.
+        RunFailed: the loss or a gradient is not finite (the batch is saved in `out`), or memory
+            runs out on a single group.
     """
     if config.validate_every and validate is None and world.is_main:
         raise BadInput("train: validate_every: expected a validation with it, found none")
@@ -79,69 +77,52 @@ def train(
             f"train: quant: {config.quant} does not fit {lm.name}, whose weights are {found}"
         )
     started = time.perf_counter()
-    out = Path(out)
-    if world.is_main:
-        out.mkdir(parents=True, exist_ok=True)
     groups = _suited(objective, groups)
-    inputs = inputs_for(objective)
     if input_of(objective) is GroupRewards:
         lm = heads.with_reward_head(lm, seed=derived_seed("head", config.seed) % 2**32)
-    start = world.broadcast_from_main(lambda: weights_hash(lm.model))
-    if config.lora is not None:
-        lm = adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32)
-    weights = in_training(lm.model, config.dtype, world)
-    try:
-        plain_because = "dropout is on" if config.dropout else None
-        scorer = inputs.scorer_class(lm.model, plain_because=plain_because, through=weights.through)
-        stepper = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
+    lm, start = begin(lm, config, Path(out), world)
+    with step_runner(lm.model, objective, config, Path(out), world) as runner:
         per_epoch = steps_per_epoch(len(groups), config)
-        course = TrainerState(
+        state = TrainerState(
             lm,
-            stepper,
+            runner,
             per_epoch=per_epoch,
             total=per_epoch * config.epochs,
             hooks=TrainingCallbacks(validate, on_step),
         )
-        resumed_from = course.resume([start, *(f"{group_hash(g)}{g.scores}" for g in groups)])
-        with training_mode(
-            lm.model, dropout=config.dropout, checkpointing=config.gradient_checkpointing
-        ):
-            loss = _finish(course, groups, _reference(lm, stepper, groups, start))
-        lm = weights.model(lm, weights.values())
-    finally:
-        weights.restore()
-    lm = save_trained(lm, out, world, dtype=save_dtype)
-    return course.result(lm, loss, resumed_from, time.perf_counter() - started)
+        state.run(
+            [start, *(f"{group_hash(g)}{g.scores}" for g in groups)],
+            lambda: _steps(state, groups, _reference(lm, runner, groups, start)),
+        )
+    return state.saved(save_dtype, started)
 
 
-def _finish(
-    course: TrainerState, groups: Sequence[TokenGroup], reference: Reference | None
-) -> float:
-    """Do the steps that are left; the mean loss of the last line of metrics."""
-    config, first = course.config, course.progress.step
-    loss = course.open()
-    for step in range(first, course.total):
-        epoch, within = divmod(step, course.per_epoch)
+def _steps(state: TrainerState, groups: Sequence[TokenGroup], reference: Reference | None) -> float:
+    """Do the remaining steps; return the mean loss of the last line of metrics."""
+    config, first = state.config, state.progress.step
+    loss = state.open()
+    for step in range(first, state.total):
+        epoch, within = divmod(step, state.per_epoch)
         if within == 0 or step == first:
             order = epoch_order(len(groups), config, epoch)
-        window = MetricSums(course.progress.window)
+        metric_sums = MetricSums(state.progress.window)
         began = time.perf_counter()
         taken = [groups[i] for i in order[within]]
         known = None if reference is None else [reference[i] for i in order[within]]
-        lr = learning_rate(step, course.total, config)
-        course.stepper.step(step, taken, known, lr, window)
-        window.add("time/seconds_per_step", time.perf_counter() - began, 1)
-        written = course.done(window, lr, sum(group.tokens for group in taken))
+        lr = learning_rate(step, state.total, config)
+        state.runner.step(step, taken, known, lr, metric_sums)
+        metric_sums.add("time/seconds_per_step", time.perf_counter() - began, 1)
+        written = state.done(metric_sums, lr, sum(group.tokens for group in taken))
         loss = loss if written is None else written
-    course.take_best()
+    state.take_best()
     return loss
 
 
 def _suited(objective: Objective, groups: Sequence[TokenGroup]) -> list[TokenGroup]:
-    """The groups as the objective takes them.
+    """Return the groups in the form that the objective takes.
 
     Raises:
-        BadInput: there are none, or one has too few or too many responses.
+        BadInput: no groups, or one with too few or too many responses.
     """
     if not groups:
         raise BadInput("train: expected at least one group to train on, found none")
@@ -162,11 +143,12 @@ def _suited(objective: Objective, groups: Sequence[TokenGroup]) -> list[TokenGro
 
 
 def _reference(
-    lm: LanguageModel, stepper: StepRunner, groups: Sequence[TokenGroup], start: str
+    lm: LanguageModel, runner: StepRunner, groups: Sequence[TokenGroup], start: str
 ) -> Reference | None:
-    if not stepper.objective.needs_reference:
+    """Return the reference's log-probabilities of every group; None where none are needed."""
+    if not runner.objective.needs_reference:
         return None
-    config = stepper.config
-    file = stepper.out / "reference" / f"{start}-{config.dtype}.jsonl"
+    config = runner.config
+    file = runner.out / "reference" / f"{start}-{config.dtype}.jsonl"
     with adapters.adapter_off(lm.model):
-        return reference_logps(stepper.scorer, groups, file, stepper.budget)
+        return reference_logps(runner.scorer, groups, file, runner.budget)

@@ -1,7 +1,7 @@
-"""float32 master weights, and what the model computes with.
+"""Train in float32 or bfloat16 with float32 master weights.
 
-In bfloat16 the weights are cast once a step: the model's parameters hold the bfloat16 copies,
-the optimiser works on the masters, and gradients of micro-batches are summed in float32.
+In bfloat16 the weights are cast once per step: the model's parameters are bfloat16 copies, the
+optimiser updates the masters, and gradients of micro-batches are summed in float32.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from alignlab.models.load import DTYPES, LanguageModel
 
 
 class Weights:
-    """The weights in training of a model, whose parameters are changed to the compute type.
+    """Weights of a model in training; its parameters are cast to the compute type.
 
     Args:
-        model: its parameters with `requires_grad` are trained.
+        model: model whose parameters with `requires_grad` are trained.
         dtype: "float32" or "bfloat16".
     """
 
     def __init__(self, model: Any, dtype: str) -> None:
         self.compute = DTYPES[dtype]
         self.through: Any = None
-        """Caller of forward passes (see `Scorer`); None where there is none."""
+        """Caller of forward passes for sharded weights (see `Scorer`); None calls them directly."""
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self._used = [parameter for _, parameter in named]
@@ -44,7 +44,7 @@ class Weights:
 
     @property
     def _shared(self) -> bool:
-        """True where parameters and masters share memory."""
+        """Return True where parameters and masters share memory."""
         return self.compute == torch.float32
 
     def collect_gradients(self) -> None:
@@ -59,21 +59,22 @@ class Weights:
             parameter.grad = None
 
     def drop_gradients(self) -> None:
-        """Forget what a backward pass that failed has left."""
+        """Clear the gradients of a failed backward pass."""
         for parameter in self._used:
             parameter.grad = None
 
     def gradients(self) -> list[Tensor]:
+        """Return the masters' gradients."""
         return [m.grad for m in self.masters if m.grad is not None]
 
     def refresh(self) -> None:
-        """Give the model the masters' new values."""
+        """Copy the masters' values to the model."""
         if not self._shared:
             with torch.no_grad():
                 torch._foreach_copy_([p.data for p in self._used], [m.data for m in self.masters])
 
     def load(self, values: Mapping[str, Tensor]) -> None:
-        """Set the masters, and the model, to named values."""
+        """Set masters and model to named values."""
         with torch.no_grad():
             for i, (name, master) in enumerate(zip(self.names, self.masters, strict=True)):
                 master.copy_(self.part(i, values[name]))
@@ -84,21 +85,21 @@ class Weights:
         return whole
 
     def whole(self, index: int, part: Tensor) -> Tensor | None:
-        """The tensor that the processes keep parts of; None where another process gets it."""
+        """Return a whole tensor from its parts; with sharded weights, None on worker ranks."""
         return part.detach()
 
     def values(self) -> dict[str, Tensor]:
-        """The masters by name; empty where another process gets them."""
+        """Return the whole masters by name; with sharded weights, none on worker ranks."""
         named = zip(self.names, self.masters, strict=True)
         found = {name: self.whole(i, master) for i, (name, master) in enumerate(named)}
         return {name: value for name, value in found.items() if value is not None}
 
     def model(self, lm: LanguageModel, values: Mapping[str, Tensor]) -> LanguageModel:
-        """The model in training, to be saved or asked; `values` are what `values()` gives."""
+        """Return the model with the weights of `values()`, for saving or sampling."""
         return lm
 
     def restore(self) -> None:
-        """Leave the model with float32 masters as its trained parameters."""
+        """Set the model's trained parameters to the float32 masters, at the end of training."""
         for parameter, master in zip(self._used, self.masters, strict=True):
             parameter.grad = None
             parameter.data = master.data

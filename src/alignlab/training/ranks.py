@@ -1,11 +1,11 @@
-"""Processes that torchrun or accelerate started: one leads, the others help it train.
+"""Run a command on the main rank of a distributed launch, and trainings on all ranks.
 
-The leader (process 0) alone runs the command: it reads data, keeps the run directory, samples,
-measures and speaks. The others wait for work, do their part of it, and end with the command. So
-nothing but training needs to know that there are several.
+The main rank (process 0) alone runs the command: it reads data, writes the run directory, samples,
+measures and logs. Worker ranks wait for trainings, take part in them, and end with the command.
+Only training code is distributed.
 
-An error anywhere ends all processes, and is told once. Each process looks every half second
-whether another one has failed, since one that waits in a collective call would not see it.
+An error on any rank ends all processes and is reported once. A thread of each process polls for
+errors of other ranks twice a second, since a process in a collective call would not notice them.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=30)
-"""Longest wait for another process, which may be sampling or saving; a dead one is noticed."""
+"""Timeout of collective calls: the main rank may sample for days; dead ranks are detected."""
 
 GRACE_S = 10
-"""Seconds for which a worker process stays on after an error."""
+"""Seconds that a worker rank waits after an error, for the main rank to report it."""
 
 
 @dataclass
 class _Team:
-    """State of this process's group."""
+    """State of this process's group of ranks."""
 
     world: DistributedContext
     watch: _Watch
     leading: bool = False
-    """True while the main process runs a command: work may be shared."""
+    """True while the main rank runs a command: trainings may be distributed."""
     ended: bool = True
-    """True where the last command ended in all processes."""
+    """True where the last command ended on all ranks."""
 
 
 _team: _Team | None = None
 
 
 def main_process_only(command: Callable[P, T]) -> Callable[P, T]:
-    """Make a command one that the leader runs, while the other processes serve it.
+    """Decorate a command to run on the main rank while worker ranks serve its trainings.
 
-    In the others it returns what it returns in the leader, or raises what it raises there.
+    On worker ranks the command returns the main rank's result, or raises its error.
     """
 
     @functools.wraps(command)
@@ -71,10 +71,10 @@ def main_process_only(command: Callable[P, T]) -> Callable[P, T]:
         try:
             result = command(*args, **kwargs)
         except Exception as error:
-            # One that another process reported is reported already, and nobody waits for it.
+            # After an error of a worker rank no process waits for a broadcast.
             if not team.watch.failed:
-                told = error if isinstance(error, BadInput | RunFailed) else _told(error)
-                team.world.broadcast_from_main(lambda: ("raise", told))
+                sent = _sendable(error)
+                team.world.broadcast_from_main(lambda: ("raise", sent))
                 team.ended = True
             raise
         finally:
@@ -93,17 +93,17 @@ def run_on_all_ranks(
     device: str,
     here: Mapping[str, Any],
 ) -> T:
-    """Call a function in all processes: what it gives here.
+    """Call a function on all ranks and return its result on the main rank.
 
     Args:
-        function: importable; its first argument is the world.
-        arguments: the same everywhere; they are sent to the other processes.
-        sharded: whether the processes share the weights out, or each holds all of them.
+        function: importable function whose first argument is the `DistributedContext`.
+        arguments: positional arguments, sent to the worker ranks.
+        sharded: True where the ranks shard the weights, False where each holds all of them.
         device: "cpu" or "cuda".
-        here: further arguments, by name, that only this process is given.
+        here: keyword arguments passed only on the main rank.
 
     Raises:
-        RunFailed: another process failed.
+        RunFailed: a worker rank failed.
     """
     team = _team
     if team is None or not team.leading:
@@ -113,18 +113,19 @@ def run_on_all_ranks(
     try:
         return function(world, *arguments, **here)
     except Exception as error:
+        # A collective call fails here too when a worker dies: report the cause, not the symptom.
         if other := team.watch.error():
             team.watch.failed = True
             raise RunFailed(other) from None
-        team.watch.tell(error)
+        team.watch.report(error)
         raise
     except KeyboardInterrupt as error:
-        team.watch.tell(error)
+        team.watch.report(error)
         raise
 
 
 def _serve(team: _Team) -> Any:
-    """Do work as the leader sends it, until its command ends."""
+    """Take part in the main rank's trainings until its command ends; return its result."""
     nothing: tuple[str, Any] = ("", None)
     while True:
         what, content = team.world.broadcast_from_main(lambda: nothing)
@@ -141,7 +142,7 @@ def _serve(team: _Team) -> Any:
 
 
 def _join() -> _Team:
-    """Meet the other processes, once."""
+    """Join the process group, once per process."""
     global _team
     if _team is not None:
         return _team
@@ -150,13 +151,14 @@ def _join() -> _Team:
     from accelerate import PartialState
 
     # accelerate would start DeepSpeed before the command can refuse it in one line.
-    asked = os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    deepspeed = os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     on_gpus = torch.cuda.is_available()
-    # Objects (batches, metrics, errors) travel over gloo: nccl carries tensors of a GPU alone.
+    # Objects (batches, metrics, errors) are sent over gloo: nccl transfers GPU tensors alone.
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE)
-    if asked:
-        os.environ["ACCELERATE_USE_DEEPSPEED"] = asked
+    if deepspeed:
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = deepspeed
+    # A separate group for messages: they never mix with gradient collectives under way.
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
     world = DistributedContext(dist.get_rank(), dist.get_world_size(), control=control)
     _team = _Team(world, _Watch(world))
@@ -165,9 +167,10 @@ def _join() -> _Team:
 
 
 def _part(team: _Team) -> None:
-    """At the end of a process that did not fail, wait for the others and close the group."""
+    """Close the process group at the end of a process that did not fail."""
     import torch.distributed as dist
 
+    # After an error the others are gone: waiting for them would hang the exit.
     if team.ended:
         team.watch.stopped.set()
         team.world.wait()
@@ -175,7 +178,7 @@ def _part(team: _Team) -> None:
 
 
 class _Watch:
-    """Tells other processes of an error in this one, and ends this one on an error in another."""
+    """Report errors of this process to the others, and end it on an error of another."""
 
     def __init__(self, world: DistributedContext) -> None:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -186,24 +189,24 @@ class _Watch:
         host, store = os.environ["MASTER_ADDR"], None
         if world.is_main:
             store = TCPStore(host, 0, is_master=True, wait_for_workers=False)
-        # A store apart from the group's: a failed process holds no collective call up here.
+        # A store apart from the group's: it answers while collective calls are blocked.
         port = world.broadcast_from_main(lambda: store.port if store else 0)
         self._store = store or TCPStore(host, port, is_master=False)
         self._lock = threading.Lock()
         self._parent = os.getppid()
-        threading.Thread(target=self._look, daemon=True).start()
+        threading.Thread(target=self._poll, daemon=True).start()
 
-    def tell(self, error: BaseException) -> None:
-        """Say that this process failed, unless another one did before."""
+    def report(self, error: BaseException) -> None:
+        """Report a failure of this process, unless another process failed before."""
         self.failed = True
         code = 2 if isinstance(error, BadInput) else 1
-        told = error if isinstance(error, BadInput | RunFailed) else _told(error)
         with self._lock:
             if not self._store.check(["failed"]):
-                self._store.set("failed", json.dumps([self.world.rank, str(told), code]))
+                message = str(_sendable(error))
+                self._store.set("failed", json.dumps([self.world.rank, message, code]))
 
     def error(self) -> str | None:
-        """Return the error of another process, if one failed."""
+        """Return the message of another process's error, if one failed."""
         with self._lock:
             if not self._store.check(["failed"]):
                 return None
@@ -211,21 +214,22 @@ class _Watch:
         return None if rank == self.world.rank else f"process {rank}: {message}"
 
     def leave(self, error: BaseException) -> NoReturn:
-        """End this worker process on an error, which the main process reports if it can."""
+        """End this worker rank on an error, which the main rank reports if it can."""
         self.failed = True
         if not isinstance(error, BadInput | RunFailed | KeyboardInterrupt):
             traceback.print_exception(error)
-        time.sleep(2)  # an error in every process is the leader's to tell
-        self.tell(error)
-        time.sleep(GRACE_S)  # for the leader to speak before the launcher ends it
+        time.sleep(2)  # the main rank reports first if the error occurs on every rank
+        self.report(error)
+        time.sleep(GRACE_S)  # until the main rank has reported; the launcher then ends all ranks
         os._exit(2 if isinstance(error, BadInput) else 1)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
+        """Poll for errors of other processes, and end this one after one."""
         while not self.stopped.wait(0.5):
             try:
                 with self._lock:
                     raw = self._store.get("failed") if self._store.check(["failed"]) else None
-            except RuntimeError:  # the leader, who keeps the store, is gone
+            except RuntimeError:  # the main rank, which holds the store, is gone
                 raw = b"[0, 0, 1]"
             if os.getppid() != self._parent:
                 os._exit(1)
@@ -234,7 +238,7 @@ class _Watch:
             rank, message, code = json.loads(raw)
             if rank == self.world.rank:
                 return
-            # Time to leave by oneself, and for the leader to have spoken.
+            # Time for this process to end by itself, and for the main rank to report.
             if self.stopped.wait(2 if self.world.is_main else GRACE_S):
                 return
             if self.world.is_main:
@@ -242,6 +246,8 @@ class _Watch:
             os._exit(code)
 
 
-def _told(error: BaseException) -> RunFailed:
-    """An error of any kind as one that can be sent."""
+def _sendable(error: BaseException) -> BadInput | RunFailed:
+    """Return an error as a `BadInput` or `RunFailed`, which can be pickled."""
+    if isinstance(error, BadInput | RunFailed):
+        return error
     return RunFailed(f"{type(error).__name__}: {error}")

@@ -1,10 +1,10 @@
-"""Choose the records that an objective learns from, and tokenise them."""
+"""Select the records that an objective learns from, and tokenise them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
 from alignlab.errors import BadInput
 from alignlab.models.load import LanguageModel
@@ -12,6 +12,7 @@ from alignlab.models.packed import TokenGroup
 from alignlab.objectives.base import CommentedLogps, LabelledLogps, Objective, input_of
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.training.conditioning import RewardBins, conditioned_texts, fit_bins
+from alignlab.training.config import LengthSettings
 from alignlab.training.token_groups import (
     Prepared,
     Texts,
@@ -31,11 +32,11 @@ KINDS: dict[type, str] = {
     UnpairedPreference: "labelled responses",
     CritiquedResponse: "responses with feedback in words",
 }
-"""Names of the kinds of record in messages."""
+"""Record type -> name in messages."""
 
 
 def record_kind(objective: Objective) -> type[Record]:
-    """The one kind of record that an objective learns from."""
+    """Return the type of record that an objective learns from."""
     if input_of(objective) is LabelledLogps:
         return UnpairedPreference
     if input_of(objective) is CommentedLogps:
@@ -50,22 +51,22 @@ def prepare_for(
     records: Sequence[Record],
     *,
     seed: int,
-    max_prompt_tokens: int = 1024,
-    max_response_tokens: int = 1024,
-    too_long: Literal["drop", "cut"] = "drop",
     drop_bad: bool = False,
+    **lengths: Any,
 ) -> Prepared:
-    """Tokenise records as an objective takes them (see `prepare` for the lengths).
+    """Tokenise records as an objective takes them.
 
-    Where labelled responses are learned from, a group gives its best as desirable and its worst
-    as not.
+    For an objective over labelled responses, a preference group becomes its best response as
+    desirable and its worst as undesirable.
 
     Args:
-        seed: pairs prompts with other prompts' responses, where the objective needs that.
+        seed: seed by which prompts are paired with other prompts' responses, if needed.
+        drop_bad: drop and count records that the chat template refuses or that hold it already.
+        lengths: settings of `LengthSettings`: max_prompt_tokens, max_response_tokens, too_long.
 
     Raises:
-        BadInput: records of another kind than the objective learns from, none that is left, or
-            labelled responses with one label alone.
+        BadInput: records of another type than the objective learns from, no record left, or
+            labelled responses with only one label.
     """
     kind = record_kind(objective)
     grouped = (
@@ -73,14 +74,8 @@ def prepare_for(
     )
     if grouped:
         records = [r for each in records for r in _as_labelled(each)]
-    groups, tally = tokenised(
-        lm,
-        _texts(objective, records),
-        max_prompt_tokens=max_prompt_tokens,
-        max_response_tokens=max_response_tokens,
-        too_long=too_long,
-        drop_bad=drop_bad,
-    )
+    texts = _texts(objective, records)
+    groups, tally = tokenised(lm, texts, LengthSettings(**lengths), drop_bad)
     if grouped:
         equal = sum(g.best_and_worst() is None for g in grouped)
         tally = replace(
@@ -101,7 +96,7 @@ def prepare_for(
 
 
 def _refuse_one_label(groups: Sequence[TokenGroup]) -> None:
-    """Refuse labels that are all the same: nothing is compared, all responses go one way."""
+    """Refuse labels that are all equal, from which KTO learns no comparison."""
     labels = {group.scores[0] > 0 for group in groups}
     if len(labels) == 1:
         found = "desirable" if labels.pop() else "undesirable"
@@ -112,14 +107,15 @@ def _refuse_one_label(groups: Sequence[TokenGroup]) -> None:
 
 
 def reward_bins(objective: RewardConditioned, records: Sequence[Record]) -> RewardBins:
-    """The bins that fit the records' scores."""
+    """Fit bins to the scores of preference groups."""
     scores = [s for r in records if isinstance(r, PreferenceGroup) for s in r.scores]
     return fit_bins(scores, objective.bins)
 
 
 def _texts(objective: Objective, records: Sequence[Record]) -> list[Texts]:
+    """Return records as untokenised groups; refuse other types than the objective's."""
     kind = record_kind(objective)
-    # A demonstration is a group of one: the loop complains where that is too few.
+    # A demonstration is a group of one response, which the loop refuses where it is too few.
     fitting = (kind, Demonstration) if kind is PreferenceGroup else (kind,)
     for record in records:
         if not isinstance(record, fitting):
@@ -138,7 +134,7 @@ def _texts(objective: Objective, records: Sequence[Record]) -> list[Texts]:
 
 
 def _as_labelled(record: Record) -> Sequence[Record]:
-    """A group's best response as desirable and its worst as not; nothing where scores are equal."""
+    """Return a group's best and worst response as labelled; none where all scores are equal."""
     if not isinstance(record, PreferenceGroup):
         return [record]
     ends = record.best_and_worst()

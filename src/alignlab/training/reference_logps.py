@@ -1,7 +1,7 @@
-"""Log-probabilities of the reference, computed once and cached on disk by content.
+"""Compute log-probabilities of the reference once, and cache them on disk by content.
 
-The cache's file is named by a hash of the weights in memory and the compute type; an entry by a
-hash of its tokens. So an entry cannot be stale, whatever the model is called.
+The cache's file is named by a hash of the weights in memory and the compute type, an entry by a
+hash of its tokens: entries cannot be stale.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alignlab.training.budget import TokenBudget
 
 
 def weights_hash(model: Any) -> str:
-    """Hash (16 hex digits) of a model's parameters as they are in memory."""
+    """Hash a model's parameters in memory; 16 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
@@ -30,20 +30,21 @@ def weights_hash(model: Any) -> str:
 
 
 def group_hash(group: TokenGroup) -> str:
-    """Hash (16 hex digits) of a group's tokens."""
+    """Hash a group's tokens; 16 hex digits."""
     return hashlib.sha256(repr((group.prompt_T, group.responses)).encode()).hexdigest()[:16]
 
 
 def reference_logps(
     scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup], file: Path, budget: TokenBudget
 ) -> list[tuple[float, ...]]:
-    """Log-probabilities in nats of each group's responses; computed where the file lacks them.
+    """Return log-probabilities in nats of each group's responses, from the cache where it has them.
 
     Args:
-        scorer: the reference, as it computes.
+        scorer: scorer of the reference.
         groups: prompts with responses.
-        file: the cache, one JSON line per group; its name must identify the weights.
-        budget: of a forward pass; its processes share the work, and the leader the file.
+        file: cache, one JSON line per group; its name must identify the weights.
+        budget: token budget of a forward pass; its processes share the work, and the main rank
+            reads and writes the file.
     """
     known = budget.world.broadcast_from_main(lambda: _read(file))
     keys = [group_hash(group) for group in groups]
@@ -57,10 +58,10 @@ def reference_logps(
 
 
 def _write(file: Path, known: dict[str, tuple[float, ...]]) -> None:
-    """Replace the cache in one step.
+    """Replace the cache atomically.
 
-    Were a part of it left by a kill, the rest would be computed in other batches, whose rounding
-    differs, and the resumed run would not end with the same weights.
+    With a part of the cache after a kill, the rest would be computed in other batches with other
+    rounding, and the resumed run would end with other weights.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
@@ -70,12 +71,13 @@ def _write(file: Path, known: dict[str, tuple[float, ...]]) -> None:
 
 
 def _read(file: Path) -> dict[str, tuple[float, ...]]:
+    """Return the entries of the cache by group hash."""
     known: dict[str, tuple[float, ...]] = {}
     if file.is_file():
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
-                continue  # the line that a killed run left half written
+                continue  # a line truncated by a kill
             known[entry["group"]] = tuple(entry["logps"])
     return known

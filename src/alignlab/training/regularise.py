@@ -1,4 +1,4 @@
-"""Switch dropout and checkpointed layers on for the time of training."""
+"""Enable dropout and checkpointed layers during training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from alignlab.models.adapters import base_of
 
 @contextmanager
 def training_mode(model: Any, *, dropout: float, checkpointing: bool) -> Iterator[None]:
-    """Train mode with exactly the given dropout, whatever the model's configuration holds.
+    """Enter train mode with the given dropout instead of that of the model's configuration.
 
-    Dropout inside adapters is the adapter's own setting and stays.
+    Dropout inside adapters is a setting of the adapter and stays.
 
     Raises:
-        BadInput: dropout is asked for and the model has none.
+        BadInput: `dropout` is above 0, and the model has no dropout layers.
     """
     base = base_of(model)
     was_training = model.training
@@ -42,7 +42,7 @@ def training_mode(model: Any, *, dropout: float, checkpointing: bool) -> Iterato
 
 
 def _method(model: Any, what: str) -> Any:
-    """transformers' switch for checkpointed layers, under its new name where it has one."""
+    """Return transformers' switch of checkpointed layers, whose name depends on the version."""
     new = getattr(model, f"activation_checkpointing_{what}", None)
     return new or getattr(model, f"gradient_checkpointing_{what}")
 

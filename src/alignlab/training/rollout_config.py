@@ -1,4 +1,4 @@
-"""Every setting of rollout training: those of the training loop, and how rollouts are drawn."""
+"""Define the settings of rollout training: those of the loop, and those of sampling."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from alignlab.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class RolloutConfig(TrainConfig):
-    """Settings of training on the policy's own samples. A step is one batch of rollouts.
+    """Settings of training on the policy's own samples; a step is one batch of rollouts.
 
-    Responses are drawn at temperature 1 from the whole distribution: that is the policy whose
-    gradient the objectives take.
+    Responses are drawn at temperature 1 from the whole distribution, the policy whose gradient the
+    objectives estimate.
     """
 
     schedule: Literal["cosine", "linear", "constant"] = "constant"
@@ -25,7 +25,7 @@ class RolloutConfig(TrainConfig):
     batch_size: PositiveInt = 32
     """Prompts of one batch of rollouts."""
     steps: NonNegativeInt = 0
-    """Batches of rollouts; 0 is as many as `epochs` passes over the prompts take."""
+    """Number of batches of rollouts; 0 makes `epochs` passes over the prompts."""
     responses: PositiveInt = 4
     """Responses drawn per prompt."""
     max_tokens: PositiveInt = 256
@@ -33,9 +33,9 @@ class RolloutConfig(TrainConfig):
     updates: PositiveInt = 1
     """Passes over each batch of rollouts (PPO's epochs)."""
     minibatches: PositiveInt = 1
-    """Optimiser steps of each such pass."""
+    """Optimiser steps of each pass over a batch of rollouts."""
     no_end_penalty: NonNegative = 0.0
-    """Taken off the score of a response that was cut off before its end-of-turn token."""
+    """Penalty subtracted from the score of a response without an end-of-turn token."""
     save_every: NonNegativeInt = 50
     """Steps between checkpoints; 0 writes none."""
     log_every: PositiveInt = 1

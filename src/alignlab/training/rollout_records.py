@@ -1,8 +1,8 @@
-"""From sampled and scored responses to what a policy-gradient objective is given.
+"""Arrange sampled and scored responses as inputs of policy-gradient objectives.
 
-A batch of rollouts is scored once under the policy that drew it and under the reference; the
-objective gives each token its credit; what is known of each group's tokens then goes along with
-the group through every update.
+A batch of rollouts is scored once under the policy that drew it and under the reference, and the
+objective assigns credit to each token. The values of each group's tokens are then passed with the
+group to every update.
 """
 
 from __future__ import annotations
@@ -22,30 +22,32 @@ from alignlab.objectives.rollout_batch import Credit, RolloutLogps, Rollouts, Va
 
 
 class TokenScores(NamedTuple):
-    """A group's response tokens under one model, response after response; float64, processor."""
+    """Scores of a group's response tokens under one model, in float64 on the CPU."""
 
     logp_R: Tensor
+    """Log-probability in nats, response after response."""
     value_R: Tensor | None
+    """Value estimate before each token; None without a value head."""
 
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """Values of a group's response tokens from before the update."""
+    """Values of a group's response tokens before the update."""
 
     old_R: Tensor
-    """log pi(token) in nats under the policy that drew it."""
+    """log pi_old(token) in nats, under the policy that drew it."""
     reference_R: Tensor
-    """log pi_ref(token)."""
+    """log pi_ref(token) in nats."""
     advantage_R: Tensor
-    """The credit of each token."""
+    """Advantage of each token."""
     value_R: Tensor | None = None
-    """The value head's estimate when the tokens were drawn."""
+    """Value estimate when the tokens were drawn."""
     return_R: Tensor | None = None
-    """Targets of the values."""
+    """Targets of the value head."""
 
 
 def token_scores(scored: TokenLogps, groups: Sequence[TokenGroup]) -> list[TokenScores]:
-    """Scores of a micro-batch, group by group."""
+    """Split the scores of a micro-batch by group."""
     lengths = [group.response_tokens for group in groups]
     logps = torch.split(scored.logp_R.double().cpu(), lengths)
     if not isinstance(scored, TokenValues):
@@ -57,7 +59,7 @@ def token_scores(scored: TokenLogps, groups: Sequence[TokenGroup]) -> list[Token
 def as_rollouts(
     groups: Sequence[TokenGroup], policy: Sequence[TokenScores], reference: Sequence[TokenScores]
 ) -> Rollouts:
-    """A batch of scored responses, padded to the longest; the groups carry the scores."""
+    """Arrange scored responses as a batch, padded to the longest; rewards are the group scores."""
     lengths = [len(r) for group in groups for r in group.responses]
     counts = torch.tensor([len(group.responses) for group in groups])
     mask_NT = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
@@ -96,7 +98,7 @@ def rollout_records(
 def rollout_logps(
     scored: TokenLogps, groups: Sequence[TokenGroup], known: Sequence[RolloutRecord]
 ) -> RolloutLogps:
-    """A micro-batch's tokens with what is known of them."""
+    """Return a micro-batch's tokens with their recorded values."""
     device = scored.logp_R.device
     counts = torch.tensor(scored.targets.responses_B)
     return RolloutLogps(
@@ -112,7 +114,7 @@ def rollout_logps(
 def valued_logps(
     scored: TokenValues, groups: Sequence[TokenGroup], known: Sequence[RolloutRecord]
 ) -> ValuedLogps:
-    """Return a micro-batch's tokens with their values."""
+    """Return a micro-batch's tokens with their value estimates."""
     device = scored.logp_R.device
     return ValuedLogps(
         rollout_logps(scored, groups, known),

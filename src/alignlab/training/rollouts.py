@@ -1,9 +1,9 @@
-"""Rollout training: the policy answers, its answers are scored, and it learns from the scores.
+"""Train a policy on its own scored responses by a policy-gradient objective.
 
-The generator works on the live weights, there is no copy of the model for it. The reference of
-the KL is the model before its adapter, or one frozen copy of the first weights in the compute
-type. Every optimiser step is the offline loop's. Everything random comes from (seed, step), so a
-killed run goes on from its newest checkpoint and ends as one that was not killed.
+Responses are sampled from the live weights, without a copy of the model. The reference of the KL
+is the model without its adapter, or one frozen copy of the initial weights in the compute type.
+Optimiser steps are those of offline training (`StepRunner`). All randomness derives from (seed,
+step): a killed run resumes from its newest checkpoint and ends as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,10 +34,7 @@ from alignlab.records import fingerprint
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, SampledGroup
-from alignlab.training.inputs import inputs_for
 from alignlab.training.metrics import MetricSums
-from alignlab.training.reference_logps import weights_hash
-from alignlab.training.regularise import training_mode
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.rollout_records import (
     RolloutRecord,
@@ -47,15 +43,13 @@ from alignlab.training.rollout_records import (
     token_scores,
 )
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
-from alignlab.training.step import StepRunner
 from alignlab.training.trainer_state import (
     TrainerState,
     TrainingCallbacks,
     TrainResult,
-    adamw,
-    save_trained,
+    begin,
+    step_runner,
 )
-from alignlab.training.weights import in_training
 from alignlab.types import Prompt
 
 
@@ -67,11 +61,11 @@ class RolloutResult:
     rollouts: int
     """Responses drawn."""
     drawn: int
-    """Tokens of these."""
+    """Tokens of these responses."""
     unscored: int
-    """Responses that had no score, and those left too few by that; they were not learned from."""
+    """Responses not learned from: without a score, or too few of their prompt with one."""
     state: CreditState
-    """The KL penalty's last coefficient, and the rewards seen."""
+    """Last KL coefficient and reward statistics."""
 
 
 def train_rollouts(
@@ -89,19 +83,19 @@ def train_rollouts(
     """Train a policy on its own responses; its weights change in place.
 
     Args:
-        lm: the model to start from, which is also the reference.
-        objective: gives tokens their credit, and the loss.
-        prompts: what is answered, `batch_size` of them a step, in a new order every pass.
-        config: every setting.
+        lm: initial model, which is also the reference.
+        objective: credit assignment and loss.
+        prompts: prompts to answer, `batch_size` per step, in a new order every pass.
+        config: settings of the loop and of sampling.
         out: folder for metrics.jsonl, checkpoint-N/ and the result, model/ (with PPO's value
-            head in the same folder); a run that was killed goes on from the newest checkpoint.
-        environment: samples the policy and scores its responses.
-        hooks: `validate` chooses the best model; `on_step` is called after every step.
-        world: the processes that train together; each calls this with the same arguments, but
-            for what only the leader (process 0) is asked: the environment's `reward`, and
-            `hooks`. Each samples its share of the prompts; where the weights are shared out,
-            the leader samples all of them from its whole copy.
-        save_dtype: type of the saved weights; "input" is the one that the model's files have.
+            head in the same folder); a killed run resumes from its newest checkpoint.
+        environment: sampler of the policy, and reward of its responses.
+        hooks: validation that chooses the best model, and a callback after every step.
+        world: processes that train together; each calls this function with the same arguments.
+            The environment's reward and `hooks` are used on the main rank only. Each rank samples
+            its share of the prompts; with sharded weights the main rank samples all of them from
+            its whole copy.
+        save_dtype: type of the saved weights; "input" is the type in the model's files.
 
     Raises:
         BadInput: settings without effect, or that the objective refuses.
@@ -110,79 +104,46 @@ def train_rollouts(
     _refuse(objective, prompts, config, hooks, world)
     started = time.perf_counter()
     out = Path(out)
-    if world.is_main:
-        out.mkdir(parents=True, exist_ok=True)
-    start = world.broadcast_from_main(lambda: weights_hash(lm.model))
-    if config.lora is not None:
-        lm = adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32)
-    plain_because = "dropout is on" if config.dropout else None
-    frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world, plain_because)
+    lm, start = begin(lm, config, out, world)
+    frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world)
     valued = (
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
-    trained: Any = valued or lm.model
-    weights = in_training(trained, config.dtype, world)
-    try:
-        scorer = inputs_for(objective).scorer_class(
-            trained, plain_because=plain_because, through=weights.through
-        )
-        stepper = StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
-        reference = _Reference(lm, frozen or scorer)
+    with step_runner(valued or lm.model, objective, config, out, world) as runner:
         per_epoch = steps_per_epoch(len(prompts), config)
-        course = TrainerState(
+        state = TrainerState(
             lm,
-            stepper,
+            runner,
             per_epoch=per_epoch,
             total=config.steps or per_epoch * config.epochs,
             hooks=hooks,
         )
-        resumed_from = course.resume([start, fingerprint(list(prompts))])
-        with training_mode(
-            lm.model, dropout=config.dropout, checkpointing=config.gradient_checkpointing
-        ):
-            loop = _Loop(course, objective, config, prompts, environment, reference)
-            loss = loop.finish()
-        lm = weights.model(lm, weights.values())
-    finally:
-        weights.restore()
-    lm = save_trained(lm, out, world, dtype=save_dtype)
+        loop = _Loop(state, objective, config, prompts, environment, frozen or runner.scorer)
+        state.run([start, fingerprint(list(prompts))], loop.steps)
+    result = state.saved(save_dtype, started)
     if valued is not None and world.is_main:
         save_value_head(valued.head, out / "model")
-    result = course.result(lm, loss, resumed_from, time.perf_counter() - started)
     counts = loop.counts
-    return RolloutResult(result, counts.rollouts, counts.drawn, counts.unscored, loop.state)
+    return RolloutResult(result, counts.rollouts, counts.drawn, counts.unscored, loop.credit_state)
 
 
-class _Reference:
-    """Scores the first weights: the adapter off, or a frozen copy."""
-
-    def __init__(self, lm: LanguageModel, scorer: Scorer[Any]) -> None:
-        self._model, self._scorer = lm.model, scorer
-
-    @contextmanager
-    def scorer(self) -> Iterator[Scorer[Any]]:
-        with adapters.adapter_off(self._model):
-            yield self._scorer
-
-
-def _frozen(
-    lm: LanguageModel, config: RolloutConfig, world: DistributedContext, plain_because: str | None
-) -> ResponseScorer:
-    """A scorer of the first weights, copied in the compute type; shared out as the policy is."""
+def _frozen(lm: LanguageModel, config: RolloutConfig, world: DistributedContext) -> ResponseScorer:
+    """Return a scorer of a copy of the weights in the compute type, sharded as the policy is."""
     model = copy.deepcopy(lm.model).requires_grad_(False).eval()
     for parameter in model.parameters():
         parameter.data = parameter.data.to(DTYPES[config.dtype])
     through = None
     if world.sharded:
-        # FSDP2 is imported where it is used: it takes a second.
+        # Importing FSDP2 takes a second, which other trainings need not pay.
         from alignlab.training.sharding import shared_out
 
         through = shared_out(model, world)
-    return ResponseScorer(model, plain_because=plain_because, through=through)
+    padded_because = "dropout is on" if config.dropout else None
+    return ResponseScorer(model, padded_because=padded_because, through=through)
 
 
 class _Batch(NamedTuple):
-    """Groups of one step with their token values."""
+    """Groups of a step with their token values."""
 
     groups: list[TokenGroup]
     known: list[RolloutRecord]
@@ -190,92 +151,94 @@ class _Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class _Counts:
-    """Responses of a run so far."""
+    """Counts of a run's responses so far."""
 
     rollouts: int = 0
     unscored: int = 0
     drawn: int = 0
-    """Tokens of all of them."""
+    """Tokens of all responses."""
 
 
 class _Loop:
-    """The steps of a run: draw, score, credit, update."""
+    """Steps of a rollout training: sample, score, assign credit, update."""
 
     def __init__(
         self,
-        course: TrainerState,
+        state: TrainerState,
         objective: PolicyGradient,
         config: RolloutConfig,
         prompts: Sequence[Prompt],
         environment: Environment,
-        reference: _Reference,
+        reference: Scorer[Any],
     ) -> None:
-        self.course, self.objective, self.config = course, objective, config
+        self.trainer, self.objective, self.config = state, objective, config
         self.prompts, self.environment, self.reference = prompts, environment, reference
-        kept = dict(course.progress.carried)
-        self.counts = _Counts(**{f.name: int(kept.pop(f.name, 0)) for f in fields(_Counts)})
-        self.state = CreditState(**kept) if kept else objective.start()
+        self.counts, self.credit_state = _Counts(), objective.start()
 
-    def finish(self) -> float:
-        """Do the steps that are left; the mean loss of the last line of metrics."""
-        course = self.course
-        loss = course.open()
-        for step in range(course.progress.step, course.total):
-            window = MetricSums(course.progress.window)
-            lr = learning_rate(step, course.total, self.config)
-            batch = self._batch(step, window)
+    def steps(self) -> float:
+        """Do the remaining steps; return the mean loss of the last line of metrics."""
+        trainer = self.trainer
+        if carried := dict(trainer.progress.carried):
+            self.counts = _Counts(**{f.name: int(carried.pop(f.name, 0)) for f in fields(_Counts)})
+            self.credit_state = CreditState(**carried)
+        loss = trainer.open()
+        for step in range(trainer.progress.step, trainer.total):
+            metric_sums = MetricSums(trainer.progress.window)
+            lr = learning_rate(step, trainer.total, self.config)
+            batch = self._batch(step, metric_sums)
             began = time.perf_counter()
-            self._learn(step, batch, lr, window)
-            window.add("time/learning", time.perf_counter() - began, 1)
-            course.progress.carried = asdict(self.state) | asdict(self.counts)
+            self._learn(step, batch, lr, metric_sums)
+            metric_sums.add("time/learning", time.perf_counter() - began, 1)
+            trainer.progress.carried = asdict(self.credit_state) | asdict(self.counts)
             tokens = self.config.updates * sum(group.tokens for group in batch.groups)
-            written = course.done(window, lr, tokens)
+            written = trainer.done(metric_sums, lr, tokens)
             loss = loss if written is None else written
-        course.take_best()
+        trainer.take_best()
         return loss
 
-    def _batch(self, step: int, window: MetricSums) -> _Batch:
-        """Draw and score a batch, and give its tokens their credit."""
+    def _batch(self, step: int, metric_sums: MetricSums) -> _Batch:
+        """Sample and score a batch, and assign credit to its tokens."""
         began = time.perf_counter()
         sampled = self._drawn(step)
-        window.add("time/sampling", time.perf_counter() - began, 1)
+        metric_sums.add("time/sampling", time.perf_counter() - began, 1)
         began = time.perf_counter()
-        groups = self._scored(step, sampled, window)
-        window.add("time/rewarding", time.perf_counter() - began, 1)
-        budget, scorer = self.course.stepper.budget, self.course.stepper.scorer
+        groups = self._scored(step, sampled, metric_sums)
+        metric_sums.add("time/rewarding", time.perf_counter() - began, 1)
+        budget, scorer = self.trainer.runner.budget, self.trainer.runner.scorer
         policy = budget.read(scorer, groups, token_scores)
-        with self.reference.scorer() as reference:
-            known = budget.read(reference, groups, token_scores)
+        # The adapter's base is the reference; a frozen copy has no adapter to disable.
+        with adapters.adapter_off(self.trainer.lm.model):
+            known = budget.read(self.reference, groups, token_scores)
         rollouts = as_rollouts(groups, policy, known)
-        credit = self.objective.credit(rollouts, self.state)
-        window.add_groups(credit.metrics)
-        self.state = credit.state
+        credit = self.objective.credit(rollouts, self.credit_state)
+        metric_sums.add_groups(credit.metrics)
+        self.credit_state = credit.state
         return _Batch(groups, rollout_records(groups, rollouts, credit))
 
     def _drawn(self, step: int) -> list[SampledGroup]:
-        """The step's prompts, answered."""
-        course = self.course
-        epoch, within = divmod(step, course.per_epoch)
+        """Sample responses to the step's prompts, in their order on every rank."""
+        trainer = self.trainer
+        epoch, within = divmod(step, trainer.per_epoch)
         order = epoch_order(len(self.prompts), self.config, epoch)[within]
         prompts = [self.prompts[i] for i in order]
         seed = derived_seed("rollout", self.config.seed, step)
 
-        world, weights = course.world, course.stepper.weights
+        world, weights = trainer.world, trainer.runner.weights
         if world.sharded:
-            whole = weights.model(course.lm, weights.values())
+            whole = weights.model(trainer.lm, weights.values())
             return world.broadcast_from_main(lambda: self.environment.sample(whole, prompts, seed))
         own = prompts[world.rank :: world.size]
-        drawn = self.environment.sample(course.lm, own, seed) if own else []
+        drawn = self.environment.sample(trainer.lm, own, seed) if own else []
         shares = world.all_gather(drawn)
         return [shares[i % world.size][i // world.size] for i in range(len(prompts))]
 
     def _scored(
-        self, step: int, sampled: list[SampledGroup], window: MetricSums
+        self, step: int, sampled: list[SampledGroup], metric_sums: MetricSums
     ) -> list[TokenGroup]:
-        """Groups of the responses that have a score, and enough of them.
+        """Score responses; return groups with enough scored ones.
 
         Raises:
-            RunFailed: there is none, or a score is not a number.
+            RunFailed: no group is left, or a score is not finite.
         """
         seed = derived_seed("reward", self.config.seed, step)
 
@@ -283,7 +246,7 @@ class _Loop:
             assert self.environment.reward is not None
             return self.environment.reward(sampled, seed)
 
-        scores = self.course.world.broadcast_from_main(rate)
+        scores = self.trainer.world.broadcast_from_main(rate)
         groups = [
             group
             for one, found in zip(sampled, scores, strict=True)
@@ -304,14 +267,14 @@ class _Loop:
                 f"{self.objective.min_responses} with a score to a prompt"
             )
         known = [s for found in scores for s in found if s is not None]
-        window.add("objective/scores", math.fsum(known), len(known))
-        window.add("objective/unscored", len(drawn) - learned, 1)
-        window.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
-        window.add("completions/clipped_ratio", sum(not s.ended for s in drawn), len(drawn))
+        metric_sums.add("objective/scores", math.fsum(known), len(known))
+        metric_sums.add("objective/unscored", len(drawn) - learned, 1)
+        metric_sums.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
+        metric_sums.add("completions/clipped_ratio", sum(not s.ended for s in drawn), len(drawn))
         return groups
 
     def _group(self, one: SampledGroup, found: Sequence[float | None]) -> TokenGroup | None:
-        """A prompt's responses with their scores; None where too few have one."""
+        """Return a prompt's scored responses as a group; None where they are too few."""
         kept = [
             (sample.tokens, score if sample.ended else score - self.config.no_end_penalty)
             for sample, score in zip(one.samples, found, strict=True)
@@ -327,8 +290,8 @@ class _Loop:
         tokens, scores = zip(*kept, strict=True)
         return TokenGroup(one.prompt.id, one.prompt_T, tokens, scores)
 
-    def _learn(self, step: int, batch: _Batch, lr: float, window: MetricSums) -> None:
-        """The optimiser's steps over a batch, in a new order every pass."""
+    def _learn(self, step: int, batch: _Batch, lr: float, metric_sums: MetricSums) -> None:
+        """Do the optimiser's steps over a batch, in a new order every pass."""
         config, done = self.config, 0
         for update in range(config.updates):
             seed = derived_seed("minibatch", config.seed, step, update)
@@ -337,7 +300,7 @@ class _Loop:
                 number = step * config.updates * config.minibatches + done
                 groups = [batch.groups[i] for i in part]
                 known = [batch.known[i] for i in part]
-                self.course.stepper.step(number, groups, known, lr, window)
+                self.trainer.runner.step(number, groups, known, lr, metric_sums)
                 done += 1
 
 
@@ -348,7 +311,11 @@ def _refuse(
     hooks: TrainingCallbacks,
     world: DistributedContext,
 ) -> None:
-    """Complain of what cannot work, or would have no effect."""
+    """Refuse settings that cannot work or would have no effect.
+
+    Raises:
+        BadInput: such a setting.
+    """
     name = type(objective).__name__
     if not is_policy_gradient(objective):
         raise BadInput(f"train: {name} learns from given responses, not from rollouts")

@@ -1,4 +1,4 @@
-"""The order of the data and the learning rate, both functions of (configuration, step) alone."""
+"""Compute data order and learning rate as functions of (configuration, step)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from alignlab.training.config import TrainConfig
 
 
 def derived_seed(*parts: object) -> int:
-    """A 63-bit seed from any parts, the same on every machine."""
+    """Derive a 63-bit seed from any parts, the same on every machine."""
     digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def steps_per_epoch(groups: int, config: TrainConfig) -> int:
-    """Optimiser steps of one pass; the last one may be smaller."""
+    """Return the optimiser steps of one pass; the last batch may be smaller."""
     return math.ceil(groups / config.batch_size)
 
 
 def epoch_order(groups: int, config: TrainConfig, epoch: int) -> list[list[int]]:
-    """Indices of the groups of each step of an epoch."""
+    """Draw the order of an epoch; return the indices of the groups of each step."""
     rng = np.random.Generator(np.random.Philox(derived_seed("order", config.seed, epoch)))
     order = rng.permutation(groups).tolist()
     size = config.batch_size
@@ -30,7 +30,7 @@ def epoch_order(groups: int, config: TrainConfig, epoch: int) -> list[list[int]]
 
 
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:
-    """Learning rate of step 0..total-1."""
+    """Return the learning rate of a step, 0 to total - 1."""
     warmup = round(config.warmup_ratio * total)
     if step < warmup:
         return config.lr * (step + 1) / warmup

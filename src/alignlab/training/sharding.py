@@ -1,8 +1,8 @@
-"""Weights spread over processes by FSDP2 (`torch.distributed.fsdp.fully_shard`).
+"""Shard weights over processes by FSDP2 (`torch.distributed.fsdp.fully_shard`).
 
-Each decoder layer is a unit of its own, the rest of the model (embeddings, last norm, head)
-another. The model holds shards in the compute type; masters and optimiser states are the float32
-values of the same shards, as plain tensors, so that the optimiser need not know of shards.
+Each decoder layer is a unit, and the rest of the model (embeddings, last norm, head) another. The
+model holds shards in the compute type; masters and optimiser states are float32 values of the same
+shards, as ordinary tensors, so that any optimiser applies.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from alignlab.training.precision import Weights
 
 
 class ShardedWeights(Weights):
-    """Weights of which this process trains its shards; collective, in all processes at once.
+    """Weights in training of which each process holds shards; methods are collective.
 
     Args:
-        model: the same in every process, whole and on the processor; its layers go to this
-            process's device one by one, and become shards.
+        model: the same whole model in every process, on the CPU; its layers move to this process's
+            device one by one and become shards.
         dtype: "float32" or "bfloat16".
-        world: the processes.
+        world: processes that hold the shards.
     """
 
     def __init__(self, model: Any, dtype: str, world: DistributedContext) -> None:
         self._world = world
-        # The main process samples and saves from a whole copy: collecting shards for each would
-        # stop all processes.
+        # The main rank samples and saves from a whole copy: gathering shards for each forward pass
+        # would block all ranks.
         self._whole = copy.deepcopy(model) if world.is_main else None
         super().__init__(model, dtype)
         whole = self.masters
@@ -55,17 +55,18 @@ class ShardedWeights(Weights):
         self.through = _forwarding(self._base)
 
     def collect_gradients(self) -> None:
-        """Add the shards' gradients to the masters': the sum over processes, not FSDP2's mean."""
+        """Add the shards' gradients to the masters', as sums over processes."""
         for parameter, master in zip(self._used, self.masters, strict=True):
             if parameter.grad is None:
                 continue
-            # A step divides by the weights of all processes itself.
+            # FSDP2 averages gradients; a step divides by the total weight of all processes itself.
             own = _own(parameter.grad).float() * self._world.size
             master.grad = own if master.grad is None else master.grad.add_(own)
             parameter.grad = None
 
     def refresh(self) -> None:
-        # FSDP2 keeps the outermost unit whole after a pass without gradient: now it is stale.
+        """Copy the masters' values to the model's shards."""
+        # After a pass without gradient FSDP2 keeps the outermost unit gathered, which is now stale.
         self._base.reshard()
         if not self._shared:
             with torch.no_grad():
@@ -73,9 +74,11 @@ class ShardedWeights(Weights):
                     _own(parameter).copy_(master)
 
     def part(self, index: int, whole: Tensor) -> Tensor:
+        """Return this process's shard of a tensor of the shape of a trained parameter."""
         return _own(_like(self._used[index], whole.to(self._used[index].device)))
 
     def whole(self, index: int, part: Tensor) -> Tensor | None:
+        """Gather a tensor from the shards of all processes; None on worker ranks."""
         like = self._used[index]
         assert isinstance(like, DTensor)
         spread = DTensor.from_local(
@@ -86,12 +89,12 @@ class ShardedWeights(Weights):
             shape=like.shape,
             stride=like.stride(),
         )
-        # Collective: all processes come here, in the same order, though one alone wants it.
+        # Collective: every process must call it, in the same order, though only one needs it.
         full = spread.full_tensor()
         return full.cpu() if self._world.is_main else None
 
     def model(self, lm: LanguageModel, values: Mapping[str, Tensor]) -> LanguageModel:
-        """The leader's whole copy on the processor, with the given weights; `lm` elsewhere."""
+        """Return the main rank's whole copy on the CPU, with the given weights; else `lm`."""
         if self._whole is None:
             return lm
         with torch.no_grad():
@@ -101,18 +104,20 @@ class ShardedWeights(Weights):
         return replace(lm, model=self._whole, device=torch.device("cpu"))
 
     def restore(self) -> None:
-        """The shards are of no more use: what is left is what `model` gives."""
+        """Do nothing: the trained model is the whole copy that `model` returns."""
 
 
 def shared_out(model: Any, world: DistributedContext) -> Callable[[Callable[[], Any]], Any]:
-    """Spread a model that is not trained; gives what its forward passes are called through."""
+    """Shard a model that is not trained; return the caller of its forward passes."""
     base = base_of(model)
     _shard(base, world)
     return _forwarding(base)
 
 
 def _forwarding(base: Any) -> Callable[[Callable[[], Any]], Any]:
-    """A way to call parts of the sharded model, rather than its forward, with weights in place."""
+    """Return a caller of functions of the sharded model that gathers weights around them."""
+    # FSDP2 gathers weights around registered methods alone; scorers call the body and the head
+    # separately, so that both calls must lie inside one registered method.
     base.forward_through = MethodType(lambda self, forward: forward(), base)
     register_fsdp_forward_method(base, "forward_through")
 
@@ -124,7 +129,7 @@ def _forwarding(base: Any) -> Callable[[Callable[[], Any]], Any]:
             return _tensors(found[0])
 
         with warnings.catch_warnings():
-            # FSDP2 fears writes into a view that it is given; nothing is written in place.
+            # FSDP2 warns of in-place writes to views of its outputs, which nothing here makes.
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
             base.forward_through(forward)
         return found[0]
@@ -133,13 +138,14 @@ def _forwarding(base: Any) -> Callable[[Callable[[], Any]], Any]:
 
 
 def _tensors(found: Any) -> list[Tensor]:
-    """Return the tensors that the backward pass starts from: FSDP2 puts its hooks there."""
+    """Return the tensors of a scorer's output, on which FSDP2 sets its backward hooks."""
     assert is_dataclass(found)
     values = [getattr(found, field.name) for field in fields(found)]
     return [value for value in values if isinstance(value, Tensor)]
 
 
 def _shard(base: Any, world: DistributedContext) -> None:
+    """Shard a model in place, layer by layer, with gradients reduced in float32."""
     mesh = init_device_mesh(world.device, (world.size,))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
     for layer in _layers(base):
@@ -153,17 +159,18 @@ def _layers(base: Any) -> list[Any]:
     found = [module for module in base.modules() if type(module).__name__ in names]
     if found:
         return found
+    # Models with custom code mark nothing: their decoder layers are the longest list of modules.
     lists = [m for m in base.modules() if isinstance(m, torch.nn.ModuleList)]
     return list(max(lists, key=len, default=()))
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """This process's shard, the same memory."""
+    """Return this process's shard, in the same memory."""
     assert isinstance(tensor, DTensor)
     return tensor._local_tensor.detach()
 
 
 def _like(parameter: Tensor, whole: Tensor) -> Tensor:
-    """A whole tensor, known to every process, spread as a parameter is."""
+    """Shard a tensor that every process holds whole, placed as a parameter."""
     assert isinstance(parameter, DTensor)
     return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)

@@ -1,8 +1,8 @@
-"""One optimiser step over micro-batches.
+"""Do one optimiser step over micro-batches.
 
-Gradients of weighted loss sums are added up over the micro-batches, and over the processes that
-share the step, and divided by the step's total weight at its end: the split changes nothing but
-memory and rounding.
+Gradients of weighted loss sums are added over the micro-batches and over the processes that share
+the step, and divided by the step's total weight at the end: the split changes nothing but memory
+and rounding.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Done(NamedTuple):
 
 @dataclass
 class StepRunner:
-    """Objective, weights and optimiser of a run's steps."""
+    """Runner of a training's optimiser steps."""
 
     objective: Objective
     config: TrainConfig
@@ -49,9 +49,9 @@ class StepRunner:
     scorer: Scorer[Any]
     optimizer: torch.optim.Optimizer
     out: Path
-    """Folder to which a batch without a finite loss or gradient is written."""
+    """Output folder, which gets a batch whose loss or gradient is not finite."""
     world: DistributedContext = SINGLE_PROCESS
-    """The processes that share every step."""
+    """Processes that share every step."""
 
     def __post_init__(self) -> None:
         self.budget = TokenBudget(
@@ -64,9 +64,9 @@ class StepRunner:
         groups: Sequence[TokenGroup],
         reference: Reference | None,
         lr: float,
-        window: MetricSums,
+        metric_sums: MetricSums,
     ) -> None:
-        """Do a step over the groups, and add its metrics to the window.
+        """Do a step over the groups, and add its metrics to `metric_sums`.
 
         Raises:
             RunFailed: the loss or the gradient's norm is not finite.
@@ -94,10 +94,10 @@ class StepRunner:
         self.world.all_reduce_gradients(self.weights.masters)
         norm = self._update(lr, weight_sum, loss_sum, groups, number)
         for name, (total, weight) in sums.items():
-            window.add(name, total, weight)
-        window.add("grad_norm", norm, 1)
+            metric_sums.add(name, total, weight)
+        metric_sums.add("grad_norm", norm, 1)
         if self.budget.lowered is not None:
-            window.add("token_budget", self.budget.lowered, 1)
+            metric_sums.add("token_budget", self.budget.lowered, 1)
 
     def _update(
         self,
@@ -107,7 +107,7 @@ class StepRunner:
         groups: Sequence[TokenGroup],
         number: int,
     ) -> float:
-        """Apply the summed gradients; their norm before clipping."""
+        """Apply the summed gradients; return their norm before clipping."""
         gradients = self.weights.gradients()
         norm = self.world.norm(gradients) / weight_sum
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
@@ -125,7 +125,7 @@ class StepRunner:
 
     @contextmanager
     def _drawn(self, number: int, micro: int) -> Iterator[EmbeddingNoise | None]:
-        """Dropout and noise of a micro-batch, from (seed, step, micro-batch) alone."""
+        """Seed dropout and yield noise of a micro-batch, from (seed, step, micro-batch, rank)."""
         place = () if self.world.is_single else (self.world.rank,)
         seed = derived_seed("step", self.config.seed, number, micro, *place)
         lora = self.config.lora
@@ -142,6 +142,7 @@ class StepRunner:
     def _failed(
         self, number: int, groups: Sequence[TokenGroup], loss: float, norm: float
     ) -> RunFailed:
+        """Write the batch of a failed step; return the error."""
         file = self.out / "failed_batch.json"
         shown = [{"id": g.id, "prompt": g.prompt_T, "responses": g.responses} for g in groups]
         if self.world.is_main:

@@ -1,11 +1,11 @@
-"""Records to token groups: what is too long is dropped or cut, and counted."""
+"""Tokenise records into token groups; drop or truncate long ones, and count them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from alignlab.errors import BadInput
 from alignlab.models.chat_template import encode_prompt, encode_response, special_in, templated
 from alignlab.models.load import LanguageModel, context_length
 from alignlab.models.packed import TokenGroup
+from alignlab.training.config import LengthSettings
 from alignlab.training.schedule import derived_seed
 from alignlab.types import (
     Count,
@@ -24,15 +25,14 @@ from alignlab.types import (
 )
 
 FEEDBACK_REQUEST = "What do you think of this answer?"
-"""The user's turn between a response and the feedback on it."""
-
+"""User turn between a response and the feedback on it."""
 
 REFUSED = "refused by the chat template, or holding it already"
-"""Reason for which a record is left out."""
+"""Reason of a dropped record."""
 
 
 class Prepared(NamedTuple):
-    """Tokenised groups, and how many records became one."""
+    """Tokenised groups with the count of dropped and changed records."""
 
     groups: list[TokenGroup]
     tally: Count
@@ -40,112 +40,96 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Texts:
-    """One group before it is tokenised."""
+    """Untokenised group."""
 
     id: str
     messages: tuple[Message, ...]
     responses: tuple[str, ...]
     scores: tuple[float, ...]
     prefix: str = ""
-    """Text that the assistant's turn starts with; part of the prompt, not learned."""
+    """Start of the assistant's turn; part of the prompt, not trained on."""
 
 
 def prepare(
     lm: LanguageModel,
     records: Sequence[Demonstration | PreferenceGroup],
     *,
-    max_prompt_tokens: int = 1024,
-    max_response_tokens: int = 1024,
-    too_long: Literal["drop", "cut"] = "drop",
     drop_bad: bool = False,
+    **lengths: Any,
 ) -> Prepared:
     """Tokenise demonstrations and preference groups for training.
 
     Args:
-        lm: whose tokenizer and chat template are used.
-        records: demonstrations become groups of one response.
-        max_prompt_tokens: longest prompt.
-        max_response_tokens: longest response, its end-of-turn token included.
-        too_long: "drop" leaves a record with a longer prompt or response out; "cut" keeps the
-            last tokens of a prompt and the first of a response (then without end of turn).
-        drop_bad: leave out what the chat template refuses or what holds it already, and count it.
+        lm: model whose tokenizer and chat template are used.
+        records: records; a demonstration becomes a group of one response.
+        drop_bad: drop and count records that the chat template refuses or that hold it already.
+        lengths: settings of `LengthSettings`: max_prompt_tokens, max_response_tokens, too_long.
 
     Raises:
-        BadInput: such a record, which is named, where they are not dropped.
+        BadInput: a record that the chat template refuses or that holds it, without drop_bad.
     """
-    return tokenised(
-        lm,
-        [texts_of(record) for record in records],
-        max_prompt_tokens=max_prompt_tokens,
-        max_response_tokens=max_response_tokens,
-        too_long=too_long,
-        drop_bad=drop_bad,
-    )
+    return tokenised(lm, [texts_of(r) for r in records], LengthSettings(**lengths), drop_bad)
 
 
 def tokenised(
-    lm: LanguageModel,
-    texts: Sequence[Texts],
-    *,
-    max_prompt_tokens: int = 1024,
-    max_response_tokens: int = 1024,
-    too_long: Literal["drop", "cut"] = "drop",
-    drop_bad: bool = False,
+    lm: LanguageModel, texts: Sequence[Texts], lengths: LengthSettings, drop_bad: bool
 ) -> Prepared:
-    """Tokenise texts (see `prepare`); what does not fit into the model's context is left out."""
-    context = context_length(lm)
+    """Tokenise texts (see `prepare`); drop those longer than the model's context."""
     groups: list[TokenGroup] = []
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
     for text in texts:
         try:
-            prompt = encode_prompt(lm, text.messages, text.prefix)
-            responses = [encode_response(lm, r) for r in text.responses]
-            if (where := templated(lm, text.messages, text.responses)) is not None:
-                raise BadInput(f"{where}: expected plain text, found the chat template in it")
+            whole = _encoded(lm, text)
         except BadInput as error:
             if not drop_bad:
                 raise BadInput(f"{_named(text)}: {error}") from error
             dropped[REFUSED] += 1
             continue
-        long_prompt = len(prompt) > max_prompt_tokens
-        long_response = any(len(r) > max_response_tokens for r in responses)
-        if too_long == "drop" and (long_prompt or long_response):
+        long_prompt = len(whole.prompt_T) > lengths.max_prompt_tokens
+        long_response = any(len(r) > lengths.max_response_tokens for r in whole.responses)
+        if lengths.too_long == "drop" and (long_prompt or long_response):
             dropped["prompt too long" if long_prompt else "response too long"] += 1
             continue
-        longest = max(min(len(r), max_response_tokens) for r in responses)
-        if min(len(prompt), max_prompt_tokens) + longest > context:
+        group = replace(
+            whole,
+            prompt_T=whole.prompt_T[-lengths.max_prompt_tokens :],
+            responses=tuple(r[: lengths.max_response_tokens] for r in whole.responses),
+        )
+        if group.longest > context_length(lm):
             dropped["longer than the model's context"] += 1
             continue
         changed.update(["prompt cut"] * long_prompt + ["response cut"] * long_response)
-        spelt = special_in(lm, [*(m.content for m in text.messages), *text.responses])
-        changed.update(["special token in a text, as plain characters"] * spelt)
-        groups.append(
-            TokenGroup(
-                text.id,
-                tuple(prompt[-max_prompt_tokens:]),
-                tuple(tuple(r[:max_response_tokens]) for r in responses),
-                text.scores,
-            )
-        )
+        special = special_in(lm, [*(m.content for m in text.messages), *text.responses])
+        changed.update(["special token in a text, as plain characters"] * special)
+        groups.append(group)
     return Prepared(groups, Count("train", "groups", len(groups), dict(dropped), dict(changed)))
 
 
+def _encoded(lm: LanguageModel, text: Texts) -> TokenGroup:
+    """Encode a group whole; refuse texts that hold the chat template."""
+    prompt = encode_prompt(lm, text.messages, text.prefix)
+    responses = tuple(tuple(encode_response(lm, r)) for r in text.responses)
+    if (where := templated(lm, text.messages, text.responses)) is not None:
+        raise BadInput(f"{where}: expected plain text, found the chat template in it")
+    return TokenGroup(text.id, tuple(prompt), responses, text.scores)
+
+
 def _named(text: Texts) -> str:
-    """Name a record in a message: its id and the start of its last turn."""
+    """Return a record's name for messages: its id and the start of its last turn."""
     last = " ".join(text.messages[-1].content.split()) if text.messages else text.prefix
     return f"record {text.id} ({last[:40]!r})"
 
 
 def labelled_texts(records: Sequence[UnpairedPreference]) -> list[Texts]:
-    """Single responses; the score is 1 where it is desirable, 0 where not."""
+    """Return labelled responses as groups, with score 1 for desirable, 0 for undesirable."""
     return [
         Texts(r.id, r.prompt.messages, (r.response.text,), (float(r.desirable),)) for r in records
     ]
 
 
 def commented_texts(records: Sequence[CritiquedResponse]) -> list[Texts]:
-    """Each response (score 0), and the feedback on it (score 1) as the assistant's next answer."""
+    """Return each response (score 0), and its feedback (score 1) as the assistant's next turn."""
     found: list[Texts] = []
     for record in records:
         asked, text = record.prompt.messages, record.response.text
@@ -156,10 +140,10 @@ def commented_texts(records: Sequence[CritiquedResponse]) -> list[Texts]:
 
 
 def with_mismatched(groups: Sequence[TokenGroup], *, seed: int) -> list[TokenGroup]:
-    """Give each group of one response a second one, that of another prompt (for KTO's estimate).
+    """Append another prompt's response to each group of one response, for KTO's KL estimate.
 
-    The partner is the next group with another prompt in an order drawn from the seed; scores are
-    kept for the first response and -1 for the second.
+    The partner is the next group with another prompt in an order drawn from the seed. The appended
+    response has score -1.
 
     Raises:
         BadInput: all groups have the same prompt.
@@ -171,7 +155,7 @@ def with_mismatched(groups: Sequence[TokenGroup], *, seed: int) -> list[TokenGro
             "train: expected labelled responses to two prompts or more, found one prompt"
         )
     partner: dict[int, int] = {}
-    # Walking the circle backwards twice, the next other prompt is known for every place.
+    # Two backward passes over the circular order find the next other prompt of every position.
     following = order[0]
     other = following
     for i in reversed(order + order):
@@ -187,7 +171,7 @@ def with_mismatched(groups: Sequence[TokenGroup], *, seed: int) -> list[TokenGro
 
 
 def texts_of(record: Demonstration | PreferenceGroup) -> Texts:
-    """A demonstration as a group of one, a preference group as it is."""
+    """Return a record as an untokenised group; a demonstration has one response."""
     asked = record.prompt.messages
     if isinstance(record, PreferenceGroup):
         return Texts(record.id, asked, tuple(r.text for r in record.responses), record.scores)

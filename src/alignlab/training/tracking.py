@@ -1,7 +1,7 @@
-"""Metrics to TensorBoard, Weights & Biases or trackio, by way of accelerate's trackers.
+"""Log metrics to TensorBoard, Weights & Biases or trackio through accelerate's trackers.
 
-They are a view: metrics.jsonl holds every line too, and nothing reads a tracker back. A resumed
-training tells the steps after its checkpoint again.
+metrics.jsonl holds every line too, and nothing reads a tracker back. A resumed training logs the
+steps after its checkpoint again.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from alignlab.training.config import TrainConfig
 from alignlab.training.schedule import learning_rate
 
 Track = Literal["none", "tensorboard", "wandb", "trackio"]
-"""Names of the trackers."""
+"""Name of a tracker."""
 
 PROJECT = "alignlab"
-"""Name of the project at Weights & Biases and trackio."""
+"""Project name at Weights & Biases and trackio."""
 
 LogMetrics = Callable[[Mapping[str, float], int, int], None]
-"""Given the means since the last line of metrics, the step, and the number of steps."""
+"""Callback with the mean metrics since the last line, the step, and the number of steps."""
 
 
 def require_tracker(track: Track) -> None:
-    """Make sure that a tracker's package is there.
+    """Check that a tracker's package is installed.
 
     Raises:
-        BadInput: it is not.
+        BadInput: it is not installed.
     """
     if track != "none" and util.find_spec(track) is None:
         raise BadInput(
@@ -45,13 +45,13 @@ def require_tracker(track: Track) -> None:
 def tracking(
     track: Track, name: str, folder: Path, settings: Mapping[str, Any]
 ) -> Iterator[Tracker | None]:
-    """A tracker for one training; None where none is wanted.
+    """Yield a tracker for one training; None for track=none.
 
     Args:
-        track: which one.
-        name: what the tracker calls the training.
-        folder: the training's; TensorBoard's and wandb's files go to `tracking` in it.
-        settings: shown with the metrics.
+        track: name of the tracker.
+        name: name of the training in the tracker.
+        folder: folder of the training; files of TensorBoard and wandb go to `tracking` in it.
+        settings: settings to log with the metrics.
 
     Raises:
         BadInput: the tracker's package is not installed.
@@ -74,29 +74,31 @@ def tracking(
 def log_to(tracker: Tracker, config: TrainConfig) -> LogMetrics:
     """Return a callback for a training loop that sends each line's metrics to a tracker."""
 
-    def tell(means: Mapping[str, float], step: int, total: int) -> None:
+    def send(means: Mapping[str, float], step: int, total: int) -> None:
         if step % config.log_every == 0 or step == total:
             lr = learning_rate(step - 1, total, config)
             tracker.log({**means, "learning_rate": lr}, step)
 
-    return tell
+    return send
 
 
 class _Adapter:
-    """One of accelerate's trackers as the project's `Tracker`."""
+    """Adapter of accelerate's trackers to the `Tracker` protocol."""
 
     def __init__(self, tracker: Any) -> None:
         self._tracker = tracker
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log metrics of a step."""
         self._tracker.log(dict(metrics), step=step)
 
 
 def _made(track: Track, name: str, folder: Path) -> Any:
+    """Make one of accelerate's trackers."""
     from accelerate import PartialState
     from accelerate import tracking as theirs
 
-    PartialState()  # they ask it whether this is the main process
+    PartialState()  # by which the trackers find out the main process
     if track == "tensorboard":
         return theirs.TensorBoardTracker(".", logging_dir=folder)
     if track == "trackio":

@@ -1,12 +1,16 @@
-"""Do what every training loop does around its steps: metrics, validation, checkpoints, result."""
+"""Share setup, metrics, validation, checkpoints and results among training loops."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,20 +18,26 @@ from torch import Tensor
 
 from alignlab.models import adapters
 from alignlab.models.load import LanguageModel, fingerprint, save
+from alignlab.models.scorer import eval_mode
+from alignlab.objectives.base import Objective
 from alignlab.training import checkpoints
 from alignlab.training.checkpoints import Progress
 from alignlab.training.config import SaveDtype, TrainConfig
-from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
+from alignlab.training.distributed import DistributedContext
+from alignlab.training.inputs import inputs_for
 from alignlab.training.metrics import MetricsFile, MetricSums
 from alignlab.training.precision import Weights
+from alignlab.training.reference_logps import weights_hash
+from alignlab.training.regularise import training_mode
+from alignlab.training.schedule import derived_seed
 from alignlab.training.step import StepRunner
 
 log = logging.getLogger(__name__)
 
 Validate = Callable[[LanguageModel], float]
-"""Gives a model a value; higher is better."""
+"""Value of a model; higher is better."""
 OnStep = Callable[[Mapping[str, float], int, int], None]
-"""Told the means since the last line of metrics, the step, and the number of steps."""
+"""Callback with the mean metrics since the last line, the step, and the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +45,9 @@ class TrainingCallbacks:
     """Callbacks of a training."""
 
     validate: Validate | None = None
-    """The best model by this value is kept; None keeps the last."""
+    """Value by which the best model is chosen; None takes the last."""
     on_step: OnStep | None = None
-    """Called after every step."""
+    """Callback after every step."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +57,31 @@ class TrainResult:
     lm: LanguageModel
     """The trained model (an adapter merged), as saved at `lm.path`."""
     steps: int
+    """Optimiser steps."""
     tokens: int
-    """Stream tokens trained on: a prompt once per group and pass, and all its responses."""
+    """Stream tokens trained on: every prompt once per group and pass, with all responses."""
     loss: float
     """Mean loss of the last line of metrics."""
     best_step: int | None
-    """Step whose weights were kept; None without validation (then the last)."""
+    """Step of the chosen weights; None without validation, which takes the last."""
     best_value: float | None
+    """Validation value at `best_step`."""
     resumed_from: int | None
-    """Step of the checkpoint that the run went on from."""
-    plain_because: str | None
-    """Reason for padded batches; None when they were packed."""
+    """Step of the checkpoint that the run resumed from."""
+    padded_because: str | None
+    """Reason for padded batches; None where they were packed."""
     token_budget: int | None
-    """Token budget that memory allowed, where it is less than the setting; else None."""
+    """Token budget that memory allowed, where it is below the setting; else None."""
     seconds: float
+    """Wall-clock time."""
 
 
 class TrainerState:
     """A run's progress through its steps.
 
     Args:
-        lm: the model in training.
-        stepper: does the optimiser's steps; its settings and folder are the run's.
+        lm: model in training.
+        runner: runner of the optimiser's steps, with settings and output folder of the run.
         per_epoch: steps of one pass over the data.
         total: steps of the run.
         hooks: validation, and a callback after each step.
@@ -77,56 +90,72 @@ class TrainerState:
     def __init__(
         self,
         lm: LanguageModel,
-        stepper: StepRunner,
+        runner: StepRunner,
         *,
         per_epoch: int,
         total: int,
         hooks: TrainingCallbacks,
     ) -> None:
-        self.lm, self.stepper, self.hooks = lm, stepper, hooks
-        self.config, self.out = stepper.config, stepper.out
+        self.lm, self.runner, self.hooks = lm, runner, hooks
+        self.config, self.out = runner.config, runner.out
         self.per_epoch, self.total = per_epoch, total
         self.progress = Progress("")
-        self.world = stepper.world
+        self.resumed_from: int | None = None
+        self.loss = math.nan
+        self.world = runner.world
         self._validates = self.world.broadcast_from_main(lambda: hooks.validate is not None)
 
-    def resume(self, identity: Sequence[str]) -> int | None:
-        """Go to the newest checkpoint's state, if there is one; its step.
+    def run(self, identity: Sequence[str], steps: Callable[[], float]) -> None:
+        """Resume from the newest checkpoint and do the remaining steps.
 
         Args:
             identity: parts of the run's identity besides objective and settings.
+            steps: does the remaining steps, and returns the mean loss of the last line of metrics.
         """
-        parts = [repr(self.stepper.objective), repr(self.config), *identity]
+        self._resume(identity)
+        config, weights = self.config, self.runner.weights
+        with training_mode(
+            self.lm.model, dropout=config.dropout, checkpointing=config.gradient_checkpointing
+        ):
+            self.loss = steps()
+        self.lm = weights.model(self.lm, weights.values())
+
+    def _resume(self, identity: Sequence[str]) -> None:
+        """Restore the newest checkpoint, if there is one."""
+        parts = [repr(self.runner.objective), repr(self.config), *identity]
         self.progress.run = hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
         newest = self.world.broadcast_from_main(lambda: checkpoints.newest(self.out))
         if newest is None:
-            return None
-        stepper = self.stepper
+            return
+        runner = self.runner
         self.progress = checkpoints.read(
-            newest, stepper.weights, stepper.optimizer, self.progress.run
+            newest, runner.weights, runner.optimizer, self.progress.run
         )
-        log.info("going on from %s", newest)
-        return self.progress.step
+        log.info("resuming from %s", newest)
+        self.resumed_from = self.progress.step
 
     def open(self) -> float:
-        """Take up the file of metrics where it stopped; the loss of its last line."""
+        """Open metrics.jsonl after its last valid line; return the loss of that line."""
         path, lines = self.out / "metrics.jsonl", self.progress.lines
         self._file = MetricsFile(path, lines, writes=self.world.is_main)
         return self.world.broadcast_from_main(lambda: self._file.last("loss"))
 
-    def done(self, window: MetricSums, lr: float, tokens: int) -> float | None:
-        """Note a step as done, and do what is due after it; the mean loss if a line was written.
+    def done(self, metric_sums: MetricSums, lr: float, tokens: int) -> float | None:
+        """Record a finished step; log, validate and save where due.
 
         Args:
-            window: the step's metrics added to those before it.
-            lr: its learning rate.
-            tokens: stream tokens it trained on.
+            metric_sums: metrics of the steps since the last line, this one included.
+            lr: learning rate of the step.
+            tokens: stream tokens of the step.
+
+        Returns:
+            Mean loss of the line of metrics; None where none was written.
         """
         progress, config = self.progress, self.config
         progress.step, progress.tokens = progress.step + 1, progress.tokens + tokens
-        progress.window = window.sums
+        progress.window = metric_sums.sums
         if self.hooks.on_step is not None:
-            self.hooks.on_step(window.means(), progress.step, self.total)
+            self.hooks.on_step(metric_sums.means(), progress.step, self.total)
         loss = None
         if progress.step % config.log_every == 0 or progress.step == self.total:
             loss = self._write_line(lr)
@@ -134,37 +163,45 @@ class TrainerState:
         return loss
 
     def take_best(self) -> None:
-        """Give the model the weights that validation found best."""
+        """Load the best weights by validation into the model."""
         if self.progress.best_step not in (None, self.progress.step):
-            self.world.wait()  # for the leader to have written it
-            self.stepper.weights.load(load_file(self.out / "best.safetensors"))
+            self.world.wait()  # until the main rank has written the file
+            self.runner.weights.load(load_file(self.out / "best.safetensors"))
 
-    def result(
-        self, lm: LanguageModel, loss: float, resumed_from: int | None, seconds: float
-    ) -> TrainResult:
-        """Return the result of the run.
+    def saved(self, dtype: SaveDtype, started: float) -> TrainResult:
+        """Save the trained model (out/model, an adapter in out/adapter) on the main rank.
 
         Args:
-            lm: the model as it was saved.
-            loss: mean loss of the last line of metrics.
-            resumed_from: step of the checkpoint that the run went on from.
-            seconds: what it took.
+            dtype: type of the weights in the file; "input" is that of the initial model's files.
+            started: value of `time.perf_counter` at the start of the training.
+
+        Returns:
+            Result with the model at its new path; its weights in memory stay float32. On worker
+            ranks an adapter stays unmerged.
         """
-        done = self.progress
+        lm, folder = self.lm, self.out / "model"
+        if self.world.is_main:
+            if adapters.is_adapted(lm.model):
+                save(lm, self.out / "adapter", adapter_only=True)
+                lm = adapters.merged(lm)
+            save(lm, folder, dtype=lm.stored if dtype == "input" else dtype)
+        digest = self.world.broadcast_from_main(lambda: fingerprint(folder))
+        lm, done = replace(lm, path=str(folder), fingerprint=digest), self.progress
         return TrainResult(
             lm,
             done.step,
             done.tokens,
-            loss,
+            self.loss,
             done.best_step,
             done.best_value,
-            resumed_from,
-            self.stepper.scorer.fallback,
-            self.stepper.budget.lowered,
-            seconds,
+            self.resumed_from,
+            self.runner.scorer.padded_because,
+            self.runner.budget.lowered,
+            time.perf_counter() - started,
         )
 
     def _write_line(self, lr: float) -> float:
+        """Write the mean metrics since the last line; return the mean loss."""
         progress = self.progress
         means = MetricSums(progress.window).means()
         epoch = progress.step / self.per_epoch
@@ -176,12 +213,12 @@ class TrainerState:
         return means["loss"]
 
     def _validate_and_save(self) -> None:
-        """Validate and save as is due after a step; the checkpoint holds the outcome."""
+        """Validate, then save a checkpoint, where due after a step."""
         progress, config = self.progress, self.config
         last = progress.step == self.total
         due = config.validate_every and progress.step % config.validate_every == 0
         if self._validates and (due or last):
-            values = self.stepper.weights.values()
+            values = self.runner.weights.values()
             value = self._value(values)
             if progress.best_value is None or value > progress.best_value:
                 progress.best_step, progress.best_value = progress.step, value
@@ -191,8 +228,8 @@ class TrainerState:
         if config.save_every and progress.step % config.save_every == 0 and not last:
             checkpoints.write(
                 self.lm,
-                self.stepper.weights,
-                self.stepper.optimizer,
+                self.runner.weights,
+                self.runner.optimizer,
                 progress,
                 self.out,
                 keep=config.keep_checkpoints,
@@ -200,22 +237,19 @@ class TrainerState:
             )
 
     def _value(self, values: Mapping[str, Tensor]) -> float:
-        """Validate the weights in the main process, while the others wait."""
-        lm = self.stepper.weights.model(self.lm, values)
+        """Validate the weights on the main rank, while the others wait."""
+        lm = self.runner.weights.model(self.lm, values)
 
         def ask() -> float:
             assert self.hooks.validate is not None
-            training = lm.model.training
-            lm.model.eval()
-            value = float(self.hooks.validate(lm))
-            lm.model.train(training)
-            return value
+            with eval_mode(lm.model):
+                return float(self.hooks.validate(lm))
 
         return self.world.broadcast_from_main(ask)
 
 
 def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of a run; matrices are decayed, vectors are not."""
+    """Make the AdamW optimiser of a run; matrices are decayed, vectors are not."""
     matrices = [m for m in weights.masters if m.ndim > 1]
     vectors = [m for m in weights.masters if m.ndim <= 1]
     return torch.optim.AdamW(
@@ -229,33 +263,47 @@ def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
     )
 
 
-def save_trained(
-    lm: LanguageModel,
-    out: Path,
-    world: DistributedContext = SINGLE_PROCESS,
-    *,
-    dtype: SaveDtype = "float32",
-) -> LanguageModel:
-    """Write the finished model to out/model (and its adapter to out/adapter) in the main process.
-
-    Args:
-        dtype: type of the weights in the file; "input" is that of the model training began with.
+def begin(
+    lm: LanguageModel, config: TrainConfig, out: Path, world: DistributedContext
+) -> tuple[LanguageModel, str]:
+    """Make the output folder and attach the adapter of the settings, if any.
 
     Returns:
-        The model with its new path; its weights in memory stay float32. In other processes an
-        adapter stays as it is.
+        The model to train, and the hash of its initial weights.
     """
-    folder = out / "model"
     if world.is_main:
-        if adapters.is_adapted(lm.model):
-            save(lm, out / "adapter", adapter_only=True)
-            lm = adapters.merged(lm)
-        save(lm, folder, dtype=lm.stored if dtype == "input" else dtype)
-    digest = world.broadcast_from_main(lambda: fingerprint(folder))
-    return replace(lm, path=str(folder), fingerprint=digest)
+        out.mkdir(parents=True, exist_ok=True)
+    start = world.broadcast_from_main(lambda: weights_hash(lm.model))
+    if config.lora is None:
+        return lm, start
+    return adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32), start
+
+
+@contextmanager
+def step_runner(
+    model: Any, objective: Objective, config: TrainConfig, out: Path, world: DistributedContext
+) -> Iterator[StepRunner]:
+    """Yield the runner of a model's training steps; afterwards the weights are float32."""
+    if world.sharded:
+        # Importing FSDP2 takes a second, which other trainings need not pay.
+        from alignlab.training.sharding import ShardedWeights
+
+        weights: Weights = ShardedWeights(model, config.dtype, world)
+    else:
+        weights = Weights(model, config.dtype)
+    try:
+        scorer = inputs_for(objective).scorer_class(
+            model,
+            padded_because="dropout is on" if config.dropout else None,
+            through=weights.through,
+        )
+        yield StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
+    finally:
+        weights.restore()
 
 
 def _save_weights(values: Mapping[str, Tensor], file: Path) -> None:
+    """Write named tensors, atomically."""
     partial = file.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in values.items()}, partial)
     partial.replace(file)

@@ -1,4 +1,4 @@
-"""What commands take from data: prompts to answer, and responses to judge."""
+"""Extract prompts to answer and responses to judge from data."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Answered(NamedTuple):
     """Responses with the prompts that they answer."""
 
     prompts: list[Prompt]
-    """Each once, in the order of the data."""
+    """Each prompt once, in the order of the data."""
     responses: list[Response]
     tally: Count
-    """How many responses were kept; the same text to the same prompt is kept once."""
+    """Number of responses, and of repeated texts left out."""
 
 
 def prompts_of(corpus: Corpus) -> list[Prompt]:
-    """The data's prompts: those kept for sampling, or else those of its other records.
+    """Return the data's prompts for sampling, or else those of its other records.
 
     Raises:
-        BadInput: there are none.
+        BadInput: the data holds no prompts.
     """
     held = (corpus.demonstrations, corpus.groups, corpus.labelled, corpus.commented)
     found = corpus.prompts or tuple(record.prompt for records in held for record in records)
@@ -42,15 +42,15 @@ def prompts_of(corpus: Corpus) -> list[Prompt]:
 
 
 def responses_of(corpus: Corpus, limit: int = 0) -> Answered:
-    """Return every response in the data, whatever record holds it.
+    """Return every response in the data, of any kind of record.
 
     Records of the same conversation are one prompt, so that no text is judged or shown twice.
 
     Args:
-        limit: most prompts taken, from the start of the data; 0 takes all.
+        limit: maximum number of prompts, from the start of the data; 0 uses all.
 
     Raises:
-        BadInput: there are no responses.
+        BadInput: the data holds no responses.
     """
     prompts: dict[str, Prompt] = {}
     responses: dict[tuple[str, str], Response] = {}

@@ -22,9 +22,9 @@ class Trained:
     metrics: str
     """File of the training's metrics, one JSON line per `log_every` steps."""
     counts: tuple[Count, ...]
-    """Records kept, dropped and changed on the way from data to tokens."""
+    """Numbers of records used, dropped and changed on the way from data to tokens."""
     held_out: tuple[EvalResult, ...]
-    """Preference accuracy on the data's held-out groups; empty where there are none."""
+    """Preference accuracy on the data's held-out groups; empty without held-out groups."""
 
     def __str__(self) -> str:
         lines = [f"model: {self.model.path}", f"metrics: {self.metrics}"]
@@ -32,7 +32,7 @@ class Trained:
         return "\n".join(lines + [_figure_line(row) for row in self.held_out])
 
 
-def left_by(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> Trained:
+def collect_result(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> Trained:
     """Collect the result of a training from its run directory."""
     metrics = Path(model.path).with_name("metrics.jsonl")
     return Trained(model, str(metrics), _counts(run), tuple(held_out))

@@ -1,4 +1,4 @@
-"""Tables for a reader, as wide as the terminal or, in a file, as wide as a page."""
+"""Print tables, as wide as the terminal or, in a file, as wide as a page."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 PAGE = 140
-"""Characters of a line where there is no terminal."""
+"""Characters per line without a terminal."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What was measured, for a machine and for a reader."""
+    """Figures of an evaluation, for programs and for readers."""
 
     rows: tuple[dict[str, Any], ...]
-    """One for each model or judge: "model", then its metrics by name."""
+    """One per model or judge: "model", then its metrics by name."""
     table: Table
-    """The same, rounded, with 95% intervals."""
+    """The rows, rounded, with 95% intervals."""
     report: Path | None = None
-    """The page of the run, where there was one."""
+    """Page of the run, if there was a run."""
     notes: tuple[str, ...] = ()
     """Lines printed above the table."""
 
@@ -35,7 +35,7 @@ def show(table: Table) -> None:
 
 
 def empty_table(title: str, columns: Iterable[str]) -> Table:
-    """An empty table: names to the left, numbers to the right."""
+    """Return an empty table: names left-aligned, numbers right-aligned."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=bool(number))

@@ -2,8 +2,8 @@
 
 import json
 
-from alignlab.commands.material import prompts_of, responses_of
-from alignlab.commands.run_answers import answers_of_run
+from alignlab.commands._support.prompts_and_responses import prompts_of, responses_of
+from alignlab.commands._support.responses_from_run import answers_of_run
 from alignlab.data import load
 from alignlab.records import to_line
 from alignlab.types import Message, Prompt, Response, SampledBy

@@ -1,4 +1,4 @@
-"""The responses that a run kept, for people to rate."""
+"""Read the responses stored in a run, for people to rate."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from alignlab.commands.material import Answered
+from alignlab.commands._support.prompts_and_responses import Answered
 from alignlab.errors import BadInput
 from alignlab.records import whole_records
 from alignlab.types import Count, Example, PreferenceGroup, Prompt, Response
 
 HELD_OUT = "answer-"
-"""What the stages in which models answer held-out prompts are called."""
+"""Prefix of the stages in which models answer held-out prompts."""
 LATER_TURN = re.compile(r"answer-[^/]*-turn-\d+$")
-"""Stages in which models answer a conversation's later turns; no prompt asks for these alone."""
+"""Stages in which models answer a conversation's later turns, to which no single prompt belongs."""
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run directory."""
+    """Return whether a folder is a run directory."""
     return (path / "manifest.json").is_file()
 
 
 def answers_of_run(run: Path, stages: str = "") -> Answered:
-    """Every response of some stages of a run, each text to a prompt once; first turns alone.
+    """Return every response of some stages of a run, each text to a prompt once; first turns only.
 
     Args:
-        stages: a part of their names; left out, the stages that answer held-out prompts, or all
-            where there is none of these.
+        stages: part of the stages' names; empty selects those that answer held-out prompts, or all
+            stages if there are none.
 
     Raises:
         BadInput: a record that cannot be read, or no response to a prompt that the run holds.
@@ -42,35 +42,40 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
     if stages and not wanted:
         known = ", ".join(_stage(run, file) for file in files) or "none with responses"
         raise BadInput(f"{run}: expected stages named {stages!r}, found {known}")
-    prompts: dict[str, Prompt] = {}
-    contradicted = set()
-    for prompt in _prompts(run):
-        if prompts.setdefault(prompt.id, prompt).messages != prompt.messages:
-            contradicted.add(prompt.id)
-    found = [r for file in wanted or files for r in whole_records(file, Response)]
+    prompts = _prompts(run)
     dropped: Counter[str] = Counter()
-    kept: dict[tuple[str, str], Response] = {}
-    for response in found:
+    shown: dict[tuple[str, str], Response] = {}
+    for response in (r for file in wanted or files for r in whole_records(file, Response)):
         if response.prompt_id not in prompts:
             dropped["prompt not kept in the run"] += 1
             continue
-        if response.prompt_id in contradicted:
+        if prompts[response.prompt_id] is None:
             dropped["prompt id of two texts"] += 1
             continue
-        first = kept.setdefault((response.prompt_id, response.text), response)
+        first = shown.setdefault((response.prompt_id, response.text), response)
         if first is not response:
             same = first.sampler.model == response.sampler.model
             dropped["repeated response" if same else "another model's text as well"] += 1
-    if not kept:
+    if not shown:
         why = ", ".join(f"{reason} {n}" for reason, n in dropped.items()) or "no responses"
         raise BadInput(f"{run}: expected responses of a run, found none ({why})")
-    asked = dict.fromkeys(response.prompt_id for response in kept.values())
-    tally = Count("data", "responses", len(kept), dict(dropped))
-    return Answered([prompts[prompt_id] for prompt_id in asked], list(kept.values()), tally)
+    answered = dict.fromkeys(prompts[response.prompt_id] for response in shown.values())
+    tally = Count("data", "responses", len(shown), dict(dropped))
+    return Answered([p for p in answered if p is not None], list(shown.values()), tally)
 
 
-def _prompts(run: Path) -> Iterator[Prompt]:
-    """Every prompt that a stage wrote down, by itself or in another record."""
+def _prompts(run: Path) -> dict[str, Prompt | None]:
+    """Return id -> prompt of a run; None for an id with several texts."""
+    prompts: dict[str, Prompt | None] = {}
+    for prompt in _stored_prompts(run):
+        known = prompts.setdefault(prompt.id, prompt)
+        if known is not None and known.messages != prompt.messages:
+            prompts[prompt.id] = None
+    return prompts
+
+
+def _stored_prompts(run: Path) -> Iterator[Prompt]:
+    """Yield every prompt stored by a stage, by itself or in another record."""
     for name in ("prompts.jsonl", "test_prompts.jsonl"):
         for file in sorted((run / "stages").rglob(name)):
             yield from whole_records(file, Prompt)

@@ -1,0 +1,1 @@
+"""Support the commands: inputs, run directories of single commands, tables, results."""

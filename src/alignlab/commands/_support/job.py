@@ -1,0 +1,57 @@
+"""Start a command: merge its settings, and open the run that it writes into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from alignlab import configs
+from alignlab.context import Hardware, RunContext
+from alignlab.runs import Run, RunIdentity
+from alignlab.training.tracking import Track
+
+T = TypeVar("T")
+
+
+def setting_layers(
+    config: str | Path | None, overrides: Sequence[str], settings: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """Return layers of settings in rising order: YAML file, `key=value` overrides, keywords.
+
+    Raises:
+        BadInput: an unreadable file, or an override that is not key=value.
+    """
+    file = [configs.read_yaml(Path(config))] if config else []
+    return [*file, configs.parse_overrides(overrides), settings]
+
+
+def part_of(cls: type[T], settings: Any) -> T:
+    """Return the settings of one class out of a record that holds them among others."""
+    return cls(**{f.name: getattr(settings, f.name) for f in fields(cls)})  # type: ignore[arg-type]
+
+
+@contextmanager
+def open_run(
+    folder: Path,
+    identity: RunIdentity,
+    hardware: Hardware,
+    chat_template: str = "",
+    track: Track = "none",
+) -> Iterator[RunContext]:
+    """Open a run directory with the context of its stages; close it at the end.
+
+    Raises:
+        BadInput: the folder holds a run of another identity.
+    """
+    run = Run.start(folder, identity)
+    try:
+        context = RunContext(run, identity.seeds[0], hardware, chat_template or None, track)
+        torch.set_num_threads(context.threads)
+        yield context
+    finally:
+        run.close()
