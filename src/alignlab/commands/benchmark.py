@@ -11,7 +11,7 @@ from rich.table import Table
 
 from alignlab import configs, registry
 from alignlab.commands._support.job import open_run, setting_layers
-from alignlab.commands._support.tables import Evaluated, empty_table
+from alignlab.commands._support.tables import Evaluated, empty_table, figure_cells
 from alignlab.context import Hardware
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, RunFailed, unknown_name
@@ -188,10 +188,8 @@ def rows_table(name: str, rows: Sequence[EvalResult]) -> Table:
     against = next((r.against for r in rows if r.against), None)
     table = empty_table(name + (f", against {against}" if against else ""), heads)
     for r in rows:
-        value = "-" if r.value is None else f"{r.value:.4g}"
-        between = "" if r.low is None or r.high is None else f"{r.low:.4g} to {r.high:.4g}"
         cells = [r.model, r.metric, *([r.group or ""] if parts else [])]
-        cells += [value, between, f"{r.n:,}", f"{r.unscored:,}"]
+        cells += [*figure_cells(r.value, r.low, r.high), f"{r.n:,}", f"{r.unscored:,}"]
         if compared:
             cells.append({True: "yes", False: "no", None: ""}[r.comparable])
         table.add_row(*cells)

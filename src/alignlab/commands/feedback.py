@@ -14,7 +14,7 @@ from alignlab import configs
 from alignlab.commands._support.job import part_of
 from alignlab.commands._support.prompts_and_responses import Answered, responses_of
 from alignlab.commands._support.responses_from_run import answers_of_run, is_run
-from alignlab.commands._support.tables import Evaluated, empty_table
+from alignlab.commands._support.tables import Evaluated, empty_table, figure_cells
 from alignlab.configs import NonNegativeInt
 from alignlab.data.convert import write_rows, writer_of
 from alignlab.data.read import Faults
@@ -257,9 +257,7 @@ def _figures(answers: SheetAnswers, key: Key, seed: int) -> Evaluated:
 
     def add(what: str, figure: Interval, **more: Any) -> None:
         rows.append({"model": what, **asdict(figure), **more})
-        value = "-" if figure.value is None else f"{figure.value:.4g}"
-        between = "" if figure.low is None else f"{figure.low:.4g} to {figure.high:.4g}"
-        table.add_row(what, value, between, f"{figure.n:,}")
+        table.add_row(what, *figure_cells(figure.value, figure.low, figure.high), f"{figure.n:,}")
 
     for each in answers.annotators:
         count = Interval(float(each.answered), None, None, each.answered + each.unanswered)

@@ -36,7 +36,7 @@ from alignlab.types import Count, Prompt
 
 @dataclass(frozen=True)
 class RolloutSettings(TrainSetup, RolloutConfig):
-    """Settings of a training on rollouts, in addition to those of the loop."""
+    """Settings of a training on rollouts: setup, training loop and prompts."""
 
     objective: dict[str, Any] = field(default_factory=dict)
     """Options of the objective, e.g. objective.kl_coef=0.1."""

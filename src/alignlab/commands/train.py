@@ -46,7 +46,7 @@ from alignlab.types import (
 
 @dataclass(frozen=True)
 class TrainSettings(TrainSetup, TrainConfig):
-    """Settings of a training, in addition to those of the loop."""
+    """Settings of a training: setup, training loop and records."""
 
     objective: dict[str, Any] = field(default_factory=dict)
     """Options of the objective, e.g. objective.beta=0.3."""

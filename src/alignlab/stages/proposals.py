@@ -1,7 +1,6 @@
 """Request new prompts from a model (self-instruct, arXiv 2212.10560).
 
-A completion engine continues a list of examples; a chat-only server gets a request with the same
-examples.
+A completion engine continues a list of examples; a chat-only server gets the examples in a request.
 """
 
 from __future__ import annotations

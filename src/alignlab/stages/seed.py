@@ -33,7 +33,7 @@ def seed(
     """Read the data source and select the records of the study.
 
     Args:
-        from_groups: where the data holds groups alone, their best responses are the instruction
+        from_groups: if the data holds only groups, their best responses are the instruction
             examples, and the held-out groups' prompts the test prompts.
 
     Raises:

@@ -34,6 +34,12 @@ def show(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else PAGE).print(table)
 
 
+def figure_cells(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+    """Format a value and its 95% interval to four digits."""
+    between = "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+    return ("-" if value is None else f"{value:.4g}"), between
+
+
 def empty_table(title: str, columns: Iterable[str]) -> Table:
     """Return an empty table: names left-aligned, numbers right-aligned."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)

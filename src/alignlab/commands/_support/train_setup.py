@@ -29,7 +29,7 @@ S = TypeVar("S", bound="TrainSetup")
 
 @dataclass(frozen=True)
 class TrainSetup(configs.Bounded):
-    """Settings of a training in addition to those of its loop."""
+    """Setup of a training: adapter, chat template, device, saved weights, parallelism, tracker."""
 
     adapter: str = ""
     """Folder or hub id of a PEFT adapter to merge into the model first."""
@@ -121,7 +121,7 @@ def refuse_idle(chosen: Any, given: Mapping[str, Any], *more: tuple[str, bool, s
         more: further triples of a setting's name, whether it has no effect, and where.
 
     Raises:
-        BadInput: such a setting is given.
+        BadInput: a setting without effect is given.
     """
     for key, without_effect, why in (
         ("min_lr_ratio", chosen.schedule == "constant", "with schedule=constant"),
