@@ -13,7 +13,6 @@ import torch
 from alignlab import configs, registry
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
-from alignlab.files import read_json, write_json
 from alignlab.measuring.results import results
 from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
@@ -25,17 +24,25 @@ from alignlab.types import StudyDescription
 
 
 @main_process_only
-def run(recipe: str, *overrides: str, config: str | Path | None = None, **settings: Any) -> Path:
+def run(
+    recipe: str,
+    *overrides: str,
+    config: str | Path | None = None,
+    repair: bool = False,
+    **settings: Any,
+) -> Path:
     """Run a recipe, or resume it where it stopped; returns the report's path.
 
     Args:
         recipe: a name from `alignlab list recipes`.
         overrides: "key=value" strings, as on the command line.
         config: a YAML file of settings, under the overrides.
+        repair: compute the damaged stages of the run in `out` again.
         settings: the same as overrides, nested mappings for nested settings.
 
     Raises:
-        BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`.
+        BadInput: unknown recipe or setting, bad data, bad model, another run in `out`, or a
+            damaged one.
         RunFailed: the work could not be finished; the same call resumes.
     """
     known: Recipe = registry.get("recipe", recipe)
@@ -43,7 +50,10 @@ def run(recipe: str, *overrides: str, config: str | Path | None = None, **settin
     plan = plan_study(known, chosen)
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
-    study_run = Run.start(out, RunIdentity(known.name, _identity(chosen), seeds, chosen))
+    layers = _given(config, overrides, settings)
+    given = tuple(key for layer in layers for key in configs.dotted(layer))
+    identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, given)
+    study_run = Run.start(out, identity, repair=repair)
     try:
         study_run.describe(
             StudyDescription(known.name, known.question, known.baseline, plan.models)
@@ -77,13 +87,20 @@ def assemble(
     Raises:
         BadInput: an unknown key or a value of the wrong type.
     """
-    given: list[Mapping[str, Any]] = [configs.read_yaml(Path(file))] if file else []
-    given += [configs.parse_overrides(overrides), settings]
+    given = _given(file, overrides, settings)
     first = configs.build(recipe.config, *given)
     keys = {field.name for field in fields(recipe.config)}
     name, preset = preset_for(first.model, first.preset, first.objective.name, keys)
     chosen = configs.build(recipe.config, preset, *given)
     return replace(chosen, preset=name, out=chosen.out or out)
+
+
+def _given(
+    file: str | Path | None, overrides: Sequence[str], settings: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """Return the settings that the user chose, in rising order."""
+    layers: list[Mapping[str, Any]] = [configs.read_yaml(Path(file))] if file else []
+    return [*layers, configs.parse_overrides(overrides), settings]
 
 
 def _identity(config: StudyConfig) -> dict[str, Any]:
@@ -102,6 +119,5 @@ def _of_seed(context: RunContext, seed: int, of: int) -> RunContext:
 
 def _add_wall_time(run_: Run, seconds: float) -> None:
     """Keep the time of every session that worked on this run."""
-    manifest = read_json(run_.path / "manifest.json")
-    manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0.0) + seconds, 1)
-    write_json(run_.path / "manifest.json", manifest)
+    before = run_.manifest().get("wall_seconds", 0.0)
+    run_.change_manifest(wall_seconds=round(before + seconds, 1))
