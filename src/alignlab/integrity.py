@@ -107,6 +107,7 @@ def _of_run(run: Path) -> Iterator[Damage]:
             yield Damage(file, problem)
     log_file = run / "events.jsonl"
     if not log_file.exists():
-        yield Damage(log_file, "the run's events, found no file")
+        if any((run / "stages").rglob("status.json")):
+            yield Damage(log_file, "the run's events, found no file")
     elif fault := first_fault(log_file, (), finished=False):
         yield Damage(log_file, fault[1], fault[0])

@@ -78,7 +78,7 @@ def redo_later(run: Path, stage: str, found: str) -> None:
         name
         for status in sorted((run / "stages").rglob("status.json"))
         if (name := stage_name(run, status.parent)) not in {*earlier, stage}
-        and (status.parent / ".lock").stat().st_mtime_ns < since
+        and not _opened(status.parent, since)
     ]
     if stale:
         log.warning(
@@ -86,6 +86,12 @@ def redo_later(run: Path, stage: str, found: str) -> None:
             "says that they are equal; these stages are done again", stage, len(stale)
         )  # fmt: skip
         redo(run, stale)
+
+
+def _opened(folder: Path, since: int) -> bool:
+    """Say whether a stage was opened after a time; every opening touches its lock."""
+    held = folder / ".lock"
+    return held.exists() and held.stat().st_mtime_ns >= since
 
 
 def _empty(folder: Path) -> None:

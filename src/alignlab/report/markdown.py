@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from alignlab.errors import BadInput
 from alignlab.report.run_data import read_run
 from alignlab.types import Drift, EvalResult
 
@@ -23,9 +24,11 @@ def markdown(run_dir: Path) -> str:
     """Win rate, score, length, repetition and divergence per model, judges, and policies' steps.
 
     Raises:
-        BadInput: not a run directory, or a damaged one.
+        BadInput: not a run directory, a damaged one, or one without figures yet.
     """
     run = read_run(run_dir)
+    if not run.results:
+        raise BadInput(f"{run_dir}: expected a finished run's figures, found none")
     rows = [row for row in run.results if row.group is None]
     parts = [_models(rows), _best_of(rows), _judges(rows), _drifts(run.drifts)]
     return "\n\n".join(part for part in parts if part) + "\n"
