@@ -61,7 +61,10 @@ def _lines(change: Callable[[list[bytes]], Sequence[bytes]]) -> Harm:
 
 
 def _bytes(change: Callable[[bytes], bytes]) -> Harm:
-    return lambda file: None if file.write_bytes(change(file.read_bytes())) else None
+    def harm(file: Path) -> None:
+        file.write_bytes(change(file.read_bytes()))
+
+    return harm
 
 
 def _altered(lines: list[bytes]) -> list[bytes]:
@@ -91,7 +94,7 @@ def _setting(file: Path) -> None:
     file.write_text(json.dumps({**plain, "seconds": 1.0, "seeds": [7]}, indent=1))
 
 
-JUDGED, MODEL = "stages/11-score-m1/feedback.jsonl", "stages/02-m1/model"
+JUDGED, MODEL = "stages/11-score-m1/feedback.jsonl", "stages/05-m1/model"
 BROKEN = _lines(lambda lines: [*lines[:2], lines[2][:20] + b"\n", *lines[3:]])
 NO_JSON = _bytes(lambda raw: raw[: len(raw) // 2])
 
@@ -110,7 +113,7 @@ CASES = (
     Case("record file gone", JUDGED, _remove),
     Case("altered figure", "stages/*-results/results.jsonl", _lines(_altered), 3),
     Case("altered demonstration", "stages/01-seed/demonstrations.jsonl", _lines(_altered), 3),
-    Case("altered training metrics", "stages/02-m1/metrics.jsonl", BROKEN, 3),
+    Case("altered training metrics", "stages/05-m1/metrics.jsonl", BROKEN, 3),
     Case("truncated weights", f"{MODEL}/model.safetensors", _bytes(lambda raw: raw[:-4096])),
     Case("one bit of the weights", f"{MODEL}/model.safetensors",
          _bytes(lambda raw: raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:])),
@@ -122,7 +125,7 @@ CASES = (
     Case("status no JSON", "stages/11-score-m1/status.json", NO_JSON),
     Case("status altered", "stages/11-score-m1/status.json", _setting),
     Case("status gone", "stages/11-score-m1/status.json", _remove),
-    Case("commits no JSON", "stages/11-score-m1/commits.jsonl", _bytes(lambda raw: b"{]\n" + raw), 1),
+    Case("commits no JSON", "stages/11-score-m1/commits.jsonl", _bytes(lambda r: b"{]\n" + r), 1),
     Case("commits gone", "stages/11-score-m1/commits.jsonl", _remove),
     Case("stage's config no JSON", "stages/11-score-m1/config.json", NO_JSON),
     Case("stage gone", "stages/11-score-m1", _remove),
