@@ -97,17 +97,19 @@ def _of_run(run: Path) -> Iterator[Damage]:
     elif "sha256" in plain and seal(plain) != plain:
         yield Damage(manifest, "the manifest that was written, found another content")
     known = plain.get("files", {}) if not problem else {}
+    worked = any((run / "stages").rglob("status.json"))
     for name in ("config.yaml", "study.json"):
         file = run / name
-        if name in known and not file.exists():
-            yield Damage(file, "a file of the run, found none")
-        elif file.exists() and (name in known and file_digest(file) != known[name]):
-            yield Damage(file, "the file that was written, found another content")
-        elif file.exists() and (problem := read_mapping(file)[1]):
+        if not file.exists():
+            if name in known or (name == "config.yaml" and worked):
+                yield Damage(file, "a file of the run, found none")
+        elif problem := read_mapping(file)[1]:
             yield Damage(file, problem)
+        elif file_digest(file) != known.get(name, file_digest(file)):
+            yield Damage(file, "the file that was written, found another content")
     log_file = run / "events.jsonl"
     if not log_file.exists():
-        if any((run / "stages").rglob("status.json")):
+        if worked:
             yield Damage(log_file, "the run's events, found no file")
     elif fault := first_fault(log_file, (), finished=False):
         yield Damage(log_file, fault[1], fault[0])

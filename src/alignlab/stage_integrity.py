@@ -151,12 +151,15 @@ def _structural_faults(
         elif (finished or weights) and (torn := _torn(file)):
             yield name, *torn
     if weights and not finished:
-        for file in sorted(folder.glob("checkpoint-*[0-9]/*.safetensors")):
+        for file in sorted(folder.glob("checkpoint-*[0-9]/*")):
             if torn := _torn(file):
                 yield str(file.relative_to(folder)), *torn
-    for name, count in status.get("records", {}).items():
-        if finished and name in present and name not in units:
-            yield name, None, f"the commits of {count} records, found none"
+            elif file.suffix == ".json" and (problem := _json_problem(file)):
+                yield str(file.relative_to(folder)), None, problem
+    if finished and any(
+        name in present and name not in units for name in status.get("records", {})
+    ):
+        yield "commits.jsonl", None, "the commits of the stage's records, found none"
 
 
 def first_fault(
