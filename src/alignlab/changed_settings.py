@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Set
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ Difference = tuple[str, Any, Any]
 
 
 def refuse_change(
-    where: Path, before: Any, now: Any, settings: Any, given: Collection[str] = ()
+    where: Path, before: Any, now: Any, settings: Any, given: Collection[str] | None = None
 ) -> None:
     """Refuse settings that differ from those before; all are listed.
 
@@ -23,7 +24,7 @@ def refuse_change(
 
     Args:
         settings: record or mapping of records that `now` was made of, which knows the defaults.
-        given: settings that the user chose, listed first; without any, no others are told apart.
+        given: settings that the user chose, listed first; None where that is not known.
 
     Raises:
         BadInput: the settings that differ.
@@ -31,15 +32,16 @@ def refuse_change(
     found = list(_differences(before, to_dict(now), set(default_keys(settings))))
     if not found:
         return
-    chosen = [d for d in found if any(d[0] == g or d[0].startswith(f"{g}.") for g in given)]
+    chosen = [d for d in found if any(f"{d[0]}.".startswith(f"{g}.") for g in given or ())]
     others = [d for d in found if d not in chosen]
-    parts = [", ".join(f"{key}={old!r}, found {new!r}" for key, old, new in chosen)]
-    rest = ", ".join(f"{key}={old!r}, found {new!r}" for key, old, new in others)
-    if rest:
-        parts.append(f"not chosen in this call: {rest}" if chosen else rest)
+    own, rest = (", ".join(f"{k}={a!r}, found {b!r}" for k, a, b in d) for d in (chosen, others))
+    listed = f"{own}; not chosen in this call: {rest}" if own and rest else own or rest
+    # Defaults that changed with the version need not end a run: the old values can be given.
+    old = " ".join(f"{k}={a if isinstance(a, str) else json.dumps(a)}" for k, a, _ in others)
+    keep = f"add {old} to go on, or " if given is not None and not chosen else ""
     raise BadInput(
-        f"{where}: this run was started with {'; '.join(filter(None, parts))}; "
-        "use another out= for another configuration"
+        f"{where}: this run was started with {listed}; "
+        f"{keep}use another out= for another configuration"
     )
 
 

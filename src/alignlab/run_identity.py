@@ -33,7 +33,7 @@ class RunIdentity:
     settings: Any = None
     """The settings record that `config` was made of: settings that a run of an earlier version
     did not have yet must hold their defaults."""
-    given: tuple[str, ...] = ()
+    given: tuple[str, ...] | None = None
     """Dotted names of the settings that the user chose; of those that changed they come first."""
 
 
