@@ -104,4 +104,5 @@ def _empty(folder: Path) -> None:
 
 
 def stage_name(run: Path, folder: Path) -> str:
+    """Return a stage's name from its folder: seed-0/02-sample."""
     return "/".join(folder.relative_to(run / "stages").parts)
