@@ -3,14 +3,20 @@
 import json
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from alignlab.errors import BadInput, RunFailed
 from alignlab.files import file_digest, read_json
+from alignlab.objectives.ppo import PPO
+from alignlab.objectives.sft import SFT
 from alignlab.runs import Run, RunIdentity
+from alignlab.stages.rollout import RolloutLesson
+from alignlab.stages.train import LengthSettings, TrainSpec
+from alignlab.training.config import TrainConfig
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Count, Unscored, Usage
 
 
@@ -244,6 +250,50 @@ def test_settings_that_an_earlier_version_lacked_must_hold_their_defaults(tmp_pa
         return
     with pytest.raises(BadInput, match=refused), run.stage("a", config=now):
         pass
+
+
+def test_every_setting_that_changed_is_listed_with_the_users_own_first(tmp_path):
+    close(start(tmp_path / "r", sft={"lr": 1, "epochs": 2}, zeta=5, alpha=1))
+    now = {"beta": 0.1, "sft": {"lr": 1, "epochs": 3}, "zeta": 6, "alpha": 2, "new": 7}
+    with pytest.raises(BadInput) as error:
+        Run.start(tmp_path / "r", RunIdentity("toy", now, (0,), given=("zeta", "sft", "other")))
+    assert str(error.value) == (
+        f"{tmp_path}/r: this run was started with sft.epochs=2, found 3, zeta=5, found 6; "
+        "not chosen in this call: alpha=1, found 2, new=None, found 7; "
+        "use another out= for another configuration"
+    )
+    with pytest.raises(BadInput, match=r"with alpha=1, found 2, new=None, found 7, sft.ep"):
+        Run.start(tmp_path / "r", RunIdentity("toy", now, (0,)))
+    del now["new"]
+    with pytest.raises(BadInput, match=r"; add alpha=1 sft.epochs=2 zeta=5 to go on, or use"):
+        Run.start(tmp_path / "r", RunIdentity("toy", now, (0,), given=("beta",)))
+
+
+def test_a_training_of_an_earlier_version_is_resumed(tmp_path):
+    """Version 0.1 knew neither `save_dtype` nor `drop_bad`, in either kind of training."""
+    lengths, objective = LengthSettings(), SFT()
+    specs = [
+        TrainSpec(objective, TrainConfig(), lengths),
+        RolloutLesson(PPO(), RolloutConfig()),
+    ]
+    for name, spec in zip(("sft", "ppo"), specs, strict=True):
+        run = start(tmp_path / name)
+        with run.stage("m1", config=spec) as stage:
+            pass
+        close(run)
+        written = read_json(stage.path / "config.json")
+        assert {"save_dtype", "drop_bad"} <= written["config"].keys()
+        for new in ("save_dtype", "drop_bad"):
+            del written["config"][new]
+        # Nothing of version 0.1 has a hash.
+        (stage.path / "config.json").write_text(json.dumps(written))
+        (stage.path / "status.json").write_text('{"state": "done", "records": {}}')
+        with start(tmp_path / name).stage("m1", config=spec) as stage:
+            assert stage.done
+        other = replace(spec, save_dtype="bfloat16")
+        stage = Run(tmp_path / name).stage("m1", config=other)
+        with pytest.raises(BadInput, match=r"config.save_dtype=None, found 'bfloat16'"), stage:
+            pass
 
 
 def test_a_setting_that_is_gone_is_a_change(tmp_path):

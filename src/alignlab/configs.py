@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -166,6 +166,15 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             place[last] = value
     return nested
+
+
+def dotted(nested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of nested settings: {"sft": {"lr": 1}} -> "sft.lr"."""
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

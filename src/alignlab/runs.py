@@ -11,49 +11,30 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import re
-import shlex
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import yaml
 
-from alignlab import meter, progress
+from alignlab import integrity, meter, progress
+from alignlab.changed_settings import refuse_change
 from alignlab.errors import BadInput
-from alignlab.files import cut_torn_line, lock, read_json, write_json, write_text
-from alignlab.records import default_keys, read_records, to_dict, to_line
-from alignlab.specs import lasting
+from alignlab.files import cut_torn_line, file_digest, lock, read_json, write_json, write_text
+from alignlab.records import read_records, to_dict, to_line
+from alignlab.redo import redo_later, redo_left, timestamp
+from alignlab.run_identity import RunIdentity as RunIdentity
+from alignlab.run_identity import config_text, new_manifest
+from alignlab.stage_integrity import content, digests, line_sums, seal
 from alignlab.types import Count, StudyDescription, Unscored, Usage
 
 T = TypeVar("T")
 S = TypeVar("S")
-
-_SECRET = re.compile(r"://[^/\s@]+@(?!https?://)|[?&,](api_?key|password)=", re.IGNORECASE)
-"""A user or a password (not the next of several MODEL@URL), or a key among an address's options."""
-
-VERSIONED = ("alignlab", "torch", "transformers", "tokenizers", "peft", "numpy", "accelerate")
-
-
-@dataclass(frozen=True)
-class RunIdentity:
-    """Purpose of a run directory; a resumed run must have the same."""
-
-    recipe: str
-    config: Mapping[str, Any]
-    seeds: tuple[int, ...]
-    settings: Any = None
-    """The settings record that `config` was made of: settings that a run of an earlier version
-    did not have yet must hold their defaults."""
 
 
 class Run:
@@ -66,54 +47,61 @@ class Run:
         self._lock: int | None = None
 
     @classmethod
-    def start(cls, path: Path, identity: RunIdentity) -> Run:
+    def start(cls, path: Path, identity: RunIdentity, *, repair: bool = False) -> Run:
         """Make the run directory, or take up the run in it where it stopped.
 
+        Args:
+            repair: empty damaged stages, so that they are done again.
+
         Raises:
-            BadInput: the folder holds something else, or a run with another configuration.
+            BadInput: the folder holds something else, a run with another configuration, or one
+                that is damaged.
             RunFailed: another process is working on this run.
         """
         run = cls(path)
-        made = path / "config.yaml"
-        if path.exists() and not made.exists() and not _barely_begun(path):
+        begun = path.exists() and not _barely_begun(path)
+        if begun and not any((path / name).exists() for name in ("config.yaml", "events.jsonl")):
             raise BadInput(f"{path}: expected a run directory or an empty folder, found a full one")
         (path / "stages").mkdir(parents=True, exist_ok=True)
         run._lock = lock(path / ".lock", f"{path}: another process is working on this run")
         try:
-            run._begin(identity)
+            os.utime(path / ".lock")
+            if begun:
+                run._take_up(identity, repair)
+            else:
+                run._begin(identity)
         except BaseException:
             run.close()
             raise
         return run
 
+    def _take_up(self, identity: RunIdentity, repair: bool) -> None:
+        """Make sure that the run is the same and whole, or empty what is damaged."""
+        path = self.path
+        config = config_text(identity)
+        redo_left(path)
+        # What a run asks is written again by every session.
+        found = [d for d in integrity.damages(path) if d.file.name != "study.json"]
+        if not repair:
+            integrity.raise_first(path, found, identity.recipe)
+        known = path / "config.yaml"
+        if known in [damage.file for damage in found]:
+            write_text(known, config)
+        before = yaml.safe_load(known.read_text())
+        refuse_change(path, before, identity.config, identity.settings, identity.given)
+        cut_torn_line(path / "events.jsonl")
+        if found:
+            integrity.repair(path, found, new_manifest(identity))
+            self._note_file("config.yaml")
+        self.event("resume")
+
     def _begin(self, identity: RunIdentity) -> None:
-        """Write what the run is, or make sure that it is the same."""
-        path, made = self.path, self.path / "config.yaml"
-        config = yaml.safe_dump(to_dict(identity.config), sort_keys=False, allow_unicode=True)
-        if _SECRET.search(config) or any(map(_SECRET.search, sys.argv)):
-            raise BadInput(
-                "settings: expected no password or key (settings are written to files; the key of "
-                "an endpoint comes from its environment variable), found one in an address"
-            )
-        if made.exists():
-            before = yaml.safe_load(made.read_text())
-            _refuse_change(path, before, identity.config, identity.settings)
-            cut_torn_line(path / "events.jsonl")
-            self.event("resume")
-            return
-        manifest = {
-            "recipe": identity.recipe,
-            "command": shlex.join(["alignlab", *sys.argv[1:]]),
-            "seeds": list(identity.seeds),
-            "versions": _versions(),
-            "machine": {"system": platform.platform(), "python": platform.python_version()},
-            "inputs": {},
-            "counts": [],
-            "created": _now(),
-        }
-        write_json(path / "manifest.json", manifest)
-        write_text(made, config)
-        self.event("start", recipe=identity.recipe)
+        """Write what the run is."""
+        config, manifest = config_text(identity), new_manifest(identity)
+        write_json(self.path / "manifest.json", seal(manifest))
+        write_text(self.path / "config.yaml", config)
+        self.event("start", recipe=identity.recipe, manifest=manifest)  # restores a lost one
+        self._note_file("config.yaml")
 
     def close(self) -> None:
         """Let others work on the run."""
@@ -135,13 +123,28 @@ class Run:
 
     def event(self, event: str, **details: Any) -> None:
         """Append one line to events.jsonl."""
-        line = json.dumps({"time": _now(), "event": event, **details}) + "\n"
+        line = json.dumps({"time": timestamp(), "event": event, **details}) + "\n"
         with (self.path / "events.jsonl").open("a") as file:
             file.write(line)
 
     def describe(self, study: StudyDescription) -> None:
         """Write what the run asks and compares, for the report."""
         write_json(self.path / "study.json", to_dict(study))
+        self._note_file("study.json")
+
+    def _note_file(self, name: str) -> None:
+        """Keep the hash of one of the run's own files."""
+        files = self.manifest().get("files", {})
+        self.change_manifest(files={**files, name: file_digest(self.path / name)})
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest."""
+        found: dict[str, Any] = read_json(self.path / "manifest.json")
+        return found
+
+    def change_manifest(self, **values: Any) -> None:
+        """Set values of the manifest."""
+        write_json(self.path / "manifest.json", seal({**self.manifest(), **values}))
 
     def add_inputs(self, files: Mapping[str, str]) -> None:
         """Record the files that the run reads by path and SHA-256.
@@ -149,20 +152,18 @@ class Run:
         Raises:
             BadInput: the run was started with other contents of one of them.
         """
-        manifest = read_json(self.path / "manifest.json")
+        inputs = self.manifest()["inputs"]
         for path, digest in files.items():
-            known = manifest["inputs"].get(path, digest)
-            if known != digest:
+            if inputs.setdefault(path, digest) != digest:
                 raise BadInput(f"{path}: changed since this run was started; use another out=")
-            manifest["inputs"][path] = digest
-        write_json(self.path / "manifest.json", manifest)
+        if files:
+            self.event("inputs", files=dict(files))  # from which a lost manifest is restored
+        self.change_manifest(inputs=inputs)
 
     def finish(self) -> None:
         """Gather the stages' counts into the manifest and mark the run as done."""
-        manifest = read_json(self.path / "manifest.json")
         files = sorted((self.path / "stages").rglob("counts.jsonl"))
-        manifest["counts"] = [json.loads(line) for f in files for line in f.open()]
-        write_json(self.path / "manifest.json", manifest)
+        self.change_manifest(counts=[json.loads(line) for f in files for line in f.open()])
         self.event("done")
 
 
@@ -192,6 +193,7 @@ class Stage:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = lock(self.path / ".lock", f"{self.name}: another process works on this stage")
         try:
+            os.utime(self.path / ".lock")  # opened by this session: see `integrity.redo_later`
             self._open()
         except BaseException:
             os.close(self._lock)
@@ -201,7 +203,7 @@ class Stage:
     def _open(self) -> None:
         known = self.path / "config.json"
         if known.exists():
-            _refuse_change(known, read_json(known), self.identity, self.identity)
+            refuse_change(known, read_json(known), self.identity, self.identity)
         else:
             write_json(known, to_dict(self.identity))
         status = self.path / "status.json"
@@ -235,9 +237,12 @@ class Stage:
             "seconds": round(self._seconds, 3),
             "usage": asdict(self._usage),
             "records": {name: file.count() for name, file in sorted(self._files.items())},
+            "files": digests(self.path),
         }
-        write_json(self.path / "status.json", status)
-        self.run.event("done", stage=self.name, seconds=status["seconds"])
+        now = content(status["files"])
+        redo_later(self.run.path, self.name, now)
+        write_json(self.path / "status.json", seal(status))
+        self.run.event("done", stage=self.name, seconds=status["seconds"], content=now)
         self.done = True
 
     def records(self, name: str, cls: type[T]) -> RecordFile[T]:
@@ -342,7 +347,7 @@ class Stage:
         """Add to what this stage has spent, outside of committed units."""
         self._usage += usage
 
-    def commit(self, filename: str, unit: str, end: int, usage: Usage) -> None:
+    def commit(self, filename: str, unit: str, end: int, usage: Usage, crc32: str) -> None:
         now = time.monotonic()
         line = {
             "file": filename,
@@ -350,6 +355,7 @@ class Stage:
             "end": end,
             "seconds": round(now - self._since, 3),
             "usage": asdict(usage),
+            "crc32": crc32,
         }
         with (self.path / "commits.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -395,12 +401,12 @@ class RecordFile(Generic[T]):
         """Write the records of a unit and commit it; a unit is written once."""
         if unit in self.units:
             raise ValueError(f"{self.path}: unit {unit!r} is already written")
+        lines = [to_line(record).encode() for record in records]
         with self.path.open("ab") as file:
-            for record in records:
-                file.write(to_line(record).encode())
+            file.writelines(lines)
             file.flush()
             end = file.tell()
-        self.stage.commit(self.path.name, unit, end, usage or Usage())
+        self.stage.commit(self.path.name, unit, end, usage or Usage(), line_sums(lines))
 
     def read(self) -> list[T]:
         """Return all records, in the order written."""
@@ -426,46 +432,7 @@ def slug(name: str) -> str:
 
 def _barely_begun(path: Path) -> bool:
     """Return whether a folder holds nothing but what a run killed at its start leaves there."""
-    own = {"stages", ".lock", "manifest.json"}
+    own = {"stages", ".lock", "manifest.json", "config.yaml"}
     left = {p.name for p in path.iterdir() if not p.name.startswith((".manifest.", ".config."))}
     begun = "stages" in left and left <= own and not any((path / "stages").iterdir())
     return begun or not left
-
-
-def _refuse_change(where: Path, before: Any, now: Any, settings: Any) -> None:
-    """Refuse the first setting that differs from what the run was started with.
-
-    A setting that was not there yet, and holds its default in the settings, is no difference.
-    """
-    difference = _first_difference(before, to_dict(now), set(default_keys(settings)))
-    if difference:
-        key, old, new = difference
-        raise BadInput(
-            f"{where}: this run was started with {key}={old!r}, found {new!r}; "
-            "use another out= for another configuration"
-        )
-
-
-def _first_difference(
-    a: Any, b: Any, defaults: Set[str], key: str = ""
-) -> tuple[str, Any, Any] | None:
-    if isinstance(a, dict) and isinstance(b, dict):
-        for name in sorted(a.keys() | b.keys()):
-            inner = f"{key}.{name}".lstrip(".")
-            if name not in a and inner in defaults:
-                continue
-            found = _first_difference(a.get(name), b.get(name), defaults, inner)
-            if found:
-                return found
-        return None
-    if isinstance(a, str) and isinstance(b, str) and lasting(a) == lasting(b):
-        return None
-    return None if a == b else (key or "value", a, b)
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in VERSIONED}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -22,6 +22,7 @@ from alignlab.files import lock
 from alignlab.types import CompletionRequest
 from tests.api.test_ten_lines import MODEL, pairs
 from tests.conftest import ROOT
+from tests.recipes.small import SMALL
 
 ROWS = pairs(4)
 
@@ -192,13 +193,14 @@ def test_an_interrupted_call_says_what_resumes_it(monkeypatch):
     assert len(al.generate(MODEL, prompts, chunk=1, max_tokens=2, out=out)) == 4
 
 
-def _start(*arguments: str) -> subprocess.Popen[str]:
+def _start(*arguments: str, **how: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "alignlab", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        **how,
     )
 
 
@@ -227,3 +229,27 @@ def test_ctrl_c_keeps_the_run_and_the_same_command_resumes():
     out, err = again.communicate(timeout=300)
     assert (again.returncode, out) == (0, "a.jsonl: 16 rows\n")
     assert 3 < done < commits.read_text().count("\n") <= 18
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_study_stops_all_its_workers_and_the_same_command_resumes():
+    command = ("run", "compare_feedback", *SMALL, "hardware.workers=2", "out=study")
+    process = _start(*command, start_new_session=True)
+    events, deadline = Path("study/events.jsonl"), time.monotonic() + 300
+    while not (events.exists() and "self_reward" in events.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == (
+        "alignlab: stopped; study is kept, and the same command resumes where it stopped"
+    )
+    assert "Traceback" not in err + out
+    done = set(Path("study").glob("stages/**/status.json"))
+    again = _start(*command)
+    out, err = again.communicate(timeout=600)
+    assert again.returncode == 0, err
+    assert len(done) < len(set(Path("study").glob("stages/**/status.json")))
+    assert Path("study/report.html").exists()

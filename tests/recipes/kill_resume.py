@@ -1,10 +1,11 @@
 """Kill a run at random instants, resume it to its end, and hold every record against a run that
-was left alone.
+was left alone; then start two processes on one folder at once, and compare again.
 
-    python -m tests.recipes.kill_resume --out DIR --kills 10 [--recipe compare] [--whole RUN]
-        [key=value ...]
+    python -m tests.recipes.kill_resume --out DIR --kills 30 [--recipe compare_feedback]
+        [--whole RUN] [--small] [key=value ...]
 
-`--whole` names a finished run of the same settings, where one is there already.
+`--whole` names a finished run of the same settings, where one is there already; `--small` makes
+the study a matter of seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.conftest import ROOT
+from tests.recipes.small import SMALL
 
+FINE = ("sft.log_every=1", "preference.log_every=1", "sft.save_every=1", "preference.save_every=1")
+"""Every step of training is a line of metrics and a checkpoint, so that kills fall between them."""
 POLL_S = 0.02
 LIMIT_S = 24 * 3600
 
@@ -71,9 +75,36 @@ def kill_and_compare(
     return Outcome(hit, sessions + 1, len(expected), differences(expected, found))
 
 
-def start(command: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class TwoAtOnce:
+    """What two processes on one folder came to."""
+
+    codes: tuple[int, ...]
+    """Exit codes, the lower first."""
+    refused: str
+    """All that the refused one printed on stderr."""
+    differences: tuple[str, ...]
+
+
+def two_at_once(whole: Path, out: Path, command: Sequence[str]) -> TwoAtOnce:
+    """Start two processes on the same new folder at once, and compare the run with `whole`."""
+    logs = [out.with_name(f"{out.name}-{n}") for n in (1, 2)]
+    both = [start(command, out, log) for log in logs]
+    codes = [process.wait(LIMIT_S) for process in both]
+    said = [
+        log.with_suffix(".log").read_text() for log, code in zip(logs, codes, strict=True) if code
+    ]
+    found = contents(out) if 0 in codes else {}
+    return TwoAtOnce(
+        tuple(sorted(codes)), "".join(said).strip(), differences(contents(whole), found)
+    )
+
+
+def start(
+    command: Sequence[str], out: Path, log_name: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start a run in a process group of its own."""
-    with out.with_suffix(".log").open("ab") as log:
+    with (log_name or out).with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "alignlab", "run", *command, f"out={out}"],
             cwd=ROOT,
@@ -130,7 +161,7 @@ def contents(run: Path) -> dict[str, bytes]:
             kept[name] = file.read_bytes()
     kept["summary.json"] = _without(run / "summary.json", "wall_seconds")
     kept["manifest.json"] = _without(
-        run / "manifest.json", "wall_seconds", "created", "command", "machine"
+        run / "manifest.json", "wall_seconds", "created", "command", "machine", "sha256"
     )
     kept["study.json"] = (run / "study.json").read_bytes()
     return kept
@@ -182,13 +213,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--recipe", default="compare")
+    parser.add_argument("--recipe", default="compare_feedback")
+    parser.add_argument("--small", action="store_true", help="a study of seconds")
     parser.add_argument("--whole", type=Path, help="a finished run of the same settings")
     parser.add_argument("--seed", type=int, default=0, help="decides the instants")
     parser.add_argument("settings", nargs="*", metavar="key=value")
     given = parser.parse_intermixed_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    command = [given.recipe, *given.settings]
+    small = [*SMALL, *FINE, "preference.epochs=2"] if given.small else []
+    command = [given.recipe, *small, *given.settings]
     whole = (given.whole or given.out / "whole").resolve()
     if not given.whole:
         finish(command, whole)
@@ -199,7 +232,14 @@ def main() -> int:
         f"{outcome.kills} kills in {outcome.sessions} sessions, {outcome.compared} files "
         f"compared, {len(outcome.differences)} differ {', '.join(outcome.differences)}".rstrip()
     )
-    return 1 if outcome.differences else 0
+    shared = (given.out / "two-at-once").resolve()
+    shutil.rmtree(shared, ignore_errors=True)
+    two = two_at_once(whole, shared, command)
+    print(
+        f"two processes at once: exit codes {two.codes[0]} and {two.codes[1]}, "
+        f"{len(two.differences)} files differ; refused with {two.refused!r}"
+    )
+    return 1 if outcome.differences or two.differences else 0
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ from tests.recipes.small import SMALL
 
 pytestmark = pytest.mark.slow
 
-# Every step of training is a line of metrics and a checkpoint, so that kills fall between them.
-FINE = ("sft.log_every=1", "preference.log_every=1", "sft.save_every=1", "preference.save_every=1")
-COMMAND = ("compare", *SMALL, *FINE, "preference.epochs=2")
+COMMAND = ("compare_feedback", *SMALL, *kill_resume.FINE, "preference.epochs=2")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +37,14 @@ def test_two_workers_write_what_one_writes(whole, tmp_path):
     kill_resume.finish((*COMMAND, "hardware.workers=2"), out)
     expected, found = kill_resume.contents(whole), kill_resume.contents(out)
     assert kill_resume.differences(expected, found) == ()
+
+
+def test_of_two_processes_at_once_one_works_and_one_is_refused(whole, tmp_path):
+    two = kill_resume.two_at_once(whole, tmp_path / "run", COMMAND)
+    assert two.differences == ()
+    assert two.codes in ((0, 1), (0, 0))  # the second may find it finished
+    if two.codes == (0, 1):
+        assert two.refused.endswith("run: another process is working on this run")
 
 
 def test_a_difference_is_found(whole):

@@ -53,8 +53,12 @@ def test_spending_adds_up_over_seeds(run_dir: Path) -> None:
 
 def test_a_line_cut_by_a_kill_is_left_out(run_dir: Path) -> None:
     before = read_run(run_dir)
-    with (run_dir / "stages/summary/01-evaluate/results.jsonl").open("a") as file:
+    stage = run_dir / "stages/summary/01-evaluate"
+    with (stage / "results.jsonl").open("a") as file:
         file.write('{"model": "M9", "bench')
+    with pytest.raises(BadInput, match=r"results.jsonl, line 116: .* found half a line;.*--repair"):
+        read_run(run_dir)
+    (stage / "status.json").write_text('{"state": "running"}')
     assert read_run(run_dir).results == before.results
 
 

@@ -209,10 +209,16 @@ class StudyResult(FolderResult):
     @cached_property
     def models(self) -> dict[str, Checkpoint]:
         """Trained models by the name of their stage, in the order of training."""
+        from alignlab.redo import order, stage_name
         from alignlab.types import Checkpoint
 
         stages = self.folder / "stages"
-        configs = sorted(stages.rglob("model/config.json"), key=lambda f: f.stat().st_mtime_ns)
+        place = {name: number for number, name in enumerate(order(self.folder))}
+        # Not by the files' times: a repaired model is younger than those that came after it.
+        configs = sorted(
+            stages.rglob("model/config.json"),
+            key=lambda f: place.get(stage_name(self.folder, f.parents[1]), len(place)),
+        )
         found = {}
         for folder in (config.parent for config in configs):
             parts = folder.parent.relative_to(stages).parts

@@ -22,6 +22,7 @@ def run(
     data: DataLike | None = None,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> StudyResult:
     """Run a recipe, or resume it where it stopped.
@@ -33,11 +34,12 @@ def run(
         data: PATH, FORMAT:PATH, or sandbox.
         out: run directory.
         config: YAML file of settings, under the others.
+        repair: compute the damaged stages of the run in `out` again.
         settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
-        BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`; nothing
-            is written.
+        BadInput: unknown recipe or setting, bad data, bad model, another run in `out`, or a
+            damaged one; nothing is written.
         RunFailed: the work could not be finished; the same call resumes.
     """
     values = _values(recipe, overrides, config, model=model, data=data, **settings)
@@ -46,7 +48,7 @@ def run(
     from alignlab.commands.run import run as run_recipe
 
     with writing(place):
-        report = run_recipe(recipe, *_as_overrides(values | {"out": str(place)}))
+        report = run_recipe(recipe, *_as_overrides(values | {"out": str(place)}), repair=repair)
     return StudyResult(report)
 
 
@@ -144,15 +146,14 @@ def print_report(
 
 
 def _page(folders: list[Path], make: Any) -> ReportPage:
-    from alignlab.files import read_json
+    from alignlab.report.run_data import read_run
+    from alignlab.report.summary import rows as rows_of
 
     page = make(*folders)
     rows = []
     for folder in folders:
-        summary = folder / "summary.json"
-        found = read_json(summary)["rows"] if summary.exists() else []
         several = {"run": folder.name} if len(folders) > 1 else {}
-        rows += [several | row for row in found]
+        rows += [several | row for row in rows_of(read_run(folder).results)]
     return ReportPage(rows, " and ".join(folder.name for folder in folders), page.parent, page)
 
 

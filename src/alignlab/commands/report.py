@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from alignlab.errors import BadInput
+from alignlab.integrity import refuse_damage
 from alignlab.report import compare_runs, export, markdown, write_report
 from alignlab.report.export import Format
 from alignlab.report.run_comparison import run_names
@@ -27,6 +28,8 @@ def compare(*runs: str | Path) -> Path:
     from alignlab.measuring.paired import compare_by_prompt
 
     paths = [_run(run) for run in runs]
+    for path in paths:
+        refuse_damage(path)
     named = list(zip(run_names(paths), paths, strict=True))
     return compare_runs(paths, paired=compare_by_prompt(named))
 
@@ -59,6 +62,6 @@ def print_as(runs: int, **wanted: bool) -> Format | None:
 
 def _run(folder: str | Path) -> Path:
     path = Path(folder)
-    if not (path / "manifest.json").exists():
+    if not any((path / name).exists() for name in ("manifest.json", "config.yaml")):
         raise BadInput(f"{path}: expected a run directory (with manifest.json), found none")
     return path

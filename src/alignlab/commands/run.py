@@ -12,7 +12,6 @@ from alignlab import configs, registry
 from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
-from alignlab.files import read_json, write_json
 from alignlab.measuring.results import results
 from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
@@ -24,11 +23,18 @@ from alignlab.types import StudyDescription
 
 
 @main_process_only
-def run(recipe: str, *overrides: str, config: str | Path | None = None, **settings: Any) -> Path:
+def run(
+    recipe: str,
+    *overrides: str,
+    config: str | Path | None = None,
+    repair: bool = False,
+    **settings: Any,
+) -> Path:
     """Implement `alignlab.run` for a model and data given by spec; return the report's path.
 
     Raises:
-        BadInput: unknown recipe or setting, bad data, bad model, or another run in `out`.
+        BadInput: unknown recipe or setting, bad data, bad model, another run in `out`, or a
+            damaged one.
         RunFailed: the work could not be finished; the same call resumes.
     """
     known: Recipe = registry.get("recipe", recipe)
@@ -36,8 +42,11 @@ def run(recipe: str, *overrides: str, config: str | Path | None = None, **settin
     plan = plan_study(known, chosen)
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
-    identity = RunIdentity(known.name, _identity(chosen), seeds, chosen)
-    with open_run(out, identity, chosen.hardware, chosen.chat_template, chosen.track) as context:
+    layers = setting_layers(config, overrides, settings)
+    given = tuple(key for layer in layers for key in configs.dotted(layer))
+    identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, given)
+    where = chosen.hardware, chosen.chat_template, chosen.track
+    with open_run(out, identity, *where, repair=repair) as context:
         context.run.describe(
             StudyDescription(known.name, known.question, known.baseline, plan.models)
         )
@@ -89,6 +98,5 @@ def _of_seed(context: RunContext, seed: int, of: int) -> RunContext:
 
 def _add_wall_time(run_: Run, seconds: float) -> None:
     """Record the time of the session in the run's manifest."""
-    manifest = read_json(run_.path / "manifest.json")
-    manifest["wall_seconds"] = round(manifest.get("wall_seconds", 0.0) + seconds, 1)
-    write_json(run_.path / "manifest.json", manifest)
+    before = run_.manifest().get("wall_seconds", 0.0)
+    run_.change_manifest(wall_seconds=round(before + seconds, 1))

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alignlab.errors import BadInput
-from alignlab.files import read_json
-from alignlab.records import from_dict, read_records
+from alignlab.report.run_data import read_run
 from alignlab.types import Drift, EvalResult
 
 JUDGED = (
@@ -24,22 +23,14 @@ BENCHMARKS = {"judge_own_samples": "own samples", "judge_held_out": "held-out gr
 def markdown(run_dir: Path) -> str:
     """Build tables of models (win rate, score, length, repetition, KL), judges, and policies.
 
-    All figures come from summary.json, except the policies' steps, which their stages hold.
-
     Raises:
-        BadInput: the run has no summary yet.
+        BadInput: not a run directory, a damaged one, or one without figures yet.
     """
-    path = run_dir / "summary.json"
-    if not path.exists():
-        raise BadInput(f"{path}: expected a finished run's summary, found none")
-    summary = read_json(path)
-    known = EvalResult.__dataclass_fields__
-    rows = [
-        from_dict(EvalResult, {k: v for k, v in row.items() if k in known})
-        for row in summary["rows"]
-        if row.get("group") is None
-    ]
-    parts = [_models(rows), _best_of(rows), _judges(rows), _drifts(run_dir)]
+    run = read_run(run_dir)
+    if not run.results:
+        raise BadInput(f"{run_dir}: expected a finished run's figures, found none")
+    rows = [row for row in run.results if row.group is None]
+    parts = [_models(rows), _best_of(rows), _judges(rows), _drifts(run.drifts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -77,10 +68,8 @@ def _best_of(rows: Sequence[EvalResult]) -> str:
     return _table(table) if len(table) > 1 else ""
 
 
-def _drifts(run_dir: Path) -> str:
+def _drifts(drifts: Sequence[Drift]) -> str:
     """Summarise each policy's training in four parts of equal length, means over seeds."""
-    files = sorted((run_dir / "stages").rglob("drift.jsonl"))
-    drifts = [d for file in files for d in read_records(file, Drift)]
     table = [["policy", "steps", "KL (nats)", "reward", "true score", "answers"]]
     for model in dict.fromkeys(d.model for d in drifts):
         mine = [d for d in drifts if d.model == model]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from alignlab.errors import BadInput
+from alignlab.integrity import refuse_damage
 from alignlab.records import from_dict, whole_lines, whole_records
 from alignlab.types import (
     Audit,
@@ -98,10 +99,12 @@ def read_run(path: Path) -> RunData:
     """Read a run directory.
 
     Raises:
-        BadInput: not a run directory, or a record that cannot be read (file, line, field).
+        BadInput: not a run directory, a damaged one, or a record that cannot be read (file, line,
+            field).
     """
-    if not (path / "manifest.json").is_file():
+    if not any((path / name).is_file() for name in ("manifest.json", "config.yaml")):
         raise BadInput(f"{path}: expected a run directory with a manifest.json, found none")
+    refuse_damage(path)
     manifest = _typed(Manifest, path / "manifest.json")
     results = _by_stage(path, "results.jsonl", EvalResult)
     shown_results = shown(results)

@@ -42,13 +42,18 @@ def open_run(
     hardware: Hardware,
     chat_template: str = "",
     track: Track = "none",
+    *,
+    repair: bool = False,
 ) -> Iterator[RunContext]:
     """Open a run directory with the context of its stages; close it at the end.
 
+    Args:
+        repair: empty damaged stages, so that they are computed again.
+
     Raises:
-        BadInput: the folder holds a run of another identity.
+        BadInput: the folder holds a run of another identity, or a damaged one.
     """
-    run = Run.start(folder, identity)
+    run = Run.start(folder, identity, repair=repair)
     try:
         context = RunContext(run, identity.seeds[0], hardware, chat_template or None, track)
         torch.set_num_threads(context.threads)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alignlab.commands._support.prompts_and_responses import Answered
 from alignlab.errors import BadInput
+from alignlab.integrity import refuse_damage
 from alignlab.records import whole_records
 from alignlab.types import Count, Example, PreferenceGroup, Prompt, Response
 
@@ -31,8 +32,10 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
             stages if there are none.
 
     Raises:
-        BadInput: a record that cannot be read, or no response to a prompt that the run holds.
+        BadInput: a damaged run, a record that cannot be read, or no response to a prompt that the
+            run holds.
     """
+    refuse_damage(run)
     files = [
         file
         for file in sorted((run / "stages").rglob("responses.jsonl"))
