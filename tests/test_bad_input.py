@@ -91,7 +91,10 @@ def test_a_data_check_lists_the_bad_records_and_ends_with_2(alignlab, tmp_path):
         ("pairs.keep=best", "setting pairs.keep: expected best_worst, all or winners"),
         ("preset=tiny", "setting preset: expected auto, sandbox, small"),
         ("objective.name=dop", "unknown objective 'dop'; did you mean 'dpo'?"),
-        ("objective.options.bta=1", "unknown setting 'bta'; did you mean 'beta'?"),
+        (
+            "objective.options.bta=1",
+            "unknown setting 'objective.options.bta'; did you mean 'objective.options.beta'?",
+        ),
         ("judge.prompt=short", "unknown judge prompt 'short'; did you mean 'short_score'?"),
         ("measure.judge=sandbox:orcle", "unknown sandbox feedback 'orcle'; did you mean 'oracle'?"),
         ("hardware.device=quantum", "setting hardware.device: expected a device of this machine"),
@@ -126,7 +129,7 @@ def test_bad_settings(alignlab, tmp_path, command: str, setting: str, says: str)
         (("report", "none"), "none: expected a run directory (with manifest.json)"),
         (("compare", "none"), "expected two or more run directories, found 1"),
         (("list", "recipe"), "unknown list 'recipe'; did you mean 'recipes'?"),
-        (("evaluate", "judges"), "unknown benchmark 'judges'; did you mean 'judge'?"),
+        (("evaluate", "judges"), "unknown benchmark 'judges'; did you mean 'judge_scores'?"),
     ],
 )
 def test_bad_arguments(alignlab, arguments: tuple[str, ...], says: str):

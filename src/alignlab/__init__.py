@@ -17,6 +17,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from alignlab import _old_names as _old_names
+
 if TYPE_CHECKING:
     from alignlab.api.data import Data as Data
     from alignlab.api.data import load_data as load_data

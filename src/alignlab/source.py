@@ -181,7 +181,9 @@ def fields_of(cls: Place) -> dict[str, Field]:
         if not isinstance(each, ast.AnnAssign) or not isinstance(each.target, ast.Name):
             continue
         if "ClassVar" not in ast.unparse(each.annotation):
-            found[each.target.id] = Field(place.module, each, _text(after))
+            name = each.target.id
+            doc = _text(after) or (found[name].doc if name in found else "")
+            found[name] = Field(place.module, each, doc)
     return found
 
 

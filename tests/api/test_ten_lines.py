@@ -10,6 +10,7 @@ import pytest
 
 import alignlab as al
 from alignlab import progress
+from tests.conftest import shared_path
 from tests.recipes.small import SMALL
 
 JUDGE = "llm,prompt=short_score,samples=1,max_tokens=16:sandbox:strong"
@@ -132,3 +133,19 @@ def test_a_trained_reward_model_is_a_reward():
     assert all(isinstance(score, float) for score in scored.scores)
     again = al.reward(trained.model, scored)
     assert sorted(again.scores) == pytest.approx(sorted(scored.scores))
+
+
+@pytest.mark.shared
+def test_a_chat_model_learns_pairs_of_a_dataset():
+    folder = str(shared_path("models/tinychat-7m"))
+    rows = pytest.importorskip("datasets").Dataset.from_list(pairs(4))
+    model = al.load_model(folder)
+    assert model.facts.parameters > 1_000_000
+    run = al.train({"name": "dpo", "beta": 0.3}, model, rows, batch_size=2, out="mine")
+    assert run.folder == Path("mine")
+    before, after = (
+        one.logprobs([rows[0]["prompt"]], [rows[0]["chosen"]])[0]["logprob"]
+        for one in (model, al.load_model(run))
+    )
+    assert before != after
+    assert [row["model"] for row in al.generate(run, ["Hi"], max_tokens=4)] == ["mine"]

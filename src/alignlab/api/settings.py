@@ -61,7 +61,7 @@ def recipe(name: str, values: Mapping[str, Any]) -> Settings:
     Raises:
         BadInput: no such recipe or setting.
     """
-    from alignlab.recipes.preset import preset_for
+    from alignlab.recipes.preset import NAMES, preset_for
 
     place = registry.find("recipe", name).options
     assert place is not None
@@ -69,9 +69,10 @@ def recipe(name: str, values: Mapping[str, Any]) -> Settings:
     own = {option.key: option.default for option in options}
     objective = values.get("objective", {})
     chosen = objective.get("name") if isinstance(objective, Mapping) else objective
+    named = str(values.get("preset") or own["preset"])
     preset = preset_for(
         str(values.get("model") or own["model"]),
-        str(values.get("preset") or own["preset"]),
+        named if named in NAMES else "auto",  # an unknown one is refused with the other settings
         chosen or own["objective.name"],
         {key.split(".")[0] for key in own},
     )

@@ -2,5 +2,3 @@
 
 To add one: a file with a function here, and its line in `cli.py`.
 """
-
-from alignlab import _old_names  # noqa: F401

@@ -4,5 +4,3 @@ To add one: a file with a frozen config dataclass (usually extending `study.Stud
 function `(context, config) -> StudyMeasurements`, and `register("recipe", NAME)(Recipe(...))`.
 Files are discovered; every recipe then has `alignlab run NAME`, `check`, `--help` and a report.
 """
-
-from alignlab import _old_names  # noqa: F401

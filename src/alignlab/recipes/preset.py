@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
 PresetName = Literal["sandbox", "small", "paper", "poster", "r3"]
+NAMES: tuple[str, ...] = get_args(PresetName)
 SMALL_BYTES = 2 * 10**9
 """Safetensors bytes below which `preset=auto` takes a model for a small one (a billion bf16s)."""
 

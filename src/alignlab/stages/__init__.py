@@ -5,5 +5,3 @@ To add one: a file with a function whose first argument is the `RunContext`, tha
 and returns records. Its settings are a frozen dataclass in the same file. Recipes call it by
 import.
 """
-
-from alignlab import _old_names  # noqa: F401
