@@ -72,6 +72,15 @@ MOVED = {
     "alignlab.training.records": "alignlab.training.record_kinds",
     "alignlab.training.reference": "alignlab.training.reference_logps",
     "alignlab.training.team": "alignlab.training.ranks",
+    "alignlab.data.llmbar": "alignlab.data.judged_pairs",
+    "alignlab.data.autoj": "alignlab.data.judged_pairs",
+    "alignlab.data.pandalm": "alignlab.data.judged_pairs",
+    "alignlab.data.alpacaeval_listwise": "alignlab.data.alpacaeval",
+    "alignlab.evaluation.token_preferences": "alignlab.evaluation.annotation_files",
+    "alignlab.evaluation.benchmarks.head_to_head": "alignlab.evaluation.win_rate_rows",
+    "alignlab.evaluation.benchmarks.reward_modelling": "alignlab.evaluation.judge_rows",
+    "alignlab.evaluation.benchmarks.text_stats": "alignlab.evaluation.text_rows",
+    "alignlab.evaluation.benchmarks.score": "alignlab.evaluation.task_rows",
 }
 """Old path of a module -> its path today."""
 
