@@ -1,9 +1,9 @@
-"""A loss of one's own, tried against a known truth in a minute or two.
+"""Try a loss of your own against a known truth, in a minute or two.
 
     python examples/new_objective.py
 
-Twenty lines make an objective that every recipe and `alignlab train` could use by name, were the
-file in `src/alignlab/objectives/`; here it is registered by the script itself.
+In `src/alignlab/objectives/` the class would be known to every recipe and to `alignlab train` by its
+name; here the script registers it. The tutorial docs/tutorials/new_objective.ipynb explains it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SquaredHinge:
     best_only: ClassVar[bool] = False
 
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
-        """max(0, 1 - beta * delta)^2 per pair."""
+        """Return max(0, 1 - beta * delta)^2 per pair."""
         reward_BK = self.beta * log_ratios_BK(logps)
         margin_B = reward_BK[:, 0] - reward_BK[:, 1]
         loss_B = (1 - margin_B).clamp(min=0) ** 2

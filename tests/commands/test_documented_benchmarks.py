@@ -16,15 +16,21 @@ PAGE = (ROOT / "docs" / "benchmarks.md").read_text()
 BLOCKS = re.findall(r"^```[a-z]*\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 LINES = [
     line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()
-    if line.startswith("alignlab evaluate ")
+    if line.startswith(("alignlab evaluate ", "alignlab judge-card "))
 ]  # fmt: skip
-OF_FILES = [line for line in LINES if line.split()[2] == "judge" or "--annotations" in line]
+OF_FILES = [line for line in LINES if "--scores" in line or "--annotations" in line]
 RUNS = [line for line in LINES if line not in OF_FILES]
 
 
+def words(line):
+    """Name of the benchmark and arguments of a command; a judge's card is the benchmark audit."""
+    _, command, *rest = shlex.split(line)
+    return ("audit", *rest) if command == "judge-card" else tuple(rest)
+
+
 def test_every_benchmark_has_its_command_and_its_page():
-    assert {line.split()[2] for line in RUNS} == set(tasks())
-    for name in tasks():
+    assert {words(line)[0] for line in RUNS} == set(tasks())
+    for name in {"judge-card" if task == "audit" else task for task in tasks()}:
         assert f"| `{name}` |" in PAGE  # what it measures, its judge, its data and their licence
         assert re.search(rf"^- .*\*\*`{name}`\*\*", PAGE, re.MULTILINE) or name in (
             "arena_hard", "super_ni", "judge_quality",
@@ -34,7 +40,7 @@ def test_every_benchmark_has_its_command_and_its_page():
 @pytest.mark.parametrize("line", RUNS)
 def test_documented_commands_are_accepted(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, _, name, *rest = shlex.split(line)
+    name, *rest = words(line)
     options: dict[str, list[str]] = {}
     settings = []
     while rest:
