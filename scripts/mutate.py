@@ -1,8 +1,9 @@
 """Mutation testing: change the code in small ways, and see whether the tests notice.
 
-    python scripts/mutate.py --n 20 --seed 1                     20 mutants of the default files
-    python scripts/mutate.py --files 'src/alignlab/objectives/*.py' --n 300 --json found.json
+    python scripts/mutate.py --n 300 --seed 1 --json found.json  300 mutants of the default files
+    python scripts/mutate.py --files 'src/alignlab/objectives/*.py' --n 20
     python scripts/mutate.py ... --json found.json --resume      go on with a run that was stopped
+    python scripts/mutate.py ... --json found.json --again       try its survivors again
     python scripts/mutate.py --list                              the hand-written mutations
     python scripts/mutate.py --list --only kl                    those whose name holds "kl"
 
@@ -12,9 +13,10 @@ and keyword arguments. Hand-written ones stand in scripts/mutations.toml, found 
 their function and a snippet, wherever the function is.
 
 Mutants live in a temporary copy of src and tests: the working tree is never changed, and may be
-worked in meanwhile. The tests of a mutant are the file at the mirrored path (src/alignlab/a/b.py:
-tests/a/test_b.py), the test files that import the module, and those that mutations.toml maps to
-it; the quickest come first, up to the first failure, and slow tests are left out. A mutant is
+worked in meanwhile. The tests of a mutant are those that mutations.toml maps to its file; without
+an entry there, the file at the mirrored path (src/alignlab/a/b.py: tests/a/test_b.py) and the
+test files that import the module. The quickest come first, up to the first failure, and slow tests
+are left out. A mutant is
 "killed" where a test fails, "survived" where all pass, "timeout" (which counts as killed) where a
 file takes five times as long as without it. Mutants that change nothing that can be seen stand in
 mutations.toml under [[equivalent]], with the reason, and do not count. Test files that fail
@@ -53,23 +55,27 @@ FILES = (
     "src/alignlab/evaluation/metrics/*.py",
     "src/alignlab/verdicts/*.py",
     "src/alignlab/turns.py",
+    "src/alignlab/feedback/model_judge.py",
+    "src/alignlab/feedback/expected_score.py",
+    "src/alignlab/feedback/pairwise.py",
     "src/alignlab/training/step.py",
+    "src/alignlab/training/collate.py",
+    "src/alignlab/training/schedule.py",
     "src/alignlab/training/regularise.py",
     "src/alignlab/models/logprobs.py",
-    "src/alignlab/models/packed.py",
-    "src/alignlab/generation/sampling.py",
-    "src/alignlab/generation/choices.py",
-    "src/alignlab/generation/refusals.py",
 )
-"""Code whose faults would be silent: losses, figures, readers of verdicts, draws."""
+"""Code whose faults would be silent: losses, figures, readers of verdicts, the training step."""
 PRELOADED = (
     "pytest", "hypothesis", "numpy", "scipy.stats", "torch", "transformers", "pydantic", "openai",
-    "rich.progress", "yaml", "typer.testing",
+    "rich.progress", "yaml", "typer.testing", "safetensors.torch", "sacrebleu",
+    "sklearn.metrics", "peft",
 )  # fmt: skip
 """Packages imported once; every mutant is tried in a fork of this process."""
 QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Settings under which a process can be forked after torch was imported."""
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu")
+AGAIN = ("survived", "untested", "broken", "stale")
+"""Outcomes that a new test or entry may change."""
 NO_TESTS = 5
 """Exit code of pytest where all tests are left out."""
 SLACK_S = 30.0
@@ -118,9 +124,21 @@ class Runner:
         """Test files that fail without a mutant."""
 
     def tests_of(self, file: str, globs: Sequence[str] = ()) -> tuple[str, ...]:
-        """Test files of a source file, the mirrored one first, with those that globs name."""
+        """Return the test files of a source file, with those that globs name."""
         if self._extra:
             return tuple(self._extra)
+        mapped = [
+            self.folder / test
+            for pattern, tests in self._maps.items()
+            if re.search(pattern, file)
+            for test in tests
+        ]
+        named = [path for glob in globs for path in sorted(self.folder.glob(glob))]
+        every = dict.fromkeys([*(mapped or self._nearby(file)), *named])
+        return tuple(str(path.relative_to(self.folder)) for path in every if path.exists())
+
+    def _nearby(self, file: str) -> list[Path]:
+        """Return the test file at the mirrored path, and those that import the module."""
         inner = Path(file).relative_to("src/alignlab")
         mirrored = self.folder / "tests" / inner.with_name(f"test_{inner.name}")
         module = ".".join(("alignlab", *inner.with_suffix("").parts))
@@ -129,16 +147,7 @@ class Runner:
             rf"(?m)^\s*(?:from {re.escape(module)} import|import {re.escape(module)}\b"
             rf"|from {re.escape(parent)} import .*\b{leaf}\b)"
         )
-        by_import = sorted(path for path, text in self._texts.items() if imports.search(text))
-        mapped = [
-            self.folder / test
-            for pattern, tests in self._maps.items()
-            if re.search(pattern, file)
-            for test in tests
-        ]
-        mapped += [path for glob in globs for path in sorted(self.folder.glob(glob))]
-        every = dict.fromkeys(p for p in (mirrored, *mapped, *by_import) if p.exists())
-        return tuple(str(path.relative_to(self.folder)) for path in every)
+        return [mirrored, *sorted(p for p, text in self._texts.items() if imports.search(text))]
 
     def run(self, mutation: Mutation, tests: tuple[str, ...]) -> tuple[str, float]:
         """Try one mutant.
@@ -274,11 +283,15 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=(), help="test files, instead of the map's")
     parser.add_argument("--json", type=Path, help="file of results, written after every mutant")
     parser.add_argument("--resume", action="store_true", help="skip mutants that --json FILE holds")
+    parser.add_argument("--again", action="store_true", help="try those of --json that survived")
     parser.add_argument("--least", type=float, default=0.95, help="least share that is killed")
     parser.add_argument("--show", action="store_true", help="print the mutants and run nothing")
     given = parser.parse_args()
     config = tomllib.loads(LISTED.read_text(encoding="utf-8")) if LISTED.exists() else {}
-    results = _results_of(given.json) if given.resume and given.json else []
+    kept = given.json and (given.resume or given.again)
+    results = _results_of(given.json) if kept else []
+    if given.again:
+        results = [r for r in results if r.outcome not in AGAIN]
     folder = snapshot()
     try:
         chosen: list[tuple[str, Mutation | None, dict]]
