@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import importlib
 import json
 import os
@@ -71,9 +72,16 @@ PRELOADED = (
     "sklearn.metrics", "peft",
 )  # fmt: skip
 """Packages imported once; every mutant is tried in a fork of this process."""
-QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+QUIET = {
+    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+}  # fmt: skip
 """Settings under which a process can be forked after torch was imported."""
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu")
+OPTIONS = (
+    "-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:unraisableexception",
+    "-m", "not slow and not gpu",
+)  # fmt: skip
+"""Options of pytest that make a fork quick; only its exit code is read."""
 AGAIN = ("survived", "untested", "broken", "stale")
 """Outcomes that a new test or entry may change."""
 NO_TESTS = 5
@@ -161,22 +169,19 @@ class Runner:
             return ("broken" if self.broken.intersection(tests) else "untested"), 0.0
         file = self.folder / mutation.file
         source = file.read_bytes()
-        spent = 0.0
+        limit = max(SLACK_S, 5 * sum(s for s, _ in usable))
         try:
             self._write(file, mutation.apply(source))
-            for limit, test in usable:
-                code, took = self._fork(test, max(SLACK_S, 5 * limit))
-                spent += took
-                if code != 0:
-                    return ("timeout" if code is None else "killed"), spent
+            code, spent = self._fork([test for _, test in usable], limit)
         finally:
             self._write(file, source)
-        return "survived", spent
+        outcome = {None: "timeout", 0: "survived"}.get(code, "killed")
+        return outcome, spent
 
     def _without_mutants(self, test: str) -> float | None:
         """Seconds that a test file takes, tried once; None where it fails or holds no test."""
         if test not in self._unchanged:
-            code, seconds = self._fork(test, 1200.0)
+            code, seconds = self._fork([test], 1200.0)
             self._unchanged[test] = seconds if code == 0 else None
             if code not in (0, NO_TESTS):
                 self.broken.add(test)
@@ -188,12 +193,12 @@ class Runner:
         for compiled in file.parent.glob(f"__pycache__/{file.stem}.*.pyc"):
             compiled.unlink()
 
-    def _fork(self, test: str, limit_s: float) -> tuple[int | None, float]:
-        """Run a test file in a fork; the exit code of pytest, or None after the limit."""
+    def _fork(self, tests: Sequence[str], limit_s: float) -> tuple[int | None, float]:
+        """Run test files in a fork; the exit code of pytest, or None after the limit."""
         begun = time.monotonic()
         child = os.fork()
         if child == 0:
-            self._in_child(test)
+            self._in_child(tests)
         while time.monotonic() - begun < limit_s:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -203,7 +208,7 @@ class Runner:
         os.waitpid(child, 0)
         return None, time.monotonic() - begun
 
-    def _in_child(self, test: str) -> None:
+    def _in_child(self, tests: Sequence[str]) -> None:
         os.setpgid(0, 0)
         os.chdir(self.folder)
         quiet = os.open(os.devnull, os.O_WRONLY)
@@ -215,7 +220,7 @@ class Runner:
         try:
             import pytest
 
-            code = int(pytest.main([*OPTIONS, test]))
+            code = int(pytest.main([*OPTIONS, *tests]))
         finally:
             os._exit(code)
 
@@ -323,6 +328,7 @@ def _try_all(
         os.environ.setdefault(name, value)
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()
     os.environ.setdefault("ALIGNLAB_SHARED", str(ROOT.parent / "shared"))
     same, done = equivalents(config, folder), {result.id for result in results}
     runner = Runner(folder, config, given.tests)
