@@ -42,7 +42,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -247,20 +247,27 @@ def listed(entry: dict, root: Path) -> Mutation | None:
         offsets = [0]
         for line in source.splitlines(keepends=True):
             offsets.append(offsets[-1] + len(line))
-        for node in ast.walk(ast.parse(source)):
-            named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if not named or node.name != entry["function"]:
-                continue
-            start = offsets[node.lineno - 1] + node.col_offset
-            end = offsets[node.end_lineno - 1] + node.end_col_offset
-            old = entry["old"].encode()
-            if source.count(old, start, end) == 1:
-                place = source.index(old, start, end)
+        old = entry["old"].encode()
+        within = entry.get("within", entry["old"]).encode()
+        for start, end in _scopes(source, entry["function"], offsets):
+            if source.count(within, start, end) == 1 and within.count(old) == 1:
+                place = source.index(within, start, end) + within.index(old)
                 line = source.count(b"\n", 0, place) + 1
                 file = str(path.relative_to(root))
                 name = f"{entry['name']}"
                 found.append(Mutation(file, line, name, place, place + len(old), entry["new"]))
     return found[0] if len(found) == 1 else None
+
+
+def _scopes(source: bytes, name: str, offsets: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the bytes of every function or class of a name; of the whole file where it is empty."""
+    if not name:
+        yield 0, len(source)
+    for node in ast.walk(ast.parse(source)):
+        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if named and node.name == name:
+            start = offsets[node.lineno - 1] + node.col_offset
+            yield start, offsets[node.end_lineno - 1] + node.end_col_offset
 
 
 def equivalents(config: dict, root: Path) -> dict[str, str]:
