@@ -1,8 +1,9 @@
 """Mutation testing: change the code in small ways, and see whether the tests notice.
 
-    python scripts/mutate.py --n 20 --seed 1                     20 mutants of the default files
-    python scripts/mutate.py --files 'src/alignlab/objectives/*.py' --n 300 --json found.json
+    python scripts/mutate.py --n 300 --seed 1 --json found.json  300 mutants of the default files
+    python scripts/mutate.py --files 'src/alignlab/objectives/*.py' --n 20
     python scripts/mutate.py ... --json found.json --resume      go on with a run that was stopped
+    python scripts/mutate.py ... --json found.json --again       try its survivors again
     python scripts/mutate.py --list                              the hand-written mutations
     python scripts/mutate.py --list --only kl                    those whose name holds "kl"
 
@@ -12,9 +13,10 @@ and keyword arguments. Hand-written ones stand in scripts/mutations.toml, found 
 their function and a snippet, wherever the function is.
 
 Mutants live in a temporary copy of src and tests: the working tree is never changed, and may be
-worked in meanwhile. The tests of a mutant are the file at the mirrored path (src/alignlab/a/b.py:
-tests/a/test_b.py), the test files that import the module, and those that mutations.toml maps to
-it; the quickest come first, up to the first failure, and slow tests are left out. A mutant is
+worked in meanwhile. The tests of a mutant are those that mutations.toml maps to its file; without
+an entry there, the file at the mirrored path (src/alignlab/a/b.py: tests/a/test_b.py) and the
+test files that import the module. The quickest come first, up to the first failure, and slow tests
+are left out. A mutant is
 "killed" where a test fails, "survived" where all pass, "timeout" (which counts as killed) where a
 file takes five times as long as without it. Mutants that change nothing that can be seen stand in
 mutations.toml under [[equivalent]], with the reason, and do not count. Test files that fail
@@ -27,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import importlib
 import json
 import os
@@ -39,7 +42,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,23 +56,34 @@ FILES = (
     "src/alignlab/evaluation/metrics/*.py",
     "src/alignlab/verdicts/*.py",
     "src/alignlab/turns.py",
+    "src/alignlab/feedback/model_judge.py",
+    "src/alignlab/feedback/expected_score.py",
+    "src/alignlab/feedback/pairwise.py",
     "src/alignlab/training/step.py",
+    "src/alignlab/training/collate.py",
+    "src/alignlab/training/schedule.py",
     "src/alignlab/training/regularise.py",
     "src/alignlab/models/logprobs.py",
-    "src/alignlab/models/packed.py",
-    "src/alignlab/generation/sampling.py",
-    "src/alignlab/generation/choices.py",
-    "src/alignlab/generation/refusals.py",
 )
-"""Code whose faults would be silent: losses, figures, readers of verdicts, draws."""
+"""Code whose faults would be silent: losses, figures, readers of verdicts, the training step."""
 PRELOADED = (
     "pytest", "hypothesis", "numpy", "scipy.stats", "torch", "transformers", "pydantic", "openai",
-    "rich.progress", "yaml", "typer.testing",
+    "rich.progress", "yaml", "typer.testing", "safetensors.torch", "sacrebleu",
+    "sklearn.metrics", "peft",
 )  # fmt: skip
 """Packages imported once; every mutant is tried in a fork of this process."""
-QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+QUIET = {
+    "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+}  # fmt: skip
 """Settings under which a process can be forked after torch was imported."""
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu")
+OPTIONS = (
+    "-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:unraisableexception",
+    "-m", "not slow and not gpu",
+)  # fmt: skip
+"""Options of pytest that make a fork quick; only its exit code is read."""
+AGAIN = ("survived", "untested", "broken", "stale")
+"""Outcomes that a new test or entry may change."""
 NO_TESTS = 5
 """Exit code of pytest where all tests are left out."""
 SLACK_S = 30.0
@@ -118,9 +132,21 @@ class Runner:
         """Test files that fail without a mutant."""
 
     def tests_of(self, file: str, globs: Sequence[str] = ()) -> tuple[str, ...]:
-        """Test files of a source file, the mirrored one first, with those that globs name."""
+        """Return the test files of a source file, with those that globs name."""
         if self._extra:
             return tuple(self._extra)
+        mapped = [
+            self.folder / test
+            for pattern, tests in self._maps.items()
+            if re.search(pattern, file)
+            for test in tests
+        ]
+        named = [path for glob in globs for path in sorted(self.folder.glob(glob))]
+        every = dict.fromkeys([*(mapped or self._nearby(file)), *named])
+        return tuple(str(path.relative_to(self.folder)) for path in every if path.exists())
+
+    def _nearby(self, file: str) -> list[Path]:
+        """Return the test file at the mirrored path, and those that import the module."""
         inner = Path(file).relative_to("src/alignlab")
         mirrored = self.folder / "tests" / inner.with_name(f"test_{inner.name}")
         module = ".".join(("alignlab", *inner.with_suffix("").parts))
@@ -129,16 +155,7 @@ class Runner:
             rf"(?m)^\s*(?:from {re.escape(module)} import|import {re.escape(module)}\b"
             rf"|from {re.escape(parent)} import .*\b{leaf}\b)"
         )
-        by_import = sorted(path for path, text in self._texts.items() if imports.search(text))
-        mapped = [
-            self.folder / test
-            for pattern, tests in self._maps.items()
-            if re.search(pattern, file)
-            for test in tests
-        ]
-        mapped += [path for glob in globs for path in sorted(self.folder.glob(glob))]
-        every = dict.fromkeys(p for p in (mirrored, *mapped, *by_import) if p.exists())
-        return tuple(str(path.relative_to(self.folder)) for path in every)
+        return [mirrored, *sorted(p for p, text in self._texts.items() if imports.search(text))]
 
     def run(self, mutation: Mutation, tests: tuple[str, ...]) -> tuple[str, float]:
         """Try one mutant.
@@ -152,22 +169,19 @@ class Runner:
             return ("broken" if self.broken.intersection(tests) else "untested"), 0.0
         file = self.folder / mutation.file
         source = file.read_bytes()
-        spent = 0.0
+        limit = max(SLACK_S, 5 * sum(s for s, _ in usable))
         try:
             self._write(file, mutation.apply(source))
-            for limit, test in usable:
-                code, took = self._fork(test, max(SLACK_S, 5 * limit))
-                spent += took
-                if code != 0:
-                    return ("timeout" if code is None else "killed"), spent
+            code, spent = self._fork([test for _, test in usable], limit)
         finally:
             self._write(file, source)
-        return "survived", spent
+        outcome = {None: "timeout", 0: "survived"}.get(code, "killed")
+        return outcome, spent
 
     def _without_mutants(self, test: str) -> float | None:
         """Seconds that a test file takes, tried once; None where it fails or holds no test."""
         if test not in self._unchanged:
-            code, seconds = self._fork(test, 1200.0)
+            code, seconds = self._fork([test], 1200.0)
             self._unchanged[test] = seconds if code == 0 else None
             if code not in (0, NO_TESTS):
                 self.broken.add(test)
@@ -179,12 +193,12 @@ class Runner:
         for compiled in file.parent.glob(f"__pycache__/{file.stem}.*.pyc"):
             compiled.unlink()
 
-    def _fork(self, test: str, limit_s: float) -> tuple[int | None, float]:
-        """Run a test file in a fork; the exit code of pytest, or None after the limit."""
+    def _fork(self, tests: Sequence[str], limit_s: float) -> tuple[int | None, float]:
+        """Run test files in a fork; the exit code of pytest, or None after the limit."""
         begun = time.monotonic()
         child = os.fork()
         if child == 0:
-            self._in_child(test)
+            self._in_child(tests)
         while time.monotonic() - begun < limit_s:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -194,7 +208,7 @@ class Runner:
         os.waitpid(child, 0)
         return None, time.monotonic() - begun
 
-    def _in_child(self, test: str) -> None:
+    def _in_child(self, tests: Sequence[str]) -> None:
         os.setpgid(0, 0)
         os.chdir(self.folder)
         quiet = os.open(os.devnull, os.O_WRONLY)
@@ -206,7 +220,7 @@ class Runner:
         try:
             import pytest
 
-            code = int(pytest.main([*OPTIONS, test]))
+            code = int(pytest.main([*OPTIONS, *tests]))
         finally:
             os._exit(code)
 
@@ -233,20 +247,27 @@ def listed(entry: dict, root: Path) -> Mutation | None:
         offsets = [0]
         for line in source.splitlines(keepends=True):
             offsets.append(offsets[-1] + len(line))
-        for node in ast.walk(ast.parse(source)):
-            named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if not named or node.name != entry["function"]:
-                continue
-            start = offsets[node.lineno - 1] + node.col_offset
-            end = offsets[node.end_lineno - 1] + node.end_col_offset
-            old = entry["old"].encode()
-            if source.count(old, start, end) == 1:
-                place = source.index(old, start, end)
+        old = entry["old"].encode()
+        within = entry.get("within", entry["old"]).encode()
+        for start, end in _scopes(source, entry["function"], offsets):
+            if source.count(within, start, end) == 1 and within.count(old) == 1:
+                place = source.index(within, start, end) + within.index(old)
                 line = source.count(b"\n", 0, place) + 1
                 file = str(path.relative_to(root))
                 name = f"{entry['name']}"
                 found.append(Mutation(file, line, name, place, place + len(old), entry["new"]))
     return found[0] if len(found) == 1 else None
+
+
+def _scopes(source: bytes, name: str, offsets: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the bytes of every function or class of a name; of the whole file where it is empty."""
+    if not name:
+        yield 0, len(source)
+    for node in ast.walk(ast.parse(source)):
+        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if named and node.name == name:
+            start = offsets[node.lineno - 1] + node.col_offset
+            yield start, offsets[node.end_lineno - 1] + node.end_col_offset
 
 
 def equivalents(config: dict, root: Path) -> dict[str, str]:
@@ -274,11 +295,15 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=(), help="test files, instead of the map's")
     parser.add_argument("--json", type=Path, help="file of results, written after every mutant")
     parser.add_argument("--resume", action="store_true", help="skip mutants that --json FILE holds")
+    parser.add_argument("--again", action="store_true", help="try those of --json that survived")
     parser.add_argument("--least", type=float, default=0.95, help="least share that is killed")
     parser.add_argument("--show", action="store_true", help="print the mutants and run nothing")
     given = parser.parse_args()
     config = tomllib.loads(LISTED.read_text(encoding="utf-8")) if LISTED.exists() else {}
-    results = _results_of(given.json) if given.resume and given.json else []
+    kept = given.json and (given.resume or given.again)
+    results = _results_of(given.json) if kept else []
+    if given.again:
+        results = [r for r in results if r.outcome not in AGAIN]
     folder = snapshot()
     try:
         chosen: list[tuple[str, Mutation | None, dict]]
@@ -310,6 +335,7 @@ def _try_all(
         os.environ.setdefault(name, value)
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()
     os.environ.setdefault("ALIGNLAB_SHARED", str(ROOT.parent / "shared"))
     same, done = equivalents(config, folder), {result.id for result in results}
     runner = Runner(folder, config, given.tests)

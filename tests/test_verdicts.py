@@ -20,6 +20,7 @@ from alignlab.verdicts import (
     parse_winner,
     yes_or_no,
 )
+from alignlab.verdicts.reply import readable
 
 SCORES: dict[str, list[tuple[str, float | None]]] = {
     "after a label": [
@@ -393,6 +394,7 @@ WINNERS: list[tuple[str, str | None]] = [
     ("Better: A, but B is close", "a"),
     ("Better: [B].", "b"),
     ("Better: B by far", "b"),
+    ("Better: B wrote the shorter one", "b"),
     ("Better：B", "b"),
     ("Better: Assistant A", "a"),
     ("Better: **Answer B**", "b"),
@@ -549,3 +551,8 @@ def test_questions_and_lists() -> None:
     assert parse_list("<think>- a\n- b</think>Facts:\n- c\n* d\n2. e\n") == ["c", "d", "e"]
     assert parse_list("- none") == ["none"]
     assert parse_list("Nothing.") == []
+
+
+def test_full_width_characters_are_read_as_plain_ones() -> None:
+    wide, plain = (range(0xFF01, 0xFF5F), range(ord("!"), ord("~") + 1))
+    assert readable("".join(map(chr, wide))) == "".join(map(chr, plain))

@@ -9,7 +9,7 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.feedback.expected_score import ExpectedScoreJudge
-from alignlab.feedback.model_judge import ModelJudge
+from alignlab.feedback.model_judge import ModelJudge, ModelJudgeOptions, OnceOptions, critique_judge
 from alignlab.feedback.pairwise import PairwiseJudge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.types import Preference, Sampling, Score, Unscored
@@ -174,3 +174,37 @@ def test_failed_pairs_are_unscored_and_samples_refused() -> None:
     assert "call failed" in feedback.verdict.reason
     with pytest.raises(BadInput, match=r"sampling\.n"):
         PairwiseJudge(says("x"), sampling=Sampling(n=2))
+
+
+def test_what_judges_do_unless_asked() -> None:
+    judge = ModelJudge(says("Score: 1"))
+    assert judge.sampling == Sampling(0.7, 0.9, 256, n=3)
+    assert (judge.prompt.name, judge.name) == (
+        "additive_five_point",
+        "judge as judge (additive_five_point, 3 samples)",
+    )
+    assert ModelJudgeOptions().judge(says("Score: 1")).sampling == judge.sampling
+    assert OnceOptions("critique").sampling() == Sampling(0.0, 1.0, 256)
+    once = Sampling(temperature=0, top_p=1, max_tokens=256)
+    assert critique_judge(says("Too long.")).sampling == once
+    assert PairwiseJudge(says("Better: A")).sampling == once
+    assert ExpectedScoreJudge(Chooser([0.0] * 6)).prompt.name == "additive_five_point"
+
+
+def test_judges_are_asked_as_they_are_told() -> None:
+    warm, short = Sampling(temperature=0.5, max_tokens=9), judge_prompt("short_score")
+    judge = ModelJudge(says("Score: 1"), short, samples=1, sampling=warm, name="mine")
+    assert (judge.sampling, judge.prompt, judge.name) == (warm, short, "mine")
+    assert critique_judge(says("Too long."), sampling=warm).sampling == warm
+    assert PairwiseJudge(says("Better: A"), short, sampling=warm).sampling == warm
+    assert PairwiseJudge(says("Better: A"), short).prompt == short
+    assert ExpectedScoreJudge(Chooser([0.0] * 6), short).prompt == short
+    chooser = Chooser([0.0] * 6)
+    ExpectedScoreJudge(chooser, short, prefix="So: ").rate(ITEMS, seed=3)
+    request = chooser.requests[0]
+    assert (request.prefix, request.seed, request.sampling) == ("So: ", 3, Sampling(max_tokens=1))
+
+
+def test_one_unreadable_sample_has_its_reason() -> None:
+    verdict = ModelJudge(says("hm"), samples=1).rate(ITEMS, seed=0)[0].verdict
+    assert verdict == Unscored("no readable score in any sample")

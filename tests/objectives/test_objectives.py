@@ -23,7 +23,7 @@ from alignlab.objectives.dpo import DPO
 from alignlab.objectives.dpo_pro import DPOPRO
 from alignlab.objectives.hinge import Hinge
 from alignlab.objectives.ipo import IPO
-from alignlab.objectives.orpo import ORPO
+from alignlab.objectives.orpo import ORPO, _log1mexp
 from alignlab.objectives.preferred_ft import PreferredFT
 from alignlab.objectives.pro import PRO
 from alignlab.objectives.rrhf import RRHF
@@ -302,6 +302,13 @@ def test_orpos_odds_keep_their_digits_at_both_ends():
         rest = 1 / (1 + math.exp(log_odds - other))
         slope = -1 - 0.1 * rest * -1 / math.expm1(x)
         assert given.policy_BK.grad[0, 0].item() == pytest.approx(slope, rel=1e-9)
+
+
+def test_the_log_of_a_probability_left_over_keeps_its_digits_at_both_ends():
+    """log(1 - exp(x)) is -exp(x) for x far below 0, and log(-x) near it."""
+    x = torch.tensor([-50.0, -1e-11, -math.log(2)], dtype=F64)
+    wanted = [-math.exp(-50.0), math.log(1e-11), -math.log(2)]
+    assert _log1mexp(x).tolist() == pytest.approx(wanted, rel=1e-10, abs=0)
 
 
 def test_metrics_of_a_group_by_hand():

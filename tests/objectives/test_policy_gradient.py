@@ -470,3 +470,9 @@ def test_a_moving_baseline_is_of_the_batches_before():
     made = Reinforce(baseline="moving", kl_coef=0).credit(batch, CreditState(count=2, mean=1))
     assert made.advantage_NT[:, 0].tolist() == [2.0, 4.0]
     assert (made.state.count, made.state.mean) == (4, 2.5)
+
+
+def test_ppo_refuses_rollouts_without_values():
+    objective = PPO()
+    with pytest.raises(ValueError, match="ppo needs values"):
+        objective.credit(rollouts([[-1.0]], [[-1.0]], [1.0]), objective.start())

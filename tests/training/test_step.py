@@ -277,3 +277,11 @@ def test_groups_of_different_sizes_are_padded_where_nothing_reads():
 def test_groups_without_scores_count_as_ranked():
     made = group_rewards(torch.zeros(3), [TokenGroup("a", (1,), ((2,), (3,), (4,)))])
     assert made.score_BK.tolist() == [[0, -1, -2]]
+
+
+def test_a_budget_that_was_lowered_is_kept_and_shown(tmp_path):
+    made = stepper(SFT(), CONFIG, tmp_path)
+    made.budget.tokens = 64
+    _, window = taken(made, random_groups(2, (1,), seed=2))
+    assert json.loads((tmp_path / "token_budget.json").read_text()) == {"token_budget": 64}
+    assert window.means()["token_budget"] == 64

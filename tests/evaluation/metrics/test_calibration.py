@@ -5,7 +5,7 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.calibration import calibration
-from alignlab.evaluation.metrics.intervals import NOTHING, bootstrap_mean
+from alignlab.evaluation.metrics.intervals import NOTHING, bootstrap_mean, resample_counts, tail
 from alignlab.seeds import generator
 
 
@@ -79,3 +79,11 @@ def test_what_is_true_in_a_bin_has_an_interval_over_prompts() -> None:
 def test_both_ends_of_the_span_have_a_bin() -> None:
     found = calibration([0.0, 1.0], [0.0, 1.0], bins=4)
     assert [(b.low, b.high) for b in found.bins] == [(0.0, 0.25), (0.75, 1.0)]
+
+
+def test_the_errors_bounds_are_those_of_a_thousand_draws() -> None:
+    said = generator("draws").uniform(0.3, 0.7, size=30)
+    found = calibration(said, np.zeros(30), bins=1, seed=3).ece
+    drawn = resample_counts(30, 1000, generator(3, "calibration")) @ said / 30
+    assert found.low == pytest.approx(np.quantile(drawn, tail(30)))
+    assert found.high == pytest.approx(np.quantile(drawn, 1 - tail(30)))

@@ -65,3 +65,10 @@ def test_one_large_cluster_does_not_overflow() -> None:
     found = kendall_interval(x, y, np.zeros(1500, dtype=np.int64), draws=3)
     assert found.value == pytest.approx(kendalltau(x, y)[0])
     assert (found.low, found.high) == (None, None)  # of one prompt nothing can be said
+
+
+@pytest.mark.parametrize("interval", [spearman_interval, kendall_interval])
+def test_a_thousand_draws_of_seed_0_unless_asked(interval) -> None:  # type: ignore[no-untyped-def]
+    x, y = generator("defaults").normal(size=(2, 30))
+    prompts = np.arange(30)
+    assert interval(x, y, prompts) == interval(x, y, prompts, seed=0, draws=1000)

@@ -183,6 +183,7 @@ def test_units_of_several_prompts_weigh_by_what_they_bring() -> None:
 
 def test_tails_by_hand() -> None:
     # The normal share beyond t(n - 1) * sqrt(n / (n - 1)): 12.7062 * 1.4142, 2.26216 * 1.05409.
+    assert tail(1) == 0
     assert tail(2) == pytest.approx(0, abs=1e-12)
     assert tail(10) == pytest.approx(0.0085506, abs=1e-6)
     assert tail(99) == pytest.approx(0.0230451, abs=1e-6)

@@ -107,7 +107,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(BadInput, match="prompt 'a': expected a reference score for each of 2"):
         ScoredPrompt("a", (1.0, 2.0), (1.0,))
     with pytest.raises(BadInput, match="prompt 'a': expected once, found 2 times"):
-        judge_quality([ScoredPrompt("a", (1.0,), (1.0,))] * 2)
+        judge_quality([ScoredPrompt(key, (1.0,), (1.0,)) for key in "baca"])
 
 
 score = st.one_of(st.none(), st.integers(0, 5).map(float))

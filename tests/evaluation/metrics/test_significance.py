@@ -151,3 +151,10 @@ def test_the_promised_power_is_had() -> None:
 def test_nonsense_is_refused(ask) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadInput):
         ask()
+
+
+def test_seed_0_decides_unless_asked() -> None:
+    first, second = generator("defaults").normal(size=(2, 40))
+    assert difference(first, second) == difference(first, second, seed=0)
+    assert difference(first, second) != difference(first, second, seed=1)
+    assert sign_flip_p(first) == sign_flip_p(first, seed=0, draws=10_000)

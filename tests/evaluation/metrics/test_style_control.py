@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import expit
 
+from alignlab.evaluation.metrics.intervals import resample_counts, tail
 from alignlab.evaluation.metrics.style_control import (
     RIDGE,
     Battle,
@@ -15,6 +16,7 @@ from alignlab.evaluation.metrics.style_control import (
     style_controlled,
     style_F,
 )
+from alignlab.seeds import generator
 
 
 def test_features_by_hand() -> None:
@@ -59,3 +61,17 @@ def test_battles_of_one_prompt_stay_together() -> None:
         return (rate.high or 0) - (rate.low or 0)
 
     assert width(4) == pytest.approx(width(1), rel=0.03)
+
+
+def test_bounds_are_those_of_fits_to_resampled_prompts() -> None:
+    """Without style there is one unknown: the sum of c (v - sigma(x)) is RIDGE x."""
+    values = np.array([1.0, 0.0, 1.0, 0.5] * 5)
+    battles = [Battle("m", str(i), "same", "same", value) for i, value in enumerate(values)]
+    found = style_controlled(battles, seed=4).win_rates["m"]
+    rates = [
+        expit(brentq(lambda x, c=c: (c * (values - expit(x))).sum() - RIDGE * x, -50, 50))
+        for c in resample_counts(20, 200, generator(4, "style"))
+    ]
+    assert found.low == pytest.approx(np.quantile(rates, tail(20)), abs=1e-7)
+    assert found.high == pytest.approx(np.quantile(rates, 1 - tail(20)), abs=1e-7)
+    assert style_controlled(battles) == style_controlled(battles, seed=0)
