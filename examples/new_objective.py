@@ -2,8 +2,8 @@
 
     python examples/new_objective.py
 
-In `src/alignlab/objectives/` the class would be known to every recipe and to `alignlab train` by its
-name; here the script registers it. The tutorial docs/tutorials/new_objective.ipynb explains it.
+In `src/alignlab/objectives/` the class would be known by name to every recipe and to `alignlab
+train`; here the script registers it. The tutorial docs/tutorials/new_objective.ipynb explains it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ MOVED = {
     "alignlab.stages.held_out": "alignlab.measuring.held_out",
     "alignlab.stages.kept": "alignlab.measuring.cached",
     "alignlab.stages.lab": "alignlab.context",
-    "alignlab.stages.limits": "alignlab.limits",
     "alignlab.stages.measure": "alignlab.measuring.measure",
     "alignlab.stages.meter": "alignlab.meter",
     "alignlab.stages.paired": "alignlab.measuring.paired",

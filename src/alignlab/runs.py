@@ -232,14 +232,15 @@ class Stage:
 
     def _finish(self) -> None:
         self._seconds += time.monotonic() - self._since
+        files = digests(self.path)
         status = {
             "state": "done",
             "seconds": round(self._seconds, 3),
             "usage": asdict(self._usage),
             "records": {name: file.count() for name, file in sorted(self._files.items())},
-            "files": digests(self.path),
+            "files": files,
         }
-        now = content(status["files"])
+        now = content(files)
         redo_later(self.run.path, self.name, now)
         write_json(self.path / "status.json", seal(status))
         self.run.event("done", stage=self.name, seconds=status["seconds"], content=now)

@@ -32,7 +32,7 @@ SUMMARY_SCOPE = "summary"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run was started with."""
+    """Manifest of a run: recipe, command, seeds, versions, inputs."""
 
     recipe: str
     command: str = ""
