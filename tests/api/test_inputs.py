@@ -70,8 +70,9 @@ def test_bad_records_are_refused_or_left_out_and_named():
 
 def test_the_layout_of_rows_may_be_named():
     rows = [{"prompt": "Hi", "completion": "Yes.", "label": True}]
-    assert al.load_data(rows, format="prompt_completion").corpus.demonstrations
     assert al.load_data(rows, format="unpaired").corpus.labelled
+    with pytest.raises(al.BadInput, match="field 'completion'"):
+        al.load_data(rows, format="prompts")
 
 
 @pytest.mark.parametrize(

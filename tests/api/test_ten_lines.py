@@ -1,4 +1,4 @@
-"""The lines that a notebook starts with, on models of the sandbox and a scripted judge."""
+"""The lines that a notebook starts with, on models of the sandbox and a control as judge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from alignlab import progress
 from tests.conftest import shared_path
 from tests.recipes.small import SMALL
 
-JUDGE = "llm,prompt=short_score,samples=1,max_tokens=16:sandbox:strong"
+JUDGE = "longer"
+"""A control that scores any answer; the sandbox's teachers judge their own questions alone."""
 MODEL = "sandbox:knows_all"
 QUESTIONS = [
     {"question_id": i, "category": "writing", "turns": [f"Write {i} words.", "Again."]}

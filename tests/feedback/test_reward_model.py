@@ -1,5 +1,7 @@
 """Reward models as sources: the classifier's own value, groups or not, and what does not fit."""
 
+import shutil
+
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -11,6 +13,7 @@ from alignlab.models.load import load
 from alignlab.types import Message, Prompt, Score, Unscored
 from tests.feedback import reward_folders
 from tests.feedback.worlds import prompt, response, says
+from tests.models.helpers import tiny_lm
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +46,20 @@ def test_the_reward_is_the_classifiers_value_at_the_end_of_turn(folders):
         assert value(feedback) == pytest.approx(wanted, abs=1e-4)
 
 
-def test_the_end_of_the_template_is_what_it_writes_after_an_answer(folders):
-    (found,) = rate(f"reward_model:{folders['chat']}?end=template", items("yes"))
-    lm = load(folders["chat"], model_class=AutoModelForSequenceClassification)
+def test_the_end_of_the_template_is_what_it_writes_after_an_answer(folders, tmp_path):
+    """Reward models of others are scored at whatever their template writes last."""
+    folder = shutil.copytree(folders["chat"], tmp_path / "chat")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = tiny_lm().tokenizer.chat_template  # it ends turns with a line break
+    tokenizer.save_pretrained(folder)
+    (found,) = rate(f"reward_model:{folder}?end=template", items("yes"))
+    lm = load(folder, model_class=AutoModelForSequenceClassification)
     turns = [{"role": "user", "content": prompt().text}, {"role": "assistant", "content": "yes"}]
     tokens = lm.tokenizer(lm.tokenizer.apply_chat_template(turns, tokenize=False))["input_ids"]
     with torch.no_grad():
         wanted = float(lm.model(torch.tensor([tokens])).logits[0, 0])
     assert value(found) == pytest.approx(wanted, abs=1e-4)
-    (turn,) = rate(f"reward_model:{folders['chat']}", items("yes"))
+    (turn,) = rate(f"reward_model:{folder}", items("yes"))
     assert value(turn) != value(found)
 
 

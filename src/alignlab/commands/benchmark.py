@@ -137,7 +137,7 @@ def _refuse_unscored(name: str, rows: Sequence[EvalResult], report: Path) -> Non
     lost = {r.metric: r.unscored for r in rows if r.unscored}
     if lost and not any(r.n for r in rows if r.metric in lost):
         raise RunFailed(
-            f"{name}: no answer was scored ({sum(lost.values())} unscored, with their reasons "
+            f"{name}: no answer was scored ({max(lost.values())} unscored, with their reasons "
             f"in {report})"
         )
 

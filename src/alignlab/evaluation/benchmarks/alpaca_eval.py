@@ -24,7 +24,7 @@ from alignlab.evaluation.annotation_files import (
     read_gamed,
     read_weights,
 )
-from alignlab.evaluation.metrics.intervals import Floats, Interval
+from alignlab.evaluation.metrics.intervals import NOTHING, Floats, Interval
 from alignlab.evaluation.metrics.length_controlled import (
     GlmWeights,
     Preferences,
@@ -72,9 +72,13 @@ class AlpacaEvalResult:
             ("discrete_win_rate", self.discrete_win_rate, None),
         ]
         rows = [
-            subject.row(name, _normal(value, error, self.n_total), unscored=self.n_missing)
+            subject.row(
+                name,
+                NOTHING if value is None else _normal(value, error, self.n_total),
+                unscored=self.n_missing,
+            )
             for name, value, error in figures
-            if value is not None
+            if value is not None or name == "win_rate"
         ]
         return [*rows, subject.count("avg_length", float(self.avg_length), self.n_total)]
 
