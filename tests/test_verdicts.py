@@ -428,6 +428,7 @@ WINNERS: list[tuple[str, str | None]] = [
     ("<think>Better: A</think>Better: B", "b"),
     ("<|im_start|>assistant\nBetter: B<|im_end|>", "b"),
     ("<think>Better: A", None),
+    ("I better: B", None),
     ("Better: A or B", None),
     ("Better: A/B", None),
     ("Better: A, B", None),

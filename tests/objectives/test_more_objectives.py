@@ -209,6 +209,7 @@ def test_joint_feedback_by_hand():
     total = (made.loss_B * made.weight_B).sum() / made.weight_B.sum()
     assert total.item() == pytest.approx(3.5 / 7)
     assert made.metrics["logps/feedback"].tolist() == [-2.0]
+    assert made.metrics["logps/response"].tolist() == [-6.0]
 
 
 def test_reward_conditioned_is_sft():

@@ -114,6 +114,7 @@ def test_detectable_differences_by_hand() -> None:
     # (1.959964 + 0.841621) * 0.5 / sqrt(196)
     assert detectable(196, win_spread()) == pytest.approx(0.10006, abs=1e-5)
     assert prompts_needed(0.1, win_spread()) == 197
+    assert prompts_needed(1.0, 0.1) == 1
     assert win_spread(0.36) == pytest.approx(0.4)
     assert paired_spread(1.0) == pytest.approx(math.sqrt(2))
     assert paired_spread(2.0, 0.5) == pytest.approx(2.0)
