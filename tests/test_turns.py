@@ -24,6 +24,9 @@ from alignlab.turns import own_turn, strip_thoughts
         ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>An"
          " answer.<|return|>", "An answer."),
         ("<|channel|>analysis<|message|>hm", ""),
+        ("<|channel|>analysis<|message|>hm\nhm<|end|><|channel|>final<|message|>One.\nTwo.<|return|>",
+         "One.\nTwo."),
+        ("<|channel>thought\nhm\nhm<channel|>One.\nTwo.", "One.\nTwo."),
         ("Use `<think>draft</think>` as the tag.", "Use `<think>draft</think>` as the tag."),
         ("Write <think>draft</think> as the tag.", "Write <think>draft</think> as the tag."),
         ("Close it by `</think>`.", "Close it by `</think>`."),
