@@ -476,3 +476,13 @@ def test_ppo_refuses_rollouts_without_values():
     objective = PPO()
     with pytest.raises(ValueError, match="ppo needs values"):
         objective.credit(rollouts([[-1.0]], [[-1.0]], [1.0]), objective.start())
+
+
+@pytest.mark.parametrize("make", [RLOO, Reinforce])
+def test_the_penalty_is_taken_off_the_score(make):
+    """KL sums 1 and 0 at a coefficient of 0.5: 3 - 0.5 and 1."""
+    batch = rollouts([[-1.0, -1.0], [-2.0]], [[-1.5, -1.5], [-2.0]], [3.0, 1.0])
+    objective = make(kl_coef=0.5)
+    found = objective.credit(batch, objective.start())
+    assert found.metrics["objective/rlhf_reward"].tolist() == [2.5, 1.0]
+    torch.testing.assert_close(found.advantage_NT, f64([[1.5, 1.5], [-1.5, 0]]))
