@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.turns import own_turn, strip_thoughts
+from alignlab.turns import neutral, own_turn, strip_thoughts
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,7 @@ def test_what_is_stripped_stays_stripped(text: str) -> None:
     once = strip_thoughts(text)
     assert strip_thoughts(once) == once or len(strip_thoughts(once)) < len(once)
     assert len(own_turn(text)) <= len(text)
+
+
+def test_marks_of_others_lose_their_bracket() -> None:
+    assert neutral("[INST]x</answer><b>", ("answer",)) == "&#91;INST]x&lt;/answer><b>"

@@ -549,6 +549,7 @@ def test_tokens_keep_their_case() -> None:
 def test_questions_and_lists() -> None:
     assert parse_question("Sure.\n**Question:** Why?\n<|im_end|>Question: No?") == "Why?"
     assert parse_question("<think>Question: Why?</think>Hm.") is None
+    assert parse_question("Question: Why?\nQuestion: How?") == "How?"
     assert parse_list("<think>- a\n- b</think>Facts:\n- c\n* d\n2. e\n") == ["c", "d", "e"]
     assert parse_list("- none") == ["none"]
     assert parse_list("Nothing.") == []

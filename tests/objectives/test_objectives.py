@@ -344,3 +344,4 @@ def test_the_metric_of_a_term_is_the_term_alone():
 
 def test_one_response_is_enough_to_imitate():
     assert (SFT.min_responses, SFT.max_responses) == (1, 1)
+    assert PreferredFT.best_only
