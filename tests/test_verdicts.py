@@ -558,3 +558,8 @@ def test_questions_and_lists() -> None:
 def test_full_width_characters_are_read_as_plain_ones() -> None:
     wide, plain = (range(0xFF01, 0xFF5F), range(ord("!"), ord("~") + 1))
     assert readable("".join(map(chr, wide))) == "".join(map(chr, plain))
+
+
+def test_a_rating_goes_before_a_score() -> None:
+    for text in ("Score: 3\nRating: 7", "Rating: 7\nScore: 3"):
+        assert parse_rating(text, low=1, high=10) == 7

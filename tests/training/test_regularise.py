@@ -51,3 +51,12 @@ def test_checkpointing_is_switched_by_the_new_name_where_there_is_one():
     old = SimpleNamespace(gradient_checkpointing_enable=1)
     both = SimpleNamespace(gradient_checkpointing_enable=1, activation_checkpointing_enable=2)
     assert (_method(old, "enable"), _method(both, "enable")) == (1, 2)
+
+
+def test_checkpointing_is_on_for_the_time_of_training():
+    model = tiny_lm().model
+    with training_mode(model, dropout=0.0, checkpointing=True):
+        assert model.is_gradient_checkpointing
+    assert not model.is_gradient_checkpointing
+    with training_mode(model, dropout=0.0, checkpointing=False):
+        assert not model.is_gradient_checkpointing
