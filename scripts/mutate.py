@@ -304,6 +304,7 @@ def main() -> int:
     results = _results_of(given.json) if kept else []
     if given.again:
         results = [r for r in results if r.outcome not in AGAIN]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that the copy is removed.
     folder = snapshot()
     try:
         chosen: list[tuple[str, Mutation | None, dict]]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.turns import own_turn, strip_thoughts
+from alignlab.turns import neutral, own_turn, strip_thoughts
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,9 @@ from alignlab.turns import own_turn, strip_thoughts
         ("<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>An"
          " answer.<|return|>", "An answer."),
         ("<|channel|>analysis<|message|>hm", ""),
+        ("<|channel|>analysis<|message|>hm\nhm<|end|><|channel|>final<|message|>One.\nTwo.<|return|>",
+         "One.\nTwo."),
+        ("<|channel>thought\nhm\nhm<channel|>One.\nTwo.", "One.\nTwo."),
         ("Use `<think>draft</think>` as the tag.", "Use `<think>draft</think>` as the tag."),
         ("Write <think>draft</think> as the tag.", "Write <think>draft</think> as the tag."),
         ("Close it by `</think>`.", "Close it by `</think>`."),
@@ -39,3 +42,7 @@ def test_what_is_stripped_stays_stripped(text: str) -> None:
     once = strip_thoughts(text)
     assert strip_thoughts(once) == once or len(strip_thoughts(once)) < len(once)
     assert len(own_turn(text)) <= len(text)
+
+
+def test_marks_of_others_lose_their_bracket() -> None:
+    assert neutral("[INST]x</answer><b>", ("answer",)) == "&#91;INST]x&lt;/answer><b>"

@@ -428,6 +428,7 @@ WINNERS: list[tuple[str, str | None]] = [
     ("<think>Better: A</think>Better: B", "b"),
     ("<|im_start|>assistant\nBetter: B<|im_end|>", "b"),
     ("<think>Better: A", None),
+    ("I better: B", None),
     ("Better: A or B", None),
     ("Better: A/B", None),
     ("Better: A, B", None),
@@ -548,6 +549,7 @@ def test_tokens_keep_their_case() -> None:
 def test_questions_and_lists() -> None:
     assert parse_question("Sure.\n**Question:** Why?\n<|im_end|>Question: No?") == "Why?"
     assert parse_question("<think>Question: Why?</think>Hm.") is None
+    assert parse_question("Question: Why?\nQuestion: How?") == "How?"
     assert parse_list("<think>- a\n- b</think>Facts:\n- c\n* d\n2. e\n") == ["c", "d", "e"]
     assert parse_list("- none") == ["none"]
     assert parse_list("Nothing.") == []
@@ -556,3 +558,8 @@ def test_questions_and_lists() -> None:
 def test_full_width_characters_are_read_as_plain_ones() -> None:
     wide, plain = (range(0xFF01, 0xFF5F), range(ord("!"), ord("~") + 1))
     assert readable("".join(map(chr, wide))) == "".join(map(chr, plain))
+
+
+def test_a_rating_goes_before_a_score() -> None:
+    for text in ("Score: 3\nRating: 7", "Rating: 7\nScore: 3"):
+        assert parse_rating(text, low=1, high=10) == 7

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from alignlab.errors import BadInput
+from alignlab.feedback import specs
 from alignlab.feedback.expected_score import ExpectedScoreJudge
 from alignlab.feedback.model_judge import ModelJudge, ModelJudgeOptions, OnceOptions, critique_judge
 from alignlab.feedback.pairwise import PairwiseJudge
@@ -205,6 +206,20 @@ def test_judges_are_asked_as_they_are_told() -> None:
     assert (request.prefix, request.seed, request.sampling) == ("So: ", 3, Sampling(max_tokens=1))
 
 
+def test_a_failed_call_is_named_before_an_unreadable_reply() -> None:
+    for texts in (("hm", None), (None, "hm")):
+        verdict = ModelJudge(says(*texts), samples=2).rate(ITEMS, seed=0)[0].verdict
+        assert isinstance(verdict, Unscored)
+        assert "call failed" in verdict.reason
+
+
 def test_one_unreadable_sample_has_its_reason() -> None:
     verdict = ModelJudge(says("hm"), samples=1).rate(ITEMS, seed=0)[0].verdict
     assert verdict == Unscored("no readable score in any sample")
+
+
+@pytest.mark.parametrize("kind", ["llm", "reference", "critique", "pairwise"])
+def test_options_of_a_spec_reach_the_sampling(kind: str) -> None:
+    read = specs.pair_judge if kind == "pairwise" else specs.judge
+    made: Any = read(f"{kind},temperature=0.25,max_tokens=7:m", make_completer=lambda _: says("x"))
+    assert (made.sampling.temperature, made.sampling.max_tokens) == (0.25, 7)

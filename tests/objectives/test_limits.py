@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -304,3 +304,41 @@ def test_every_objective_of_fixed_responses_has_a_case():
     made = {registry.get("objective", name) for name in registry.names("objective")}
     fixed = {kind for kind in made if input_of(kind) in known}
     assert fixed == {type(case) for case in CASES}
+
+
+PENALTY = {"kl_coef": 0.05, "kl_estimator": "k1", "kl_target": None, "kl_horizon": 10_000}
+DEFAULTS = {
+    "cpo": {"beta": 0.1, "nll_weight": 1.0},
+    "dpo": {"beta": 0.1, "label_smoothing": 0.0, "robust": False, "nll_weight": 0.0},
+    "dpo_pro": {"beta": 0.1},
+    "grpo": {
+        "kl_coef": 0.0, "clip": 0.2, "clip_high": None, "scale": "group", "mean_over": "tokens",
+    },
+    "hinge": {"beta": 0.1},
+    "ipo": {"beta": 0.1, "summed": False},
+    "joint_feedback": {"response_weight": 1.0},
+    "kto": {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
+    "orpo": {"beta": 0.1},
+    "ppo": {
+        **PENALTY, "gamma": 1.0, "lam": 0.95, "whiten": True, "clip": 0.2, "value_clip": 0.2,
+        "vf_coef": 0.1, "scores": "raw", "score_clip": 0.0,
+    },
+    "preferred_ft": {},
+    "pro": {"nll_weight": 0.05, "score_temperatures": False, "weights": "paper"},
+    "reinforce": {**PENALTY, "baseline": "batch"},
+    "reward_conditioned": {"bins": 5},
+    "reward_model": {
+        "margin": 0.0, "margin_per_score": 0.0, "centre": 0.0, "plackett_luce": False,
+    },
+    "rloo": {**PENALTY, "clip": 0.2, "normalise": False},
+    "rrhf": {"nll_weight": 1.0, "weights": "paper"},
+    "sft": {},
+    "simpo": {"beta": 2.0, "gamma": 1.0},
+    "slic": {"margin": 1.0, "nll_weight": 0.1},
+}  # fmt: skip
+"""Settings of every objective where none is given: a change of one changes people's trainings."""
+
+
+def test_defaults_stay_what_they_are():
+    assert {name: asdict(registry.get("objective", name)()) for name in DEFAULTS} == DEFAULTS
+    assert set(DEFAULTS) == set(registry.names("objective"))

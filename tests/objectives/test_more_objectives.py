@@ -209,6 +209,7 @@ def test_joint_feedback_by_hand():
     total = (made.loss_B * made.weight_B).sum() / made.weight_B.sum()
     assert total.item() == pytest.approx(3.5 / 7)
     assert made.metrics["logps/feedback"].tolist() == [-2.0]
+    assert made.metrics["logps/response"].tolist() == [-6.0]
 
 
 def test_reward_conditioned_is_sft():
@@ -222,6 +223,10 @@ def test_reward_conditioned_is_sft():
     ("make", "said"),
     [
         (lambda: RewardModel(margin=1.0, plackett_luce=True), "no effect with plackett_luce"),
+        (
+            lambda: RewardModel(margin_per_score=1.0, plackett_luce=True),
+            "no effect with plackett_luce",
+        ),
         (lambda: RewardModel(centre=-1.0), "centre: expected 0 or more"),
         (lambda: KTO(beta=0.0), "beta: expected above 0"),
         (lambda: JointFeedback(response_weight=-1.0), "expected 0 or more"),

@@ -340,3 +340,8 @@ def test_the_metric_of_a_term_is_the_term_alone():
     output = SFT()(logps([[-6.0]], length=[[3.0]]))
     assert output.weight_B.tolist() == [3.0]
     assert output.metrics["logps/chosen"].tolist() == [-6.0]
+
+
+def test_one_response_is_enough_to_imitate():
+    assert (SFT.min_responses, SFT.max_responses) == (1, 1)
+    assert PreferredFT.best_only

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,14 +17,22 @@ from alignlab.objectives.credit import (
     controlled_coef,
     gae_NT,
     kl_of,
+    rollout_sums,
     seen_so_far,
     whitened,
 )
+from alignlab.objectives.dpo import DPO
 from alignlab.objectives.grpo import GRPO
 from alignlab.objectives.ppo import PPO
 from alignlab.objectives.reinforce import Reinforce
 from alignlab.objectives.rloo import RLOO
-from alignlab.objectives.rollout_batch import CreditState, RolloutLogps, Rollouts, ValuedLogps
+from alignlab.objectives.rollout_batch import (
+    CreditState,
+    RolloutLogps,
+    Rollouts,
+    ValuedLogps,
+    is_policy_gradient,
+)
 
 
 def f64(values):
@@ -476,3 +485,31 @@ def test_ppo_refuses_rollouts_without_values():
     objective = PPO()
     with pytest.raises(ValueError, match="ppo needs values"):
         objective.credit(rollouts([[-1.0]], [[-1.0]], [1.0]), objective.start())
+
+
+@pytest.mark.parametrize("make", [RLOO, Reinforce])
+def test_the_penalty_is_taken_off_the_score(make):
+    """KL sums 1 and 0 at a coefficient of 0.5: 3 - 0.5 and 1."""
+    batch = rollouts([[-1.0, -1.0], [-2.0]], [[-1.5, -1.5], [-2.0]], [3.0, 1.0])
+    objective = make(kl_coef=0.5)
+    found = objective.credit(batch, objective.start())
+    assert found.metrics["objective/rlhf_reward"].tolist() == [2.5, 1.0]
+    torch.testing.assert_close(found.advantage_NT, f64([[1.5, 1.5], [-1.5, 0]]))
+
+
+def test_sums_stay_where_the_values_are():
+    given_ = tokens([-1.0, -2.0], [-1.0, -2.0], [0.0, 0.0])
+    there = replace(given_, sequence_R=given_.sequence_R.to("meta"))
+    assert rollout_sums(torch.zeros(2, device="meta"), there).device.type == "meta"
+
+
+def test_equal_scores_keep_their_sign_when_scaled():
+    zeros = [[0.0]] * 2
+    batch = rollouts(zeros, zeros, [2.0, 2.0], value=zeros)
+    objective = PPO(scores="scaled", whiten=False, score_clip=1.0)
+    assert objective.credit(batch, objective.start()).advantage_NT[:, 0].tolist() == [1, 1]
+
+
+def test_what_learns_from_rollouts():
+    found = [is_policy_gradient(o) for o in (PPO(), GRPO, RLOO, Reinforce(), DPO(), DPO, None)]
+    assert found == [True, True, True, True, False, False, False]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from alignlab.errors import BadInput
 from alignlab.models.adapters import LoraConfig, attach
-from alignlab.training.regularise import training_mode
+from alignlab.training.regularise import _method, training_mode
 from tests.models.helpers import tiny_lm
 
 
@@ -43,3 +45,18 @@ def test_a_model_without_dropout_refuses_it():
         training_mode(torch.nn.Linear(2, 2), dropout=0.1, checkpointing=False),
     ):
         pass
+
+
+def test_checkpointing_is_switched_by_the_new_name_where_there_is_one():
+    old = SimpleNamespace(gradient_checkpointing_enable=1)
+    both = SimpleNamespace(gradient_checkpointing_enable=1, activation_checkpointing_enable=2)
+    assert (_method(old, "enable"), _method(both, "enable")) == (1, 2)
+
+
+def test_checkpointing_is_on_for_the_time_of_training():
+    model = tiny_lm().model
+    with training_mode(model, dropout=0.0, checkpointing=True):
+        assert model.is_gradient_checkpointing
+    assert not model.is_gradient_checkpointing
+    with training_mode(model, dropout=0.0, checkpointing=False):
+        assert not model.is_gradient_checkpointing

@@ -16,10 +16,12 @@ from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import EmbeddingNoise, ResponseScorer
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.sft import SFT
+from alignlab.training.budget import Pass
 from alignlab.training.collate import group_logps, group_rewards
 from alignlab.training.config import TrainConfig
 from alignlab.training.metrics import MetricSums
 from alignlab.training.precision import Weights
+from alignlab.training.schedule import derived_seed
 from alignlab.training.step import StepRunner
 from tests.models.helpers import random_groups, tiny_lm
 
@@ -285,3 +287,26 @@ def test_a_budget_that_was_lowered_is_kept_and_shown(tmp_path):
     _, window = taken(made, random_groups(2, (1,), seed=2))
     assert json.loads((tmp_path / "token_budget.json").read_text()) == {"token_budget": 64}
     assert window.means()["token_budget"] == 64
+
+
+def test_a_single_process_draws_from_seed_step_and_micro_batch(tmp_path):
+    made = stepper(SFT(), replace(CONFIG, neftune_alpha=5.0), tmp_path)
+    with made._drawn(7, 2) as noise:
+        assert noise.alpha == 5.0
+        assert noise.generator.initial_seed() == derived_seed("step", 3, 7, 2)
+
+
+def test_a_pass_that_fills_up_for_other_processes_adds_nothing(tmp_path):
+    groups = random_groups(2, (1,), seed=2)
+    alone, _ = taken(stepper(SFT(), CONFIG, tmp_path), groups)
+    made = stepper(SFT(), CONFIG, tmp_path)
+    seen = made.budget.passes
+
+    def passes(all_groups, work, undo):
+        yield from seen(all_groups, work, undo)
+        extra = Pass(9, [0], False)
+        yield extra, work(extra)
+
+    made.budget.passes = passes
+    for one, other in zip(taken(made, groups)[0], alone, strict=True):
+        torch.testing.assert_close(one, other)

@@ -120,3 +120,11 @@ def test_items_rated_once_are_no_units_of_the_bootstrap() -> None:
     single = [[1, np.nan], [np.nan, 2]] * 10
     for measure in (raw_agreement, krippendorff_alpha):
         assert measure([*rated, *single]) == measure(rated)
+
+
+def test_kappa_leaves_out_what_either_did_not_rate() -> None:
+    first, second = [1.0, 2.0, 1.0, 2.0, 1.0], [1.0, 2.0, 2.0, 2.0, 1.0]
+    whole = cohen_kappa(first, second)
+    for gaps in (([np.nan, *first], [1.0, *second]), ([1.0, *first], [np.nan, *second])):
+        found = cohen_kappa(*gaps)
+        assert (found.value, found.n) == (whole.value, 5)

@@ -56,6 +56,8 @@ def test_bad_calibration() -> None:
         calibration([0.5], [0.0, 1.0])
     with pytest.raises(BadInput, match="bins >= 1"):
         calibration([0.5], [0.0], bins=0)
+    with pytest.raises(BadInput, match="a span"):
+        calibration([1.0], [1.0], span=(1.0, 1.0))
     assert calibration([], []).ece == NOTHING
 
 

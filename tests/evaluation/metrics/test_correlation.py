@@ -12,7 +12,7 @@ from alignlab.evaluation.metrics.correlation import (
     spearman,
     spearman_interval,
 )
-from alignlab.evaluation.metrics.intervals import resample_counts, tail
+from alignlab.evaluation.metrics.intervals import NOTHING, resample_counts, tail
 from alignlab.seeds import generator
 
 pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=40)
@@ -72,3 +72,12 @@ def test_a_thousand_draws_of_seed_0_unless_asked(interval) -> None:  # type: ign
     x, y = generator("defaults").normal(size=(2, 30))
     prompts = np.arange(30)
     assert interval(x, y, prompts) == interval(x, y, prompts, seed=0, draws=1000)
+
+
+@pytest.mark.parametrize("interval", [spearman_interval, kendall_interval])
+def test_constant_sides_and_draws_have_no_correlation(interval) -> None:  # type: ignore[no-untyped-def]
+    prompts = np.arange(3)
+    assert interval([1, 1, 1], [1, 2, 3], prompts) == NOTHING
+    assert interval([1, 2, 3], [1, 1, 1], prompts) == NOTHING
+    found = interval([1, 2, 3], [1, 2, 3], prompts)  # a ninth of the draws is one prompt thrice
+    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))

@@ -9,6 +9,7 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import (
     NOTHING,
     Interval,
+    _chunks,
     bootstrap_mean,
     bootstrap_ratio,
     percentile_interval,
@@ -188,3 +189,27 @@ def test_tails_by_hand() -> None:
     assert tail(10) == pytest.approx(0.0085506, abs=1e-6)
     assert tail(99) == pytest.approx(0.0230451, abs=1e-6)
     assert tail(100) == pytest.approx(0.025)
+
+
+def test_crossed_draws_are_of_prompts_and_seeds() -> None:
+    values = generator("crossed").normal(size=(3, 10))
+    found = bootstrap_mean(
+        values.ravel(), prompts_N=list(range(10)) * 3, seeds_N=np.repeat([0, 1, 2], 10).tolist(),
+        seed=2, draws=50,
+    )  # fmt: skip
+    rng = generator(2, "bootstrap")
+    prompts_DP, seeds_DS = resample_counts(10, 50, rng), resample_counts(3, 50, rng)
+    drawn = np.einsum("sp,dp,ds->d", values, prompts_DP, seeds_DS) / 30
+    assert found.low == pytest.approx(np.quantile(drawn, tail(10)))
+    assert found.high == pytest.approx(np.quantile(drawn, 1 - tail(10)))
+
+
+def test_draws_are_split_by_memory_and_none_is_added() -> None:
+    assert _chunks(10, 1_000_000) == [4, 4, 2]
+    assert _chunks(3, 9_000_000) == [1, 1, 1]
+    assert _chunks(10, 0) == [10]
+
+
+def test_a_figure_or_draws_that_are_undefined_have_no_interval() -> None:
+    assert percentile_interval(float("nan"), np.array([1.0, 2.0]), n=2, units=2) == NOTHING
+    assert percentile_interval(1.0, np.array([np.nan]), n=2, units=2) == NOTHING

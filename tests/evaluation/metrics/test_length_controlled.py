@@ -9,10 +9,12 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.length_controlled import (
     GlmWeights,
     Preferences,
+    _Rows,
     fit,
     predictions,
     standardised,
 )
+from alignlab.seeds import generator
 
 
 def test_length_differences_are_over_the_sample_deviation() -> None:
@@ -53,3 +55,15 @@ def test_fewer_preferences_than_folds_are_refused() -> None:
     few = preferences(4, by_length=1.0, quality=0.0)
     with pytest.raises(BadInput, match="expected at least 5 preferences, found 4"):
         fit(few, few)
+
+
+def test_newtons_derivatives_are_those_of_the_loss() -> None:
+    rng = generator("derivatives")
+    rows = _Rows(rng.normal(size=(3, 20)), rng.uniform(size=20), rng.uniform(size=20))
+    theta, small = np.array([0.3, -0.7, 1.1]), 1e-6
+    slope, bend = rows.derivatives(rows.at(tuple(theta)))
+    for i, step in enumerate(small * np.eye(3)):
+        after, before = (rows.at(tuple(theta + sign * step)) for sign in (1, -1))
+        assert slope[i] == pytest.approx((after.loss - before.loss) / (2 * small), abs=1e-6)
+        apart = np.subtract(rows.derivatives(after)[0], rows.derivatives(before)[0])
+        assert bend[i] == pytest.approx(apart / (2 * small), abs=1e-6)

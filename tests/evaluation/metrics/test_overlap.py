@@ -57,3 +57,11 @@ def test_a_text_without_reference_is_refused(measure) -> None:  # type: ignore[n
         measure(["a", "b"], [["a"], []])
     with pytest.raises(BadInput, match="references for 2 texts, found 1"):
         measure(["a", "b"], [["a"]])
+
+
+@pytest.mark.parametrize("measure", [bleu, chrf])
+def test_seed_0_decides_unless_asked(measure) -> None:  # type: ignore[no-untyped-def]
+    known = [[f"{a} the town lies by the wide sea"] for a in "abcdefgh"]
+    texts = [" ".join(known[i][0].split()[: 5 + i % 3]) + " now" * i for i in range(8)]
+    assert measure(texts, known) == measure(texts, known, seed=0)
+    assert measure(texts, known) != measure(texts, known, seed=1)

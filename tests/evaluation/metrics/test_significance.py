@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, false_discovery_control
 
 from alignlab.errors import BadInput
+from alignlab.evaluation.metrics import significance
 from alignlab.evaluation.metrics.multiple import benjamini_hochberg, holm
 from alignlab.evaluation.metrics.power import (
     Design,
@@ -81,8 +82,9 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
     assert list(holm([])) == []
-    with pytest.raises(BadInput, match="from 0 to 1"):
-        holm([1.2])
+    for wrong in ([1.2], [-0.2], [[0.5]]):
+        with pytest.raises(BadInput, match="from 0 to 1"):
+            holm(wrong)
 
 
 ps = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -114,6 +116,9 @@ def test_detectable_differences_by_hand() -> None:
     # (1.959964 + 0.841621) * 0.5 / sqrt(196)
     assert detectable(196, win_spread()) == pytest.approx(0.10006, abs=1e-5)
     assert prompts_needed(0.1, win_spread()) == 197
+    assert prompts_needed(1.0, 0.1) == 1
+    assert (detectable(5, 0.0), prompts_needed(0.1, 0.0), paired_spread(0.0)) == (0, 1, 0)
+    assert (paired_spread(1.0, 1.0), paired_spread(1.0, -1.0), win_spread(1.0)) == (0, 2, 0)
     assert win_spread(0.36) == pytest.approx(0.4)
     assert paired_spread(1.0) == pytest.approx(math.sqrt(2))
     assert paired_spread(2.0, 0.5) == pytest.approx(2.0)
@@ -146,6 +151,11 @@ def test_the_promised_power_is_had() -> None:
         lambda: win_spread(1.5),
         lambda: paired_spread(1.0, 2.0),
         lambda: Design(power=1.0),
+        lambda: Design(power=0.0),
+        lambda: Design(power=-0.2),
+        lambda: Design(level=0.0),
+        lambda: Design(level=-0.2),
+        lambda: Design(level=1.0),
     ],
 )
 def test_nonsense_is_refused(ask) -> None:  # type: ignore[no-untyped-def]
@@ -158,3 +168,14 @@ def test_seed_0_decides_unless_asked() -> None:
     assert difference(first, second) == difference(first, second, seed=0)
     assert difference(first, second) != difference(first, second, seed=1)
     assert sign_flip_p(first) == sign_flip_p(first, seed=0, draws=10_000)
+
+
+def test_memory_bounds_change_no_p_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = generator("chunks").normal(0.2, 1, 40)
+    whole = sign_flip_p(values, draws=500)
+    monkeypatch.setattr(significance, "_ROWS", 10)
+    assert sign_flip_p(values, draws=500) == pytest.approx(whole, abs=0.06)
+
+
+def test_a_difference_needs_as_many_prompts_as_it_is_detectable_with() -> None:
+    assert [prompts_needed(detectable(n, 0.7), 0.7) for n in range(1, 300)] == list(range(1, 300))

@@ -12,6 +12,7 @@ from alignlab.evaluation.metrics.style_control import (
     RIDGE,
     Battle,
     StyleControlled,
+    _fit,
     _standardised,
     style_controlled,
     style_F,
@@ -31,6 +32,9 @@ def test_differences_are_over_their_sum_and_their_deviation() -> None:
     # 1/3 and 1/2 with deviation 1/12; features that do not vary stay 0.
     found = _standardised([(own, other), (longer, shorter)])
     assert found == pytest.approx(np.array([[4, 0, 0, 0], [6, 0, 0, 0]]))
+    # What neither has is no difference: 1 and 0, with deviation 1/2.
+    bare, headed = np.array([1.0, 0, 0, 0]), np.array([1.0, 1, 0, 0])
+    assert _standardised([(headed, bare), (bare, bare)])[:, 1].tolist() == [2, 0]
 
 
 def test_the_ridge_keeps_a_model_that_wins_everything_finite() -> None:
@@ -65,7 +69,7 @@ def test_battles_of_one_prompt_stay_together() -> None:
 
 def test_bounds_are_those_of_fits_to_resampled_prompts() -> None:
     """Without style there is one unknown: the sum of c (v - sigma(x)) is RIDGE x."""
-    values = np.array([1.0, 0.0, 1.0, 0.5] * 5)
+    values = generator("battles").uniform(size=20)
     battles = [Battle("m", str(i), "same", "same", value) for i, value in enumerate(values)]
     found = style_controlled(battles, seed=4).win_rates["m"]
     rates = [
@@ -75,3 +79,10 @@ def test_bounds_are_those_of_fits_to_resampled_prompts() -> None:
     assert found.low == pytest.approx(np.quantile(rates, tail(20)), abs=1e-7)
     assert found.high == pytest.approx(np.quantile(rates, 1 - tail(20)), abs=1e-7)
     assert style_controlled(battles) == style_controlled(battles, seed=0)
+
+
+def test_heavy_prompts_are_fitted_too() -> None:
+    values = np.array([1.0, 0.0, 1.0, 1.0])
+    (found,) = _fit(np.ones((4, 1)), values, np.full(4, 100.0))
+    wanted = brentq(lambda x: 100 * (values - expit(x)).sum() - RIDGE * x, -9, 9)
+    assert found == pytest.approx(wanted, abs=1e-9)

@@ -37,6 +37,7 @@ def test_self_bleu_of_equal_and_unlike_texts() -> None:
     assert unlike is not None
     assert unlike < 5
     assert self_bleu([same]) is None
+    assert self_bleu(["a b", "a b"]) == pytest.approx(100)  # of the orders that two words have
 
 
 def test_lengths_and_rows() -> None:
