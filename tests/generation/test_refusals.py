@@ -371,7 +371,7 @@ def test_endpoints_that_settings_name_are_probed_once() -> None:
         assert len(seen.bodies) == 1
     assert report.answers
     assert report.source == f"m@{seen.url}"
-    assert report.limits == ("refuses logprobs: or gives none: judges read whole verdicts",)
+    assert report.limits == ("refuses logprobs: judges read whole verdicts",)
 
 
 def test_check_asks_endpoints_one_small_question(alignlab: Any, tmp_path: Path) -> None:

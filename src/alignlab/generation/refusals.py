@@ -21,7 +21,7 @@ EFFECTS = {
     "top_p": "the endpoint's own nucleus applies",
     "temperature": "the endpoint's own temperature applies",
     "stop": "texts are cut at stop strings here",
-    "logprobs": "or gives none: judges read whole verdicts",
+    "logprobs": "judges read whole verdicts",
     "system": "system instructions open the first user turn",
 }
 """Fields that can be left out, and the consequence. Where an error names several, the first of

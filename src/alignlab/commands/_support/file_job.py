@@ -42,7 +42,8 @@ class FileWritten:
         if useful or not self.note:
             return self
         raise RunFailed(
-            f"{self.path}: no {what} ({self.note}); to ask again, remove {self.records}"
+            f"{self.path}: no {what} ({self.note}); to ask again, remove "
+            f"{self.path} and {self.records}"
         )
 
 
