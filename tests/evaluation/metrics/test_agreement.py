@@ -128,3 +128,9 @@ def test_kappa_leaves_out_what_either_did_not_rate() -> None:
     for gaps in (([np.nan, *first], [1.0, *second]), ([1.0, *first], [np.nan, *second])):
         found = cohen_kappa(*gaps)
         assert (found.value, found.n) == (whole.value, 5)
+
+
+def test_a_table_without_ratings_has_no_agreement():
+    empty = np.full((3, 2), np.nan)
+    assert raw_agreement(empty).value is None
+    assert krippendorff_alpha(empty).value is None

@@ -134,7 +134,7 @@ def _coincidences(ratings_NA: Floats) -> tuple[Floats, Floats]:
     """
     known_N = np.isfinite(ratings_NA).sum(1)
     values_C = np.unique(ratings_NA[np.isfinite(ratings_NA)])
-    counts_NC = np.stack([(ratings_NA == value).sum(1) for value in values_C], axis=1).astype(float)
+    counts_NC = (ratings_NA[:, :, None] == values_C).sum(1).astype(float)
     pairs_NCC = counts_NC[:, :, None] * counts_NC[:, None, :]
     diagonal = np.arange(len(values_C))
     pairs_NCC[:, diagonal, diagonal] -= counts_NC
