@@ -5,7 +5,7 @@ import json
 from alignlab.commands._support.prompts_and_responses import prompts_of, responses_of
 from alignlab.commands._support.responses_from_run import answers_of_run
 from alignlab.data import load
-from alignlab.records import to_line
+from alignlab.runs import Run, RunIdentity
 from alignlab.types import Message, Prompt, Response, SampledBy
 
 
@@ -34,14 +34,15 @@ def test_an_id_of_two_texts_is_no_prompt_of_a_run(tmp_path):
         "one": [Prompt("0", (Message("user", "Why?"),)), Prompt("1", (Message("user", "How?"),))],
         "two": [Prompt("0", (Message("user", "When?"),))],
     }
+    run = Run.start(tmp_path / "run", RunIdentity("test", {}, (0,)))
     for name, prompts in stages.items():
-        folder = tmp_path / "stages" / name
-        folder.mkdir(parents=True)
-        (folder / "prompts.jsonl").write_text("".join(map(to_line, prompts)))
-    answers = tmp_path / "stages" / "answer-M1"
-    answers.mkdir()
+        with run.stage(name) as stage:
+            stage.write("prompts", Prompt, prompts)
     given = [Response(f"r{i}", str(i), "Yes.", SampledBy("M1")) for i in range(3)]
-    (answers / "responses.jsonl").write_text("".join(map(to_line, given)))
-    found = answers_of_run(tmp_path)
+    with run.stage("answer-M1") as stage:
+        stage.write("responses", Response, given)
+    run.finish()
+    run.close()
+    found = answers_of_run(tmp_path / "run")
     assert [r.id for r in found.responses] == ["r1"]
     assert found.tally.dropped == {"prompt id of two texts": 1, "prompt not kept in the run": 1}
