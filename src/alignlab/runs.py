@@ -349,6 +349,7 @@ class Stage:
         self._usage += usage
 
     def commit(self, filename: str, unit: str, end: int, usage: Usage, crc32: str) -> None:
+        """Name a written unit in commits.jsonl, with the length of its file and its checksums."""
         now = time.monotonic()
         line = {
             "file": filename,
@@ -364,6 +365,7 @@ class Stage:
         self._since = now
 
     def units(self, filename: str) -> set[str]:
+        """Return the committed units of a record file."""
         return self._units.setdefault(filename, set())
 
     def _account(self, line: Mapping[str, Any]) -> None:
@@ -414,6 +416,7 @@ class RecordFile(Generic[T]):
         return list(read_records(self.path, self.cls))
 
     def count(self) -> int:
+        """Return the number of records in the file."""
         if not self.path.exists():
             return 0
         with self.path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from alignlab import seeds
@@ -13,14 +14,14 @@ from alignlab.turns import strip_thoughts
 from alignlab.types import Feedback, Prompt, Response, Score
 
 
-class RuleJudge:
+class RuleJudge(ABC):
     """Judge that scores each response by a rule; of two, the one with the higher score wins."""
 
     name: str
 
+    @abstractmethod
     def score(self, response: Response, seed: int) -> float:
         """Return the score of a response."""
-        raise NotImplementedError
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one feedback per response."""

@@ -111,7 +111,7 @@ def _check(predicted_N: Floats, truth_N: Floats, span: tuple[float, float], bins
         raise BadInput(f"calibration: expected bins >= 1 and a span; got {bins}, {span}")
     if len(predicted_N) and not ((predicted_N >= low) & (predicted_N <= high)).all():
         raise BadInput(
-            f"calibration: expected what is said within {low:g} to {high:g}, found "
+            f"calibration: expected predictions within {low:g} to {high:g}, found "
             f"{predicted_N.min():g} to {predicted_N.max():g}"
         )
 
