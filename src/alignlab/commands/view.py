@@ -7,7 +7,12 @@ import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
+import uvicorn
+
 from alignlab.errors import BadInput
+from alignlab.viewer.app import application
+from alignlab.viewer.bundle import write_bundle
+from alignlab.viewer.library import Library
 
 
 def view(
@@ -31,20 +36,8 @@ def view(
         The address that was served, or the bundle's first page.
 
     Raises:
-        BadInput: no run in the folder, a port that is taken, a bundle's folder that is not empty,
-            or a package that is missing.
+        BadInput: no run in the folder, a port that is taken, or a bundle's folder that is not empty.
     """
-    try:
-        import uvicorn
-
-        from alignlab.viewer.app import application
-    except ModuleNotFoundError as error:
-        raise BadInput(
-            f"view: expected the package {error.name}; pip install 'alignlab[view]' adds it"
-        ) from None
-    from alignlab.viewer.bundle import write_bundle
-    from alignlab.viewer.library import Library
-
     library = Library(Path(folder))
     try:
         if bundle is not None:

@@ -72,12 +72,8 @@ def _guard(port: int) -> Callable[[Request, Handler], Awaitable[Reply]]:
         origin = request.headers.get("origin")
         if request.headers.get("host") not in hosts or origin not in {None, *origins}:
             return PlainTextResponse("this page is for the machine that it runs on", 403)
-        if request.method == "POST" and request.headers.get(
-            "sec-fetch-site", "same-origin"
-        ) not in (
-            "same-origin",
-            "none",
-        ):
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if request.method == "POST" and site not in ("same-origin", "none"):
             return PlainTextResponse("expected a request of this page", 403)
         reply = await follow(request)
         reply.headers.setdefault("Content-Security-Policy", policy(""))
@@ -90,7 +86,7 @@ def _guard(port: int) -> Callable[[Request, Handler], Awaitable[Reply]]:
 
 
 def policy(html: str) -> str:
-    """Return the Content-Security-Policy of a page: this server's files and the page's own styles."""
+    """Return the Content-Security-Policy of a page: files of this server, styles of the page."""
     hashes = [
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
         for text in _STYLE.findall(html)

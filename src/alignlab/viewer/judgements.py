@@ -1,4 +1,4 @@
-"""Query judgements: what a judge read and replied, with truth and people's ratings if there are any."""
+"""Query judgements: what a judge read and replied, with the gold score where there is one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class JudgementSlice:
-    """Judgements that a filter selects; the intervals are clustered by prompt, nothing is tested."""
+    """Judgements that a filter selects, with intervals clustered by prompt; nothing is tested."""
 
     rows: int
     unread: int

@@ -19,7 +19,8 @@ Page = dict[str, Any]
 
 MAIN_CURVES = (
     "loss", "rewards/accuracies", "rewards/margins", "objective/scores", "objective/kl",
-    "policy/entropy", "objective/entropy", "val/tokens", "rollout/tokens", "repetition", "grad_norm",
+    "policy/entropy", "objective/entropy", "val/tokens", "rollout/tokens", "repetition",
+    "grad_norm",
 )  # fmt: skip
 """Training metrics in the order of their charts; others follow by name."""
 _NOT_DRAWN = frozenset({"step", "epoch", "learning_rate", "tokens"})
@@ -93,6 +94,7 @@ def overview(library: Library, run: RunState) -> Page:
         "answer": headline.derive(run.results, run.study.baseline),
         "plot": plot,
         "links": links,
+        "forest_links": {m: f"answers{a}" for m, a in links.items()},
         "table": table,
         "judges": [row["source"] for row in judges],
         "prompts": index.one("SELECT count(DISTINCT prompt) FROM answers") or 0,
@@ -385,7 +387,8 @@ def _warnings(index: Any, run: RunState) -> list[Page]:
             }
         )
     for row in index.rows(
-        "SELECT model, sum(cut) AS cut, count(*) AS n FROM answers GROUP BY model HAVING cut * 4 > n"
+        "SELECT model, sum(cut) AS cut, count(*) AS n FROM answers GROUP BY model "
+        "HAVING cut * 4 > n"
     ):
         found.append(
             {

@@ -1,4 +1,4 @@
-"""Rate responses in the browser: tasks from a filter, items in an annotator's order, live agreement."""
+"""Rate responses in the browser: tasks from a filter, blind items, agreement as it grows."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def _shown(given: people.Rating, places: list[int]) -> Any:
 
 
 def _certainty(index: Index, made: Task) -> dict[str, float]:
-    """Return how sure the judges are of each item: the gap of the two scores, or minus the spread."""
+    """Return how sure the judges are of each item: the gap of its scores less their spreads."""
     found = {}
     for item in made.items:
         rows = [

@@ -13,7 +13,8 @@ VERSION = 1
 """Version of the tables; an index of another version is rebuilt."""
 
 _TABLES = """
-CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE, done INTEGER, head TEXT, lines INTEGER);
+CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE, done INTEGER, head TEXT,
+    lines INTEGER);
 CREATE TABLE prompts (seed INTEGER, id TEXT, text TEXT, turns TEXT, reference TEXT, source TEXT,
     type TEXT, cluster TEXT, PRIMARY KEY (seed, id));
 CREATE TABLE responses (rid INTEGER PRIMARY KEY, file INTEGER, seed INTEGER, stage TEXT, id TEXT,

@@ -25,6 +25,7 @@ _SHOW = {
     "shorter": "g.longer < 0",
     "longer": "g.longer > 0",
 }
+_GOLD = "(SELECT value FROM truth t WHERE t.seed = g.seed AND t.response = g.{0}) AS gold_{0}"
 _FROM = (
     " FROM pairs g JOIN prompts p ON p.seed = g.seed AND p.id = g.prompt "
     "JOIN responses w ON w.seed = g.seed AND w.id = g.chosen "
@@ -75,9 +76,7 @@ def select(index: Index, asked: DataFilter) -> tuple[PairSlice, list[dict[str, A
     page = index.rows(
         "SELECT g.*, p.text AS question, w.text AS chosen_text, l.text AS rejected_text, "
         "w.tokens AS chosen_tokens, l.tokens AS rejected_tokens, "
-        "(SELECT value FROM truth t WHERE t.seed = g.seed AND t.response = g.chosen) AS gold_chosen, "
-        "(SELECT value FROM truth t WHERE t.seed = g.seed AND t.response = g.rejected) "
-        f"AS gold_rejected{_FROM}{where.sql} "
+        f"{_GOLD.format('chosen')}, {_GOLD.format('rejected')}{_FROM}{where.sql} "
         f"ORDER BY {SORTS.get(asked.sort, SORTS[''])} LIMIT {PAGE} OFFSET ?",
         (*where.values, PAGE * (asked.page - 1)),
     )
