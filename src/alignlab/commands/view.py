@@ -36,7 +36,7 @@ def view(
         The address that was served, or the bundle's first page.
 
     Raises:
-        BadInput: no run in the folder, a port that is taken, or a bundle's folder that is not empty.
+        BadInput: no run in the folder, a port that is taken, or a full folder for the bundle.
     """
     library = Library(Path(folder))
     try:

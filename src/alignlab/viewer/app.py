@@ -65,7 +65,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 def _guard(port: int) -> Callable[[Request, Handler], Awaitable[Reply]]:
     """Refuse requests under other host names or from other sites, and add security headers."""
-    hosts = {f"{name}:{port}" for name in HERE}
+    hosts = {f"{name}:{port}" for name in HERE} | (set(HERE) if port == 80 else set())
     origins = {f"http://{host}" for host in hosts}
 
     async def dispatch(request: Request, follow: Handler) -> Reply:

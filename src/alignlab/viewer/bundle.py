@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import re
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from html import escape, unescape
 from pathlib import Path
 from posixpath import relpath
@@ -37,6 +38,7 @@ def write_bundle(library: Library, out: Path) -> Path:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out}: expected an empty folder or none")
+    library.freeze()
     app = application(library, 80)
     names = _Names()
     waiting = deque([("/", names.of("/"))])
@@ -54,11 +56,12 @@ def write_bundle(library: Library, out: Path) -> Path:
             to = names.of(full)
             if is_new:
                 waiting.append((full, to))
-            return f'<a{before} href="{escape(quote(relpath(to, Path(name).parent.as_posix())))}"{after}>{text}</a>'
+            path = escape(quote(relpath(to, Path(name).parent.as_posix())))
+            return f'<a{before} href="{path}"{after}>{text}</a>'
 
         html = _LINK.sub(linked, html)
         root = relpath(".", Path(name).parent.as_posix())
-        html = html.replace('"/static/', f'"{root}/static/').replace(' data-state="', ' data-was="')
+        html = html.replace('"/static/', f'"{root}/static/').replace(' data-live="', ' data-was="')
         rules = policy(html).replace("'self'", "'self' file:").partition("; form-action")[0]
         meta = (
             f'<meta http-equiv="Content-Security-Policy" content="{rules}; form-action \'none\'">\n'
@@ -101,7 +104,7 @@ class _Names:
                     path = f"{folder}/answers/{hashlib.sha256(rest.encode()).hexdigest()[:16]}"
             query = urlsplit(key).query
             if query:
-                path += f"/rows-{hashlib.sha256(query.encode()).hexdigest()[:12]}"
+                path = f"{path}/rows-{hashlib.sha256(query.encode()).hexdigest()[:12]}".lstrip("/")
             self._known[key] = f"{path}/index.html" if path else "index.html"
         return self._known[key]
 
@@ -139,7 +142,9 @@ def _get(app: Starlette, address: str) -> bytes:
         else:
             content.extend(message.get("body", b""))  # type: ignore[arg-type]
 
-    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    # In a thread of its own, since a notebook's thread runs a loop already.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, app(scope, receive, send)).result()  # type: ignore[arg-type]
     if status != 200:
         raise BadInput(f"{address}: expected a page, found status {status}")
     return bytes(content)

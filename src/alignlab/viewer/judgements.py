@@ -105,7 +105,7 @@ def conditions(asked: JudgementFilter) -> Conditions:
             where.add(f"f.{name} = ?", value)
     for name, column in (("read", "value"), ("truth", "truth")):
         if value := getattr(asked, name):
-            where.add(f"round(f.{column}) = ?", value)
+            where.add(f"round(f.{column}) = CAST(? AS REAL)", value)
     if asked.sort in ("-error", "error"):
         where.add("f.error IS NOT NULL")
     if asked.sort == "-spread":

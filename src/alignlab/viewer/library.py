@@ -101,6 +101,7 @@ class Library:
             raise BadInput(f"{folder}: expected a folder of runs, found none")
         self.folder = folder.resolve()
         self._indexes: dict[Path, Index] = {}
+        self._frozen: dict[str, RunState] = {}
         self._lock = threading.Lock()
         if not self.paths():
             raise BadInput(f"{folder}: expected a run directory or a folder of them, found none")
@@ -117,17 +118,25 @@ class Library:
         )
         return {"~".join(p.relative_to(self.folder).parts): p for p in found}
 
+    def freeze(self) -> None:
+        """Stop looking for changes, so that many pages are made quickly and of one state."""
+        for key in self.paths():
+            self.index(key)
+        self._frozen = {key: read_state(key, path) for key, path in self.paths().items()}
+
     def run(self, key: str) -> RunState:
         """Return one run.
 
         Raises:
             KeyError: no such run.
         """
+        if self._frozen:
+            return self._frozen[key]
         return read_state(key, self.paths()[key])
 
     def runs(self) -> list[RunState]:
         """Return all runs, the latest first."""
-        found = [read_state(key, path) for key, path in self.paths().items()]
+        found = [self.run(key) for key in self._frozen or self.paths()]
         return sorted(found, key=lambda r: r.manifest.created, reverse=True)
 
     def index(self, key: str) -> Index:
@@ -136,6 +145,8 @@ class Library:
         Raises:
             KeyError: no such run.
         """
+        if self._frozen:
+            return self._indexes[self._frozen[key].path]
         path = self.paths()[key]
         with self._lock:
             index = self._indexes.get(path)

@@ -59,13 +59,15 @@ def connect(path: Path) -> sqlite3.Connection:
         sqlite3.Error: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    index = _open(path)
+    index = None
     try:
+        index = _open(path)
         version = index.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.DatabaseError:  # not an index, or torn by a full disk
         version = -1
-    if version != VERSION:
-        index.close()
+    if index is None or version != VERSION:
+        if index is not None:
+            index.close()
         for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
             name.unlink(missing_ok=True)
         index = _open(path)

@@ -31,6 +31,14 @@
     }
   });
 
+  // A mark leads where the name of its row leads.
+  document.querySelectorAll(".forest .row").forEach((row) => {
+    const link = row.querySelector(".label a");
+    if (!link) return;
+    row.classList.add("leads");
+    row.addEventListener("click", (event) => { if (!event.target.closest("a")) link.click(); });
+  });
+
   const plain = document.getElementById("plain");
   if (plain) plain.addEventListener("click", () => {
     const on = document.getElementById("main").classList.toggle("plain");
