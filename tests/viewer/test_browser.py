@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
-
 from alignlab.viewer import people
 from tests.viewer.a_run import HOSTILE, TWO
 
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 Site = tuple[str, Path]
 
 
@@ -32,8 +31,8 @@ def test_from_a_figure_to_its_rows_to_an_answer_and_back(page: Any, site: Site) 
     page.locator("tbody a >> nth=0").click()
     assert page.locator("article.card").count() == 2
     assert "1 of 10" in page.inner_text("nav.pager")
+    page.wait_for_load_state("load")
     page.keyboard.press("j")
-    page.wait_for_url("**answers/0/**")
     page.wait_for_selector("text=2 of 10")
     deep = page.url
     page.goto("about:blank")
@@ -62,8 +61,8 @@ def test_most_wrong_unreadable_and_spread(page: Any, site: Site) -> None:
     page.wait_for_selector("text=Unscored: no score in any sample")
     page.go_back()
     page.click("text=Samples spread")
-    page.locator("tbody a >> nth=0").click()
-    assert page.locator("ol.raw li").count() == 2
+    page.locator("table.rows tbody a >> nth=0").click()
+    expect(page.locator("ol.raw li")).to_have_count(2)
 
 
 def test_what_a_model_trained_on_and_what_is_inverted(page: Any, site: Site) -> None:

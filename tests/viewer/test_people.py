@@ -183,6 +183,12 @@ def test_a_rating_over_http(library: Library) -> None:
     assert client.post("/run/one/people", json={"number": 0}).status_code == 400
 
 
+def test_the_baseline_is_the_other_side_in_whatever_order_models_are_named(
+    library: Library,
+) -> None:
+    assert make(library, models=["M1", TWO]).items[0].models == (TWO, "M1")
+
+
 def test_a_task_of_a_filter_holds_its_prompts_only(library: Library) -> None:
     task = make(library, filter={"model": TWO, "outcome": "loss"})
     assert sorted(i.prompt for i in task.items) == [f"p/{i}" for i in (6, 7, 8, 9)]

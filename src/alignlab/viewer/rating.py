@@ -65,6 +65,7 @@ def create(library: Library, run: RunState, body: Mapping[str, Any]) -> Task:
     chosen = body.get("models") or [m for m in (asked.model, baseline) if m]
     if unknown := [m for m in chosen if m not in models]:
         raise BadInput(f"models: expected some of {', '.join(models)}, found {unknown[0]!r}")
+    chosen = sorted(chosen, key=lambda m: m == baseline)  # judges compare models with it
     where = answers.conditions(asked, baseline)
     keys = [
         (row[0], row[1])
