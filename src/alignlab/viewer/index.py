@@ -101,7 +101,9 @@ class Index:
         known = self._known(path)
         if known is None:
             return False
-        return path.stat().st_size < known["done"] or _head(path, known["done"]) != known["head"]
+        return path.stat().st_size < known["done"] or bool(
+            _head(path, known["done"]) != known["head"]
+        )
 
     def _take(self, path: Path) -> int:
         """Read the new whole lines of a file into the tables."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignlab.errors import BadInput
+from alignlab.seeds import derive
 from alignlab.viewer import answers, people
 from alignlab.viewer.filters import AnswerFilter
 from alignlab.viewer.index import Index
@@ -71,7 +72,7 @@ def create(library: Library, run: RunState, body: Mapping[str, Any]) -> Task:
         (row[0], row[1])
         for row in index.rows(f"SELECT a.seed, a.prompt{answers.FROM}{where.sql}", where.values)
     ]
-    drawn = sorted(keys, key=lambda k: people.derive("task", *k))[:number]
+    drawn = sorted(keys, key=lambda k: derive("task", *k))[:number]
     return people.new_task(
         run.path,
         index,
