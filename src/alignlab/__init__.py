@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from alignlab.api.studies import run as run
     from alignlab.api.training import train as train
     from alignlab.commands.annotate import annotate as annotate
-    from alignlab.commands.view import view as view
     from alignlab.commands.doctor import doctor as doctor
+    from alignlab.commands.view import view as view
     from alignlab.errors import BadInput as BadInput
     from alignlab.errors import RunFailed as RunFailed
     from alignlab.objectives.cpo import CPO as CPO

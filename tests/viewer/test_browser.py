@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from alignlab.report import write_report
 from alignlab.viewer import people
 from tests.viewer.a_run import HOSTILE, TWO
 
@@ -167,8 +168,10 @@ def test_accessibility(browser: Any, site: Site, theme: str, width: int) -> None
     )
     opened = context.new_page()
     found = []
-    for name in ("/", *(f"/run/one/{name}" for name in PAGES), "/compare?a=one&b=two"):
-        opened.goto(f"{site[0]}{name}")
+    report = write_report(site[1] / "one").as_uri()
+    addresses = ("/", *(f"/run/one/{name}" for name in PAGES), "/compare?a=one&b=two")
+    for name in (report, *(f"{site[0]}{address}" for address in addresses)):
+        opened.goto(name)
         for fault in axe.Axe().run(opened).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
                 nodes = [re.sub(r"\s+", " ", n["html"])[:120] for n in fault["nodes"][:3]]

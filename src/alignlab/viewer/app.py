@@ -115,6 +115,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.tests.update(page.environment().tests)
     made.globals.update(number=labels.number, duration=labels.duration)
     made.filters["interval"] = _interval
     made.filters["thousands"] = lambda n: f"{n:,}"

@@ -91,7 +91,7 @@ def overview(library: Library, run: RunState) -> Page:
         "OR stage LIKE '%-score-%' GROUP BY source ORDER BY n DESC"
     )
     return {
-        "answer": headline.derive(run.results, run.study.baseline),
+        "answer": headline.derive(run.results, run.study.baseline, run.study.options),
         "plot": plot,
         "links": links,
         "forest_links": {m: f"answers{a}" for m, a in links.items()},
@@ -321,7 +321,7 @@ def _pages(asked: Filter, rows: int) -> Page:
 
 
 def _answer(run: RunState) -> str:
-    found = headline.derive(run.results, run.study.baseline)
+    found = headline.derive(run.results, run.study.baseline, run.study.options)
     return found.first if found.basis else ""
 
 
