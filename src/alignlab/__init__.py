@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from alignlab.api.training import train as train
     from alignlab.commands.annotate import annotate as annotate
     from alignlab.commands.doctor import doctor as doctor
+    from alignlab.commands.view import view as view
     from alignlab.errors import BadInput as BadInput
     from alignlab.errors import RunFailed as RunFailed
     from alignlab.objectives.cpo import CPO as CPO

@@ -113,6 +113,7 @@ COMMANDS = (
     ),
     Command("report", _api("studies", "print_report"), "report runs/demo --csv > demo.csv"),
     Command("compare", _api("studies", "compare"), "compare runs/seed-0 runs/seed-1"),
+    Command("view", Place("alignlab.commands.view", "view"), "view runs --port 8000", ("folder",)),
     Command(
         "annotate", Place("alignlab.commands.annotate", "annotate"),
         "annotate runs/demo anna.jsonl --format ranking limit=50",

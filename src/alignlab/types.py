@@ -407,6 +407,8 @@ class StudyDescription:
     """Model that the others are compared with."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Name -> one line on its training, in the order of the report."""
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Option that the question names -> the models that stand for it."""
 
 
 @dataclass(frozen=True)

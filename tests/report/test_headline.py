@@ -32,11 +32,44 @@ def test_a_single_model() -> None:
     assert even.second == "M1 is not distinguishable from A."
 
 
-def test_long_lists_are_cut_and_the_best_come_first() -> None:
+def test_all_models_are_named_the_best_first() -> None:
     rows = [row(f"m{i}", 0.6 + i / 100, 0.55, 0.7) for i in range(5)]
     first = derive(rows, "M1").first
     assert first.startswith("All 5 models compared are better than M1: m4 ")
-    assert first.endswith("and 2 more.")
+    assert first.endswith("and m0 (60.0%, 55.0 to 70.0%).")
+
+
+def test_each_option_of_the_question_is_answered_by_the_corrected_verdict() -> None:
+    rows = [
+        row("M2", 0.56, 0.51, 0.61),
+        row("teacher", 0.6, 0.55, 0.65),
+        row("demo", 0.4, 0.35, 0.45),
+        row("control", 0.5, 0.45, 0.55),
+    ]
+    adjusted = [
+        EvalResult(r.model, "head_to_head", "win_rate_p_holm", p, None, None, 400, 0, "M1")
+        for r, p in zip(rows, (0.2, 0.001, 0.01, 0.9), strict=True)
+    ]
+    options = {"Its own": ("M2",), "A teacher's": ("teacher", "demo"), "Absent": ("M9",)}
+    answer = derive([*rows, *adjusted], "M1", options)
+    assert answer.options == (
+        "Its own: not shown, M2 (56.0%, 51.0 to 61.0%).",
+        "A teacher's: yes, teacher (60.0%, 55.0 to 65.0%); worse with demo (40.0%, 35.0 to 45.0%).",
+    )
+    assert answer.second == ("Against M1, control (50.0%, 45.0 to 55.0%) is not distinguishable.")
+
+
+def test_a_benchmark_opens_with_its_own_figures() -> None:
+    rows = [
+        EvalResult("A", "mt_bench", "mean", 6.1, 5.8, 6.4, 80, 2),
+        EvalResult("B", "mt_bench", "mean", 6.6, 6.2, 7.0, 80),
+        EvalResult("B", "mt_bench", "tokens", 90.0, None, None, 80),
+    ]
+    answer = derive(rows, "")
+    assert (
+        answer.first == "MT-Bench, mean score: B (6.60, 6.20 to 7.00) and A (6.10, 5.80 to 6.40)."
+    )
+    assert answer.basis == "n = 80, 2 unscored left out."
 
 
 def test_no_comparison_makes_no_claim() -> None:

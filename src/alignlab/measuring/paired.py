@@ -17,10 +17,11 @@ from typing import NamedTuple
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.multiple import holm
 from alignlab.evaluation.metrics.significance import difference
-from alignlab.measuring.prompt_values import FILE
 from alignlab.records import read_records
 from alignlab.types import Paired, PromptValue
 
+FILE = "prompt_values"
+"""Name of the record file of values by prompt."""
 FEWEST = 10
 """Minimum number of shared prompts of two runs; fewer give no useful interval."""
 
@@ -38,11 +39,14 @@ Table = Mapping[FigureKey, Mapping[str, Mapping[str, float]]]
 """Metric -> model -> prompt -> value, averaged over training seeds."""
 
 
-def compare_by_prompt(runs: Sequence[tuple[str, Path]]) -> list[Paired]:
+def compare_by_prompt(
+    runs: Sequence[tuple[str, Path]], mapping: Mapping[str, str] | None = None
+) -> list[Paired]:
     """Compare every later run with the first.
 
     Args:
         runs: name and run directory, two or more.
+        mapping: model of the first run -> model of a later run, for models of other names.
 
     Returns:
         One record per figure that both runs hold, or one with the reason if they share none.
@@ -50,7 +54,7 @@ def compare_by_prompt(runs: Sequence[tuple[str, Path]]) -> list[Paired]:
     (first, path), *others = runs
     base, found = read_values(path), list[Paired]()
     for name, folder in others:
-        found += _both(name, read_values(folder), first, base)
+        found += _both(name, read_values(folder), first, base, mapping or {})
     tested = [i for i, pair in enumerate(found) if pair.p is not None]
     adjusted = holm([found[i].p or 0.0 for i in tested])
     for i, p in zip(tested, adjusted, strict=True):
@@ -83,7 +87,9 @@ def read_values(run: Path) -> Table:
     }
 
 
-def _both(name: str, own: Table, other: str, base: Table) -> list[Paired]:
+def _both(
+    name: str, own: Table, other: str, base: Table, mapping: Mapping[str, str]
+) -> list[Paired]:
     """Compare all figures that two runs share."""
     missing = [run for run, table in ((other, base), (name, own)) if not table]
     if missing:
@@ -92,7 +98,7 @@ def _both(name: str, own: Table, other: str, base: Table) -> list[Paired]:
         pair
         for what in base
         if what in own
-        for mine, theirs in _matched(own[what], base[what])
+        for mine, theirs in _matched(own[what], base[what], mapping)
         for pair in _tested(
             what, (f"{name}: {mine}", own[what][mine]), (f"{other}: {theirs}", base[what][theirs])
         )
@@ -101,11 +107,15 @@ def _both(name: str, own: Table, other: str, base: Table) -> list[Paired]:
     return found or [_nothing(name, other, f"{shared} prompts")]
 
 
-def _matched(own: Mapping[str, object], base: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Match the models of two runs."""
-    if len(own) == len(base) == 1:
+def _matched(
+    own: Mapping[str, object], base: Mapping[str, object], mapping: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Match the models of two runs: as mapped, else by name, else the only ones."""
+    mapped = [(mapping[b], b) for b in base if mapping.get(b) in own]
+    named = [(m, m) for m in own if m in base and m not in mapping]
+    if not mapped and not named and not mapping and len(own) == len(base) == 1:
         return [(next(iter(own)), next(iter(base)))]
-    return [(model, model) for model in own if model in base]
+    return [*mapped, *named]
 
 
 def _tested(

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from alignlab.evaluation.tasks import BenchmarkInputs, ModelAnswers, value_of
 from alignlab.measuring.alignment_tax import recalled
 from alignlab.measuring.measure import StudyMeasurements
+from alignlab.measuring.paired import FILE as FILE
 from alignlab.records import fingerprint, to_dict
 from alignlab.types import Feedback, Prompt, PromptValue, Score
 
-FILE = "prompt_values"
 JUDGED = "judged"
 """Metric of `alignlab evaluate`: the judge's verdict on an answer, as a number."""
 

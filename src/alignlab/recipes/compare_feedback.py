@@ -158,5 +158,10 @@ register("recipe", "compare_feedback", old=("compare",))(
         question="Which feedback makes this model better: its own, a teacher's judgement, or a "
         "teacher's answers?",
         study=study,
+        options={
+            "Its own judgement": (" self-reward",),
+            "A teacher's judgement": ("teacher reward", "then DPO by strong critic"),
+            "A teacher's answers": ("teacher demonstration", "SFT on "),
+        },
     )
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
@@ -136,6 +136,17 @@ class Recipe:
     """Question that the study answers, in one sentence; the report's title."""
     study: Callable[[RunContext, Any], StudyMeasurements]
     baseline: str = "M1"
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Option that the question names -> parts of the names of the models that stand for it."""
+
+    def options_of(self, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the models of each option; options without a model are left out."""
+        names = list(models)
+        found = {
+            option: tuple(name for name in names if any(part in name for part in parts))
+            for option, parts in self.options.items()
+        }
+        return {option: some for option, some in found.items() if some}
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,17 @@ half is never called a win or a loss, wherever its middle lies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from alignlab.report.labels import bounds, number
+from alignlab.report.labels import benchmark, bounds, metric, number
 from alignlab.types import EvalResult
 
 Standing = Literal["better", "worse", "not distinguishable"]
 CHANCE = 0.5
 LEVEL = 0.05
 """Maximum adjusted p-value of a significant finding."""
-_NAMED = 3
-"""Maximum number of models named in a sentence; the rest are counted."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Headline:
     second: str
     basis: str
     """n, seeds and the kind of interval; empty if nothing was compared."""
+    options: tuple[str, ...] = ()
+    """One sentence per option of the study's question."""
 
 
 def standing(row: EvalResult, chance: float = CHANCE) -> Standing:
@@ -86,15 +86,19 @@ def comparisons(results: Sequence[EvalResult], baseline: str) -> list[EvalResult
     return [r for r in rows if r.benchmark == rows[0].benchmark and r.against == rows[0].against]
 
 
-def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
-    """State the models better than, worse than and not distinguishable from the baseline."""
+def derive(
+    results: Sequence[EvalResult],
+    baseline: str,
+    options: Mapping[str, Sequence[str]] | None = None,
+) -> Headline:
+    """State the models better than, worse than and not distinguishable from the baseline.
+
+    Args:
+        options: option of the study's question -> its models; given, each gets a sentence first.
+    """
     rows = comparisons(results, baseline)
     if not rows:
-        return Headline(
-            f"This run holds no win rate against {baseline or 'a baseline'}.",
-            "It cannot say which model is better.",
-            "",
-        )
+        return _without_win_rates(results, baseline)
     against = rows[0].against or baseline
     by_standing: dict[Standing, list[EvalResult]] = {
         "better": [],
@@ -107,7 +111,62 @@ def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
     worse = sorted(by_standing["worse"], key=lambda r: r.value or 0)
     open_ = by_standing["not distinguishable"]
     basis = " ".join(filter(None, (_basis(rows), _corrected(rows, results))))
-    return Headline(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
+    said = tuple(
+        f"{option}: {_option([r for r in rows if r.model in models], results)}"
+        for option, models in (options or {}).items()
+        if any(r.model in models for r in rows)
+    )
+    if not said:
+        return Headline(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
+    named = {model for models in (options or {}).values() for model in models}
+    others = [r for r in rows if r.model not in named]
+    standings = [f"{_list([r], figures=True)} is {decided(r, results)}" for r in others]
+    rest = f"Against {against}, {'; '.join(standings)}." if others else ""
+    return Headline(" ".join(said), rest, basis, said)
+
+
+def _without_win_rates(results: Sequence[EvalResult], baseline: str) -> Headline:
+    """State the figures of the first metric of a benchmark or an audit."""
+    whole = [
+        r
+        for r in results
+        if r.group is None and r.value is not None and r.benchmark != "judge_checks"
+    ]
+    if baseline or not whole:
+        return Headline(
+            f"This run holds no win rate against {baseline or 'a baseline'}.",
+            "It cannot say which model is better.",
+            "",
+        )
+    key = whole[0].benchmark, whole[0].metric, whole[0].against
+    rows = [r for r in whole if (r.benchmark, r.metric, r.against) == key]
+    against = f" against {key[2]}" if key[2] else ""
+    name = f"{benchmark(key[0])}, {metric(key[1]).lower()}{against}"
+    sizes = sorted({r.n for r in rows})
+    size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    unscored = sum(r.unscored for r in rows)
+    basis = f"n = {size}, {f'{unscored:,} unscored left out' if unscored else 'none unscored'}."
+    ranked = sorted(rows, key=lambda r: -(r.value or 0))
+    return Headline(f"{name}: {_list(ranked, figures=True)}.", "", basis)
+
+
+def _option(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
+    """State in one sentence whether an option's models are better, best first."""
+    ranked = sorted(rows, key=lambda r: -(r.value or 0))
+    kinds: dict[Standing, list[EvalResult]] = {"better": [], "not distinguishable": [], "worse": []}
+    for row in ranked:
+        kinds[decided(row, results)].append(row)
+    better, open_, worse = kinds.values()
+    parts = []
+    if better:
+        parts.append(f"yes, {_list(better, figures=True)}")
+    if open_:
+        start = "not shown for" if better else "not shown,"
+        parts.append(f"{start} {_list(open_, figures=True)}")
+    if worse:
+        start = "worse with" if better or open_ else "no, worse with"
+        parts.append(f"{start} {_list(worse, figures=True)}")
+    return f"{'; '.join(parts)}."
 
 
 def _corrected(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
@@ -158,11 +217,11 @@ def _rest(worse: list[EvalResult], open_: list[EvalResult], against: str) -> str
 def _list(rows: list[EvalResult], *, figures: bool) -> str:
     """Join the first few names, with their win rates."""
     named = [
-        f"{r.model} ({number(r.value, r.metric)}, {bounds(r)})" if figures else r.model
-        for r in rows[:_NAMED]
+        f"{r.model} ({', '.join(filter(None, (number(r.value, r.metric), bounds(r))))})"
+        if figures
+        else r.model
+        for r in rows
     ]
-    if len(rows) > _NAMED:
-        named.append(f"{len(rows) - _NAMED} more")
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 

@@ -41,7 +41,7 @@ def render(run: RunData) -> str:
         .render(
             run=run,
             title=_title(run),
-            answer=headline.derive(run.results, run.study.baseline),
+            answer=headline.derive(run.results, run.study.baseline, run.study.options),
             sections=sections.build(run),
             curves=training_curves.curves(run.curves),
             spent=spent,
@@ -76,13 +76,15 @@ def _first_shown(run: RunData) -> list[str]:
 @cache
 def environment() -> Environment:
     """Return the template environment, which escapes everything inserted."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.tests["losing"] = lambda count: bool(sum(count.dropped.values()) or count.changed)
+    return made
 
 
 def _title(run: RunData) -> str:

@@ -35,7 +35,7 @@ def content_security_policy(html: str, *, connect: bool = False) -> str:
 
 def with_policy(html: str) -> str:
     """Add the policy to a page's head, and replace its style attributes by classes."""
-    html = _styles_to_classes(html)
+    html = styles_to_classes(html)
     meta = (
         f'<meta http-equiv="Content-Security-Policy" content="{content_security_policy(html)}">\n'
     )
@@ -43,7 +43,8 @@ def with_policy(html: str) -> str:
     return html.replace(charset, charset + meta, 1)
 
 
-def _styles_to_classes(html: str) -> str:
+def styles_to_classes(html: str) -> str:
+    """Replace style attributes by classes, whose rules end the page's last style element."""
     names: dict[str, str] = {}
 
     def replaced(found: re.Match[str]) -> str:

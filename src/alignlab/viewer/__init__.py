@@ -1,0 +1,1 @@
+"""Browse run directories: a local web application over an index of their records."""

@@ -1,0 +1,380 @@
+"""Serve the viewer: addresses to pages, for browsers on this machine alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.responses import Response as Reply
+from starlette.routing import Route
+
+from alignlab.errors import BadInput
+from alignlab.report import labels, page
+from alignlab.report.policy import styles_to_classes
+from alignlab.viewer import pages, rating
+from alignlab.viewer.library import Library, RunState
+
+HERE = ("127.0.0.1", "localhost", "[::1]")
+LARGEST = 1_000_000
+"""Maximum number of bytes of a request's body."""
+_ROOT = Path(__file__).parent
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+
+
+def application(library: Library, port: int) -> Starlette:
+    """Build the web application of a library of runs."""
+    site = _Site(library)
+    routes = [
+        Route("/", site.runs),
+        Route("/compare", site.compare),
+        Route("/static/{name}", site.static),
+        Route("/run/{key}/", site.overview),
+        Route("/run/{key}/state", site.state),
+        Route("/run/{key}/answers", site.answers),
+        Route("/run/{key}/answers/{seed:int}/{prompt:path}", site.answer),
+        Route("/run/{key}/judgements", site.judgements),
+        Route("/run/{key}/judgements/{fid:int}", site.judgement),
+        Route("/run/{key}/data", site.data),
+        Route("/run/{key}/training", site.training),
+        Route("/run/{key}/files", site.files),
+        Route("/run/{key}/file/{path:path}", site.file),
+        Route("/run/{key}/people", site.people, methods=["GET", "POST"]),
+        Route("/run/{key}/rate/{task}", site.rate),
+        Route("/run/{key}/rate/{task}/items", site.items),
+        Route("/run/{key}/rate/{task}/save", site.save, methods=["POST"]),
+    ]
+    guard = Middleware(BaseHTTPMiddleware, dispatch=_guard(port))
+    return Starlette(routes=routes, middleware=[guard])
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+def _guard(port: int) -> Callable[[Request, Handler], Awaitable[Reply]]:
+    """Refuse requests under other host names or from other sites, and add security headers."""
+    hosts = {f"{name}:{port}" for name in HERE} | (set(HERE) if port == 80 else set())
+    origins = {f"http://{host}" for host in hosts}
+
+    async def dispatch(request: Request, follow: Handler) -> Reply:
+        origin = request.headers.get("origin")
+        if request.headers.get("host") not in hosts or origin not in {None, *origins}:
+            return PlainTextResponse("this page is for the machine that it runs on", 403)
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if request.method == "POST" and site not in ("same-origin", "none"):
+            return PlainTextResponse("expected a request of this page", 403)
+        reply = await follow(request)
+        reply.headers.setdefault("Content-Security-Policy", policy(""))
+        reply.headers["X-Content-Type-Options"] = "nosniff"
+        reply.headers["Referrer-Policy"] = "no-referrer"
+        reply.headers["Cache-Control"] = "no-store"
+        return reply
+
+    return dispatch
+
+
+def policy(html: str) -> str:
+    """Return the Content-Security-Policy of a page: files of this server, styles of the page."""
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in _STYLE.findall(html)
+    ]
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            " ".join(["style-src 'self'", *hashes]),
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+@cache
+def environment() -> Environment:
+    """Return the template environment, which escapes everything inserted."""
+    made = Environment(
+        loader=FileSystemLoader([_ROOT / "templates", page.TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.tests.update(page.environment().tests)
+    made.globals.update(number=labels.number, duration=labels.duration)
+    made.filters["interval"] = _interval
+    made.filters["thousands"] = lambda n: f"{n:,}"
+    made.filters["zip_self"] = lambda values: [(v, v) for v in values]
+    made.filters["counted"] = lambda pairs: [(v, f"{v} ({n:,})") for v, n in pairs]
+    made.filters["part_options"] = lambda pairs: [
+        (name, f"{labels.group(name)} ({n:,})") for name, n in pairs
+    ]
+    made.filters["sample"] = lambda v: "unread" if v is None else f"{v:g}"
+    return made
+
+
+def render(template: str, **context: Any) -> str:
+    """Render a page; style attributes become classes of its style element."""
+    return styles_to_classes(environment().get_template(template).render(**context))
+
+
+def html(template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """Return a page with the policy that allows its styles."""
+    text = render(template, **context)
+    return HTMLResponse(text, status, {"Content-Security-Policy": policy(text)})
+
+
+def _interval(found: Any, metric: str = "") -> str:
+    """Format a figure with its interval and n."""
+    if found is None or found.value is None:
+        return "–"
+    value = labels.number(found.value, metric)
+    if found.low is None or found.high is None:
+        return f"{value} (n {found.n:,})"
+    low, high = (labels.number(bound, metric) for bound in (found.low, found.high))
+    return f"{value} [{low.removesuffix('%')}, {high.removesuffix('%')}], n {found.n:,}"
+
+
+class _Site:
+    """Handlers of all addresses."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+
+    async def _page(
+        self, request: Request, template: str, gather: Callable[[RunState], Any], here: str
+    ) -> Reply:
+        """Render a page of one run; 404 without the run or its record, 400 for a bad address."""
+
+        def work() -> Reply:
+            try:
+                run = self.library.run(request.path_params["key"])
+            except KeyError:
+                return html("error.html.j2", 404, message="no such run")
+            try:
+                found = gather(run)
+            except BadInput as error:
+                return html("error.html.j2", 400, message=str(error))
+            if found is None:
+                return html("error.html.j2", 404, message="no such record")
+            return html(template, run=run, here=here, base=f"/run/{run.key}/", **found)
+
+        return await run_in_threadpool(work)
+
+    async def runs(self, request: Request) -> Reply:
+        query = dict(request.query_params)
+        found = await run_in_threadpool(pages.runs, self.library, query)
+        return html("runs.html.j2", folder=str(self.library.folder), here="runs", **found)
+
+    async def compare(self, request: Request) -> Reply:
+        try:
+            found = await run_in_threadpool(pages.compare, self.library, dict(request.query_params))
+        except BadInput as error:
+            return html("error.html.j2", 400, message=str(error))
+        return html("compare_runs.html.j2", here="compare", **found)
+
+    async def overview(self, request: Request) -> Reply:
+        return await self._page(
+            request, "overview.html.j2", lambda run: pages.overview(self.library, run), "overview"
+        )
+
+    async def state(self, request: Request) -> Reply:
+        def work() -> Reply:
+            try:
+                key = request.path_params["key"]
+                version = self.library.index(key).version
+                run = self.library.run(key)
+            except KeyError:
+                return JSONResponse({}, 404)
+            return JSONResponse(
+                {"version": f"{version}-{run.done}-{run.state}", "state": run.state}
+            )
+
+        return await run_in_threadpool(work)
+
+    async def answers(self, request: Request) -> Reply:
+        query = dict(request.query_params)
+        return await self._page(
+            request,
+            "answers.html.j2",
+            lambda run: pages.held_out(self.library, run, query),
+            "answers",
+        )
+
+    async def answer(self, request: Request) -> Reply:
+        seed, prompt = request.path_params["seed"], request.path_params["prompt"]
+        query = dict(request.query_params)
+        return await self._page(
+            request,
+            "answer.html.j2",
+            lambda run: pages.answer(self.library, run, seed, prompt, query),
+            "answers",
+        )
+
+    async def judgements(self, request: Request) -> Reply:
+        query = dict(request.query_params)
+        return await self._page(
+            request,
+            "judgements.html.j2",
+            lambda run: pages.judged(self.library, run, query),
+            "judgements",
+        )
+
+    async def judgement(self, request: Request) -> Reply:
+        fid = request.path_params["fid"]
+        return await self._page(
+            request,
+            "judgement.html.j2",
+            lambda run: pages.judgement(self.library, run, fid),
+            "judgements",
+        )
+
+    async def data(self, request: Request) -> Reply:
+        query = dict(request.query_params)
+        return await self._page(
+            request, "data.html.j2", lambda run: pages.data(self.library, run, query), "data"
+        )
+
+    async def training(self, request: Request) -> Reply:
+        return await self._page(
+            request, "training.html.j2", lambda run: pages.training(self.library, run), "training"
+        )
+
+    async def files(self, request: Request) -> Reply:
+        return await self._page(request, "files.html.j2", pages.files, "files")
+
+    async def file(self, request: Request) -> Reply:
+        """Serve a file of a run as text that no browser executes."""
+
+        def work() -> Reply:
+            try:
+                root = self.library.run(request.path_params["key"]).path.resolve()
+            except KeyError:
+                return PlainTextResponse("no such run", 404)
+            path = (root / request.path_params["path"]).resolve()
+            if not path.is_relative_to(root) or not path.is_file():
+                return PlainTextResponse("no such file", 404)
+            if path == root / "report.html":  # written by alignlab, with a policy of its own
+                content = path.read_text(encoding="utf-8")
+                return HTMLResponse(
+                    content, headers={"Content-Security-Policy": "sandbox allow-scripts"}
+                )
+            return PlainTextResponse(path.read_bytes())
+
+        return await run_in_threadpool(work)
+
+    async def people(self, request: Request) -> Reply:
+        if request.method == "POST":
+            return await self._new_task(request)
+        query = dict(request.query_params)
+        return await self._page(
+            request,
+            "people.html.j2",
+            lambda run: rating.overview(self.library, run, query),
+            "people",
+        )
+
+    async def _new_task(self, request: Request) -> Reply:
+        body = await _body(request)
+        if body is None:
+            return JSONResponse({"error": "expected a JSON object"}, 400)
+
+        def work() -> Reply:
+            try:
+                run = self.library.run(request.path_params["key"])
+                made = rating.create(self.library, run, body)
+            except KeyError:
+                return JSONResponse({"error": "no such run"}, 404)
+            except BadInput as error:
+                return JSONResponse({"error": str(error)}, 400)
+            return JSONResponse({"task": made.name, "items": len(made.items)})
+
+        return await run_in_threadpool(work)
+
+    async def rate(self, request: Request) -> Reply:
+        name = request.path_params["task"]
+        return await self._page(
+            request, "rate.html.j2", lambda run: rating.page(run, name), "people"
+        )
+
+    async def items(self, request: Request) -> Reply:
+        def work() -> Reply:
+            try:
+                run = self.library.run(request.path_params["key"])
+                return JSONResponse(
+                    rating.items(
+                        self.library,
+                        run,
+                        request.path_params["task"],
+                        request.query_params.get("annotator", ""),
+                        request.query_params.get("next", ""),
+                    )
+                )
+            except KeyError:
+                return JSONResponse({"error": "no such run or task"}, 404)
+            except BadInput as error:
+                return JSONResponse({"error": str(error)}, 400)
+
+        return await run_in_threadpool(work)
+
+    async def save(self, request: Request) -> Reply:
+        body = await _body(request)
+        if body is None:
+            return JSONResponse({"error": "expected a JSON object"}, 400)
+
+        def work() -> Reply:
+            try:
+                run = self.library.run(request.path_params["key"])
+                return JSONResponse(
+                    rating.save(self.library, run, request.path_params["task"], body)
+                )
+            except KeyError:
+                return JSONResponse({"error": "no such run or task"}, 404)
+            except BadInput as error:
+                return JSONResponse({"error": str(error)}, 400)
+            except OSError as error:
+                return JSONResponse({"error": f"the rating cannot be written ({error})"}, 500)
+
+        return await run_in_threadpool(work)
+
+    async def static(self, request: Request) -> Reply:
+        name = request.path_params["name"]
+        if name == "viewer.css":
+            style = environment().get_template("style.css").render()
+            own = (_ROOT / "static" / "viewer.css").read_text(encoding="utf-8")
+            return Reply(f"{style}\n{own}", media_type="text/css")
+        if name in ("viewer.js", "rate.js"):
+            return Reply((_ROOT / "static" / name).read_text("utf-8"), media_type="text/javascript")
+        return PlainTextResponse("no such file", 404)
+
+
+async def _body(request: Request) -> dict[str, Any] | None:
+    """Return the JSON object of a request; None if it is none, or too large."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        return None
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST:
+            return None
+        parts.append(part)
+    try:
+        found = json.loads(b"".join(parts))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

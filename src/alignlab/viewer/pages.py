@@ -1,0 +1,431 @@
+"""Gather what each page shows: functions of a library and an address, without HTML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignlab.errors import BadInput
+from alignlab.report import forest, headline, labels, line_chart
+from alignlab.report.run_data import label_of
+from alignlab.viewer import answers, judgements, people, training_data
+from alignlab.viewer.comparison import compare_indexes, paired
+from alignlab.viewer.filters import PAGE, AnswerFilter, DataFilter, Filter, JudgementFilter
+from alignlab.viewer.library import Library, RunState, check_pattern
+from alignlab.viewer.words import differences
+
+Page = dict[str, Any]
+
+MAIN_CURVES = (
+    "loss", "rewards/accuracies", "rewards/margins", "objective/scores", "objective/kl",
+    "policy/entropy", "objective/entropy", "val/tokens", "rollout/tokens", "repetition",
+    "grad_norm",
+)  # fmt: skip
+"""Training metrics in the order of their charts; others follow by name."""
+_NOT_DRAWN = frozenset({"step", "epoch", "learning_rate", "tokens"})
+
+
+def runs(library: Library, query: Mapping[str, str]) -> Page:
+    """List runs with their answers; `q` searches names, questions and settings."""
+    found = library.runs()
+    searched = query.get("q", "").lower().split()
+    changing = _changing([r.settings for r in found])
+    rows = [
+        {
+            "run": run,
+            "answer": _answer(run),
+            "settings": {k: run.settings.get(k) for k in changing if k in run.settings},
+        }
+        for run in found
+    ]
+    kept = [row for row in rows if all(_mentions(row, word) for word in searched)]
+    sort = query.get("sort", "")
+    if sort:
+        kept.sort(key=lambda row: _order(row, sort.lstrip("-")), reverse=sort.startswith("-"))
+    return {
+        "rows": kept,
+        "total": len(rows),
+        "q": query.get("q", ""),
+        "sort": sort,
+        "changing": changing,
+    }
+
+
+def overview(library: Library, run: RunState) -> Page:
+    """Show a run's answer, its win rates with links to their rows, its stages and warnings."""
+    index = library.index(run.key)
+    rows = headline.comparisons(run.results, run.study.baseline)
+    plot = (
+        forest.single(
+            rows,
+            run.study.models,
+            reference=headline.CHANCE,
+            reference_label=f"{rows[0].against} = 50%",
+            tested=run.results,
+        )
+        if rows
+        else None
+    )
+    links = {r.model: AnswerFilter(model=r.model).address() for r in rows}
+    table = [
+        {
+            "row": r,
+            "verdict": headline.decided(r, run.results),
+            "value": labels.number(r.value, r.metric),
+            "bounds": labels.bounds(r),
+            "links": {
+                outcome: f"answers{AnswerFilter(model=r.model, outcome=outcome).address()}"
+                for outcome in ("win", "tie", "loss", "unscored")
+            },
+            "tally": index.rows(
+                "SELECT sum(outcome = 1), sum(outcome = 0.5), sum(outcome = 0), sum(judged > 0) "
+                "FROM answers WHERE model = ?",
+                (r.model,),
+            )[0],
+        }
+        for r in rows
+    ]
+    judges = index.rows(
+        "SELECT source, count(*) AS n FROM feedback WHERE stage LIKE '%-duel-%' "
+        "OR stage LIKE '%-score-%' GROUP BY source ORDER BY n DESC"
+    )
+    return {
+        "answer": headline.derive(run.results, run.study.baseline, run.study.options),
+        "plot": plot,
+        "links": links,
+        "forest_links": {m: f"answers{a}" for m, a in links.items()},
+        "table": table,
+        "judges": [row["source"] for row in judges],
+        "prompts": index.one("SELECT count(DISTINCT prompt) FROM answers") or 0,
+        "stages": run.stages,
+        "warnings": _warnings(index, run),
+        "others": _other_figures(run, rows),
+        "people": people.summary(run.path),
+    }
+
+
+def held_out(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
+    """List held-out answers, a row per prompt and a column per model."""
+    asked = _read(AnswerFilter, query)
+    index = library.index(run.key)
+    models = answers.models(index, list(run.study.models))
+    baseline = run.study.baseline if run.study.baseline in models else (models[0] if models else "")
+    part, rows = answers.select(index, asked, baseline)
+    return {
+        "asked": asked,
+        "models": models,
+        "focus": asked.model or baseline,
+        "baseline": baseline,
+        "slice": part,
+        "rows": rows,
+        "parts": answers.parts(index),
+        "seeds": run.manifest.seeds,
+        "pages": _pages(asked, part.rows),
+    }
+
+
+def answer(
+    library: Library, run: RunState, seed: int, prompt: str, query: Mapping[str, str]
+) -> Page | None:
+    """Show the answers to one held-out prompt side by side; None if there is no such prompt."""
+    asked = _read(AnswerFilter, {k: v for k, v in query.items() if k not in ("against", "plain")})
+    index = library.index(run.key)
+    found = index.rows("SELECT * FROM prompts WHERE seed = ? AND id = ?", (seed, prompt))
+    models = answers.models(index, list(run.study.models))
+    if not found or not models:
+        return None
+    baseline = run.study.baseline if run.study.baseline in models else models[0]
+    before, after, place, total = answers.neighbours(index, asked, baseline, seed, prompt)
+    cells = index.rows(
+        "SELECT a.*, r.text, r.id, r.finish FROM answers a JOIN responses r ON r.rid = a.rid "
+        "WHERE a.seed = ? AND a.prompt = ?",
+        (seed, prompt),
+    )
+    by_model = {cell["model"]: dict(cell) for cell in cells}
+    other = query.get("against", "") or baseline
+    reference = by_model.get(other, {}).get("text", "")
+    for model, cell in by_model.items():
+        text = cell["text"]
+        cell["pieces"] = differences(reference, text)[1] if model != other else [(text, False)]
+        cell["verdicts"] = [
+            judgements.shown(row)
+            for row in index.rows(
+                "SELECT f.*, NULL AS response FROM feedback f WHERE f.seed = ? AND f.first = ?",
+                (seed, cell["id"]),
+            )
+        ]
+    focus = asked.model or baseline
+    order = sorted(models, key=lambda m: (m != other, m != focus, models.index(m)))
+    return {
+        "asked": asked,
+        "prompt": dict(found[0]),
+        "turns": json.loads(found[0]["turns"]),
+        "cells": [by_model[m] for m in order if m in by_model],
+        "against": other,
+        "focus": focus,
+        "models": models,
+        "before": before,
+        "after": after,
+        "place": place,
+        "total": total,
+        "seed": seed,
+    }
+
+
+def judged(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
+    """List judgements with truth, errors and spread; the confusion table leads to its rows."""
+    asked = _read(JudgementFilter, query)
+    index = library.index(run.key)
+    part, rows = judgements.select(index, asked)
+    reads = sorted({read for read, _, _ in part.confusion})
+    truths = sorted({truth for _, truth, _ in part.confusion})
+    cells = {(read, truth): n for read, truth, n in part.confusion}
+    return {
+        "asked": asked,
+        "slice": part,
+        "rows": rows,
+        "choices": judgements.choices(index),
+        "reads": reads,
+        "truths": truths,
+        "cells": cells,
+        "most": max(cells.values(), default=1),
+        "seeds": run.manifest.seeds,
+        "pages": _pages(asked, part.rows),
+    }
+
+
+def judgement(library: Library, run: RunState, fid: int) -> Page | None:
+    """Show one judgement: what the judge saw, each reply, what was read; None if there is none."""
+    index = library.index(run.key)
+    found = judgements.one(index, fid)
+    if found is None:
+        return None
+    return {"row": found, "people": people.of_response(run.path, found["seed"], found["first"])}
+
+
+def data(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
+    """List pairs and demonstrations of a stage, with the share that the gold score inverts."""
+    asked = _read(DataFilter, query)
+    index = library.index(run.key)
+    part, rows = training_data.select(index, asked)
+    shown, demonstrations = (0, []) if part.rows else training_data.demonstrations(index, asked)
+    return {
+        "asked": asked,
+        "slice": part,
+        "rows": rows,
+        "shown": shown,
+        "demonstrations": demonstrations,
+        "stages": training_data.stages(index),
+        "dropped": training_data.dropped(index, asked.stage) if asked.stage else [],
+        "pages": _pages(asked, part.rows or shown),
+    }
+
+
+def training(library: Library, run: RunState) -> Page:
+    """Draw training curves, all branches of a metric on one axis, and alarms."""
+    index = library.index(run.key)
+    curves: dict[str, list[dict[str, float]]] = {}
+    for row in index.rows("SELECT stage, record FROM metrics ORDER BY stage, step"):
+        curves.setdefault(row["stage"], []).append(json.loads(row["record"]))
+    names = {
+        k
+        for steps in curves.values()
+        for step in steps
+        for k, v in step.items()
+        if isinstance(v, int | float) and k not in _NOT_DRAWN and not k.startswith("time/")
+    }
+    order = [m for m in MAIN_CURVES if m in names]
+    charts = []
+    for metric in [*order, *sorted(names - set(order))]:
+        lines = {s: line_chart.curve(steps, metric) for s, steps in curves.items()}
+        drawn = {s: line for s, line in lines.items() if line}
+        charts.append(
+            {
+                "metric": metric,
+                "main": metric in order,
+                "stages": [label_of(s) for s in drawn],
+                "chart": line_chart.line_chart(
+                    labels.metric(metric), list(drawn.values()), x_label="step"
+                ),
+            }
+        )
+    return {"charts": charts, "alarms": _alarms(curves)}
+
+
+def files(run: RunState) -> Page:
+    """List a run's files with sizes, its command, configuration and versions."""
+    found = [
+        (path.relative_to(run.path).as_posix(), path.stat().st_size)
+        for path in sorted(run.path.rglob("*"))
+        if path.is_file() and ".alignlab-index" not in path.parts and path.name != ".lock"
+    ]
+    config = run.path / "config.yaml"
+    return {
+        "files": found,
+        "config": config.read_text(encoding="utf-8") if config.exists() else "",
+        "report": (run.path / "report.html").exists(),
+    }
+
+
+def compare(library: Library, query: Mapping[str, str]) -> Page:
+    """Compare two runs: settings that differ, paired differences, prompts that flipped.
+
+    Raises:
+        BadInput: a run is missing or a mapping names no model.
+    """
+    keys = [query.get("a", ""), query.get("b", "")]
+    known = library.paths()
+    if any(key not in known for key in keys):
+        return {"ready": False, "runs": library.runs(), "a": keys[0], "b": keys[1]}
+    first, second = library.run(keys[0]), library.run(keys[1])
+    mapping = _mapping(query.get("map", ""))
+    return {
+        "ready": True,
+        "a": first,
+        "b": second,
+        "map": query.get("map", ""),
+        "settings": setting_differences(first.settings, second.settings),
+        "paired": paired(first, second, mapping),
+        **compare_indexes(
+            library.index(first.key), library.index(second.key), mapping, query.get("model", "")
+        ),
+    }
+
+
+def setting_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return settings that differ, by dotted name; a missing one is None."""
+    names = [k for k in {**a, **b} if a.get(k) != b.get(k) and k != "out"]
+    return [(name, a.get(name), b.get(name)) for name in sorted(names)]
+
+
+def _mapping(text: str) -> dict[str, str]:
+    """Read `M2:dpo,M3:ipo` as model of the first run -> model of the second."""
+    pairs = [pair.partition(":") for pair in text.split(",") if pair.strip()]
+    for name, colon, other in pairs:
+        if not (name.strip() and colon and other.strip()):
+            raise BadInput(f"map: expected MODEL:MODEL, found {text!r}")
+    return {name.strip(): other.strip() for name, _, other in pairs}
+
+
+def _read(cls: Any, query: Mapping[str, str]) -> Any:
+    asked = cls.parse(query)
+    if asked.q and asked.regex:
+        check_pattern(asked.q)
+    return asked
+
+
+def _pages(asked: Filter, rows: int) -> Page:
+    last = max(1, -(-rows // PAGE))
+    return {"now": asked.page, "last": last, "rows": rows, "size": PAGE}
+
+
+def _answer(run: RunState) -> str:
+    found = headline.derive(run.results, run.study.baseline, run.study.options)
+    return found.first if found.basis else ""
+
+
+def _changing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the settings that differ between the runs that have them."""
+    names = {name for one in settings for name in one if name not in ("out", "seed", "seeds")}
+    return sorted(n for n in names if len({str(s[n]) for s in settings if n in s}) > 1)
+
+
+def _mentions(row: Page, word: str) -> bool:
+    name, equals, value = word.partition("=")
+    run: RunState = row["run"]
+    if equals:
+        return any(
+            k.lower().endswith(name) and str(v).lower() == value for k, v in run.settings.items()
+        )
+    texts = (run.name, run.study.question, run.manifest.recipe, run.state, row["answer"])
+    return any(word in text.lower() for text in texts)
+
+
+def _order(row: Page, by: str) -> Any:
+    run: RunState = row["run"]
+    return {
+        "name": run.name,
+        "state": run.state,
+        "seconds": run.seconds,
+        "calls": run.usage.calls,
+        "tokens": run.usage.tokens,
+        "started": run.manifest.created,
+    }.get(by) or (0 if by in ("seconds", "calls", "tokens") else str(run.settings.get(by, "")))
+
+
+def _other_figures(run: RunState, compared: Sequence[Any]) -> list[Page]:
+    """Return the figures over whole benchmarks that are not the main win rates."""
+    shown = [r for r in run.results if r.group is None and r.value is not None]
+    return [
+        {
+            "model": r.model,
+            "what": f"{labels.benchmark(r.benchmark)}: {labels.metric(r.metric).lower()}",
+            "value": labels.number(r.value, r.metric),
+            "bounds": labels.bounds(r),
+            "n": r.n,
+            "unscored": r.unscored,
+        }
+        for r in shown
+        if r not in compared and not r.metric.endswith(("_p", "_p_holm"))
+    ]
+
+
+def _warnings(index: Any, run: RunState) -> list[Page]:
+    """Return doubts about a run, each with the address of the rows behind it."""
+    found: list[Page] = []
+    for row in index.rows(
+        "SELECT stage, sum(kind = 'unscored') AS lost, count(*) AS n FROM feedback GROUP BY stage "
+        "HAVING lost * 20 > n"
+    ):
+        address = JudgementFilter(stage=row["stage"], kind="unscored").address()
+        found.append(
+            {
+                "text": f"{label_of(row['stage'])}: {row['lost']:,} of {row['n']:,} judgements "
+                "could not be read",
+                "link": f"judgements{address}",
+            }
+        )
+    for row in index.rows(
+        "SELECT model, sum(cut) AS cut, count(*) AS n FROM answers GROUP BY model "
+        "HAVING cut * 4 > n"
+    ):
+        found.append(
+            {
+                "text": f"{row['model']}: {row['cut']:,} of {row['n']:,} answers were cut off at "
+                "the length limit",
+                "link": f"answers{AnswerFilter(model=row['model'], flag='cut').address()}",
+            }
+        )
+    for row in index.rows(
+        "SELECT stage, sum(inverted) AS bad, count(inverted) AS n FROM pairs "
+        "WHERE inverted IS NOT NULL GROUP BY stage HAVING bad * 4 > n"
+    ):
+        found.append(
+            {
+                "text": f"{label_of(row['stage'])}: {row['bad']:,} of {row['n']:,} pairs prefer "
+                "the response with the lower gold score",
+                "link": f"data{DataFilter(stage=row['stage'], show='inverted').address()}",
+            }
+        )
+    return found
+
+
+def _alarms(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """Return signs of collapse or reward hacking, in words."""
+    found = []
+    for stage, steps in curves.items():
+        name = label_of(stage)
+        if any(isinstance(v, float) and v != v for step in steps for v in step.values()):
+            found.append(f"{name}: a metric is not a number")
+        kl = [s["objective/kl"] for s in steps if "objective/kl" in s]
+        if kl and kl[-1] > 10:
+            found.append(f"{name}: KL divergence from the reference is {kl[-1]:.1f} nats")
+        entropy = next(
+            ([s[k] for s in steps if k in s] for k in ("policy/entropy", "objective/entropy")
+             if any(k in s for s in steps)),
+            [],
+        )  # fmt: skip
+        if len(entropy) > 3 and entropy[-1] < 0.2 * entropy[0]:
+            found.append(f"{name}: entropy fell from {entropy[0]:.2f} to {entropy[-1]:.2f}")
+    return found

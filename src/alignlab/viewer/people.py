@@ -1,0 +1,402 @@
+"""Keep people's ratings of a run: tasks, one append-only file per annotator, and their figures.
+
+Ratings are the only files that the viewer writes into a run, below `people/`. A line is one rating;
+of several lines for one item the last counts, so that two windows of one annotator overwrite
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.agreement import cohen_kappa, raw_agreement
+from alignlab.evaluation.metrics.intervals import Interval
+from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
+from alignlab.files import write_json, write_text
+from alignlab.records import from_dict, to_line, whole_records
+from alignlab.seeds import derive
+from alignlab.types import EvalResult
+from alignlab.viewer.index import Index
+
+FOLDER = "people"
+BENCHMARK = "people"
+Form = Literal["pair", "scale", "ranking", "labels", "text"]
+FORMS: tuple[Form, ...] = ("pair", "scale", "ranking", "labels", "text")
+LONGEST = 20_000
+"""Maximum length of a comment, in characters."""
+MOST_SPANS = 200
+_NAME = re.compile(r"(?!results$)[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+
+@dataclass(frozen=True)
+class Item:
+    """Responses to rate together, blind."""
+
+    item: str
+    seed: int
+    prompt: str
+    cluster: str
+    responses: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Items that annotators rate in one form."""
+
+    name: str
+    form: Form
+    instructions: str
+    scale: tuple[int, int]
+    """Lowest and highest rating of the form `scale`."""
+    labels: tuple[str, ...]
+    """Labels of the form `labels`."""
+    items: tuple[Item, ...]
+    baseline: str = ""
+    """Model on the other side of every pair."""
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class Rating:
+    """One rating by one annotator."""
+
+    task: str
+    item: str
+    annotator: str
+    form: Form
+    seed: int
+    prompt: str
+    responses: tuple[str, ...]
+    value: Any
+    """Index of the better response or "tie" (pair), number (scale), ranks (ranking), label, or
+    None: skipped."""
+    comment: str = ""
+    spans: tuple[tuple[int, int, int], ...] = ()
+    """Marked passages: index of the response, start, end (characters)."""
+    time: str = ""
+
+
+def annotator_name(name: str) -> str:
+    """Return a valid annotator's name.
+
+    Raises:
+        BadInput: other characters than letters, digits, ".", "-" and "_".
+    """
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"annotator: expected letters, digits, '-', '_' or '.', found {name!r}")
+    return name
+
+
+def tasks(run: Path) -> list[Task]:
+    """Return a run's tasks, the latest first."""
+    found = [from_dict(Task, json.loads(p.read_text())) for p in _task_files(run)]
+    return sorted(found, key=lambda t: t.created, reverse=True)
+
+
+def task(run: Path, name: str) -> Task | None:
+    """Return a task; None if there is none of the name."""
+    return next((t for t in tasks(run) if t.name == name), None)
+
+
+def new_task(
+    run: Path, index: Index, keys: Sequence[tuple[int, str]], models: Sequence[str], **given: Any
+) -> Task:
+    """Make a task of held-out prompts and write it into the run.
+
+    Args:
+        keys: (seed, prompt id) of the prompts.
+        models: the compared model and the baseline (`pair`), or the models whose responses are
+            rated one by one (`scale`, `labels`, `text`) or ranked together (`ranking`).
+        given: form, instructions, scale, labels and baseline of the task.
+
+    Raises:
+        BadInput: an unknown form, or nothing to rate.
+    """
+    form = given.get("form", "pair")
+    if form not in FORMS:
+        raise BadInput(f"form: expected one of {', '.join(FORMS)}, found {form!r}")
+    if form == "pair" and len(set(models)) != 2:
+        raise BadInput("models: expected two different models for pairs")
+    items = [
+        item
+        for seed, prompt in keys
+        for item in _items(index, seed, prompt, models, together=form in ("pair", "ranking"))
+    ]
+    if not items:
+        raise BadInput("rate: expected prompts that these models answered, found none")
+    name = f"{form}-{derive(form, *(i.item for i in items)):016x}"[:20]
+    made = Task(
+        name=name,
+        form=form,
+        instructions=given.get("instructions", ""),
+        scale=given.get("scale", (1, 5)),
+        labels=tuple(given.get("labels", ("good", "bad"))),
+        items=tuple(items),
+        baseline=given.get("baseline", ""),
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    if (known := task(run, name)) is not None:
+        return known
+    folder = run / FOLDER / "tasks"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"{name}.json", asdict(made))
+    return made
+
+
+def order(made: Task, annotator: str) -> list[tuple[Item, list[int]]]:
+    """Return the items in an annotator's order, with the order of responses in each."""
+    placed = sorted(made.items, key=lambda i: derive(annotator, made.name, i.item))
+    return [
+        (
+            item,
+            sorted(
+                range(len(item.responses)),
+                key=lambda k: derive(annotator, made.name, item.item, k),
+            ),
+        )
+        for item in placed
+    ]
+
+
+def save(run: Path, made: Task, annotator: str, item: str, value: Any, **more: Any) -> Rating:
+    """Append one rating to the annotator's file.
+
+    Args:
+        value: in the task's own order of responses; None skips the item.
+        more: comment and spans.
+
+    Raises:
+        BadInput: no such item, or no such value in the task's form.
+    """
+    found = next((i for i in made.items if i.item == item), None)
+    if found is None:
+        raise BadInput(f"item: expected an item of {made.name}, found {item!r}")
+    comment = more.get("comment", "")
+    if not isinstance(comment, str) or len(comment) > LONGEST:
+        raise BadInput(f"comment: expected text of at most {LONGEST} characters")
+    rating = Rating(
+        task=made.name,
+        item=item,
+        annotator=annotator_name(annotator),
+        form=made.form,
+        seed=found.seed,
+        prompt=found.prompt,
+        responses=found.responses,
+        value=_checked(made, found, value),
+        comment=comment,
+        spans=_spans(more.get("spans", ()), len(found.responses)),
+        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    folder = run / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{annotator}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(to_line(rating))
+    return rating
+
+
+def ratings(run: Path) -> list[Rating]:
+    """Return the last rating of every annotator on every item, skipped ones left out."""
+    return [r for r in latest(run) if r.value is not None]
+
+
+def latest(run: Path) -> list[Rating]:
+    """Return the last rating of every annotator on every item; a skipped one has no value."""
+    last: dict[tuple[str, str, str], Rating] = {}
+    for file in sorted(p for p in (run / FOLDER).glob("*.jsonl") if p.stem != "results"):
+        for rating in whole_records(file, Rating):
+            last[(rating.task, rating.annotator, rating.item)] = rating
+    return list(last.values())
+
+
+def of_response(run: Path, seed: int, response: str) -> list[Rating]:
+    """Return people's ratings of one response."""
+    return [r for r in ratings(run) if r.seed == seed and response in r.responses]
+
+
+def summary(run: Path) -> list[EvalResult]:
+    """Return the figures of people's ratings that the report shows."""
+    return list(whole_records(run / FOLDER / "results.jsonl", EvalResult))
+
+
+def agreement(run: Path, index: Index, made: Task, annotator: str = "") -> list[dict[str, Any]]:
+    """Compare ratings with each judge of the run and with other annotators.
+
+    Returns:
+        Partner, share of equal verdicts with its interval, Cohen's kappa, and n.
+    """
+    mine = [r for r in ratings(run) if r.task == made.name]
+    own = {r.item: _number(r) for r in mine if r.annotator == annotator or not annotator}
+    found = []
+    for name, verdicts in _judges(index, made).items():
+        found.append(_agree(f"judge: {name}", own, verdicts, made))
+    for other in sorted({r.annotator for r in mine} - {annotator}):
+        if annotator:
+            theirs = {r.item: _number(r) for r in mine if r.annotator == other}
+            found.append(_agree(other, own, theirs, made))
+    return [row for row in found if row["n"]]
+
+
+def write_figures(run: Path, index: Index) -> list[EvalResult]:
+    """Compute win rates by people and agreement with judges, and write them for the report."""
+    rows: list[EvalResult] = []
+    every = ratings(run)
+    for made in tasks(run):
+        of_task = [r for r in every if r.task == made.name]
+        if made.form == "pair" and of_task:
+            rows += _win_rates(made, of_task)
+        for row in agreement(run, index, made):
+            rows.append(
+                EvalResult(
+                    row["partner"], BENCHMARK, "agreement", row["share"].value, row["share"].low,
+                    row["share"].high, row["n"], group=f"task:{made.name}",
+                )
+            )  # fmt: skip
+    folder = run / FOLDER
+    folder.mkdir(exist_ok=True)
+    write_text(folder / "results.jsonl", "".join(map(to_line, rows)))
+    return rows
+
+
+def _win_rates(made: Task, given: Iterable[Rating]) -> list[EvalResult]:
+    by_model: dict[str, list[Outcome]] = {}
+    items = {i.item: i for i in made.items}
+    for rating in given:
+        item = items[rating.item]
+        value = {0: 1.0, 1: 0.0}.get(rating.value, 0.5)
+        by_model.setdefault(item.models[0], []).append(Outcome(item.cluster, value, item.seed))
+    found = []
+    for model, outcomes in by_model.items():
+        rate = win_rate(outcomes)
+        found.append(
+            EvalResult(
+                model, BENCHMARK, "win_rate", rate.rate.value, rate.rate.low, rate.rate.high,
+                rate.rate.n, rate.unscored, made.baseline,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _judges(index: Index, made: Task) -> dict[str, dict[str, float]]:
+    """Return each judge's verdicts on a task's items, as numbers that ratings compare with."""
+    found: dict[str, dict[str, float]] = {}
+    for item in made.items:
+        first = item.responses[0]
+        second = item.responses[1] if made.form == "pair" else None
+        for row in index.rows(
+            "SELECT source, kind, value, winner, second FROM feedback WHERE seed = ? AND first = ? "
+            "AND (second IS ? OR second IS NULL)",
+            (item.seed, first, second),
+        ):
+            if made.form == "pair" and row["kind"] == "preference":
+                verdict = 0.5 if row["winner"] is None else float(row["winner"] == 0)
+            elif made.form == "scale" and row["kind"] == "score":
+                verdict = float(round(row["value"]))
+            else:
+                continue
+            found.setdefault(row["source"], {})[item.item] = verdict
+    return found
+
+
+def _number(rating: Rating) -> float:
+    if rating.form == "pair":
+        return {0: 1.0, 1: 0.0}.get(rating.value, 0.5)
+    if isinstance(rating.value, int | float):
+        return float(rating.value)
+    return float(derive(json.dumps(rating.value)) % 2**52)
+
+
+def _agree(
+    name: str, own: Mapping[str, float], theirs: Mapping[str, float], made: Task
+) -> dict[str, Any]:
+    both = [i for i in made.items if i.item in own and i.item in theirs]
+    mine, other = [own[i.item] for i in both], [theirs[i.item] for i in both]
+    clusters = [i.cluster for i in both]
+    nothing = Interval(None, None, None, 0)
+    return {
+        "partner": name,
+        "n": len(both),
+        "share": raw_agreement(list(zip(mine, other, strict=True)), prompts_N=clusters)
+        if both
+        else nothing,
+        "kappa": cohen_kappa(mine, other, prompts_N=clusters) if both else nothing,
+    }
+
+
+def _items(
+    index: Index, seed: int, prompt: str, models: Sequence[str], *, together: bool
+) -> list[Item]:
+    found = {
+        row["model"]: row
+        for row in index.rows(
+            "SELECT a.model, r.id, p.cluster FROM answers a JOIN responses r ON r.rid = a.rid "
+            "JOIN prompts p ON p.seed = a.seed AND p.id = a.prompt "
+            "WHERE a.seed = ? AND a.prompt = ?",
+            (seed, prompt),
+        )
+    }
+    known = [m for m in models if m in found]
+    if together and len(known) < len(models):
+        return []
+    groups = [known] if together and known else [[m] for m in known]
+    return [
+        Item(
+            item=f"{derive(seed, *(found[m]['id'] for m in some)):016x}",
+            seed=seed,
+            prompt=prompt,
+            cluster=found[some[0]]["cluster"],
+            responses=tuple(found[m]["id"] for m in some),
+            models=tuple(some),
+        )
+        for some in groups
+    ]
+
+
+def _checked(made: Task, item: Item, value: Any) -> Any:
+    """Return a value of the task's form.
+
+    Raises:
+        BadInput: another value.
+    """
+    if value is None:
+        return None
+    n = len(item.responses)
+    if made.form == "pair" and (value == "tie" or (type(value) is int and value in (0, 1))):
+        return value
+    low, high = made.scale
+    if made.form == "scale" and type(value) is int and low <= value <= high:
+        return value
+    if made.form == "labels" and value in made.labels:
+        return value
+    if made.form == "text" and isinstance(value, str) and 0 < len(value.strip()) <= LONGEST:
+        return value
+    ranks = made.form == "ranking" and isinstance(value, list) and len(value) == n
+    if ranks and all(type(v) is int and 1 <= v <= n for v in value):
+        return value
+    raise BadInput(f"value: expected a rating in the form {made.form}, found {value!r}")
+
+
+def _spans(given: Any, responses: int) -> tuple[tuple[int, int, int], ...]:
+    if not isinstance(given, list | tuple) or len(given) > MOST_SPANS:
+        raise BadInput(f"spans: expected a list of at most {MOST_SPANS} passages")
+    found = []
+    for span in given:
+        numbers = isinstance(span, list | tuple) and len(span) == 3
+        if not numbers or not all(type(v) is int for v in span):
+            raise BadInput(f"spans: expected [response, start, end], found {span!r}")
+        place, start, end = span
+        if not (0 <= place < responses and 0 <= start < end):
+            raise BadInput(f"spans: expected a passage of a response, found {span!r}")
+        found.append((place, start, end))
+    return tuple(found)
+
+
+def _task_files(run: Path) -> list[Path]:
+    return sorted((run / FOLDER / "tasks").glob("*.json"))

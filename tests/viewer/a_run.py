@@ -1,0 +1,109 @@
+"""Build a small run with known outcomes, by the same code as studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignlab.runs import Run, RunIdentity
+from alignlab.types import (
+    Audit,
+    Count,
+    EvalResult,
+    Feedback,
+    Message,
+    Preference,
+    PreferenceGroup,
+    Prompt,
+    Response,
+    SampledBy,
+    Score,
+    StudyDescription,
+    Unscored,
+    Verdict,
+)
+
+HOSTILE = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
+TWO = "M2 (3 samples)"
+
+
+def prompt(n: int, text: str = "") -> Prompt:
+    """Return a prompt; even ones are open, odd ones closed."""
+    kind = "open" if n % 2 == 0 else "closed"
+    words = text or f"Question {n}?"
+    return Prompt(f"p/{n}", (Message("user", words),), f"test/family_{n % 3}", query_type=kind)
+
+
+def response(n: int, model: str, text: str, tokens: int = 5, finish: str = "stop") -> Response:
+    """Return a model's answer to a prompt."""
+    return Response(f"p/{n}/{model}", f"p/{n}", text, SampledBy(model), tokens, finish)  # type: ignore[arg-type]
+
+
+def said(n: int, models: tuple[str, ...], verdict: Verdict, *raw: str) -> Feedback:
+    """Return a verdict on one or two models' answers."""
+    ids = tuple(f"p/{n}/{m}" for m in models)
+    return Feedback(f"p/{n}", ids, "judge J", verdict, raw[0] if raw else "", raw)
+
+
+def build(path: Path, n: int = 12, hostile: bool = False, done: bool = True) -> Path:
+    """Write a run: M2 wins on prompts 0 to n/2, ties on one, is unscored on one, and loses else."""
+    run = Run.start(path, RunIdentity("compare_feedback", {"beta": 0.1, "out": str(path)}, (0,)))
+    name = HOSTILE if hostile else TWO
+    run.describe(
+        StudyDescription("compare_feedback", "Which is better?", "M1", {"M1": "SFT", name: "DPO"})
+    )
+    prompts = [prompt(i, HOSTILE if hostile else "") for i in range(n)]
+    with run.stage("seed") as stage:
+        stage.write("test_prompts", Prompt, prompts)
+        stage.count([Count(stage.name, "prompts", n, {"too long" if not hostile else HOSTILE: 2})])
+    texts = {i: HOSTILE if hostile else f"unique{i} words of the second" for i in range(n)}
+    first = [response(i, "M1", "the first answer", 8) for i in range(n)]
+    second = [response(i, name, texts[i], 4 + i, "length" if i == 3 else "stop") for i in range(n)]
+    with run.stage("answer-m1") as stage:
+        stage.write("responses", Response, first)
+    with run.stage("answer-m2") as stage:
+        stage.write("responses", Response, second)
+    raw = HOSTILE if hostile else "Score: 3"
+    with run.stage("score-m2", inputs={"by": "judge J"}) as stage:
+        scores = [
+            said(i, (name,), Score(float(i % 6), (float(i % 6), 2.0)), raw, "2") for i in range(n)
+        ]
+        scores[1] = said(1, (name,), Unscored("no score in any sample"), raw)
+        stage.write("feedback", Feedback, scores)
+    with run.stage("duel-m2") as stage:
+        verdicts: list[Feedback] = []
+        for i in range(n):
+            won = Preference(0) if i < n // 2 else Preference(1)
+            verdict: Verdict = Preference(None) if i == n - 1 else won
+            if i == n - 2:
+                verdict = Unscored("refused")
+            verdicts.append(said(i, (name, "M1"), verdict))
+        stage.write("feedback", Feedback, verdicts)
+    with run.scope("branch").stage("pair") as stage:
+        groups = [
+            PreferenceGroup(prompts[i], (second[i], first[i]), (2.0, 1.0), "judge J")
+            for i in range(4)
+        ]
+        stage.write("groups", PreferenceGroup, groups)
+    with run.scope("branch").stage("m2") as stage:
+        stage.records("metrics", dict)
+        (stage.path / "metrics.jsonl").write_text(
+            '{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.5}\n'
+        )
+    if done:
+        with run.stage("results") as stage:
+            audits = [
+                Audit(f"p/{i}/{name}", name, "judge J", float(i % 6), 3.0, f"p/{i}")
+                for i in range(n)
+            ]
+            audits += [
+                Audit(f"p/{i}/M1", "M1", "judge J", 1.0, 3.5 if i < 2 else 1.0) for i in range(4)
+            ]
+            stage.write("audit", Audit, audits)
+            stage.write(
+                "results",
+                EvalResult,
+                [EvalResult(name, "head_to_head", "win_rate", 0.59, 0.3, 0.8, n - 1, 1, "M1")],
+            )
+        run.finish()
+    run.close()
+    return path

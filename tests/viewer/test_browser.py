@@ -1,0 +1,180 @@
+"""Stories in a real browser: from a question to its rows, rating by keyboard, live updates."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignlab.report import write_report
+from alignlab.viewer import people
+from tests.viewer.a_run import HOSTILE, TWO
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+Site = tuple[str, Path]
+
+
+def rows(page: Any) -> int:
+    """Return the number of body rows of the last table."""
+    return page.locator("table >> nth=-1").locator("tbody tr").count()
+
+
+def test_from_a_figure_to_its_rows_to_an_answer_and_back(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/")
+    page.click("table a:text-is('one')")
+    losses = page.locator("table.rows >> nth=0").locator("tbody tr td >> nth=5")
+    number = int(losses.inner_text())
+    losses.locator("a").click()
+    assert rows(page) == number == 10
+    page.locator("tbody a >> nth=0").click()
+    assert page.locator("article.card").count() == 2
+    assert "1 of 10" in page.inner_text("nav.pager")
+    page.wait_for_load_state("load")
+    page.keyboard.press("j")
+    page.wait_for_selector("text=2 of 10")
+    deep = page.url
+    page.goto("about:blank")
+    page.goto(deep)
+    assert "2 of 10" in page.inner_text("nav.pager")
+    assert page.locator("mark").count() > 0
+
+
+def test_where_it_loses_and_is_shorter(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/one/answers")
+    page.select_option("select[name=model]", TWO)
+    page.wait_for_url("**model=**")
+    page.select_option("select[name=flag]", "shorter")
+    page.wait_for_url("**flag=shorter**")
+    assert rows(page) == 4
+    assert "4 answers" in page.inner_text(".slice")
+
+
+def test_most_wrong_unreadable_and_spread(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/one/judgements")
+    page.click("text=Most wrong")
+    assert page.locator("table.rows tbody tr >> nth=0").locator("td >> nth=4").inner_text() == "-3"
+    page.click("text=Unreadable")
+    assert rows(page) == 2
+    page.locator("tbody a >> nth=0").click()
+    page.wait_for_selector("text=Unscored: no score in any sample")
+    page.go_back()
+    page.click("text=Samples spread")
+    page.locator("table.rows tbody a >> nth=0").click()
+    expect(page.locator("ol.raw li")).to_have_count(2)
+
+
+def test_what_a_model_trained_on_and_what_is_inverted(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/one/data")
+    page.select_option("select[name=show]", "inverted")
+    page.wait_for_url("**show=inverted**")
+    assert page.locator("article.pair").count() == 2
+    page.goto(f"{site[0]}/run/one/training")
+    assert page.locator("polyline").count() >= 1
+
+
+def test_which_run_had_a_setting(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/")
+    page.fill("input[type=search]", "beta=0.1")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=beta**")
+    assert rows(page) == 3
+    page.check("input.pick >> nth=0")
+    page.check("input.pick >> nth=1")
+    page.click("#compare")
+    page.wait_for_selector("text=Settings that differ")
+
+
+def test_a_run_under_way_is_alive_and_reloads(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/two/training")
+    page.wait_for_timeout(2500)  # the first poll fixes the version
+    metrics = next((site[1] / "two").rglob("metrics.jsonl"))
+    with metrics.open("a") as file:
+        file.write('{"step": 3, "loss": 0.4}\n')
+    three = re.compile(r"^\S+ \S+ \S+$")  # points of the curve
+    expect(page.locator("polyline").first).to_have_attribute("points", three, timeout=60_000)
+    page.goto(f"{site[0]}/run/two/")
+    assert "running" in page.inner_text(".kicker")
+
+
+def test_ten_items_by_keyboard_a_reload_in_the_middle_and_a_second_annotator(
+    page: Any, site: Site
+) -> None:
+    page.goto(f"{site[0]}/run/one/people")
+    page.fill("#new input[name=number]", "10")
+    page.click("#new button")
+    page.wait_for_selector("form.begin")
+    run = site[1] / "one"
+    for annotator, key in (("anna", "a"), ("ben", "b")):
+        page.goto(f"{site[0]}/run/one/people")
+        page.fill("form.begin input[name=annotator]", annotator)
+        page.click("form.begin button")
+        page.wait_for_selector("article.card")
+        for number in range(10):
+            progress = page.locator("#progress")
+            expect(progress).to_contain_text(f"; {number} rated", timeout=60_000)
+            if number == 5:
+                page.wait_for_selector("text=saved")
+                page.reload()
+                page.wait_for_selector("article.card")
+                assert "; 5 rated" in page.inner_text("#progress")
+            page.keyboard.press(key)
+        page.wait_for_selector("text=All done")
+        page.wait_for_selector("#agreement >> text=judge J")
+    found = people.ratings(run)
+    assert sum(r.annotator == "anna" for r in found) == 10
+    assert sum(r.annotator == "ben" for r in found) == 10
+    by_item: dict[str, set[Any]] = {}
+    for rating in found:
+        by_item.setdefault(rating.item, set()).add((rating.annotator, rating.value))
+    assert all(len(values) == 2 for values in by_item.values())
+
+
+def test_typing_a_comment_rates_nothing(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/one/people")
+    if page.locator("form.begin").count() == 0:
+        page.click("#new button")
+        page.wait_for_selector("form.begin")
+    page.goto(f"{site[0]}{page.locator('form.begin').first.get_attribute('action')}?annotator=cleo")
+    page.wait_for_selector("article.card")
+    page.keyboard.press("c")
+    page.keyboard.type("a bad tie, 1 of 2")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("text=saved")
+    assert "; 0 rated" in page.inner_text("#progress")
+    lines = (site[1] / "one" / "people" / "cleo.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["comment"] == "a bad tie, 1 of 2"
+
+
+PAGES = ("", "answers", "judgements", "data", "training", "people", "files", "answers/0/p/0")
+
+
+def test_hostile_text_executes_nothing(page: Any, site: Site) -> None:
+    for name in PAGES:
+        page.goto(f"{site[0]}/run/bad/{name}")
+        assert page.evaluate("window.hacked") is None
+    page.goto(f"{site[0]}/run/bad/answers/0/p/0")
+    assert HOSTILE in page.inner_text("article.card >> nth=1")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_accessibility(browser: Any, site: Site, theme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=theme, bypass_csp=True
+    )
+    opened = context.new_page()
+    found = []
+    report = write_report(site[1] / "one").as_uri()
+    addresses = ("/", *(f"/run/one/{name}" for name in PAGES), "/compare?a=one&b=two")
+    for name in (report, *(f"{site[0]}{address}" for address in addresses)):
+        opened.goto(name)
+        for fault in axe.Axe().run(opened).response["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                nodes = [re.sub(r"\s+", " ", n["html"])[:120] for n in fault["nodes"][:3]]
+                found.append((name, fault["id"], nodes))
+    context.close()
+    assert found == []

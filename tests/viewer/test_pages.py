@@ -1,0 +1,306 @@
+"""Pages: slices recomputed from the files, filters, security, hostile text."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import bootstrap_mean
+from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
+from alignlab.records import read_records
+from alignlab.types import Feedback, Preference, Prompt
+from alignlab.viewer import pages
+from alignlab.viewer.app import application
+from alignlab.viewer.filters import AnswerFilter, words
+from alignlab.viewer.library import Library, check_pattern, flat
+from alignlab.viewer.slices import slice_mean
+from alignlab.viewer.words import differences
+from tests.viewer.a_run import HOSTILE, TWO, build
+
+HOST = "127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs")
+    build(path / "one")
+    build(path / "two", done=False)
+    build(path / "bad", hostile=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def library(folder: Path) -> Library:
+    return Library(folder)
+
+
+@pytest.fixture
+def client(library: Library) -> TestClient:
+    return TestClient(application(library, 8000), base_url=f"http://{HOST}")
+
+
+def text_of(client: TestClient, address: str) -> str:
+    reply = client.get(address)
+    assert reply.status_code == 200, reply.text
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", reply.text)))
+
+
+def test_a_slices_win_rate_is_that_of_its_rows_in_the_files(library: Library, folder: Path) -> None:
+    found = pages.held_out(library, library.run("one"), {"model": TWO, "part": "type:open"})[
+        "slice"
+    ]
+    run = folder / "one"
+    prompts = {
+        p.id: p
+        for p in read_records(next(run.glob("stages/*-seed/test_prompts.jsonl")), Prompt)
+        if p.query_type == "open"
+    }
+    verdicts = [
+        f
+        for f in read_records(next(run.glob("stages/*duel*/feedback.jsonl")), Feedback)
+        if f.prompt_id in prompts
+    ]
+    outcomes = [
+        Outcome(
+            prompts[f.prompt_id].cluster,
+            {0: 1.0, 1: 0.0, None: 0.5}[f.verdict.winner]
+            if isinstance(f.verdict, Preference)
+            else None,
+        )
+        for f in verdicts
+    ]
+    assert found.rows == 6
+    assert found.wins == win_rate(outcomes)
+    assert (found.wins.wins, found.wins.losses, found.wins.unscored) == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "prompts"),
+    [
+        ({"outcome": "win"}, [0, 1, 2, 3, 4, 5]),
+        ({"outcome": "loss"}, [6, 7, 8, 9]),
+        ({"outcome": "loss", "flag": "longer"}, [6, 7, 8, 9]),
+        ({"flag": "shorter"}, [0, 1, 2, 3]),
+        ({"outcome": "tie"}, [11]),
+        ({"outcome": "unscored"}, [1, 10]),
+        ({"flag": "cut"}, [3]),
+        ({"q": "unique7"}, [7]),
+        ({"q": "unique[78]", "regex": "1"}, [7, 8]),
+        ({"q": '"words of the"', "part": "family:family_2"}, [2, 5, 8, 11]),
+        ({"q": 'Question 4" OR'}, []),
+        ({"q": "unique1", "part": "family:family%"}, []),
+        ({"sort": "-tokens", "outcome": "win"}, [5, 4, 3, 2, 1, 0]),
+    ],
+)
+def test_filters(library: Library, query: dict[str, str], prompts: list[int]) -> None:
+    found = pages.held_out(library, library.run("one"), {"model": TWO, **query})
+    keys = [row.prompt for row in found["rows"]]
+    assert (keys if "sort" in query else sorted(keys, key=lambda k: int(k[2:]))) == [
+        f"p/{i}" for i in prompts
+    ]
+    assert found["slice"].rows == len(prompts)
+
+
+def test_a_number_of_the_overview_leads_to_exactly_its_rows(
+    library: Library, client: TestClient
+) -> None:
+    found = pages.overview(library, library.run("one"))
+    for outcome, n in (("win", 6), ("tie", 1), ("loss", 4)):
+        link = found["table"][0]["links"][outcome]
+        assert f"{n} answers of {TWO}" in text_of(client, f"/run/one/{link}")
+
+
+def test_an_address_holds_the_whole_state() -> None:
+    asked = AnswerFilter(q="a b", model=TWO, outcome="loss", page=3)
+    query = dict(part.split("=") for part in asked.address(page=3).lstrip("?").split("&"))
+    from urllib.parse import unquote_plus
+
+    read = AnswerFilter.parse({k: unquote_plus(v) for k, v in query.items()})
+    assert read == asked
+    assert AnswerFilter().address() == "?"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"page": "0"}, {"page": "x"}, {"colour": "red"}, {"q": "x" * 401}, {"q": "(", "regex": "1"}],
+)
+def test_a_bad_address_is_refused(client: TestClient, query: dict[str, str]) -> None:
+    assert client.get("/run/one/answers", params=query).status_code == 400
+
+
+def test_judgements_most_wrong_first_and_the_confusion_leads_to_its_rows(library: Library) -> None:
+    run = library.run("one")
+    found = pages.judged(library, run, {"sort": "-error", "kind": "score"})
+    errors = [abs(row["error"]) for row in found["rows"]]
+    assert errors == sorted(errors, reverse=True)
+    assert found["slice"].error.value == pytest.approx(16 / 11)
+    assert found["slice"].bias.value == pytest.approx(
+        (-3 - 1 + 0 + 1 + 2 - 3 - 2 - 1 + 0 + 1 + 2) / 11
+    )
+    for (read, truth), n in found["cells"].items():
+        rows = pages.judged(library, run, {"read": str(read), "truth": str(truth)})
+        assert rows["slice"].rows == n
+    unread = pages.judged(library, run, {"kind": "unscored"})
+    assert {row["reason"] for row in unread["rows"]} == {"no score in any sample", "refused"}
+
+
+def test_a_judgement_shows_every_reply_and_what_was_read(library: Library) -> None:
+    run = library.run("one")
+    first = pages.judged(library, run, {"kind": "score"})["rows"][0]
+    found = pages.judgement(library, run, first["fid"])
+    assert found is not None
+    assert found["row"]["raw"] == ["Score: 3", "2"]
+    assert found["row"]["samples"] == [0.0, 2.0]
+    assert pages.judgement(library, run, 10**6) is None
+
+
+def test_training_data_says_what_is_inverted_and_dropped(library: Library) -> None:
+    run = library.run("one")
+    found = pages.data(library, run, {"stage": "branch/01-pair"})
+    assert (found["slice"].rows, found["slice"].inverted.value) == (4, 0.5)
+    assert len(pages.data(library, run, {"show": "inverted"})["rows"]) == 2
+    assert pages.data(library, run, {"stage": "01-seed"})["dropped"][0]["dropped"] == {
+        "too long": 2
+    }
+
+
+def test_states_and_settings_of_the_list(library: Library, client: TestClient) -> None:
+    rows = {row["run"].key: row for row in pages.runs(library, {})["rows"]}
+    assert rows["one"]["run"].state == "done"
+    assert rows["two"]["run"].state == "running"
+    assert len(pages.runs(library, {"q": "beta=0.1"})["rows"]) == 3
+    assert len(pages.runs(library, {"q": "beta=0.3"})["rows"]) == 0
+    assert "branch/01-m2" in text_of(client, "/run/two/")
+
+
+def test_a_page_leads_through_its_list(library: Library) -> None:
+    run = library.run("one")
+    query = {"model": TWO, "outcome": "loss"}
+    found = pages.answer(library, run, 0, "p/7", query)
+    assert found is not None
+    assert (found["before"], found["after"], found["place"], found["total"]) == (
+        (0, "p/6"), (0, "p/8"), 2, 4,
+    )  # fmt: skip
+    assert pages.answer(library, run, 0, "p/none", query) is None
+
+
+def test_comparison_lists_the_prompts_that_flipped(folder: Path, library: Library) -> None:
+    found = pages.compare(library, {"a": "one", "b": "two", "map": f"{TWO}:{TWO}"})
+    assert found["shared"] == 11
+    assert found["flipped"] == 0
+    assert [name for name, _, _ in found["settings"]] == []
+    with pytest.raises(BadInput, match="MODEL:MODEL"):
+        pages.compare(library, {"a": "one", "b": "two", "map": "M2"})
+
+
+ADDRESSES = ("", "answers", "judgements", "data", "training", "people", "files", "answers/0/p/0")
+
+
+@pytest.mark.parametrize("page", ADDRESSES)
+def test_hostile_text_is_shown_and_never_markup(client: TestClient, page: str) -> None:
+    reply = client.get(f"/run/bad/{page}")
+    assert reply.status_code == 200
+    assert "<script>window" not in reply.text
+    assert "<img" not in reply.text
+    scripts = re.findall(r"<script[^>]*>", reply.text)
+    assert scripts == ['<script src="/static/viewer.js" defer>']
+
+
+@pytest.mark.parametrize("page", ["/", "/run/one/", "/run/one/answers", "/run/one/training"])
+def test_pages_have_a_strict_policy(client: TestClient, page: str) -> None:
+    reply = client.get(page)
+    rules = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in rules
+    assert "unsafe" not in rules
+    assert "frame-ancestors 'none'" in rules
+    assert " style=" not in reply.text
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", reply.text)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1:81"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+def test_other_hosts_and_origins_are_refused(client: TestClient, headers: dict[str, str]) -> None:
+    assert client.get("/run/one/", headers=headers).status_code == 403
+    assert client.post("/run/one/people", headers=headers, json={}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../../one/manifest.json/../../secret", "%2e%2e/%2e%2e/secret", "/etc/passwd", "stages"],
+)
+def test_files_outside_the_run_are_not_served(client: TestClient, folder: Path, path: str) -> None:
+    (folder / "secret").write_text("secret")
+    reply = client.get(f"/run/one/file/{path}")
+    assert reply.status_code == 404
+
+
+def test_a_link_out_of_the_run_is_not_followed(client: TestClient, folder: Path) -> None:
+    (folder / "secret").write_text("secret")
+    (folder / "one" / "link").symlink_to(folder / "secret")
+    try:
+        assert client.get("/run/one/file/link").status_code == 404
+    finally:
+        (folder / "one" / "link").unlink()
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="expected a run directory or a folder of them"):
+        Library(tmp_path)
+    with pytest.raises(BadInput, match="expected a folder of runs"):
+        Library(tmp_path / "none")
+
+
+def test_a_single_run_is_a_library_too(folder: Path) -> None:
+    assert list(Library(folder / "one").paths()) == ["one"]
+
+
+def test_figures_of_large_slices_agree_with_the_bootstrap() -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 6, 5000).astype(float)
+    prompts = rng.integers(0, 2500, 5000)
+    fast = slice_mean(list(values), list(prompts))
+    slow = bootstrap_mean(values, prompts_N=list(prompts))
+    assert fast.value == pytest.approx(slow.value)
+    assert (fast.low, fast.high) == pytest.approx((slow.low, slow.high), abs=0.01)
+
+
+def test_words_that_differ_are_marked() -> None:
+    left, right = differences("one two three", "one 2 three")
+    assert [(p.text, p.differs) for p in left] == [
+        ("one ", False),
+        ("two", True),
+        (" three", False),
+    ]
+    assert "".join(p.text for p in right) == "one 2 three"
+    assert differences("a", "x " * 5000)[1][0].differs is False
+
+
+def test_searches_are_quoted() -> None:
+    assert words('a "b c" OR*') == '"a" "b c" "OR*"'
+    assert words('"') == ""
+
+
+def test_slow_patterns_end() -> None:
+    check_pattern("(a+)+$")
+    with pytest.raises(BadInput, match="regular expression"):
+        check_pattern("(")
+
+
+def test_nested_settings_by_dotted_name() -> None:
+    assert dict(flat({"a": {"b": 1, "c": {"d": []}}})) == {"a.b": 1, "a.c.d": []}
+    assert json.dumps(HOSTILE)
