@@ -96,6 +96,9 @@ class Scorer(ABC, Generic[S]):
         tokenizer: tokenizer of the model, for a probe on likely text.
     """
 
+    path: str
+    """Name of the packed path; scorers of one path share a probe's verdict."""
+
     def __init__(
         self,
         model: Any,
@@ -113,7 +116,7 @@ class Scorer(ABC, Generic[S]):
         """Reason for padded batches; None when they are packed."""
         self._warned = False
         if padded_because is None:
-            found = once_per_model(self.base, type(self), self._probe)
+            found = once_per_model(self.base, self.path, self._probe)
             self.padded_because, self.limit = found.reason, found.limit
 
     @contextmanager
@@ -241,6 +244,8 @@ class Scorer(ABC, Generic[S]):
 class ResponseScorer(Scorer[TokenLogps]):
     """Scorer of responses by their log-probabilities under a decoder."""
 
+    path = "packed decoder"
+
     @contextmanager
     def _packed(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
@@ -259,7 +264,7 @@ class ResponseScorer(Scorer[TokenLogps]):
             head.weight,
             head.bias,
             pad(targets.token_R, (0, len(hidden_Rd) - count)),
-            softcap=getattr(_text_config(self.base), "final_logit_softcapping", None),
+            softcap=soft_cap(self.base),
         )
         return TokenLogps(logps[:count], targets)
 
@@ -280,9 +285,20 @@ class ResponseScorer(Scorer[TokenLogps]):
         return found.logp_R
 
     def _head_unserved(self) -> str | None:
-        if type(self.base.get_output_embeddings()) is not torch.nn.Linear:
-            return f"the vocabulary head of {type(self.base).__name__} is not a linear layer"
-        return None
+        return head_unserved(self.base)
+
+
+def head_unserved(base: Any) -> str | None:
+    """Return why a vocabulary head cannot run on single rows; None when it can."""
+    if type(base.get_output_embeddings()) is not torch.nn.Linear:
+        return f"the vocabulary head of {type(base).__name__} is not a linear layer"
+    return None
+
+
+def soft_cap(base: Any) -> float | None:
+    """Return the cap c on a model's logits, c * tanh(z / c); None without one."""
+    found: float | None = getattr(_text_config(base), "final_logit_softcapping", None)
+    return found
 
 
 @contextmanager
