@@ -16,7 +16,7 @@ from torch import Tensor
 
 from alignlab.errors import BadInput
 from alignlab.generation.forward import last_logits
-from alignlab.generation.next_token import NextTokenScorer, by_common_start, rows_of
+from alignlab.generation.next_token import NextTokenScorer, by_common_start, common_length, rows_of
 from alignlab.models.chat_template import encode_prompt
 from alignlab.models.chat_template import end_of_turn as end_of_turn_token
 from alignlab.models.load import LanguageModel
@@ -36,7 +36,7 @@ class ChoiceTokens:
 
 def split_choices(prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> ChoiceTokens:
     """Move the tokens that all continuations start with to the prompt."""
-    common = _common([c[:-1] for c in continuations])
+    common = common_length([c[:-1] for c in continuations])
     return ChoiceTokens(
         shared=(*prompt, *continuations[0][:common]),
         tails=tuple(tuple(c[common:]) for c in continuations),
@@ -156,20 +156,10 @@ def continuations(
     condition = encode_prompt(lm, request.messages)
     if request.prefix:
         alone = lm.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
-        common = _common([alone, *(tokens[:-1] for tokens in ids)])
+        common = common_length([alone, *(tokens[:-1] for tokens in ids)])
         condition += alone[:common]
         ids = [tokens[common:] for tokens in ids]
     end = (end_of_turn_token(lm),) if end_of_turn else ()
     if not condition:
         return None
     return TokenGroup(request.id, tuple(condition), tuple((*tokens, *end) for tokens in ids))
-
-
-def _common(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows start with."""
-    length = 0
-    for tokens in zip(*rows, strict=False):
-        if len(set(tokens)) > 1:
-            break
-        length += 1
-    return length

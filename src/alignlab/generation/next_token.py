@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from os.path import commonprefix
 
 import torch
 from torch import Tensor
@@ -56,12 +55,22 @@ def rows_of(groups: Sequence[TokenGroup]) -> list[tuple[int, ...]]:
     return [group.prompt_T + response for group in groups for response in group.responses]
 
 
+def common_length(rows: Sequence[Sequence[int]]) -> int:
+    """Count the tokens that all rows start with."""
+    length = 0
+    for tokens in zip(*rows, strict=False):
+        if len(set(tokens)) > 1:
+            break
+        length += 1
+    return length
+
+
 def by_common_start(rows: Sequence[tuple[int, ...]]) -> list[TokenGroup]:
     """Group sorted, distinct rows of at least two tokens so that the fewest tokens are read.
 
     Every row keeps at least one token of its own as the group's response.
     """
-    common = [0] + [len(commonprefix([a, b])) for a, b in pairwise(rows)]
+    common = [0] + [common_length([a, b]) for a, b in pairwise(rows)]
     best, came = [0] + [0] * len(rows), [0] * (len(rows) + 1)
     start = [0] * (len(rows) + 1)
     for last in range(1, len(rows) + 1):
