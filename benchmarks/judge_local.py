@@ -4,8 +4,9 @@
 
 Each of `--prompts` prompts of the data has 4 answers, each judged by the probabilities of the
 scores after the additive five-point prompt. The loop makes one forward pass per answer, of the same
-tokens, with logits of the last position alone. Each side is a process of its own; they take turns,
-`--rounds` times after a warm-up, every time with other prompts. Ratios are of processor seconds.
+tokens, with the logits of all positions, as a forward pass gives. Each side is a process of its
+own; they take turns, `--rounds` times after a warm-up, every time with other prompts. Ratios are of
+processor seconds.
 """
 
 from __future__ import annotations

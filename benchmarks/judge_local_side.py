@@ -68,7 +68,7 @@ def by_loop(lm: LanguageModel, requests: list[CompletionRequest]) -> list[float]
         assert item is not None
         assert all(len(tail) == 1 for tail in item.tails)
         with torch.inference_mode():
-            logits = lm.model(torch.tensor([item.shared]), logits_to_keep=1).logits[0, -1]
+            logits = lm.model(torch.tensor([item.shared])).logits[0, -1]
         logps = logits.float().log_softmax(-1)
         found.append(expected([float(logps[tail[0]]) for tail in item.tails]))
     return found

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from alignlab.generation.local import LocalEngine
 from alignlab.generation.next_token import NextTokenScorer, by_common_start, rows_of
-from alignlab.models.packed import by_group
-from alignlab.models.scorer import read_groups
+from alignlab.models.heads import last_positions
+from alignlab.models.packed import TokenGroup, by_group, pack
+from alignlab.models.scorer import ResponseScorer, read_groups
 from tests.generation.tiny import ask, tiny
-from tests.models.helpers import tiny_model
+from tests.models.helpers import random_groups, tiny_model
 
 
 def shapes(rows):
@@ -30,9 +32,9 @@ def test_common_starts_are_found():
         ((1, 2, 4, 4, 4), ((5, 5), (6,))),
         ((9, 9), ((9,),)),
     ]
-    # The rubric alone saves more where it is longer than what else is alike.
-    longer = [(*[1] * 5, 3, k) for k in (5, 6)] + [(*[1] * 5, 4, k) for k in (5, 6)]
-    assert shapes(longer) == [((1, 1, 1, 1, 1), ((3, 5), (3, 6), (4, 5), (4, 6)))]
+    # Under a rubric (1, 1, 1) that all start with, a prompt of one token is worth a group.
+    longer = [(1, 1, 1, 3, k) for k in (5, 6)] + [(1, 1, 1, 4, k) for k in (5, 6)]
+    assert shapes(longer) == [((1, 1, 1, 3), ((5,), (6,))), ((1, 1, 1, 4), ((5,), (6,)))]
 
 
 def test_a_row_within_another_keeps_a_token():
@@ -47,13 +49,16 @@ def test_the_fewest_tokens_are_read():
         rows = {tuple(torch.randint(0, 2, (6,), generator=rng).tolist()) for _ in range(8)}
         rows = sorted(rows)
 
-        def cost(part):
+        root = min(4, next(k for k in range(7) if k == 6 or len({r[k] for r in rows}) > 1))
+
+        def cost(part, root=root):
             kept = min(
                 min(map(len, part)) - 1,
                 next(k for k in range(7) if k == 6 or len({r[k] for r in part}) > 1),
             )
             fits = len(part) == 1 or kept > 0
-            return sum(map(len, part)) - kept * (len(part) - 1) if fits else 10_000
+            read = sum(map(len, part)) - kept * (len(part) - 1) - min(root, kept)
+            return read if fits else 10_000
 
         least = min(
             sum(cost(rows[a:b]) for a, b in itertools.pairwise([0, *cuts, len(rows)]))
@@ -62,7 +67,43 @@ def test_the_fewest_tokens_are_read():
         )
         groups = by_common_start(rows)
         assert rows_of(groups) == rows
-        assert sum(g.tokens for g in groups) == least
+        assert sum(g.tokens - min(root, len(g.prompt_T)) for g in groups) == least
+
+
+def test_a_rubric_stands_once_in_the_stream():
+    """Root (1, 2, 3), prompts (4, 5) and (6), responses (7), (8, 9), (7)."""
+    groups = [
+        TokenGroup("a", (1, 2, 3, 4, 5), ((7,), (8, 9))),
+        TokenGroup("b", (1, 2, 3, 6), ((7,),)),
+    ]
+    batch = pack(groups, torch.device("cpu"), 3)
+    assert batch.token_1T[0, :10].tolist() == [1, 2, 3, 4, 5, 7, 8, 9, 6, 7]
+    assert batch.position_1T[0, :10].tolist() == [0, 1, 2, 3, 4, 5, 5, 6, 3, 4]
+    assert batch.row_R.tolist() == [4, 4, 6, 8]
+    assert last_positions(batch).tolist() == [5, 7, 9]
+    assert batch.tokens == 10
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "gemma2", "gemma3", "gpt2"])
+def test_packed_values_with_a_root(name):
+    """Log-probabilities of responses, and gradients, with what all prompts start with read once."""
+    model = tiny_model(name)
+    groups = [
+        replace(g, prompt_T=(7, 8, 9, 10, 11, 12, 13, *g.prompt_T))
+        for g in random_groups(4, (3, 1), seed=2)
+    ]
+    scorer = ResponseScorer(model)
+    gradients = []
+    values = []
+    for root in (0, 7):
+        model.zero_grad()
+        with scorer._stream(groups, None, root) as (batch, hidden_Td):
+            found = scorer._predicted(hidden_Td[batch.row_R], batch.targets).logp_R
+            found.sum().backward()
+        values.append(found.detach())
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(values[0], values[1], rtol=0, atol=1e-4)
+    assert (gradients[0] - gradients[1]).norm() < 1e-5 * gradients[0].norm()
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gemma3", "gptj"])

@@ -87,8 +87,8 @@ def _no_causal_mask(monkeypatch):
 def _positions_run_on(monkeypatch):
     """Let the second response's positions follow the first one's."""
 
-    def wrong(groups, device):
-        made = pack(groups, device)
+    def wrong(groups, device, root):
+        made = pack(groups, device, root)
         return replace(made, position_1T=torch.arange(made.token_1T.shape[1])[None])
 
     monkeypatch.setattr(scorer, "pack", wrong)
@@ -97,8 +97,8 @@ def _positions_run_on(monkeypatch):
 def _prompt_row_for_none(monkeypatch):
     """Let the previous response predict a response's first token."""
 
-    def wrong(groups, device):
-        made = pack(groups, device)
+    def wrong(groups, device, root):
+        made = pack(groups, device, root)
         row_R = made.row_R.clone()
         row_R[len(groups[0].responses[0])] += len(groups[0].responses[0])
         return replace(made, row_R=row_R)
@@ -114,7 +114,7 @@ def _no_final_cap(monkeypatch):
 PACKED_FAULTS = {
     "final soft cap lost": ("gemma2", _no_final_cap),
     "window ignored": ("gemma3", lambda m: _other_options(m, window=None)),
-    "window one too long": ("gemma3", lambda m: _other_options(m, window=7)),
+    "window one too long": ("gemma3", lambda m: _other_options(m, window=5)),
     "soft cap lost": ("gemma2", lambda m: _other_options(m, softcap=None)),
     "scale": ("llama", lambda m: _other_options(m, scale=0.34)),
     "no causal mask": ("llama", _no_causal_mask),
@@ -166,7 +166,7 @@ def _positions_late(monkeypatch):
 
 SHARED_FAULTS = {
     "window ignored": ("gemma3", lambda m: _other_call(m, window=None)),
-    "window one too long": ("gemma3", lambda m: _other_call(m, window=7)),
+    "window one too long": ("gemma3", lambda m: _other_call(m, window=5)),
     "soft cap lost": ("gemma2", lambda m: _other_call(m, softcap=None)),
     "padding seen": ("llama", _padding_seen),
     "own token unseen": ("qwen2", _own_token_unseen),

@@ -28,7 +28,7 @@ class NextTokenScorer(Scorer[Tensor]):
     def _packed(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Iterator[Tensor]:
-        with self._stream(groups, noise) as (batch, hidden_Td):
+        with self._stream(groups, noise, _root(groups)) as (batch, hidden_Td):
             last_Nd = hidden_Td.index_select(0, last_positions(batch).to(hidden_Td.device))
             logits_NV = at_least_float32(self.base.get_output_embeddings()(last_Nd))
             cap = soft_cap(self.base)
@@ -50,6 +50,14 @@ class NextTokenScorer(Scorer[Tensor]):
         return head_unserved(self.base)
 
 
+def _root(groups: Sequence[TokenGroup]) -> int:
+    """Return how many tokens of all prompts stand once in the stream."""
+    prompts = [group.prompt_T for group in groups]
+    if len(prompts) == 1:
+        return 0
+    return min(common_length(prompts), min(map(len, prompts)) - 1)
+
+
 def rows_of(groups: Sequence[TokenGroup]) -> list[tuple[int, ...]]:
     """Return each group's prompt with each of its responses, in order."""
     return [group.prompt_T + response for group in groups for response in group.responses]
@@ -68,8 +76,11 @@ def common_length(rows: Sequence[Sequence[int]]) -> int:
 def by_common_start(rows: Sequence[tuple[int, ...]]) -> list[TokenGroup]:
     """Group sorted, distinct rows of at least two tokens so that the fewest tokens are read.
 
-    Every row keeps at least one token of its own as the group's response.
+    Every row keeps at least one token of its own as the group's response. What all rows start with
+    is counted once (a judge's rubric, whose groups are the questions).
     """
+    shortest = min(map(len, rows), default=2)
+    root = min(common_length([rows[0], rows[-1]]), shortest - 2) if rows else 0
     common = [0] + [common_length([a, b]) for a, b in pairwise(rows)]
     best, came = [0] + [0] * len(rows), [0] * (len(rows) + 1)
     start = [0] * (len(rows) + 1)
@@ -82,7 +93,8 @@ def by_common_start(rows: Sequence[tuple[int, ...]]) -> list[TokenGroup]:
             kept = min(shared, shortest - 1)
             if kept < 1:
                 break
-            options.append((best[first] + total - kept * (last - first - 1), first, kept))
+            read = total - kept * (last - first - 1) - min(root, kept)
+            options.append((best[first] + read, first, kept))
             shared = min(shared, common[first])
         best[last], came[last], start[last] = min(options)
     groups: list[TokenGroup] = []

@@ -25,7 +25,7 @@ from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_gro
 
 log = logging.getLogger(__name__)
 
-STEPS = 7
+STEPS = 5
 """Tokens that each row of the probe adds to its prompt; more than a short window holds."""
 COST = "1.5 to 3 times as slow, and every sample holds a copy of its prompt's keys and values"
 """Cost of readings that are not shared (docs/performance.md)."""

@@ -180,7 +180,7 @@ def last_positions(batch: PackedBatch) -> Tensor:
     """Return the stream position of each response's last token; (N,)."""
     found: list[int] = []
     for start, group in zip(batch.prompt_start_B, batch.groups, strict=True):
-        end = start + len(group.prompt_T)
+        end = start + len(group.prompt_T) - batch.root
         for response in group.responses:
             end += len(response)
             found.append(end - 1)

@@ -167,10 +167,10 @@ class Scorer(ABC, Generic[S]):
 
     @contextmanager
     def _stream(
-        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None, root: int = 0
     ) -> Iterator[Stream]:
-        """Run the model's body on groups packed into one stream."""
-        batch = pack(groups, self.base.device)
+        """Run the model's body on groups packed into one stream (`root`: see `pack`)."""
+        batch = pack(groups, self.base.device, root)
         lengths = torch.tensor([g.longest for g in groups])
         length_1T = lengths.repeat_interleave(torch.tensor([g.tokens for g in groups]))[None]
         length_1T = pad(length_1T, (0, batch.token_1T.shape[1] - batch.tokens), value=1)
