@@ -52,8 +52,10 @@ def test_packed_equals_transformers_beyond_the_window(name):
     answers = [tokenizer(t, add_special_tokens=False)["input_ids"] for t in (" It is old.", " No.")]
     scorer = ResponseScorer(model, tokenizer=tokenizer)
     group = TokenGroup("x", tuple(prompt), tuple(map(tuple, answers)))
-    with torch.no_grad(), scorer.scored([group]) as found:
-        expected = []
+    expected = []
+    with torch.no_grad():
+        with scorer.scored([group]) as found:
+            pass
         for answer in answers:
             logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
             logps = logits.double().log_softmax(-1)
