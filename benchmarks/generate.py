@@ -2,13 +2,15 @@
 
     python benchmarks/generate.py [--model S M] [--dtype bfloat16] [--json]
     python benchmarks/generate.py --against vllm --vllm PYTHON
+    python benchmarks/generate.py --model FOLDER --data FILE --prompts 12 --new-tokens 96
 
 32 prompts with lengths like UltraFeedback's, 4 samples each, 128 new tokens (no end token), T 0.7,
-top-p 0.9, random Llama models. Each side is a process of its own; they take turns, in an order that
-rotates, `--rounds` times after a short warm-up, every time with new prompts. Memory is the peak
-above what the loaded model takes (vLLM sets its own aside before). `--vllm` names a Python
-interpreter that has vLLM. transformers sorts the whole vocabulary for a nucleus, which on a CPU is
-a good part of its time; `--top-p 1` leaves that out.
+top-p 0.9, random Llama models. A folder is a real model, whose prompts come from the data, in its
+chat template where it has one; no end token ends its samples either. Each side is a process of its
+own; they take turns, in an order that rotates, `--rounds` times after a short warm-up, every time
+with new prompts. Memory is the peak above what the loaded model takes (vLLM sets its own aside
+before). `--vllm` names a Python interpreter that has vLLM. transformers sorts the whole vocabulary
+for a nucleus, which on a CPU is a good part of its time; `--top-p 1` leaves that out.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from generate_side import Work
 from random_llama import SHAPES, prompt_lengths, write_model
 from rich.console import Console
@@ -30,6 +33,8 @@ from rich.table import Table
 from sides import Side
 
 from alignlab import progress
+from alignlab.api.data import load_data
+from alignlab.commands._support.prompts_and_responses import prompts_of
 from alignlab.errors import BadInput
 
 
@@ -62,17 +67,26 @@ class Row:
     versions: str
     tokens: int
     """New tokens of one round."""
+    lengths: str
+    """Lengths of the prompts."""
 
 
 def compare(size: str, dtype: str, given: argparse.Namespace, folder: Path) -> list[Row]:
     """All rounds of one model and type."""
-    if not (folder / size).exists():
-        write_model(size, folder / size, seed=given.seed)
+    texts: list[list[list[int]]] = []
+    if size in SHAPES:
+        path = folder / size
+        if not path.exists():
+            write_model(size, path, seed=given.seed)
+    else:
+        path = Path(size)
+        texts = real_prompts(path, given)
     work = Work(
-        model=str(folder / size),
+        model=str(path),
         dtype=dtype,
-        lengths=prompt_lengths(given.prompts, seed=given.seed),
-        vocabulary=SHAPES[size]["vocab_size"],
+        lengths=[] if texts else prompt_lengths(given.prompts, seed=given.seed),
+        vocabulary=0 if texts else SHAPES[size]["vocab_size"],
+        texts=texts,
         samples=given.samples,
         new_tokens=given.new_tokens,
         temperature=given.temperature,
@@ -106,6 +120,31 @@ def compare(size: str, dtype: str, given: argparse.Namespace, folder: Path) -> l
     ]
 
 
+def real_prompts(model: Path, given: argparse.Namespace) -> list[list[list[int]]]:
+    """Tokens of the prompts of every turn, from the data."""
+    from transformers import AutoTokenizer
+
+    if given.data is None:
+        raise BadInput(f"--data: expected a file of prompts for {model}, found none")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    chosen = list(prompts_of(load_data(given.data).corpus))
+    order = np.random.Generator(np.random.Philox(given.seed)).permutation(len(chosen))
+    needed = given.prompts * (given.rounds + 1)
+    if len(chosen) < needed:
+        raise BadInput(f"{given.data}: expected {needed} prompts, found {len(chosen)}")
+    tokens = []
+    for index in order[:needed]:
+        messages = [m.__dict__ for m in chosen[index].messages]
+        text = "\n\n".join(m["content"] for m in messages)
+        if tokenizer.chat_template:
+            text = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        special = not tokenizer.chat_template
+        tokens.append(tokenizer(text, add_special_tokens=special)["input_ids"][-1024:])
+    return [tokens[k : k + given.prompts] for k in range(0, needed, given.prompts)]
+
+
 def _row(
     work: Work,
     size: str,
@@ -122,10 +161,10 @@ def _row(
     )
     ratios = [a / b for a, b in zip(ours_s, theirs_s, strict=True)]
     return Row(
-        data="uf prompts",
+        data="real prompts" if work.texts else "uf prompts",
         k=work.samples,
         dtype=work.dtype,
-        model=size,
+        model=Path(size).name,
         against=against,
         ratio=statistics.median(ratios),
         range=(min(ratios), max(ratios)),
@@ -141,16 +180,21 @@ def _row(
         seed=work.seed,
         versions=versions,
         tokens=ours[0]["tokens"],
+        lengths=_lengths(work),
     )
 
 
+def _lengths(work: Work) -> str:
+    lengths = [len(p) for turn in work.texts for p in turn] or work.lengths
+    middle = statistics.median(lengths)
+    return f"prompts of {min(lengths)}-{max(lengths)} tokens, median {middle:g}"
+
+
 def table(rows: list[Row], given: argparse.Namespace) -> Table:
-    lengths = prompt_lengths(given.prompts, seed=given.seed)
     made = Table(
         title=f"Generation, {given.prompts} prompts x {given.samples} samples x "
         f"{given.new_tokens} new tokens, T {given.temperature:g}, top-p {given.top_p:g}",
-        caption=f"prompts of {min(lengths)}-{max(lengths)} tokens, median "
-        f"{statistics.median(lengths):g}; {rows[0].rounds} rounds, seed {given.seed}; "
+        caption=f"{rows[0].lengths}; {rows[0].rounds} rounds, seed {given.seed}; "
         f"{rows[0].versions}; "
         f"Python {platform.python_version()}; threads {os.environ.get('OMP_NUM_THREADS', 'all')}",
     )
@@ -183,7 +227,8 @@ def table(rows: list[Row], given: argparse.Namespace) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", nargs="+", choices=sorted(SHAPES), default=["S", "M"])
+    parser.add_argument("--model", nargs="+", default=["S", "M"], help="S, M, tiny or a folder")
+    parser.add_argument("--data", help="data with the prompts of real models")
     parser.add_argument("--dtype", nargs="+", default=["bfloat16"])
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--samples", type=int, default=4)
@@ -203,6 +248,11 @@ def main() -> None:
         given.model, given.prompts, given.new_tokens, given.rounds = ["tiny"], 4, 8, 2
     if "vllm" in given.against and not Path(given.vllm or "").is_file():
         raise BadInput(f"--vllm: expected a Python interpreter, found {given.vllm!r}")
+    for size in given.model:
+        if size not in SHAPES and not (Path(size) / "config.json").is_file():
+            raise BadInput(
+                f"--model: expected {', '.join(SHAPES)} or a model's folder, found {size}"
+            )
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             row

@@ -46,10 +46,8 @@ class Work:
     temperature: float
     top_p: float
     seed: int
-
-    @property
-    def rows(self) -> int:
-        return len(self.lengths) * self.samples
+    texts: list[list[list[int]]]
+    """Tokens of real prompts, by turn; empty for random ones."""
 
 
 def alignlab_side(work: Work) -> Generate:
@@ -67,11 +65,12 @@ def alignlab_side(work: Work) -> Generate:
 
     def generate(prompts: list[list[int]], new_tokens: int, seed: int) -> int:
         rng = np.random.Generator(np.random.Philox(seed))
+        rows = len(prompts) * work.samples
         batch = DecodeBatch(
             prompts=tuple(map(tuple, prompts)),
             prompt_of_B=torch.arange(len(prompts)).repeat_interleave(work.samples),
-            uniform_BT=torch.from_numpy(rng.random((work.rows, new_tokens))),
-            limit_B=torch.full((work.rows,), new_tokens),
+            uniform_BT=torch.from_numpy(rng.random((rows, new_tokens))),
+            limit_B=torch.full((rows,), new_tokens),
             temperature=work.temperature,
             top_p=work.top_p,
         )
@@ -94,9 +93,10 @@ def transformers_side(work: Work) -> Generate:
         torch.manual_seed(seed)
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         found = model.generate(
             ids,
-            attention_mask=(ids != 0).long(),
+            attention_mask=mask,
             do_sample=True,
             temperature=work.temperature,
             top_p=work.top_p,
@@ -116,12 +116,14 @@ def vllm_side(work: Work) -> Generate:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     from vllm import LLM, SamplingParams
 
+    rows = work.texts or [work.lengths]
+    longest = max(len(p) if work.texts else p for turn in rows for p in turn)
     engine = LLM(
         model=work.model,
         skip_tokenizer_init=True,
         dtype=work.dtype,
-        max_model_len=max(work.lengths) + work.new_tokens,
-        max_num_seqs=work.rows,
+        max_model_len=longest + work.new_tokens,
+        max_num_seqs=len(rows[0]) * work.samples,
         disable_log_stats=True,
     )
 
@@ -149,7 +151,10 @@ def main(side: str, work_file: str) -> None:
     generate = SIDES[side](work)
     turns = Turns(version=_version())
     for turn in count():
-        prompts = random_tokens(work.lengths, work.vocabulary, seed=work.seed + turn)
+        if work.texts:
+            prompts = work.texts[turn % len(work.texts)]
+        else:
+            prompts = random_tokens(work.lengths, work.vocabulary, seed=work.seed + turn)
         new_tokens = work.new_tokens if turn else min(WARM_UP_TOKENS, work.new_tokens)
         turns.end(tokens=generate(prompts, new_tokens, work.seed + turn))
         turns.begin()

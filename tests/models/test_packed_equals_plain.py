@@ -9,7 +9,7 @@ import torch
 
 from alignlab.models import attention, head, tiles
 from alignlab.models.packed import TokenGroup
-from alignlab.models.scorer import ResponseScorer
+from alignlab.models.scorer import ResponseScorer, padding_cost
 from tests.models.helpers import random_groups, tiny_model
 
 PACKED = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi", "phi3", "gpt_neox",
@@ -78,9 +78,20 @@ def test_models_without_the_interface_run_plain(name, caplog):
     model = tiny_model(name)
     with caplog.at_level(logging.WARNING):
         scorer = ResponseScorer(model)
+        assert_same(one_at_a_time(model, GROUPS), scored(model, scorer, GROUPS))
+        scored(model, scorer, GROUPS)
     assert "does not use transformers' attention interface" in scorer.padded_because
-    assert len([r for r in caplog.records if "plain per-sequence" in r.message]) == 1
-    assert_same(one_at_a_time(model, GROUPS), scored(model, scorer, GROUPS))
+    (record,) = [r for r in caplog.records if "plain per-sequence" in r.message]
+    assert padding_cost(GROUPS) in record.message
+
+
+def test_the_cost_of_padding_is_counted():
+    """Packed: 2 + 1 + 3 and 4 + 2 tokens. Padded: three sequences of 6 positions."""
+    groups = [TokenGroup("a", (5, 6), ((7,), (8, 9, 10))), TokenGroup("b", (5,) * 4, ((7, 8),))]
+    assert padding_cost(groups) == (
+        "the first batch reads 1.5 times the positions of a packed one, and holds the logits of "
+        "3.0 times the rows"
+    )
 
 
 def test_blocks_chunks_tiles_and_recomputation_change_nothing(monkeypatch):
@@ -125,7 +136,7 @@ def test_a_model_that_computes_otherwise_is_found_by_the_probe(monkeypatch):
         return out
 
     monkeypatch.setattr(type(model), "forward", bent)
-    assert "other values" in ResponseScorer(model).padded_because
+    assert "other values in float32" in ResponseScorer(model).padded_because
 
 
 def test_unknown_window_limits_the_packed_forward():

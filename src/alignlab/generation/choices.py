@@ -1,25 +1,27 @@
 """Log-probabilities of given texts as continuations of a prompt, and their tokens.
 
 Prefix and text are tokenised together, as in the text a model was trained on ("Score: 4" may end
-in the token " 4"); the tokens that all choices share belong to the condition. Choices that differ
-in one token, scores for example, take one forward per request; long texts go to a packed scorer.
+in the token " 4"); the tokens that all choices share belong to the condition. Every token of a
+choice takes a row of its own, so that long texts are for `continuations`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
+from torch import Tensor
 
 from alignlab.errors import BadInput
 from alignlab.generation.forward import last_logits
+from alignlab.generation.next_token import NextTokenScorer, by_common_start, common_length, rows_of
 from alignlab.models.chat_template import encode_prompt
 from alignlab.models.chat_template import end_of_turn as end_of_turn_token
 from alignlab.models.load import LanguageModel
-from alignlab.models.packed import TokenGroup
+from alignlab.models.packed import TokenGroup, by_group
+from alignlab.models.scorer import read_groups
 from alignlab.types import CompletionRequest
 
 
@@ -34,7 +36,7 @@ class ChoiceTokens:
 
 def split_choices(prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> ChoiceTokens:
     """Move the tokens that all continuations start with to the prompt."""
-    common = _common([c[:-1] for c in continuations])
+    common = common_length([c[:-1] for c in continuations])
     return ChoiceTokens(
         shared=(*prompt, *continuations[0][:common]),
         tails=tuple(tuple(c[common:]) for c in continuations),
@@ -60,36 +62,59 @@ def tokenise_choices(
 
 
 def choice_logprobs(
-    model: Any, items: Sequence[ChoiceTokens], *, batch_size: int
+    scorer: NextTokenScorer, items: Sequence[ChoiceTokens], *, token_budget: int = 8192
 ) -> list[tuple[float, ...]]:
-    """Return the log-probability in nats of each choice, for each item (see `without_longer`)."""
-    results: list[tuple[float, ...]] = [()] * len(items)
-    single = [i for i, item in enumerate(items) if all(len(t) == 1 for t in item.tails)]
-    for chunk in _by_length(single, [len(items[i].shared) for i in single], batch_size):
-        logits_PV = last_logits(model, [items[i].shared for i in chunk])[:, 0].float()
-        logps_PV = logits_PV.log_softmax(dim=-1)
-        for row, i in enumerate(chunk):
-            picked = logps_PV[row, [t[0] for t in items[i].tails]]
-            results[i] = tuple(picked.tolist())
-    chosen = set(single)
-    for i in (i for i in range(len(items)) if i not in chosen):
-        results[i] = _long_choices(model, items[i], batch_size)
-    return results
+    """Return the log-probability in nats of each choice, for each item (see `without_longer`).
+
+    Items that start alike, answers to one prompt under one rubric for example, share the tokens of
+    their start.
+
+    Args:
+        scorer: scorer of the model.
+        items: requests with their choices.
+        token_budget: most tokens of one forward pass.
+    """
+    wanted: dict[tuple[int, ...], set[int]] = defaultdict(set)
+    for item in items:
+        for tail in item.tails:
+            for k, token in enumerate(tail):
+                wanted[item.shared + tail[:k]].add(token)
+    logps = _token_logps(scorer, wanted, token_budget)
+    found = []
+    for item in items:
+        of_tail = {
+            tail: math.fsum(logps[item.shared + tail[:k]][t] for k, t in enumerate(tail))
+            for tail in set(item.tails)
+        }
+        found.append(without_longer(item, of_tail))
+    return found
 
 
-def _long_choices(model: Any, item: ChoiceTokens, batch_size: int) -> tuple[float, ...]:
-    distinct = sorted(set(item.tails))
-    logps: dict[tuple[int, ...], float] = {}
-    for chunk in _by_length(list(range(len(distinct))), [len(t) for t in distinct], batch_size):
-        longest = max(len(distinct[i]) for i in chunk)
-        rows = [item.shared + distinct[i] for i in chunk]
-        logps_PTV = last_logits(model, rows, keep=longest + 1).double().log_softmax(dim=-1)
-        for row, i in enumerate(chunk):
-            tail = distinct[i]
-            places = torch.arange(longest - len(tail), longest, device=logps_PTV.device)
-            ids = torch.tensor(tail, device=logps_PTV.device)
-            logps[tail] = float(logps_PTV[row, places, ids].sum())
-    return without_longer(item, logps)
+def _token_logps(
+    scorer: NextTokenScorer, wanted: Mapping[tuple[int, ...], set[int]], token_budget: int
+) -> dict[tuple[int, ...], dict[int, float]]:
+    """Return the log-probability of each wanted token after each row of tokens."""
+
+    def picked(logp_NV: Tensor, rows: Sequence[tuple[int, ...]]) -> list[dict[int, float]]:
+        tokens = [sorted(wanted[row]) for row in rows]
+        return [
+            dict(zip(some, logp_NV[n, some].tolist(), strict=True)) for n, some in enumerate(tokens)
+        ]
+
+    def take(logp_NV: Tensor, groups: Sequence[TokenGroup]) -> list[tuple[dict[int, float], ...]]:
+        return by_group(picked(logp_NV, rows_of(groups)), groups)
+
+    rows = sorted(wanted)
+    single = [row for row in rows if len(row) == 1]
+    found = {
+        row: picked(last_logits(scorer.base, [row])[:, 0].float().log_softmax(-1), [row])[0]
+        for row in single
+    }
+    groups = by_common_start([row for row in rows if len(row) > 1])
+    scored = read_groups(scorer, groups, token_budget, take)
+    for group, several in zip(groups, scored, strict=True):
+        found.update(zip(rows_of([group]), several, strict=True))
+    return found
 
 
 def without_longer(item: ChoiceTokens, logps: Mapping[tuple[int, ...], float]) -> tuple[float, ...]:
@@ -108,12 +133,6 @@ def _alone(tail: tuple[int, ...], logps: Mapping[tuple[int, ...], float]) -> flo
         if len(other) > len(tail) and other[: len(tail)] == tail
     )
     return logps[tail] + math.log1p(-longer) if longer < 1 else -math.inf
-
-
-def _by_length(items: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    order = sorted(range(len(items)), key=lambda k: (lengths[k], k))
-    chosen = [items[k] for k in order]
-    return [chosen[k : k + batch_size] for k in range(0, len(chosen), batch_size)]
 
 
 def continuations(
@@ -137,20 +156,10 @@ def continuations(
     condition = encode_prompt(lm, request.messages)
     if request.prefix:
         alone = lm.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
-        common = _common([alone, *(tokens[:-1] for tokens in ids)])
+        common = common_length([alone, *(tokens[:-1] for tokens in ids)])
         condition += alone[:common]
         ids = [tokens[common:] for tokens in ids]
     end = (end_of_turn_token(lm),) if end_of_turn else ()
     if not condition:
         return None
     return TokenGroup(request.id, tuple(condition), tuple((*tokens, *end) for tokens in ids))
-
-
-def _common(rows: Sequence[Sequence[int]]) -> int:
-    """Count the tokens that all rows start with."""
-    length = 0
-    for tokens in zip(*rows, strict=False):
-        if len(set(tokens)) > 1:
-            break
-        length += 1
-    return length

@@ -19,6 +19,7 @@ from alignlab.errors import BadInput
 from alignlab.generation.choices import choice_logprobs, continuations, tokenise_choices
 from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
 from alignlab.generation.engines import check_sampling, failed, first_stop
+from alignlab.generation.next_token import NextTokenScorer
 from alignlab.generation.shared import Reader
 from alignlab.models.chat_template import encode_prompt, stop_tokens
 from alignlab.models.load import LanguageModel, context_length, load
@@ -81,8 +82,9 @@ class LocalEngine:
         self.batch_size = batch_size
         self._end = torch.tensor(sorted(stop_tokens(lm)), device=lm.device)
         self._context = context_length(lm)
-        self._reader = Reader(lm.model)
+        self._reader = Reader(lm.model, lm.tokenizer)
         self._scorer: ResponseScorer | None = None
+        self._next_token: NextTokenScorer | None = None
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request `sampling.n` times, in the order given.
@@ -130,8 +132,12 @@ class LocalEngine:
             if item is not None:
                 fitting.append(index)
                 items.append(item)
-        with _inference(self.lm):
-            found = choice_logprobs(self.lm.model, items, batch_size=self.batch_size)
+        if items:
+            if self._next_token is None:
+                self._next_token = NextTokenScorer(self.lm.model, tokenizer=self.lm.tokenizer)
+            found = choice_logprobs(self._next_token, items)
+        else:
+            found = []
         for index, logprobs in zip(fitting, found, strict=True):
             results[index] = logprobs
         return results
@@ -165,7 +171,7 @@ class LocalEngine:
                 groups.append(group)
         if groups:
             if self._scorer is None:
-                self._scorer = ResponseScorer(self.lm.model)
+                self._scorer = ResponseScorer(self.lm.model, tokenizer=self.lm.tokenizer)
             found = score_groups(self._scorer, groups, token_budget)
             for index, scored in zip(fitting, found, strict=True):
                 results[index] = scored.sums

@@ -1,7 +1,7 @@
 """Decoding where samples share their prompt's keys and values, with a check of exactness.
 
-A probe compares shared decoding with the model's own attention on a few short prompts. Models that
-fail it decode as in `forward.py`, and the reason is logged once.
+A probe (`models/probe.py`) compares shared decoding with the model's own attention on a few short
+prompts. Models that fail it decode as in `forward.py`; the reason and its cost are logged once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from alignlab.generation.forward import Forward, PlainReading, left_padded
 from alignlab.generation.one_query import OneQueryCache, PromptStates, attending, bucket
 from alignlab.models.adapters import base_of
 from alignlab.models.attention import UnsupportedAttention
+from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""Largest difference in nats per token between shared and own attention in the probe."""
-HALF_TOLERANCE = 0.25
-"""Largest difference for bfloat16 and float16, whose rounding alone makes some hundredths."""
+STEPS = 5
+"""Tokens that each row of the probe adds to its prompt; more than a short window holds."""
+COST = "1.5 to 3 times as slow, and every sample holds a copy of its prompt's keys and values"
+"""Cost of readings that are not shared (docs/performance.md)."""
 MOST_BUCKETS = 4
 WORTH_SPLITTING = 1024
 """Padded positions that a further bucket of prompts must save."""
@@ -38,54 +39,61 @@ WIDTH_MULTIPLE = 16
 class Reader:
     """Factory of readings for a model: shared where that is exact, else with its own attention."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any = None) -> None:
         self._model = model
         self._base = base_of(model)
         self._forward = Forward(model)
         self._configs = _configs(self._base)
-        self._limit: int | None = None
-        self.fallback = self._probe()
+        self._tokenizer = tokenizer
+        found = once_per_model(self._base, SharedReading, self._probe)
+        self._limit = found.limit
+        self.fallback = found.reason
         """Reason why readings use the model's own attention; None when they are shared."""
-        if self.fallback:
-            log.warning("samples do not share their prompt's attention: %s", self.fallback)
+        self._warned = False
 
     def __call__(self, prompts: Sequence[Sequence[int]], steps: int) -> Reading:
         """Make a reading of prompts, sorted by length, that `steps` tokens may follow."""
         longest = max(map(len, prompts)) + steps
         if self.fallback is None and self._limit is not None and longest > self._limit:
             self.fallback = f"up to {longest} tokens exceed the attention window of {self._limit}"
-            log.warning("samples do not share their prompt's attention: %s", self.fallback)
         if self.fallback is None:
             return SharedReading(self._forward, self._configs, prompts)
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "samples do not share their prompt's attention: %s; %s", self.fallback, COST
+            )
         return PlainReading(self._model, prompts)
 
-    @torch.inference_mode()
-    def _probe(self) -> str | None:
-        """Return the reason why sharing is not exact for this model; None when it is."""
+    def _probe(self) -> Verdict:
+        """Judge whether sharing is right for this model."""
         name = type(self._base).__name__
+        outside = Verdict(f"{name} does not use transformers' attention interface")
         if not getattr(self._base, "_supports_attention_backend", False):
-            return f"{name} does not use transformers' attention interface"
-        vocabulary = self._base.config.get_text_config().vocab_size
-        rng = np.random.Generator(np.random.Philox(7))
-        prompts = [rng.integers(0, vocabulary, length).tolist() for length in (3, 5, 9)]
-        token_TL = torch.from_numpy(rng.integers(0, vocabulary, (4, 5))).to(self._base.device)
-        training = self._base.training
-        self._base.eval()
-        try:
+            return outside
+        groups = probe_groups(self._base.config.get_text_config().vocab_size, self._tokenizer)
+        prompts = [group.prompt_T for group in sorted(groups, key=lambda g: len(g.prompt_T))]
+        rows = [r[:STEPS] for group in groups for r in group.responses]
+        token_TL = torch.tensor(rows, device=self._base.device).T
+        caches: list[OneQueryCache] = []
+
+        def own() -> Tensor:
+            return _forced(PlainReading(self._model, prompts), token_TL)
+
+        def shared() -> Tensor:
             reading = SharedReading(self._forward, self._configs, prompts)
-            found = _forced(reading, token_TL)
-            expected = _forced(PlainReading(self._model, prompts), token_TL)
+            caches.append(reading.cache)
+            return _forced(reading, token_TL)
+
+        try:
+            verdict = judge_path(self._base, own, shared, lambda: caches[-1].windows)
         except (UnsupportedAttention, TypeError, ValueError, RuntimeError, IndexError) as error:
-            return f"{name}: {str(error).splitlines()[0]}"
-        finally:
-            self._base.train(training)
-        if not reading.cache.calls:
-            return f"{name} does not use transformers' attention interface"
-        self._limit = _hidden_window(self._base.config.get_text_config(), reading.cache.windows)
-        worst = float((expected - found).abs().max())
-        if not worst <= TOLERANCE.get(self._base.dtype, HALF_TOLERANCE):
-            return f"{name} gives other values where prompts are shared (by {worst:.2g})"
-        return None
+            return Verdict(f"{name}: {str(error).splitlines()[0]}")
+        if not caches[-1].calls:
+            return outside
+        if verdict.reason:
+            return Verdict(f"shared prompts give {name} {verdict.reason}")
+        return verdict
 
 
 class SharedReading:
@@ -154,15 +162,6 @@ class _PromptCache(Cache):
         return key_states, value_states
 
 
-def _hidden_window(config: Any, known: set[int]) -> int | None:
-    """Return the longest exact sequence of a model with a window hidden from attention."""
-    window = getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", None) is False or window in known:
-        window = None
-    limits = [w for w in (window, getattr(config, "attention_chunk_size", None)) if w]
-    return min(limits, default=None)
-
-
 def _spans(lengths: Sequence[int]) -> list[tuple[int, int]]:
     """Group prompts, given by rising length, into runs that are padded to a common one."""
     spans = [(0, len(lengths))]
@@ -189,14 +188,23 @@ def _best_split(length_N: np.ndarray) -> tuple[int, int]:
 
 
 def _forced(reading: Reading, token_TL: Tensor) -> Tensor:
-    """Return log-probabilities, (T, L, V), of given tokens; the last step skips the second row."""
-    prompt_of_L = torch.tensor([0, 0, 1, 2, 2], device=token_TL.device)
-    kept_M = torch.tensor([0, 2, 3, 4], device=token_TL.device)
-    found = [reading.start(prompt_of_L, len(token_TL))]
-    found += [reading.step(token_L) for token_L in token_TL[:-1]]
+    """Return the log-probabilities of given tokens, (6 T - 1,), in two rows of each of 3 prompts.
+
+    The second row is taken out before the last token.
+    """
+    row_L = torch.arange(6, device=token_TL.device)
+    kept_M = row_L[row_L != 1]
+    logits = [reading.start(row_L // 2, len(token_TL))]
+    logits += [reading.step(token_L) for token_L in token_TL[:-2]]
     reading.keep(kept_M)
-    found.append(reading.step(token_TL[-1][kept_M]))
-    return torch.cat(found).double().log_softmax(dim=-1)
+    logits.append(reading.step(token_TL[-2][kept_M]))
+    tokens = [*token_TL[:-1], token_TL[-1][kept_M]]
+    return torch.cat(
+        [
+            logit_LV.double().log_softmax(dim=-1).gather(1, token_L[:, None])[:, 0]
+            for logit_LV, token_L in zip(logits, tokens, strict=True)
+        ]
+    )
 
 
 def _configs(model: Any) -> list[Any]:

@@ -38,12 +38,14 @@ class SequenceRewards:
 class RewardScorer(Scorer[SequenceRewards]):
     """Scorer of responses by a sequence classifier of one label."""
 
+    path = "packed classifier"
+
     @contextmanager
     def _packed(
         self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
     ) -> Iterator[SequenceRewards]:
         with self._stream(groups, noise) as (batch, hidden_Td):
-            last_Nd = hidden_Td.index_select(0, _last_positions(batch).to(hidden_Td.device))
+            last_Nd = hidden_Td.index_select(0, last_positions(batch).to(hidden_Td.device))
             yield SequenceRewards(_head(self.base)(last_Nd)[:, 0])
 
     @contextmanager
@@ -141,7 +143,8 @@ def rewards(
     def take(scored: SequenceRewards, members: Sequence[TokenGroup]) -> list[tuple[float, ...]]:
         return by_group(scored.reward_N.double().tolist(), members)
 
-    return read_groups(RewardScorer(lm.model), groups, token_budget, take)
+    scorer = RewardScorer(lm.model, tokenizer=lm.tokenizer)
+    return read_groups(scorer, groups, token_budget, take)
 
 
 def _classifier_config(lm: LanguageModel, config: Any) -> Any:
@@ -173,11 +176,11 @@ def _head(model: Any) -> Any:
     return None
 
 
-def _last_positions(batch: PackedBatch) -> Tensor:
+def last_positions(batch: PackedBatch) -> Tensor:
     """Return the stream position of each response's last token; (N,)."""
     found: list[int] = []
     for start, group in zip(batch.prompt_start_B, batch.groups, strict=True):
-        end = start + len(group.prompt_T)
+        end = start + len(group.prompt_T) - batch.root
         for response in group.responses:
             end += len(response)
             found.append(end - 1)

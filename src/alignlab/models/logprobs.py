@@ -33,7 +33,7 @@ def response_logprobs(
         groups: prompts with responses.
         token_budget: most tokens of one forward pass.
     """
-    return score_groups(ResponseScorer(lm.model), groups, token_budget)
+    return score_groups(ResponseScorer(lm.model, tokenizer=lm.tokenizer), groups, token_budget)
 
 
 def score_groups(

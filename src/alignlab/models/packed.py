@@ -1,9 +1,10 @@
 """Pack groups of responses into one token stream that holds each prompt once.
 
 Stream of a micro-batch (T tokens): for each group its prompt, then its K responses. A response's
-positions restart at the prompt's length; the last prompt position predicts the first token of
-every response. Sequences (prompt + one response) are counted n = 0..N-1 over groups, then
-responses; R counts response tokens over sequences.
+positions restart at the prompt's length; the last prompt position predicts the first token of every
+response. Where all prompts start alike, their root may stand once, at the start of the stream.
+Sequences (prompt + one response) are counted n = 0..N-1 over groups, then responses; R counts
+response tokens over sequences.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ class PackedBatch:
     """Stream position whose hidden state predicts each response token."""
     targets: Targets
     prompt_start_B: tuple[int, ...]
-    """Stream position of each group's first token."""
+    """Stream position of each group's first token after the root."""
+    root: int = 0
+    """Tokens that all prompts start with and that stand once, at the start of the stream."""
 
 
 def make_targets(groups: Sequence[TokenGroup], device: torch.device) -> Targets:
@@ -117,17 +120,23 @@ def make_targets(groups: Sequence[TokenGroup], device: torch.device) -> Targets:
     )
 
 
-def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
-    """Pack groups into one stream, in the order given."""
-    tokens: list[int] = []
-    positions: list[np.ndarray] = []
+def pack(groups: Sequence[TokenGroup], device: torch.device, root: int = 0) -> PackedBatch:
+    """Pack groups into one stream, in the order given.
+
+    Args:
+        groups: prompts with responses.
+        device: device of the stream.
+        root: tokens that all prompts start with and that are to stand once; fewer than any has.
+    """
+    tokens = list(groups[0].prompt_T[:root])
+    positions = [np.arange(root)]
     rows: list[np.ndarray] = []
     starts: list[int] = []
     for group in groups:
         starts.append(len(tokens))
         prompt = len(group.prompt_T)
-        tokens.extend(group.prompt_T)
-        positions.append(np.arange(prompt))
+        tokens.extend(group.prompt_T[root:])
+        positions.append(np.arange(root, prompt))
         last_prompt = len(tokens) - 1
         for response in group.responses:
             first = len(tokens)
@@ -149,6 +158,7 @@ def pack(groups: Sequence[TokenGroup], device: torch.device) -> PackedBatch:
         torch.from_numpy(np.concatenate(rows)).to(device),
         make_targets(groups, device),
         tuple(starts),
+        root,
     )
 
 

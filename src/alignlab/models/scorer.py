@@ -1,8 +1,8 @@
 """Score responses under a model, packed where that is exact and padded elsewhere.
 
-A probe compares the packed forward with the model's own on a few short groups. Models that fail it
-(state-space layers, attention outside transformers' interface, sinks, a nonlinear head) run on
-padded batches of whole sequences, and the reason is logged once.
+A probe (`probe.py`) compares the packed forward with the model's own on a few short groups. Models
+that fail it (state-space layers, attention outside transformers' interface, sinks, a nonlinear
+head) run on padded batches of whole sequences; the reason and its cost are logged once.
 """
 
 from __future__ import annotations
@@ -34,14 +34,10 @@ from alignlab.models.packed import (
     pack,
     rounded_up,
 )
+from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
 from alignlab.models.tiles import layout
 
 log = logging.getLogger(__name__)
-
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
-"""Largest accepted difference of packed and padded values in the probe, in nats per token."""
-HALF_TOLERANCE = 0.25
-"""Tolerance for bfloat16 and float16, whose rounding alone makes some hundredths of a nat."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,11 @@ class Scorer(ABC, Generic[S]):
         padded_because: reason to use padded batches without a probe.
         through: caller of forward passes for sharded weights, which are gathered only during a
             pass; None calls them directly.
+        tokenizer: tokenizer of the model, for a probe on likely text.
     """
+
+    path: str
+    """Name of the packed path; scorers of one path share a probe's verdict."""
 
     def __init__(
         self,
@@ -105,15 +105,19 @@ class Scorer(ABC, Generic[S]):
         *,
         padded_because: str | None = None,
         through: Callable[[Callable[[], S]], S] | None = None,
+        tokenizer: Any = None,
     ) -> None:
         self.base = base_of(model)
         self._through = through
+        self._tokenizer = tokenizer
         self.limit: int | None = None
         """Longest prompt plus response of the packed forward, in tokens; None sets no limit."""
-        self.padded_because = padded_because or self._probe()
+        self.padded_because = padded_because
         """Reason for padded batches; None when they are packed."""
-        if self.padded_because:
-            log.warning("plain per-sequence batches: %s", self.padded_because)
+        self._warned = False
+        if padded_because is None:
+            found = once_per_model(self.base, self.path, self._probe)
+            self.padded_because, self.limit = found.reason, found.limit
 
     @contextmanager
     def scored(
@@ -125,7 +129,11 @@ class Scorer(ABC, Generic[S]):
             self.padded_because = (
                 f"a sequence of {longest} tokens exceeds the attention window of {self.limit}"
             )
-            log.warning("plain per-sequence batches: %s", self.padded_because)
+        if self.padded_because and not self._warned:
+            self._warned = True
+            log.warning(
+                "plain per-sequence batches: %s; %s", self.padded_because, padding_cost(groups)
+            )
         forward = self._packed if self.padded_because is None else self._padded
         with self._run(forward(groups, noise)) as found:
             yield found
@@ -159,10 +167,10 @@ class Scorer(ABC, Generic[S]):
 
     @contextmanager
     def _stream(
-        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None
+        self, groups: Sequence[TokenGroup], noise: EmbeddingNoise | None, root: int = 0
     ) -> Iterator[Stream]:
-        """Run the model's body on groups packed into one stream."""
-        batch = pack(groups, self.base.device)
+        """Run the model's body on groups packed into one stream (`root`: see `pack`)."""
+        batch = pack(groups, self.base.device, root)
         lengths = torch.tensor([g.longest for g in groups])
         length_1T = lengths.repeat_interleave(torch.tensor([g.tokens for g in groups]))[None]
         length_1T = pad(length_1T, (0, batch.token_1T.shape[1] - batch.tokens), value=1)
@@ -201,45 +209,42 @@ class Scorer(ABC, Generic[S]):
             ).logits
         return logits
 
-    def _probe(self) -> str | None:
-        """Return why the packed forward is not exact for this model; None when it is."""
+    def _probe(self) -> Verdict:
+        """Judge whether the packed forward is right for this model."""
+        name = type(self.base).__name__
+        outside = Verdict(f"{name} does not use transformers' attention interface")
         if not getattr(self.base, "_supports_attention_backend", False):
-            return f"{type(self.base).__name__} does not use transformers' attention interface"
+            return outside
         if self.base.base_model is self.base:
-            return f"{type(self.base).__name__} has no body apart from its head"
+            return Verdict(f"{name} has no body apart from its head")
         if reason := self._head_unserved():
-            return reason
-        groups = _probe_groups(_text_config(self.base).vocab_size)
-        try:
-            with eval_mode(self.base), torch.no_grad():
-                with self._run(self._padded(groups, None)) as padded:
-                    expected = self._values(padded)
-                with self._run(self._packed(groups, None)) as packed:
-                    found = self._values(packed)
-        except (attention.UnsupportedAttention, TypeError, ValueError, RuntimeError) as error:
-            return f"{type(self.base).__name__}: {str(error).splitlines()[0]}"
-        if not self._seen.calls:
-            return f"{type(self.base).__name__} does not use transformers' attention interface"
-        self.limit = self._window()
-        worst = float((expected - found).abs().max())
-        if not worst <= TOLERANCE.get(self.base.dtype, HALF_TOLERANCE):
-            return (
-                f"{type(self.base).__name__} gives other values for packed groups (by {worst:.2g})"
-            )
-        return None
+            return Verdict(reason)
+        groups = probe_groups(_text_config(self.base).vocab_size, self._tokenizer)
 
-    def _window(self) -> int | None:
-        """Return the length limit of a model that does not pass its attention window on."""
-        config = _text_config(self.base)
-        window = getattr(config, "sliding_window", None)
-        if getattr(config, "use_sliding_window", None) is False or window in self._seen.windows:
-            window = None
-        limits = [w for w in (window, getattr(config, "attention_chunk_size", None)) if w]
-        return min(limits, default=None)
+        def values(forward: Any) -> Tensor:
+            with self._run(forward(groups, None)) as found:
+                return self._values(found)
+
+        try:
+            verdict = judge_path(
+                self.base,
+                partial(values, self._padded),
+                partial(values, self._packed),
+                lambda: self._seen.windows,
+            )
+        except (attention.UnsupportedAttention, TypeError, ValueError, RuntimeError) as error:
+            return Verdict(f"{name}: {str(error).splitlines()[0]}")
+        if not self._seen.calls:
+            return outside
+        if verdict.reason:
+            return Verdict(f"packed groups give {name} {verdict.reason}")
+        return verdict
 
 
 class ResponseScorer(Scorer[TokenLogps]):
     """Scorer of responses by their log-probabilities under a decoder."""
+
+    path = "packed decoder"
 
     @contextmanager
     def _packed(
@@ -259,7 +264,7 @@ class ResponseScorer(Scorer[TokenLogps]):
             head.weight,
             head.bias,
             pad(targets.token_R, (0, len(hidden_Rd) - count)),
-            softcap=getattr(_text_config(self.base), "final_logit_softcapping", None),
+            softcap=soft_cap(self.base),
         )
         return TokenLogps(logps[:count], targets)
 
@@ -280,9 +285,20 @@ class ResponseScorer(Scorer[TokenLogps]):
         return found.logp_R
 
     def _head_unserved(self) -> str | None:
-        if type(self.base.get_output_embeddings()) is not torch.nn.Linear:
-            return f"the vocabulary head of {type(self.base).__name__} is not a linear layer"
-        return None
+        return head_unserved(self.base)
+
+
+def head_unserved(base: Any) -> str | None:
+    """Return why a vocabulary head cannot run on single rows; None when it can."""
+    if type(base.get_output_embeddings()) is not torch.nn.Linear:
+        return f"the vocabulary head of {type(base).__name__} is not a linear layer"
+    return None
+
+
+def soft_cap(base: Any) -> float | None:
+    """Return the cap c on a model's logits, c * tanh(z / c); None without one."""
+    found: float | None = getattr(_text_config(base), "final_logit_softcapping", None)
+    return found
 
 
 @contextmanager
@@ -336,17 +352,16 @@ def _text_config(model: Any) -> Any:
     return model.config.get_text_config()
 
 
-def _probe_groups(vocabulary: int) -> list[TokenGroup]:
-    """Return two small groups of fixed pseudorandom tokens."""
-    rng = np.random.Generator(np.random.Philox(7))
-
-    def draw(length: int) -> tuple[int, ...]:
-        return tuple(int(t) for t in rng.integers(0, vocabulary, length))
-
-    return [
-        TokenGroup("probe-0", draw(9), (draw(5), draw(7))),
-        TokenGroup("probe-1", draw(6), (draw(8), draw(3))),
-    ]
+def padding_cost(groups: Sequence[TokenGroup]) -> str:
+    """Describe the cost of a batch of padded sequences against the packed one."""
+    width = max(group.longest for group in groups)
+    positions = width * sum(len(group.responses) for group in groups)
+    body = positions / sum(group.tokens for group in groups)
+    head = positions / sum(group.response_tokens for group in groups)
+    return (
+        f"the first batch reads {body:.1f} times the positions of a packed one, and holds the "
+        f"logits of {head:.1f} times the rows"
+    )
 
 
 def _noisy(model: Any, length: Tensor, noise: EmbeddingNoise | None) -> Any:

@@ -42,7 +42,9 @@ class Segment(NamedTuple):
     prefix_start: int
     """Stream position of the prefix."""
     prefix: int
-    """Number of tokens of the prefix."""
+    """Number of tokens of the prefix, the root included."""
+    root: int = 0
+    """Number of tokens of the prefix that stand at the start of the stream."""
 
 
 class Masks(NamedTuple):
@@ -124,13 +126,14 @@ def layout(batch: PackedBatch) -> Layout:
 
 def _segments(batch: PackedBatch) -> list[Segment]:
     """Return the prompts and responses of a batch as segments, in order of the stream."""
-    found = []
+    root = batch.root
+    found = [Segment(0, root, 0, 0)] if root else []
     for start, group in zip(batch.prompt_start_B, batch.groups, strict=True):
         prompt = len(group.prompt_T)
-        found.append(Segment(start, prompt, start, 0))
-        at = start + prompt
+        found.append(Segment(start, prompt - root, start, root, root))
+        at = start + prompt - root
         for response in group.responses:
-            found.append(Segment(at, len(response), start, prompt))
+            found.append(Segment(at, len(response), start, prompt, root))
             at += len(response)
     return found
 
@@ -142,7 +145,10 @@ def _tile(segments: Sequence[Segment], device: torch.device) -> tuple[Tile, np.n
     rows = np.full((len(segments), P + R), -1, dtype=np.int64)
     for row, segment in zip(rows, segments, strict=True):
         # Padded before the prefix, so that column distances equal token distances.
-        row[P - segment.prefix : P] = segment.prefix_start + np.arange(segment.prefix)
+        begin = P - segment.prefix
+        row[begin : begin + segment.root] = np.arange(segment.root)
+        own = np.arange(segment.prefix - segment.root)
+        row[begin + segment.root : P] = segment.prefix_start + own
         row[P : P + segment.length] = segment.start + np.arange(segment.length)
     queries, keys = rows[:, P:].reshape(-1), rows.reshape(-1)
     real = torch.from_numpy(queries[:, None] >= 0).to(device)

@@ -109,7 +109,8 @@ def train_rollouts(
     valued = (
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
-    with step_runner(valued or lm.model, objective, config, out, world) as runner:
+    model = valued or lm.model
+    with step_runner(model, objective, config, out, world, lm.tokenizer) as runner:
         per_epoch = steps_per_epoch(len(prompts), config)
         state = TrainerState(
             lm,
@@ -139,7 +140,9 @@ def _frozen(lm: LanguageModel, config: RolloutConfig, world: DistributedContext)
 
         through = shared_out(model, world)
     padded_because = "dropout is on" if config.dropout else None
-    return ResponseScorer(model, padded_because=padded_because, through=through)
+    return ResponseScorer(
+        model, padded_because=padded_because, through=through, tokenizer=lm.tokenizer
+    )
 
 
 class _Batch(NamedTuple):

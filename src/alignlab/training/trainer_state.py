@@ -281,7 +281,12 @@ def begin(
 
 @contextmanager
 def step_runner(
-    model: Any, objective: Objective, config: TrainConfig, out: Path, world: DistributedContext
+    model: Any,
+    objective: Objective,
+    config: TrainConfig,
+    out: Path,
+    world: DistributedContext,
+    tokenizer: Any = None,
 ) -> Iterator[StepRunner]:
     """Yield the runner of a model's training steps; afterwards the weights are float32."""
     if world.sharded:
@@ -296,6 +301,7 @@ def step_runner(
             model,
             padded_because="dropout is on" if config.dropout else None,
             through=weights.through,
+            tokenizer=tokenizer,
         )
         yield StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
     finally:
