@@ -43,6 +43,8 @@ class Prompt:
     """Reference answer, where the data holds one."""
     query_type: QueryType | None = None
     """Open-ended or closed-ended (arXiv 2402.03469), where known."""
+    later_turns: tuple[str, ...] = ()
+    """User turns that follow the answer (MT-Bench's second turn); studies ask the first alone."""
 
     @property
     def text(self) -> str:

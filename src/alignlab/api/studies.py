@@ -31,7 +31,7 @@ def run(
         recipe: name from `alignlab list recipes`.
         overrides: settings, such as model=./my-model iterations=2 out=runs/mine.
         model: base model: hub id, local folder, or sandbox:NAME.
-        data: PATH, FORMAT:PATH, or sandbox.
+        data: seed data: PATH, FORMAT:PATH, or sandbox; in Python also rows, or a tuple of sources.
         out: run directory.
         config: YAML file of settings, under the others.
         repair: compute the damaged stages of the run in `out` again.
@@ -172,9 +172,10 @@ def _values(
     """Merge settings, converting objects to specs; refuse unknown ones before heavy imports."""
     registry.find("recipe", recipe)
     given = {key: value for key, value in settings.items() if value not in (None, "")}
-    for key, spec in (("model", model_spec), ("data", data_spec)):
-        if key in given:
-            given[key] = spec(given[key])
+    if "model" in given:
+        given["model"] = model_spec(given["model"])
+    for role in given.keys() & {"data", "prompts", "test"}:
+        given[role] = _role_specs(given[role])
     if "objective" in given:
         name, options = objective_parts(given["objective"])
         if not isinstance(name, str):
@@ -194,6 +195,13 @@ def _values(
             own = source.describe(place, "objective.options.")
             configs.refuse_unknown(own, chosen["options"], "objective.options.")
     return values
+
+
+def _role_specs(data: Any) -> Any:
+    """Return the specs of a role's data: a tuple holds several sources, a number stays."""
+    if isinstance(data, tuple):
+        return [data_spec(one) for one in data]
+    return data if isinstance(data, int) else data_spec(data)
 
 
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:

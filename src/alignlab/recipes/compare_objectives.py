@@ -64,7 +64,7 @@ def of_samples(study: Study[CompareObjectivesConfig]) -> BranchInputs:
     """Sample M1's answers, score them with the critic, and group them."""
     context, config, start = study.context, study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
-    answered = answers_of(study, start.m1, known[: config.prompts or None])
+    answered = answers_of(study, start.m1, known[: config.most_prompts or None])
     critic = context.judge(config.feedback, start.m1)
     feedback = judge(context, critic, answered.prompts, answered.responses)
     every = replace(config.pairs, keep="all")

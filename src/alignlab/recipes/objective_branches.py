@@ -41,9 +41,9 @@ class CompareObjectivesConfig(StudyConfig):
     """Critic of M1's answers, a feedback source: llm:openai:MODEL@URL, reward_model:FOLDER, ..."""
     groups: Literal["samples", "data"] = "samples"
     """Groups to train on: M1's scored answers, or the ranked responses of the data."""
-    prompts: NonNegativeInt = 400
-    """Number of the data's own prompts that M1 answers (of its demonstrations if there are no
-    others); 0 is all."""
+    prompts: NonNegativeInt | str | tuple[str, ...] = 400
+    """Prompts that M1 answers: a source or several, as in `data`, or a number of the seed data's
+    own (of its demonstrations if there are no others); 0 is all."""
     branches: tuple[str, ...] = ()
     """Branches to compare: objectives, names in `methods`, and zero_shot, few_shot, raft, rso,
     rloo_critic, random_scores; empty is all that the feedback allows."""

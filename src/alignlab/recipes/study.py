@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 from alignlab import registry
 from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.context import Hardware, RunContext, resolve_model
+from alignlab.data.roles import DataRoles
 from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring.measure import (
     BranchResult,
@@ -59,8 +60,14 @@ class StudyConfig(Bounded):
 
     model: str = "sandbox:knows_all"
     """Base model M0: hub id, local folder, or sandbox:NAME."""
-    data: str = "sandbox"
-    """Seed data: FORMAT:PATH, PATH, or sandbox; `alignlab list data` names the formats."""
+    data: str | tuple[str, ...] = "sandbox"
+    """Seed data: FORMAT:PATH, PATH, or sandbox; `alignlab list data` names the formats. A list
+    mixes several, by shares with ?weight=0.3 on each."""
+    prompts: NonNegativeInt | str | tuple[str, ...] = 0
+    """Prompts for the rounds: a source or several, as in `data`, or a number of the seed data's own
+    (0 is all)."""
+    test: str | tuple[str, ...] = ""
+    """Held-out prompts: a source or several, as in `data`; empty is the seed data's own."""
     out: str = ""
     """Run directory; empty is runs/RECIPE."""
     preset: Literal["auto", "sandbox", "small", "paper", "poster", "r3"] = "auto"
@@ -94,6 +101,17 @@ class StudyConfig(Bounded):
     preference: TrainConfig = field(default_factory=TrainConfig)
     select: SelectSettings = field(default_factory=SelectSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
+
+    @property
+    def roles(self) -> DataRoles:
+        """Return the specs of the data by role."""
+        prompts = "" if isinstance(self.prompts, int) else self.prompts
+        return DataRoles(self.data, prompts, self.test)
+
+    @property
+    def most_prompts(self) -> int:
+        """Return the maximum number of prompts for the rounds; 0 is all."""
+        return self.prompts if isinstance(self.prompts, int) else 0
 
     @property
     def preference_method(self) -> str:
@@ -182,15 +200,16 @@ class Answered:
 
 def warm_start(context: RunContext, config: C) -> Study[C]:
     """Train M0 on human answers (the SFT baseline), and on its agreeing judgements too (M1)."""
-    corpus = seed(context, config.data, config.corpus)
-    kept = len(corpus.prompts) - config.select.prompts
+    corpus = seed(context, config.roles, config.corpus)
+    prompts = corpus.prompts[: config.most_prompts or None]
+    kept = len(prompts) - config.select.prompts
     if kept < 0:
         raise BadInput(
-            f"setting select.prompts: expected at most the data's {len(corpus.prompts)} prompts, "
+            f"setting select.prompts: expected at most the data's {len(prompts)} prompts, "
             f"found {config.select.prompts}"
         )
     m0 = replace(resolve_model(config.model), made="the base model")
-    start = WarmStart(corpus, m0, m0, m0, corpus.prompts[:kept], corpus.prompts[kept:])
+    start = WarmStart(corpus, m0, m0, m0, prompts[:kept], prompts[kept:])
     study, ift = Study(context, config, start), corpus.demonstrations
     baseline = sft(study, m0, ift, "SFT baseline", "M0 tuned on human answers (IFT)")
     critic = sampled_judge(context.engine(baseline), config.judge)
@@ -202,7 +221,7 @@ def warm_start(context: RunContext, config: C) -> Study[C]:
 
 def imitation_start(context: RunContext, config: C, *, from_groups: bool = False) -> Study[C]:
     """Train M0 on demonstrations only: M1."""
-    corpus = seed(context, config.data, config.corpus, from_groups=from_groups)
+    corpus = seed(context, config.roles, config.corpus, from_groups=from_groups)
     m0 = replace(resolve_model(config.model), made="the base model")
     study = Study(context, config, WarmStart(corpus, m0, m0, m0, corpus.prompts))
     m1 = sft(study, m0, corpus.demonstrations, "M1", "M0 tuned on demonstrations")
