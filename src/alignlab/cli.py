@@ -75,7 +75,8 @@ COMMANDS = (
     ),
     Command(
         "check", _api("studies", "check"),
-        "check compare_feedback model=./my-model strong=openai:gpt-x@URL",
+        "check compare_feedback model=./my-model strong=openai:gpt-x@URL "
+        "measure.judge=llm:openai:gpt-y@URL",
         ("recipe",), _recipe,
     ),
     Command(

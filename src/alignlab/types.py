@@ -409,6 +409,8 @@ class StudyDescription:
     """Model that the others are compared with."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Name -> one line on its training, in the order of the report."""
+    judge: str = ""
+    """Sentence on the judge that measured, and on teachers that are the same model."""
 
 
 @dataclass(frozen=True)

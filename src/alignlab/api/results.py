@@ -200,6 +200,11 @@ class StudyResult(FolderResult):
 
         summary = read_json(report.parent / "summary.json")
         super().__init__(summary["rows"], f"{summary['recipe']}", report.parent, report)
+        self.judge: str = summary.get("judge", "")
+        """Sentence on the judge that measured; empty for gold scores."""
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, (self.judge, super().__str__())))
 
     @property
     def results(self) -> Result:

@@ -48,7 +48,9 @@ def run(
     where = chosen.hardware, chosen.chat_template, chosen.track
     with open_run(out, identity, *where, repair=repair) as context:
         context.run.describe(
-            StudyDescription(known.name, known.question, known.baseline, plan.models)
+            StudyDescription(
+                known.name, known.question, known.baseline, plan.models, chosen.judge_note
+            )
         )
         began = time.monotonic()
         measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]

@@ -102,7 +102,7 @@ def _finish(
         result += BranchResult(judgements=(judgement,), prompts=given.answered.prompts)
     if given.reward_model is not None and corpus.test_groups:
         result += BranchResult(judgements=(_of_held_out(study, given),))
-    spec = config.measure.judge or ("" if from_data else config.feedback)
+    spec = config.measuring_judge
     if not spec:
         held_out = HeldOut(corpus.test_prompts, corpus.test_groups)
         return StudyMeasurements(

@@ -140,7 +140,7 @@ def study(context: RunContext, config: RelevanceRewardConfig) -> StudyMeasuremen
     ]
     result = reduce(BranchResult.__add__, run_all(begun, branches), answer_held_out(begun, m1))
     result += BranchResult(values=tuple(_copied(tests, result)))
-    return finish(begun, result, context.judge(config.measure.judge, m1))
+    return finish(begun, result, context.judge(config.measuring_judge, m1))
 
 
 def run_reward(

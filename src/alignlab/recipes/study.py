@@ -21,6 +21,7 @@ from alignlab.measuring.measure import (
 )
 from alignlab.parallel import Branch, run_branches
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.judging import AUTO, SELF, judge_note, require_named
 from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
 from alignlab.stages.eft import EFTSettings, build_eft
@@ -112,6 +113,31 @@ class StudyConfig(Bounded):
     def most_prompts(self) -> int:
         """Return the maximum number of prompts for the rounds; 0 is all."""
         return self.prompts if isinstance(self.prompts, int) else 0
+
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return setting -> spec of teachers and critics other than the study's own models."""
+        return {}
+
+    @property
+    def measuring_judge(self) -> str:
+        """Return the feedback source that measures the study; empty if none does.
+
+        Raises:
+            BadInput: no judge is named though a teacher takes part.
+        """
+        if self.measure.judge != AUTO:
+            return self.measure.judge
+        require_named(self.teacher_specs)
+        return f"expected,prompt={self.judge.prompt}:{SELF}"
+
+    @property
+    def judge_note(self) -> str:
+        """Return a sentence on the measuring judge; empty for none and for the gold scores."""
+        judge = self.measuring_judge
+        return (
+            "" if judge == self.measure.truth else judge_note(judge, self.teacher_specs, self.model)
+        )
 
     @property
     def preference_method(self) -> str:
@@ -272,7 +298,7 @@ def preference_train(
         return sft(study, parent, best_as_demonstrations(groups), name, made)
     spec, value = config.train_spec(config.objective.build(), config.preference), None
     if config.select.prompts:
-        source = context.judge(config.select.judge or config.measure.judge, start.m1)
+        source = context.judge(config.select.judge or config.measuring_judge, start.m1)
         value = mean_score(context, source, start.validation, config.sample)
     return train(context, parent, groups, spec, name=name, made=made, validate=value)
 
@@ -369,4 +395,5 @@ def finish(
     context, config, start = study.context, study.config, study.start
     held_out = HeldOut(start.corpus.test_prompts, start.corpus.test_groups)
     judges = own_judge or model_judge(context.engine(start.m1), config.judge)
-    return measure(context, config.measure, held_out, result, start.m1, judges)
+    measured = replace(config.measure, judge=config.measuring_judge)
+    return measure(context, measured, held_out, result, start.m1, judges)

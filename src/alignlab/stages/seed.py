@@ -57,6 +57,7 @@ def seed(
             if not corpus.demonstrations:
                 raise BadInput(
                     f"{roles.name}: expected examples with a prompt and an answer, found none"
+                    + _removed(corpus)
                 )
             if not context.recorder:
                 _log_overlap(corpus)
@@ -79,6 +80,17 @@ def _from_groups(corpus: Corpus) -> Corpus:
     asked = {g.prompt.id: g.prompt for g in corpus.test_groups}
     tests = corpus.test_prompts or tuple(asked.values())
     return replace(corpus, demonstrations=shown, test_prompts=tests)
+
+
+def _removed(corpus: Corpus) -> str:
+    """Return how many examples were removed for their overlap, to end a message."""
+    removed = sum(
+        n
+        for count in corpus.counts
+        for why, n in count.dropped.items()
+        if count.what.startswith("demonstrations of ") and "held-out prompt" in why
+    )
+    return f" ({removed} removed, as their prompts overlap held-out ones)" if removed else ""
 
 
 def _log_overlap(corpus: Corpus) -> None:
