@@ -76,6 +76,15 @@ def test_a_generation_prompt_that_the_conversation_lacks_is_found(lm):
     )
 
 
+def test_a_start_written_twice_is_found(lm):
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    tokenizer.bos_token = "<|im_start|>"
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    (template, _), _ = audited(replace(lm, tokenizer=tokenizer))
+    assert (template.level, template.value) == ("warn", 1.0)
+    assert template.text == "the prompt begins with <|im_start|> twice"
+
+
 def test_a_cut_response_and_dropped_records_are_found(lm):
     (template, records), _ = audited(lm, max_response_tokens=3, too_long="cut")
     assert template.level == "warn"
@@ -89,7 +98,7 @@ def test_a_cut_response_and_dropped_records_are_found(lm):
 
 
 def test_own_samples_are_on_policy_and_foreign_texts_are_not(lm, prompts):
-    sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=64, n=2)
+    sampling = Sampling(max_tokens=64, n=2)
     requests = [CompletionRequest(p.id, p.messages, sampling, 7) for p in prompts]
     drawn = LocalEngine(lm).complete(requests)
     own = [

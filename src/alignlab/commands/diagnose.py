@@ -71,10 +71,13 @@ class ModelSample:
 
     def off_policy(self, groups: Sequence[PreferenceGroup]) -> list[Finding]:
         """Diagnose how likely pairs are under the model; nothing without pairs."""
-        pairs = self.drawn(pairs_of(groups), self.size)
-        if not pairs:
+        drawn = self.drawn(pairs_of(groups), AUDITED)
+        if not drawn:
             return []
-        tokens, _ = prepare(self.lm, pairs, drop_bad=True, **asdict(self.lengths))
+        tokens, _ = prepare(self.lm, drawn, drop_bad=True, **asdict(self.lengths))
+        tokens = tokens[: self.size]
+        fitting = {group.id for group in tokens}
+        pairs = [pair for pair in drawn if pair.id in fitting][: self.size]
         return [off_policy(self.lm, pairs, tokens, self.context.seed)]
 
 

@@ -2,7 +2,9 @@
 
 DPO on responses that the model would hardly write moves probability to where no pair is
 (arXiv 2404.10719, 2404.14367). The scale is the model's own: on-policy responses fall below the
-lowest twentieth of its samples, by mean log-probability per token, one time in twenty.
+lowest twentieth of its samples, by mean log-probability per token, one time in twenty. Samples are
+drawn as studies draw them (temperature 0.7, nucleus 0.9) and scored at temperature 1: plain samples
+of a small model drift into text that it gives less probability than any person's.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def off_policy(
 
 def own_logprobs(lm: LanguageModel, pairs: Sequence[PreferenceGroup], seed: int) -> list[float]:
     """Sample the model's answers; return the mean log-probability per token of each, in nats."""
-    sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=TOKENS)
+    sampling = Sampling(max_tokens=TOKENS)
     requests = [
         CompletionRequest(str(i), pair.prompt.messages, sampling, seed)
         for i, pair in enumerate(pairs)

@@ -25,10 +25,10 @@ def audit(
     Args:
         groups: records as training tokenises them.
         tally: count of the records dropped or changed by it.
-        messages: conversation of the first group, to compare with the template's own text.
+        messages: conversation of a record, to compare with the template's own text.
     """
     first = groups[0]
-    faults = [*_faults(lm, first), *_against_template(lm, first, messages)]
+    faults = [*_faults(lm, first), *_against_template(lm, messages)]
     trained = sum(map(len, first.responses))
     total = first.tokens
     text = "; ".join(faults) or (
@@ -64,8 +64,8 @@ def _faults(lm: LanguageModel, group: TokenGroup) -> list[str]:
     if end not in stop_tokens(lm):
         found.append(f"{_written(lm, (end,))} ends a turn, but does not end generation")
     start = tokenizer.bos_token_id
-    if start is not None and start != end and group.prompt_T.count(start) > 1:
-        found.append(f"{_written(lm, (start,))} occurs {group.prompt_T.count(start)} times")
+    if start is not None and group.prompt_T[:2] == (start, start):
+        found.append(f"the prompt begins with {_written(lm, (start,))} twice")
     unknown = tokenizer.unk_token_id
     if unknown is not None and unknown != end:
         times = sum(part.count(unknown) for part in (group.prompt_T, *group.responses))
@@ -78,9 +78,7 @@ def _faults(lm: LanguageModel, group: TokenGroup) -> list[str]:
     return found
 
 
-def _against_template(
-    lm: LanguageModel, group: TokenGroup, messages: Sequence[Message]
-) -> list[str]:
+def _against_template(lm: LanguageModel, messages: Sequence[Message]) -> list[str]:
     """Describe how prompt and response differ from the template's text of the conversation."""
     answer = "Zq7 ok"
     turns = [{"role": m.role, "content": m.content} for m in messages]
