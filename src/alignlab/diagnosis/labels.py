@@ -47,7 +47,7 @@ def duplicates(corpus: Corpus) -> list[Finding]:
         return []
     dropped = _counted(corpus.counts, "duplicate")
     share = dropped / (dropped + len(records))
-    prompts = Counter(_prompt(record).cluster for record in records)
+    prompts = {(type(record), _prompt(record).cluster) for record in records}
     again = 1 - len(prompts) / len(records)
     text = f"{dropped} repeated records left out, {100 * again:.0f}% of prompts occur again"
     bad = share > REPEATED
