@@ -17,7 +17,7 @@ from alignlab.finding import Finding, judged
 from alignlab.types import Corpus, PreferenceGroup, UnpairedPreference
 
 LIMIT = 0.6
-"""Lower bound of a share from which a trait alone is said to decide."""
+"""Lower bound of a share from which a finding warns that a trait alone decides."""
 FEWEST = 40
 """Minimum number of pairs for a figure."""
 FOLDS = 5
