@@ -67,13 +67,11 @@ def overlap(corpus: Corpus) -> list[Finding]:
     if not held_out:
         return []
     index = OverlapIndex(held_out)
-    training: dict[str, Record] = {
-        _prompt(r).cluster: r
-        for r in (
-            *corpus.demonstrations, *corpus.groups, *corpus.labelled, *corpus.commented,
-            *corpus.prompts,
-        )
-    }  # fmt: skip
+    records: list[Record] = [
+        *corpus.demonstrations, *corpus.groups, *corpus.labelled, *corpus.commented,
+        *corpus.prompts,
+    ]  # fmt: skip
+    training = {_prompt(record).cluster: record for record in records}
     found = Counter(filter(None, map(index.find, training.values())))
     removed = sum(
         n
