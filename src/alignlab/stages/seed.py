@@ -46,8 +46,8 @@ def seed(
     Raises:
         BadInput: bad data, or data without instruction examples.
     """
-    inputs = {"data": roles.seed, "prompts": roles.prompts, "test": roles.test}
-    inputs = {role: specs for role, specs in inputs.items() if specs}
+    specs = {"data": roles.seed, "prompts": roles.prompts, "test": roles.test}
+    inputs = {k: v if isinstance(v, str) else " + ".join(v) for k, v in specs.items() if v}
     with context.run.stage("seed", config=settings, inputs=inputs) as stage:
         if not stage.done:
             corpus = load_roles(roles, settings.overlap)
