@@ -59,6 +59,11 @@ def _api(module: str, name: str) -> Place:
     return Place(f"alignlab.api.{module}", name)
 
 
+def _recipe_or_objective(values: Mapping[str, Any]) -> Settings:
+    name = values["recipe"]
+    return known.training(name) if known.is_objective(name) else _recipe(values)
+
+
 def _recipe(values: Mapping[str, Any]) -> Settings:
     given = known.given(values["config"], values["overrides"] or (), {})
     if values["model"]:
@@ -75,8 +80,9 @@ COMMANDS = (
     ),
     Command(
         "check", _api("studies", "check"),
-        "check compare_feedback model=./my-model strong=openai:gpt-x@URL",
-        ("recipe",), _recipe,
+        "check compare_feedback model=./my-model strong=openai:gpt-x@URL "
+        "measure.judge=llm:openai:gpt-y@URL",
+        ("recipe",), _recipe_or_objective,
     ),
     Command(
         "train", _api("training", "train"),
@@ -367,6 +373,8 @@ def _print(found: Any, as_json: bool) -> None:
         typer.echo(str(found))
     if problems:
         raise typer.Exit(2)
+    if getattr(found, "failed", False):
+        raise typer.Exit(1)
 
 
 def _stopped(error: KeyboardInterrupt) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from alignlab.finding import Finding
+
 
 @dataclass(frozen=True)
 class Used:
@@ -99,6 +101,8 @@ class Plan:
     """Costs of the endpoints whose specs give prices."""
     endpoints: tuple[str, ...] = ()
     """Probed endpoints, each with the request fields that it refuses."""
+    findings: tuple[Finding, ...] = ()
+    """Diagnoses of data, template and judges: whether the run can succeed."""
 
     @property
     def seconds(self) -> float:
@@ -110,17 +114,18 @@ class Plan:
         models = [f"{name}: {how}" if how else name for name, how in self.models.items()]
         return "\n".join(
             [
-                *_listed("run", [f"{self.recipe}, preset {self.preset}, {self.seeds} seed(s)"]),
-                *_listed("folder", [f"{does} {self.out}"]),
-                *_listed("model", [self.model]),
-                *_listed("data", self.data),
-                *_listed("compares", models),
-                *_listed("memory", self.memory),
-                *_listed("disk", [f"about {self.disk_gigabytes:.2g} GB of checkpoints"]),
-                *_listed("asks for", self.calls),
-                *_listed("time", self._times()),
-                *_listed("money", self.money),
-                *_listed("endpoints", self.endpoints),
+                *listed("run", [f"{self.recipe}, preset {self.preset}, {self.seeds} seed(s)"]),
+                *listed("folder", [f"{does} {self.out}"]),
+                *listed("model", [self.model]),
+                *listed("data", self.data),
+                *listed("compares", models),
+                *listed("memory", self.memory),
+                *listed("disk", [f"about {self.disk_gigabytes:.2g} GB of checkpoints"]),
+                *listed("asks for", self.calls),
+                *listed("time", self._times()),
+                *listed("money", self.money),
+                *listed("endpoints", self.endpoints),
+                *listed("success", self.findings),
             ]
         )
 
@@ -141,6 +146,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _listed(title: str, items: Iterable[object]) -> list[str]:
+def listed(title: str, items: Iterable[object]) -> list[str]:
     """Format one line per item with the title before the first."""
     return [f"{title if i == 0 else '':10}{item}" for i, item in enumerate(items)]

@@ -45,9 +45,10 @@ def split(rest: str) -> Split:
     return Split(head, tuple(part for part in query.split("&") if part))
 
 
-def drops_bad(data: str) -> bool:
-    """Return whether a data spec leaves bad records out and counts them (`?bad=drop`)."""
-    return "bad=drop" in split(data).options
+def drops_bad(data: str | tuple[str, ...]) -> bool:
+    """Return whether data specs leave bad records out and count them (`?bad=drop` in any)."""
+    specs = (data,) if isinstance(data, str) else data
+    return any("bad=drop" in split(spec).options for spec in specs)
 
 
 def read_options(rest: str, cls: type[T]) -> Named[T]:

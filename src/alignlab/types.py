@@ -43,6 +43,8 @@ class Prompt:
     """Reference answer, where the data holds one."""
     query_type: QueryType | None = None
     """Open-ended or closed-ended (arXiv 2402.03469), where known."""
+    later_turns: tuple[str, ...] = ()
+    """User turns that follow the answer (MT-Bench's second turn); studies ask the first alone."""
 
     @property
     def text(self) -> str:
@@ -407,6 +409,8 @@ class StudyDescription:
     """Model that the others are compared with."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Name -> one line on its training, in the order of the report."""
+    judge: str = ""
+    """Sentence on the judge that measured, and on teachers that are the same model."""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Option that the question names -> the models that stand for it."""
 

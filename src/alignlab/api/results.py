@@ -200,6 +200,11 @@ class StudyResult(FolderResult):
 
         summary = read_json(report.parent / "summary.json")
         super().__init__(summary["rows"], f"{summary['recipe']}", report.parent, report)
+        self.judge: str = summary.get("judge", "")
+        """Sentence on the judge that measured; empty for gold scores."""
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, (self.judge, super().__str__())))
 
     @property
     def results(self) -> Result:
@@ -246,10 +251,20 @@ class ReportPage(FolderResult):
 class Text(Result):
     """Result that is complete as text, such as a plan."""
 
-    def __init__(self, said: Any, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    def __init__(
+        self, said: Any, rows: Sequence[Mapping[str, Any]], title: str, *, strict: bool = False
+    ) -> None:
         super().__init__(rows, title)
         self.value = said
         """Record behind the text."""
+        self.failed = strict and bool(self.warnings)
+        """True if warnings count as a failure and there are some."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """One line per finding that warns."""
+        found = getattr(self.value, "findings", ())
+        return tuple(str(finding) for finding in found if finding.level == "warn")
 
     @property
     def problems(self) -> Sequence[str]:

@@ -83,6 +83,11 @@ def recipe(name: str, values: Mapping[str, Any]) -> Settings:
     )
 
 
+def is_objective(name: str) -> bool:
+    """Return whether a name is an objective's and no recipe's."""
+    return name in registry.names("objective") and name not in registry.names("recipe")
+
+
 def training(objective: Any) -> Settings:
     """Describe the settings of a training with an objective, its options included.
 

@@ -31,7 +31,7 @@ def run(
         recipe: name from `alignlab list recipes`.
         overrides: settings, such as model=./my-model iterations=2 out=runs/mine.
         model: base model: hub id, local folder, or sandbox:NAME.
-        data: PATH, FORMAT:PATH, or sandbox.
+        data: seed data: PATH, FORMAT:PATH, or sandbox; in Python also rows, or a tuple of sources.
         out: run directory.
         config: YAML file of settings, under the others.
         repair: compute the damaged stages of the run in `out` again.
@@ -69,35 +69,83 @@ def check(
     data: DataLike | None = None,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    sample: int = 50,
+    ask: bool = False,
+    strict: bool = False,
     **settings: Any,
 ) -> Text:
-    """Validate data, model and settings, and estimate calls and memory; run nothing.
+    """Validate data, model and settings, estimate calls and memory, and diagnose; run nothing.
+
+    The diagnoses say whether a study or a training can succeed: how far length and format explain
+    the preferences, label noise, repetitions, overlap with held-out prompts, template, end token,
+    pairs that the model would hardly write, judges near chance.
 
     Args:
-        recipe: name from `alignlab list recipes`.
+        recipe: name from `alignlab list recipes`, or an objective of `alignlab train`.
         overrides: settings, such as model=./my-model strong=openai:gpt-x@URL.
         model: base model: hub id, local folder, or sandbox:NAME.
         data: PATH, FORMAT:PATH, or sandbox.
         out: run directory.
         config: YAML file of settings, under the others.
+        sample: number of pairs that the model and judges are asked about; 0 loads no model.
+        ask: ask judges behind endpoints about the sample too.
+        strict: exit with code 1 if a diagnosis warns.
         settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
         BadInput: any error that a run with these settings would raise.
     """
+    if sample < 0:
+        raise BadInput(f"sample: expected 0 or more, found {sample}")
+    if known.is_objective(recipe):
+        if out or ask:
+            raise BadInput(f"check {recipe}: out and ask: have no effect for a training")
+        checked = _check_training(recipe, overrides, config, sample, model, data, settings)
+        return _text(checked, f"check of {recipe}", strict=strict)
     values = _values(recipe, overrides, config, model=model, data=data, **settings)
     if out:
         values["out"] = str(out)
 
     from alignlab.commands.check import check as check_recipe
 
-    plan = check_recipe(recipe, *_as_overrides(values))
+    plan = check_recipe(recipe, *_as_overrides(values), sample=sample, ask=ask)
+    return _text(plan, f"plan of {recipe}", strict=strict)
+
+
+def _text(checked: Any, title: str, *, strict: bool) -> Text:
     rows = [
         {"part": part, "plan": str(one)}
-        for part, value in vars(plan).items()
+        for part, value in vars(checked).items()
         for one in (value if isinstance(value, tuple) else (value,))
     ]
-    return Text(plan, rows, f"plan of {recipe}")
+    return Text(checked, rows, title, strict=strict)
+
+
+def _check_training(
+    objective: str,
+    overrides: tuple[str, ...],
+    config: str | Path | None,
+    sample: int,
+    model: ModelLike | None,
+    data: DataLike | None,
+    settings: dict[str, Any],
+) -> Any:
+    values = known.given(config, overrides, settings)
+    model, data = values.pop("model", model), values.pop("data", data)
+    if model is None or data is None:
+        missing = "--model" if model is None else "--data"
+        raise BadInput(f"check {objective}: {missing} is missing")
+    configs.refuse_unknown(known.training(objective).options, values)
+
+    from alignlab.commands.check_training import check_training
+
+    return check_training(
+        objective,
+        *_as_overrides(values),
+        model=model_spec(model),
+        data=data_spec(data),
+        sample=sample,
+    )
 
 
 def report(*runs: str | Path | Result) -> ReportPage:
@@ -172,9 +220,10 @@ def _values(
     """Merge settings, converting objects to specs; refuse unknown ones before heavy imports."""
     registry.find("recipe", recipe)
     given = {key: value for key, value in settings.items() if value not in (None, "")}
-    for key, spec in (("model", model_spec), ("data", data_spec)):
-        if key in given:
-            given[key] = spec(given[key])
+    if "model" in given:
+        given["model"] = model_spec(given["model"])
+    for role in given.keys() & {"data", "prompts", "test"}:
+        given[role] = _role_specs(given[role])
     if "objective" in given:
         name, options = objective_parts(given["objective"])
         if not isinstance(name, str):
@@ -194,6 +243,13 @@ def _values(
             own = source.describe(place, "objective.options.")
             configs.refuse_unknown(own, chosen["options"], "objective.options.")
     return values
+
+
+def _role_specs(data: Any) -> Any:
+    """Return the specs of a role's data: a tuple holds several sources, a number stays."""
+    if isinstance(data, tuple):
+        return [data_spec(one) for one in data]
+    return data if isinstance(data, int) else data_spec(data)
 
 
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:

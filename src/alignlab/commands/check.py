@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alignlab import registry
+from alignlab.commands.diagnose import diagnose_study
 from alignlab.commands.doctor import machine_gflops
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble
@@ -17,7 +18,13 @@ from alignlab.recipes.study import Recipe
 from alignlab.records import to_dict
 
 
-def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Plan:
+def check(
+    recipe: str,
+    *overrides: str,
+    config: str | Path | None = None,
+    sample: int = 0,
+    ask: bool = False,
+) -> Plan:
     """Check settings, data, model, objective, teachers, judges and output folder; run nothing.
 
     Each endpoint gets one small request.
@@ -26,6 +33,9 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
         recipe: a name from `alignlab list recipes`.
         overrides: "key=value" strings, as on the command line.
         config: a YAML file of settings, under the overrides.
+        sample: number of pairs that models and judges are asked about, to diagnose whether the
+            study can succeed; 0 loads no model.
+        ask: ask judges behind endpoints too.
 
     Raises:
         BadInput: any error that a run with these settings would raise.
@@ -38,7 +48,8 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
     for endpoint in endpoints:
         if not endpoint.answers:
             raise BadInput(str(endpoint))
-    return replace(plan, endpoints=tuple(map(str, endpoints)))
+    found = diagnose_study(chosen, plan, sample=sample, ask=ask)
+    return replace(plan, endpoints=tuple(map(str, endpoints)), findings=found)
 
 
 def _refuse_unwritable(out: Path) -> None:

@@ -53,6 +53,7 @@ def run(
                 known.question,
                 known.baseline,
                 plan.models,
+                judge=chosen.judge_note,
                 options=known.options_of(plan.models),
             )
         )

@@ -82,9 +82,9 @@ def train(
         raise BadInput(f"train: reward: has no effect: {cls.__name__} learns from given responses")
     chosen, given = choose(TrainSettings, config, overrides, settings)
     learned: Objective = build_objective(objective, chosen.objective)
-    _refuse_idle(chosen, given)
+    refuse_idle_settings(chosen, given)
     corpus = load_data(data)
-    records, tally = _records(learned, corpus, chosen.pairs, seed=chosen.seed)
+    records, tally = records_for(learned, corpus, chosen.pairs, seed=chosen.seed)
     identity = {"model": model, "data": data, "learns": repr(learned)}
     used = DataUsed(corpus, tally)
     with open_training(chosen, chosen.seed, out, identity, used) as (context, parent):
@@ -99,7 +99,7 @@ def train(
         return collect_result(context.run, trained, rows)
 
 
-def _refuse_idle(chosen: TrainSettings, given: Mapping[str, Any]) -> None:
+def refuse_idle_settings(chosen: TrainSettings, given: Mapping[str, Any]) -> None:
     """Refuse settings that were set but have no effect."""
     validates = bool(chosen.validate_every)
     refuse_idle(
@@ -109,14 +109,14 @@ def _refuse_idle(chosen: TrainSettings, given: Mapping[str, Any]) -> None:
     check_token_budget("lengths.max_response_tokens", longest, chosen.token_budget)
 
 
-class _Taken(NamedTuple):
+class Taken(NamedTuple):
     """Records for the objective, and the count of those left out."""
 
     records: list[Record]
     tally: Count
 
 
-def _records(objective: Objective, corpus: Corpus, pairs: str, *, seed: int = 0) -> _Taken:
+def records_for(objective: Objective, corpus: Corpus, pairs: str, *, seed: int = 0) -> Taken:
     """Convert the data to the records of the objective.
 
     For objectives that learn from an order, groups of equal scores are left out; equal scores
@@ -145,7 +145,7 @@ def _records(objective: Objective, corpus: Corpus, pairs: str, *, seed: int = 0)
     ordered = [_untied(r, seed) if ranked else r for r in found if not (ranked and _is_tied(r))]
     tied = len(found) - len(ordered)
     dropped = {"all scores equal": tied} if tied else {}
-    return _Taken(ordered, Count("data", KINDS[kind], len(ordered), dropped))
+    return Taken(ordered, Count("data", KINDS[kind], len(ordered), dropped))
 
 
 def _of_kind(kind: type, corpus: Corpus, objective: str) -> list[Record]:
@@ -172,14 +172,14 @@ def _of_kind(kind: type, corpus: Corpus, objective: str) -> list[Record]:
     return found
 
 
-def _as_pairs(groups: Sequence[PreferenceGroup], which: str) -> _Taken:
+def _as_pairs(groups: Sequence[PreferenceGroup], which: str) -> Taken:
     """Convert groups to pairs, and count those without any."""
     of_groups = [_pairs(group, which) for group in groups]
     equal = sum(not some for some in of_groups)
     taken: list[Record] = [pair for some in of_groups for pair in some]
     dropped = {"all scores equal": equal} if equal else {}
     changed = {"group to pairs": len(groups) - equal}
-    return _Taken(taken, Count("data", "pairs", len(taken), dropped, changed))
+    return Taken(taken, Count("data", "pairs", len(taken), dropped, changed))
 
 
 def _is_tied(record: Record) -> bool:

@@ -89,7 +89,7 @@ def _distinct(
         if isinstance(item, Dropped):
             dropped[item.reason] += 1
             continue
-        key = _content(item.record)
+        key = content_of(item.record)
         if prompt_of(item.record).id in test_ids and not item.held_out:
             dropped["prompt is held out"] += 1
         elif key in seen:
@@ -114,7 +114,7 @@ def held_out_prompts(records: Iterable[Record]) -> tuple[Prompt, ...]:
     return tuple(prompts.values())
 
 
-def _content(record: Record) -> str:
+def content_of(record: Record) -> str:
     """Hash the content of a record; equal hashes mean duplicates."""
     kind = type(record).__name__
     if isinstance(record, PreferenceGroup):

@@ -19,8 +19,9 @@ from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, Respon
 class MeasureSettings(Bounded):
     """Feedback sources that measure a study."""
 
-    judge: str = "expected:self"
-    """Feedback source that scores held-out answers; `self` is the study's own M1."""
+    judge: str = "auto"
+    """Feedback source that scores held-out answers; `self` is the study's own M1. "auto" is M1's
+    expected score, in studies without a teacher; a study with one names its judge."""
     pair_judge: str = ""
     """Judge that compares answers with the baseline's in both orders; empty: the higher score
     wins."""

@@ -58,6 +58,17 @@ class CompareConfig(StudyConfig):
             if name not in BRANCHES:
                 raise unknown_name("branch", name, BRANCHES)
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Return the branches to run, in the order of `BRANCHES`."""
+        return tuple(n for n in BRANCHES if not self.branches or n in self.branches)
+
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return the teachers that the chosen branches ask, by their settings."""
+        asks = {"strong": TEACHER_BRANCHES, "weak": frozenset({"sft_weak_then_dpo"})}
+        return {k: getattr(self, k) for k, those in asks.items() if those & set(self.chosen)}
+
 
 @dataclass(frozen=True)
 class BranchInputs:
@@ -80,8 +91,7 @@ def study(context: RunContext, config: CompareConfig) -> StudyMeasurements:
     begun = warm_start(context, config)
     rounds = tuple(prompts_of_rounds(begun))
     given = BranchInputs(rounds, answers_of(begun, begun.start.m1, rounds[0]))
-    chosen = [name for name in BRANCHES if not config.branches or name in config.branches]
-    branches = [Branch(name, _run, (begun.scope(name), given, name)) for name in chosen]
+    branches = [Branch(name, _run, (begun.scope(name), given, name)) for name in config.chosen]
     results = run_all(begun, branches)
     return finish(begun, reduce(BranchResult.__add__, results, first_answers(begun)))
 
@@ -149,6 +159,10 @@ BRANCHES: dict[str, Callable[[Study[CompareConfig], BranchInputs], BranchResult]
     "sft_strong": sft_strong,
 }
 """Name -> branch; the longest first, so that two workers finish at about one time."""
+TEACHER_BRANCHES = frozenset(
+    {"sft_weak_then_dpo", "teacher_reward", "teacher_demonstration", "sft_strong"}
+)
+"""Branches that ask the strong teacher."""
 
 
 register("recipe", "compare_feedback", old=("compare",))(

@@ -64,7 +64,7 @@ def of_samples(study: Study[CompareObjectivesConfig]) -> BranchInputs:
     """Sample M1's answers, score them with the critic, and group them."""
     context, config, start = study.context, study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
-    answered = answers_of(study, start.m1, known[: config.prompts or None])
+    answered = answers_of(study, start.m1, known[: config.most_prompts or None])
     critic = context.judge(config.feedback, start.m1)
     feedback = judge(context, critic, answered.prompts, answered.responses)
     every = replace(config.pairs, keep="all")
@@ -102,7 +102,7 @@ def _finish(
         result += BranchResult(judgements=(judgement,), prompts=given.answered.prompts)
     if given.reward_model is not None and corpus.test_groups:
         result += BranchResult(judgements=(_of_held_out(study, given),))
-    spec = config.measure.judge or ("" if from_data else config.feedback)
+    spec = config.measuring_judge
     if not spec:
         held_out = HeldOut(corpus.test_prompts, corpus.test_groups)
         return StudyMeasurements(

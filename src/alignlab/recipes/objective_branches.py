@@ -18,6 +18,7 @@ from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.judging import engine_of
 from alignlab.recipes.study import Answered, Study, StudyConfig, answer_held_out, answers_of
 from alignlab.stages.best_of import best_of
 from alignlab.stages.eft import EFTSettings
@@ -41,9 +42,9 @@ class CompareObjectivesConfig(StudyConfig):
     """Critic of M1's answers, a feedback source: llm:openai:MODEL@URL, reward_model:FOLDER, ..."""
     groups: Literal["samples", "data"] = "samples"
     """Groups to train on: M1's scored answers, or the ranked responses of the data."""
-    prompts: NonNegativeInt = 400
-    """Number of the data's own prompts that M1 answers (of its demonstrations if there are no
-    others); 0 is all."""
+    prompts: NonNegativeInt | str | tuple[str, ...] = 400
+    """Prompts that M1 answers: a source or several, as in `data`, or a number of the seed data's
+    own (of its demonstrations if there are no others); 0 is all."""
     branches: tuple[str, ...] = ()
     """Branches to compare: objectives, names in `methods`, and zero_shot, few_shot, raft, rso,
     rloo_critic, random_scores; empty is all that the feedback allows."""
@@ -81,6 +82,18 @@ class CompareObjectivesConfig(StudyConfig):
             raise BadInput(f"setting branches: expected different names, found {self.branches}")
         for name in (*self.branches, *self.methods):
             learner(self, name)
+
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return the critic, if it is a model other than M1."""
+        asked = engine_of(self.feedback)
+        is_teacher = self.groups == "samples" and ":" in asked
+        return {"feedback": self.feedback} if is_teacher else {}
+
+    @property
+    def measuring_judge(self) -> str:
+        """Return the judge of answers; without one the critic, or none for groups of the data."""
+        return super().measuring_judge or ("" if self.groups == "data" else self.feedback)
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -88,8 +88,9 @@ class RelevanceRewardConfig(StudyConfig):
     """Objective -> its options, and train: policies.rloo.options.kl_coef=0.05."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     """Settings of policy gradients."""
-    prompts: NonNegativeInt = 0
-    """Number of the data's own prompts that the policies answer; 0 is all that remain."""
+    prompts: NonNegativeInt | str | tuple[str, ...] = 0
+    """Prompts that the policies answer: a source or several, as in `data`, or a number of the seed
+    data's own; 0 is all that remain."""
     ranged: bool = True
     """Map R3's terms from their range on M1's samples to [0, 1]; off uses raw terms, which suit
     only Contriever."""
@@ -139,7 +140,7 @@ def study(context: RunContext, config: RelevanceRewardConfig) -> StudyMeasuremen
     ]
     result = reduce(BranchResult.__add__, run_all(begun, branches), answer_held_out(begun, m1))
     result += BranchResult(values=tuple(_copied(tests, result)))
-    return finish(begun, result, context.judge(config.measure.judge, m1))
+    return finish(begun, result, context.judge(config.measuring_judge, m1))
 
 
 def run_reward(
@@ -188,12 +189,12 @@ def _given(study: Study[RelevanceRewardConfig]) -> BranchInputs:
     config, start = study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
     most = len(known) - config.dev_prompts
-    if most < max(1, config.prompts):
+    if most < max(1, config.most_prompts):
         raise BadInput(
             f"settings prompts and dev_prompts: expected at most the data's {len(known)} prompts "
-            f"together, found {config.prompts} and {config.dev_prompts}"
+            f"together, found {config.most_prompts} and {config.dev_prompts}"
         )
-    train = known[: config.prompts or most]
+    train = known[: config.most_prompts or most]
     dev = known[len(known) - config.dev_prompts :]
     asked = train[: config.range_prompts] if config.ranged else ()
     return BranchInputs(train, dev, answers_of(study, start.m1, asked))

@@ -19,6 +19,7 @@ from alignlab.errors import BadInput
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements, SweepAxis
 from alignlab.models.facts import model_facts
 from alignlab.parallel import Branch
+from alignlab.recipes.judging import SELF
 from alignlab.recipes.self_rewarding import AnswersOf, answers_to_own_prompts, improve
 from alignlab.recipes.study import (
     Answered,
@@ -37,7 +38,6 @@ from alignlab.registry import register
 from alignlab.runs import slug
 from alignlab.types import Checkpoint, Prompt
 
-SELF = "self"
 SHARES = (0.25, 0.5, 1.0)
 
 

@@ -18,6 +18,7 @@ from alignlab.errors import BadInput
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
+from alignlab.recipes.judging import SELF
 from alignlab.recipes.study import (
     Answered,
     Recipe,
@@ -36,8 +37,6 @@ from alignlab.registry import register
 from alignlab.stages.pair import demonstration_pairs
 from alignlab.stages.self_refine import Refined, RefineSettings, refine_by
 from alignlab.types import Prompt
-
-SELF = "self"
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _refined(
     context, config, student = study.context, study.config, given.student
     completer = context.engine(student) if by == SELF else context.completer(by)
     made = refine_by(context, completer, given.prompts, given.responses, config.refine)
-    source = context.judge(config.measure.truth or config.measure.judge, study.start.m1)
+    source = context.judge(config.measure.truth or config.measuring_judge, study.start.m1)
     name = student.name if by == SELF else f"{by} on {student.name}"
     found = gain(context, source, given.prompts, given.responses, made.responses, model=name)
     return made, BranchResult(values=(found,))

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 from alignlab import registry
 from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.context import Hardware, RunContext, resolve_model
+from alignlab.data.roles import DataRoles
 from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring.measure import (
     BranchResult,
@@ -20,6 +21,7 @@ from alignlab.measuring.measure import (
 )
 from alignlab.parallel import Branch, run_branches
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.judging import AUTO, SELF, judge_note, require_named
 from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
 from alignlab.stages.eft import EFTSettings, build_eft
@@ -59,8 +61,14 @@ class StudyConfig(Bounded):
 
     model: str = "sandbox:knows_all"
     """Base model M0: hub id, local folder, or sandbox:NAME."""
-    data: str = "sandbox"
-    """Seed data: FORMAT:PATH, PATH, or sandbox; `alignlab list data` names the formats."""
+    data: str | tuple[str, ...] = "sandbox"
+    """Seed data: FORMAT:PATH, PATH, or sandbox; `alignlab list data` names the formats. A list
+    mixes several, by shares with ?weight=0.3 on each."""
+    prompts: NonNegativeInt | str | tuple[str, ...] = 0
+    """Prompts for the rounds: a source or several, as in `data`, or a number of the seed data's own
+    (0 is all)."""
+    test: str | tuple[str, ...] = ""
+    """Held-out prompts: a source or several, as in `data`; empty is the seed data's own."""
     out: str = ""
     """Run directory; empty is runs/RECIPE."""
     preset: Literal["auto", "sandbox", "small", "paper", "poster", "r3"] = "auto"
@@ -94,6 +102,42 @@ class StudyConfig(Bounded):
     preference: TrainConfig = field(default_factory=TrainConfig)
     select: SelectSettings = field(default_factory=SelectSettings)
     measure: MeasureSettings = field(default_factory=MeasureSettings)
+
+    @property
+    def roles(self) -> DataRoles:
+        """Return the specs of the data by role."""
+        prompts = "" if isinstance(self.prompts, int) else self.prompts
+        return DataRoles(self.data, prompts, self.test)
+
+    @property
+    def most_prompts(self) -> int:
+        """Return the maximum number of prompts for the rounds; 0 is all."""
+        return self.prompts if isinstance(self.prompts, int) else 0
+
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return setting -> spec of teachers and critics other than the study's own models."""
+        return {}
+
+    @property
+    def measuring_judge(self) -> str:
+        """Return the feedback source that measures the study; empty if none does.
+
+        Raises:
+            BadInput: no judge is named though a teacher takes part.
+        """
+        if self.measure.judge != AUTO:
+            return self.measure.judge
+        require_named(self.teacher_specs)
+        return f"expected,prompt={self.judge.prompt}:{SELF}"
+
+    @property
+    def judge_note(self) -> str:
+        """Return a sentence on the measuring judge; empty for none and for the gold scores."""
+        judge = self.measuring_judge
+        return (
+            "" if judge == self.measure.truth else judge_note(judge, self.teacher_specs, self.model)
+        )
 
     @property
     def preference_method(self) -> str:
@@ -193,15 +237,16 @@ class Answered:
 
 def warm_start(context: RunContext, config: C) -> Study[C]:
     """Train M0 on human answers (the SFT baseline), and on its agreeing judgements too (M1)."""
-    corpus = seed(context, config.data, config.corpus)
-    kept = len(corpus.prompts) - config.select.prompts
+    corpus = seed(context, config.roles, config.corpus)
+    prompts = corpus.prompts[: config.most_prompts or None]
+    kept = len(prompts) - config.select.prompts
     if kept < 0:
         raise BadInput(
-            f"setting select.prompts: expected at most the data's {len(corpus.prompts)} prompts, "
+            f"setting select.prompts: expected at most the data's {len(prompts)} prompts, "
             f"found {config.select.prompts}"
         )
     m0 = replace(resolve_model(config.model), made="the base model")
-    start = WarmStart(corpus, m0, m0, m0, corpus.prompts[:kept], corpus.prompts[kept:])
+    start = WarmStart(corpus, m0, m0, m0, prompts[:kept], prompts[kept:])
     study, ift = Study(context, config, start), corpus.demonstrations
     baseline = sft(study, m0, ift, "SFT baseline", "M0 tuned on human answers (IFT)")
     critic = sampled_judge(context.engine(baseline), config.judge)
@@ -213,7 +258,7 @@ def warm_start(context: RunContext, config: C) -> Study[C]:
 
 def imitation_start(context: RunContext, config: C, *, from_groups: bool = False) -> Study[C]:
     """Train M0 on demonstrations only: M1."""
-    corpus = seed(context, config.data, config.corpus, from_groups=from_groups)
+    corpus = seed(context, config.roles, config.corpus, from_groups=from_groups)
     m0 = replace(resolve_model(config.model), made="the base model")
     study = Study(context, config, WarmStart(corpus, m0, m0, m0, corpus.prompts))
     m1 = sft(study, m0, corpus.demonstrations, "M1", "M0 tuned on demonstrations")
@@ -264,7 +309,7 @@ def preference_train(
         return sft(study, parent, best_as_demonstrations(groups), name, made)
     spec, value = config.train_spec(config.objective.build(), config.preference), None
     if config.select.prompts:
-        source = context.judge(config.select.judge or config.measure.judge, start.m1)
+        source = context.judge(config.select.judge or config.measuring_judge, start.m1)
         value = mean_score(context, source, start.validation, config.sample)
     return train(context, parent, groups, spec, name=name, made=made, validate=value)
 
@@ -361,4 +406,5 @@ def finish(
     context, config, start = study.context, study.config, study.start
     held_out = HeldOut(start.corpus.test_prompts, start.corpus.test_groups)
     judges = own_judge or model_judge(context.engine(start.m1), config.judge)
-    return measure(context, config.measure, held_out, result, start.m1, judges)
+    measured = replace(config.measure, judge=config.measuring_judge)
+    return measure(context, measured, held_out, result, start.m1, judges)

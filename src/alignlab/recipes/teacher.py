@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from alignlab.context import RunContext
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
+from alignlab.recipes.judging import SELF
 from alignlab.recipes.self_rewarding import AnswersOf, answers_to_own_prompts
 from alignlab.recipes.study import (
     Answered,
@@ -44,6 +45,11 @@ class TeacherConfig(StudyConfig):
     """Judge or demonstrator: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
     iterations: int = 1
     """Number of rounds of feedback and preference training."""
+
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return the teacher by its setting; none if the model is its own."""
+        return {} if self.teacher == SELF else {"teacher": self.teacher}
 
 
 def study_reward(context: RunContext, config: TeacherConfig) -> StudyMeasurements:

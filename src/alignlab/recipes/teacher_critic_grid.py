@@ -47,6 +47,12 @@ class GridConfig(StudyConfig):
     """Number of rounds of preference training: one."""
     propose: ProposeSettings = field(default_factory=ProposeSettings)
 
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return teachers and critics, each by its setting and place in it."""
+        roles = {"teachers": self.teachers, "critics": self.critics}
+        return {f"{role}[{i}]": s for role, specs in roles.items() for i, s in enumerate(specs)}
+
 
 def study(context: RunContext, config: GridConfig) -> StudyMeasurements:
     """Train M1, then every base model on every teacher (SFT), then by every critic (DPO)."""

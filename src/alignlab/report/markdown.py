@@ -21,7 +21,9 @@ BENCHMARKS = {"judge_own_samples": "own samples", "judge_held_out": "held-out gr
 
 
 def markdown(run_dir: Path) -> str:
-    """Build tables of models (win rate, score, length, repetition, KL), judges, and policies.
+    """Build a sentence on the judge, and tables of models, judges and policies.
+
+    Models have win rate, score, length, repetition and KL.
 
     Raises:
         BadInput: not a run directory, a damaged one, or one without figures yet.
@@ -30,7 +32,7 @@ def markdown(run_dir: Path) -> str:
     if not run.results:
         raise BadInput(f"{run_dir}: expected a finished run's figures, found none")
     rows = [row for row in run.results if row.group is None]
-    parts = [_models(rows), _best_of(rows), _judges(rows), _drifts(run.drifts)]
+    parts = [run.study.judge, _models(rows), _best_of(rows), _judges(rows), _drifts(run.drifts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -16,6 +16,7 @@ def summarise(run: RunData) -> dict[str, Any]:
         "recipe": run.manifest.recipe,
         "seed": seeds[0] if seeds else None,
         "seeds": seeds,
+        **({"judge": run.study.judge} if run.study.judge else {}),
         "wall_seconds": round(run.wall_seconds, 3),
         "rows": rows(run.results),
         "parts": [

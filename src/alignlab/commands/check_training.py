@@ -1,0 +1,89 @@
+"""Validate a training by one objective, and diagnose whether it can succeed; train nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignlab.commands._support.train_setup import build_objective, choose, objective_class
+from alignlab.commands.diagnose import ModelSample, diagnose_data, sampling
+from alignlab.commands.train import TrainSettings, records_for, refuse_idle_settings
+from alignlab.context import resolve_model
+from alignlab.data.sources import load as load_data
+from alignlab.errors import BadInput
+from alignlab.finding import Finding
+from alignlab.models.facts import model_facts
+from alignlab.objectives.base import Objective
+from alignlab.objectives.rollout_batch import is_policy_gradient
+from alignlab.plan import listed
+from alignlab.types import PreferenceGroup
+
+
+@dataclass(frozen=True)
+class TrainingCheck:
+    """Training whose settings and data were validated, with diagnoses."""
+
+    objective: str
+    model: str
+    """Model on one line."""
+    data: str
+    """Records to train on, and those left out, by reason."""
+    findings: tuple[Finding, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                *listed("train", [self.objective]),
+                *listed("model", [self.model]),
+                *listed("data", [self.data]),
+                *listed("success", self.findings),
+            ]
+        )
+
+
+def check_training(
+    objective: Any,
+    *overrides: str,
+    model: str,
+    data: str,
+    config: str | Path | None = None,
+    sample: int = 0,
+) -> TrainingCheck:
+    """Check settings, data and model of a training, and diagnose them.
+
+    Args:
+        objective: name of an objective, or an instance.
+        overrides: "key=value" strings, as of `alignlab train`.
+        model: spec of the model to start from.
+        data: spec of the data.
+        config: a YAML file of settings, under the overrides.
+        sample: number of pairs that the model is asked about; 0 loads no model.
+
+    Raises:
+        BadInput: any error that the training would raise before its first step.
+    """
+    if is_policy_gradient(objective_class(objective)):
+        raise BadInput(
+            f"check {objective}: expected an objective over given responses, found one over "
+            "rollouts, whose responses do not exist yet; `alignlab data check` reads its prompts"
+        )
+    chosen, given = choose(TrainSettings, config, overrides, {})
+    learned: Objective = build_objective(objective, chosen.objective)
+    refuse_idle_settings(chosen, given)
+    corpus = load_data(data)
+    records, tally = records_for(learned, corpus, chosen.pairs, seed=chosen.seed)
+    facts = model_facts(resolve_model(model).path, chat_template=chosen.chat_template or None)
+    found = diagnose_data(corpus)
+    if sample:
+        with sampling(chosen.hardware(), chosen.chat_template, chosen.seed) as context:
+            asked = ModelSample(context, model, chosen.lengths, sample)
+            found += asked.audited(learned, records)
+            found += asked.off_policy([r for r in records if isinstance(r, PreferenceGroup)])
+    left_out = ", ".join(f"{why} {n}" for why, n in tally.dropped.items())
+    return TrainingCheck(
+        objective=repr(learned),
+        model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters",
+        data=f"{tally.kept:,} {tally.what}" + f" ({left_out} left out)" * bool(left_out),
+        findings=tuple(found),
+    )
