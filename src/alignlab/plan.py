@@ -56,10 +56,47 @@ class Memory:
 
 @dataclass(frozen=True)
 class StageTime:
-    """Compute time of one stage on this machine, for one seed; calls to servers excluded."""
+    """Predicted compute time of one stage on this machine, for one seed; servers excluded."""
 
     stage: str
+    """Path of the stage below the seed's folder of stages."""
     seconds: float
+    most: float = 0.0
+    """Seconds if every reply is as long as the settings allow."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Predicted time of a run on this machine; servers excluded."""
+
+    seconds: float
+    most: float
+    """Seconds if every reply is as long as the settings allow."""
+    basis: str
+    """Origin of the speeds: measured, or the throughput of matrix products."""
+    busy: float = 1.0
+    """Processes that want a core, per core; above 1 other programs slow the run down."""
+
+    RANGE = 0.7, 1.3
+    """Low and high end of the predicted range, as multiples of the prediction."""
+
+    def __str__(self) -> str:
+        low, high = (duration(self.seconds * factor) for factor in self.RANGE)
+        return f"about {duration(self.seconds)} ({low} to {high})"
+
+    def lines(self) -> list[str]:
+        """Format the prediction, its upper bound, its basis and the state of the machine."""
+        found = [
+            f"{self} of computing here, at most {duration(self.most)} if every reply is as long "
+            "as allowed; servers not counted",
+            self.basis,
+        ]
+        if self.busy >= 1.2:
+            found.append(
+                f"this machine is busy now: expect up to {self.busy:.1f} times as long until "
+                "its other programs end"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,15 +132,12 @@ class Plan:
     """Rough estimate of the disk space of checkpoints."""
     stages: tuple[StageTime, ...] = ()
     """Stages that compute on this machine, in the order of the study; empty: not estimated."""
+    time: Time | None = None
+    """Time of all seeds, branches shared among the processes; None: not estimated."""
     money: tuple[Price, ...] = ()
     """Costs of the endpoints whose specs give prices."""
     endpoints: tuple[str, ...] = ()
     """Probed endpoints, each with the request fields that it refuses."""
-
-    @property
-    def seconds(self) -> float:
-        """Compute time of all stages and seeds in sequence."""
-        return self.seeds * sum(stage.seconds for stage in self.stages)
 
     def __str__(self) -> str:
         does = "resumes" if self.resumes else "writes"
@@ -126,12 +160,11 @@ class Plan:
 
     def _times(self) -> list[str]:
         """List the total time and the five longest stages."""
-        if not self.stages:
+        if self.time is None:
             return []
         longest = sorted(self.stages, key=lambda stage: -stage.seconds)[:5]
         longest = [stage for stage in longest if stage.seconds >= 1]
-        total = f"about {duration(self.seconds)} of computing here, roughly (servers not counted)"
-        return [total, *(f"about {duration(s.seconds)}: {s.stage}" for s in longest)]
+        return [*self.time.lines(), *(f"{duration(s.seconds):>7} {s.stage}" for s in longest)]
 
 
 def duration(seconds: float) -> str:

@@ -69,9 +69,10 @@ def check(
     data: DataLike | None = None,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    rough: bool = False,
     **settings: Any,
 ) -> Text:
-    """Validate data, model and settings, and estimate calls and memory; run nothing.
+    """Validate data, model and settings, and predict calls, memory, time and money; run nothing.
 
     Args:
         recipe: name from `alignlab list recipes`.
@@ -80,6 +81,8 @@ def check(
         data: PATH, FORMAT:PATH, or sandbox.
         out: run directory.
         config: YAML file of settings, under the others.
+        rough: estimate the time from matrix products instead of measuring the models, which takes
+            some seconds once for each model and machine.
         settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
@@ -91,7 +94,7 @@ def check(
 
     from alignlab.commands.check import check as check_recipe
 
-    plan = check_recipe(recipe, *_as_overrides(values))
+    plan = check_recipe(recipe, *_as_overrides(values), measure=not rough)
     rows = [
         {"part": part, "plan": str(one)}
         for part, value in vars(plan).items()

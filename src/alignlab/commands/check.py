@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from alignlab import registry
-from alignlab.commands.doctor import machine_gflops
+from alignlab.commands._support.measured_speed import speeds
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble
 from alignlab.errors import BadInput
@@ -17,7 +18,9 @@ from alignlab.recipes.study import Recipe
 from alignlab.records import to_dict
 
 
-def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Plan:
+def check(
+    recipe: str, *overrides: str, config: str | Path | None = None, measure: bool = True
+) -> Plan:
     """Check settings, data, model, objective, teachers, judges and output folder; run nothing.
 
     Each endpoint gets one small request.
@@ -26,6 +29,8 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
         recipe: a name from `alignlab list recipes`.
         overrides: "key=value" strings, as on the command line.
         config: a YAML file of settings, under the overrides.
+        measure: measure the speed of the study's models on this machine where it is not known
+            yet; else estimate it from the throughput of matrix products.
 
     Raises:
         BadInput: any error that a run with these settings would raise.
@@ -33,7 +38,7 @@ def check(recipe: str, *overrides: str, config: str | Path | None = None) -> Pla
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, {}, out=f"runs/{recipe}")
     _refuse_unwritable(Path(chosen.out))
-    plan = plan_study(known, chosen, gflops=machine_gflops(chosen.hardware.kind))
+    plan = plan_study(known, chosen, speeds=partial(speeds, measure=measure))
     endpoints = probe_endpoints(to_dict(chosen))
     for endpoint in endpoints:
         if not endpoint.answers:

@@ -7,7 +7,8 @@ sent. Thus a missing key or an unknown judge is reported before hours of work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,34 +16,41 @@ from tempfile import TemporaryDirectory
 import torch
 
 from alignlab import progress
+from alignlab.commands._support.measured_speed import Asked, Texts, cache_file
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
+from alignlab.measuring.measure import StudyMeasurements
 from alignlab.models.facts import ModelFacts, model_facts
+from alignlab.models.load import _HUB_SMALL_FILES, _resolve, _tokenizer
 from alignlab.models.quant import require_bitsandbytes
-from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Used
+from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
-from alignlab.recording import Recorder, RecordingRun, Work
+from alignlab.recording import BATCH, STUDENT, Lengths, Recorder, RecordingRun, Work
+from alignlab.runs import Run
 from alignlab.specs import split
+from alignlab.speed import Speed, elapsed, seconds
 from alignlab.training.config import TrainConfig
 
 ACTIVATIONS = 34
 """Bytes of activations that a transformer layer stores per position and hidden unit for the
 backward pass in half precision, without attention scores (arXiv 2205.05198, section 4.1)."""
 
-BATCH = 256
-"""Number of samples that the local engine draws at once."""
-
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
         "test_groups": "held-out ranked groups"}  # fmt: skip
 """Kind of record in the seed stage -> its name in a plan, if different."""
 
 
-def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> Plan:
+Speeds = Callable[[Mapping[Asked, Texts], RunContext], Mapping[Asked, Speed]]
+"""Function that returns the speed of each model of a plan on this machine."""
+
+
+def plan_study(recipe: Recipe, config: StudyConfig, *, speeds: Speeds | None = None) -> Plan:
     """Plan a study by running it with stand-ins.
 
     Args:
-        gflops: throughput of this machine in GFLOP/s, for the estimate of time; 0 estimates none.
+        speeds: returns the speeds of the study's models, for the estimate of time; None estimates
+            none.
 
     Raises:
         BadInput: a part named in the settings cannot be built, the data are bad, or a step would
@@ -54,16 +62,9 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
             require_bitsandbytes(training.quant)
     template, out = config.chat_template or None, Path(config.out or f"runs/{recipe.name}")
     facts = model_facts(resolve_model(config.model).path, chat_template=template)
-    recorder = Recorder(template)
-    with TemporaryDirectory() as folder, progress.quiet():
-        run = RecordingRun(Path(folder), recorder)
-        context = RunContext(run, config.seed, config.hardware, template, recorder=recorder)
-        try:
-            measured = recipe.study(context, config)
-        except RunFailed as error:  # it would fail so after hours
-            raise BadInput(f"these settings leave a step without data: {error}") from None
+    recorder, measured = _recorded(recipe, config, Lengths())
     calls = _calls(recorder.work, config.seeds)
-    return Plan(
+    plan = Plan(
         recipe=recipe.name,
         preset=config.preset,
         seeds=config.seeds,
@@ -76,9 +77,115 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
         calls=calls,
         memory=memory(facts, config),
         disk_gigabytes=_disk(recorder, config),
-        stages=_times(recorder.work, gflops) if gflops else (),
         money=_money(calls),
     )
+    return plan if speeds is None else _timed(plan, recipe, config, recorder, speeds)
+
+
+def _recorded(
+    recipe: Recipe, config: StudyConfig, lengths: Lengths
+) -> tuple[Recorder, StudyMeasurements]:
+    """Run a study with stand-ins."""
+    recorder = Recorder(config.chat_template or None, lengths)
+    with TemporaryDirectory() as folder, progress.quiet():
+        context = _context(RecordingRun(Path(folder), recorder), config, recorder)
+        try:
+            return recorder, recipe.study(context, config)
+        except RunFailed as error:  # it would fail so after hours
+            raise BadInput(f"these settings leave a step without data: {error}") from None
+
+
+def _context(run: Run, config: StudyConfig, recorder: Recorder | None) -> RunContext:
+    template = config.chat_template or None
+    return RunContext(run, config.seed, config.hardware, template, recorder=recorder)
+
+
+def _timed(
+    plan: Plan, recipe: Recipe, config: StudyConfig, recorder: Recorder, speeds: Speeds
+) -> Plan:
+    """Add the predicted time, from a second dry run with texts of typical length."""
+    typical = typical_lengths(recorder.examples, model_tokenizer(recorder, config))
+    again, _ = _recorded(recipe, config, typical)
+    with TemporaryDirectory() as folder:
+        context = _context(Run(Path(folder)), config, None)
+        speed = speeds(_models(recorder, config), context)
+        workers = context.workers
+    likely, most = (_stage_seconds(r.work, speed) for r in (again, recorder))
+    stages = tuple(StageTime(stage, taken, most[stage]) for stage, taken in likely.items())
+    total, bound = (_total(r, speed, workers) * config.seeds for r in (again, recorder))
+    time = Time(total, bound, _basis(speed.values()), _busy(workers))
+    return replace(plan, stages=stages, time=time)
+
+
+def model_tokenizer(recorder: Recorder, config: StudyConfig) -> Callable[[str], int]:
+    """Return a function that counts the base model's tokens of a text."""
+    folder = _resolve(resolve_model(config.model).path, files=_HUB_SMALL_FILES)
+    tokenizer = _tokenizer(folder, config.chat_template or None, trust_remote_code=False)
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def typical_lengths(
+    examples: Sequence[tuple[str, str]], tokens_of: Callable[[str], int]
+) -> Lengths:
+    """Measure characters per token, and tokens of a prompt and an answer, on the study's texts."""
+    if not examples:
+        return Lengths()
+    prompts, answers = (sum(map(tokens_of, texts)) for texts in zip(*examples, strict=True))
+    characters = sum(len(text) for example in examples for text in example)
+    n = len(examples)
+    return Lengths(characters / max(1, prompts + answers), max(1, answers / n), max(1, prompts / n))
+
+
+def _models(recorder: Recorder, config: StudyConfig) -> dict[Asked, Texts]:
+    """Return the models that compute on this machine, with the texts to measure each on."""
+    trained = {one.model for one in recorder.work if one.compute.train}
+    found = {}
+    for one in recorder.work:
+        if one.model:
+            asked = _asked(one)
+            learns = asked.by == STUDENT and one.model in trained
+            found[asked] = Texts(recorder.examples, config.preference if learns else None)
+    return found
+
+
+def _asked(work: Work) -> Asked:
+    return Asked(work.by if work.by.startswith("local:") else STUDENT, work.model)
+
+
+def _stage_seconds(work: Sequence[Work], speed: Mapping[Asked, Speed]) -> dict[str, float]:
+    """Sum the seconds of every stage."""
+    found: dict[str, float] = {}
+    for one in work:
+        if one.model:
+            taken = seconds(one.compute, speed[_asked(one)])
+            found[one.stage] = found.get(one.stage, 0.0) + taken
+    return found
+
+
+def _total(recorder: Recorder, speed: Mapping[Asked, Speed], workers: int) -> float:
+    """Return the seconds of one seed, where branches share the processes."""
+    branches: dict[str, float] = {}
+    for one in recorder.work:
+        taken = seconds(one.compute, speed[_asked(one)]) if one.model else 0.0
+        branches[one.branch] = branches.get(one.branch, 0.0) + taken
+    total = branches.get("", 0.0)
+    for number, names in enumerate(recorder.branches, 1):
+        order = [f"{number}/{name}" for name in names]
+        total += elapsed(branches, [name for name in order if name in branches], workers)
+    return total
+
+
+def _basis(speeds: Collection[Speed]) -> str:
+    """Describe the origin of the speeds."""
+    if all(speed.measured for speed in speeds):
+        cost = sum(speed.cost for speed in speeds)
+        return f"speeds measured on this machine (once, {duration(cost)}; kept in {cache_file()})"
+    return "roughly, from the throughput of matrix products; `alignlab check` measures"
+
+
+def _busy(workers: int) -> float:
+    """Return how many processes would want each core, this run's included."""
+    return max(1.0, (os.getloadavg()[0] + workers) / (os.cpu_count() or 1))
 
 
 def memory(facts: ModelFacts, config: StudyConfig) -> tuple[Memory, ...]:
@@ -102,15 +209,6 @@ def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
             read=new.read + one.read * seeds,
         )
     return tuple(summed.values())
-
-
-def _times(work: Sequence[Work], gflops: float) -> tuple[StageTime, ...]:
-    """Estimate the time of every stage from its operations and the machine's throughput."""
-    seconds: dict[str, float] = {}
-    for one in work:
-        if one.operations:
-            seconds[one.stage] = seconds.get(one.stage, 0.0) + one.operations / (gflops * 1e9)
-    return tuple(StageTime(stage, taken) for stage, taken in seconds.items())
 
 
 def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:

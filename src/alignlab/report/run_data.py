@@ -51,6 +51,8 @@ class StageRecord:
     """Below `stages/`, with `/` between scopes."""
     state: str = "running"
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Processor time of the stage's process; 0 where none was noted."""
     usage: Usage = field(default_factory=Usage)
     records: Mapping[str, int] = field(default_factory=dict)
 
@@ -187,6 +189,7 @@ def _stage(run: Path, status: Path) -> StageRecord:
         path=_stage_path(run, status),
         state=plain.get("state", "running"),
         seconds=float(plain.get("seconds", 0.0)),
+        cpu_seconds=float(plain.get("cpu_seconds", 0.0)),
         usage=from_dict(Usage, plain.get("usage", {})),
         records=plain.get("records", {}),
     )
