@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from alignlab.progress import duration as duration
+
 
 @dataclass(frozen=True)
 class Used:
@@ -167,11 +169,56 @@ class Plan:
         return [*self.time.lines(), *(f"{duration(s.seconds):>7} {s.stage}" for s in longest)]
 
 
-def duration(seconds: float) -> str:
-    """Format a duration in a suitable unit: "40 s", "12 min", "3.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+@dataclass(frozen=True)
+class StageOutcome:
+    """Predicted and actual time of a stage, of one seed on average."""
+
+    stage: str
+    predicted: float
+    """Seconds; 0 for a stage of which none were predicted."""
+    seconds: float
+    """Seconds by the clock."""
+    cpu_seconds: float = 0.0
+    """Processor time; below `seconds` where other programs took the core."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Costs of a finished run beside those predicted."""
+
+    seconds: float
+    """Time of all sessions."""
+    predicted_seconds: float
+    """0 where no time was predicted."""
+    peak_gigabytes: float
+    """Peak memory of the largest process."""
+    predicted_gigabytes: float
+    dollars: float
+    most_dollars: float
+    """Upper bound of the plan."""
+    stages: tuple[StageOutcome, ...] = ()
+
+    @property
+    def error(self) -> float | None:
+        """Predicted over actual time, less 1: -0.2 is a fifth too short; None without either."""
+        known = self.predicted_seconds and self.seconds
+        return self.predicted_seconds / self.seconds - 1 if known else None
+
+    def __str__(self) -> str:
+        took = f"took {duration(self.seconds)}"
+        if self.error is None:
+            return took
+        predicted = f"predicted {duration(self.predicted_seconds)} ({self.error:+.0%})"
+        stages = [s for s in self.stages if s.predicted]
+        cpu, clock = sum(s.cpu_seconds for s in stages), sum(s.seconds for s in stages)
+        busy = f"; other programs held the cores for {1 - cpu / clock:.0%} of it" if clock else ""
+        return f"{took}, {predicted}{busy if cpu < 0.8 * clock else ''}"
+
+
+def label(stage: str) -> str:
+    """Return a stage's path without the scope of its seed."""
+    first, slash, rest = stage.partition("/")
+    return rest if slash and first.startswith("seed-") else stage
 
 
 def _listed(title: str, items: Iterable[object]) -> list[str]:

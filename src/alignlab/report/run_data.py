@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
+from alignlab.plan import Outcome
 from alignlab.records import from_dict, whole_lines, whole_records
 from alignlab.types import (
     Audit,
@@ -41,6 +42,8 @@ class Manifest:
     machine: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
+    outcome: Outcome | None = None
+    """Costs beside the plan's; None for an unfinished run or one of 0.1."""
 
 
 @dataclass(frozen=True)
