@@ -11,16 +11,28 @@ import pytest
 from alignlab import progress, registry
 from alignlab._old_names import MOVED
 from alignlab.commands.check import check
-from alignlab.commands.preflight import memory, plan_study
+from alignlab.commands.preflight import memory, plan_study, typical_lengths
 from alignlab.commands.run import assemble, run
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.models.facts import ModelFacts, model_facts
-from alignlab.plan import Calls, Plan, StageTime, Used
+from alignlab.plan import Calls, Plan, Used
 from alignlab.recipes.study import StudyConfig
-from alignlab.recording import STUDENT
+from alignlab.recording import STUDENT, Lengths
 from alignlab.sandbox import checkpoint_path
+from alignlab.speed import Speed
 from tests.recipes.small import SMALL
+
+SPEED = Speed(read=1.0, step=10.0, draw=0.1, train=3.0, update=5.0, load=100.0)
+
+
+@pytest.fixture(autouse=True)
+def _speeds(monkeypatch):
+    """Know the speed of every model instead of measuring it."""
+    monkeypatch.setattr(
+        "alignlab.commands.check.speeds",
+        lambda models, context, measure: dict.fromkeys(models, SPEED),
+    )
 
 
 def called(plan: Plan) -> dict[tuple[str, str], Calls]:
@@ -65,8 +77,12 @@ def test_the_bounds_hold_for_the_run_itself(tmp_path):
     assert spent["judge"]["calls"] == judged.number
     assert spent["judge"]["tokens"] <= judged.tokens
     assert spent["propose"]["calls"] <= asked["prompts", STUDENT].number
-    trained = {name for name in spent if (out / "stages").rglob(f"*-{name}/metrics.jsonl")}
-    assert {s.stage for s in plan.stages} & trained >= {"sft-baseline", "m1", "m2-teacher-reward"}
+    found = {f.parent.relative_to(out / "stages").as_posix() for f in out.rglob("status.json")}
+    planned = {s.stage for s in plan.stages}
+    assert planned <= found
+    trained = {f.parent.relative_to(out / "stages").as_posix() for f in out.rglob("metrics.jsonl")}
+    assert len(trained) == 3
+    assert trained <= planned
     assert json.loads((out / "study.json").read_text())["models"] == plan.models
     assert check("teacher_reward", *settings).resumes
 
@@ -149,24 +165,55 @@ def test_quantised_weights_are_counted_and_their_package_is_looked_for(monkeypat
         plan_study(recipe, poster)
 
 
-def test_money_and_time_by_hand(tmp_path):
+def test_money_and_time_by_hand():
     prices = "usd_per_million_prompt=10&usd_per_million_completion=100"
     teacher = f"openai:gpt-x@http://127.0.0.1:9/v1?{prices}"
     settings = ["eft.targets=human", f"teacher={teacher}", "corpus.demonstrations=24"]
+    recipe = registry.get("recipe", "teacher_demonstration")
     plan = plan_study(
-        registry.get("recipe", "teacher_demonstration"),
-        assemble(registry.get("recipe", "teacher_demonstration"), None, [*SMALL, *settings], {}),
-        gflops=1.0,
+        recipe,
+        assemble(recipe, None, [*SMALL, *settings], {}),
+        speeds=lambda models, context: dict.fromkeys(models, SPEED),
     )
     (price,) = plan.money
     asked = next(c for c in plan.calls if c.by == teacher)
     # 12 answers of up to 24 tokens to prompts of up to 40.
     assert (asked.number, asked.tokens, asked.read) == (12, 288, 480)
     assert price.dollars == pytest.approx((480 * 10 + 288 * 100) / 1e6)
-    # 908,928 parameters, 2 operations each and token, 12 prompts read and answered once.
+    # Chunks of 4 prompts, n answers each: one load, 12 prompts of 40 read, 3 x 24 steps.
     sampled = next(s for s in plan.stages if s.stage == "iteration-1/01-sample")
-    assert sampled == StageTime(sampled.stage, pytest.approx(2 * 908_928 * (480 + 288) / 1e9))
+    n = 4
+    assert sampled.most == pytest.approx(100 + 480 * 1.0 + 3 * 24 * 10.0 + 12 * n * 24 * 0.1)
+    assert sampled.seconds <= sampled.most
+    assert plan.time is not None
+    assert plan.time.most == pytest.approx(sum(s.most for s in plan.stages))
     assert "up to 0.03 dollars for openai:gpt-x" in str(plan)
+
+
+def test_branches_share_the_processes():
+    settings = [*SMALL, "branches=[sft_strong,random_judge]", "eft.targets=human"]
+    alone = check("compare_feedback", *settings)
+    two = check("compare_feedback", *settings, "hardware.workers=2")
+    assert alone.time is not None
+    assert two.time is not None
+    assert alone.time.seconds == pytest.approx(sum(s.seconds for s in alone.stages))
+    parts = {
+        name: sum(s.seconds for s in two.stages if s.stage.startswith(f"{name}/"))
+        for name in ("sft_strong", "random_judge")
+    }
+    assert min(parts.values()) > 0
+    assert two.time.seconds == pytest.approx(alone.time.seconds - min(parts.values()))
+
+
+def test_lengths_of_the_study_s_texts():
+    words = [("ab cd", "efg h i"), ("ab", "e")]
+    found = typical_lengths(words, lambda text: len(text.split()))
+    # 15 characters in 7 tokens; prompts of 2 and 1, answers of 3 and 1.
+    assert found == Lengths(15 / 7, 2.0, 1.5)
+    assert (found.drawn("answers", 96), found.drawn("answers", 1)) == (2.0, 1)
+    assert (found.drawn("prompts", 96), found.drawn("judgements", 32)) == (1.5, 16)
+    assert Lengths().drawn("answers", 96) == 96
+    assert typical_lengths([], len) == Lengths()
 
 
 def test_planning_asks_nobody_and_writes_nothing(tmp_path, monkeypatch):

@@ -62,6 +62,8 @@ class Bars:
             TextColumn("[dim]{task.fields[note]}", table_column=cut(12)),
             console=self._console,
             transient=True,
+            get_time=lambda: time.monotonic(),
+            speed_estimate_period=1800.0,  # a unit of work can take minutes
         )
         self._ids: dict[str, TaskID] = {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import time
@@ -82,13 +83,13 @@ def speeds(
     Args:
         measure: measure a model whose speed is not kept.
     """
-    file, found = cache_file(), dict[Asked, Speed]()
+    file, found, gflops = cache_file(), dict[Asked, Speed](), 0.0
     kept = read_json(file) if file.exists() else {}
     for asked, texts in models.items():
         facts = model_facts(asked.folder, chat_template=context.chat_template)
         key = _key(facts, asked, texts, context)
-        if key not in kept and not measure:
-            gflops = machine_gflops(context.hardware.kind)
+        if key not in kept and not (measure and _measurable(facts, texts)):
+            gflops = gflops or machine_gflops(context.hardware.kind)
             found[asked] = from_throughput(facts.parameters, gflops)
             continue
         if key not in kept:
@@ -101,9 +102,24 @@ def speeds(
 
 
 def cache_file() -> Path:
-    """Return the file of measured speeds: `alignlab/speeds.json` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "alignlab" / "speeds.json"
+    """Return the file of measured speeds, in the folder ALIGNLAB_CACHE (~/.cache/alignlab)."""
+    folder = os.environ.get("ALIGNLAB_CACHE") or Path.home() / ".cache" / "alignlab"
+    return Path(folder) / "speeds.json"
+
+
+def _measurable(facts: ModelFacts, texts: Texts) -> bool:
+    """Return True for a model whose weights are here and fit into the free memory."""
+    needed = facts.parameters * (4 if texts.training is None else 24)
+    here = any(Path(facts.path).glob("*.safetensors"))
+    return here and needed + 2e9 < free_bytes()
+
+
+def free_bytes() -> float:
+    """Return the memory that new processes can use, in bytes; infinity where unknown."""
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    found = (int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
+    return next(found, math.inf)
 
 
 def _key(facts: ModelFacts, asked: Asked, texts: Texts, context: RunContext) -> str:
