@@ -101,6 +101,8 @@ class Trained:
     tokens: float
     reference: float = 0.0
     steps: int = 0
+    records: int = 0
+    """Records of all passes over the data; 0 where unknown."""
 
 
 class Recorder:
@@ -110,6 +112,8 @@ class Recorder:
         self.work: list[Work] = []
         self.trained: list[Checkpoint] = []
         """Trained models, in order."""
+        self.sizes: list[Trained] = []
+        """Sizes of the trainings."""
         self.counts: list[Count] = []
         """Counts of the stages' records."""
         self.branches: list[list[str]] = []
@@ -170,6 +174,7 @@ class Recorder:
         work = Work(stage, "trained", made.name, 0, 0, 0, parent.path, compute, self._branch)
         self.work.append(work)
         self.trained.append(made)
+        self.sizes.append(size)
         return made
 
     def sample_policy(

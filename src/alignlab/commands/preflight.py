@@ -7,6 +7,7 @@ sent. Thus a missing key or an unknown judge is reported before hours of work.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import _HUB_SMALL_FILES, _resolve, _tokenizer
+from alignlab.models.memory import reading_bytes, sampling_bytes, training_bytes
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
@@ -31,10 +33,6 @@ from alignlab.runs import Run
 from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
 from alignlab.training.config import TrainConfig
-
-ACTIVATIONS = 34
-"""Bytes of activations that a transformer layer stores per position and hidden unit for the
-backward pass in half precision, without attention scores (arXiv 2205.05198, section 4.1)."""
 
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
         "test_groups": "held-out ranked groups"}  # fmt: skip
@@ -75,11 +73,22 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, speeds: Speeds | None = N
         data=_used(recorder),
         models={model: measured.made.get(model, "") for model in measured.answers},
         calls=calls,
-        memory=memory(facts, config),
+        memory=memory(facts, config, *_sizes(recorder)),
         disk_gigabytes=_disk(recorder, config),
         money=_money(calls),
     )
     return plan if speeds is None else _timed(plan, recipe, config, recorder, speeds)
+
+
+def _sizes(recorder: Recorder) -> tuple[int, int]:
+    """Return the tokens of the longest judge prompts, and of a group of the largest training."""
+    judged = [
+        one.read / one.calls
+        for one in recorder.work
+        if one.model and one.calls and not one.tokens and one.by == STUDENT
+    ]
+    groups = [size.tokens / size.records for size in recorder.sizes if size.records]
+    return round(max(judged, default=0)), round(max(groups, default=0))
 
 
 def _recorded(
@@ -114,7 +123,11 @@ def _timed(
     stages = tuple(StageTime(stage, taken, most[stage]) for stage, taken in likely.items())
     total, bound = (_total(r, speed, workers) * config.seeds for r in (again, recorder))
     time = Time(total, bound, _basis(speed.values()), _busy(workers))
-    return replace(plan, stages=stages, time=time)
+    facts = model_facts(
+        resolve_model(config.model).path, chat_template=config.chat_template or None
+    )
+    needed = memory(facts, config, *_sizes(again))
+    return replace(plan, stages=stages, time=time, memory=needed)
 
 
 def model_tokenizer(recorder: Recorder, config: StudyConfig) -> Callable[[str], int]:
@@ -188,10 +201,25 @@ def _busy(workers: int) -> float:
     return max(1.0, (os.getloadavg()[0] + workers) / (os.cpu_count() or 1))
 
 
-def memory(facts: ModelFacts, config: StudyConfig) -> tuple[Memory, ...]:
-    """Estimate the memory of training (the larger of the two kinds) and of generation."""
-    trained = [_training(facts, config, what) for what in ("sft", "preference")]
-    return max(trained, key=lambda m: m.gigabytes), _generation(facts, config)
+def memory(
+    facts: ModelFacts, config: StudyConfig, judged: int, group: int = 0
+) -> tuple[Memory, ...]:
+    """Estimate the peak memory of processes that train (the larger kind), sample and judge.
+
+    Args:
+        facts: shape of the base model.
+        config: settings of the study.
+        judged: tokens of a judge prompt; 0 if the study's models judge nothing in one pass.
+        group: tokens of a group of the largest training; 0 fills the token budget.
+    """
+    trained = [_training(facts, config, what, group) for what in ("sft", "preference")]
+    found = [max(trained, key=lambda m: m.gigabytes), _sampling(facts, config)]
+    if judged:
+        size = reading_bytes(facts, positions=BATCH * judged, width=_asked_width(config))
+        found.append(
+            Memory("judging", size / 1e9, f"weights, {BATCH} prompts of {judged:,} tokens")
+        )
+    return tuple(found)
 
 
 def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
@@ -239,35 +267,48 @@ def _used(recorder: Recorder) -> tuple[Used, ...]:
     )
 
 
-def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
+def _training(facts: ModelFacts, config: StudyConfig, what: str, group: int) -> Memory:
     """Estimate the memory of weights, gradients, Adam's moments and activations of one pass."""
     settings = config.sft if what == "sft" else config.preference
-    half = settings.dtype == "bfloat16"
-    weights = facts.parameters * _weight_bytes(settings)
     trainable = facts.parameters
     if settings.lora is not None:
         # Two thin matrices for each of about seven square ones per layer.
         trainable = facts.layers * 7 * 2 * settings.lora.r * facts.hidden
-    states = trainable * 12
-    layers = 1 if settings.gradient_checkpointing else facts.layers
-    kept = settings.token_budget * facts.hidden * layers * ACTIVATIONS * (1 if half else 2)
-    total = (weights + states + kept) / 1e9
-    return Memory(f"training ({what})", total, "weights, gradients, optimiser, activations")
+    step = settings.batch_size * group or settings.token_budget
+    positions = min(settings.token_budget, step)
+    size = training_bytes(
+        facts,
+        weights=_weight_bytes(settings),
+        trainable=trainable,
+        positions=positions,
+        width=2 if settings.dtype == "bfloat16" else 4,
+        layers=1 if settings.gradient_checkpointing else facts.layers,
+    )
+    of = f"weights, gradients, optimiser, {positions:,} tokens a pass"
+    return Memory(f"training ({what})", size / 1e9, of)
 
 
 def _weight_bytes(settings: TrainConfig) -> float:
-    """Return bytes per parameter: quantised weights, or float32 masters and working copy."""
+    """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
     if settings.quant == "none":
-        return 6 if settings.dtype == "bfloat16" else 4
+        return 8 if settings.dtype == "bfloat16" else 6
     return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
 
 
-def _generation(facts: ModelFacts, config: StudyConfig) -> Memory:
-    """Estimate the memory of weights and of the key-value cache of a full batch at full length."""
+def _asked_width(config: StudyConfig) -> int:
+    """Return the bytes of a number in models that answer and judge."""
     dtype = config.hardware.dtype
     gpu = torch.cuda.is_available() and config.hardware.device != "cpu"
-    width = 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4
-    length = min(facts.context, config.lengths.max_prompt_tokens + config.sample.max_tokens)
-    cache = BATCH * length * facts.layers * 2 * facts.kv_width * width
-    total = (facts.parameters * width + cache) / 1e9
-    return Memory("generation", total, f"weights, {BATCH} samples of {length:,} tokens")
+    return 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4
+
+
+def _sampling(facts: ModelFacts, config: StudyConfig) -> Memory:
+    """Estimate the memory of weights and of a full batch's key-value cache at full length."""
+    sample, most = config.sample, config.lengths.max_prompt_tokens
+    rows = min(BATCH, sample.chunk * sample.n)
+    prompts = math.ceil(rows / sample.n) * min(facts.context, most)
+    width = _asked_width(config)
+    size = sampling_bytes(facts, prompts=prompts, rows=rows, tokens=sample.max_tokens, width=width)
+    return Memory(
+        "sampling", size / 1e9, f"weights, {rows} samples of {sample.max_tokens:,} tokens"
+    )

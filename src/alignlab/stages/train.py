@@ -127,7 +127,7 @@ def _planned(
                 validate(cast(LanguageModel, parent))
     checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
     reference = tokens if lesson.objective.needs_reference else 0
-    size = Trained(tokens * config.epochs, reference, steps)
+    size = Trained(tokens * config.epochs, reference, steps, len(records) * config.epochs)
     return recorder.train(stage.name, parent, checkpoint, size)
 
 
