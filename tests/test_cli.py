@@ -91,6 +91,16 @@ def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     assert Path(both.out.removeprefix("report: ").strip()).exists()
 
 
+def test_a_study_that_could_not_be_judged_fails(alignlab, tmp_path):
+    mute = "llm,prompt=additive_five_point,samples=1,max_tokens=1:sandbox:weak"
+    out = tmp_path / "run"
+    settings = (*SMALL, f"measure.judge={mute}", "measure.truth=", "propose.n=8")
+    ended = alignlab("run", "teacher_demonstration", f"out={out}", *settings)
+    assert ended.code == 1
+    assert "no held-out answer could be judged (no readable score" in ended.err
+    assert (out / "report.html").exists()
+
+
 def test_a_preset_lies_under_the_settings(alignlab, tmp_path):
     ended = alignlab("check", "self_rewarding", "propose.n=7", "--json", f"out={tmp_path / 'r'}")
     plan = json.loads(ended.out)
