@@ -184,7 +184,7 @@ class StageOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Costs of a finished run beside those predicted."""
+    """Costs of a finished run and of its plan."""
 
     seconds: float
     """Time of all sessions."""

@@ -64,7 +64,8 @@ NOTHING = Compute()
 
 def seconds(work: Compute, speed: Speed) -> float:
     """Return the time of an amount of work in seconds."""
-    return sum(getattr(work, f.name) * getattr(speed, f.name) for f in fields(work))
+    taken = (getattr(work, f.name) * getattr(speed, f.name) for f in fields(work))
+    return float(sum(taken))
 
 
 def from_throughput(parameters: int, gflops: float) -> Speed:

@@ -1,4 +1,4 @@
-"""Tabulate a run's costs beside its plan: in total, and by branch of the study."""
+"""Tabulate planned and actual costs of a run: in total, and by branch of the study."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Manifest:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     outcome: Outcome | None = None
-    """Costs beside the plan's; None for an unfinished run or one of 0.1."""
+    """Planned and actual costs; None for an unfinished run or one of 0.1."""
 
 
 @dataclass(frozen=True)

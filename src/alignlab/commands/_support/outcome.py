@@ -1,4 +1,4 @@
-"""Keep a run's plan in its manifest, and afterwards the costs beside it."""
+"""Keep the plan of a run in its manifest, and the costs when the run has finished."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def note_plan(run: Run, plan: Plan) -> None:
 
 
 def note_outcome(run: Run) -> None:
-    """Write the costs of a finished run into its manifest, beside those of its plan."""
+    """Write the costs of a finished run and of its plan into the manifest."""
     manifest = run.manifest()
     plan = from_dict(Plan, manifest["plan"])
     spent = run.path / "cache" / "spent.json"
