@@ -89,8 +89,8 @@ class Time:
     def lines(self) -> list[str]:
         """Format the prediction, its upper bound, its basis and the state of the machine."""
         found = [
-            f"{self} of computing here, at most {duration(self.most)} if every reply is as long "
-            "as allowed; servers not counted",
+            f"{self} of computing on this machine, servers not counted",
+            f"at most {duration(self.most)} if every reply is as long as allowed",
             self.basis,
         ]
         if self.busy >= 1.2:

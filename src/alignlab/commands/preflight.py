@@ -134,7 +134,7 @@ def model_tokenizer(recorder: Recorder, config: StudyConfig) -> Callable[[str], 
     """Return a function that counts the base model's tokens of a text."""
     folder = _resolve(resolve_model(config.model).path, files=_HUB_SMALL_FILES)
     tokenizer = _tokenizer(folder, config.chat_template or None, trust_remote_code=False)
-    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def typical_lengths(
@@ -192,7 +192,7 @@ def _basis(speeds: Collection[Speed]) -> str:
     """Describe the origin of the speeds."""
     if all(speed.measured for speed in speeds):
         cost = sum(speed.cost for speed in speeds)
-        return f"speeds measured on this machine (once, {duration(cost)}; kept in {cache_file()})"
+        return f"speeds measured here once, in {duration(cost)}; kept in {cache_file()}"
     return "roughly, from the throughput of matrix products; `alignlab check` measures"
 
 
