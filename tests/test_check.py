@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
@@ -214,6 +215,16 @@ def test_money_and_time_by_hand():
     assert plan.time is not None
     assert plan.time.most == pytest.approx(sum(s.most for s in plan.stages))
     assert "up to 0.03 dollars for openai:gpt-x" in str(plan)
+
+
+def test_disk_by_hand(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**6))
+    plan = check("self_rewarding", *SMALL, "iterations=1", "eft.targets=human", "seeds=2")
+    drawn = sum(c.tokens for c in plan.calls if c.tokens) // 2
+    # Three models in float32 and the texts twice, of two seeds; two checkpoints of 12 bytes.
+    size = 2 * (3 * 4 * 908_928 + 2 * 3 * drawn) + 2 * 12 * 908_928
+    assert plan.disk_gigabytes == pytest.approx(size / 1e9)
+    assert "GB of checkpoints and records, 0 GB free (too little)" in str(plan)
 
 
 def test_branches_share_the_processes():

@@ -131,7 +131,9 @@ class Plan:
     calls: tuple[Calls, ...]
     memory: tuple[Memory, ...] = ()
     disk_gigabytes: float = 0.0
-    """Rough estimate of the disk space of checkpoints."""
+    """Rough estimate of the disk space of checkpoints and records."""
+    free_gigabytes: float | None = None
+    """Free disk space where the run directory is or will be; None where it was not read."""
     stages: tuple[StageTime, ...] = ()
     """Stages that compute on this machine, in the order of the study; empty: not estimated."""
     time: Time | None = None
@@ -152,13 +154,21 @@ class Plan:
                 *_listed("data", self.data),
                 *_listed("compares", models),
                 *_listed("memory", self.memory),
-                *_listed("disk", [f"about {self.disk_gigabytes:.2g} GB of checkpoints"]),
+                *_listed("disk", [self._disk()]),
                 *_listed("asks for", self.calls),
                 *_listed("time", self._times()),
                 *_listed("money", self.money),
                 *_listed("endpoints", self.endpoints),
             ]
         )
+
+    def _disk(self) -> str:
+        """Format the disk space that is needed and that is free."""
+        needed = f"about {self.disk_gigabytes:.2g} GB of checkpoints and records"
+        if self.free_gigabytes is None:
+            return needed
+        short = " (too little)" if self.free_gigabytes < self.disk_gigabytes else ""
+        return f"{needed}, {self.free_gigabytes:,.0f} GB free{short}"
 
     def _times(self) -> list[str]:
         """List the total time and the five longest stages."""

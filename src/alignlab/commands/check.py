@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,19 +38,21 @@ def check(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, {}, out=f"runs/{recipe}")
-    _refuse_unwritable(Path(chosen.out))
+    folder = _writable(Path(chosen.out))
     plan = plan_study(known, chosen, speeds=partial(speeds, measure=measure))
     endpoints = probe_endpoints(to_dict(chosen))
     for endpoint in endpoints:
         if not endpoint.answers:
             raise BadInput(str(endpoint))
-    return replace(plan, endpoints=tuple(map(str, endpoints)))
+    free = shutil.disk_usage(folder).free / 1e9
+    return replace(plan, endpoints=tuple(map(str, endpoints)), free_gigabytes=free)
 
 
-def _refuse_unwritable(out: Path) -> None:
-    """Check that the nearest existing folder is writable; create none."""
+def _writable(out: Path) -> Path:
+    """Return the nearest existing folder, which must be writable; create none."""
     folder = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if not folder.is_dir():
         raise BadInput(f"{folder}: expected a folder, found a file")
     if not os.access(folder, os.W_OK):
         raise BadInput(f"{folder}: expected a folder that can be written, found one that cannot")
+    return folder

@@ -28,7 +28,7 @@ from alignlab.models.memory import reading_bytes, sampling_bytes, training_bytes
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
-from alignlab.recording import BATCH, STUDENT, Lengths, Recorder, RecordingRun, Work
+from alignlab.recording import BATCH, CHARACTERS, STUDENT, Lengths, Recorder, RecordingRun, Work
 from alignlab.runs import Run
 from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
@@ -252,10 +252,12 @@ def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:
 
 
 def _disk(recorder: Recorder, config: StudyConfig) -> float:
-    """Estimate disk space: float32 weights of all models, the largest training's checkpoints."""
+    """Estimate disk space: float32 weights, the largest training's checkpoints, texts drawn."""
     sizes = [recorder.parameters(model.path) for model in recorder.trained] or [0]
     kept = max(c.keep_checkpoints if c.save_every else 0 for c in (config.sft, config.preference))
-    return (4 * sum(sizes) * config.seeds + 12 * kept * max(sizes)) / 1e9
+    # A text is stored where it is drawn, and again in pairs or with its judgement.
+    texts = 2 * CHARACTERS * sum(one.tokens or 0 for one in recorder.work)
+    return ((4 * sum(sizes) + texts) * config.seeds + 12 * kept * max(sizes)) / 1e9
 
 
 def _used(recorder: Recorder) -> tuple[Used, ...]:
