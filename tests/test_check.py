@@ -20,9 +20,10 @@ from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.memory import stored_per_position, training_bytes
 from alignlab.plan import Calls, Plan, Used
 from alignlab.recipes.study import StudyConfig
-from alignlab.recording import STUDENT, Lengths
+from alignlab.recording import STUDENT
 from alignlab.sandbox import checkpoint_path
 from alignlab.speed import Speed
+from alignlab.work import Lengths
 from tests.recipes.small import SMALL
 
 SPEED = Speed(read=1.0, step=10.0, draw=0.1, train=3.0, update=5.0, load=100.0)

@@ -28,11 +28,12 @@ from alignlab.models.memory import reading_bytes, sampling_bytes, training_bytes
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
-from alignlab.recording import BATCH, CHARACTERS, STUDENT, Lengths, Recorder, RecordingRun, Work
+from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun
 from alignlab.runs import Run
 from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
 from alignlab.training.config import TrainConfig
+from alignlab.work import CHARACTERS, Lengths, Work
 
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
         "test_groups": "held-out ranked groups"}  # fmt: skip

@@ -17,7 +17,6 @@ from alignlab.models.chat_template import encode_prompt, templated
 from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
-from alignlab.recording import Trained
 from alignlab.runs import Stage, slug
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.config import SaveDtype
@@ -38,6 +37,7 @@ from alignlab.types import (
     Unscored,
     Usage,
 )
+from alignlab.work import Trained
 
 if TYPE_CHECKING:
     from alignlab.training.rollouts import RolloutResult

@@ -16,7 +16,7 @@ from alignlab.context import RunContext
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
-from alignlab.recording import Recorder, Trained
+from alignlab.recording import Recorder
 from alignlab.runs import slug
 from alignlab.training.config import LengthSettings, SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
@@ -24,6 +24,7 @@ from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
 from alignlab.training.tracking import LogMetrics, log_to, tracking
 from alignlab.types import Checkpoint, PreferenceGroup, Usage
+from alignlab.work import Trained
 
 if TYPE_CHECKING:
     from alignlab.training.trainer_state import TrainResult
