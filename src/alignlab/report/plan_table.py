@@ -22,8 +22,8 @@ def planned(run: RunData) -> ReportTable | None:
     rows = {"Time": _row(*_times(outcome), outcome.error)}
     if outcome.predicted_gigabytes:
         off = outcome.predicted_gigabytes / outcome.peak_gigabytes - 1
-        sizes = outcome.predicted_gigabytes, outcome.peak_gigabytes
-        rows["Memory of a process"] = _row(*(f"{size:.2g} GB" for size in sizes), off)
+        before, after = f"{outcome.predicted_gigabytes:.2g} GB", f"{outcome.peak_gigabytes:.2g} GB"
+        rows["Memory of a process"] = _row(before, after, off)
     if outcome.most_dollars:
         most, paid = f"up to ${outcome.most_dollars:,.2f}", f"${outcome.dollars:,.2f}"
         rows["Money"] = _row(most, paid, None)
