@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tests.running import CommandLine
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# What was measured on this machine must not decide a test.
+os.environ["ALIGNLAB_CACHE"] = tempfile.mkdtemp(prefix="alignlab-cache-")
 
 
 @pytest.fixture

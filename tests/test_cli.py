@@ -69,10 +69,19 @@ def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = (*SMALL, "propose.n=8", "sample.max_tokens=16")
     first = alignlab("run", "teacher_demonstration", "out=a", *settings)
-    assert (first.code, first.out) == (0, "report: a/report.html\n")
+    assert first.code == 0
+    assert "  against M1 " in first.out
+    assert (tmp_path / "a/report.html").as_uri() in first.out
+    outcome = json.loads(Path("a/manifest.json").read_text())["outcome"]
+    assert outcome["predicted_seconds"] > 0
+    assert outcome["peak_gigabytes"] > 0.1
+    assert outcome["error"] == pytest.approx(outcome["predicted_seconds"] / outcome["seconds"] - 1)
+    page = Path("a/report.html").read_text()
+    assert "Plan and outcome" in page
     Path("settings.yaml").write_text("out: b\nseed: 1\n")
-    second = alignlab("run", "teacher_demonstration", "--config", "settings.yaml", *settings)
-    assert (second.code, second.out) == (0, "report: b/report.html\n")
+    quiet = ("--config", "settings.yaml", "--quiet")
+    second = alignlab("run", "teacher_demonstration", *quiet, *settings)
+    assert (second.code, second.out, second.err) == (0, "b/report.html\n", "")
     assert json.loads(Path("b/summary.json").read_text())["seed"] == 1
     Path("a/report.html").unlink()
     assert alignlab("report", "a").out == "report: a/report.html\n"
@@ -80,6 +89,16 @@ def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     both = alignlab("compare", "a", "b")
     assert both.code == 0
     assert Path(both.out.removeprefix("report: ").strip()).exists()
+
+
+def test_a_study_that_could_not_be_judged_fails(alignlab, tmp_path):
+    mute = "llm,prompt=additive_five_point,samples=1,max_tokens=1:sandbox:weak"
+    out = tmp_path / "run"
+    settings = (*SMALL, f"measure.judge={mute}", "measure.truth=", "propose.n=8")
+    ended = alignlab("run", "teacher_demonstration", f"out={out}", *settings)
+    assert ended.code == 1
+    assert "no held-out answer could be judged (no readable score" in ended.err
+    assert (out / "report.html").exists()
 
 
 def test_a_preset_lies_under_the_settings(alignlab, tmp_path):

@@ -29,6 +29,9 @@ from alignlab.source import Place
 BENCHMARK = "NAME"
 """Name in the help of the command that runs any benchmark."""
 
+NO_PROGRESS = ("annotate", "data convert", "annotations export", "annotations import")
+"""Commands that write a file and show no progress."""
+
 OLD_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("feedback",): ("annotations",),
     ("train", "query_types"): ("train-classifier", "query_types"),
@@ -232,16 +235,21 @@ def _callback(command: Command) -> Callable[..., None]:
         shown["options"] = _flag("options", "Show every setting with its default.")
     if "as_json" not in shown and command.name not in ("demo", "report", "compare", "annotate"):
         shown["as_json"] = _flag("json", "Print JSON for a machine to read.", "as_json")
+    if "out" in {p.name for p in parameters} and command.name not in NO_PROGRESS:
+        shown["quiet"] = _flag("quiet", "Show no progress, and of a study its report's path only.")
 
     def callback(**values: Any) -> None:
         options, as_json = values.pop("options", False), values.pop("as_json", False)
+        quiet = values.pop("quiet", False)
         if options and command.settings:
             from alignlab.commands.list import show_settings
 
             show_settings(command.settings(values))
             return
         try:
-            _print(_call(command, parameters, values), as_json)
+            if quiet:
+                _silence()
+            _print(_call(command, parameters, values), as_json, quiet)
         except KeyboardInterrupt as stopped:
             raise RunFailed(_stopped(stopped)) from None
 
@@ -338,9 +346,16 @@ def _escaped(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _print(found: Any, as_json: bool) -> None:
+def _silence() -> None:
+    """Show no progress in this process."""
+    from alignlab import progress
+
+    progress.use(progress.Silent())
+
+
+def _print(found: Any, as_json: bool, quiet: bool = False) -> None:
     """Print a function's result; exit with code 2 on bad records."""
-    from alignlab.api.results import Evaluation, Result
+    from alignlab.api.results import Evaluation, Result, StudyResult
 
     if hasattr(found, "notes"):  # files that others wrote
         if not as_json and found.notes:
@@ -359,8 +374,9 @@ def _print(found: Any, as_json: bool) -> None:
                 from alignlab.commands._support.tables import show
 
                 show(table)
-            if str(found):
-                typer.echo(str(found))
+            text = str(found.report) if quiet and isinstance(found, StudyResult) else str(found)
+            if text:
+                typer.echo(text)
     elif isinstance(found, Mapping):
         width = max(map(len, found), default=0)
         lines = [f"{name:{width}}  {value}" for name, value in found.items()]

@@ -240,8 +240,6 @@ def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
 
 
 def _load(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
-    # Loading is quick or shown by our own bars; transformers' bars would tear them apart.
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if dtype == "auto":
         dtype = "bfloat16" if device_of(device).type == "cuda" else "float32"

@@ -81,6 +81,9 @@ class _QueueSink:
             self._sent[update.task] = now
             self._updates.put(update)
 
+    def say(self, text: str) -> None:
+        self._updates.put(text)
+
 
 def _begin_worker(updates: Any, parent: int, threads: int) -> None:
     import torch
@@ -108,4 +111,7 @@ def _show_updates(updates: Any) -> None:
             return
         if update is None:
             return
-        progress.show(update)
+        if isinstance(update, str):
+            progress.say(update)
+        else:
+            progress.show(update)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from alignlab.finding import Finding
+from alignlab.progress import duration as duration
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,47 @@ class Memory:
 
 @dataclass(frozen=True)
 class StageTime:
-    """Compute time of one stage on this machine, for one seed; calls to servers excluded."""
+    """Predicted compute time of one stage on this machine, for one seed; servers excluded."""
 
     stage: str
+    """Path of the stage below the seed's folder of stages."""
     seconds: float
+    most: float = 0.0
+    """Seconds if every reply is as long as the settings allow."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Predicted time of a run on this machine; servers excluded."""
+
+    seconds: float
+    most: float
+    """Seconds if every reply is as long as the settings allow."""
+    basis: str
+    """Origin of the speeds: measured, or the throughput of matrix products."""
+    busy: float = 1.0
+    """Processes that want a core, per core; above 1 other programs slow the run down."""
+
+    RANGE = 0.7, 1.3
+    """Low and high end of the predicted range, as multiples of the prediction."""
+
+    def __str__(self) -> str:
+        low, high = (duration(self.seconds * factor) for factor in self.RANGE)
+        return f"about {duration(self.seconds)} ({low} to {high})"
+
+    def lines(self) -> list[str]:
+        """Format the prediction, its upper bound, its basis and the state of the machine."""
+        found = [
+            f"{self} of computing on this machine, servers not counted",
+            f"at most {duration(self.most)} if every reply is as long as allowed",
+            self.basis,
+        ]
+        if self.busy >= 1.2:
+            found.append(
+                f"this machine is busy now: expect up to {self.busy:.1f} times as long until "
+                "its other programs end"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -94,20 +132,19 @@ class Plan:
     calls: tuple[Calls, ...]
     memory: tuple[Memory, ...] = ()
     disk_gigabytes: float = 0.0
-    """Rough estimate of the disk space of checkpoints."""
+    """Rough estimate of the disk space of checkpoints and records."""
+    free_gigabytes: float | None = None
+    """Free disk space where the run directory is or will be; None where it was not read."""
     stages: tuple[StageTime, ...] = ()
     """Stages that compute on this machine, in the order of the study; empty: not estimated."""
+    time: Time | None = None
+    """Time of all seeds, branches shared among the processes; None: not estimated."""
     money: tuple[Price, ...] = ()
     """Costs of the endpoints whose specs give prices."""
     endpoints: tuple[str, ...] = ()
     """Probed endpoints, each with the request fields that it refuses."""
     findings: tuple[Finding, ...] = ()
     """Diagnoses of data, template and judges: whether the run can succeed."""
-
-    @property
-    def seconds(self) -> float:
-        """Compute time of all stages and seeds in sequence."""
-        return self.seeds * sum(stage.seconds for stage in self.stages)
 
     def __str__(self) -> str:
         does = "resumes" if self.resumes else "writes"
@@ -120,7 +157,7 @@ class Plan:
                 *listed("data", self.data),
                 *listed("compares", models),
                 *listed("memory", self.memory),
-                *listed("disk", [f"about {self.disk_gigabytes:.2g} GB of checkpoints"]),
+                *listed("disk", [self._disk()]),
                 *listed("asks for", self.calls),
                 *listed("time", self._times()),
                 *listed("money", self.money),
@@ -129,21 +166,73 @@ class Plan:
             ]
         )
 
+    def _disk(self) -> str:
+        """Format the disk space that is needed and that is free."""
+        needed = f"about {self.disk_gigabytes:.2g} GB of checkpoints and records"
+        if self.free_gigabytes is None:
+            return needed
+        short = " (too little)" if self.free_gigabytes < self.disk_gigabytes else ""
+        return f"{needed}, {self.free_gigabytes:,.0f} GB free{short}"
+
     def _times(self) -> list[str]:
         """List the total time and the five longest stages."""
-        if not self.stages:
+        if self.time is None:
             return []
         longest = sorted(self.stages, key=lambda stage: -stage.seconds)[:5]
         longest = [stage for stage in longest if stage.seconds >= 1]
-        total = f"about {duration(self.seconds)} of computing here, roughly (servers not counted)"
-        return [total, *(f"about {duration(s.seconds)}: {s.stage}" for s in longest)]
+        return [*self.time.lines(), *(f"{duration(s.seconds):>7} {s.stage}" for s in longest)]
 
 
-def duration(seconds: float) -> str:
-    """Format a duration in a suitable unit: "40 s", "12 min", "3.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+@dataclass(frozen=True)
+class StageOutcome:
+    """Predicted and actual time of a stage, of one seed on average."""
+
+    stage: str
+    predicted: float
+    """Seconds; 0 for a stage of which none were predicted."""
+    seconds: float
+    """Seconds by the clock."""
+    cpu_seconds: float = 0.0
+    """Processor time; below `seconds` where other programs took the core."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Costs of a finished run and of its plan."""
+
+    seconds: float
+    """Time of all sessions."""
+    predicted_seconds: float
+    """0 where no time was predicted."""
+    peak_gigabytes: float
+    """Peak memory of the largest process."""
+    predicted_gigabytes: float
+    dollars: float
+    most_dollars: float
+    """Upper bound of the plan."""
+    stages: tuple[StageOutcome, ...] = ()
+
+    @property
+    def error(self) -> float | None:
+        """Predicted over actual time, less 1: -0.2 is a fifth too short; None without either."""
+        known = self.predicted_seconds and self.seconds
+        return self.predicted_seconds / self.seconds - 1 if known else None
+
+    def __str__(self) -> str:
+        took = f"took {duration(self.seconds)}"
+        if self.error is None:
+            return took
+        predicted = f"predicted {duration(self.predicted_seconds)} ({self.error:+.0%})"
+        stages = [s for s in self.stages if s.predicted]
+        cpu, clock = sum(s.cpu_seconds for s in stages), sum(s.seconds for s in stages)
+        busy = f"; other programs held the cores for {1 - cpu / clock:.0%} of it" if clock else ""
+        return f"{took}, {predicted}{busy if cpu < 0.8 * clock else ''}"
+
+
+def label(stage: str) -> str:
+    """Return a stage's path without the scope of its seed."""
+    first, slash, rest = stage.partition("/")
+    return rest if slash and first.startswith("seed-") else stage
 
 
 def listed(title: str, items: Iterable[object]) -> list[str]:

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+LEAST_S = 1.0
+"""Seconds below which a finished task is not worth a line."""
 
 console = Console(stderr=True)
 
@@ -42,20 +39,31 @@ class Sink(Protocol):
         """Show an update."""
         ...
 
+    def say(self, text: str) -> None:
+        """Show lines of text."""
+        ...
+
 
 class Bars:
-    """Live bars on a terminal; a finished task is replaced by one line."""
+    """Live bars on a terminal, as wide as it is; a finished task is replaced by one line."""
 
-    def __init__(self) -> None:
+    def __init__(self, to: Console | None = None) -> None:
+        self._console = console if to is None else to
+
+        def cut(width: int, **how: Any) -> Column:
+            return Column(no_wrap=True, overflow="ellipsis", max_width=width, **how)
+
+        # 34 + 10 + 13 + 7 + 12 columns and four spaces: 80.
         self._bars = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
-            console=console,
+            TextColumn("{task.description}", table_column=cut(34)),
+            BarColumn(bar_width=10),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=cut(13)),
+            TimeRemainingColumn(compact=True, table_column=cut(7)),
+            TextColumn("[dim]{task.fields[note]}", table_column=cut(12)),
+            console=self._console,
             transient=True,
+            get_time=lambda: time.monotonic(),
+            speed_estimate_period=1800.0,  # a unit of work can take minutes
         )
         self._ids: dict[str, TaskID] = {}
 
@@ -64,15 +72,37 @@ class Bars:
         if not self._ids:
             self._bars.start()
         if update.task not in self._ids:
-            self._ids[update.task] = self._bars.add_task(update.task, total=update.total, note="")
+            name = escape(update.task)
+            self._ids[update.task] = self._bars.add_task(name, total=update.total, note="")
         bar = self._ids[update.task]
-        self._bars.update(bar, completed=update.done, total=update.total, note=update.note)
+        note = escape(update.note)
+        self._bars.update(bar, completed=update.done, total=update.total, note=note)
         if update.finished:
             elapsed = self._bars.tasks[self._bars.task_ids.index(bar)].elapsed or 0.0
             self._bars.remove_task(self._ids.pop(update.task))
-            console.print(f"  {update.task}  [dim]{elapsed:.1f} s  {update.note}[/dim]")
+            if elapsed >= LEAST_S:
+                self.say(finished_line(update, elapsed, self._console.width))
             if not self._ids:
                 self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Print lines above the bars."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def finished_line(update: Update, elapsed: float, width: int) -> str:
+    """Format a finished task in one line of at most `width` characters."""
+    end = f"{duration(elapsed):>8}  {update.note}".rstrip()
+    room = max(20, width - len(end) - 4)
+    name = update.task if len(update.task) <= room else f"{update.task[: room - 1]}…"
+    return f"  {name}{end}" if len(name) > 40 else f"  {name:<40}{end}"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration in a suitable unit: "40 s", "12 min", "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class NotebookBars:
@@ -103,8 +133,15 @@ class NotebookBars:
         if update.finished:
             del self._shown[update.task]
 
+    def say(self, text: str) -> None:
+        """Display lines of text."""
+        from IPython import display as cell
+
+        page: Any = cell
+        page.display(page.HTML(f"<pre>{html.escape(text)}</pre>"))
+
     def _html(self, update: Update, seconds: float) -> str:
-        note = f"{seconds:.1f} s {html.escape(update.note)}"
+        note = f"{duration(seconds)} {html.escape(update.note)}"
         if update.finished:
             return f"<div>{html.escape(update.task)} <small>{note}</small></div>"
         bar = f'<progress value="{update.done}" max="{max(update.total, 1)}"></progress>'
@@ -125,12 +162,19 @@ class Lines:
         now = time.monotonic()
         began = self._began.setdefault(update.task, now)
         if update.finished:
-            print(f"{update.task}: {now - began:.1f} s {update.note}".rstrip(), file=sys.stderr)
+            if now - began >= LEAST_S:
+                took = f"{update.task}: {duration(now - began)} {update.note}"
+                print(took.rstrip(), file=sys.stderr)
             self._began.pop(update.task)
             self._shown.pop(update.task, None)
         elif now - self._shown.get(update.task, began) >= self._every_s:
             self._shown[update.task] = now
-            print(f"{update.task}: {update.done}/{update.total} {update.note}", file=sys.stderr)
+            left = f"{update.task}: {update.done}/{update.total} {update.note}"
+            print(left.rstrip(), file=sys.stderr)
+
+    def say(self, text: str) -> None:
+        """Print lines."""
+        print(text, file=sys.stderr)
 
 
 class Silent:
@@ -139,6 +183,10 @@ class Silent:
     def show(self, update: Update) -> None:
         """Ignore the update."""
         del update
+
+    def say(self, text: str) -> None:
+        """Ignore the text."""
+        del text
 
 
 _sink: Sink | None = None
@@ -152,11 +200,21 @@ def use(sink: Sink | None) -> None:
 
 def show(update: Update) -> None:
     """Show an update in this process's sink."""
+    _chosen().show(update)
+
+
+def say(text: str) -> None:
+    """Show lines of text in this process's sink."""
+    _chosen().say(text)
+
+
+def _chosen() -> Sink:
+    """Return the sink in use; by default terminal, notebook or log."""
     global _sink
     if _sink is None:
         bars = NotebookBars() if console.is_jupyter else Bars()
         _sink = bars if console.is_jupyter or console.is_terminal else Lines()
-    _sink.show(update)
+    return _sink
 
 
 class ProgressTask:

@@ -9,9 +9,10 @@ without training. `Recorder.work` then lists all calls and trainings.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,7 @@ from alignlab.models.facts import model_facts
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
 from alignlab.runs import RecordFile, Run, Stage
 from alignlab.specs import split
+from alignlab.speed import NOTHING, Compute
 from alignlab.types import (
     Checkpoint,
     Completion,
@@ -38,60 +40,47 @@ from alignlab.types import (
     Score,
     Usage,
 )
+from alignlab.work import Lengths, Trained, Work
 
 T = TypeVar("T")
 
 STUDENT = "the study's models"
 """Name of the models that the study trains, in lists of calls."""
 
-CHARACTERS = 3
-"""Characters per token, a low estimate for English."""
-
-FORWARD, TRAINING = 2, 8
-"""Floating-point operations per parameter and token, of a forward pass and of a training step.
-
-The training step includes the backward pass and the reference model's forward pass
-(arXiv 2001.08361, section 2.1)."""
+BATCH = 256
+"""Number of samples that the local engine draws at once."""
 
 KINDS = {"responses": "answers", "feedback": "judgements", "made": "refinements"}
 """Name of a record file -> kind of call, where they differ."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """Calls, or a training, of one stage."""
-
-    stage: str
-    what: str
-    by: str
-    calls: int
-    tokens: int | None = 0
-    """Upper bound on generated tokens; None where the called part decides."""
-    read: int = 0
-    """Estimated prompt tokens."""
-    operations: float = 0.0
-    """Floating-point operations on this machine."""
-
-
 class Recorder:
     """Factory of stand-ins that lists their calls."""
 
-    def __init__(self, chat_template: str | None = None) -> None:
+    def __init__(self, chat_template: str | None = None, lengths: Lengths | None = None) -> None:
         self.work: list[Work] = []
         self.trained: list[Checkpoint] = []
         """Trained models, in order."""
+        self.sizes: list[Trained] = []
+        """Sizes of the trainings."""
         self.counts: list[Count] = []
         """Counts of the stages' records."""
+        self.branches: list[list[str]] = []
+        """Names of the branches of each group that shares the processes, in order."""
+        self.examples: list[tuple[str, str]] = []
+        """Prompts and responses of the first training, a few dozen."""
+        self.lengths = lengths or Lengths()
         self._chat_template = chat_template
         self._stages: list[str] = []
         self._what = "calls"
-        self._times = 1
+        self._times = 1.0
+        self._branch = ""
         self._number = count()
         self._facts = lru_cache(maxsize=None)(model_facts)
 
     def engine(self, model: Checkpoint) -> Completer:
         """Return a stand-in for a model of the study."""
-        return _Scorer(self, model.name, STUDENT, self.parameters(model.path))
+        return _Scorer(self, model.name, STUDENT, model.path)
 
     def completer(self, spec: str) -> Completer:
         """Return a stand-in for a teacher or a judge; no weights are read.
@@ -104,10 +93,11 @@ class Recorder:
             if kind == "vllm":
                 require_vllm()
             folder = split(rest).head
-            return _Scorer(self, folder, spec, self.parameters(folder))
+            self.parameters(folder)  # refuses a folder without a model
+            return _Scorer(self, folder, spec, folder if kind == "local" else "")
         engine = engines.completer(spec)
         stand_in = _Scorer if isinstance(engine, ChoiceScorer) else _Engine
-        return stand_in(self, engine.name, spec, 0)
+        return stand_in(self, engine.name, spec, "")
 
     def source(self, name: str) -> StandInSource:
         """Return a stand-in for a feedback source that calls no engine."""
@@ -127,38 +117,74 @@ class Recorder:
             for f in source.rate(items, seed)
         ]
 
-    def train(self, stage: str, parent: Checkpoint, made: Checkpoint, tokens: int) -> Checkpoint:
-        """Record a training on `tokens` tokens and return the trained model `made`."""
-        operations = TRAINING * self.parameters(parent.path) * tokens
-        self.work.append(Work(stage, "trained", made.name, 0, 0, 0, operations))
+    def train(self, stage: str, parent: Checkpoint, made: Checkpoint, size: Trained) -> Checkpoint:
+        """Record a training and return the trained model `made`."""
+        compute = Compute(size.reference, 0, 0, size.tokens, size.steps, 2)
+        work = Work(stage, "trained", made.name, 0, 0, 0, parent.path, compute, self._branch)
+        self.work.append(work)
         self.trained.append(made)
+        self.sizes.append(size)
         return made
 
     def sample_policy(
         self, parent: Checkpoint, prompts: Sequence[Prompt], responses: int, tokens: int
     ) -> list[tuple[Prompt, list[Response]]]:
         """Record a batch of rollouts and return the responses to score."""
-        engine = _Engine(self, "policy", STUDENT, self.parameters(parent.path))
+        engine = _Engine(self, "policy", STUDENT, parent.path, loads=0)
         with self.asking("rollouts"):
-            engine.ask(len(prompts) * responses, tokens, sum(map(tokens_of, prompts)))
+            engine.ask(len(prompts) * responses, tokens, sum(map(self.tokens_of, prompts)))
+            drawn = self.lengths.drawn("rollouts", tokens)
         return [
-            (p, [Response(f"{p.id}/{i}", p.id, self.text(tokens), SampledBy("policy"))
+            (p, [Response(f"{p.id}/{i}", p.id, self.text(drawn), SampledBy("policy"))
                  for i in range(responses)])
             for p in prompts
         ]  # fmt: skip
 
     def note(
-        self, by: str, calls: int, tokens: int | None, read: int, parameters: int, what: str = ""
+        self,
+        by: str,
+        calls: int,
+        tokens: int | None,
+        read: int,
+        *,
+        what: str = "",
+        model: str = "",
+        compute: Compute = NOTHING,
     ) -> None:
         """Add calls to the list of work."""
         n, stage = self._times, self._stages[-1] if self._stages else ""
-        tokens = None if tokens is None else n * tokens
-        operations = FORWARD * parameters * (n * read + (tokens or 0))
-        what = what or self._what
-        self.work.append(Work(stage, what, by, n * calls, tokens, n * read, operations))
+        tokens = None if tokens is None else round(n * tokens)
+        self.work.append(
+            Work(
+                stage,
+                what or self._what,
+                by,
+                round(n * calls),
+                tokens,
+                round(n * read),
+                model,
+                compute.times(n),
+                self._branch,
+            )
+        )
+
+    @property
+    def what(self) -> str:
+        """Kind of the calls that are recorded now."""
+        return self._what
 
     @contextmanager
-    def asking(self, what: str, times: int = 1, stage: str = "") -> Iterator[None]:
+    def in_branch(self, group: int, name: str) -> Iterator[None]:
+        """Record work within the block as that of a branch; a branch inside another is its part."""
+        before = self._branch
+        self._branch = before or f"{group}/{name}"
+        try:
+            yield
+        finally:
+            self._branch = before
+
+    @contextmanager
+    def asking(self, what: str, times: float = 1, stage: str = "") -> Iterator[None]:
         """Record calls within the block as `what`, multiplied by `times`, in a stage."""
         before = self._what, self._times
         self._what, self._times = KINDS.get(what, what), self._times * times
@@ -169,15 +195,25 @@ class Recorder:
             self._what, self._times = before
             self._stages.pop()
 
-    def new_prompts(self, by: str, n: int, tokens: int) -> list[Prompt]:
+    def new_prompts(self, by: str, n: int, tokens: float) -> list[Prompt]:
         """Return `n` stand-in prompts of `tokens` tokens each."""
         return [
             Prompt(f"new-{k}", (Message("user", self.text(tokens)),), source=by) for k in range(n)
         ]
 
-    def text(self, tokens: int) -> str:
+    def text(self, tokens: float) -> str:
         """Return a unique text of about `tokens` tokens."""
-        return f"{next(self._number)} ".ljust(CHARACTERS * tokens, ".")
+        return f"{next(self._number)} ".ljust(math.ceil(self.lengths.characters * tokens), ".")
+
+    def tokens_of(self, asked: Prompt | CompletionRequest) -> int:
+        """Estimate the number of tokens of a prompt, the prefix of a request included."""
+        return self.tokens(
+            "".join(m.content for m in asked.messages) + getattr(asked, "prefix", "")
+        )
+
+    def tokens(self, text: str) -> int:
+        """Estimate the number of tokens of a text from its characters."""
+        return math.ceil(len(text) / self.lengths.characters)
 
 
 class RecordingRun(Run):
@@ -251,23 +287,45 @@ class _Records(RecordFile[T]):
 class _Engine:
     """Stand-in for a completer."""
 
-    def __init__(self, recorder: Recorder, name: str, by: str, parameters: int) -> None:
+    def __init__(self, recorder: Recorder, name: str, by: str, folder: str, loads: int = 1) -> None:
         self.name = name
-        self._recorder, self._by, self._parameters = recorder, by, parameters
+        self._recorder, self._by, self._folder = recorder, by, folder
+        self._loads = loads
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
-        for r in requests:
-            self.ask(r.sampling.n, r.sampling.max_tokens, tokens_of(r))
+        kinds = Counter((r.sampling.n, r.sampling.max_tokens) for r in requests)
+        for (n, most), several in kinds.items():
+            read = sum(
+                self._recorder.tokens_of(r)
+                for r in requests
+                if (r.sampling.n, r.sampling.max_tokens) == (n, most)
+            )
+            self.ask(n * several, most, read)
         return [
             tuple(
-                Completion(self._recorder.text(r.sampling.max_tokens), "stop", 0, 0)
+                Completion(self._text(r.sampling.max_tokens), "stop", 0, 0)
                 for _ in range(r.sampling.n)
             )
             for r in requests
         ]
 
-    def ask(self, n: int, tokens: int, read: int) -> None:
-        self._recorder.note(self._by, n, n * tokens, read, self._parameters)
+    def ask(self, rows: int, most: int, read: int) -> None:
+        """Record replies of up to `most` tokens each, `rows` in all."""
+        drawn = self._recorder.lengths.drawn(self._recorder.what, most)
+        # A batch ends with its longest reply.
+        steps = math.ceil(rows / BATCH) * min(most, 2 * drawn)
+        self._note(rows, rows * most, read, Compute(read, steps, rows * drawn))
+
+    def _note(self, calls: int, tokens: int, read: int, compute: Compute) -> None:
+        if not self._folder:
+            self._recorder.note(self._by, calls, tokens, read)
+            return
+        compute = replace(compute, load=self._loads)
+        self._loads = 0
+        self._recorder.note(self._by, calls, tokens, read, model=self._folder, compute=compute)
+
+    def _text(self, most: int) -> str:
+        return self._recorder.text(self._recorder.lengths.drawn(self._recorder.what, most))
 
 
 class _Scorer(_Engine):
@@ -276,8 +334,8 @@ class _Scorer(_Engine):
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        for r in requests:
-            self._recorder.note(self._by, 1, 0, tokens_of(r), self._parameters)
+        read = sum(map(self._recorder.tokens_of, requests))
+        self._note(len(requests), 0, read, Compute(read))
         return [(-math.log(len(choices)),) * len(choices)] * len(requests)
 
 
@@ -291,27 +349,17 @@ class StandInSource:
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Record one score per response; all scores are 0."""
         responses = [r for _, several in items for r in several]
-        self._recorder.note(self.name, len(responses), None, 0, 0, "scores")
+        self._recorder.note(self.name, len(responses), None, 0, what="scores")
         return [Feedback(r.prompt_id, (r.id,), self.name, Score(0.0, (0.0,))) for r in responses]
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
         """Record two comparisons per item; the first response wins."""
-        self._recorder.note(self.name, 2 * len(items), None, 0, 0, "comparisons")
+        self._recorder.note(self.name, 2 * len(items), None, 0, what="comparisons")
         return [Feedback(p.id, (a.id, b.id), self.name, Preference(0)) for p, a, b in items]
 
 
 def _score(ranks: dict[str, int], feedback: Feedback) -> Score:
     value = -float(ranks[feedback.response_ids[0]])
     return Score(value, (value,))
-
-
-def tokens_of(asked: Prompt | CompletionRequest) -> int:
-    """Estimate the number of tokens of a prompt, the prefix of a request included."""
-    return characters("".join(m.content for m in asked.messages) + getattr(asked, "prefix", ""))
-
-
-def characters(text: str) -> int:
-    """Estimate the number of tokens of a text from its characters."""
-    return math.ceil(len(text) / CHARACTERS)

@@ -185,7 +185,7 @@ class Stage:
         self.identity = identity
         self._files: dict[str, RecordFile[Any]] = {}
         self._usage = Usage()
-        self._seconds = 0.0
+        self._seconds = self._cpu_seconds = 0.0
         self._ends: dict[str, int] = {}
         self._units: dict[str, set[str]] = {}
 
@@ -212,7 +212,7 @@ class Stage:
         if not self.done:
             write_json(status, {"state": "running"})
             self.run.event("stage", stage=self.name)
-        self._since = time.monotonic()
+        self._since, self._cpu_since = time.monotonic(), time.process_time()
 
     def __exit__(
         self,
@@ -232,10 +232,12 @@ class Stage:
 
     def _finish(self) -> None:
         self._seconds += time.monotonic() - self._since
+        self._cpu_seconds += time.process_time() - self._cpu_since
         files = digests(self.path)
         status = {
             "state": "done",
             "seconds": round(self._seconds, 3),
+            "cpu_seconds": round(self._cpu_seconds, 3),
             "usage": asdict(self._usage),
             "records": {name: file.count() for name, file in sorted(self._files.items())},
             "files": files,
@@ -350,19 +352,20 @@ class Stage:
 
     def commit(self, filename: str, unit: str, end: int, usage: Usage, crc32: str) -> None:
         """Name a written unit in commits.jsonl, with the length of its file and its checksums."""
-        now = time.monotonic()
+        now, cpu_now = time.monotonic(), time.process_time()
         line = {
             "file": filename,
             "unit": unit,
             "end": end,
             "seconds": round(now - self._since, 3),
+            "cpu_seconds": round(cpu_now - self._cpu_since, 3),
             "usage": asdict(usage),
             "crc32": crc32,
         }
         with (self.path / "commits.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._account(line)
-        self._since = now
+        self._since, self._cpu_since = now, cpu_now
 
     def units(self, filename: str) -> set[str]:
         """Return the committed units of a record file."""
@@ -373,6 +376,7 @@ class Stage:
         self.units(line["file"]).add(line["unit"])
         self._usage += Usage(**line["usage"])
         self._seconds += line["seconds"]
+        self._cpu_seconds += line.get("cpu_seconds", 0.0)  # 0.1 noted none
 
     def _read_commits(self) -> None:
         path = self.path / "commits.jsonl"

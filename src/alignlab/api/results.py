@@ -240,6 +240,12 @@ class StudyResult(FolderResult):
         """Return the report's path and the figures."""
         return {"report": str(self.report), "rows": self.rows}
 
+    def __str__(self) -> str:
+        from alignlab.commands._support.terminal import ending
+        from alignlab.report.run_data import read_run
+
+        return ending(read_run(self.folder))
+
 
 class ReportPage(FolderResult):
     """Page built from run directories; accepted as a path."""

@@ -72,13 +72,15 @@ def check(
     sample: int = 50,
     ask: bool = False,
     strict: bool = False,
+    rough: bool = False,
     **settings: Any,
 ) -> Text:
-    """Validate data, model and settings, estimate calls and memory, and diagnose; run nothing.
+    """Validate data, model and settings, predict costs, and diagnose; run nothing.
 
-    The diagnoses say whether a study or a training can succeed: how far length and format explain
-    the preferences, label noise, repetitions, overlap with held-out prompts, template, end token,
-    pairs that the model would hardly write, judges near chance.
+    Costs are calls, memory, disk, time and money. The diagnoses say whether a study or a training
+    can succeed: how far length and format explain the preferences, label noise, repetitions,
+    overlap with held-out prompts, template, end token, pairs that the model would hardly write,
+    judges near chance.
 
     Args:
         recipe: name from `alignlab list recipes`, or an objective of `alignlab train`.
@@ -90,6 +92,8 @@ def check(
         sample: number of pairs that the model and judges are asked about; 0 loads no model.
         ask: ask judges behind endpoints about the sample too.
         strict: exit with code 1 if a diagnosis warns.
+        rough: estimate the time from matrix products instead of measuring the models, which takes
+            some seconds once for each model and machine.
         settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
@@ -108,7 +112,9 @@ def check(
 
     from alignlab.commands.check import check as check_recipe
 
-    plan = check_recipe(recipe, *_as_overrides(values), sample=sample, ask=ask)
+    plan = check_recipe(
+        recipe, *_as_overrides(values), sample=sample, ask=ask, measure=not rough
+    )
     return _text(plan, f"plan of {recipe}", strict=strict)
 
 

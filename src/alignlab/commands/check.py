@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from alignlab import registry
+from alignlab.commands._support.measured_speed import speeds
 from alignlab.commands.diagnose import diagnose_study
-from alignlab.commands.doctor import machine_gflops
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble
 from alignlab.errors import BadInput
@@ -24,6 +26,7 @@ def check(
     config: str | Path | None = None,
     sample: int = 0,
     ask: bool = False,
+    measure: bool = True,
 ) -> Plan:
     """Check settings, data, model, objective, teachers, judges and output folder; run nothing.
 
@@ -36,26 +39,32 @@ def check(
         sample: number of pairs that models and judges are asked about, to diagnose whether the
             study can succeed; 0 loads no model.
         ask: ask judges behind endpoints too.
+        measure: measure the speed of the study's models on this machine where it is not known
+            yet; else estimate it from the throughput of matrix products.
 
     Raises:
         BadInput: any error that a run with these settings would raise.
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, {}, out=f"runs/{recipe}")
-    _refuse_unwritable(Path(chosen.out))
-    plan = plan_study(known, chosen, gflops=machine_gflops(chosen.hardware.kind))
+    folder = _writable(Path(chosen.out))
+    plan = plan_study(known, chosen, speeds=partial(speeds, measure=measure))
     endpoints = probe_endpoints(to_dict(chosen))
     for endpoint in endpoints:
         if not endpoint.answers:
             raise BadInput(str(endpoint))
     found = diagnose_study(chosen, plan, sample=sample, ask=ask)
-    return replace(plan, endpoints=tuple(map(str, endpoints)), findings=found)
+    free = shutil.disk_usage(folder).free / 1e9
+    return replace(
+        plan, endpoints=tuple(map(str, endpoints)), findings=found, free_gigabytes=free
+    )
 
 
-def _refuse_unwritable(out: Path) -> None:
-    """Check that the nearest existing folder is writable; create none."""
+def _writable(out: Path) -> Path:
+    """Return the nearest existing folder, which must be writable; create none."""
     folder = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if not folder.is_dir():
         raise BadInput(f"{folder}: expected a folder, found a file")
     if not os.access(folder, os.W_OK):
         raise BadInput(f"{folder}: expected a folder that can be written, found one that cannot")
+    return folder

@@ -7,7 +7,9 @@ sent. Thus a missing key or an unknown judge is reported before hours of work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,34 +17,39 @@ from tempfile import TemporaryDirectory
 import torch
 
 from alignlab import progress
+from alignlab.commands._support.measured_speed import Asked, Texts, cache_file
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
+from alignlab.measuring.measure import StudyMeasurements
 from alignlab.models.facts import ModelFacts, model_facts
+from alignlab.models.load import _HUB_SMALL_FILES, _resolve, _tokenizer
+from alignlab.models.memory import reading_bytes, sampling_bytes, training_bytes
 from alignlab.models.quant import require_bitsandbytes
-from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Used
+from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
-from alignlab.recording import Recorder, RecordingRun, Work
+from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun
+from alignlab.runs import Run
 from alignlab.specs import split
+from alignlab.speed import Speed, elapsed, seconds
 from alignlab.training.config import TrainConfig
-
-ACTIVATIONS = 34
-"""Bytes of activations that a transformer layer stores per position and hidden unit for the
-backward pass in half precision, without attention scores (arXiv 2205.05198, section 4.1)."""
-
-BATCH = 256
-"""Number of samples that the local engine draws at once."""
+from alignlab.work import CHARACTERS, Lengths, Work
 
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
         "test_groups": "held-out ranked groups"}  # fmt: skip
 """Kind of record in the seed stage -> its name in a plan, if different."""
 
 
-def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> Plan:
+Speeds = Callable[[Mapping[Asked, Texts], RunContext], Mapping[Asked, Speed]]
+"""Function that returns the speed of each model of a plan on this machine."""
+
+
+def plan_study(recipe: Recipe, config: StudyConfig, *, speeds: Speeds | None = None) -> Plan:
     """Plan a study by running it with stand-ins.
 
     Args:
-        gflops: throughput of this machine in GFLOP/s, for the estimate of time; 0 estimates none.
+        speeds: returns the speeds of the study's models, for the estimate of time; None estimates
+            none.
 
     Raises:
         BadInput: a part named in the settings cannot be built, the data are bad, or a step would
@@ -54,16 +61,9 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
             require_bitsandbytes(training.quant)
     template, out = config.chat_template or None, Path(config.out or f"runs/{recipe.name}")
     facts = model_facts(resolve_model(config.model).path, chat_template=template)
-    recorder = Recorder(template)
-    with TemporaryDirectory() as folder, progress.quiet():
-        run = RecordingRun(Path(folder), recorder)
-        context = RunContext(run, config.seed, config.hardware, template, recorder=recorder)
-        try:
-            measured = recipe.study(context, config)
-        except RunFailed as error:  # it would fail so after hours
-            raise BadInput(f"these settings leave a step without data: {error}") from None
+    recorder, measured = _recorded(recipe, config, Lengths())
     calls = _calls(recorder.work, config.seeds)
-    return Plan(
+    plan = Plan(
         recipe=recipe.name,
         preset=config.preset,
         seeds=config.seeds,
@@ -74,17 +74,153 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, gflops: float = 0.0) -> P
         data=_used(recorder),
         models={model: measured.made.get(model, "") for model in measured.answers},
         calls=calls,
-        memory=memory(facts, config),
+        memory=memory(facts, config, *_sizes(recorder)),
         disk_gigabytes=_disk(recorder, config),
-        stages=_times(recorder.work, gflops) if gflops else (),
         money=_money(calls),
     )
+    return plan if speeds is None else _timed(plan, recipe, config, recorder, speeds)
 
 
-def memory(facts: ModelFacts, config: StudyConfig) -> tuple[Memory, ...]:
-    """Estimate the memory of training (the larger of the two kinds) and of generation."""
-    trained = [_training(facts, config, what) for what in ("sft", "preference")]
-    return max(trained, key=lambda m: m.gigabytes), _generation(facts, config)
+def _sizes(recorder: Recorder) -> tuple[int, int]:
+    """Return the tokens of the longest judge prompts, and of a group of the largest training."""
+    judged = [
+        one.read / one.calls
+        for one in recorder.work
+        if one.model and one.calls and not one.tokens and one.by == STUDENT
+    ]
+    groups = [size.tokens / size.records for size in recorder.sizes if size.records]
+    return round(max(judged, default=0)), round(max(groups, default=0))
+
+
+def _recorded(
+    recipe: Recipe, config: StudyConfig, lengths: Lengths
+) -> tuple[Recorder, StudyMeasurements]:
+    """Run a study with stand-ins."""
+    recorder = Recorder(config.chat_template or None, lengths)
+    with TemporaryDirectory() as folder, progress.quiet():
+        context = _context(RecordingRun(Path(folder), recorder), config, recorder)
+        try:
+            return recorder, recipe.study(context, config)
+        except RunFailed as error:  # it would fail so after hours
+            raise BadInput(f"these settings leave a step without data: {error}") from None
+
+
+def _context(run: Run, config: StudyConfig, recorder: Recorder | None) -> RunContext:
+    template = config.chat_template or None
+    return RunContext(run, config.seed, config.hardware, template, recorder=recorder)
+
+
+def _timed(
+    plan: Plan, recipe: Recipe, config: StudyConfig, recorder: Recorder, speeds: Speeds
+) -> Plan:
+    """Add the predicted time, from a second dry run with texts of typical length."""
+    typical = typical_lengths(recorder.examples, model_tokenizer(recorder, config))
+    again, _ = _recorded(recipe, config, typical)
+    with TemporaryDirectory() as folder:
+        context = _context(Run(Path(folder)), config, None)
+        speed = speeds(_models(recorder, config), context)
+        workers = context.workers
+    likely, most = (_stage_seconds(r.work, speed) for r in (again, recorder))
+    stages = tuple(StageTime(stage, taken, most[stage]) for stage, taken in likely.items())
+    total, bound = (_total(r, speed, workers) * config.seeds for r in (again, recorder))
+    time = Time(total, bound, _basis(speed.values()), _busy(workers))
+    facts = model_facts(
+        resolve_model(config.model).path, chat_template=config.chat_template or None
+    )
+    needed = memory(facts, config, *_sizes(again))
+    return replace(plan, stages=stages, time=time, memory=needed)
+
+
+def model_tokenizer(recorder: Recorder, config: StudyConfig) -> Callable[[str], int]:
+    """Return a function that counts the base model's tokens of a text."""
+    folder = _resolve(resolve_model(config.model).path, files=_HUB_SMALL_FILES)
+    tokenizer = _tokenizer(folder, config.chat_template or None, trust_remote_code=False)
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def typical_lengths(
+    examples: Sequence[tuple[str, str]], tokens_of: Callable[[str], int]
+) -> Lengths:
+    """Measure characters per token, and tokens of a prompt and an answer, on the study's texts."""
+    if not examples:
+        return Lengths()
+    prompts, answers = (sum(map(tokens_of, texts)) for texts in zip(*examples, strict=True))
+    characters = sum(len(text) for example in examples for text in example)
+    n = len(examples)
+    return Lengths(characters / max(1, prompts + answers), max(1, answers / n), max(1, prompts / n))
+
+
+def _models(recorder: Recorder, config: StudyConfig) -> dict[Asked, Texts]:
+    """Return the models that compute on this machine, with the texts to measure each on."""
+    trained = {one.model for one in recorder.work if one.compute.train}
+    found = {}
+    for one in recorder.work:
+        if one.model:
+            asked = _asked(one)
+            learns = asked.by == STUDENT and one.model in trained
+            found[asked] = Texts(recorder.examples, config.preference if learns else None)
+    return found
+
+
+def _asked(work: Work) -> Asked:
+    return Asked(work.by if work.by.startswith("local:") else STUDENT, work.model)
+
+
+def _stage_seconds(work: Sequence[Work], speed: Mapping[Asked, Speed]) -> dict[str, float]:
+    """Sum the seconds of every stage."""
+    found: dict[str, float] = {}
+    for one in work:
+        if one.model:
+            taken = seconds(one.compute, speed[_asked(one)])
+            found[one.stage] = found.get(one.stage, 0.0) + taken
+    return found
+
+
+def _total(recorder: Recorder, speed: Mapping[Asked, Speed], workers: int) -> float:
+    """Return the seconds of one seed, where branches share the processes."""
+    branches: dict[str, float] = {}
+    for one in recorder.work:
+        taken = seconds(one.compute, speed[_asked(one)]) if one.model else 0.0
+        branches[one.branch] = branches.get(one.branch, 0.0) + taken
+    total = branches.get("", 0.0)
+    for number, names in enumerate(recorder.branches, 1):
+        order = [f"{number}/{name}" for name in names]
+        total += elapsed(branches, [name for name in order if name in branches], workers)
+    return total
+
+
+def _basis(speeds: Collection[Speed]) -> str:
+    """Describe the origin of the speeds."""
+    if all(speed.measured for speed in speeds):
+        cost = sum(speed.cost for speed in speeds)
+        return f"speeds measured here once, in {duration(cost)}; kept in {cache_file()}"
+    return "roughly, from the throughput of matrix products; `alignlab check` measures"
+
+
+def _busy(workers: int) -> float:
+    """Return how many processes would want each core, this run's included."""
+    return max(1.0, (os.getloadavg()[0] + workers) / (os.cpu_count() or 1))
+
+
+def memory(
+    facts: ModelFacts, config: StudyConfig, judged: int, group: int = 0
+) -> tuple[Memory, ...]:
+    """Estimate the peak memory of processes that train (the larger kind), sample and judge.
+
+    Args:
+        facts: shape of the base model.
+        config: settings of the study.
+        judged: tokens of a judge prompt; 0 if the study's models judge nothing in one pass.
+        group: tokens of a group of the largest training; 0 fills the token budget.
+    """
+    trained = [_training(facts, config, what, group) for what in ("sft", "preference")]
+    found = [max(trained, key=lambda m: m.gigabytes), _sampling(facts, config)]
+    if judged:
+        size = reading_bytes(facts, positions=BATCH * judged, width=_asked_width(config))
+        found.append(
+            Memory("judging", size / 1e9, f"weights, {BATCH} prompts of {judged:,} tokens")
+        )
+    return tuple(found)
 
 
 def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
@@ -104,15 +240,6 @@ def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
     return tuple(summed.values())
 
 
-def _times(work: Sequence[Work], gflops: float) -> tuple[StageTime, ...]:
-    """Estimate the time of every stage from its operations and the machine's throughput."""
-    seconds: dict[str, float] = {}
-    for one in work:
-        if one.operations:
-            seconds[one.stage] = seconds.get(one.stage, 0.0) + one.operations / (gflops * 1e9)
-    return tuple(StageTime(stage, taken) for stage, taken in seconds.items())
-
-
 def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:
     """Price the calls of every endpoint whose spec gives prices per million tokens."""
     dollars: dict[str, float] = {}
@@ -126,10 +253,12 @@ def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:
 
 
 def _disk(recorder: Recorder, config: StudyConfig) -> float:
-    """Estimate disk space: float32 weights of all models, the largest training's checkpoints."""
+    """Estimate disk space: float32 weights, the largest training's checkpoints, texts drawn."""
     sizes = [recorder.parameters(model.path) for model in recorder.trained] or [0]
     kept = max(c.keep_checkpoints if c.save_every else 0 for c in (config.sft, config.preference))
-    return (4 * sum(sizes) * config.seeds + 12 * kept * max(sizes)) / 1e9
+    # A text is stored where it is drawn, and again in pairs or with its judgement.
+    texts = 2 * CHARACTERS * sum(one.tokens or 0 for one in recorder.work)
+    return ((4 * sum(sizes) + texts) * config.seeds + 12 * kept * max(sizes)) / 1e9
 
 
 def _used(recorder: Recorder) -> tuple[Used, ...]:
@@ -141,35 +270,48 @@ def _used(recorder: Recorder) -> tuple[Used, ...]:
     )
 
 
-def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
+def _training(facts: ModelFacts, config: StudyConfig, what: str, group: int) -> Memory:
     """Estimate the memory of weights, gradients, Adam's moments and activations of one pass."""
     settings = config.sft if what == "sft" else config.preference
-    half = settings.dtype == "bfloat16"
-    weights = facts.parameters * _weight_bytes(settings)
     trainable = facts.parameters
     if settings.lora is not None:
         # Two thin matrices for each of about seven square ones per layer.
         trainable = facts.layers * 7 * 2 * settings.lora.r * facts.hidden
-    states = trainable * 12
-    layers = 1 if settings.gradient_checkpointing else facts.layers
-    kept = settings.token_budget * facts.hidden * layers * ACTIVATIONS * (1 if half else 2)
-    total = (weights + states + kept) / 1e9
-    return Memory(f"training ({what})", total, "weights, gradients, optimiser, activations")
+    step = settings.batch_size * group or settings.token_budget
+    positions = min(settings.token_budget, step)
+    size = training_bytes(
+        facts,
+        weights=_weight_bytes(settings),
+        trainable=trainable,
+        positions=positions,
+        width=2 if settings.dtype == "bfloat16" else 4,
+        layers=1 if settings.gradient_checkpointing else facts.layers,
+    )
+    of = f"weights, gradients, optimiser, {positions:,} tokens a pass"
+    return Memory(f"training ({what})", size / 1e9, of)
 
 
 def _weight_bytes(settings: TrainConfig) -> float:
-    """Return bytes per parameter: quantised weights, or float32 masters and working copy."""
+    """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
     if settings.quant == "none":
-        return 6 if settings.dtype == "bfloat16" else 4
+        return 8 if settings.dtype == "bfloat16" else 6
     return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
 
 
-def _generation(facts: ModelFacts, config: StudyConfig) -> Memory:
-    """Estimate the memory of weights and of the key-value cache of a full batch at full length."""
+def _asked_width(config: StudyConfig) -> int:
+    """Return the bytes of a number in models that answer and judge."""
     dtype = config.hardware.dtype
     gpu = torch.cuda.is_available() and config.hardware.device != "cpu"
-    width = 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4
-    length = min(facts.context, config.lengths.max_prompt_tokens + config.sample.max_tokens)
-    cache = BATCH * length * facts.layers * 2 * facts.kv_width * width
-    total = (facts.parameters * width + cache) / 1e9
-    return Memory("generation", total, f"weights, {BATCH} samples of {length:,} tokens")
+    return 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4
+
+
+def _sampling(facts: ModelFacts, config: StudyConfig) -> Memory:
+    """Estimate the memory of weights and of a full batch's key-value cache at full length."""
+    sample, most = config.sample, config.lengths.max_prompt_tokens
+    rows = min(BATCH, sample.chunk * sample.n)
+    prompts = math.ceil(rows / sample.n) * min(facts.context, most)
+    width = _asked_width(config)
+    size = sampling_bytes(facts, prompts=prompts, rows=rows, tokens=sample.max_tokens, width=width)
+    return Memory(
+        "sampling", size / 1e9, f"weights, {rows} samples of {sample.max_tokens:,} tokens"
+    )

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alignlab import configs, registry
+from alignlab import configs, progress, registry
 from alignlab.commands._support.job import open_run, setting_layers
+from alignlab.commands._support.measured_speed import speeds
+from alignlab.commands._support.outcome import note_outcome, note_plan
+from alignlab.commands._support.terminal import head
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
+from alignlab.errors import RunFailed
+from alignlab.measuring.measure import StudyMeasurements
 from alignlab.measuring.results import results
 from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
@@ -19,7 +26,7 @@ from alignlab.records import to_dict
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
 from alignlab.training.ranks import main_process_only
-from alignlab.types import StudyDescription
+from alignlab.types import StudyDescription, Unscored
 
 
 @main_process_only
@@ -39,7 +46,7 @@ def run(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
-    plan = plan_study(known, chosen)
+    plan = plan_study(known, chosen, speeds=partial(speeds, measure=False))
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
     layers = setting_layers(config, overrides, settings)
@@ -57,12 +64,38 @@ def run(
                 options=known.options_of(plan.models),
             )
         )
+        note_plan(context.run, plan)
+        progress.say(head(plan, known.question))
         began = time.monotonic()
         measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]
         results(context, measured)
         context.run.finish()
         _add_wall_time(context.run, time.monotonic() - began)
-        return write_report(out)
+        note_outcome(context.run)
+        report = write_report(out)
+        _refuse_unjudged(measured, report)
+        return report
+
+
+def _refuse_unjudged(measured: Sequence[StudyMeasurements], report: Path) -> None:
+    """Fail a study of which no held-out answer was judged.
+
+    Raises:
+        RunFailed: answers were given to the judge, and every verdict is unscored.
+    """
+    verdicts = [
+        f.verdict
+        for m in measured
+        for each in (m.scored, m.comparisons)
+        for several in each.values()
+        for f in several
+    ]
+    if verdicts and all(isinstance(verdict, Unscored) for verdict in verdicts):
+        reasons = Counter(v.reason for v in verdicts if isinstance(v, Unscored))
+        raise RunFailed(
+            f"no held-out answer could be judged ({reasons.most_common(1)[0][0]}); another "
+            f"measure.judge, or measure.judge=expected,...:SPEC for a model; report: {report}"
+        )
 
 
 def assemble(

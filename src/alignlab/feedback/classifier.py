@@ -70,14 +70,15 @@ def _load(folder: str, options: ClassifierOptions) -> Classify:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from alignlab.models.load import device_of, without_bars
+
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        with without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise BadInput(f"classifier {folder}: expected a text classifier, found: {why}") from None
-    from alignlab.models.load import device_of
-
     device = device_of(options.device)
     model = model.to(device).eval()
     place = _place(folder, model.config.id2label, str(options.label))

@@ -28,6 +28,12 @@ class ModelFacts:
     vocabulary: int
     context: int
     """Longest sequence, in tokens."""
+    intermediate: int = 0
+    """Width of the feed-forward layer."""
+    query_width: int = 0
+    """Width of the queries of one position in one layer."""
+    norms: int = 2
+    """Norms of the residual stream in one layer."""
 
 
 def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelFacts:
@@ -60,4 +66,14 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
         kv_width=width * (getattr(text, "num_key_value_heads", None) or heads),
         vocabulary=text.vocab_size,
         context=int(getattr(text, "max_position_embeddings", None) or 2**31),
+        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        query_width=width * heads,
+        norms=max(1, _norms(model, text.hidden_size) // text.num_hidden_layers),
     )
+
+
+def _norms(model: torch.nn.Module, hidden: int) -> int:
+    """Count the norms over the residual stream."""
+    norms = (m for m in model.modules() if "Norm" in type(m).__name__)
+    weights = (getattr(norm, "weight", None) for norm in norms)
+    return sum(weight is not None and weight.shape == (hidden,) for weight in weights)

@@ -23,6 +23,7 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
 )
+from transformers.utils import logging as hf_logging
 
 from alignlab.errors import BadInput
 from alignlab.models import chat_template as templates
@@ -70,6 +71,18 @@ def device_of(name: str | torch.device | None) -> torch.device:
     if name is None or name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Switch transformers' progress bars off inside the block: they tear the study's own apart."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load(
@@ -126,9 +139,10 @@ def load(
 
 @contextmanager
 def expecting(expected: str, spec: str | Path) -> Iterator[None]:
-    """Turn errors of transformers on reading a model's files into `BadInput`."""
+    """Turn errors of transformers on reading a model's files into `BadInput`; show no bars."""
     try:
-        yield
+        with without_bars():
+            yield
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{spec}: expected {expected}, found: {_first_line(error)}") from error
 
@@ -192,6 +206,7 @@ def _merged_adapter(
     return replace(lm, model=model, name=name, path=str(folder))
 
 
+@without_bars()
 def save(
     lm: LanguageModel,
     path: str | Path,

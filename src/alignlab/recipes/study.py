@@ -392,6 +392,13 @@ def judge_label(model: Checkpoint, settings: JudgeSettings) -> str:
 def run_all(study: Study[StudyConfig], branches: Sequence[Branch]) -> list[BranchResult]:
     """Run branches on the processes of the study, and return their results in order."""
     context = study.context
+    if recorder := context.recorder:
+        recorder.branches.append([branch.name for branch in branches])
+        results = []
+        for branch in branches:
+            with recorder.in_branch(len(recorder.branches), branch.name):
+                results.append(branch.function(*branch.arguments))
+        return results
     return run_branches(branches, context.workers, context.threads)
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from alignlab.files import write_json, write_text
-from alignlab.report import browser, headline, sections, summary, training_curves
+from alignlab.report import (
+    browser,
+    headline,
+    plan_table,
+    sections,
+    summary,
+    training_curves,
+)
 from alignlab.report.labels import duration
 from alignlab.report.policy import with_policy
 from alignlab.report.run_data import RunData, read_run
@@ -45,6 +52,8 @@ def render(run: RunData) -> str:
             sections=sections.build(run),
             curves=training_curves.curves(run.curves),
             spent=spent,
+            planned=plan_table.planned(run),
+            parts=plan_table.parts(run),
             spent_total=training_curves.total(spent),
             counts=training_curves.counts(run.counts),
             wall=duration(run.wall_seconds),

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
+from alignlab.plan import Outcome
 from alignlab.records import from_dict, whole_lines, whole_records
 from alignlab.types import (
     Audit,
@@ -41,6 +42,8 @@ class Manifest:
     machine: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
+    outcome: Outcome | None = None
+    """Planned and actual costs; None for an unfinished run or one of 0.1."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class StageRecord:
     """Below `stages/`, with `/` between scopes."""
     state: str = "running"
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Processor time of the stage's process; 0 where none was noted."""
     usage: Usage = field(default_factory=Usage)
     records: Mapping[str, int] = field(default_factory=dict)
 
@@ -187,6 +192,7 @@ def _stage(run: Path, status: Path) -> StageRecord:
         path=_stage_path(run, status),
         state=plain.get("state", "running"),
         seconds=float(plain.get("seconds", 0.0)),
+        cpu_seconds=float(plain.get("cpu_seconds", 0.0)),
         usage=from_dict(Usage, plain.get("usage", {})),
         records=plain.get("records", {}),
     )

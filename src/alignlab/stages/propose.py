@@ -123,9 +123,12 @@ def _planned(
 ) -> list[Prompt]:
     """Record the requests of all rounds in the plan of a study, as if every round were needed."""
     mode = PromptingMode("continuation")
-    with recorder.asking("prompts", settings.max_rounds, name):
+    # Usually the second round brings what is missing.
+    rounds = settings.max_rounds if recorder.lengths.prompt is None else 1.5
+    with context.run.stage(name), recorder.asking("prompts", min(rounds, settings.max_rounds)):
         completer.complete(_requests(context, name, mode, examples, settings, ""))
-    return recorder.new_prompts(completer.name, settings.n, settings.max_tokens)
+    length = recorder.lengths.drawn("prompts", settings.max_tokens)
+    return recorder.new_prompts(completer.name, settings.n, length)
 
 
 def _mode(stage: Stage, completer: Completer) -> PromptingMode:

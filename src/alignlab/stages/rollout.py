@@ -17,7 +17,6 @@ from alignlab.models.chat_template import encode_prompt, templated
 from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
-from alignlab.recording import Recorder, tokens_of
 from alignlab.runs import Stage, slug
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.config import SaveDtype
@@ -38,6 +37,7 @@ from alignlab.types import (
     Unscored,
     Usage,
 )
+from alignlab.work import Trained
 
 if TYPE_CHECKING:
     from alignlab.training.rollouts import RolloutResult
@@ -105,7 +105,7 @@ def rollout(
     """
     config = lesson.config
     if context.recorder:
-        return _planned(context.recorder, parent, prompts, reward, (config, name, made, validate))
+        return _planned(context, parent, prompts, reward, (config, name, made, validate))
     inputs = {"parent": parent.name, "prompts": str(len(prompts)), "reward": reward.name}
     with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
         if not stage.done:
@@ -145,27 +145,31 @@ def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
 
 
 def _planned(
-    recorder: Recorder,
+    context: RunContext,
     parent: Checkpoint,
     prompts: Sequence[Prompt],
     reward: FeedbackSource,
     called: tuple[RolloutConfig, str, str, Callable[[LanguageModel], float] | None],
 ) -> Checkpoint:
     """Record the rollouts, their rewards and the training in the plan of a study."""
-    config, name, made, validate = called
+    (config, name, made, validate), recorder = called, context.recorder
+    assert recorder is not None
     per_epoch = math.ceil(len(prompts) / config.batch_size)
     steps = config.steps or per_epoch * config.epochs
-    with recorder.asking("rewards", steps, slug(name)):
-        batch = prompts[: config.batch_size]
-        rollouts = recorder.sample_policy(parent, batch, config.responses, config.max_tokens)
-        recorder.rate(reward, rollouts, 0)
-    if validate is not None:
-        with recorder.asking("answers", steps // config.validate_every, slug(name)):
-            validate(cast(LanguageModel, parent))
-    read = sum(map(tokens_of, batch)) + len(batch) * config.max_tokens
+    batch = prompts[: config.batch_size]
+    with context.run.stage(slug(name)) as stage:
+        with recorder.asking("rewards", steps):
+            rollouts = recorder.sample_policy(parent, batch, config.responses, config.max_tokens)
+            recorder.rate(reward, rollouts, 0)
+        if validate is not None:
+            with recorder.asking("answers", steps // config.validate_every):
+                validate(cast(LanguageModel, parent))
+    drawn = sum(recorder.tokens(r.text) for _, several in rollouts for r in several)
+    read = sum(map(recorder.tokens_of, batch)) + drawn
     checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
-    tokens = steps * config.updates * config.responses * read
-    return recorder.train(slug(name), parent, checkpoint, tokens)
+    # The policy's and the reference's log-probabilities of what was drawn are computed apart.
+    size = Trained(steps * config.updates * read, 2 * steps * read, steps * config.updates)
+    return recorder.train(stage.name, parent, checkpoint, size)
 
 
 def _learn(

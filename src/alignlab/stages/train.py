@@ -16,7 +16,7 @@ from alignlab.context import RunContext
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import Objective
 from alignlab.objectives.reward_conditioned import RewardConditioned
-from alignlab.recording import Recorder, characters, tokens_of
+from alignlab.recording import Recorder
 from alignlab.runs import slug
 from alignlab.training.config import LengthSettings, SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
@@ -24,11 +24,15 @@ from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
 from alignlab.training.tracking import LogMetrics, log_to, tracking
 from alignlab.types import Checkpoint, PreferenceGroup, Usage
+from alignlab.work import Trained
 
 if TYPE_CHECKING:
     from alignlab.training.trainer_state import TrainResult
 
 T = TypeVar("T")
+
+EXAMPLES = 64
+"""Records of the first training that a plan keeps to measure the model on."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def train(
     """
     config, lengths = lesson.config, lesson.lengths
     if context.recorder:
-        return _planned(context.recorder, parent, records, lesson, (name, made, validate))
+        return _planned(context, parent, records, lesson, (name, made, validate))
     inputs = {"parent": parent.name, "records": str(len(records))}
     with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
         if not stage.done:
@@ -107,26 +111,37 @@ def train(
 
 
 def _planned(
-    recorder: Recorder,
+    context: RunContext,
     parent: Checkpoint,
     records: Sequence[Record],
     lesson: TrainSpec,
     called: tuple[str, str, Callable[[LanguageModel], float] | None],
 ) -> Checkpoint:
     """Record a training, with its validations, in the plan of a study."""
-    (name, made, validate), config, lengths = called, lesson.config, lesson.lengths
-    tokens = sum(
-        min(tokens_of(r.prompt), lengths.max_prompt_tokens)
-        + min(characters(answer.text), lengths.max_response_tokens)
-        for r in records
-        for answer in (r.responses if isinstance(r, PreferenceGroup) else (r.response,))
-    )
-    if validate is not None:
-        steps = config.epochs * math.ceil(len(records) / config.batch_size)
-        with recorder.asking("answers", steps // config.validate_every):
-            validate(cast(LanguageModel, parent))
+    (name, made, validate), config, recorder = called, lesson.config, context.recorder
+    assert recorder is not None
+    tokens = _stream_tokens(recorder, records, lesson.lengths)
+    steps = config.epochs * math.ceil(len(records) / config.batch_size)
+    with context.run.stage(slug(name)) as stage:
+        if validate is not None:
+            with recorder.asking("answers", steps // config.validate_every):
+                validate(cast(LanguageModel, parent))
     checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
-    return recorder.train(slug(name), parent, checkpoint, tokens * config.epochs)
+    reference = tokens if lesson.objective.needs_reference else 0
+    size = Trained(tokens * config.epochs, reference, steps, len(records) * config.epochs)
+    return recorder.train(stage.name, parent, checkpoint, size)
+
+
+def _stream_tokens(recorder: Recorder, records: Sequence[Record], lengths: LengthSettings) -> int:
+    """Estimate the tokens of one pass over the records, each prompt once."""
+    tokens = 0
+    for r in records:
+        answers = r.responses if isinstance(r, PreferenceGroup) else (r.response,)
+        tokens += min(recorder.tokens_of(r.prompt), lengths.max_prompt_tokens)
+        tokens += sum(min(recorder.tokens(a.text), lengths.max_response_tokens) for a in answers)
+        if len(recorder.trained) == 0 and len(recorder.examples) < EXAMPLES:
+            recorder.examples.append((r.prompt.text, answers[0].text))
+    return tokens
 
 
 @dataclass(frozen=True)

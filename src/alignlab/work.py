@@ -1,0 +1,59 @@
+"""Work of a dry run: calls and trainings of its stages, and the lengths of their texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alignlab.speed import NOTHING, Compute
+
+CHARACTERS = 3
+"""Characters per token, a low estimate for English."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of texts in a dry run; by default the upper bounds of the settings."""
+
+    characters: float = CHARACTERS
+    """Characters per token."""
+    answer: float | None = None
+    """Typical tokens of an answer; None for as many as the settings allow."""
+    prompt: float | None = None
+    """Typical tokens of a prompt that a model writes."""
+
+    def drawn(self, what: str, most: int) -> float:
+        """Return the tokens of a reply of at most `most` tokens; half of it for a judgement."""
+        if self.answer is None:
+            return most
+        typical = {"prompts": self.prompt, "answers": self.answer, "rollouts": self.answer}
+        return min(most, typical.get(what) or most / 2)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Calls, or a training, of one stage."""
+
+    stage: str
+    what: str
+    by: str
+    calls: int
+    tokens: int | None = 0
+    """Upper bound on generated tokens; None where the called part decides."""
+    read: int = 0
+    """Estimated prompt tokens."""
+    model: str = ""
+    """Folder of the model that computes on this machine; empty if none does."""
+    compute: Compute = NOTHING
+    branch: str = ""
+    """Branch of the study that runs in a process of its own; empty for none."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Size of a training: tokens of all passes, of the reference's pass, and optimiser steps."""
+
+    tokens: float
+    reference: float = 0.0
+    steps: int = 0
+    records: int = 0
+    """Records of all passes over the data; 0 where unknown."""

@@ -1,0 +1,73 @@
+"""Speeds are measured once for each machine, model and type, and kept."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from alignlab.commands._support import measured_speed
+from alignlab.commands._support.measured_speed import Asked, Texts, cache_file, speeds
+from alignlab.context import Hardware, RunContext
+from alignlab.recording import STUDENT
+from alignlab.runs import Run
+from alignlab.sandbox import checkpoint_path
+from alignlab.training.config import TrainConfig
+
+EXAMPLES = [("What is the colour of the sky?", "The sky is blue.")] * 4
+
+
+@pytest.fixture
+def context(tmp_path, monkeypatch) -> RunContext:
+    monkeypatch.setenv("ALIGNLAB_CACHE", str(tmp_path / "cache"))
+    return RunContext(Run(tmp_path), 0, Hardware(device="cpu", threads=1))
+
+
+@pytest.fixture
+def models() -> dict[Asked, Texts]:
+    asked = Asked(STUDENT, str(checkpoint_path("knows_all")))
+    return {asked: Texts(EXAMPLES, TrainConfig())}
+
+
+def test_a_speed_is_measured_once_and_kept(context, models, monkeypatch):
+    # Every look at the clock is a second later than the last one.
+    monkeypatch.setattr(measured_speed, "_clock", lambda _: map(float, count()).__next__)
+    (first,) = speeds(models, context, measure=True).values()
+    assert first.measured
+    assert first.load == 1.0
+    # One second for all batches of decoding: none for each further step or row.
+    assert (first.step, first.draw) == (0.0, 0.0)
+    assert 0 < first.read < 0.01
+    # One second for a step of one group as for all: all of it is the optimiser's.
+    assert (first.train, first.update) == (0.0, 1.0)
+    monkeypatch.setattr(measured_speed, "_measured", lambda *_: pytest.fail("measured again"))
+    assert speeds(models, context, measure=True) == {next(iter(models)): first}
+
+
+def test_other_settings_are_measured_anew(context, models, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        measured_speed, "_measured", lambda *a: made.append(a) or measured_speed.Speed()
+    )
+    (asked,) = models
+    half = {asked: Texts(EXAMPLES, TrainConfig(dtype="bfloat16"))}
+    never = {asked: Texts(EXAMPLES, None)}
+    for each in (models, half, never, models):
+        speeds(each, context, measure=True)
+    assert len(made) == 3
+
+
+def test_without_measuring_nothing_is_loaded_or_written(context, models, monkeypatch):
+    monkeypatch.setattr(measured_speed, "_measured", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(measured_speed, "machine_gflops", lambda _: 10.0)
+    (rough,) = speeds(models, context, measure=False).values()
+    assert not rough.measured
+    assert rough.read == pytest.approx(2 * 908_928 / 10e9)
+    assert not cache_file().exists()
+
+
+def test_a_model_that_does_not_fit_is_not_loaded(context, models, monkeypatch):
+    monkeypatch.setattr(measured_speed, "_measured", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(measured_speed, "free_bytes", lambda: 2e9)
+    (rough,) = speeds(models, context, measure=True).values()
+    assert not rough.measured
