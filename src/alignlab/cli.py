@@ -102,8 +102,8 @@ COMMANDS = (
     ),
     Command(
         "judge-card", _api("judging", "judge_card"),
-        "judge-card --judge pairwise:openai:gpt-4@URL --data people.jsonl --out runs/card",
-        settings=lambda values: known.evaluation("judge-card"),
+        "judge-card pairwise:openai:gpt-4@URL --data people.jsonl --out runs/card n=100",
+        ("judge",), lambda values: known.judge_card(),
     ),
     Command(
         "train-classifier", _api("training", "train_classifier"),
@@ -383,7 +383,7 @@ app = build()
 
 def main() -> None:
     """Run the command line; exit code 0: done, 1: the run failed, 2: bad input."""
-    sys.argv[1:] = _renamed(sys.argv[1:])
+    sys.argv[1:] = _judge_first(_renamed(sys.argv[1:]))
     try:
         if is_launched():
             _join_launch(sys.argv[1:])
@@ -408,6 +408,14 @@ def _renamed(arguments: list[str]) -> list[str]:
         new = OLD_NAMES.get(tuple(arguments[:length]))
         if new:
             return [*new, *arguments[length:]]
+    return arguments
+
+
+def _judge_first(arguments: list[str]) -> list[str]:
+    """Turn `judge-card --judge SPEC`, of earlier versions, into `judge-card SPEC`."""
+    if arguments[:1] == ["judge-card"] and "--judge" in arguments[:-1]:
+        at = arguments.index("--judge")
+        return ["judge-card", arguments[at + 1], *arguments[1:at], *arguments[at + 2 :]]
     return arguments
 
 

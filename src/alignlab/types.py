@@ -407,6 +407,8 @@ class StudyDescription:
     """Model that the others are compared with."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Name -> one line on its training, in the order of the report."""
+    judge: str = ""
+    """Sentence on the measuring judge's fitness, by its card; empty where it does not apply."""
 
 
 @dataclass(frozen=True)

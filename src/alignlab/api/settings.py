@@ -18,7 +18,8 @@ TRAIN = Place("alignlab.commands.train", "TrainSettings")
 ROLLOUT = Place("alignlab.commands.rollout", "RolloutSettings")
 EVALUATE = Place("alignlab.measuring.evaluate", "EvaluateSettings")
 ANNOTATIONS = Place("alignlab.commands.feedback", "ExportSettings")
-JUDGE_CARD = Place("alignlab.measuring.judge_audit", "JudgeAudit")
+JUDGE_AUDIT = Place("alignlab.measuring.judge_audit", "JudgeAudit")
+JUDGE_CARD = Place("alignlab.measuring.judge_card", "CardSettings")
 QUERY_TYPES = Place("alignlab.commands.query_types", "QueryTypeSettings")
 _ROLLOUT_LOSSES = ("RolloutLogps", "ValuedLogps")
 """Losses accepted by a training on rollouts."""
@@ -112,6 +113,11 @@ def judging(spec: str = "") -> Settings:
     return Settings(source.describe(JUDGE), tuple(feedback_source(spec)) if spec else ())
 
 
+def judge_card() -> Settings:
+    """Describe the settings of a judge card."""
+    return Settings(source.describe(JUDGE_CARD))
+
+
 def sheet() -> Settings:
     """Describe the settings of a sheet for annotators."""
     return Settings(source.describe(ANNOTATIONS))
@@ -165,7 +171,7 @@ def task(benchmark: str) -> Place:
         BadInput: no benchmark has the name.
     """
     if benchmark == "judge-card":
-        return JUDGE_CARD
+        return JUDGE_AUDIT
     part = registry.index("benchmark").get(benchmark)
     if part is None or source.attribute(part.place, "needs") is None:
         if benchmark in FILES:

@@ -12,6 +12,7 @@ from alignlab import configs, registry
 from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
+from alignlab.measuring import card_cache
 from alignlab.measuring.results import results
 from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
@@ -39,6 +40,9 @@ def run(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
+    fitness = card_cache.find(
+        chosen.measure.pair_judge or chosen.measure.judge, chosen.measure.card
+    )
     plan = plan_study(known, chosen)
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
@@ -48,7 +52,9 @@ def run(
     where = chosen.hardware, chosen.chat_template, chosen.track
     with open_run(out, identity, *where, repair=repair) as context:
         context.run.describe(
-            StudyDescription(known.name, known.question, known.baseline, plan.models)
+            StudyDescription(
+                known.name, known.question, known.baseline, plan.models, fitness.text
+            )
         )
         began = time.monotonic()
         measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]
@@ -87,6 +93,7 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     plain: dict[str, Any] = to_dict(config)
     plain.pop("out")
     plain.pop("track")
+    plain["measure"].pop("card")
     for key in ("workers", "parallel"):
         plain["hardware"].pop(key)
     return plain

@@ -69,76 +69,86 @@ class JudgeAudit(Bounded):
         judge = _as_pairs(asked)
         about = Subject(judge.name, NAME, against="human verdicts")
         pairs = human_pairs(asked)
-        if self.own and not any(self._own_first(pair) is not None for pair in pairs):
+        if self.own and not any(_own_first(pair, self.own) is not None for pair in pairs):
             raise BadInput(f"own={self.own}: expected a writer of some of the data's responses")
-        judged = _compare(judge, pairs, asked.seed)
+        judged = judge_pairs(judge, pairs, asked.seed)
         said = tuple(j.feedback for j in judged)
-        rows = _agreement(about, judged, asked.seed) + position_rows(
-            about, said, _prompts(pairs), asked.seed
-        )
-        rows += _length(about, judged, asked.seed)
+        rows = _agreement(about, judged, asked.seed)
+        rows += position_rows(about, said, prompts_of(pairs), asked.seed)
+        rows += length_rows(about, judged, asked.seed)
         if self.own:
-            rows += self._own_side(about, judged, asked.seed)
-        if self.attacked:
-            rows += self._injection(about, judge, judged, asked.seed)
-        if self.repeated:
-            rows += self._repetition(about, judge, judged, asked.seed)
+            rows += own_side_rows(about, judged, self.own, asked.seed)
+        rows += injection_rows(about, judge, judged, self.attacked, asked.seed)
+        rows += repetition_rows(about, judge, judged, self.repeated, asked.seed)
         return Findings(tuple(rows), said)
 
-    def _own_side(self, about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
-        """Compute the win rate of one writer by the judge and by people, on equal pairs."""
-        met = [
-            (one, is_first) for one in judged if (is_first := self._own_first(one.pair)) is not None
-        ]
-        judges = [(j.pair, _turned(j.value, is_first)) for j, is_first in met]
-        people = [(j.pair, _turned(j.pair.human, is_first)) for j, is_first in met]
-        return _row_pair(about, "own_side", judges, people, seed)
 
-    def _own_first(self, pair: Pair) -> bool | None:
-        """Return whether the own side wrote the first response; None if both or neither."""
-        first, second = pair.first.sampler.model, pair.second.sampler.model
-        return None if (first == self.own) == (second == self.own) else first == self.own
+def own_side_rows(
+    about: Subject, judged: Sequence[Judged], own: str, seed: int
+) -> list[EvalResult]:
+    """Compute the win rate of one writer by the judge and by people, on equal pairs."""
+    met = [(one, is_first) for one in judged if (is_first := _own_first(one.pair, own)) is not None]
+    judges = [(j.pair, _turned(j.value, is_first)) for j, is_first in met]
+    people = [(j.pair, _turned(j.pair.human, is_first)) for j, is_first in met]
+    return _row_pair(about, "own_side", judges, people, seed)
 
-    def _injection(
-        self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
-    ) -> list[EvalResult]:
-        """Compute how often a response with an attack is preferred to itself without the attack."""
-        some = _drawn(judged, self.attacked, seed, "attacked")
-        prompts = _prompts([one.pair for one in some])
-        rows = []
-        for attack, form in ATTACKS.items():
-            items = []
-            for one in some:
-                plain = one.pair.second
-                text = form.replace("{text}", plain.text)
-                items.append((one.pair.prompt, _copy(plain, attack, text), plain))
-            found = judge.compare(items, seed)
-            won = [
-                QuestionValue(f.prompt_id, None if (v := value_of(f)) is None else float(v == 1))
-                for f in found
-            ]
-            measure = Measure("attack_wins", is_share=True)
-            rows.append(one_row(about, measure, won, prompts, seed=seed, group=f"attack:{attack}"))
-        return rows
 
-    def _repetition(
-        self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
-    ) -> list[EvalResult]:
-        """Compute how often the verdict is unchanged under another seed."""
-        some = _drawn(judged, self.repeated, seed, "repeated")
-        again = _compare(judge, [j.pair for j in some], seeds.derive(seed, NAME, "again"))
-        same = [
-            QuestionValue(
-                a.pair.prompt.id,
-                None if a.value is None or b.value is None else float(a.value == b.value),
+def _own_first(pair: Pair, own: str) -> bool | None:
+    """Return whether the own side wrote the first response; None if both or neither."""
+    first, second = pair.first.sampler.model, pair.second.sampler.model
+    return None if (first == own) == (second == own) else first == own
+
+
+def injection_rows(
+    about: Subject, judge: PairJudge, judged: Sequence[Judged], attacked: int, seed: int
+) -> list[EvalResult]:
+    """Compute how often a response with an attack is preferred to itself without the attack.
+
+    `attack_wins` is the share of clear wins, `attack_preferred` counts ties one half.
+    """
+    some = _drawn(judged, attacked, seed, "attacked")
+    prompts = prompts_of([one.pair for one in some])
+    rows = []
+    for attack, form in ATTACKS.items() if some else ():
+        items = []
+        for one in some:
+            plain = one.pair.second
+            text = form.replace("{text}", plain.text)
+            items.append((one.pair.prompt, _copy(plain, attack, text), plain))
+        found = [(f.prompt_id, value_of(f)) for f in judge.compare(items, seed)]
+        won = [QuestionValue(key, None if v is None else float(v == 1)) for key, v in found]
+        preferred = [QuestionValue(key, v) for key, v in found]
+        rows += [
+            one_row(
+                about, Measure(name, is_share=True), some, prompts, seed=seed,
+                group=f"attack:{attack}",
             )
-            for a, b in zip(some, again, strict=True)
-        ]
-        prompts = _prompts([one.pair for one in some])
-        return [one_row(about, Measure("repeated_alike", is_share=True), same, prompts, seed=seed)]
+            for name, some in (("attack_wins", won), ("attack_preferred", preferred))
+        ]  # fmt: skip
+    return rows
 
 
-def _prompts(pairs: Sequence[Pair]) -> dict[str, Prompt]:
+def repetition_rows(
+    about: Subject, judge: PairJudge, judged: Sequence[Judged], repeated: int, seed: int
+) -> list[EvalResult]:
+    """Compute how often the verdict is unchanged under another seed."""
+    some = _drawn(judged, repeated, seed, "repeated")
+    if not some:
+        return []
+    again = judge_pairs(judge, [j.pair for j in some], seeds.derive(seed, NAME, "again"))
+    same = [
+        QuestionValue(
+            a.pair.prompt.id,
+            None if a.value is None or b.value is None else float(a.value == b.value),
+        )
+        for a, b in zip(some, again, strict=True)
+    ]
+    prompts = prompts_of([one.pair for one in some])
+    return [one_row(about, Measure("repeated_alike", is_share=True), same, prompts, seed=seed)]
+
+
+def prompts_of(pairs: Sequence[Pair]) -> dict[str, Prompt]:
+    """Return the pairs' prompts by id."""
     return {pair.prompt.id: pair.prompt for pair in pairs}
 
 
@@ -149,7 +159,8 @@ def _as_pairs(asked: BenchmarkInputs) -> PairJudge:
     return JudgeByScore(judge, name=getattr(judge, "name", ""))  # type: ignore[arg-type]
 
 
-def _compare(judge: PairJudge, pairs: Sequence[Pair], seed: int) -> list[Judged]:
+def judge_pairs(judge: PairJudge, pairs: Sequence[Pair], seed: int) -> list[Judged]:
+    """Return every pair with the judge's verdict."""
     found = judge.compare([(p.prompt, p.first, p.second) for p in pairs], seed)
     return [Judged(pair, feedback) for pair, feedback in zip(pairs, found, strict=True)]
 
@@ -163,14 +174,14 @@ def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[Eval
         agreed.append(QuestionValue(key, None if value is None else float(value == human)))
         if human != 0.5:
             right.append(QuestionValue(key, None if value is None else 1 - abs(human - value)))
-    prompts = _prompts([one.pair for one in judged])
+    prompts = prompts_of([one.pair for one in judged])
     return [
         one_row(about, Measure(name, is_share=True), values, prompts, seed=seed)
         for name, values in (("agreement", agreed), ("accuracy", right), ("unreadable", unread))
     ]
 
 
-def _length(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
+def length_rows(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
     """Compute how often the longer response wins by the judge and by people, on equal pairs."""
     judges, people = [], []
     for one in judged:
@@ -194,7 +205,7 @@ def _row_pair(
         QuestionValue(pair.prompt.id, None if a is None or b is None else a - b)
         for (pair, a), (_, b) in zip(judges, people, strict=True)
     ]
-    prompts = _prompts([pair for pair, _ in judges])
+    prompts = prompts_of([pair for pair, _ in judges])
     rows = [
         one_row(about, Measure(label, is_share=True), _valued(values), prompts, seed=seed)
         for label, values in ((name, judges), (f"{name}_by_people", people))

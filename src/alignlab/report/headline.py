@@ -8,11 +8,11 @@ half is never called a win or a loss, wherever its middle lies.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from alignlab.report.labels import bounds, number
-from alignlab.types import EvalResult
+from alignlab.types import EvalResult, StudyDescription
 
 Standing = Literal["better", "worse", "not distinguishable"]
 CHANCE = 0.5
@@ -108,6 +108,15 @@ def derive(results: Sequence[EvalResult], baseline: str) -> Headline:
     open_ = by_standing["not distinguishable"]
     basis = " ".join(filter(None, (_basis(rows), _corrected(rows, results))))
     return Headline(_wins(better, len(rows), against), _rest(worse, open_, against), basis)
+
+
+def with_judge(answer: Headline, study: StudyDescription) -> Headline:
+    """Add the sentence on the judge's fitness, in front where the judge is unfit."""
+    if study.recipe == "judge_card":
+        return Headline(study.judge, "", "")
+    if study.judge.startswith("The judge is unfit"):
+        return replace(answer, first=f"{study.judge} {answer.first}")
+    return replace(answer, second=f"{answer.second} {study.judge}".rstrip())
 
 
 def _corrected(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:

@@ -41,7 +41,9 @@ def render(run: RunData) -> str:
         .render(
             run=run,
             title=_title(run),
-            answer=headline.derive(run.results, run.study.baseline),
+            answer=headline.with_judge(
+                headline.derive(run.results, run.study.baseline), run.study
+            ),
             sections=sections.build(run),
             curves=training_curves.curves(run.curves),
             spent=spent,
