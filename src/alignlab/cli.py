@@ -158,6 +158,10 @@ COMMANDS = (
         "evaluate human_eval --annotations eval_annotations.xlsx",
     ),
     Command(
+        "evaluate win_rates", Place(*FILES["win_rates"]),
+        "evaluate win_rates --run runs/demo --people people.jsonl",
+    ),
+    Command(
         f"evaluate {BENCHMARK}", _api("evaluating", "evaluate"),
         "evaluate vicuna_bench --data question.jsonl --model ./my-model --baseline "
         "their_answers.jsonl --judge pairwise:openai:gpt-4@URL --out runs/vicuna",

@@ -118,7 +118,7 @@ class Judge:
         **settings: Any,
     ) -> CardResult:
         """Measure a judge's biases and its agreement with people: see `judge_card`."""
-        return judge_card(self, data=data, out=out, **settings)
+        return judge_card(self, data, out=out, **settings)
 
     def __repr__(self) -> str:
         return f"<Judge {self.spec}>"
@@ -207,22 +207,22 @@ def reward(
 
 def judge_card(
     judge: JudgeLike,
-    *overrides: str,
     data: DataLike | Sequence[DataLike],
+    *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
     **settings: Any,
 ) -> CardResult:
     """Measure a judge's agreement with people, its biases and cost, and call it fit or unfit.
 
-    Beside the judge stand guesses on the same pairs (the longer answer, the model that wrote it); a
-    judge that does not beat them is unfit. The rules are in docs/judges.md.
+    Guesses are measured on the same pairs (the longer answer wins, the better writer wins); a judge
+    that does not beat them is unfit. The rules are in docs/judges.md.
 
     Args:
         judge: feedback source from `alignlab list feedback`, or an engine.
-        overrides: settings, such as n=100 attacked=50 own=gpt-4.
         data: [NAME=]FORMAT:PATH of compared answers, or a folder with PandaLM, LLMBar, MT-Bench's
             pairs or AlpacaEval's lists; may be repeated.
+        overrides: settings, such as n=100 attacked=50 own=gpt-4.
         out: run directory; its card.json, card.md and report.html hold the card.
         config: YAML file of settings, under the others.
         settings: settings by keyword, as in overrides.

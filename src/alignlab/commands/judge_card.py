@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ def judge_card(
     with open_run(out, identity, hardware, chosen.chat_template) as context:
         for one in sets:
             context.run.add_inputs(one.files)
+        with context.run.stage("data") as stage:
+            counts = [replace(c, what=f"{s.name}: {c.what}") for s in sets for c in s.counts]
+            stage.count(counts)
         card = measure_judge(context, judge, known, sets, chosen)
         context.run.describe(_described(card))
         with context.run.stage("results") as stage:

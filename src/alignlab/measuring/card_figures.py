@@ -1,4 +1,4 @@
-"""Figures of a judge card on one set of pairs: agreement, guesses on the same pairs, calibration."""
+"""Figures of a judge card on some pairs: agreement, guesses on the same pairs, calibration."""
 
 from __future__ import annotations
 
@@ -137,7 +137,12 @@ def single_order(judged: Sequence[Judged]) -> Valued:
 
 
 def calibration_rows(
-    about: Subject, judged: Sequence[Judged], scores: Mapping[str, float], seed: int, *, odds: bool
+    about: Subject,
+    judged: Sequence[Judged],
+    scores: Mapping[str, float] | None,
+    seed: int,
+    *,
+    odds: bool,
 ) -> list[EvalResult]:
     """Compare a judge's sureness with its accuracy, on pairs that people decided.
 
@@ -146,21 +151,20 @@ def calibration_rows(
     accuracy where both orders agree.
 
     Args:
-        scores: response id -> score; empty for a judge of pairs.
+        scores: response id -> score; None for a judge of pairs.
         odds: True if differences of scores are log-odds.
     """
     decided = [j for j in judged if j.pair.human != 0.5 and j.value is not None]
-    if not scores:
+    if scores is None:
         sure = [j for j in decided if _consistent(j)]
         return [_of(about, "accuracy_if_consistent", sure, seed)] if sure else []
-    margins = {
-        j.pair: scores[j.pair.first.id] - scores[j.pair.second.id]
+    margins = [
+        (j, scores[j.pair.first.id] - scores[j.pair.second.id])
         for j in decided
         if j.pair.first.id in scores and j.pair.second.id in scores
-    }
-    ranked = sorted(
-        (j for j in decided if j.pair in margins), key=lambda j: abs(margins[j.pair])
-    )
+    ]
+    margins.sort(key=lambda pair: abs(pair[1]))
+    ranked = [j for j, _ in margins]
     half = len(ranked) // 2
     if not half:
         return []
@@ -170,7 +174,7 @@ def calibration_rows(
     ]
     if odds:
         found = calibration(
-            [float(expit(margins[j.pair])) for j in ranked],
+            [float(expit(margin)) for _, margin in margins],
             [j.pair.human for j in ranked],
             prompts_N=[j.pair.prompt.cluster for j in ranked],
             seed=seed,

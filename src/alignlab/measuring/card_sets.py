@@ -19,7 +19,7 @@ from alignlab.data.build_records import UNKNOWN_WRITER
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import Pair, ordered_pairs
-from alignlab.types import PreferenceGroup
+from alignlab.types import Count, PreferenceGroup
 
 
 class KnownSet(NamedTuple):
@@ -58,6 +58,8 @@ class CardSet:
     """Verdict on each pair by the writers' records alone; None where a writer is not named."""
     files: Mapping[str, str]
     """File -> SHA-256."""
+    counts: tuple[Count, ...] = ()
+    """Records kept and dropped in reading."""
 
     @property
     def by_people(self) -> bool:
@@ -122,17 +124,21 @@ def read_set(name: str, specs: Sequence[str], n: int, seed: int) -> CardSet:
     """
     groups: list[PreferenceGroup] = []
     files: dict[str, str] = {}
+    counts: list[Count] = []
     for spec in specs:
         corpus = load(spec)
         groups += corpus.test_groups or corpus.groups
         files |= corpus.files
+        counts += corpus.counts
     if not groups:
-        raise BadInput(f"--data {specs[0]}: expected ranked responses (groups or pairs), found none")
+        raise BadInput(f"--data {specs[0]}: expected ranked responses, found none")
     every = ordered_pairs(groups, seed)
     pairs = _drawn(every, n or len(every), seed)
     known = KNOWN.get(name)
     judged_by = known.judged_by if known else "people"
-    return CardSet(name, judged_by, pairs, len(every), by_identity(pairs, every), files)
+    return CardSet(
+        name, judged_by, pairs, len(every), by_identity(pairs, every), files, tuple(counts)
+    )
 
 
 def _drawn(pairs: Sequence[Pair], n: int, seed: int) -> tuple[Pair, ...]:

@@ -45,9 +45,7 @@ def by_set(card: JudgeCard) -> list[list[str]]:
             found.get((name, metric, group))
             for name, metric in ((LONGER, "accuracy"), (IDENTITY, "accuracy"), (BASE, "agreement"))
         ]
-        lines.append(
-            [label, str(pairs), *map(shown, own), _value(unread), *map(_whole, guesses)]
-        )
+        lines.append([label, str(pairs), *map(shown, own), _value(unread), *map(_whole, guesses)])
     return lines
 
 
@@ -63,7 +61,8 @@ def pooled_lines(card: JudgeCard) -> list[str]:
     for row in mine:
         if row.metric == "attack_preferred":
             attack = (row.group or "").removeprefix("attack:")
-            lines.append(f"injection, {attack}: the answer is preferred to itself without: {shown(row)} (n = {row.n})")
+            where = "preferred to itself without the attack"
+            lines.append(f"injection, {attack}: {where} {shown(row)} (n = {row.n})")
     cost = card.cost
     money = "no prices" if cost.usd is None else f"{cost.usd:g} dollars"
     lines.append(

@@ -72,8 +72,8 @@ def verdict_of(rows: Sequence[EvalResult], judge: str, judged_by: str = "people"
         return CardVerdict("unfit", f"{found} (at most {MOST_UNREAD:.0%})", cautions)
     hardest, lead = min(leads, key=lambda pair: _low(pair[1]))
     said = (
-        f"it agrees with {judged_by} on {_shown(accuracy)} of the pairs that they decided (n = {n}), "
-        f"{_shown(lead, signed=True)} above the guess {hardest!r}"
+        f"it agrees with {judged_by} on {_shown(accuracy)} of the pairs that they decided "
+        f"(n = {n}), {_shown(lead, signed=True)} above the guess {hardest!r}"
     )
     if _low(lead) <= 0:
         return CardVerdict("unfit", f"{said}, which is not shown to be above zero", cautions)
@@ -94,7 +94,7 @@ def _cautions(rows: Sequence[EvalResult], judge: str) -> tuple[str, ...]:
         if row.model != judge or row.value is None:
             continue
         if row.metric == "longer_wins_bias" and row.group is None and _off(row, 0):
-            found.append(f"prefers longer answers by {_shown(row, signed=True)} more than people do")
+            found.append(f"prefers longer answers {_shown(row, signed=True)} more than people do")
         if row.metric == "own_side_bias" and row.low is not None and row.low > 0:
             found.append(f"favours its own side by {_shown(row, signed=True)} over people")
         if row.metric == "repeated_alike" and row.value < LEAST_REPEATED:

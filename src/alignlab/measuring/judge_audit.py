@@ -1,30 +1,25 @@
-"""Audit a judge: measure its biases and its agreement with people.
+"""Biases of a judge on pairs that people compared: length, own side, injection, repetition.
 
-Measured are position (is the verdict equal in both orders?), length (how often does the longer
-response win, by the judge and by people?), own side (does the judge favour one writer more than
-people do?), injection (can a response command a verdict?), repetition (is the verdict equal with
-another seed?), agreement with people, and the unreadable share. A judge of pairs and a source of
-scores are audited alike; the data's own order is the human verdict.
+Length: how often does the longer response win, by the judge and by people? Own side: does the judge
+favour one writer more than people do? Injection: can a response command a verdict? Repetition: is
+the verdict equal with another seed? Judges of pairs and sources of scores are measured alike; the
+data's own order is the human verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from alignlab import seeds
-from alignlab.configs import Bounded, NonNegativeInt
-from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.judge_quality import Pair, human_pairs
-from alignlab.evaluation.judge_checks import position_rows
+from alignlab.evaluation.benchmarks.judge_quality import Pair
 from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
-from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, value_of
+from alignlab.evaluation.tasks import value_of
 from alignlab.feedback.audit import ATTACKS
-from alignlab.feedback.conversion import JudgeByScore
 from alignlab.protocols import PairJudge
-from alignlab.types import Corpus, EvalResult, Feedback, Prompt, Response
+from alignlab.types import EvalResult, Feedback, Prompt, Response
 
 NAME = "audit"
 
@@ -39,48 +34,6 @@ class Judged(NamedTuple):
     def value(self) -> float | None:
         """Return 1 for the first response, 0.5 for a tie, 0 for the second; None if unread."""
         return value_of(self.feedback)
-
-
-@dataclass(frozen=True)
-class JudgeAudit(Bounded):
-    """Audit of a judge: position, length, own side, injection, repetition, and agreement."""
-
-    own: str = ""
-    """Writer that the judge may favour, by its name in the data (the judge's own model); empty:
-    none."""
-    attacked: NonNegativeInt = 50
-    """Number of responses judged under each attack, drawn by the seed; 0 skips injection."""
-    repeated: NonNegativeInt = 50
-    """Number of pairs judged twice, drawn by the seed; 0 skips repetition."""
-
-    needs: ClassVar[Needs] = Needs(
-        data="pairs or groups that people compared, in one of the formats of `alignlab list data`",
-        corpus=True,
-        judges=("pairs", "scores"),
-        models="none",
-    )
-
-    def questions(self, data: Corpus) -> list[Question]:
-        """Return no questions: the data's own responses are judged."""
-        return []
-
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Judge every pair, then the attacked responses, then some pairs again."""
-        judge = _as_pairs(asked)
-        about = Subject(judge.name, NAME, against="human verdicts")
-        pairs = human_pairs(asked)
-        if self.own and not any(_own_first(pair, self.own) is not None for pair in pairs):
-            raise BadInput(f"own={self.own}: expected a writer of some of the data's responses")
-        judged = judge_pairs(judge, pairs, asked.seed)
-        said = tuple(j.feedback for j in judged)
-        rows = _agreement(about, judged, asked.seed)
-        rows += position_rows(about, said, prompts_of(pairs), asked.seed)
-        rows += length_rows(about, judged, asked.seed)
-        if self.own:
-            rows += own_side_rows(about, judged, self.own, asked.seed)
-        rows += injection_rows(about, judge, judged, self.attacked, asked.seed)
-        rows += repetition_rows(about, judge, judged, self.repeated, asked.seed)
-        return Findings(tuple(rows), said)
 
 
 def own_side_rows(
@@ -152,33 +105,10 @@ def prompts_of(pairs: Sequence[Pair]) -> dict[str, Prompt]:
     return {pair.prompt.id: pair.prompt for pair in pairs}
 
 
-def _as_pairs(asked: BenchmarkInputs) -> PairJudge:
-    judge = asked.judge
-    if hasattr(judge, "compare"):
-        return judge  # type: ignore[return-value]
-    return JudgeByScore(judge, name=getattr(judge, "name", ""))  # type: ignore[arg-type]
-
-
 def judge_pairs(judge: PairJudge, pairs: Sequence[Pair], seed: int) -> list[Judged]:
     """Return every pair with the judge's verdict."""
     found = judge.compare([(p.prompt, p.first, p.second) for p in pairs], seed)
     return [Judged(pair, feedback) for pair, feedback in zip(pairs, found, strict=True)]
-
-
-def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
-    """Compute agreement with people, accuracy without human ties, and the unreadable share."""
-    agreed, right, unread = [], [], []
-    for one in judged:
-        key, value, human = one.pair.prompt.id, one.value, one.pair.human
-        unread.append(QuestionValue(key, float(value is None)))
-        agreed.append(QuestionValue(key, None if value is None else float(value == human)))
-        if human != 0.5:
-            right.append(QuestionValue(key, None if value is None else 1 - abs(human - value)))
-    prompts = prompts_of([one.pair for one in judged])
-    return [
-        one_row(about, Measure(name, is_share=True), values, prompts, seed=seed)
-        for name, values in (("agreement", agreed), ("accuracy", right), ("unreadable", unread))
-    ]
 
 
 def length_rows(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:

@@ -19,9 +19,9 @@ from alignlab.feedback.conversion import JudgeByScore
 from alignlab.generation.cache import AnswerCache
 from alignlab.measuring.cached import CachedPairs, CachedScores
 from alignlab.measuring.card_figures import (
-    NAME,
     COIN,
     GUESSES,
+    NAME,
     Valued,
     agreement_rows,
     bias_rows,
@@ -161,6 +161,41 @@ def measure_judge(
         BadInput: no such judge, or a side that wrote none of the answers.
     """
     judge, remembered = _judge(context, spec, settings.chunk)
+    odds = spec.partition(":")[0] in LOG_ODDS
+    rows = card_rows(judge, sets, settings, remembered, odds=odds)
+    by = "people" if any(one.by_people for one in sets) else sets[0].judged_by
+    given = [one.name for one in sets]
+    return JudgeCard(
+        spec,
+        judge.name,
+        identity,
+        verdict_of(rows, judge.name, by),
+        tuple(SetSummary(s.name, s.judged_by, len(s.pairs), s.available, s.files) for s in sets),
+        tuple(name for name in KNOWN if name not in given),
+        _not_measured(settings, rows),
+        _cost(context),
+        settings.seed,
+        tuple(rows),
+    )
+
+
+def card_rows(
+    judge: PairJudge,
+    sets: Sequence[CardSet],
+    settings: CardSettings,
+    remembered: RememberedScores | None = None,
+    *,
+    odds: bool = False,
+) -> list[EvalResult]:
+    """Judge all pairs and compute a card's figures.
+
+    Args:
+        remembered: the scores behind the verdicts, of a judge that scores.
+        odds: True if differences of scores are log-odds.
+
+    Raises:
+        BadInput: a side that wrote none of the answers.
+    """
     seed = settings.seed
     judged = {one.name: judge_pairs(judge, one.pairs, seed) for one in sets}
     pooled = [one for one in sets if one.by_people] or list(sets)
@@ -170,39 +205,25 @@ def measure_judge(
     rows = _agreement(judge.name, together, identities, seed)
     rows += bias_rows(about, together, seed)
     rows += _single_order(judge.name, together, seed)
-    scores = remembered.scores if remembered else {}
-    odds = spec.partition(":")[0] in LOG_ODDS
+    scores = None if remembered is None else remembered.scores
     rows += calibration_rows(about, together, scores, seed, odds=odds)
-    everything = [j for several in judged.values() for j in several]
     if settings.own:
-        rows += own_side_rows(about, everything, settings.own, seed)
-        if not any(r.metric == "own_side" and r.n for r in rows):
-            raise BadInput(f"own={settings.own}: expected a writer of some of the answers")
+        everything = [j for several in judged.values() for j in several]
+        own = own_side_rows(about, everything, settings.own, seed)
+        if not own[0].n + own[0].unscored:
+            raise BadInput(f"own={settings.own}: expected a writer of some of the data's responses")
+        rows += own
     rows += injection_rows(about, judge, together, settings.attacked, seed)
     rows += repetition_rows(about, judge, together, settings.repeated, seed)
     for one in sets:
         mine = judged[one.name]
         rows += _agreement(judge.name, mine, one.identity, seed, one.name)
         rows += bias_rows(about, mine, seed, one.name)
-    rows = [replace(row, benchmark=NAME) for row in rows]
-    return JudgeCard(
-        spec,
-        judge.name,
-        identity,
-        verdict_of(rows, judge.name, pooled[0].judged_by),
-        tuple(SetSummary(s.name, s.judged_by, len(s.pairs), s.available, s.files) for s in sets),
-        tuple(name for name in KNOWN if name not in judged),
-        _not_measured(settings, rows),
-        _cost(context),
-        seed,
-        tuple(rows),
-    )
+    return rows
 
 
-def _judge(
-    context: RunContext, spec: str, chunk: int
-) -> tuple[PairJudge, RememberedScores | None]:
-    """Return the judge as one of pairs, with cached calls; of a source of scores, its scores too."""
+def _judge(context: RunContext, spec: str, chunk: int) -> tuple[PairJudge, RememberedScores | None]:
+    """Return the judge as one of pairs with cached calls; of a judge that scores, its scores."""
     judge = context.pair_judge(spec)
     if not isinstance(judge, JudgeByScore):
         return CachedPairs(context, judge, chunk), None
