@@ -417,9 +417,13 @@ def _renamed(arguments: list[str]) -> list[str]:
 
 def _judge_first(arguments: list[str]) -> list[str]:
     """Turn `judge-card --judge SPEC`, of earlier versions, into `judge-card SPEC`."""
-    if arguments[:1] == ["judge-card"] and "--judge" in arguments[:-1]:
-        at = arguments.index("--judge")
-        return ["judge-card", arguments[at + 1], *arguments[1:at], *arguments[at + 2 :]]
+    if arguments[:1] != ["judge-card"]:
+        return arguments
+    for at, word in enumerate(arguments):
+        if word.startswith("--judge="):
+            return ["judge-card", word.partition("=")[2], *arguments[1:at], *arguments[at + 1 :]]
+        if word == "--judge" and at + 1 < len(arguments):
+            return ["judge-card", arguments[at + 1], *arguments[1:at], *arguments[at + 2 :]]
     return arguments
 
 

@@ -201,7 +201,7 @@ def rows_for_verdict(lead=(0.2, 0.1, 0.3), consistent=None, unread=0.0, n=100, s
 @pytest.mark.parametrize(
     ("options", "standing", "reason"),
     [
-        ({}, "fit", "above the guess"),
+        ({}, "fit", "over the guess"),
         ({"consistent": 0.8}, "fit", "0.70 [0.60, 0.80] of the pairs"),
         ({"consistent": 0.79}, "fit with both orders", "only 0.79"),
         ({"consistent": 0.9, "single": 0.04}, "fit with both orders", "one order alone"),
@@ -218,6 +218,7 @@ def test_the_rules(options, standing, reason):
 
 def test_cautions_do_not_decide():
     more = (
+        row("accuracy_over_longer", -0.1, -0.3, 0.2, group="mt_bench"),
         row("longer_wins_bias", 0.2, 0.1, 0.3),
         row("own_side_bias", 0.2, -0.1, 0.3),
         row("repeated_alike", 0.7, 0.5, 0.8),
@@ -227,8 +228,9 @@ def test_cautions_do_not_decide():
     )
     found = verdict_of(rows_for_verdict(more=more), "j")
     assert found.standing == "fit"
-    assert [c.split(" ")[0] for c in found.cautions] == ["prefers", "repeats", "prefers"]
-    assert "states a score" in found.cautions[2]
+    assert [c.split(" ")[0] for c in found.cautions] == ["a", "prefers", "repeats", "prefers"]
+    assert found.cautions[0] == "a guess is more accurate on mt_bench"
+    assert "states a score" in found.cautions[3]
 
 
 def some_pairs(n=60):

@@ -73,7 +73,7 @@ def verdict_of(rows: Sequence[EvalResult], judge: str, judged_by: str = "people"
     hardest, lead = min(leads, key=lambda pair: _low(pair[1]))
     said = (
         f"it agrees with {judged_by} on {_shown(accuracy)} of the pairs that they decided "
-        f"(n = {n}), {_shown(lead, signed=True)} above the guess {hardest!r}"
+        f"(n = {n}), {_shown(lead, signed=True)} over the guess {hardest!r}"
     )
     if _low(lead) <= 0:
         return CardVerdict("unfit", f"{said}, which is not shown to be above zero", cautions)
@@ -88,8 +88,15 @@ def verdict_of(rows: Sequence[EvalResult], judge: str, judged_by: str = "people"
 
 
 def _cautions(rows: Sequence[EvalResult], judge: str) -> tuple[str, ...]:
-    """Describe biases whose intervals exclude their absence."""
+    """Describe biases whose intervals exclude their absence, and sets on which a guess leads."""
     found = []
+    led = {
+        r.group: None
+        for r in rows
+        if r.model == judge and r.group and r.metric in GUESSES.values() and (r.value or 0) < 0
+    }
+    if led:
+        found.append(f"a guess is more accurate on {', '.join(map(str, led))}")
     for row in rows:
         if row.model != judge or row.value is None:
             continue
