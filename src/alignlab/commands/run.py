@@ -13,6 +13,7 @@ from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.measuring import card_cache
+from alignlab.measuring.measure import MeasureSettings
 from alignlab.measuring.results import results
 from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
@@ -40,9 +41,7 @@ def run(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
-    fitness = card_cache.find(
-        chosen.measure.pair_judge or chosen.measure.judge, chosen.measure.card
-    )
+    fitness = _fitness(chosen.measure)
     plan = plan_study(known, chosen)
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
@@ -52,9 +51,7 @@ def run(
     where = chosen.hardware, chosen.chat_template, chosen.track
     with open_run(out, identity, *where, repair=repair) as context:
         context.run.describe(
-            StudyDescription(
-                known.name, known.question, known.baseline, plan.models, fitness.text
-            )
+            StudyDescription(known.name, known.question, known.baseline, plan.models, fitness)
         )
         began = time.monotonic()
         measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]
@@ -86,6 +83,14 @@ def assemble(
     name, preset = preset_for(first.model, first.preset, first.objective.name, keys)
     chosen = configs.build(recipe.config, preset, *given)
     return replace(chosen, preset=name, out=chosen.out or out)
+
+
+def _fitness(measure: MeasureSettings) -> str:
+    """State the measuring judge's fitness by its card; nothing where it gives the gold scores."""
+    judge = measure.pair_judge or measure.judge
+    if judge == measure.truth and not measure.card:
+        return ""
+    return card_cache.find(judge, measure.card).text
 
 
 def _identity(config: StudyConfig) -> dict[str, Any]:
