@@ -233,15 +233,16 @@ def judge_card(
     """
     configs.refuse_unknown(known.judge_card().options, known.given(config, overrides, settings))
     spec = source_spec(judge_spec(judge), pairs=True)
-    given = [data] if isinstance(data, str | Path) or not isinstance(data, Sequence) else data
-    if given and isinstance(given[0], Mapping):
-        given = [data]
+    several: Any = data
+    rows = isinstance(data, str | Path) or not isinstance(data, Sequence)
+    if rows or (data and isinstance(several[0], Mapping)):
+        several = [data]
     place = place_for(out, f"judge-card-{short(spec)}")
 
     from alignlab.commands.judge_card import judge_card as run_card
 
     with writing(place):
-        specs = [data_spec(one) for one in given]
+        specs = [data_spec(one) for one in several]
         found = run_card(spec, specs, place, *overrides, config=config, **settings)
     return CardResult(found, place)
 

@@ -121,7 +121,7 @@ def bias_rows(
 
 def single_order(judged: Sequence[Judged]) -> Valued:
     """Return the verdicts of the first order alone; none where there are no orders."""
-    found = []
+    found: list[tuple[Pair, float | None]] = []
     for one in judged:
         verdict = one.feedback.verdict
         orders = verdict.orders if isinstance(verdict, Preference) else ()

@@ -81,7 +81,8 @@ def _by_prompt(values_N: Floats, prompt_N: np.ndarray) -> Floats:
     known = ~np.isnan(values_N)
     sums = np.bincount(prompt_N, weights=np.where(known, values_N, 0.0))
     counts = np.bincount(prompt_N, weights=known.astype(np.float64))
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    means: Floats = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return means
 
 
 def _weight(labelled: Floats, predicted: Floats, others: Floats) -> float:
