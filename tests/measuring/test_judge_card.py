@@ -14,7 +14,7 @@ from alignlab.measuring import card_cache
 from alignlab.measuring.card_sets import CardSet, by_identity, find_sets, read_set
 from alignlab.measuring.card_table import by_set
 from alignlab.measuring.card_verdict import LEAST_PAIRS, verdict_of
-from alignlab.measuring.judge_card import CardSettings, RememberedScores, card_rows
+from alignlab.measuring.judge_card import CardSettings, RememberedScores, card_rows, own_writer
 from alignlab.report.headline import Headline, with_judge
 from alignlab.types import EvalResult, Feedback, Preference, StudyDescription
 from tests.conftest import shared_path
@@ -73,6 +73,14 @@ def test_a_bias_for_length_and_for_ones_own():
     assert got["kappa"] < 0
     with pytest.raises(BadInput, match="own=me: expected a writer"):
         rows_of(Pairs(len), *groups, settings=replace(settings, own="me"))
+
+
+def test_the_judges_own_model_is_found_among_the_writers():
+    sets = [card_set("made", [group("a", "x", "1", "22", by=("GPT-4", "other"))])]
+    assert own_writer("pairwise:openai:gpt-4@http://host:80/v1", sets) == "GPT-4"
+    assert own_writer("expected:local:/models/other?dtype=bfloat16", sets) == "other"
+    assert own_writer("reward_model:./gpt-4", sets) == "GPT-4"
+    assert own_writer("expected:local:/models/gpt", sets) == ""
 
 
 def test_unreadable_scores_are_counted_and_count_one_half_in_the_lead():

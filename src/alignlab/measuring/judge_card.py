@@ -39,6 +39,7 @@ from alignlab.measuring.judge_audit import (
     repetition_rows,
 )
 from alignlab.protocols import FeedbackSource, PairJudge
+from alignlab.runs import slug
 from alignlab.types import EvalResult, Feedback, Prompt, Response, Score, Usage
 
 LOG_ODDS = ("reward_model", "implicit_reward")
@@ -57,8 +58,8 @@ class CardSettings(Bounded):
     repeated: NonNegativeInt = 20
     """Pairs judged twice, drawn by the seed; 0 skips repetition."""
     own: str = ""
-    """Writer that the judge may favour, by its name in the data (the judge's own model); empty:
-    none."""
+    """Writer that the judge may favour, by its name in the data; empty: the one that has the name
+    of the judge's own model, if any."""
     seed: NonNegativeInt = 0
     """Seed of every random draw."""
     chunk: PositiveInt = 16
@@ -161,6 +162,7 @@ def measure_judge(
         BadInput: no such judge, or a side that wrote none of the answers.
     """
     judge, remembered = _judge(context, spec, settings.chunk)
+    settings = replace(settings, own=settings.own or own_writer(spec, sets))
     odds = spec.partition(":")[0] in LOG_ODDS
     rows = card_rows(judge, sets, settings, remembered, odds=odds)
     by = "people" if any(one.by_people for one in sets) else sets[0].judged_by
@@ -177,6 +179,13 @@ def measure_judge(
         settings.seed,
         tuple(rows),
     )
+
+
+def own_writer(spec: str, sets: Sequence[CardSet]) -> str:
+    """Return the writer of some answers that has the name of a judge's model; empty for none."""
+    rest = spec.split(":", 2)[-1].partition("@")[0].partition("?")[0]
+    writers = {r.sampler.model for s in sets for p in s.pairs for r in (p.first, p.second)}
+    return next((w for w in sorted(writers) if slug(w) == slug(Path(rest).name)), "")
 
 
 def card_rows(
@@ -267,7 +276,7 @@ def _not_measured(settings: CardSettings, rows: Sequence[EvalResult]) -> tuple[s
     metrics = {row.metric for row in rows}
     missing = {
         "position: responses are scored one by one": "consistent" not in metrics,
-        "own side: own= names no writer of the data": not settings.own,
+        "own side: the data holds no answers of the judge's model (own=WRITER)": not settings.own,
         "injection: attacked=0": not settings.attacked,
         "repetition: repeated=0": not settings.repeated,
     }
