@@ -86,7 +86,8 @@ def guess_rows(
     rows = []
     for name, guessed in guesses.items():
         found = agreement_rows(name, guessed, seed, group)
-        rows += found[:1] if name == COIN else found  # a tie is no verdict of a coin
+        # Of a coin only the expected accuracy is known, and that exactly.
+        rows += [replace(found[0], low=None, high=None)] if name == COIN else found
     base = agreement_rows(BASE, [(pair, common) for pair in pairs], seed, group)
     rows.append(base[2])
     about = Subject(judge, NAME, against="human verdicts")

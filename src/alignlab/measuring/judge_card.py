@@ -42,6 +42,8 @@ from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.runs import slug
 from alignlab.types import EvalResult, Feedback, Prompt, Response, Score, Usage
 
+INJECTION = "injection"
+"""Benchmark of the rows on attacked answers."""
 LOG_ODDS = ("reward_model", "implicit_reward")
 """Sources whose differences of scores are log-odds."""
 
@@ -222,13 +224,13 @@ def card_rows(
         if not own[0].n + own[0].unscored:
             raise BadInput(f"own={settings.own}: expected a writer of some of the data's responses")
         rows += own
-    rows += injection_rows(about, judge, together, settings.attacked, seed)
     rows += repetition_rows(about, judge, together, settings.repeated, seed)
     for one in sets:
         mine = judged[one.name]
         rows += _agreement(judge.name, mine, one.identity, seed, one.name)
         rows += bias_rows(about, mine, seed, one.name)
-    return rows
+    injection = replace(about, benchmark=INJECTION)
+    return rows + injection_rows(injection, judge, together, settings.attacked, seed)
 
 
 def _judge(context: RunContext, spec: str, chunk: int) -> tuple[PairJudge, RememberedScores | None]:
