@@ -67,6 +67,7 @@ def test_every_setting_has_a_sentence(alignlab, recipe: str):
 
 def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     settings = (*SMALL, "propose.n=8", "sample.max_tokens=16")
     first = alignlab("run", "teacher_demonstration", "out=a", *settings)
     assert first.code == 0
@@ -79,10 +80,12 @@ def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     page = Path("a/report.html").read_text()
     assert "Plan and outcome" in page
     Path("settings.yaml").write_text("out: b\nseed: 1\n")
-    quiet = ("--config", "settings.yaml", "--quiet")
+    assert "No judge card" not in page  # its judge is the truth
+    quiet = ("--config", "settings.yaml", "--quiet", "measure.judge=longer")
     second = alignlab("run", "teacher_demonstration", *quiet, *settings)
     assert (second.code, second.out, second.err) == (0, "b/report.html\n", "")
     assert json.loads(Path("b/summary.json").read_text())["seed"] == 1
+    assert "No judge card: whether longer is fit" in Path("b/report.html").read_text()
     Path("a/report.html").unlink()
     assert alignlab("report", "a").out == "report: a/report.html\n"
     assert Path("a/report.html").exists()

@@ -111,8 +111,8 @@ COMMANDS = (
     ),
     Command(
         "judge-card", _api("judging", "judge_card"),
-        "judge-card --judge pairwise:openai:gpt-4@URL --data people.jsonl --out runs/card",
-        settings=lambda values: known.evaluation("judge-card"),
+        "judge-card pairwise:openai:gpt-4@URL --data people.jsonl --out runs/card n=100",
+        ("judge",), lambda values: known.judge_card(),
     ),
     Command(
         "train-classifier", _api("training", "train_classifier"),
@@ -166,6 +166,10 @@ COMMANDS = (
     Command(
         "evaluate human_eval", Place(*FILES["human_eval"]),
         "evaluate human_eval --annotations eval_annotations.xlsx",
+    ),
+    Command(
+        "evaluate win_rates", Place(*FILES["win_rates"]),
+        "evaluate win_rates --run runs/demo --people people.jsonl",
     ),
     Command(
         f"evaluate {BENCHMARK}", _api("evaluating", "evaluate"),
@@ -408,7 +412,7 @@ app = build()
 
 def main() -> None:
     """Run the command line; exit code 0: done, 1: the run failed, 2: bad input."""
-    sys.argv[1:] = _renamed(sys.argv[1:])
+    sys.argv[1:] = _judge_first(_renamed(sys.argv[1:]))
     try:
         if is_launched():
             _join_launch(sys.argv[1:])
@@ -433,6 +437,18 @@ def _renamed(arguments: list[str]) -> list[str]:
         new = OLD_NAMES.get(tuple(arguments[:length]))
         if new:
             return [*new, *arguments[length:]]
+    return arguments
+
+
+def _judge_first(arguments: list[str]) -> list[str]:
+    """Turn `judge-card --judge SPEC`, of earlier versions, into `judge-card SPEC`."""
+    if arguments[:1] != ["judge-card"]:
+        return arguments
+    for at, word in enumerate(arguments):
+        if word.startswith("--judge="):
+            return ["judge-card", word.partition("=")[2], *arguments[1:at], *arguments[at + 1 :]]
+        if word == "--judge" and at + 1 < len(arguments):
+            return ["judge-card", arguments[at + 1], *arguments[1:at], *arguments[at + 2 :]]
     return arguments
 
 

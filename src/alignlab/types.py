@@ -411,6 +411,8 @@ class StudyDescription:
     """Name -> one line on its training, in the order of the report."""
     judge: str = ""
     """Sentence on the judge that measured, and on teachers that are the same model."""
+    fitness: str = ""
+    """Sentence on the measuring judge's fitness, by its card; empty where it does not apply."""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Option that the question names -> the models that stand for it."""
 

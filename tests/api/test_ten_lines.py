@@ -121,7 +121,8 @@ def test_a_judge_rates_compares_and_audits():
     assert [row["value"] for row in compared] == [1.0, 0.0, 0.5, 0.0]
     assert compared.note.startswith("win rate of the first 0.375 [")
     card = judge.audit(pairs(), attacked=2, repeated=2)
-    assert {row["model"] for row in card} == {"longer"}
+    assert [row["model"] for row in card][:2] == ["longer", "longer wins"]
+    assert card.verdict == "unfit"  # shown on too few pairs
     with pytest.raises(al.BadInput, match="2 prompts and 1 responses"):
         judge.rate(["a", "b"], ["x"])
     with pytest.raises(al.BadInput, match="did you mean 'longer'"):

@@ -57,9 +57,8 @@ def files(tmp_path):
     return {
         "alpaca_eval": jsonl(tmp_path / "alpaca.jsonl", *alpaca),
         "arena_hard": jsonl(tmp_path / "arena.jsonl", *VICUNA),
-        "audit": jsonl(tmp_path / "pairs.jsonl", *PAIRS),
         "factscore": jsonl(tmp_path / "topics.jsonl", *TOPICS),
-        "judge_quality": tmp_path / "pairs.jsonl",
+        "judge_quality": jsonl(tmp_path / "pairs.jsonl", *PAIRS),
         "mt_bench": jsonl(tmp_path / "mt.jsonl", *[{**q, "turns": ["a", "b"]} for q in VICUNA]),
         "relevant_sentences": jsonl(tmp_path / "plain.jsonl", *plain),
         "reward_accuracy": tmp_path / "pairs.jsonl",
@@ -273,8 +272,8 @@ def test_killed_and_resumed_asks_nothing_twice(files, tiny_folder, tmp_path, mon
     ],
 )
 def test_bad_input_is_one_line(alignlab, files, tmp_path, arguments, says):
-    known = {"posts": files["tldr"], "pairs": files["audit"], "vicuna": files["vicuna_bench"]}
-    known |= {"toxic": files["toxigen"]}
+    known = {"posts": files["tldr"], "pairs": files["judge_quality"]}
+    known |= {"vicuna": files["vicuna_bench"], "toxic": files["toxigen"]}
     known |= {"toxic_texts": jsonl(tmp_path / "t.jsonl", {"id": "hate-0", "output": "two words"})}
     filled = [a.format(**known) if "{" in a else a for a in arguments]
     ended = alignlab("evaluate", *filled, *(("--out", tmp_path / "r") if len(filled) > 1 else ()))

@@ -60,18 +60,18 @@ def evaluate(
         RunFailed: the work could not be finished; the same call resumes.
     """
     benchmark = _OLD.get(benchmark, benchmark)
+    if benchmark == "judge-card":
+        return _card(judge, data, *overrides, out=out, config=config, **settings)
     if benchmark in known.FILES and model is None and outputs is None:
         return _of_files(benchmark, settings)
     values = known.given(config, overrides, settings)
     configs.refuse_unknown(known.evaluation(benchmark).options, values)
     models = tuple(model_spec(one, named=True) for one in _several(model))
-    # The card is called "audit" in run directories since 0.1.
-    name = "audit" if benchmark == "judge-card" else benchmark
 
     from alignlab.commands.benchmark import Given, find_task, run_benchmark
     from alignlab.runs import slug
 
-    needs = find_task(name).needs
+    needs = find_task(benchmark).needs
     given: dict[str, Any] = {
         "model": models,
         "outputs": tuple(data_spec(one) for one in _several(outputs)),
@@ -86,9 +86,20 @@ def evaluate(
             Path(read).parent.mkdir(parents=True, exist_ok=True)
             Path(read).write_text(text, encoding="utf-8")
         found = run_benchmark(
-            name, *overrides, data=read, out=place, config=config, **given, **settings
+            benchmark, *overrides, data=read, out=place, config=config, **given, **settings
         )
     return Evaluation(found, benchmark, place)
+
+
+def _card(judge: JudgeLike | None, data: Any, *overrides: str, **settings: Any) -> Evaluation:
+    from alignlab.api.judging import judge_card
+
+    if judge is None or data is None:
+        raise BadInput(
+            "evaluate judge-card: expected judge and data, found no "
+            f"{'judge' if judge is None else 'data'}"
+        )
+    return judge_card(judge, data, *overrides, **settings)
 
 
 def _of_files(benchmark: str, files: dict[str, Any]) -> Evaluation:

@@ -13,7 +13,7 @@ from alignlab.api.folders import place_for, writing
 from alignlab.api.generating import file_rows, short
 from alignlab.api.inputs import DataLike, JudgeLike, data_spec, judge_spec, source_spec
 from alignlab.api.models import Conversation
-from alignlab.api.results import Evaluation, FileResult, Judgements
+from alignlab.api.results import CardResult, FileResult, Judgements
 from alignlab.errors import BadInput
 
 
@@ -111,8 +111,12 @@ class Judge:
         return FileResult(written, file_rows(written.path))
 
     def audit(
-        self, data: DataLike, *, out: str | Path | None = None, **settings: Any
-    ) -> Evaluation:
+        self,
+        data: DataLike | Sequence[DataLike],
+        *,
+        out: str | Path | None = None,
+        **settings: Any,
+    ) -> CardResult:
         """Measure a judge's biases and its agreement with people: see `judge_card`."""
         return judge_card(self, data, out=out, **settings)
 
@@ -203,31 +207,44 @@ def reward(
 
 def judge_card(
     judge: JudgeLike,
-    data: DataLike,
+    data: DataLike | Sequence[DataLike],
     *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
     **settings: Any,
-) -> Evaluation:
-    """Measure a judge's biases (position, length, injection, own side) and its agreement.
+) -> CardResult:
+    """Measure a judge's agreement with people, its biases and cost, and call it fit or unfit.
+
+    Guesses are measured on the same pairs (the longer answer wins, the better writer wins); a judge
+    that does not beat them is unfit. The rules are in docs/judges.md.
 
     Args:
         judge: feedback source from `alignlab list feedback`, or an engine.
-        data: pairs or groups that people compared: PATH or FORMAT:PATH.
-        overrides: settings, such as attacked=50 own=gpt-4.
-        out: run directory.
+        data: [NAME=]FORMAT:PATH of compared answers, or a folder with PandaLM, LLMBar, MT-Bench's
+            pairs or AlpacaEval's lists; may be repeated.
+        overrides: settings, such as n=100 attacked=50 own=gpt-4.
+        out: run directory; its card.json, card.md and report.html hold the card.
         config: YAML file of settings, under the others.
         settings: settings by keyword, as in overrides.
 
     Raises:
-        BadInput: an unknown setting, or data without pairs that people compared.
+        BadInput: an unknown setting, or data without compared answers.
         RunFailed: the work could not be finished; the same call resumes.
     """
-    from alignlab.api.evaluating import evaluate
+    configs.refuse_unknown(known.judge_card().options, known.given(config, overrides, settings))
+    spec = source_spec(judge_spec(judge), pairs=True)
+    several: Any = data
+    rows = isinstance(data, str | Path) or not isinstance(data, Sequence)
+    if rows or (data and isinstance(several[0], Mapping)):
+        several = [data]
+    place = place_for(out, f"judge-card-{short(spec)}")
 
-    return evaluate(
-        "judge-card", None, *overrides, judge=judge, data=data, out=out, config=config, **settings
-    )
+    from alignlab.commands.judge_card import judge_card as run_card
+
+    with writing(place):
+        specs = [data_spec(one) for one in several]
+        found = run_card(spec, specs, place, *overrides, config=config, **settings)
+    return CardResult(found, place)
 
 
 def _paired(

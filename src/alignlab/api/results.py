@@ -192,6 +192,27 @@ class Evaluation(FolderResult):
         return super()._note_html() if self.report else ""
 
 
+class CardResult(Evaluation):
+    """Judge card: figures of the judge and of guesses on the same pairs, with a verdict."""
+
+    def __init__(self, evaluated: Any, folder: Path) -> None:
+        from alignlab.files import read_json
+
+        super().__init__(evaluated, "judge card", folder)
+        self.card: dict[str, Any] = read_json(folder / "card.json")
+        """Content of card.json."""
+        self.verdict: str = self.card["verdict"]["standing"]
+        """Verdict: "fit", "fit with both orders" or "unfit"."""
+        self._notes: Sequence[str] = evaluated.notes
+
+    def as_json(self) -> Any:
+        """Return the card."""
+        return self.card
+
+    def __str__(self) -> str:
+        return "\n".join([*self._notes, super().__str__()])
+
+
 class StudyResult(FolderResult):
     """Finished study with its figures, models and report; a notebook displays the figures."""
 

@@ -18,7 +18,7 @@ TRAIN = Place("alignlab.commands.train", "TrainSettings")
 ROLLOUT = Place("alignlab.commands.rollout", "RolloutSettings")
 EVALUATE = Place("alignlab.measuring.evaluate", "EvaluateSettings")
 ANNOTATIONS = Place("alignlab.commands.feedback", "ExportSettings")
-JUDGE_CARD = Place("alignlab.measuring.judge_audit", "JudgeAudit")
+JUDGE_CARD = Place("alignlab.measuring.judge_card", "CardSettings")
 QUERY_TYPES = Place("alignlab.commands.query_types", "QueryTypeSettings")
 _ROLLOUT_LOSSES = ("RolloutLogps", "ValuedLogps")
 """Losses accepted by a training on rollouts."""
@@ -28,6 +28,7 @@ FILES = {
     "arena_hard": ("alignlab.commands.evaluate", "arena_hard"),
     "human_eval": ("alignlab.commands.evaluate", "human_eval"),
     "judge_scores": ("alignlab.commands.evaluate", "judge"),
+    "win_rates": ("alignlab.commands.evaluate", "win_rates"),
     "reread": ("alignlab.commands.reread", "agreement"),
 }
 """Benchmarks of existing files -> function that computes them."""
@@ -117,6 +118,11 @@ def judging(spec: str = "") -> Settings:
     return Settings(source.describe(JUDGE), tuple(feedback_source(spec)) if spec else ())
 
 
+def judge_card() -> Settings:
+    """Describe the settings of a judge card."""
+    return Settings(source.describe(JUDGE_CARD))
+
+
 def sheet() -> Settings:
     """Describe the settings of a sheet for annotators."""
     return Settings(source.describe(ANNOTATIONS))
@@ -169,8 +175,6 @@ def task(benchmark: str) -> Place:
     Raises:
         BadInput: no benchmark has the name.
     """
-    if benchmark == "judge-card":
-        return JUDGE_CARD
     part = registry.index("benchmark").get(benchmark)
     if part is None or source.attribute(part.place, "needs") is None:
         if benchmark in FILES:

@@ -20,8 +20,6 @@ from alignlab.files import file_digest
 from alignlab.measuring.entrants import Entrants, entrant, is_answer_file, read_given
 from alignlab.measuring.evaluate import EvaluateSettings
 from alignlab.measuring.evaluate import evaluate as evaluate_stage
-from alignlab.measuring.judge_audit import NAME as AUDIT
-from alignlab.measuring.judge_audit import JudgeAudit
 from alignlab.records import to_dict
 from alignlab.report import write_report
 from alignlab.runs import RunIdentity, slug
@@ -151,12 +149,12 @@ def find_task(name: str) -> Any:
     known = tasks()
     if name not in known:
         raise unknown_name("benchmark", name, known)
-    return JudgeAudit if name == AUDIT else registry.get("benchmark", name)
+    return registry.get("benchmark", name)
 
 
 def tasks() -> list[str]:
     """Return the names of the benchmarks that can be run."""
-    return sorted([AUDIT, *registry.names("benchmark")])
+    return sorted(registry.names("benchmark"))
 
 
 def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:

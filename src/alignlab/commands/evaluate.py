@@ -13,6 +13,7 @@ from alignlab.evaluation.benchmarks.alpaca_eval import AlpacaEval, AlpacaEvalRes
 from alignlab.evaluation.benchmarks.arena_hard import judgement_rows
 from alignlab.evaluation.human_comparisons import human_rows
 from alignlab.evaluation.judge_files import evaluate_judge_files
+from alignlab.measuring.people import corrected_win_rates
 from alignlab.records import to_dict
 from alignlab.types import EvalResult
 
@@ -95,6 +96,19 @@ def human_eval(annotations: str | Path) -> Evaluated:
         BadInput: an unreadable file or record.
     """
     return _rows("human_eval", human_rows(Path(annotations)))
+
+
+def win_rates(run: str | Path, people: str | Path) -> Evaluated:
+    """Correct a study's win rates by a few human ratings (prediction-powered inference).
+
+    Args:
+        run: run directory of a study.
+        people: ratings of its answers, by `annotations import ... --to feedback`.
+
+    Raises:
+        BadInput: a run without comparisons, or ratings of none of their pairs.
+    """
+    return _rows("win_rates", corrected_win_rates(Path(run), Path(people)))
 
 
 def _rows(name: str, rows: Sequence[EvalResult]) -> Evaluated:

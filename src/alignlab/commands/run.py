@@ -18,6 +18,7 @@ from alignlab.commands._support.terminal import head
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.errors import RunFailed
+from alignlab.measuring import card_cache
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.measuring.results import results
 from alignlab.recipes.preset import preset_for
@@ -46,6 +47,7 @@ def run(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
+    fitness = _fitness(chosen)
     plan = plan_study(known, chosen, speeds=partial(speeds, measure=False))
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
@@ -61,6 +63,7 @@ def run(
                 known.baseline,
                 plan.models,
                 judge=chosen.judge_note,
+                fitness=fitness,
                 options=known.options_of(plan.models),
             )
         )
@@ -122,11 +125,21 @@ def assemble(
     return replace(chosen, preset=name, out=chosen.out or out)
 
 
+def _fitness(config: StudyConfig) -> str:
+    """State the measuring judge's fitness by its card; nothing where it gives the gold scores."""
+    measure = config.measure
+    judge = measure.pair_judge or config.measuring_judge
+    if not judge or (judge == measure.truth and not measure.card):
+        return ""
+    return card_cache.find(judge, measure.card).text
+
+
 def _identity(config: StudyConfig) -> dict[str, Any]:
     """Return the settings that must be unchanged for a run to be resumed."""
     plain: dict[str, Any] = to_dict(config)
     plain.pop("out")
     plain.pop("track")
+    plain["measure"].pop("card")
     for key in ("workers", "parallel"):
         plain["hardware"].pop(key)
     return plain

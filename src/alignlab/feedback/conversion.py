@@ -26,14 +26,14 @@ class JudgeByScore:
     """
 
     def __init__(self, source: FeedbackSource, *, name: str | None = None) -> None:
-        self._source = source
+        self.source = source
         self.name = name or f"score by {source.name}"
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int
     ) -> list[Feedback]:
         """Return one verdict per item; Unscored where either response has no score."""
-        rated = self._source.rate([(prompt, (a, b)) for prompt, a, b in items], seed)
+        rated = self.source.rate([(prompt, (a, b)) for prompt, a, b in items], seed)
         return [
             self._verdict(prompt, first, second)
             for (prompt, _, _), first, second in zip(items, rated[::2], rated[1::2], strict=True)

@@ -1,30 +1,25 @@
-"""Audit a judge: measure its biases and its agreement with people.
+"""Biases of a judge on pairs that people compared: length, own side, injection, repetition.
 
-Measured are position (is the verdict equal in both orders?), length (how often does the longer
-response win, by the judge and by people?), own side (does the judge favour one writer more than
-people do?), injection (can a response command a verdict?), repetition (is the verdict equal with
-another seed?), agreement with people, and the unreadable share. A judge of pairs and a source of
-scores are audited alike; the data's own order is the human verdict.
+Length: how often does the longer response win, by the judge and by people? Own side: does the judge
+favour one writer more than people do? Injection: can a response command a verdict? Repetition: is
+the verdict equal with another seed? Judges of pairs and sources of scores are measured alike; the
+data's own order is the human verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from alignlab import seeds
-from alignlab.configs import Bounded, NonNegativeInt
-from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.judge_quality import Pair, human_pairs
-from alignlab.evaluation.judge_checks import position_rows
+from alignlab.evaluation.benchmarks.judge_quality import Pair
 from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row
-from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, value_of
+from alignlab.evaluation.tasks import value_of
 from alignlab.feedback.audit import ATTACKS
-from alignlab.feedback.conversion import JudgeByScore
 from alignlab.protocols import PairJudge
-from alignlab.types import Corpus, EvalResult, Feedback, Prompt, Response
+from alignlab.types import EvalResult, Feedback, Prompt, Response
 
 NAME = "audit"
 
@@ -41,136 +36,82 @@ class Judged(NamedTuple):
         return value_of(self.feedback)
 
 
-@dataclass(frozen=True)
-class JudgeAudit(Bounded):
-    """Audit of a judge: position, length, own side, injection, repetition, and agreement."""
+def own_side_rows(
+    about: Subject, judged: Sequence[Judged], own: str, seed: int
+) -> list[EvalResult]:
+    """Compute the win rate of one writer by the judge and by people, on equal pairs."""
+    met = [(one, is_first) for one in judged if (is_first := _own_first(one.pair, own)) is not None]
+    judges = [(j.pair, _turned(j.value, is_first)) for j, is_first in met]
+    people = [(j.pair, _turned(j.pair.human, is_first)) for j, is_first in met]
+    return _row_pair(about, "own_side", judges, people, seed)
 
-    own: str = ""
-    """Writer that the judge may favour, by its name in the data (the judge's own model); empty:
-    none."""
-    attacked: NonNegativeInt = 50
-    """Number of responses judged under each attack, drawn by the seed; 0 skips injection."""
-    repeated: NonNegativeInt = 50
-    """Number of pairs judged twice, drawn by the seed; 0 skips repetition."""
 
-    needs: ClassVar[Needs] = Needs(
-        data="pairs or groups that people compared, in one of the formats of `alignlab list data`",
-        corpus=True,
-        judges=("pairs", "scores"),
-        models="none",
-    )
+def _own_first(pair: Pair, own: str) -> bool | None:
+    """Return whether the own side wrote the first response; None if both or neither."""
+    first, second = pair.first.sampler.model, pair.second.sampler.model
+    return None if (first == own) == (second == own) else first == own
 
-    def questions(self, data: Corpus) -> list[Question]:
-        """Return no questions: the data's own responses are judged."""
-        return []
 
-    def measure(self, asked: BenchmarkInputs) -> Findings:
-        """Judge every pair, then the attacked responses, then some pairs again."""
-        judge = _as_pairs(asked)
-        about = Subject(judge.name, NAME, against="human verdicts")
-        pairs = human_pairs(asked)
-        if self.own and not any(self._own_first(pair) is not None for pair in pairs):
-            raise BadInput(f"own={self.own}: expected a writer of some of the data's responses")
-        judged = _compare(judge, pairs, asked.seed)
-        said = tuple(j.feedback for j in judged)
-        rows = _agreement(about, judged, asked.seed) + position_rows(
-            about, said, _prompts(pairs), asked.seed
-        )
-        rows += _length(about, judged, asked.seed)
-        if self.own:
-            rows += self._own_side(about, judged, asked.seed)
-        if self.attacked:
-            rows += self._injection(about, judge, judged, asked.seed)
-        if self.repeated:
-            rows += self._repetition(about, judge, judged, asked.seed)
-        return Findings(tuple(rows), said)
+def injection_rows(
+    about: Subject, judge: PairJudge, judged: Sequence[Judged], attacked: int, seed: int
+) -> list[EvalResult]:
+    """Compute how often a response with an attack is preferred to itself without the attack.
 
-    def _own_side(self, about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
-        """Compute the win rate of one writer by the judge and by people, on equal pairs."""
-        met = [
-            (one, is_first) for one in judged if (is_first := self._own_first(one.pair)) is not None
-        ]
-        judges = [(j.pair, _turned(j.value, is_first)) for j, is_first in met]
-        people = [(j.pair, _turned(j.pair.human, is_first)) for j, is_first in met]
-        return _row_pair(about, "own_side", judges, people, seed)
-
-    def _own_first(self, pair: Pair) -> bool | None:
-        """Return whether the own side wrote the first response; None if both or neither."""
-        first, second = pair.first.sampler.model, pair.second.sampler.model
-        return None if (first == self.own) == (second == self.own) else first == self.own
-
-    def _injection(
-        self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
-    ) -> list[EvalResult]:
-        """Compute how often a response with an attack is preferred to itself without the attack."""
-        some = _drawn(judged, self.attacked, seed, "attacked")
-        prompts = _prompts([one.pair for one in some])
-        rows = []
-        for attack, form in ATTACKS.items():
-            items = []
-            for one in some:
-                plain = one.pair.second
-                text = form.replace("{text}", plain.text)
-                items.append((one.pair.prompt, _copy(plain, attack, text), plain))
-            found = judge.compare(items, seed)
-            won = [
-                QuestionValue(f.prompt_id, None if (v := value_of(f)) is None else float(v == 1))
-                for f in found
-            ]
-            measure = Measure("attack_wins", is_share=True)
-            rows.append(one_row(about, measure, won, prompts, seed=seed, group=f"attack:{attack}"))
-        return rows
-
-    def _repetition(
-        self, about: Subject, judge: PairJudge, judged: Sequence[Judged], seed: int
-    ) -> list[EvalResult]:
-        """Compute how often the verdict is unchanged under another seed."""
-        some = _drawn(judged, self.repeated, seed, "repeated")
-        again = _compare(judge, [j.pair for j in some], seeds.derive(seed, NAME, "again"))
-        same = [
-            QuestionValue(
-                a.pair.prompt.id,
-                None if a.value is None or b.value is None else float(a.value == b.value),
+    `attack_wins` is the share of clear wins, `attack_preferred` counts ties one half.
+    """
+    some = _drawn(judged, attacked, seed, "attacked")
+    prompts = prompts_of([one.pair for one in some])
+    rows = []
+    for attack, form in ATTACKS.items() if some else ():
+        items = []
+        for one in some:
+            plain = one.pair.second
+            text = form.replace("{text}", plain.text)
+            items.append((one.pair.prompt, _copy(plain, attack, text), plain))
+        found = [(f.prompt_id, value_of(f)) for f in judge.compare(items, seed)]
+        won = [QuestionValue(key, None if v is None else float(v == 1)) for key, v in found]
+        preferred = [QuestionValue(key, v) for key, v in found]
+        rows += [
+            one_row(
+                about, Measure(name, is_share=True), some, prompts, seed=seed,
+                group=f"attack:{attack}",
             )
-            for a, b in zip(some, again, strict=True)
-        ]
-        prompts = _prompts([one.pair for one in some])
-        return [one_row(about, Measure("repeated_alike", is_share=True), same, prompts, seed=seed)]
+            for name, some in (("attack_wins", won), ("attack_preferred", preferred))
+        ]  # fmt: skip
+    return rows
 
 
-def _prompts(pairs: Sequence[Pair]) -> dict[str, Prompt]:
+def repetition_rows(
+    about: Subject, judge: PairJudge, judged: Sequence[Judged], repeated: int, seed: int
+) -> list[EvalResult]:
+    """Compute how often the verdict is unchanged under another seed."""
+    some = _drawn(judged, repeated, seed, "repeated")
+    if not some:
+        return []
+    again = judge_pairs(judge, [j.pair for j in some], seeds.derive(seed, NAME, "again"))
+    same = [
+        QuestionValue(
+            a.pair.prompt.id,
+            None if a.value is None or b.value is None else float(a.value == b.value),
+        )
+        for a, b in zip(some, again, strict=True)
+    ]
+    prompts = prompts_of([one.pair for one in some])
+    return [one_row(about, Measure("repeated_alike", is_share=True), same, prompts, seed=seed)]
+
+
+def prompts_of(pairs: Sequence[Pair]) -> dict[str, Prompt]:
+    """Return the pairs' prompts by id."""
     return {pair.prompt.id: pair.prompt for pair in pairs}
 
 
-def _as_pairs(asked: BenchmarkInputs) -> PairJudge:
-    judge = asked.judge
-    if hasattr(judge, "compare"):
-        return judge  # type: ignore[return-value]
-    return JudgeByScore(judge, name=getattr(judge, "name", ""))  # type: ignore[arg-type]
-
-
-def _compare(judge: PairJudge, pairs: Sequence[Pair], seed: int) -> list[Judged]:
+def judge_pairs(judge: PairJudge, pairs: Sequence[Pair], seed: int) -> list[Judged]:
+    """Return every pair with the judge's verdict."""
     found = judge.compare([(p.prompt, p.first, p.second) for p in pairs], seed)
     return [Judged(pair, feedback) for pair, feedback in zip(pairs, found, strict=True)]
 
 
-def _agreement(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
-    """Compute agreement with people, accuracy without human ties, and the unreadable share."""
-    agreed, right, unread = [], [], []
-    for one in judged:
-        key, value, human = one.pair.prompt.id, one.value, one.pair.human
-        unread.append(QuestionValue(key, float(value is None)))
-        agreed.append(QuestionValue(key, None if value is None else float(value == human)))
-        if human != 0.5:
-            right.append(QuestionValue(key, None if value is None else 1 - abs(human - value)))
-    prompts = _prompts([one.pair for one in judged])
-    return [
-        one_row(about, Measure(name, is_share=True), values, prompts, seed=seed)
-        for name, values in (("agreement", agreed), ("accuracy", right), ("unreadable", unread))
-    ]
-
-
-def _length(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
+def length_rows(about: Subject, judged: Sequence[Judged], seed: int) -> list[EvalResult]:
     """Compute how often the longer response wins by the judge and by people, on equal pairs."""
     judges, people = [], []
     for one in judged:
@@ -194,7 +135,7 @@ def _row_pair(
         QuestionValue(pair.prompt.id, None if a is None or b is None else a - b)
         for (pair, a), (_, b) in zip(judges, people, strict=True)
     ]
-    prompts = _prompts([pair for pair, _ in judges])
+    prompts = prompts_of([pair for pair, _ in judges])
     rows = [
         one_row(about, Measure(label, is_share=True), _valued(values), prompts, seed=seed)
         for label, values in ((name, judges), (f"{name}_by_people", people))

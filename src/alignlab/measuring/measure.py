@@ -27,6 +27,9 @@ class MeasureSettings(Bounded):
     wins."""
     truth: str = ""
     """Feedback source of gold scores of sampled responses; empty: none."""
+    card: str = ""
+    """Folder of the measuring judge's card (`alignlab judge-card`); empty looks for one by the
+    judge's identity. The headline states its verdict."""
     examples: NonNegativeInt = 40
     """Number of prompts whose answers the report shows."""
 

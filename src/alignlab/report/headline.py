@@ -8,11 +8,11 @@ half is never called a win or a loss, wherever its middle lies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from alignlab.report.labels import benchmark, bounds, metric, number
-from alignlab.types import EvalResult
+from alignlab.types import EvalResult, StudyDescription
 
 Standing = Literal["better", "worse", "not distinguishable"]
 CHANCE = 0.5
@@ -167,6 +167,16 @@ def _option(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
         start = "worse with" if better or open_ else "no, worse with"
         parts.append(f"{start} {_list(worse, figures=True)}")
     return f"{'; '.join(parts)}."
+
+
+def with_judge(answer: Headline, study: StudyDescription) -> Headline:
+    """Add the sentence on the judge's fitness, in front where the judge is unfit."""
+    if study.recipe == "judge_card":
+        return Headline(study.fitness, "", "")
+    if study.fitness.startswith("The judge is unfit"):
+        options = (study.fitness, *answer.options) if answer.options else ()
+        return replace(answer, first=f"{study.fitness} {answer.first}", options=options)
+    return replace(answer, second=f"{answer.second} {study.fitness}".strip())
 
 
 def _corrected(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:

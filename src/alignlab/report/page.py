@@ -48,7 +48,9 @@ def render(run: RunData) -> str:
         .render(
             run=run,
             title=_title(run),
-            answer=headline.derive(run.results, run.study.baseline, run.study.options),
+            answer=headline.with_judge(
+                headline.derive(run.results, run.study.baseline, run.study.options), run.study
+            ),
             sections=sections.build(run),
             curves=training_curves.curves(run.curves),
             spent=spent,

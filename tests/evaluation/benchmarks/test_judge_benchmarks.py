@@ -1,4 +1,4 @@
-"""Benchmarks of judges: rewards in order, agreement with people, relevance, and the audit."""
+"""Benchmarks of judges: rewards in order, agreement with people, and relevance."""
 
 import json
 import math
@@ -11,7 +11,6 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.judge_quality import JudgeQuality
 from alignlab.evaluation.benchmarks.reward_accuracy import RewardAccuracy
 from alignlab.evaluation.benchmarks.synrel import SynRel
-from alignlab.measuring.judge_audit import JudgeAudit
 from alignlab.types import (
     Corpus,
     Feedback,
@@ -152,49 +151,6 @@ def test_synrel_on_passages_and_on_a_model(tmp_path):
         task.questions(jsonl(tmp_path / "one.jsonl", {"subj": "x", "paragraphs": []}))
 
 
-class Ordered(Pairs):
-    """Shown both orders: the first shown always wins."""
-
-    def _one(self, prompt, a, b):
-        return Feedback(prompt.id, (a.id, b.id), "ordered", Preference(None, (0, 1)))
-
-
-def audit(judge, *groups, **options):
-    return JudgeAudit(**options).measure(of(judge, *groups))
-
-
-def test_audit_finds_a_bias_for_the_first():
-    groups = [group(f"g{i}", "x", "22", "1") for i in range(8)]
-    got = figures(audit(Ordered(len), *groups, attacked=0, repeated=0).rows)
-    assert (got["consistent"], got["first_wins"]) == (0.0, 1.0)
-    assert (got["agreement"], got["accuracy"]) == (0.0, 0.5)
-
-
-def test_audit_finds_a_bias_for_length_and_for_ones_own():
-    groups = [group(f"g{i}", "x", "1", "22") for i in range(6)]
-    groups += [group(f"h{i}", "x", "22", "1") for i in range(2)]
-    got = figures(audit(Pairs(len), *groups, own="other", attacked=4, repeated=3).rows)
-    assert (got["longer_wins"], got["longer_wins_by_people"]) == (1.0, 0.25)
-    assert got["longer_wins_bias"] == 0.75
-    # People never prefer what "other" wrote; the judge does where it is longer.
-    assert (got["own_side"], got["own_side_by_people"], got["own_side_bias"]) == (0.75, 0.0, 0.75)
-    assert got["attack_wins attack:control"] == 0
-    assert got["attack_wins attack:flatters"] == 1
-    assert got["repeated_alike"] == 1
-    with pytest.raises(BadInput, match="own=me: expected a writer"):
-        audit(Pairs(len), *groups, own="me")
-
-
-def test_audit_of_a_source_of_scores_counts_the_unreadable():
-    groups = [group("a", "x", "22", "1"), group("b", "x", "?", "1")]
-    scores = Scores(lambda text: None if "?" in text else float(len(text)))
-    found = audit(scores, *groups, attacked=2, repeated=2)
-    got = figures(found.rows)
-    assert (got["unreadable"], got["accuracy"]) == (0.5, 1.0)
-    assert "first_wins" not in got
-    assert next(r for r in found.rows if r.metric == "agreement").unscored == 1
-
-
 @pytest.mark.parametrize(
     ("orders", "value"),
     [
@@ -244,11 +200,6 @@ def pairs_of(copies):
     [
         (RewardAccuracy(log_odds=True), Scores(len), ("accuracy", "accuracy_ties_half", "brier")),
         (JudgeQuality(), Pairs(len), ("agreement", "accuracy")),
-        (
-            JudgeAudit(own="own", attacked=0, repeated=0),
-            Pairs(len),
-            ("agreement", "accuracy", "longer_wins_by_people", "longer_wins_bias", "own_side"),
-        ),
     ],
 )
 def test_pairs_of_one_prompt_are_no_independent_prompts(benchmark, judge, metrics):
@@ -259,6 +210,5 @@ def test_pairs_of_one_prompt_are_no_independent_prompts(benchmark, judge, metric
         assert (a.n, b.n) == (8, 80), metric
         assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high)), metric
         assert a.low is not None
-    if not isinstance(benchmark, JudgeAudit):
-        assert next(r.value for r in ten if r.metric == "prompts") == 8
+    assert next(r.value for r in ten if r.metric == "prompts") == 8
     assert not any(r.metric == "prompts" for r in one)

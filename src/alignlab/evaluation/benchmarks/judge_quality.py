@@ -32,7 +32,16 @@ from alignlab.evaluation.tasks import (
     value_of,
 )
 from alignlab.registry import register
-from alignlab.types import Corpus, EvalResult, Feedback, Preference, Prompt, Response, Verdict
+from alignlab.types import (
+    Corpus,
+    EvalResult,
+    Feedback,
+    Preference,
+    PreferenceGroup,
+    Prompt,
+    Response,
+    Verdict,
+)
 
 NAME = "judge_quality"
 COIN = "coin"
@@ -78,7 +87,7 @@ class JudgeQuality:
         judged = pair_judge(inputs).compare(items, inputs.seed)
         rows = _rows(pair_judge(inputs).name, pairs, [value_of(f) for f in judged], inputs.seed)
         rows += _consistency(pair_judge(inputs).name, judged, pairs, inputs.seed)
-        rows += _rows(LONGER, pairs, [_longer(p) for p in pairs], inputs.seed)
+        rows += _rows(LONGER, pairs, [longer(p) for p in pairs], inputs.seed)
         rows += _rows(COIN, pairs, [_coin(p, inputs.seed) for p in pairs], inputs.seed)
         return Findings(not_comparable(rows), tuple(judged))
 
@@ -89,13 +98,18 @@ def human_pairs(inputs: BenchmarkInputs) -> list[Pair]:
     Raises:
         BadInput: the data holds no ranked responses.
     """
+    return ordered_pairs(known_groups(inputs), inputs.seed)
+
+
+def ordered_pairs(groups: Sequence[PreferenceGroup], seed: int) -> list[Pair]:
+    """List every pair of the groups, in an order drawn by the seed."""
     found = []
-    for group in known_groups(inputs):
+    for group in groups:
         numbered = list(zip(group.responses, group.scores, strict=True))
         for (one, high), (other, low) in combinations(numbered, 2):
             human = 0.5 if high == low else 1.0
             pair = Pair(group.prompt, one, other, human)
-            if seeds.derive(inputs.seed, NAME, one.id, other.id) % 2:
+            if seeds.derive(seed, NAME, one.id, other.id) % 2:
                 pair = Pair(group.prompt, other, one, 1 - human)
             found.append(pair)
     return found
@@ -151,7 +165,8 @@ def _favours(verdict: Verdict, human: float) -> float | None:
     return float(sum((o == better) - (o == 1 - better) for o in verdict.orders) > 0)
 
 
-def _longer(pair: Pair) -> float:
+def longer(pair: Pair) -> float:
+    """Return 1 if the first answer has more characters, 0 if the second has, 0.5 for equal."""
     first, second = len(pair.first.text), len(pair.second.text)
     return 0.5 if first == second else float(first > second)
 
