@@ -94,7 +94,7 @@ class RunContext:
     seed: int
     hardware: Hardware = Hardware()
     chat_template: str | None = None
-    """File with a chat template, for models without one."""
+    """Chat template by name or file, for models without one, or instead of their own."""
     track: Track = "none"
     """Tracker of training metrics, in addition to the run's files."""
     recorder: Recorder | None = None
@@ -232,7 +232,7 @@ def _find_device(device: str) -> None:
 
 
 def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
-    """Resolve a base model by hub id, folder, or registered `KIND:NAME` (sandbox:knows_all)."""
+    """Resolve a base model: hub id, folder, GGUF file, package:NAME, or sandbox:NAME."""
     kind, colon, rest = spec.partition(":")
     if colon and kind in registry.names("model"):
         return Checkpoint(name, str(registry.get("model", kind)(rest)))

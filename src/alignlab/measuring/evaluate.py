@@ -62,7 +62,8 @@ class EvaluateSettings(Bounded):
     examples: NonNegativeInt = 200
     """Maximum number of questions shown in the report: the worst and the best."""
     chat_template: str = ""
-    """File with a chat template, for a model without one."""
+    """Chat template for models without one, or instead of their own: chatml, plain, zephyr, or a
+    file."""
     device: str = "auto"
     """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
     threads: NonNegativeInt = 0

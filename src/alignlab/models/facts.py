@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from alignlab.errors import BadInput
-from alignlab.models import load as loading
+from alignlab.errors import BadInput, expecting
+from alignlab.models.load import base_of_adapter, is_adapter
+from alignlab.models.locate import HUB_SMALL_FILES, locate
+from alignlab.models.tokenizer import read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,15 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
     Raises:
         BadInput: no such model, no decoder, no safetensors weights, or no chat template.
     """
-    folder = loading._resolve(str(spec), files=loading._HUB_SMALL_FILES)
-    if loading.is_adapter(folder):
-        base = loading.base_of_adapter(folder)
+    folder = locate(spec, files=HUB_SMALL_FILES)
+    if is_adapter(folder):
+        base = base_of_adapter(folder)
         return replace(model_facts(base, chat_template=chat_template), path=str(folder))
-    loading._tokenizer(folder, chat_template, trust_remote_code=False)
+    read_tokenizer(folder, chat_template)
     local = Path(spec).is_dir()
     if local and not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: expected weights in safetensors files, found none")
-    with loading.expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
+    with expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
         config = AutoConfig.from_pretrained(folder)
         model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         model.tie_weights()

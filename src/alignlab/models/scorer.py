@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from alignlab.models import attention
-from alignlab.models.adapters import base_of
+from alignlab.models.adapters import base_of, linear_head
 from alignlab.models.head import at_least_float32, row_logps
 from alignlab.models.onednn import OneDNNLinears
 from alignlab.models.packed import (
@@ -252,12 +252,13 @@ class ResponseScorer(Scorer[TokenLogps]):
 
     def _predicted(self, hidden_Rd: Tensor, targets: Targets) -> TokenLogps:
         """Compute log-probabilities from predicting rows, which filling follows."""
-        head = self.base.get_output_embeddings()
+        head = linear_head(self.base)
+        assert head is not None
         count = len(targets.token_R)
         logps = row_logps(
             hidden_Rd,
-            head.weight,
-            head.bias,
+            head.weight_Vd,
+            head.bias_V,
             pad(targets.token_R, (0, len(hidden_Rd) - count)),
             softcap=getattr(_text_config(self.base), "final_logit_softcapping", None),
         )
@@ -280,7 +281,7 @@ class ResponseScorer(Scorer[TokenLogps]):
         return found.logp_R
 
     def _head_unserved(self) -> str | None:
-        if type(self.base.get_output_embeddings()) is not torch.nn.Linear:
+        if linear_head(self.base) is None:
             return f"the vocabulary head of {type(self.base).__name__} is not a linear layer"
         return None
 
