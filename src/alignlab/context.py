@@ -164,9 +164,8 @@ class RunContext:
         """Return the local engine of a checkpoint; responses carry the checkpoint's name."""
         if self.recorder:
             return self.recorder.engine(model)
-        return metered(
-            with_best_reward_prefix(LocalEngine(self.open(model), name=model.name), model.path)
-        )
+        lm = self.open(model)
+        return metered(with_best_reward_prefix(LocalEngine(lm, name=model.name), lm.path))
 
     def completer(self, spec: str) -> Completer:
         """Return a completer by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""

@@ -81,9 +81,7 @@ def final_model(run: Path) -> Path:
 def _is_parent(model: RunModel, models: list[RunModel]) -> bool:
     """Return True where another model of the same scopes was trained from this one."""
     name = _slug(model.name.rpartition("/")[2])
-    return any(
-        name == _slug(m.parent) and m.scope.startswith(_seed(model.scope)) for m in models
-    )
+    return any(name == _slug(m.parent) and m.scope.startswith(_seed(model.scope)) for m in models)
 
 
 def _seed(scope: str) -> str:

@@ -28,7 +28,12 @@ from alignlab.training.config import TrainConfig
 from alignlab.training.loop import train
 from alignlab.types import Message
 
-TURNS = [Message("system", "S"), Message("user", "Hi"), Message("assistant", "Yo"), Message("user", "Go")]
+TURNS = [
+    Message("system", "S"),
+    Message("user", "Hi"),
+    Message("assistant", "Yo"),
+    Message("user", "Go"),
+]
 RENDERED = {
     "chatml": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
     "<|im_start|>assistant\nYo<|im_end|>\n<|im_start|>user\nGo<|im_end|>\n<|im_start|>assistant\n",
@@ -171,7 +176,9 @@ def test_an_adapter_trains_rows_of_added_tokens_and_nothing_else_of_the_embeddin
     assert not torch.equal(weight[100:], before["model.embed_tokens.weight"][100:])
     head = trained.get_output_embeddings().weight
     assert (head is weight) == tied
-    assert not torch.equal(head[101], before["model.embed_tokens.weight" if tied else "lm_head.weight"][101])
+    assert not torch.equal(
+        head[101], before["model.embed_tokens.weight" if tied else "lm_head.weight"][101]
+    )
     # The adapter alone, put on the base that it names, is the merged model.
     saved = json.loads((tmp_path / "out/adapter/adapter_config.json").read_text())
     assert saved["base_model_name_or_path"] == str(folder)
@@ -179,7 +186,9 @@ def test_an_adapter_trains_rows_of_added_tokens_and_nothing_else_of_the_embeddin
     alone = load(tmp_path / "out/adapter")
     whole = load(tmp_path / "out/model")
     ids = torch.tensor([[1, 100, 7, 8, 101]])
-    torch.testing.assert_close(alone.model(ids).logits, whole.model(ids).logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        alone.model(ids).logits, whole.model(ids).logits, rtol=1e-4, atol=1e-4
+    )
     assert alone.tokenizer.chat_template == whole.tokenizer.chat_template
     learned = response_logprobs(whole, groups)
     assert all(b.sums[0] > a.sums[0] for a, b in zip(reference, learned, strict=True))
@@ -194,7 +203,9 @@ def _names(folder):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_packed_scores_see_the_rows_that_are_trained(tmp_path, tied):
-    lm = attach(load(base_folder(tmp_path, tied=tied), chat_template="chatml"), LoraConfig(r=2), seed=0)
+    lm = attach(
+        load(base_folder(tmp_path, tied=tied), chat_template="chatml"), LoraConfig(r=2), seed=0
+    )
     plain = [found.sums for found in response_logprobs(lm, groups_of(lm))]
     for name, parameter in lm.model.named_parameters():
         if "trainable_tokens_delta" in name:

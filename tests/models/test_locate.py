@@ -35,7 +35,9 @@ def test_a_float_file_gives_the_model_that_it_was_made_from(tmp_path):
         TOKENS.index("he"), TOKENS.index("ll"), TOKENS.index("o")
     ]  # fmt: skip
     assert not getattr(lm.model, "is_quantized", False)
-    assert "quantization_config" not in json.loads((locate(tmp_path / "m.gguf") / "config.json").read_text())
+    assert "quantization_config" not in json.loads(
+        (locate(tmp_path / "m.gguf") / "config.json").read_text()
+    )
 
 
 def test_a_quantised_file_is_dequantised_to_bfloat16(tmp_path):
@@ -82,7 +84,7 @@ def test_what_is_no_whole_model_is_one_line_and_leaves_nothing(tmp_path, cache, 
         write_gguf(file, tiny_llama(), template=TEMPLATE, without=without)
     if case == "torn":
         file.write_bytes(file.read_bytes()[:-20000])
-    with pytest.raises(BadInput, match="expected a (whole )?GGUF file") as caught:
+    with pytest.raises(BadInput, match=r"expected a (whole )?GGUF file") as caught:
         load(file)
     assert "\n" not in str(caught.value)
     assert case != "no weights" or "up_proj" in str(caught.value)

@@ -75,8 +75,11 @@ class Model:
         """Generator of the model's answers."""
         from alignlab.generation import engines
         from alignlab.generation.local import LocalEngine
+        from alignlab.training.conditioning import with_best_reward_prefix
 
-        return engines.completer(self.spec) if self._remote else LocalEngine(self.lm)
+        if self._remote:
+            return engines.completer(self.spec)
+        return with_best_reward_prefix(LocalEngine(self.lm), self.lm.path)
 
     def generate(
         self,

@@ -27,6 +27,7 @@ from alignlab.measuring.cached import CachedPairs, CachedScores, cached_model
 from alignlab.measuring.entrants import Entrants, gather
 from alignlab.measuring.prompt_values import FILE as PROMPT_VALUES
 from alignlab.measuring.prompt_values import of_benchmark
+from alignlab.models.locate import locate
 from alignlab.records import fingerprint
 from alignlab.types import (
     Corpus,
@@ -114,7 +115,7 @@ def evaluate(
         judge=judged_by,
         seed=context.seed,
         corpus=data if isinstance(data, Corpus) else None,
-        models=() if answering else tuple((m.name, m.folder) for m in field.models),
+        models=() if answering else tuple((m.name, str(locate(m.folder))) for m in field.models),
         cache=context.cache,
     )
     found = _findings(task, inputs, partial=bool(settings.limit))

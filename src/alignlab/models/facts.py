@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -46,20 +47,36 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
     local = Path(spec).is_dir()
     if local and not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: expected weights in safetensors files, found none")
-    with expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-        model.tie_weights()
+    config, parameters = _decoder(folder)
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_attention_heads", 1)
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     return ModelFacts(
         path=str(folder),
         kind=config.model_type,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         kv_width=width * (getattr(text, "num_key_value_heads", None) or heads),
         vocabulary=text.vocab_size,
         context=int(getattr(text, "max_position_embeddings", None) or 2**31),
     )
+
+
+def parameter_count(spec: str | Path) -> int:
+    """Count a decoder's parameters, from its configuration alone; for an adapter, its base's.
+
+    Raises:
+        BadInput: no such model, or no decoder.
+    """
+    folder = locate(spec, files=HUB_SMALL_FILES)
+    return parameter_count(base_of_adapter(folder)) if is_adapter(folder) else _decoder(folder)[1]
+
+
+def _decoder(folder: Path) -> tuple[Any, int]:
+    """Return a decoder's configuration and number of parameters, without reading weights."""
+    with expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model.tie_weights()
+    return config, sum(p.numel() for p in model.parameters())

@@ -81,10 +81,10 @@ def packaged(name: str) -> Path:
 
 def _folder(folder: Path) -> Path:
     """Return a model's folder, given itself, a stage of a run, or a run directory."""
+    if (folder / "status.json").is_file() and (folder / "model" / "config.json").is_file():
+        return folder / "model"
     if any((folder / name).is_file() for name in _CONFIGS):
         return folder
-    if (folder / "model" / "config.json").is_file():
-        return folder / "model"
     if is_run(folder):
         return final_model(folder)
     files = sorted(folder.glob("*.gguf"))
