@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 import yaml
 
 from alignlab.context import resolve_model
@@ -24,7 +25,7 @@ from alignlab.models.locate import HUB_SMALL_FILES, PACKAGE, locate, short_name
 from alignlab.models.quant import is_quantised
 from alignlab.report.lineage import Lineage, lineage_of
 from alignlab.report.model_card import ExportedModel, model_card
-from alignlab.report.run_data import read_run
+from alignlab.report.run_data import RunData, read_run
 from alignlab.training.conditioning import FILE as REWARD_BINS
 
 
@@ -57,15 +58,17 @@ def export(
     """Implement `alignlab.export` for a model given by spec.
 
     Raises:
-        BadInput: no such model, or a folder in the way.
+        BadInput: no such model, a folder in the way, or evaluations of other models.
     """
     target = Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"{target}: expected a new or empty folder, found one with files")
-    runs = [read_run(Path(run)) for run in evaluations]
     spec = resolve_model(model).path
     folder = locate(spec)
+    runs = [_evaluation(Path(run), _name(model, folder)) for run in evaluations]
     lineage = _lineage(spec, folder)
+    # Its bars are for loading from a network.
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     lm = _opened(folder, spec, adapter or None, chat_template or None)
     if is_quantised(lm.model):
         raise BadInput(f"{model}: expected plain weights, found quantised ones")
@@ -104,6 +107,22 @@ def licence_of(base: str) -> str:
             named = fields.get("license")
             return str(fields.get("license_name", named) if named == "other" else named or "")
     return ""
+
+
+def _evaluation(run: Path, name: str) -> RunData:
+    """Read a run with figures of the model.
+
+    Raises:
+        BadInput: no such run, or none of its figures is of a model of this name.
+    """
+    found = read_run(run)
+    models = sorted({row.model for row in found.results})
+    if name not in models:
+        raise BadInput(
+            f"{run}: expected figures of {name!r}, found those of {', '.join(models) or 'none'}; "
+            "say NAME=MODEL in `alignlab evaluate`"
+        )
+    return found
 
 
 def _lineage(spec: str, folder: Path) -> Lineage:

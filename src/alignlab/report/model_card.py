@@ -104,9 +104,10 @@ def _training(steps: Sequence[TrainingStep]) -> str:
         best = f" (best of {step.steps}: step {step.best_step})" if step.best_step else ""
         count = f"{step.best_step or step.steps or '–'}{best}"
         tokens = f"{step.tokens:,}" if step.tokens else "–"
-        cells = (step.name, step.made or "–", _shown(step.data), count, tokens, step.seed)
+        shown = step.run.path.name if step.run.manifest.recipe == "train" else step.name
+        cells = (shown, step.made or "–", _shown(step.data), count, tokens, step.seed)
         lines.append(_row(cells))
-    lines += ["", f"Settings of the last training ({steps[-1].name}):", "", "```yaml"]
+    lines += ["", "Settings of the last training:", "", "```yaml"]
     lines += [yaml.safe_dump(_settings(steps[-1]), sort_keys=False).strip(), "```"]
     counts = [_count(c.what, c.kept, {**c.dropped, **c.changed}) for c in steps[-1].counts]
     if counts:
