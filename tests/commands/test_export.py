@@ -94,8 +94,8 @@ def test_a_studys_card_has_its_figures_with_their_judge():
                    iterations=1, out="study")  # fmt: skip
     al.export(study, "out")
     _, text = card_of("out")
-    row = next(r for r in study.results.rows
-               if r["model"] == "M2" and r["benchmark"] == "score" and r["group"] is None)  # fmt: skip
+    rows = [r for r in study.results.rows if (r["model"], r["benchmark"]) == ("M2", "score")]
+    row = next(r for r in rows if r["group"] is None)
     line = next(line for line in text.splitlines() if line.startswith("| Score |"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert float(cells[2]) == pytest.approx(row["value"], abs=5e-3)
@@ -110,9 +110,9 @@ def test_a_benchmarks_figures_come_in_by_their_run(alignlab):
     al.train("sft", "sandbox:knows_all", jsonl("s.jsonl", [{"prompt": "Hi", "completion": "Ho"}]),
              *QUICK, out="runs/sft")  # fmt: skip
     questions = [
-        {"question_id": i, "category": "math", "turns": ["1+1?", "2+2?"]} for i in range(3)
+        {"question_id": i, "category": "writing", "turns": ["Write.", "More."]} for i in range(3)
     ]
-    judge = "llm,prompt=short_score,samples=1,max_tokens=16:sandbox:strong"
+    judge = "longer"
     bench = ("evaluate", "mt_bench", "--data", jsonl("q.jsonl", questions), "--judge", judge)
     asked = alignlab(*bench, "--model", "runs/sft", "--out", "bench", "max_tokens=8")
     assert asked.code == 0, asked.err
@@ -121,7 +121,7 @@ def test_a_benchmarks_figures_come_in_by_their_run(alignlab):
     head, text = card_of("out")
     assert head["license"] == "mit"
     line = next(line for line in text.splitlines() if line.startswith("| MT-Bench |"))
-    assert judge in line.replace("\\", "")
+    assert line.endswith("| longer |")
     renamed = alignlab(*bench, "--model", "other=runs/sft", "--out", "bench2", "max_tokens=8")
     assert renamed.code == 0, renamed.err
     ended = alignlab("export", "runs/sft", "out2", "--evaluations", "bench2")
