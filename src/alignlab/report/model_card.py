@@ -13,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from alignlab.records import whole_records
 from alignlab.report import labels
 from alignlab.report.lineage import Lineage, TrainingStep
 from alignlab.report.run_data import RunData
-from alignlab.types import EvalResult, PromptValue
+from alignlab.types import EvalResult
 
 _LEFT_OUT = ("wins", "losses", "ties", "distinct_2", "repetition_4")
 """Metrics of studies that a card does not show."""
@@ -142,23 +141,12 @@ def _figures(lineage: Lineage, evaluations: Sequence[RunData], name: str) -> lis
     if lineage.steps:
         named.insert(0, (lineage.steps[-1].run, lineage.steps[-1].name))
     for run, model in named:
-        judges = _judges(run)
         config = _config(run)
         for row in run.results:
             whole = row.group is None and row.value is not None
             hidden = row.metric in _LEFT_OUT or row.metric.endswith(("_p", "_p_holm"))
             if row.model == model and whole and not hidden:
-                found.append(_Figure(row, judges.get(row.benchmark) or _judge(row, config)))
-    return found
-
-
-def _judges(run: RunData) -> dict[str, str]:
-    """Return benchmark -> judge, where the values by prompt tell."""
-    found: dict[str, str] = {}
-    for file in sorted((run.path / "stages").rglob("prompt_values.jsonl")):
-        for value in whole_records(file, PromptValue):
-            if value.by:
-                found[value.benchmark] = value.by
+                found.append(_Figure(row, _judge(row, config)))
     return found
 
 
