@@ -115,7 +115,9 @@ def evaluate(
         judge=judged_by,
         seed=context.seed,
         corpus=data if isinstance(data, Corpus) else None,
-        models=() if answering else tuple((m.name, str(locate(m.folder))) for m in field.models),
+        models=()
+        if answering
+        else tuple((m.name, str(locate(m.folder)) if m.folder else "") for m in field.models),
         cache=context.cache,
     )
     found = _findings(task, inputs, partial=bool(settings.limit))

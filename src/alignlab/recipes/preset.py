@@ -45,8 +45,10 @@ def preset_for(model: str, preset: str, objective: str, keys: Collection[str]) -
 def _preset_of_model(model: str) -> PresetName:
     if model.startswith("sandbox:"):
         return "sandbox"
-    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
-    if not size:  # a hub id, a GGUF file, a package or a run directory
+    folder, size = Path(model), 0
+    if (folder / "config.json").is_file():
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not size:  # a hub id, a GGUF file, a package, an adapter or a run directory
         from alignlab.models.facts import parameter_count
 
         try:
