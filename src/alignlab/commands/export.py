@@ -97,8 +97,9 @@ def licence_of(base: str) -> str:
     if base.startswith(PACKAGE):
         with suppress(metadata.PackageNotFoundError):
             found = metadata.metadata(base.removeprefix(PACKAGE))
-            if stated := found.get("License-Expression") or found.get("License"):
-                return str(stated).strip().lower() if "\n" not in str(stated) else ""
+            for field in ("License-Expression", "License"):
+                if field in found and "\n" not in found[field].strip():
+                    return str(found[field]).strip().lower()
     with suppress(BadInput, OSError, yaml.YAMLError):
         readme = locate(base, files=HUB_SMALL_FILES) / "README.md"
         _, start, rest = readme.read_text(encoding="utf-8").partition("---\n")

@@ -79,7 +79,8 @@ def read_tokenizer(
     Raises:
         BadInput: no tokenizer, or no chat template.
     """
-    tokenizer, added = plain_tokenizer(folder, trust_remote_code), ()
+    tokenizer = plain_tokenizer(folder, trust_remote_code)
+    added: tuple[int, ...] = ()
     if chat_template is not None:
         added = _set_template(tokenizer, str(chat_template), folder)
     if not tokenizer.chat_template:
