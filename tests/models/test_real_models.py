@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 import alignlab as al
 from alignlab import progress
@@ -67,8 +68,11 @@ def case(request) -> tuple[LanguageModel, str]:
     template, end = CASES[request.param]
     folder = folder_of(request.param.split("/")[0])
     tokenizer, added = read_tokenizer(folder, template)
-    nothing = SimpleNamespace()
-    lm = LanguageModel(nothing, tokenizer, "", "", "", torch.device("cpu"), None, added)
+    config = AutoConfig.from_pretrained(folder)
+    config.get_text_config(decoder=True).vocab_size += len(added)
+    lm = LanguageModel(
+        SimpleNamespace(config=config), tokenizer, "", "", "", torch.device("cpu"), None, added
+    )
     return lm, end
 
 
