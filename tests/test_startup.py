@@ -151,4 +151,4 @@ def test_every_option_has_a_sentence_and_every_command_an_example(alignlab, comm
 
 
 def test_square_brackets_of_help_are_shown(alignlab):
-    assert "[NAME=]FOLDER" in alignlab("generate", "--help").out
+    assert "[NAME=]SPEC" in alignlab("generate", "--help").out

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from alignlab.api.data import Data as Data
     from alignlab.api.data import load_data as load_data
     from alignlab.api.evaluating import evaluate as evaluate
+    from alignlab.api.exporting import export as export
     from alignlab.api.generating import generate as generate
     from alignlab.api.judging import Judge as Judge
     from alignlab.api.judging import judge as judge

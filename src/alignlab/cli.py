@@ -120,6 +120,10 @@ COMMANDS = (
         "test=more.jsonl",
         ("what",), lambda values: Settings(source.describe(known.QUERY_TYPES)),
     ),
+    Command(
+        "export", _api("exporting", "export"), "export runs/dpo my-model --dtype bfloat16",
+        ("model", "out"),
+    ),
     Command("report", _api("studies", "print_report"), "report runs/demo --csv > demo.csv"),
     Command("compare", _api("studies", "compare"), "compare runs/seed-0 runs/seed-1"),
     Command("view", Place("alignlab.commands.view", "view"), "view runs --port 8000", ("folder",)),

@@ -94,7 +94,7 @@ class RunContext:
     seed: int
     hardware: Hardware = Hardware()
     chat_template: str | None = None
-    """File with a chat template, for models without one."""
+    """Chat template by name or file, for models without one, or instead of their own."""
     track: Track = "none"
     """Tracker of training metrics, in addition to the run's files."""
     recorder: Recorder | None = None
@@ -164,9 +164,8 @@ class RunContext:
         """Return the local engine of a checkpoint; responses carry the checkpoint's name."""
         if self.recorder:
             return self.recorder.engine(model)
-        return metered(
-            with_best_reward_prefix(LocalEngine(self.open(model), name=model.name), model.path)
-        )
+        lm = self.open(model)
+        return metered(with_best_reward_prefix(LocalEngine(lm, name=model.name), lm.path))
 
     def completer(self, spec: str) -> Completer:
         """Return a completer by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
@@ -232,7 +231,7 @@ def _find_device(device: str) -> None:
 
 
 def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
-    """Resolve a base model by hub id, folder, or registered `KIND:NAME` (sandbox:knows_all)."""
+    """Resolve a base model: hub id, folder, GGUF file, package:NAME, or sandbox:NAME."""
     kind, colon, rest = spec.partition(":")
     if colon and kind in registry.names("model"):
         return Checkpoint(name, str(registry.get("model", kind)(rest)))

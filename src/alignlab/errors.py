@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class BadInput(Exception):
@@ -31,3 +32,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return BadInput(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+
+
+@contextmanager
+def expecting(expected: str, spec: object) -> Iterator[None]:
+    """Turn errors of a library on reading a file into one line of `BadInput`."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{spec}: expected {expected}, found: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -44,7 +44,8 @@ def evaluate(
 
     Args:
         benchmark: name from `alignlab list benchmarks`.
-        model: [NAME=]FOLDER, hub id or engine; may be repeated.
+        model: [NAME=]SPEC: folder, run directory, GGUF file, package:NAME, hub id or engine; may
+            be repeated.
         overrides: settings of the run or of the benchmark, such as limit=50.
         outputs: [NAME=]FILE of existing answers; may be repeated.
         judge: an engine or a feedback source.

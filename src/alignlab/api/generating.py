@@ -24,7 +24,7 @@ def generate(
     """Answer prompts with a model, or resume; records of the work are in OUT.run.
 
     Args:
-        model: [NAME=]FOLDER, hub id or engine.
+        model: [NAME=]SPEC: folder, run directory, GGUF file, package:NAME, hub id or engine.
         prompts: data with prompts: PATH or FORMAT:PATH; in Python also a list of texts.
         overrides: settings, such as n=4 temperature=0.7 max_tokens=512.
         out: file to write: .jsonl, .jsonl.gz or .parquet.

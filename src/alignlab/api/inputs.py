@@ -95,7 +95,10 @@ def model_spec(model: ModelLike, *, named: bool = False) -> str:
     """
     if isinstance(model, str | Path):
         return str(model)
-    if isinstance(model, Training | StudyResult):
+    if isinstance(model, StudyResult):
+        # The same choice as of the run's folder on the command line.
+        return f"{model.folder.name}={model.folder}" if named else str(model.folder)
+    if isinstance(model, Training):
         name = model.folder.name
         return f"{name}={model.model.path}" if named else model.model.path
     if isinstance(model, Checkpoint):

@@ -75,8 +75,11 @@ class Model:
         """Generator of the model's answers."""
         from alignlab.generation import engines
         from alignlab.generation.local import LocalEngine
+        from alignlab.training.conditioning import with_best_reward_prefix
 
-        return engines.completer(self.spec) if self._remote else LocalEngine(self.lm)
+        if self._remote:
+            return engines.completer(self.spec)
+        return with_best_reward_prefix(LocalEngine(self.lm), self.lm.path)
 
     def generate(
         self,
@@ -167,10 +170,11 @@ def load_model(
     """Validate a model and return a handle that generates, scores and saves.
 
     Args:
-        model: folder, hub id, engine (openai:MODEL@URL, ...), Checkpoint, or a training's result.
+        model: folder, run directory, GGUF file, package:NAME, hub id, engine
+            (openai:MODEL@URL, ...), Checkpoint, or a training's result.
         device: "cpu", "cuda", ...; empty uses a GPU if there is one.
         adapter: folder or hub id of a PEFT adapter for the model.
-        chat_template: file with a chat template, for a model without one.
+        chat_template: chatml, plain, zephyr or a file, for a model without a chat template.
 
     Raises:
         BadInput: no such model, or one without safetensors weights or chat template.

@@ -235,27 +235,22 @@ class StudyResult(FolderResult):
     @cached_property
     def models(self) -> dict[str, Checkpoint]:
         """Trained models by the name of their stage, in the order of training."""
-        from alignlab.redo import order, stage_name
+        from alignlab.run_models import models_of
         from alignlab.types import Checkpoint
 
-        stages = self.folder / "stages"
-        place = {name: number for number, name in enumerate(order(self.folder))}
-        # Not by the files' times: a repaired model is younger than those that came after it.
-        configs = sorted(
-            stages.rglob("model/config.json"),
-            key=lambda f: place.get(stage_name(self.folder, f.parents[1]), len(place)),
-        )
-        found = {}
-        for folder in (config.parent for config in configs):
-            parts = folder.parent.relative_to(stages).parts
-            name = "/".join((*parts[:-1], parts[-1].partition("-")[2]))
-            found[name] = Checkpoint(name, str(folder))
-        return found
+        return {m.name: Checkpoint(m.name, str(m.folder)) for m in models_of(self.folder)}
 
     @property
     def model(self) -> Checkpoint:
-        """Model trained last."""
-        return list(self.models.values())[-1]
+        """Model that the study ends with.
+
+        Raises:
+            BadInput: the study ends with several; choose from `models`.
+        """
+        from alignlab.run_models import final_model
+
+        folder = str(final_model(self.folder))
+        return next(model for model in self.models.values() if model.path == folder)
 
     def as_json(self) -> Any:
         """Return the report's path and the figures."""

@@ -30,7 +30,8 @@ def run(
     Args:
         recipe: name from `alignlab list recipes`.
         overrides: settings, such as model=./my-model iterations=2 out=runs/mine.
-        model: base model: hub id, local folder, or sandbox:NAME.
+        model: base model: folder, run directory, GGUF file, package:NAME, hub id, or
+            sandbox:NAME.
         data: seed data: PATH, FORMAT:PATH, or sandbox; in Python also rows, or a tuple of sources.
         out: run directory.
         config: YAML file of settings, under the others.
@@ -85,7 +86,8 @@ def check(
     Args:
         recipe: name from `alignlab list recipes`, or an objective of `alignlab train`.
         overrides: settings, such as model=./my-model strong=openai:gpt-x@URL.
-        model: base model: hub id, local folder, or sandbox:NAME.
+        model: base model: folder, run directory, GGUF file, package:NAME, hub id, or
+            sandbox:NAME.
         data: PATH, FORMAT:PATH, or sandbox.
         out: run directory.
         config: YAML file of settings, under the others.

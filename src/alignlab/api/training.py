@@ -47,7 +47,8 @@ def train(
     Args:
         objective: name from `alignlab list objectives`; in Python also al.DPO(beta=0.1) or {"name":
             "dpo", "beta": 0.1}.
-        model: model to start from: hub id, local folder, or sandbox:NAME.
+        model: model to start from: folder, run directory, GGUF file, package:NAME, hub id, or
+            sandbox:NAME.
         data: PATH or FORMAT:PATH; `?test_share=0.1` holds prompts out.
         overrides: settings, such as lr=1e-6 objective.beta=0.3.
         out: run directory.

@@ -37,7 +37,8 @@ class GenerateSettings(SampleSettings):
     limit: NonNegativeInt = 0
     """Maximum number of prompts, from the start of the data; 0 uses all."""
     chat_template: str = ""
-    """File with a chat template, for a model without one."""
+    """Chat template for models without one, or instead of their own: chatml, plain, zephyr, or a
+    file."""
     device: str = "auto"
     """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
     threads: NonNegativeInt = 0

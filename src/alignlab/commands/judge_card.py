@@ -77,7 +77,7 @@ def _described(card: JudgeCard) -> StudyDescription:
     """Describe the run for its report; the headline is the verdict."""
     models = {card.name: f"the judge, {card.judge}"}
     return StudyDescription(
-        "judge_card", f"Is {card.name} fit to judge?", "", models, " ".join(notes(card))
+        "judge_card", f"Is {card.name} fit to judge?", "", models, fitness=" ".join(notes(card))
     )
 
 

@@ -257,14 +257,19 @@ class LocalOptions:
     """Data type: "float32", "bfloat16" or "float16"; by default that of the files."""
     name: str | None = None
     """Name of the engine in records; by default from the folder's name and content."""
+    chat_template: str | None = None
+    """Chat template for a model without one: chatml, plain, zephyr, or a file."""
 
 
 @register("engine", "local")
 def local_engine(rest: str) -> LocalEngine:
-    """`local:FOLDER[?batch_size=256&dtype=bfloat16&name=M1]`: a model from a folder or hub id."""
+    """`local:MODEL[?batch_size=256&dtype=bfloat16&name=M1&chat_template=chatml]`.
+
+    MODEL is a folder, run directory, GGUF file, package:NAME or hub id.
+    """
     named = read_options(rest, LocalOptions)
     folder, options = named.name, named.options
-    lm = load(folder, dtype=options.dtype)
+    lm = load(folder, dtype=options.dtype, chat_template=options.chat_template)
     name = options.name or f"local:{Path(folder).name}@{lm.fingerprint[:8]}"
     return LocalEngine(lm, batch_size=options.batch_size, name=name)
 

@@ -20,12 +20,14 @@ import torch
 from transformers import GenerationConfig
 
 from alignlab import seeds
-from alignlab.errors import BadInput, RunFailed
+from alignlab.errors import BadInput, RunFailed, first_line
 from alignlab.generation.choices import ChoiceTokens, tokenise_choices, without_longer
 from alignlab.generation.engines import check_sampling, failed, first_stop
-from alignlab.models import load as loading
 from alignlab.models.chat_template import encode_prompt, stop_tokens
+from alignlab.models.folders import fingerprint
 from alignlab.models.load import LanguageModel
+from alignlab.models.locate import locate, short_name
+from alignlab.models.tokenizer import read_tokenizer
 from alignlab.registry import register
 from alignlab.specs import read_options
 from alignlab.types import Completion, CompletionRequest
@@ -216,21 +218,21 @@ def _start(folder: str, options: VllmOptions) -> Any:
             **uncut,
         )
     except (RuntimeError, ValueError, OSError, ImportError) as error:
-        raise RunFailed(f"vllm:{folder}: {loading._first_line(error)}") from error
+        raise RunFailed(f"vllm:{folder}: {first_line(error)}") from error
 
 
 def _tokens_only(spec: str) -> LanguageModel:
     """Load tokenizer and end tokens of a model, leaving its weights to vLLM."""
-    folder = loading._resolve(spec)
-    tokenizer = loading._tokenizer(folder, None, False)
+    folder = locate(spec)
+    tokenizer = read_tokenizer(folder, None).tokenizer
     file = folder / "generation_config.json"
     generation = GenerationConfig.from_pretrained(folder) if file.is_file() else None
-    name = folder.name if Path(spec).is_dir() else spec
+    name = short_name(spec, folder)
     return LanguageModel(
         SimpleNamespace(generation_config=generation),
         tokenizer,
         name,
         str(folder),
-        loading.fingerprint(folder),
+        fingerprint(folder),
         torch.device("cpu"),
     )

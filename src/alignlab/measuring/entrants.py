@@ -198,7 +198,8 @@ def _baseline(
 def is_answer_file(spec: str) -> bool:
     """Return whether a spec, `[NAME=]SPEC`, names a file of outputs rather than a model."""
     named = _NAMED.fullmatch(spec)
-    return Path(spec).is_file() or bool(named and Path(named["spec"]).is_file())
+    files = [Path(spec), *([Path(named["spec"])] if named else [])]
+    return any(file.is_file() and file.suffix.lower() != ".gguf" for file in files)
 
 
 def read_given(spec: str, questions: Sequence[Question]) -> ModelAnswers:

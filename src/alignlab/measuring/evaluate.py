@@ -27,6 +27,7 @@ from alignlab.measuring.cached import CachedPairs, CachedScores, cached_model
 from alignlab.measuring.entrants import Entrants, gather
 from alignlab.measuring.prompt_values import FILE as PROMPT_VALUES
 from alignlab.measuring.prompt_values import of_benchmark
+from alignlab.models.locate import locate
 from alignlab.records import fingerprint
 from alignlab.types import (
     Corpus,
@@ -62,7 +63,8 @@ class EvaluateSettings(Bounded):
     examples: NonNegativeInt = 200
     """Maximum number of questions shown in the report: the worst and the best."""
     chat_template: str = ""
-    """File with a chat template, for a model without one."""
+    """Chat template for models without one, or instead of their own: chatml, plain, zephyr, or a
+    file."""
     device: str = "auto"
     """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
     threads: NonNegativeInt = 0
@@ -113,7 +115,9 @@ def evaluate(
         judge=judged_by,
         seed=context.seed,
         corpus=data if isinstance(data, Corpus) else None,
-        models=() if answering else tuple((m.name, m.folder) for m in field.models),
+        models=()
+        if answering
+        else tuple((m.name, str(locate(m.folder)) if m.folder else "") for m in field.models),
         cache=context.cache,
     )
     found = _findings(task, inputs, partial=bool(settings.limit))

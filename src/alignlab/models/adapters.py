@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from alignlab.configs import BelowOne, Bounded, Positive, PositiveInt
 from alignlab.errors import BadInput
@@ -53,6 +54,7 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
         lora_dropout=config.dropout,
         target_modules=list(config.targets) or "all-linear",
         use_dora=config.dora,
+        trainable_token_indices=_rows_to_train(lm, config),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -65,6 +67,54 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return replace(lm, model=model)
+
+
+def _rows_to_train(lm: LanguageModel, config: LoraConfig) -> dict[str, list[int]] | None:
+    """Return the rows of tokens that the chat template added, by the names of their matrices.
+
+    Raises:
+        BadInput: peft cannot train rows of this model's head.
+    """
+    if not lm.added:
+        return None
+    head = lm.model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None:
+        raise BadInput(
+            f"lora: {lm.name}: rows of added tokens cannot be trained in a head with a bias; "
+            "choose chat_template=zephyr or plain, which add none"
+        )
+    ends = [lm.model.get_input_embeddings()]
+    if head is not None and head.weight is not ends[0].weight:
+        ends.append(head)
+    names = [n for n, m in lm.model.named_modules() if any(m is end for end in ends)]
+    if any(name.rpartition(".")[2] in config.targets for name in names):
+        raise BadInput(
+            "lora.targets: expected no embeddings and no head with a chat template that adds "
+            "tokens, whose rows are trained on their own"
+        )
+    return {name: sorted(lm.added) for name in names}
+
+
+class Head(NamedTuple):
+    """Weights of a linear vocabulary head."""
+
+    weight_Vd: Tensor
+    bias_V: Tensor | None
+
+
+def linear_head(model: Any) -> Head | None:
+    """Return the weights of a model's vocabulary head, trained rows in place; None if not linear.
+
+    With the adapter off, the rows are the base model's.
+    """
+    head = base_of(model).get_output_embeddings()
+    rows = getattr(head, "token_adapter", None)  # peft's layer of trained rows
+    linear = head if rows is None else rows.base_layer
+    if type(linear) is not torch.nn.Linear:
+        return None
+    if rows is None or rows.disable_adapters or rows.merged:
+        return Head(linear.weight, linear.bias)
+    return Head(rows.get_merged_weights(rows.active_adapters), linear.bias)
 
 
 def is_adapted(model: Any) -> bool:

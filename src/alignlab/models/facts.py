@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from alignlab.errors import BadInput
-from alignlab.models import load as loading
+from alignlab.errors import BadInput, expecting
+from alignlab.models.load import base_of_adapter, is_adapter
+from alignlab.models.locate import HUB_SMALL_FILES, locate
+from alignlab.models.tokenizer import read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,22 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
     Raises:
         BadInput: no such model, no decoder, no safetensors weights, or no chat template.
     """
-    folder = loading._resolve(str(spec), files=loading._HUB_SMALL_FILES)
-    if loading.is_adapter(folder):
-        base = loading.base_of_adapter(folder)
+    folder = locate(spec, files=HUB_SMALL_FILES)
+    if is_adapter(folder):
+        base = base_of_adapter(folder)
         return replace(model_facts(base, chat_template=chat_template), path=str(folder))
-    loading._tokenizer(folder, chat_template, trust_remote_code=False)
+    read_tokenizer(folder, chat_template)
     local = Path(spec).is_dir()
     if local and not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: expected weights in safetensors files, found none")
-    with loading.expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-        model.tie_weights()
+    config, parameters, norms = _decoder(folder)
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_attention_heads", 1)
     width = getattr(text, "head_dim", None) or text.hidden_size // heads
     return ModelFacts(
         path=str(folder),
         kind=config.model_type,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         kv_width=width * (getattr(text, "num_key_value_heads", None) or heads),
@@ -68,7 +68,7 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
         context=int(getattr(text, "max_position_embeddings", None) or 2**31),
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         query_width=width * heads,
-        norms=max(1, _norms(model, text.hidden_size) // text.num_hidden_layers),
+        norms=max(1, norms // text.num_hidden_layers),
     )
 
 
@@ -77,3 +77,23 @@ def _norms(model: torch.nn.Module, hidden: int) -> int:
     norms = (m for m in model.modules() if "Norm" in type(m).__name__)
     weights = (getattr(norm, "weight", None) for norm in norms)
     return sum(weight is not None and weight.shape == (hidden,) for weight in weights)
+
+
+def parameter_count(spec: str | Path) -> int:
+    """Count a decoder's parameters, from its configuration alone; for an adapter, its base's.
+
+    Raises:
+        BadInput: no such model, or no decoder.
+    """
+    folder = locate(spec, files=HUB_SMALL_FILES)
+    return parameter_count(base_of_adapter(folder)) if is_adapter(folder) else _decoder(folder)[1]
+
+
+def _decoder(folder: Path) -> tuple[Any, int, int]:
+    """Return a decoder's configuration, parameters and norms, without reading weights."""
+    with expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model.tie_weights()
+    hidden = config.get_text_config(decoder=True).hidden_size
+    return config, sum(p.numel() for p in model.parameters()), _norms(model, hidden)

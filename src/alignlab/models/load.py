@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-import logging
-import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,19 +13,18 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    GenerationConfig,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as hf_logging
 
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, expecting
 from alignlab.models import chat_template as templates
 from alignlab.models.attention import keep_soft_cap
-
-log = logging.getLogger(__name__)
+from alignlab.models.folders import fingerprint as fingerprint
+from alignlab.models.folders import replace_folder as replace_folder
+from alignlab.models.locate import locate, short_name
+from alignlab.models.new_tokens import embed_tokens
+from alignlab.models.saving import save_weights
+from alignlab.models.tokenizer import ReadTokenizer, plain_tokenizer, read_tokenizer
 
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -38,14 +33,10 @@ DTYPES: dict[str, torch.dtype] = {
 }
 """Name in configurations -> tensor type."""
 
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
-_HUB_SMALL_FILES = [pattern for pattern in _HUB_FILES if pattern != "*.safetensors"]
 _ADAPTER = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """Type name in a safetensors file -> floating type."""
-_HASHED = (".safetensors", ".jinja", ".model")
-_HASHED_NAMES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True)
@@ -64,6 +55,8 @@ class LanguageModel:
     device: torch.device
     stored: torch.dtype | None = None
     """Type of the weights in the files at `path`; None where unknown."""
+    added: tuple[int, ...] = ()
+    """Ids of the tokens that the chat template added on loading; not trained yet."""
 
 
 def device_of(name: str | torch.device | None) -> torch.device:
@@ -98,12 +91,13 @@ def load(
     """Load a decoder and its tokenizer from safetensors files.
 
     Args:
-        spec: local folder in Hugging Face format, or hub id. A PEFT adapter is merged into the base
-            model that it names.
+        spec: folder, run directory, GGUF file, package:NAME or hub id (see `locate`). A PEFT
+            adapter is merged into the base model that it names.
         dtype: "float32", "bfloat16" or "float16"; None uses the type of the files.
         device: device of the weights; None and "auto" are the GPU where there is one, else the CPU.
         adapter: folder or hub id of a PEFT adapter to add to the model, unmerged.
-        chat_template: Jinja template, or a file with one, instead of the tokenizer's own.
+        chat_template: Jinja template, a file with one, or the name of one (`tokenizer.TEMPLATES`),
+            instead of the tokenizer's own; tokens that a named one adds get embeddings.
         trust_remote_code: run code that comes with the model.
         model_class: class of transformers for another head than the vocabulary's.
 
@@ -111,45 +105,48 @@ def load(
         BadInput: no such model, no safetensors weights, no chat template, or a template whose
             tokens have no embeddings in the model.
     """
-    folder = _resolve(str(spec))
+    folder = locate(spec)
     if is_adapter(folder):
         options = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
         return _merged_adapter(spec, folder, adapter, chat_template, **options)
     if model_class is not AutoModelForSequenceClassification:
         _refuse_classifier(folder)
-    tokenizer = _tokenizer(folder, chat_template, trust_remote_code)
+    put_on = None if adapter is None else locate(adapter)
+    tokenizer, added = _tokenizer_with(folder, put_on, chat_template, trust_remote_code)
     chosen = device_of(device)
     model = _read_model(folder, model_class, _dtype(dtype), trust_remote_code)
-    if adapter is not None:
-        model = _with_adapter(model, str(adapter))
+    model.name_or_path = str(spec)  # an adapter of this model names it as its base
+    embed_tokens(model, added, tokenizer.eos_token_id)
+    if put_on is not None:
+        model = _with_adapter(model, str(adapter), put_on)
     if not getattr(model, "is_quantized", False):  # quantised weights are loaded in place
         model.to(chosen)
     model.eval()
-    name = folder.name if Path(spec).is_dir() else str(spec)
     template = tokenizer.chat_template if chat_template is not None else None
     digest = fingerprint(folder, chat_template=template)
-    if adapter is not None:
-        digest = hashlib.sha256(
-            f"{digest}+{fingerprint(_resolve(str(adapter)))}".encode()
-        ).hexdigest()[:16]
-    lm = LanguageModel(model, tokenizer, name, str(folder), digest, chosen, _stored(folder))
+    if put_on is not None:
+        digest = hashlib.sha256(f"{digest}+{fingerprint(put_on)}".encode()).hexdigest()[:16]
+    name, stored = short_name(spec, folder), _stored(folder)
+    lm = LanguageModel(model, tokenizer, name, str(folder), digest, chosen, stored, added)
     templates.check_template(lm)
     return lm
 
 
-@contextmanager
-def expecting(expected: str, spec: str | Path) -> Iterator[None]:
-    """Turn errors of transformers on reading a model's files into `BadInput`; show no bars."""
-    try:
-        with without_bars():
-            yield
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{spec}: expected {expected}, found: {_first_line(error)}") from error
+def _tokenizer_with(
+    folder: Path, adapter: Path | None, chat_template: str | Path | None, trust_remote_code: bool
+) -> ReadTokenizer:
+    """Read the tokenizer that an adapter was trained with, if it has one, else the model's."""
+    if adapter is None or not any((adapter / name).is_file() for name in _TOKENIZER):
+        return read_tokenizer(folder, chat_template, trust_remote_code)
+    if chat_template is None and not plain_tokenizer(adapter).chat_template:
+        chat_template = plain_tokenizer(folder, trust_remote_code).chat_template
+    return read_tokenizer(adapter, chat_template, trust_remote_code)
 
 
 def _read_model(folder: Path, model_class: Any, dtype: Any, trust_remote_code: bool) -> Any:
     """Read a model's weights from safetensors files."""
-    with expecting("a decoder in Hugging Face format with safetensors weights", folder):
+    expected = "a decoder in Hugging Face format with safetensors weights"
+    with expecting(expected, folder), without_bars():
         model = model_class.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
@@ -191,19 +188,12 @@ def _merged_adapter(
             f"{spec}: expected a model to put the adapter {adapter} on, found an adapter"
         )
     base = base_of_adapter(folder)
-    has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER)
-    if has_tokenizer and chat_template is None:  # which the base model may lack
-        chat_template = _plain_tokenizer(folder, False).chat_template
     try:
         lm = load(base, adapter=folder, chat_template=chat_template, **options)
     except BadInput as error:
         raise BadInput(f"{spec}: an adapter of {base}: {error}") from error
-    if has_tokenizer:
-        lm = replace(lm, tokenizer=_tokenizer(folder, lm.tokenizer.chat_template, False))
-        templates.check_template(lm)
     model = lm.model.merge_and_unload().requires_grad_(True)
-    name = folder.name if Path(spec).is_dir() else str(spec)
-    return replace(lm, model=model, name=name, path=str(folder))
+    return replace(lm, model=model, name=short_name(spec, folder), path=str(folder))
 
 
 @without_bars()
@@ -239,105 +229,20 @@ def save(
     if adapter_only:
         if not has_adapter:
             raise BadInput(f"{lm.name} has no adapter to save")
-        lm.model.save_pretrained(partial, safe_serialization=True)
+        # Rows of added tokens are part of the adapter; all embeddings would be as large as a model.
+        whole = {"save_embedding_layers": False} if lm.added else {}
+        lm.model.save_pretrained(partial, safe_serialization=True, **whole)
     else:
-        _save_plain(lm, partial, _dtype(dtype))
+        save_weights(lm, partial, _dtype(dtype))
     lm.tokenizer.save_pretrained(partial)
     replace_folder(partial, path)
     return path
-
-
-def fingerprint(folder: str | Path, *, chat_template: str | None = None) -> str:
-    """Hash a folder's weights, tokenizer and chat template; 16 hex digits.
-
-    Args:
-        folder: model or adapter in Hugging Face format.
-        chat_template: template in use, where it is not the folder's own.
-    """
-    folder = Path(folder)
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in _HASHED or file.name in _HASHED_NAMES:
-            digest.update(file.name.encode() + b"\0")
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-    for name in ("config.json", "adapter_config.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            plain = json.loads((folder / name).read_text(encoding="utf-8"))
-            plain.pop("transformers_version", None)
-            digest.update(json.dumps(plain, sort_keys=True).encode())
-    digest.update((chat_template or "").encode())
-    return digest.hexdigest()[:16]
 
 
 def context_length(lm: LanguageModel) -> int:
     """Return the longest sequence in tokens that the model's configuration allows."""
     config = lm.model.config.get_text_config(decoder=True)
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-
-def replace_folder(partial: Path, path: Path) -> None:
-    """Replace a folder by a finished one, so that `path` never holds a part of it."""
-    old = path.with_name(path.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        os.replace(path, old)
-    os.replace(partial, path)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _save_plain(lm: LanguageModel, folder: Path, dtype: torch.dtype | None) -> None:
-    """Save merged weights without changing the model in memory."""
-    model, state = lm.model, None
-    if hasattr(model, "merge_and_unload"):
-        model = copy.deepcopy(model).merge_and_unload()
-    if dtype is not None:
-        # One cast per storage, so that tied weights stay one tensor.
-        cast: dict[int, torch.Tensor] = {}
-        state = {
-            name: cast.setdefault(t.data_ptr(), t.detach().to(dtype))
-            if t.is_floating_point()
-            else t
-            for name, t in model.state_dict().items()
-        }
-    attention, own = model.config._attn_implementation, getattr(model, "generation_config", None)
-    if own is not None:
-        model.generation_config = _generation_config(lm, own)
-    try:
-        model.save_pretrained(folder, state_dict=state)
-    finally:
-        model.config._attn_implementation = attention
-        if own is not None:
-            model.generation_config = own
-    if dtype is not None:
-        config = folder / "config.json"
-        plain = json.loads(config.read_text(encoding="utf-8"))
-        plain["dtype"] = str(dtype).removeprefix("torch.")
-        config.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _generation_config(lm: LanguageModel, own: Any) -> Any:
-    """Return valid generation settings that stop at the template's end of turn.
-
-    transformers reads settings with a temperature but without sampling, ignores the temperature,
-    and refuses to write them; such settings are reset to their defaults.
-    """
-    made = copy.deepcopy(own)
-    # The end of turn first: some servers read the first token alone.
-    end = templates.end_of_turn(lm)
-    made.eos_token_id = [end, *sorted(templates.stop_tokens(lm) - {end})]
-    if len(made.eos_token_id) == 1:
-        made.eos_token_id = end
-    try:
-        made.validate(strict=True)
-    except ValueError as error:
-        names = re.findall(r"^- `(\w+)`", str(error), re.MULTILINE)
-        log.warning("settings of generation without effect are not saved: %s", ", ".join(names))
-        for name in names:
-            usual = GenerationConfig()  # type: ignore[no-untyped-call]
-            setattr(made, name, getattr(usual, name))
-    return made
 
 
 def _stored(folder: Path) -> torch.dtype | None:
@@ -350,27 +255,6 @@ def _stored(folder: Path) -> torch.dtype | None:
     return None
 
 
-def _resolve(spec: str, files: list[str] = _HUB_FILES) -> Path:
-    """Return a model's local folder: the spec itself, or the hub's snapshot of it."""
-    folder = Path(spec)
-    if folder.is_dir():
-        if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise BadInput(f"{folder}: expected a model folder with config.json, found none")
-        return folder
-    if folder.is_absolute() or spec.startswith(".") or spec.count("/") > 1:
-        raise BadInput(f"{spec}: expected a model folder or a hub id, found no such folder")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(snapshot_download(spec, allow_patterns=files))
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise BadInput(
-            f"{spec}: expected a model folder or a hub id that can be reached, "
-            f"found: {_first_line(error)}"
-        ) from error
-
-
 def _refuse_classifier(folder: Path) -> None:
     """Refuse a classifier, which would load as a decoder with a random vocabulary head."""
     config = folder / "config.json"
@@ -380,40 +264,12 @@ def _refuse_classifier(folder: Path) -> None:
             raise BadInput(f"{folder}: expected a decoder, found a reward model ({name})")
 
 
-def _tokenizer(folder: Path, chat_template: str | Path | None, trust_remote_code: bool) -> Any:
-    tokenizer = _plain_tokenizer(folder, trust_remote_code)
-    if chat_template is not None:
-        tokenizer.chat_template = _template(str(chat_template))
-    if not tokenizer.chat_template:
-        raise BadInput(
-            f"{folder}: the tokenizer has no chat template; give one with "
-            f"chat_template=FILE (a Jinja template)"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _plain_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
-    with expecting("a tokenizer", folder):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-
-
-def _template(given: str) -> str:
-    """Return a chat template, given as text or as a file."""
-    if "{" in given:
-        return given
-    try:
-        return Path(given).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{given}: expected a file with a chat template, found: {error}") from error
-
-
-def _with_adapter(model: Any, adapter: str) -> Any:
+def _with_adapter(model: Any, adapter: str, folder: Path) -> Any:
     from peft import PeftModel
 
+    embed_tokens(model, _rows_of_adapter(model, folder), None)
     try:
-        adapted = PeftModel.from_pretrained(model, str(_resolve(adapter)))
+        adapted = PeftModel.from_pretrained(model, str(folder))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInput(
             f"{adapter}: expected a PEFT adapter for this model, found: "
@@ -421,6 +277,15 @@ def _with_adapter(model: Any, adapter: str) -> Any:
         ) from error
     untie_adapted(adapted)
     return adapted
+
+
+def _rows_of_adapter(model: Any, folder: Path) -> list[int]:
+    """Return the tokens whose rows an adapter holds and the model lacks."""
+    settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
+    held = settings.get("trainable_token_indices") or []
+    ids = [i for part in held.values() for i in part] if isinstance(held, dict) else held
+    rows = model.get_input_embeddings().weight.shape[0]
+    return sorted({i for i in ids if i >= rows})
 
 
 def untie_adapted(model: Any) -> None:
@@ -431,6 +296,8 @@ def untie_adapted(model: Any) -> None:
     """
     base = model.get_base_model()
     ends = base.get_input_embeddings(), base.get_output_embeddings()
+    if getattr(getattr(ends[1], "token_adapter", None), "tied_adapter", None) is not None:
+        return  # peft trains rows of both as one
     inner = [getattr(m, "base_layer", getattr(m, "original_module", m)) for m in ends]
     adapted = any(m is not end for m, end in zip(inner, ends, strict=True))
     if not adapted or inner[1] is None or inner[0].weight is not inner[1].weight:
@@ -447,7 +314,3 @@ def _dtype(dtype: str | torch.dtype | None) -> Any:
     if dtype not in DTYPES:
         raise BadInput(f"dtype: expected one of {', '.join(DTYPES)}, found {dtype!r}")
     return DTYPES[dtype]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,12 +15,12 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from alignlab.errors import BadInput
-from alignlab.models import load as loading
+from alignlab.errors import BadInput, expecting
 from alignlab.models.attention import keep_soft_cap
 from alignlab.models.chat_template import encode_prompt, encode_response, template_end
 from alignlab.models.heads import load_reward_model, rewards
-from alignlab.models.load import LanguageModel, context_length
+from alignlab.models.load import LanguageModel, context_length, device_of
+from alignlab.models.locate import locate
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.packed import TokenGroup
 from alignlab.types import Prompt, Response, Unscored
@@ -143,20 +143,20 @@ def open_rewarder(
     Raises:
         BadInput: no such classifier, or no chat template for layout "chat".
     """
-    folder = loading._resolve(str(spec))
+    folder = locate(spec)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if layout == "chat" or (layout == "auto" and tokenizer.chat_template):
         return ChatRewarder(load_reward_model(folder, device=device), max_tokens, end)
     if end != "turn":
         raise BadInput("reward_model: end: has no effect on a pair of texts; leave it out")
-    with loading.expecting("a reward model", spec):
+    with expecting("a reward model", spec):
         model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
     keep_soft_cap(model)
     if model.config.num_labels != 1:
         raise BadInput(
             f"{spec}: expected a classifier of one label, found {model.config.num_labels} labels"
         )
-    model.to(loading.device_of(device)).eval()
+    model.to(device_of(device)).eval()
     context = getattr(model.config, "max_position_embeddings", None) or 2**31
     return PairRewarder(model, tokenizer, max_tokens or min(context, tokenizer.model_max_length))
 

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from alignlab.models import attention
-from alignlab.models.adapters import base_of
+from alignlab.models.adapters import base_of, linear_head
 from alignlab.models.head import at_least_float32, row_logps
 from alignlab.models.onednn import OneDNNLinears
 from alignlab.models.packed import (
@@ -257,12 +257,13 @@ class ResponseScorer(Scorer[TokenLogps]):
 
     def _predicted(self, hidden_Rd: Tensor, targets: Targets) -> TokenLogps:
         """Compute log-probabilities from predicting rows, which filling follows."""
-        head = self.base.get_output_embeddings()
+        head = linear_head(self.base)
+        assert head is not None
         count = len(targets.token_R)
         logps = row_logps(
             hidden_Rd,
-            head.weight,
-            head.bias,
+            head.weight_Vd,
+            head.bias_V,
             pad(targets.token_R, (0, len(hidden_Rd) - count)),
             softcap=soft_cap(self.base),
         )
@@ -290,7 +291,7 @@ class ResponseScorer(Scorer[TokenLogps]):
 
 def head_unserved(base: Any) -> str | None:
     """Return why a vocabulary head cannot run on single rows; None when it can."""
-    if type(base.get_output_embeddings()) is not torch.nn.Linear:
+    if linear_head(base) is None:
         return f"the vocabulary head of {type(base).__name__} is not a linear layer"
     return None
 

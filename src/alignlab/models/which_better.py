@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from alignlab.models import load as loading
+from alignlab.errors import expecting
+from alignlab.models.load import device_of
+from alignlab.models.locate import locate
 from alignlab.types import Unscored
 
 AT_ONCE = 16
@@ -91,9 +93,9 @@ def open_which_better(
     Raises:
         BadInput: no such model, or it is not text-to-text.
     """
-    folder = loading._resolve(str(spec))
-    with loading.expecting("a text-to-text model", spec):
+    folder = locate(spec)
+    with expecting("a text-to-text model", spec):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True)
-    model.to(loading.device_of(device)).eval()
+    model.to(device_of(device)).eval()
     return WhichBetter(model, tokenizer, max_tokens)

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
+from alignlab.errors import BadInput
+
 PresetName = Literal["sandbox", "small", "paper", "poster", "r3"]
 NAMES: tuple[str, ...] = get_args(PresetName)
 SMALL_BYTES = 2 * 10**9
@@ -43,7 +45,14 @@ def preset_for(model: str, preset: str, objective: str, keys: Collection[str]) -
 def _preset_of_model(model: str) -> PresetName:
     if model.startswith("sandbox:"):
         return "sandbox"
-    if not Path(model).is_dir():
-        return "paper"
-    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    folder, size = Path(model), 0
+    if (folder / "config.json").is_file():
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not size:  # a hub id, a GGUF file, a package, an adapter or a run directory
+        from alignlab.models.facts import parameter_count
+
+        try:
+            size = 2 * parameter_count(model)
+        except BadInput:  # the study's own checks tell why
+            return "paper"
     return "small" if size < SMALL_BYTES else "paper"

@@ -60,7 +60,7 @@ class StudyConfig(Bounded):
     """Settings of every study."""
 
     model: str = "sandbox:knows_all"
-    """Base model M0: hub id, local folder, or sandbox:NAME."""
+    """Base model M0: folder, run directory, GGUF file, package:NAME, hub id, or sandbox:NAME."""
     data: str | tuple[str, ...] = "sandbox"
     """Seed data: FORMAT:PATH, PATH, or sandbox; `alignlab list data` names the formats. A list
     mixes several, by shares with ?weight=0.3 on each."""
@@ -82,7 +82,8 @@ class StudyConfig(Bounded):
     iterations: PositiveInt = 2
     """Rounds of feedback and preference training; 2 ends with M3."""
     chat_template: str = ""
-    """File with a chat template, for a model without one."""
+    """Chat template for models without one, or instead of their own: chatml, plain, zephyr, or a
+    file."""
     track: Track = "none"
     """Tracker of metrics in addition to their files: tensorboard, wandb or trackio; needs pip
     install 'alignlab[track]'."""

@@ -34,7 +34,8 @@ class TrainSetup(configs.Bounded):
     adapter: str = ""
     """Folder or hub id of a PEFT adapter to merge into the model first."""
     chat_template: str = ""
-    """File with a chat template, for a model without one."""
+    """Chat template for models without one, or instead of their own: chatml, plain, zephyr, or a
+    file."""
     device: str = "auto"
     """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
     threads: NonNegativeInt = 0

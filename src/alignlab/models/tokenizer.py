@@ -1,0 +1,135 @@
+"""Read tokenizers, and give base models a chat template by name.
+
+| name | turn | added tokens |
+|---|---|---|
+| `chatml` | `<|im_start|>ROLE`, text, `<|im_end|>` | the two, where the tokenizer lacks them |
+| `zephyr` | `<|ROLE|>`, text, end of sequence | none |
+| `plain` | `User:` or `Assistant:`, text, end of sequence after answers | none |
+
+A template begins with the beginning-of-sequence token where the tokenizer adds it to plain text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokenizers import AddedToken
+from transformers import AutoTokenizer
+
+from alignlab.errors import BadInput, expecting
+
+
+@dataclass(frozen=True)
+class NamedTemplate:
+    """Chat template for base models."""
+
+    text: str
+    """Jinja source."""
+    tokens: tuple[str, ...] = ()
+    """Special tokens that it writes, the end of turn last; empty writes end of sequence only."""
+
+
+TEMPLATES = {
+    "chatml": NamedTemplate(
+        "{% for m in messages %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+        ("<|im_start|>", "<|im_end|>"),
+    ),
+    "zephyr": NamedTemplate(
+        "{% for m in messages %}"
+        "{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    ),
+    "plain": NamedTemplate(
+        "{% for m in messages %}"
+        "{% if m['role'] == 'user' %}{{ 'User:\n' + m['content'] + '\n\n' }}"
+        "{% elif m['role'] == 'assistant' %}"
+        "{{ 'Assistant:\n' + m['content'] + eos_token + '\n\n' }}"
+        "{% else %}{{ m['content'] + '\n\n' }}{% endif %}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+    ),
+}
+"""Name -> template, for models that have none."""
+_CHOICES = f"FILE (a Jinja template), or by name: {', '.join(sorted(TEMPLATES))}"
+
+
+class ReadTokenizer(NamedTuple):
+    """Tokenizer with its chat template."""
+
+    tokenizer: Any
+    added: tuple[int, ...] = ()
+    """Ids of the tokens that the template added to the vocabulary, the end of turn last."""
+
+
+def read_tokenizer(
+    folder: Path, chat_template: str | Path | None, trust_remote_code: bool = False
+) -> ReadTokenizer:
+    """Read a folder's tokenizer with a chat template.
+
+    Args:
+        folder: model in Hugging Face format.
+        chat_template: name of a template, Jinja text, or a file, instead of the tokenizer's own.
+
+    Raises:
+        BadInput: no tokenizer, or no chat template.
+    """
+    tokenizer = plain_tokenizer(folder, trust_remote_code)
+    added: tuple[int, ...] = ()
+    if chat_template is not None:
+        added = _set_template(tokenizer, str(chat_template), folder)
+    if not tokenizer.chat_template:
+        raise BadInput(
+            f"{folder}: the tokenizer has no chat template; choose chat_template={_CHOICES}"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return ReadTokenizer(tokenizer, added)
+
+
+def plain_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
+    """Read a folder's tokenizer as it is.
+
+    Raises:
+        BadInput: there is none, or it cannot be read.
+    """
+    with expecting("a tokenizer", folder):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+
+
+def _set_template(tokenizer: Any, given: str, folder: Path) -> tuple[int, ...]:
+    """Set a tokenizer's template; return the ids of the tokens that this adds."""
+    named = TEMPLATES.get(given)
+    if named is None:
+        tokenizer.chat_template = _template_text(given)
+        return ()
+    if not named.tokens and tokenizer.eos_token is None:
+        raise BadInput(
+            f"{folder}: chat_template={given} ends answers with the end-of-sequence token, which "
+            "the tokenizer lacks; choose chat_template=chatml"
+        )
+    known = tokenizer.get_vocab()
+    new = [token for token in named.tokens if token not in known]
+    special = [AddedToken(token, special=True, normalized=False) for token in named.tokens]
+    tokenizer.add_tokens(special, special_tokens=True)
+    start = tokenizer.bos_token_id
+    begins = start is not None and tokenizer("a")["input_ids"][:1] == [start]
+    tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + named.text
+    return tuple(tokenizer.convert_tokens_to_ids(token) for token in new)
+
+
+def _template_text(given: str) -> str:
+    """Return a chat template, given as text or as a file."""
+    if "{" in given:
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"chat_template={given}: expected chat_template={_CHOICES}; found: {error}"
+        ) from error
