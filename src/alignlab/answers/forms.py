@@ -1,0 +1,122 @@
+"""Read an answer in the form that its reference has: a number, an option, a formula, or a text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Literal
+
+from alignlab.answers.markers import Marked
+from alignlab.answers.numbers import Number, numbers_in, plain_text, whole_number
+
+Form = Literal["number", "choice", "math", "text"]
+
+_LETTER = re.compile(r"\(?([A-J])\)?[.:]?")
+_FORMULA = re.compile(r"[\\^{}=]|\bsqrt\b|\bpi\b|(?<=[\w)])\s*[*+/]\s*(?=[\w(])|[\[(].*,.*[\])]")
+_OPTION = re.compile(r"^\s*(?:\*\*)?\(?([A-J])[).:]\s*(?:\*\*)?\s*(\S.*)$", re.MULTILINE)
+_NAMED = re.compile(
+    r"(?<![\w'])(?:\(([A-Ja-j])\)|([A-J])(?=[).:,;*]|\s*$|\s*\n)|([B-HJ])(?![\w'\u2019])|^([a-j])[).:])"
+)
+_BETWEEN = r"\s*(?:-|\u2013|~|\bto\b|\bor\b)\s*[$\u20ac\u00a3]?\s*$"
+_SEVERAL = re.compile(r"\(?[A-J][).:]*\s*(?:or|and|,|/)\s*\(?[A-J]\b")
+_BOOLEANS = {"yes", "no", "true", "false"}
+
+
+class Ambiguous(Exception):
+    """Answer that states several values."""
+
+
+def form_of(reference: str) -> Form:
+    """Return the form of a reference's answer."""
+    if _LETTER.fullmatch(reference.strip()):
+        return "choice"
+    if whole_number(reference) is not None:
+        return "number"
+    return "math" if _FORMULA.search(reference) else "text"
+
+
+def number_of(text: str) -> Number | None:
+    """Return the number that a marked text states; None without one.
+
+    Of an equation it is the number after the last equals sign.
+
+    Raises:
+        Ambiguous: two values are stated: "5 or 6", "5-6", "5 to 6".
+    """
+    plain = plain_text(text)
+    after = re.split(r"=|\u2248|\\approx", plain)[-1]
+    found = numbers_in(after) or numbers_in(plain)
+    if not found:
+        return None
+    source = after if numbers_in(after) else plain
+    if len(found) > 1:
+        between = source[found[0].end : found[1].start] + _sign(found[1])
+        if re.fullmatch(_BETWEEN, between) and not found[0].equals(found[1]):
+            raise Ambiguous
+    return found[0]
+
+
+def last_number(text: str) -> Number | None:
+    """Return the last number of a response without a marker; None without numbers."""
+    found = numbers_in(plain_text(text))
+    return found[-1] if found else None
+
+
+def letter_of(text: str, question: str) -> str | None:
+    """Return the option that a text names by letter or by its words; None without one.
+
+    Raises:
+        Ambiguous: several options are named.
+    """
+    options = {letter: plain_words(words) for letter, words in _OPTION.findall(question)}
+    stripped = re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip().strip("*_$ ").strip()
+    named = {next(filter(None, m.groups())).upper() for m in _NAMED.finditer(stripped)}
+    if _SEVERAL.search(stripped):
+        raise Ambiguous
+    if re.match(r"\(?[A-J][).:]", stripped):  # "B) Paris, not A) London" names B
+        return stripped.lstrip("(")[0]
+    if len(named) > 1:
+        raise Ambiguous
+    if named:
+        return named.pop()
+    words = plain_words(stripped)
+    same = [letter for letter, option in options.items() if option == words]
+    return same[0] if len(same) == 1 else None
+
+
+def first_letter(text: str, question: str) -> str | None:
+    """Return the option of a response without a marker: its only line, its first or its last."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    if len(lines) == 1:
+        return letter_of(lines[0], question)
+    for line in (lines[0], lines[-1]) if lines else ():
+        bare = re.fullmatch(r"\W*(?:option\s+)?\(?([A-J])\)?\W*", line, re.IGNORECASE)
+        headed = re.match(r"\s*\**\(?([A-J])[).:]\s*\S", line)
+        if bare or headed:
+            return (bare or headed)[1].upper()  # type: ignore[index]
+    return None
+
+
+def plain_words(text: str) -> str:
+    """Normalise a text: case, markup, a leading article, the trailing point, white space."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"[\u2018\u2019]", "'", text)
+    text = " ".join(text.split()).strip("*_`\"'$ ")
+    text = text.rstrip(".!;:, ").strip("*_`\"'$ ")
+    return re.sub(r"^(?:the|a|an)\s+(?=\w)", "", text)
+
+
+def text_of(found: Marked | None, response: str, reference: str) -> str | None:
+    """Return the text stated as the answer; None where a response of several lines marks none."""
+    lines = [line for line in response.strip().splitlines() if line.strip()]
+    text = found.text if found else (lines[0] if len(lines) == 1 else None)
+    if plain_words(reference) in _BOOLEANS:
+        first = re.match(r"\W*([A-Za-z]+)", text or (lines[0] if lines else ""))
+        return first[1] if first and first[1].lower() in _BOOLEANS else None
+    return text.strip() if text else None
+
+
+def _sign(number: Number) -> str:
+    """Return the dash that was read as the number's sign, as in 5-6 with a space before."""
+    return "-" if number.text.startswith(("-", "\u2013")) else ""
