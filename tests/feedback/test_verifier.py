@@ -43,7 +43,9 @@ def test_scores_and_reasons() -> None:
 
 
 def test_a_response_that_was_cut_off_states_its_answer_only_in_closed_marks() -> None:
-    assert verdict("verifier", "So 3 + 4 = 7", "7", finish="length")[1] == "cut off before an answer"
+    assert (
+        verdict("verifier", "So 3 + 4 = 7", "7", finish="length")[1] == "cut off before an answer"
+    )
     assert verdict("verifier", "#### 1", "1", finish="length")[1] == "cut off before an answer"
     assert verdict("verifier", "\\boxed{7} and", "7", finish="length")[0] == Score(1.0, (1.0,))
     assert verdict("verifier", "#### 7\nBecause", "7", finish="length")[0] == Score(1.0, (1.0,))

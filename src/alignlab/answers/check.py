@@ -235,7 +235,10 @@ def _is_answer_line(mark: Marked, form: str) -> bool:
     """Return whether a line after #### is an answer rather than a heading."""
     content = mark.text.strip().strip("*")
     if form == "number":
-        return re.match(r"(?:answer\s*:\s*)?(?:\\\(\s*)?\\?[-$\u20ac\u00a3.\d]", content, re.I) is not None
+        return (
+            re.match(r"(?:answer\s*:\s*)?(?:\\\(\s*)?\\?[-$\u20ac\u00a3.\d]", content, re.I)
+            is not None
+        )
     if form == "choice":
         return re.match(r"\(?[A-J](?![A-Za-z])", content) is not None
     return not content.endswith(":")

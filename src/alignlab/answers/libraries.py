@@ -47,7 +47,7 @@ def formula(text: str) -> list[Any]:
 
 
 def same_formula(reference: Sequence[Any], answer: Sequence[Any]) -> bool:
-    """Return whether two parsed formulas are equal (math-verify; not symmetric: reference first)."""
+    """Compare parsed formulas with math-verify, which treats reference and answer differently."""
     timeout = 5 if threading.current_thread() is threading.main_thread() else None
     verify = needs("math_verify", "mathematics").verify
     return bool(verify(list(reference), list(answer), timeout_seconds=timeout))

@@ -1,6 +1,7 @@
 """Find the place of the final answer in a response: the last marker, and what follows it.
 
-Markers: `#### n`, `### Answer:`, `<answer>...</answer>`, `\\boxed{...}`, "Answer:", "the answer is".
+Markers: `#### n`, `### Answer:`, `<answer>...</answer>`, `\\boxed{...}`, "Answer:", "the answer
+is".
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ _TAG = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
 _BOXED = re.compile(r"\\f?boxed\s*(?=\{)")
 _HASHES = re.compile(r"^[ \t]*#{4}[ \t]+(?!#)(.+)$", re.MULTILINE)
 _WORDS = re.compile(
-    r"\banswer\b(?:[^\n.:=]{0,60}?\s(?:is|would be|should be|must be)\b|[^\n.:=\w]{0,4}(?=[:=\uff1a]))"
+    r"\banswer\b(?:[^\n.:=]{0,60}?\s(?:is|would be|should be|must be)\b"
+    r"|[^\n.:=\w]{0,4}(?=[:=\uff1a]))"
     r"(?:[*_\s]*[:=\uff1a])?[*_]*",
     re.IGNORECASE,
 )
-_NO_ANSWER = re.compile(r"\W*(?:not|n't|no longer|wrong|incorrect|unknown|unclear)\b", re.IGNORECASE)
+_NO_ANSWER = re.compile(
+    r"\W*(?:not|n't|no longer|wrong|incorrect|unknown|unclear)\b", re.IGNORECASE
+)
 _RETRACTED = re.compile(
     r"(?:^|[\s(,.!;])(?:wait|actually|correction|sorry|scratch that|on second thought)\b",
     re.IGNORECASE,

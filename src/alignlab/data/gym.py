@@ -1,7 +1,8 @@
 """Procedural tasks of reasoning-gym (arXiv 2505.24760) as prompts: `gym:TASK?n=100&seed=0`.
 
 The reference holds the answer and whatever the task's checker reads, so that the feedback source
-`verifier` scores responses as reasoning-gym does, partial scores included. Needs the extra `verify`.
+`verifier` scores responses as reasoning-gym does, partial scores included. Needs the extra
+`verify`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _dataset(task: str, options: GymOptions, settings: Mapping[str, Any]) -> Any
     """Make the task's generator.
 
     Raises:
-        BadInput: reasoning-gym is not installed or has no such task, or the task has no such setting.
+        BadInput: reasoning-gym is not installed, or has no such task or setting of it.
     """
     what = f"data gym:{task}"
     needs("reasoning_gym", what)

@@ -1,7 +1,7 @@
 """Layouts of prompts with checkable answers: GSM8K and IFEval.
 
-GSM8K (arXiv 2110.14168): `question` and `answer`, a worked solution that ends in `#### n`. The whole
-solution is the reference, and the demonstration to imitate; the verifier reads its last line.
+GSM8K (arXiv 2110.14168): `question` and `answer`, a worked solution that ends in `#### n`. The
+whole solution is the reference, and the demonstration to imitate; the verifier reads its last line.
 IFEval (arXiv 2311.07911) and IFBench: `prompt`, `instruction_id_list` and `kwargs`; the reference
 is these instructions in JSON.
 """

@@ -178,7 +178,11 @@ def _module(file: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:  # of the user's own code
         del sys.modules[name]
-        own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file.resolve())]
+        own = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if f.filename == str(file.resolve())
+        ]
         line = error.lineno if isinstance(error, SyntaxError) else (own[-1].lineno if own else None)
         place = f"{file}" + (f", line {line}" if line else "")
         found = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -39,12 +39,14 @@ class Verifier:
         self.options, self.pattern = options or AnswerOptions(), pattern
         if bool(pattern) != (self.options.extract == "regex"):
             raise BadInput(
-                "feedback 'verifier': expected verifier,extract=regex:PATTERN, or no pattern; found "
-                f"extract={self.options.extract} and {pattern or 'no pattern'!r}"
+                "feedback 'verifier': expected verifier,extract=regex:PATTERN, or no pattern; "
+                f"found extract={self.options.extract} and {pattern or 'no pattern'!r}"
             )
         given = {k: v for k, v in vars(self.options).items() if v != getattr(AnswerOptions, k)}
         shown = ", ".join(f"{key}={value}" for key, value in given.items())
-        self.name = "verifier" + (f" ({shown})" if shown else "") + (f": {pattern}" if pattern else "")
+        self.name = (
+            "verifier" + (f" ({shown})" if shown else "") + (f": {pattern}" if pattern else "")
+        )
         if pattern:  # a bad pattern is refused before any response is drawn
             self.check(Prompt("", (), reference="-"), Response("", "", "", SampledBy("")))
 
@@ -78,5 +80,5 @@ class Verifier:
 
 @register("feedback", "verifier", options=AnswerOptions)
 def make_verifier(rest: str, *, options: dict[str, Any]) -> Verifier:
-    """`verifier[,extract=number,strict=true]` or `verifier,extract=regex:PATTERN`: right answers."""
+    """`verifier[,extract=number,strict=true]`, `verifier,extract=regex:PATTERN`: right answers."""
     return Verifier(build(AnswerOptions, options), rest)
