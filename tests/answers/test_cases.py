@@ -35,6 +35,8 @@ RIGHT = [
     ("She has 3 + 4 = 7 eggs.", "7"),
     ("Step 1: add 3 and 4.\n#### Step 2: the sum\nThat gives 7.", "7"),
     ("7", "7"),
+    ("So in 5 days she has 3 + 4 = 7 eggs in 2 boxes.", "7"),
+    ("In the end, **7** eggs are left in 2 boxes.", "7"),
     # numbers
     ("#### 1,234", "1234"),
     ("#### 1234", "1,234"),
@@ -117,6 +119,8 @@ UNREAD = [
     ("Answer: 7 or 8", "7"),
     ("Answer: 7-8", "7"),
     ("Answer: $7 to $8", "7"),
+    ("\\boxed{7 \\cdot x + 4}", "7"),
+    ("Answer: 7 * 2", "7"),
     ("Answer: A or B", "B"),
     ("Both (A) and (B) are good.", "B"),
     ("A dog has four legs.", "A"),
@@ -130,6 +134,12 @@ UNREAD = [
 @pytest.mark.parametrize(("response", "reference"), RIGHT)
 def test_right_answers_score_1(response: str, reference: str) -> None:
     assert check(response, reference, OPTIONS).score == 1
+
+
+def test_of_a_sentence_the_amount_answers_a_question_for_money() -> None:
+    response = "So, $7 is what he earns in 4 hours."
+    assert check(response, "7", "He sells eggs. How much does he earn in dollars?").score == 1
+    assert check(response, "7", "He sells eggs. How many hours does it take?").score == 0
 
 
 @pytest.mark.parametrize(("response", "reference"), WRONG)

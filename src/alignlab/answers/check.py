@@ -24,6 +24,9 @@ SEVERAL = "several answers"
 CUT_OFF = "cut off before an answer"
 
 
+_NUMBER_LINE = re.compile(r"(?:answer\s*:\s*)?(?:\\\(\s*)?\\?[-$\u20ac\u00a3.\d]", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class AnswerOptions(Bounded):
     """Options of reading and comparing answers."""
@@ -175,7 +178,7 @@ def _find(
 def _number(
     mark: Marked | None, text: str, reference: str, question: str, tolerance: float
 ) -> _Read | None:
-    found = forms.number_of(text) if mark else forms.last_number(text)
+    found = forms.number_of(text) if mark else forms.last_number(text, question)
     wanted = forms.number_of(reference)
     if found is None or wanted is None:
         return None
@@ -235,10 +238,7 @@ def _is_answer_line(mark: Marked, form: str) -> bool:
     """Return whether a line after #### is an answer rather than a heading."""
     content = mark.text.strip().strip("*")
     if form == "number":
-        return (
-            re.match(r"(?:answer\s*:\s*)?(?:\\\(\s*)?\\?[-$\u20ac\u00a3.\d]", content, re.I)
-            is not None
-        )
+        return _NUMBER_LINE.match(content) is not None
     if form == "choice":
         return re.match(r"\(?[A-J](?![A-Za-z])", content) is not None
     return not content.endswith(":")

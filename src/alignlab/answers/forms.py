@@ -8,6 +8,7 @@ from typing import Literal
 
 from alignlab.answers.markers import Marked
 from alignlab.answers.numbers import Number, numbers_in, plain_text, whole_number
+from alignlab.text import sentences
 
 Form = Literal["number", "choice", "math", "text"]
 
@@ -19,6 +20,14 @@ _NAMED = re.compile(
 )
 _BETWEEN = r"\s*(?:-|\u2013|~|\bto\b|\bor\b)\s*[$\u20ac\u00a3]?\s*$"
 _SEVERAL = re.compile(r"\(?[A-J][).:]*\s*(?:or|and|,|/)\s*\(?[A-J]\b")
+_CALCULATION = re.compile(
+    r"\s*(?:(?<!\*)\*(?!\*)|[+/\u00d7\u00f7^]|\\(?:cdot|times|div)\b|[-\u2212\u2013]\s*[\d(])"
+)
+_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+_MONEY = re.compile(
+    r"\bhow much\b|[$\u20ac\u00a3]|\bdollars?\b|\bcosts?\b|\bmoney\b", re.IGNORECASE
+)
+_CURRENCIES = {"dollar", "euro", "pound sterling"}
 _BOOLEANS = {"yes", "no", "true", "false"}
 
 
@@ -41,7 +50,8 @@ def number_of(text: str) -> Number | None:
     Of an equation it is the number after the last equals sign.
 
     Raises:
-        Ambiguous: two values are stated: "5 or 6", "5-6", "5 to 6".
+        Ambiguous: two values are stated ("5 or 6", "5-6", "5 to 6"), or a calculation without its
+            result ("2*x + 4").
     """
     plain = plain_text(text)
     after = re.split(r"=|\u2248|\\approx", plain)[-1]
@@ -49,6 +59,8 @@ def number_of(text: str) -> Number | None:
     if not found:
         return None
     source = after if numbers_in(after) else plain
+    if _CALCULATION.match(source, found[0].end):
+        raise Ambiguous
     if len(found) > 1:
         between = source[found[0].end : found[1].start] + _sign(found[1])
         if re.fullmatch(_BETWEEN, between) and not found[0].equals(found[1]):
@@ -56,10 +68,27 @@ def number_of(text: str) -> Number | None:
     return found[0]
 
 
-def last_number(text: str) -> Number | None:
-    """Return the last number of a response without a marker; None without numbers."""
-    found = numbers_in(plain_text(text))
-    return found[-1] if found else None
+def last_number(text: str, question: str = "") -> Number | None:
+    """Return the number that a response without a marker ends on; None without numbers.
+
+    Of the last sentence with numbers it is the only bold one, the one after the last equals sign,
+    the only amount of money if the question's last sentence asks for money, or else the last.
+    """
+    for sentence in reversed(sentences(plain_text(text))):
+        found = numbers_in(sentence)
+        if not found:
+            continue
+        bold = [n for part in _BOLD.findall(sentence) for n in numbers_in(part)]
+        if len(bold) == 1:
+            return bold[0]
+        if "=" in sentence and (after := numbers_in(sentence.rpartition("=")[2])):
+            return after[0]
+        asked = sentences(question)[-1:]
+        amounts = [n for n in found if n.unit in _CURRENCIES]
+        if len(amounts) == 1 and asked and _MONEY.search(asked[0]):
+            return amounts[0]
+        return found[-1]
+    return None
 
 
 def letter_of(text: str, question: str) -> str | None:

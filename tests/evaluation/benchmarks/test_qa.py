@@ -53,12 +53,8 @@ def test_one_attempt(corpus: Any) -> None:
         "cut_off": pytest.approx(1 / 3),
     }
     assert (found["accuracy"].n, found["accuracy"].unscored) == (3, 0)
-    strict = figures(QuestionAnswering(strict=True), corpus, {"2": ["2"], "4": ["?"]})
-    assert (strict["accuracy"].value, strict["accuracy"].n, strict["accuracy"].unscored) == (
-        1,
-        1,
-        2,
-    )
+    strict = figures(QuestionAnswering(strict=True), corpus, {"2": ["2"], "4": ["?"]})["accuracy"]
+    assert (strict.value, strict.n, strict.unscored) == (1, 1, 2)
 
 
 def test_several_attempts(corpus: Any) -> None:

@@ -116,9 +116,8 @@ class QuestionAnswering(AnswerOptions):
             if self.samples > 1:
                 rows += self._several(about, attempts, inputs)
             found += Findings(tuple(rows), tuple(map(_feedback, attempts)))
-        missing = (
-            0 if inputs.corpus is None else sum(not p.reference for p in _prompts(inputs.corpus))
-        )
+        asked = () if inputs.corpus is None else _prompts(inputs.corpus)
+        missing = sum(not p.reference for p in asked)
         if missing and inputs.answers:
             about = subject(inputs, inputs.answers[0].model, NAME)
             found += Findings((about.count("prompts_without_reference", float(missing), missing),))
