@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows

@@ -44,7 +44,7 @@ def test_wording(tmp_path: Path) -> None:
     )
     hella = one("hellaswag", HELLASWAG, tmp_path)
     assert hella.contexts == ("Baking: A man has dough. He He waits",) * 2
-    assert hella.continuations == ("eats it. Then he sleeps.", "is the oven. . Baking")
+    assert hella.continuations == ("eats it. Then he sleeps.", "is the oven.. Baking")
     wino = one("winogrande", WINOGRANDE, tmp_path)
     assert wino.contexts == ("Ann beat Eve since Ann", "Ann beat Eve since Eve")
     assert wino.continuations == ("trained.", "trained.")
