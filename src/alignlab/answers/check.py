@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from alignlab.answers import forms, libraries
 from alignlab.answers.markers import Marked, explicit, marked
@@ -126,7 +126,9 @@ def check(
     return Checked(float(found.right), found.text, found.key)
 
 
-def _gym(values: dict, question: str, text: str, cut: bool, options: AnswerOptions) -> Checked:  # type: ignore[type-arg]
+def _gym(
+    values: Mapping[str, Any], question: str, text: str, cut: bool, options: AnswerOptions
+) -> Checked:
     """Score by the task's checker the marked answer, or the whole response without a marker."""
     found = _last(text, cut)
     answer = found.text.strip() if found else ("" if cut else text.strip())

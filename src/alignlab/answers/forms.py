@@ -99,11 +99,11 @@ def letter_of(text: str, question: str) -> str | None:
     """
     options = {letter: plain_words(words) for letter, words in _OPTION.findall(question)}
     stripped = re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip().strip("*_$ ").strip()
-    named = {next(filter(None, m.groups())).upper() for m in _NAMED.finditer(stripped)}
+    named: set[str] = {next(filter(None, m.groups())).upper() for m in _NAMED.finditer(stripped)}
     if _SEVERAL.search(stripped):
         raise Ambiguous
     if re.match(r"\(?[A-J][).:]", stripped):  # "B) Paris, not A) London" names B
-        return stripped.lstrip("(")[0]
+        return str(stripped.lstrip("(")[0])
     if len(named) > 1:
         raise Ambiguous
     if named:

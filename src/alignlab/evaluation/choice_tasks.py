@@ -40,7 +40,7 @@ class Task:
     folder: str
     """Folder of its data within the package's `hf_datasets`."""
     normalised: bool = True
-    """Flag that acc_norm is reported beside acc."""
+    """Flag that acc_norm is reported too."""
 
 
 def items_of(name: str, file: Path | None, most: int = 0) -> list[Item]:
