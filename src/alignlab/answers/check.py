@@ -20,7 +20,7 @@ Extract = Literal["auto", "answer", "number", "choice", "boxed", "math", "text",
 EXTRACTORS: tuple[str, ...] = Extract.__args__  # type: ignore[attr-defined]
 NO_REFERENCE = "the prompt has no reference answer"
 NO_ANSWER = "no answer found"
-SEVERAL = "several answers"
+SEVERAL = "no single answer"
 CUT_OFF = "cut off before an answer"
 
 
