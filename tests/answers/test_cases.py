@@ -81,6 +81,7 @@ RIGHT = [
     ("The answer is **Paris**.", "Paris"),
     ("Yes, it is, because of the law.", "yes"),
     ("Answer: No, never.", "No"),
+    ("It is \\boxed{\\text{Evelyn}}.", "\\text{Evelyn}"),
     # thoughts
     ("<think>The answer is 6.</think>The answer is 7.", "7"),
     ("<think>\n#### 6\n</think>\n7", "7"),

@@ -41,7 +41,8 @@ def form_of(reference: str) -> Form:
         return "choice"
     if whole_number(reference) is not None:
         return "number"
-    return "math" if _FORMULA.search(reference) else "text"
+    worded = re.sub(r"\\text\{([^{}]*)\}", r"\1", reference)
+    return "math" if _FORMULA.search(worded) else "text"
 
 
 def number_of(text: str) -> Number | None:
