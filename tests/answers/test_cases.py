@@ -40,6 +40,7 @@ RIGHT = [
     # numbers
     ("#### 1,234", "1234"),
     ("#### 1234", "1,234"),
+    ("The answer is 1234,567.", "1,234,567"),
     ("The answer is 1234567.", "1,234,567"),
     ("#### 7.00", "7"),
     ("#### $7.50", "7.5"),
@@ -141,6 +142,9 @@ def test_of_a_sentence_the_amount_answers_a_question_for_money() -> None:
     response = "So, $7 is what he earns in 4 hours."
     assert check(response, "7", "He sells eggs. How much does he earn in dollars?").score == 1
     assert check(response, "7", "He sells eggs. How many hours does it take?").score == 0
+    share = "So he has 7 eggs, which is 50% of all."
+    assert check(share, "7", "He sells half. How many eggs has he?").score == 1
+    assert check(share, "50", "He sells half. Which percentage is left?").score == 1
 
 
 @pytest.mark.parametrize(("response", "reference"), WRONG)

@@ -27,6 +27,7 @@ _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _MONEY = re.compile(
     r"\bhow much\b|[$\u20ac\u00a3]|\bdollars?\b|\bcosts?\b|\bmoney\b", re.IGNORECASE
 )
+_PERCENT = re.compile(r"percent|per cent|%", re.IGNORECASE)
 _CURRENCIES = {"dollar", "euro", "pound sterling"}
 _BOOLEANS = {"yes", "no", "true", "false"}
 
@@ -73,7 +74,8 @@ def last_number(text: str, question: str = "") -> Number | None:
     """Return the number that a response without a marker ends on; None without numbers.
 
     Of the last sentence with numbers it is the only bold one, the one after the last equals sign,
-    the only amount of money if the question's last sentence asks for money, or else the last.
+    the only amount of money if the question's last sentence asks for money, or else the last; a
+    percentage only if the question asks for one, or if there is no other number.
     """
     for sentence in reversed(sentences(plain_text(text))):
         found = numbers_in(sentence)
@@ -84,11 +86,12 @@ def last_number(text: str, question: str = "") -> Number | None:
             return bold[0]
         if "=" in sentence and (after := numbers_in(sentence.rpartition("=")[2])):
             return after[0]
-        asked = sentences(question)[-1:]
+        asked = " ".join(sentences(question)[-1:])
         amounts = [n for n in found if n.unit in _CURRENCIES]
-        if len(amounts) == 1 and asked and _MONEY.search(asked[0]):
+        if len(amounts) == 1 and _MONEY.search(asked):
             return amounts[0]
-        return found[-1]
+        plain = [n for n in found if not n.percent]
+        return (plain or found)[-1] if question and not _PERCENT.search(asked) else found[-1]
     return None
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 _GROUPS = "[,\u00a0\u202f'\u2019]"
 _PLAIN = (
-    rf"(?>(?:\d{{1,3}}(?:{_GROUPS}\d{{3}})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d+(?![\w.]))?|\.\d+)"
+    rf"(?>(?:\d+(?:{_GROUPS}\d{{3}})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d+(?![\w.]))?|\.\d+)"
     r"(?!(?:st|nd|rd|th)\b)"
 )
 _NUMBER = re.compile(
