@@ -177,13 +177,27 @@ class RunContext:
         """Return a feedback source by spec; `self` in it stands for the given checkpoint."""
         engines_made: list[str] = []
         judge = feedback_specs.judge(spec, make_completer=self._maker(itself, engines_made))
+        self._record_files(judge)
         return self.recorder.source(spec) if self.recorder and not engines_made else judge
 
     def pair_judge(self, spec: str, itself: Checkpoint | None = None) -> PairJudge:
         """Return a judge of pairs by spec; `self` in it stands for the given checkpoint."""
         engines_made: list[str] = []
         judge = feedback_specs.pair_judge(spec, make_completer=self._maker(itself, engines_made))
+        self._record_files(judge)
         return self.recorder.source(spec) if self.recorder and not engines_made else judge
+
+    def rater(self, spec: str) -> FeedbackSource:
+        """Return a source of scores by spec; one that only compares gives shares of pairs won."""
+        rater = feedback_specs.rater(spec, make_completer=self.completer)
+        self._record_files(rater)
+        return rater
+
+    def _record_files(self, source: object) -> None:
+        """Record the files of code that a feedback source runs (python:FILE:FUNCTION)."""
+        files = getattr(source, "files", {})
+        if files and not self.recorder:
+            self.run.add_inputs(files)
 
     def rate(
         self, source: FeedbackSource, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int

@@ -1,5 +1,9 @@
 """Registry of parts by kind and name: `@register("objective", "dpo")` in a new file adds one.
 
+Other packages add parts by entry points of the group `alignlab.KIND` (`alignlab.feedback`,
+`alignlab.objective`, `alignlab.benchmark`, `alignlab.data`, `alignlab.engine`, `alignlab.recipe`):
+`NAME = "package.module"`, a module that registers the part, or `"package.module:factory"`.
+
 Names, docstrings and settings are read from source files (`source`): listing parts or refusing a
 misspelt name imports nothing. A part's module is imported on first use.
 """
@@ -11,11 +15,12 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from alignlab import source
 from alignlab.errors import BadInput, unknown_name
-from alignlab.source import Place
+from alignlab.source import PACKAGE, Place, Unread
 
 T = TypeVar("T")
 
@@ -96,7 +101,9 @@ def get(kind: str, name: str) -> Any:
     if (kind, name) not in _parts:
         part = find(kind, name)
         name = part.name
-        importlib.import_module(part.place.module)
+        module = importlib.import_module(part.place.module)
+        if (kind, name) not in _parts:  # a plugin's factory, named by its entry point alone
+            register(kind, name)(getattr(module, part.place.name))
     return _parts[kind, name]
 
 
@@ -140,9 +147,32 @@ def names(kind: str) -> list[str]:
 
 @cache
 def index(kind: str) -> dict[str, Part]:
-    """Describe the parts of a kind that the kind's package and the sandbox register, by name."""
+    """Describe the parts of a kind that the project and installed plugins register, by name.
+
+    Raises:
+        BadInput: a plugin's part has the name of another.
+    """
     modules = source.modules(PACKAGES[kind]) + source.modules(PACKAGES["sandbox"])
-    return {p.name: p for module in modules for p in _registered(module) if p.kind == kind}
+    found = {p.name: p for module in modules for p in _registered(module) if p.kind == kind}
+    for point in entry_points(group=f"{PACKAGE}.{kind}"):
+        if point.name in found:
+            package = point.dist.name if point.dist else point.value
+            raise BadInput(
+                f"plugin {package}: expected a new name of {kind}, found {point.name!r}, which "
+                "another part has"
+            )
+        found[point.name] = _plugin(kind, point)
+    return found
+
+
+def _plugin(kind: str, point: EntryPoint) -> Part:
+    """Describe a plugin's part from the source of its module."""
+    try:
+        parts = [p for p in _registered(point.module) if (p.kind, p.name) == (kind, point.name)]
+        about = source.docstring(point.module, point.attr) if point.attr and not parts else ""
+    except Unread:
+        parts, about = [], ""  # found out where the part is used
+    return parts[0] if parts else Part(kind, point.name, Place(point.module, point.attr), about)
 
 
 @cache

@@ -37,6 +37,7 @@ SOURCES = {
     "longer": "longer",
     "pairwise": f"pairwise:{STRONG}",
     "principles": "principles,file={dir}/rules.txt,count=1:" + STRONG,
+    "python": "python:{dir}/rewards.py:words",
     "r3": "r3:tfidf",
     "random": "random",
     "reference": f"reference:{STRONG}",
@@ -45,6 +46,7 @@ SOURCES = {
     "sandbox": "sandbox:oracle",
     "sentences": f"sentences:{STRONG}",
     "steamshp": "steamshp:{dir}/t5?least_mass=0",
+    "verifier": "verifier,extract=text",
 }
 
 
@@ -74,6 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, answers: Path) -> Path:
     reward_folders.reward_model(made / "reward")
     reward_folders.text_to_text(made / "t5")
     save_classifier(made / "toxic")
+    (made / "rewards.py").write_text("def words(response): return len(response.split())\n")
     (made / "rules.txt").write_text("Be brief.\nBe right.\n")
     said = [
         Feedback(r.prompt_id, (r.id,), "anna", Score(float(k), (float(k),)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
@@ -46,8 +46,9 @@ DataLike: TypeAlias = (
 """Path or spec, rows, prompts, a `datasets.Dataset` or `DatasetDict`, or a result."""
 ModelLike: TypeAlias = "PathOrSpec | Model | Checkpoint | Training | StudyResult"
 """Folder, hub id or engine, a loaded model, a checkpoint, or a training's result."""
-JudgeLike: TypeAlias = "str | Judge | Training | Checkpoint"
-"""Spec of a feedback source or an engine, a judge, or a trained reward model."""
+JudgeLike: TypeAlias = "str | Judge | Training | Checkpoint | Callable[..., Any]"
+"""Spec of a feedback source or an engine, a judge, a trained reward model, or a function of
+response, prompt and reference."""
 
 
 def data_spec(data: DataLike) -> str:
@@ -126,6 +127,10 @@ def judge_spec(judge: JudgeLike | None) -> str:
         return judge or ""
     if isinstance(judge, Training | Checkpoint):
         return f"reward_model:{model_spec(judge)}"
+    if callable(judge):
+        from alignlab.feedback.python_function import memory_spec
+
+        return memory_spec(judge)
     return judge.spec
 
 

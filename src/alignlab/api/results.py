@@ -224,9 +224,6 @@ class StudyResult(FolderResult):
         self.judge: str = summary.get("judge", "")
         """Sentence on the judge that measured; empty for gold scores."""
 
-    def __str__(self) -> str:
-        return "\n".join(filter(None, (self.judge, super().__str__())))
-
     @property
     def results(self) -> Result:
         """Row per model, benchmark and metric, with 95% intervals."""

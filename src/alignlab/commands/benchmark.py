@@ -49,7 +49,7 @@ class Given:
             f"--data PATH: {needs.data}": bool(needs.data) and not self.data,
             "--model MODEL or --outputs FILE": needs.models == "needed" and not entrants,
             "--model FOLDER": needs.models == "itself" and not self.models,
-            "--judge SPEC": bool(needs.judges) and not self.judge,
+            "--judge SPEC": bool(needs.judges) and not (self.judge or needs.judge_optional),
         }
         for what, is_missing in missing.items():
             if is_missing:

@@ -20,7 +20,6 @@ from alignlab.data.writers import WRITERS, Written
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.tasks import value_of
-from alignlab.feedback import specs
 from alignlab.measuring.cached import CachedPairs
 from alignlab.records import fingerprint, to_dict
 from alignlab.stages.judge import judge as judge_stage
@@ -93,7 +92,7 @@ def rate(
         context.run.add_inputs(corpus.files)
         with context.run.stage("data") as stage:
             stage.count([*corpus.counts, answered.tally])
-        rater = specs.rater(source, make_completer=context.completer)
+        rater = context.rater(source)
         feedback = judge_stage(context, rater, answered.prompts, answered.responses, name=role)
         written = _LAYOUTS[chosen.to](answered, feedback)
         if not written.rows:

@@ -15,6 +15,7 @@ from alignlab.text import trimmed
 from alignlab.types import (
     CritiquedResponse,
     Demonstration,
+    Finish,
     Message,
     PreferenceGroup,
     Prompt,
@@ -68,6 +69,7 @@ class ResponseDraft:
     text: str
     score: float = 0.0
     model: str = UNKNOWN_WRITER
+    finish: Finish = "stop"
 
 
 def origin_of(row: Row, source: str) -> Origin:
@@ -211,4 +213,5 @@ def _answered(
 
 def _response(asked: Prompt, answer: ResponseDraft) -> Response:
     identity = content_id(asked.id, answer.text)
-    return Response(identity, asked.id, answer.text, SampledBy(answer.model))
+    sampler = SampledBy(answer.model)
+    return Response(identity, asked.id, answer.text, sampler, finish=answer.finish)

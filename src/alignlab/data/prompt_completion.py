@@ -43,7 +43,12 @@ def prompt_completion(row: Row, options: Options) -> list[BuildResult]:
     if exchange is None:
         return [NO_ANSWER]
     origin = origin_of(row, "prompt_completion")
-    answer = ResponseDraft(exchange.answer, model=row.optional_text("model") or UNKNOWN_WRITER)
+    answer = ResponseDraft(
+        exchange.answer,
+        model=row.optional_text("model") or UNKNOWN_WRITER,
+        # `alignlab generate` marks the responses that it had to cut off.
+        finish="length" if row.peek("finish") == "length" and row.has("finish") else "stop",
+    )
     desirable = desirability(row)
     if desirable is not None:
         return [labelled(exchange.context, answer, desirable, origin)]

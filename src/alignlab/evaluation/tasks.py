@@ -43,6 +43,8 @@ class Needs:
     """Flag that --data is read by one of the formats of `alignlab list data`."""
     judges: tuple[JudgeKind, ...] = ()
     """Kinds of judge that it accepts, the preferred one first; empty accepts none."""
+    judge_optional: bool = False
+    """Flag that the figures do not come from a judge; one that is given adds some."""
     models: Literal["needed", "allowed", "none", "itself"] = "needed"
     """Models that answer; "none": the judge itself is measured; "itself": the benchmark runs the
     models, given by folder, in its own way."""
@@ -72,6 +74,8 @@ class Question:
     """Answers in the data that the judge scores, the good ones first."""
     good: int = 0
     """Number of good answers among the candidates."""
+    repeats: str = ""
+    """Id of the question that is asked several times, where this is one of the times."""
 
     @property
     def id(self) -> str:

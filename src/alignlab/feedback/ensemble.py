@@ -77,6 +77,10 @@ class Ensemble:
         penalty = f"{chosen.penalty:g} " if chosen.how == "penalised" else ""
         self.name = f"ensemble ({penalty}{chosen.how}, {chosen.normalise}): {' | '.join(parts)}"
 
+        self.files = {
+            k: v for m in self._members for k, v in getattr(m.source, "files", {}).items()
+        }
+
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one score per response; `samples` hold the (normalised) score of every source."""
         ratings = [member.source.rate(items, seed) for member in self._members]

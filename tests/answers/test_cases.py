@@ -1,0 +1,161 @@
+"""Hand-made true and false positives of the reader of answers: response, reference, expected."""
+
+from __future__ import annotations
+
+import pytest
+
+from alignlab.answers import AnswerOptions, check
+
+OPTIONS = "Which is the capital of France?\nA. London\nB. Paris\nC. Rome\nD. Bern"
+
+RIGHT = [
+    # markers
+    ("She has 3 + 4 = 7 eggs.\n#### 7", "#### 7"),
+    ("#### $7", "7"),
+    ("#### 7 eggs", "7"),
+    ("### Answer: 7", "7"),
+    ("### Answer: seven or so: 7", "7"),
+    ("Answer: 7", "7"),
+    ("**Answer:** 7", "7"),
+    ("**Final Answer**: 7", "7"),
+    ("**Final answer:**\n\n7 eggs", "7"),
+    ("The answer is 7.", "7"),
+    ("So the answer is: 7 dollars", "7"),
+    ("The correct answer would be 7", "7"),
+    ("The answer to the question of how many eggs there are is 7.", "7"),
+    ("Answer: 3 + 4 = 7", "7"),
+    ("<answer>7</answer>", "7"),
+    ("<answer>\n7\n</answer> Bye 8.", "7"),
+    ("It is \\boxed{7}.", "7"),
+    ("The final answer is:\n\\[ \\boxed{7} \\]", "7"),
+    ("The answer is 6.\nThe answer is 7.", "7"),
+    ("Answer: 6? No, that counts one egg twice.\nAnswer: 7", "7"),
+    ("The answer is 6. Wait, I forgot one, so it makes 7", "7"),
+    # without a marker
+    ("She has 3 + 4 = 7 eggs.", "7"),
+    ("Step 1: add 3 and 4.\n#### Step 2: the sum\nThat gives 7.", "7"),
+    ("7", "7"),
+    ("So in 5 days she has 3 + 4 = 7 eggs in 2 boxes.", "7"),
+    ("In the end, **7** eggs are left in 2 boxes.", "7"),
+    # numbers
+    ("#### 1,234", "1234"),
+    ("#### 1234", "1,234"),
+    ("The answer is 1234,567.", "1,234,567"),
+    ("The answer is 1234567.", "1,234,567"),
+    ("#### 7.00", "7"),
+    ("#### $7.50", "7.5"),
+    ("The answer is 1/2.", "0.5"),
+    ("The answer is .5", "1/2"),
+    ("The answer is $\\frac{1}{2}$.", "0.5"),
+    ("The answer is 1 1/2 cups", "1.5"),
+    ("The answer is 12%.", "12"),
+    ("The answer is 12 percent", "12%"),
+    ("The answer is 0.12", "12%"),
+    ("The answer is -3", "-3"),
+    ("The answer is \u22123 degrees", "-3"),
+    ("The answer is \\$18.", "18"),
+    ("\\boxed{1{,}000}", "1000"),
+    ("\\boxed{18\\text{ dollars}}", "18"),
+    ("The answer is 2.5 million", "2500000"),
+    ("The answer is 1e3", "1000"),
+    ("16-3-4=9", "9"),
+    ("The answer is $9", "$9"),
+    ("The answer is 5 km.", "5 kilometers"),
+    ("The answer is 5", "5 km"),
+    # options
+    ("B", "B"),
+    ("(B)", "B"),
+    ("b) Paris", "B"),
+    ("B. Paris", "(B)"),
+    ("The answer is B.", "B"),
+    ("The answer is (B) Paris.", "B"),
+    ("Answer: **B**", "B"),
+    ("Answer: option B", "B"),
+    ("The answer is Paris.", "B"),
+    ("B) Paris, not A) London", "B"),
+    ("The capital of France is well known.\n\nB", "B"),
+    ("\\boxed{\\text{B}}", "B"),
+    # texts
+    ("Answer: Paris", "Paris"),
+    ("Answer: the city.", "City"),
+    ("Paris.", "paris"),
+    ("The answer is **Paris**.", "Paris"),
+    ("Yes, it is, because of the law.", "yes"),
+    ("Answer: No, never.", "No"),
+    ("It is \\boxed{\\text{Evelyn}}.", "\\text{Evelyn}"),
+    # thoughts
+    ("<think>The answer is 6.</think>The answer is 7.", "7"),
+    ("<think>\n#### 6\n</think>\n7", "7"),
+]  # fmt: skip
+
+WRONG = [
+    ("#### 8", "7"),
+    ("The answer is 7. Wait, I forgot one, so it makes 8", "7"),
+    ("Answer: 7\nAnswer: 8", "7"),
+    ("The answer is 77.", "7"),
+    ("The answer is 7.5", "7"),
+    ("The answer is 1,7", "17"),
+    ("The answer is -7", "7"),
+    ("She has 7 eggs and sells 3.", "7"),
+    ("The answer is 12", "0.12"),
+    ("The answer is 0.333", "1/3"),
+    ("The answer is 5 miles", "5 km"),
+    ("The answer is 50 cents", "$50"),
+    ("A", "B"),
+    ("The answer is (A) London, not Paris.", "B"),
+    ("The answer is Rome.", "B"),
+    ("Bern", "B"),
+    ("Answer: Parisian", "Paris"),
+    ("Answer: C", "C++"),
+    ("Answer: vitamin", "vitamin a"),
+    ("Answer: yes", "no"),
+    ("<think>The answer is 7.</think>The answer is 8.", "7"),
+]  # fmt: skip
+
+UNREAD = [
+    ("I do not know.", "7"),
+    ("", "7"),
+    ("The answer is unclear.", "7"),
+    ("The answer is 7th", "7"),
+    ("The answer is not easy to see.", "7"),
+    ("Answer: 7 or 8", "7"),
+    ("Answer: 7-8", "7"),
+    ("Answer: $7 to $8", "7"),
+    ("\\boxed{7 \\cdot x + 4}", "7"),
+    ("Answer: 7 * 2", "7"),
+    ("Answer: A or B", "B"),
+    ("Both (A) and (B) are good.", "B"),
+    ("A dog has four legs.", "A"),
+    ("The capital is a big city.\nIt lies on a river.", "B"),
+    ("Paris is large.\nIt is in France.", "Paris"),
+    ("<think>The answer is 7.", "7"),
+    ("<think>The answer is 7.</think>", "7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("response", "reference"), RIGHT)
+def test_right_answers_score_1(response: str, reference: str) -> None:
+    assert check(response, reference, OPTIONS).score == 1
+
+
+def test_of_a_sentence_the_amount_answers_a_question_for_money() -> None:
+    response = "So, $7 is what he earns in 4 hours."
+    assert check(response, "7", "He sells eggs. How much does he earn in dollars?").score == 1
+    assert check(response, "7", "He sells eggs. How many hours does it take?").score == 0
+    share = "So he has 7 eggs, which is 50% of all."
+    assert check(share, "7", "He sells half. How many eggs has he?").score == 1
+    assert check(share, "50", "He sells half. Which percentage is left?").score == 1
+
+
+@pytest.mark.parametrize(("response", "reference"), WRONG)
+def test_wrong_answers_score_0(response: str, reference: str) -> None:
+    found = check(response, reference, OPTIONS, AnswerOptions(strict=True))
+    assert (found.score, found.reason) == (0, "")
+
+
+@pytest.mark.parametrize(("response", "reference"), UNREAD)
+def test_responses_without_one_answer_are_unread(response: str, reference: str) -> None:
+    assert check(response, reference, OPTIONS, AnswerOptions(strict=True)).score is None
+    lenient = check(response, reference, OPTIONS)
+    assert (lenient.score, lenient.answer) == (0, None)
+    assert lenient.reason in ("no answer found", "no single answer")
