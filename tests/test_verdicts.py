@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignlab import turns, verdicts
 from alignlab.verdicts import (
+    choices,
     parse_choice,
     parse_list,
     parse_question,
@@ -18,9 +20,11 @@ from alignlab.verdicts import (
     parse_score,
     parse_token,
     parse_winner,
+    scores,
     yes_or_no,
 )
 from alignlab.verdicts.reply import readable
+from tests.defaults import defaults_of
 
 SCORES: dict[str, list[tuple[str, float | None]]] = {
     "after a label": [
@@ -510,6 +514,22 @@ WINNERS: list[tuple[str, str | None]] = [
     ('{"winner": "A or B"}', None),
     # in other languages
     ("更好的答案：A", "a"),
+    # kinds that a change of the reader could lose
+    ("Better: A. No, A.", "a"),
+    ("Better: B ... no, wait: B", "b"),
+    ("Better: A ... no, a tie", None),
+    ("Better: a because it is right", None),
+    ("Better: a is right", None),
+    ("Better: assistant a is right", "a"),
+    ("Better: answer a clearly", "a"),
+    ("Better: slight edge to A here", "a"),
+    ("Better: slight edge to B here", "b"),
+    ("[[Assistant A]]", "a"),
+    ("[[Response B]]", "b"),
+    ("[[a tie]]", "tie"),
+    ('{"winner": "model_b"}', "b"),
+    ('{"winner": "Assistant A"}', "a"),
+    ("\\boxed{Answer B}", "b"),
     ("更好：答案 B", "b"),
     ("更好的是：A", "a"),
     ("答案 A", "a"),
@@ -651,3 +671,13 @@ def test_full_width_characters_are_read_as_plain_ones() -> None:
 def test_a_rating_goes_before_a_score() -> None:
     for text in ("Score: 3\nRating: 7", "Rating: 7\nScore: 3"):
         assert parse_rating(text, low=1, high=10) == 7
+
+
+def test_defaults_stay_what_they_are() -> None:
+    assert defaults_of(verdicts) == {"LEAST_MASS": 0.1}
+    assert defaults_of(choices) == {"_choice(opens)": False, "_choice(alone)": False}
+    assert defaults_of(scores) == {
+        "parse_score(names)": ("score", "rating"),
+        "parse_rating(official)": False,
+    }
+    assert defaults_of(turns) == {"neutral(tags)": ()}
