@@ -320,6 +320,10 @@ SCORES: dict[str, list[tuple[str, float | None]]] = {
         ("[INST] Score: 5", None),
     ],
     "in other languages": [
+        ("Score: 5/5 for style, 2/5 for content", None),
+        ("Score: 4/5 (4/5 for style too)", 4),
+        ("Score: 4/5. It names 3/5 of the steps.", 4),
+        ("Score: 4 out of 5, content 3 out of 5", None),
         ("评分：4", 4),
         ("评分: 4分", 4),
         ("最终评分：4", 4),

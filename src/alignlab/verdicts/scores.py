@@ -141,6 +141,8 @@ def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
     sentence = re.split(r"[.;]", line, maxsplit=1)[0]
     others = [one or other for one, other in _LATER.findall(rest)] + _INSTEAD.findall(line)
     others += _HEDGED.findall(sentence)
+    if top:  # "5/5 for style, 2/5 for content"
+        others += re.findall(rf"({_N})\s*(?:/|out\s+of)\s*{re.escape(top['top'])}\b", sentence)
     scales = [float(of or point) for of, point in _ON_SCALE.findall(line)]
     split = (
         _MORE.match(text, end)
