@@ -15,6 +15,7 @@ from alignlab.errors import bad_record
 from alignlab.evaluation.metrics.intervals import (
     DRAWS,
     NOTHING,
+    alike,
     labels,
     percentile_interval,
     resample_counts,
@@ -125,9 +126,15 @@ def mean_of_parts(
         drawn_D += weight * np.divide(
             sums_D, sizes_D, out=np.full(DRAWS, np.nan), where=sizes_D > 0
         )
-    figure = percentile_interval(
-        value / total, drawn_D / total, n=len(every) - unscored, units=units
-    )
+    n = len(every) - unscored
+    figure = percentile_interval(value / total, drawn_D / total, n=n, units=units)
+    known = [v.value for v in every if v.value is not None]
+    if figure.low == figure.high and units > 1 and 0 <= min(known) <= max(known) <= 1:
+        squares = sum(
+            (1.0 if weights is None else weights[part]) ** 2 / len(set(of_part[part]))
+            for part in scored
+        )
+        figure = alike(value / total, min(units, total**2 / squares), n=n)
     return about.row(metric, figure, unscored=unscored, group=group)
 
 

@@ -61,6 +61,14 @@ def test_reward_accuracy_by_section():
     assert longer["accuracy"] == 0.25
 
 
+def test_a_mean_of_sections_that_are_all_right_is_not_certain():
+    groups = [group(f"{s}-{n}", s, "22", "1") for s in ("chat", "code") for n in range(3)]
+    rows = RewardAccuracy().measure(of(Scores(lambda text: float(len(text))), *groups)).rows
+    mean = next(row for row in rows if row.metric == "section_mean")
+    assert (mean.value, mean.high) == (1, 1)
+    assert mean.low == pytest.approx(6 / (6 + 1.959964**2))
+
+
 @pytest.mark.parametrize(("prompts", "width"), [(20, 0.480), (40, 0.324)])
 def test_a_prompt_of_two_sections_is_one_prompt(prompts, width):
     """Half of the prompts are right in both sections: Student's interval of so many prompts."""

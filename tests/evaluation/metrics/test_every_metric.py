@@ -66,6 +66,7 @@ DEFAULTS = {
         'bootstrap_mean(draws)': 2000,
         'bootstrap_ratio(seed)': 0,
         'bootstrap_ratio(draws)': 2000,
+        'bootstrap_ratio(is_share)': False,
     },
     "evaluation.metrics.judge_quality": {
         'ScoredPrompt.cluster': '',
@@ -278,3 +279,20 @@ def test_a_tokenisers_failure_is_told_in_120_characters(monkeypatch):
     with pytest.raises(BadInput) as told:
         overlap.bleu_metric("flores200")
     assert str(told.value).endswith(", found: " + "x" * 120)
+
+
+def test_shares_that_are_alike_have_wilsons_bounds():
+    """Six prompts won out of six show no more than 0.61, which resampling cannot know."""
+    found = bootstrap_ratio([2.0] * 6, [2.0] * 6, is_share=True)
+    assert (found.value, found.n, found.high) == (1, 12, 1)
+    assert found.low == pytest.approx(6 / (6 + 1.959964**2))
+    never = bootstrap_ratio([0.0] * 6, [2.0] * 5 + [0.0], is_share=True)
+    assert (never.value, never.low) == (0, 0)
+    assert never.high == pytest.approx(1.959964**2 / (5 + 1.959964**2))
+    assert bootstrap_ratio([2.0] * 6, [2.0] * 6).low == 1
+    varied = bootstrap_ratio([2.0, 1.0, 0.0, 2.0], [2.0] * 4, is_share=True)
+    assert varied == bootstrap_ratio([2.0, 1.0, 0.0, 2.0], [2.0] * 4)
+    right = [ScoredPrompt(str(i), (2.0, 1.0), (5.0, 3.0)) for i in range(6)]
+    quality = judge_quality(right)
+    for name in ("pairwise_accuracy", "pairwise_accuracy_untied", "exact_match", "five_best"):
+        assert getattr(quality, name).low == pytest.approx(6 / (6 + 1.959964**2)), name
