@@ -4,6 +4,9 @@ from importlib import import_module
 
 import pytest
 
+from alignlab.feedback.model_judge import critique_judge
+from alignlab.feedback.prompts import judge_prompt
+from alignlab.generation.scripted import ScriptedEngine
 from tests.defaults import defaults_of
 
 DEFAULTS = {
@@ -45,3 +48,11 @@ DEFAULTS = {
 @pytest.mark.parametrize("module", DEFAULTS)
 def test_defaults_and_constants_stay_what_they_are(module):
     assert defaults_of(import_module(f"alignlab.{module}")) == DEFAULTS[module]
+
+
+@pytest.mark.parametrize("name", ["", "reference", "critique"])
+def test_a_critic_asks_by_the_prompt_that_it_is_given(name, tmp_path):
+    script = tmp_path / "none.jsonl"
+    script.write_text('{"id": "x", "texts": ["y"]}\n')
+    judge = critique_judge(ScriptedEngine(script), judge_prompt(name) if name else None)
+    assert judge.prompt == judge_prompt(name or "critique")
