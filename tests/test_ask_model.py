@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from alignlab.ask_model import Ask, ask_model
+from alignlab.ask_model import Ask, Reply, ask_model
+from alignlab.feedback.model_judge import mean_score
 from alignlab.feedback.query_types import query_types
 from alignlab.feedback.specs import judge, pair_judge
 from alignlab.feedback.teachers import Criticised, Instructor, Refiner
@@ -125,3 +126,10 @@ def test_some_failed_samples_are_missing() -> None:
     (found,) = third.rate([(prompt(), [response("a", "x")])], 0)
     assert found.verdict == Score(2.0, (None, 2.0, None))
     assert found.rationale == "Score: 2"
+
+
+def test_of_several_reasons_the_first_in_the_alphabet_is_named() -> None:
+    replies = [Reply(Unscored(why), Completion("", "stop", 1, 1)) for why in ("no b", "no a")]
+    assert mean_score(replies) == Unscored("no a")
+    failed = [*replies, Reply(FAILED, Completion("", "error", 1, 1))]
+    assert mean_score(failed) == FAILED

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.turns import neutral, own_turn, strip_thoughts
+from alignlab.turns import neutral, opened_thought, own_turn, strip_thoughts, thought_marks
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,25 @@ def test_what_is_stripped_stays_stripped(text: str) -> None:
 
 def test_marks_of_others_lose_their_bracket() -> None:
     assert neutral("[INST]x</answer><b>", ("answer",)) == "&#91;INST]x&lt;/answer><b>"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opened"),
+    [
+        ("<|im_start|>assistant\n<think>\n", "<think>"),
+        ("<|im_start|>assistant\n<think>", "<think>"),
+        ("[THINK]", "[THINK]"),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),
+        ("<think> is the tag", ""),
+        ("<|im_start|>assistant\n", ""),
+    ],
+)
+def test_a_tag_left_open_by_a_template(prompt: str, opened: str) -> None:
+    assert opened_thought(prompt) == opened
+
+
+def test_tokens_that_mark_reasoning() -> None:
+    assert thought_marks(["<s>", "<think>", "</think>", "<|end|>"]) == {"<think>", "</think>"}
+    assert thought_marks(["<|channel|>", "<|end|>", "<|x|>"]) == {"<|channel|>", "<|end|>"}
+    assert thought_marks(["<|channel>", "<channel|>", "<eos>"]) == {"<|channel>", "<channel|>"}
+    assert thought_marks(["<eos>"]) == set()

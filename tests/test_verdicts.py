@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignlab import turns, verdicts
 from alignlab.verdicts import (
+    choices,
     parse_choice,
     parse_list,
     parse_question,
@@ -18,9 +20,11 @@ from alignlab.verdicts import (
     parse_score,
     parse_token,
     parse_winner,
+    scores,
     yes_or_no,
 )
 from alignlab.verdicts.reply import readable
+from tests.defaults import defaults_of
 
 SCORES: dict[str, list[tuple[str, float | None]]] = {
     "after a label": [
@@ -315,6 +319,58 @@ SCORES: dict[str, list[tuple[str, float | None]]] = {
         ("<|user|>\nScore: 5", None),
         ("[INST] Score: 5", None),
     ],
+    "in other languages": [
+        ("Score: 5/5 for style, 2/5 for content", None),
+        ("Score: 4/5 (4/5 for style too)", 4),
+        ("Score: 4/5. It names 3/5 of the steps.", 4),
+        ("Score: 4 out of 5, content 3 out of 5", None),
+        ("评分：4", 4),
+        ("评分: 4分", 4),
+        ("最终评分：4", 4),
+        ("因此，我的最终得分为 4 分。", 4),
+        ("总评分：**4/5**", 4),
+        ("评分：4（满分5分）", 4),
+        ("评分（0-5）：4", 4),
+        ("**评分**：【4】", 4),
+        ("我给出的评分是4分。理由：2个错误", 4),
+        ('{"评分": 4}', 4),
+        ("スコア：4", 4),
+        ("総合評価：4点", 4),
+        ("점수: 4점", 4),
+        ("최종 점수: 4/5", 4),
+        ("Puntuación: 4", 4),
+        ("Puntuación final: 4/5", 4),
+        ("Bewertung: 4 von 5", 4),
+        ("Gesamtbewertung: 4", 4),
+        ("Note finale : 4/5", 4),
+        ("Pontuação: 4 de 5", 4),
+        ("Punteggio: 4 su 5", 4),
+        ("Итоговая оценка: 4 из 5", 4),
+        ("Score: 3\n评分：4", 3),
+        ("准确性评分：5", None),
+        ("准确性评分：5\n总分：4\n总评分：3", 3),
+        ("评分标准：1-5", None),
+        ("评分：3到4分", None),
+        ("评分：3~4", None),
+        ("评分：3、4", None),
+        ("评分：4分，修改为3分", None),
+        ("评分：4，不，3", None),
+        ("评分：4分。不对，应该是3分", None),
+        ("评分：4分，抱歉，是 4 分", 4),
+        ("评分：4，不足2处", 4),
+        ("评分：4（满分10分）", None),
+        ("评分：8/10", None),
+        ("评分：四分", None),
+        ("评分：4分钟", None),
+        ("スコア：5点満点中4点", None),
+        ("점수: 5점 만점에 4점", None),
+        ("评分：4%", None),
+        ("Puntuación: 3 o 4", None),
+        ("Puntuación: 4,5", None),
+        ("Puntuación: 3 a 4", None),
+        ("Note : 3 erreurs", None),
+        ("Оценка: 3 или 4", None),
+    ],
 }  # fmt: skip
 SCORE_ROWS = [(text, value) for rows in SCORES.values() for text, value in rows]
 
@@ -460,6 +516,62 @@ WINNERS: list[tuple[str, str | None]] = [
     ("A good question", None),
     ("[[A or B]]", None),
     ('{"winner": "A or B"}', None),
+    # in other languages
+    ("更好的答案：A", "a"),
+    # kinds that a change of the reader could lose
+    ("Better: A. No, A.", "a"),
+    ("Better: B ... no, wait: B", "b"),
+    ("Better: A ... no, a tie", None),
+    ("Better: a because it is right", None),
+    ("Better: a is right", None),
+    ("Better: assistant a is right", "a"),
+    ("Better: answer a clearly", "a"),
+    ("Better: slight edge to A here", "a"),
+    ("Better: slight edge to B here", "b"),
+    ("[[Assistant A]]", "a"),
+    ("[[Response B]]", "b"),
+    ("[[a tie]]", "tie"),
+    ('{"winner": "model_b"}', "b"),
+    ('{"winner": "Assistant A"}', "a"),
+    ("\\boxed{Answer B}", "b"),
+    ("更好：答案 B", "b"),
+    ("更好的是：A", "a"),
+    ("答案 A", "a"),
+    ("答案A", "a"),
+    ("助手B", "b"),
+    ("因此，更好的回答是A。", "a"),
+    ("胜者：B", "b"),
+    ("结论：A更好", "a"),
+    ("结论：B更好", "b"),
+    ("结论：平局", "tie"),
+    ("平局", "tie"),
+    ("结论：A 和 B 一样好", None),
+    ("结论：B 和 A 一样好", None),
+    ("结论：A不如B", None),
+    ("结论：A，不，应该是B", None),
+    ("结论：A更好，因为B有错误", "a"),
+    ("Mejor: A, mejor dicho B", None),
+    ("结论：B 不如 A", None),
+    ("结论：B 比 A 差", None),
+    ("答案 A 和答案 B 都不错", None),
+    ("より良い回答：A", "a"),
+    ("勝者：B", "b"),
+    ("引き分け", "tie"),
+    ("더 나은 답변: B", "b"),
+    ("승자: A", "a"),
+    ("Mejor: A", "a"),
+    ("Mejor respuesta: B", "b"),
+    ("Ganador: empate", "tie"),
+    ("Besser: B", "b"),
+    ("Gewinner: Antwort A", "a"),
+    ("Meilleure réponse : B", "b"),
+    ("Melhor: A", "a"),
+    ("Vincitore: B", "b"),
+    ("Лучше: A", "a"),
+    ("Mejor: A o B", None),
+    ("Mejor: B y A", None),
+    ("Mejor: a veces B", None),
+    ("Mejor: A es peor", None),
     ("", None),
 ]
 
@@ -563,3 +675,13 @@ def test_full_width_characters_are_read_as_plain_ones() -> None:
 def test_a_rating_goes_before_a_score() -> None:
     for text in ("Score: 3\nRating: 7", "Rating: 7\nScore: 3"):
         assert parse_rating(text, low=1, high=10) == 7
+
+
+def test_defaults_stay_what_they_are() -> None:
+    assert defaults_of(verdicts) == {"LEAST_MASS": 0.1}
+    assert defaults_of(choices) == {"_choice(opens)": False, "_choice(alone)": False}
+    assert defaults_of(scores) == {
+        "parse_score(names)": ("score", "rating"),
+        "parse_rating(official)": False,
+    }
+    assert defaults_of(turns) == {"neutral(tags)": ()}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,24 @@ from alignlab.redo import events, last_events, order, redo, stage_name
 from alignlab.stage_integrity import Damage, first_fault, read_mapping, seal, stage_damage
 
 log = logging.getLogger(__name__)
+COMMANDS = ("train", "generate", "judge", "reward")
+"""Commands whose runs have their name."""
+_repairs: ContextVar[bool] = ContextVar("repairs", default=False)
+
+
+@contextmanager
+def repairing(wanted: bool) -> Iterator[None]:
+    """Repair the damaged runs that are opened while it lasts, if this is wanted."""
+    token = _repairs.set(wanted or _repairs.get())
+    try:
+        yield
+    finally:
+        _repairs.reset(token)
+
+
+def repairs() -> bool:
+    """Return whether damaged runs that are opened now are repaired."""
+    return _repairs.get()
 
 
 def refuse_damage(run: Path, *, hash_large: bool = False) -> None:
@@ -41,9 +60,10 @@ def raise_first(run: Path, found: Sequence[Damage], recipe: str = "") -> None:
             recipe = json.loads((run / "manifest.json").read_bytes())["recipe"]
     try:
         registry.find("recipe", recipe or "")
-        how = "`alignlab run` with the same settings and --repair computes what is damaged again"
+        command = "`alignlab run`"
     except BadInput:
-        how = f"remove {run} and repeat the command that made it (a study: `alignlab run --repair`)"
+        command = f"`alignlab {recipe}`" if recipe in COMMANDS else "the command that made it"
+    how = f"{command} with the same settings and --repair computes what is damaged again"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     raise BadInput(f"{found[0]}{more}; {how}")
 

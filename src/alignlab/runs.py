@@ -67,7 +67,7 @@ class Run:
         try:
             os.utime(path / ".lock")
             if begun:
-                run._take_up(identity, repair)
+                run._take_up(identity, repair or integrity.repairs())
             else:
                 run._begin(identity)
         except BaseException:

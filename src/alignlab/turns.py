@@ -9,6 +9,7 @@ text alone; `strip_thoughts` prepares an answer, which may mention a tag as its 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 _NAMES = r"(?:antml:|seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection)"
@@ -29,6 +30,7 @@ _CHANNEL = re.compile(
     r"(?P<body>.*?)(?:<\|(?:end|return|call)\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
     _FLAGS,
 )
+_HARMONY = {f"<|{name}|>" for name in ("start", "channel", "constrain", "message", "end")}
 _GEMMA_CHANNEL = re.compile(r"<\|channel>\s*thought\b.*?(?:<channel\|>|\Z)", _FLAGS)
 _BARE_CHANNELS = re.compile(r"\Aanalysis(?=[A-Z]).*?(?:assistantfinal|\Z)", re.DOTALL)
 """Channels without markers, lost in decoding: `analysisWe need ...assistantfinalScore: 4`."""
@@ -75,6 +77,20 @@ def strip_thoughts(text: str) -> str:
     """
     stripped = _without_spans(_final_channel(text), _LINE_OPEN)
     return text if stripped == text else stripped.strip()
+
+
+def opened_thought(prompt: str) -> str:
+    """Return the reasoning tag that a chat template leaves open at the end of a prompt, or ""."""
+    opened = re.search(rf"({_OPEN})\s*\Z", prompt, re.IGNORECASE)
+    return opened[1] if opened else ""
+
+
+def thought_marks(tokens: Iterable[str]) -> set[str]:
+    """Select the tokens that mark reasoning or channels, which decoding must keep."""
+    names = set(tokens)
+    thoughts = rf"{_OPEN}|{_CLOSE}|<\|channel>|<channel\|>"
+    marks = {name for name in names if re.fullmatch(thoughts, name, re.IGNORECASE)}
+    return marks | (names & _HARMONY if "<|channel|>" in names else set())
 
 
 def answer_in(transcript: str) -> str:

@@ -11,9 +11,14 @@ from transformers import AutoModelForCausalLM
 from alignlab import progress
 from alignlab.commands.train import train
 from alignlab.errors import BadInput, RunFailed
+from alignlab.feedback.rules import LengthJudge
+from alignlab.generation.local import Drawn, LocalEngine
 from alignlab.models.load import save
 from alignlab.records import read_records
+from alignlab.stages import rollout
 from alignlab.stages.rollout import RolledOut
+from alignlab.training.rollout_config import RolloutConfig
+from alignlab.types import Message, Prompt
 from tests.models.helpers import tiny_lm
 
 QUICK = ("lr=1e-3", "batch_size=4", "responses=3", "max_tokens=6", "steps=3", "save_every=2",
@@ -90,6 +95,43 @@ def test_a_judge_that_cannot_be_read_ends_the_run(model, prompts, tmp_path):
     with pytest.raises(RunFailed, match="none of 12 responses to 4 prompts could be learned from"):
         train("rloo", *QUICK, model=model, data=prompts, out=tmp_path / "run",
               reward=f"llm,samples=1,prompt=short_score:scripted:{script}")  # fmt: skip
+
+
+def test_reasoning_is_trained_on_and_not_scored(monkeypatch):
+    """The reward sees the answers alone; what has none is scored as empty."""
+    texts = ["<think>\nplan</think>\nYes.", "<think>\nplan, and", "No.",
+             "analysisThe user asks.assistantfinalDone"]  # fmt: skip
+    drawn = tuple(Drawn(text, "stop", (1,), (5, 2), (-1.0, -1.0)) for text in texts)
+    monkeypatch.setattr(LocalEngine, "__init__", lambda self, lm: None)
+    monkeypatch.setattr(LocalEngine, "draw", lambda self, requests: [drawn])
+    prompt = Prompt("p", (Message("user", "Sure?"),))
+    environment = rollout._environment(LengthJudge(), RolloutConfig(responses=4))
+    (group,) = environment.sample(None, [prompt], 0)
+    assert [sample.text for sample in group.samples] == ["Yes.", "", "No.", "Done"]
+    assert [sample.thought for sample in group.samples] == [True, True, False, True]
+    assert {sample.tokens for sample in group.samples} == {(5, 2)}
+    seen = []
+    rate = LengthJudge.rate
+    monkeypatch.setattr(LengthJudge, "rate", lambda *a: seen.extend(a[1]) or rate(*a))
+    assert environment.reward([group], 0) == [(1.0, 0.0, 1.0, 1.0)]
+    assert [response.text for _, several in seen for response in several] == [
+        "Yes.", "", "No.", "Done"]  # fmt: skip
+
+
+def test_reasoning_that_the_template_opens_is_counted(prompts, tmp_path):
+    """The tag stands in the prompt, and no response closes it: all of them lack an answer."""
+    lm = tiny_lm(scale=1.0)
+    lm.tokenizer.chat_template = lm.tokenizer.chat_template.replace(
+        "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
+    )
+    model = str(save(lm, tmp_path / "thinks"))
+    done = train("grpo", *QUICK, model=model, data=prompts, reward="longer", out=tmp_path / "run")
+    (told,) = read_records(Path(done.model.path).with_name("trained.jsonl"), RolledOut)
+    assert (told.rollouts, told.thoughts, told.thoughts_alone) == (36, 36, 36)
+    lines = metrics_of(done)
+    assert [line["completions/thoughts_alone"] for line in lines] == [1, 1, 1]
+    assert {line["objective/scores"] for line in lines} == {0}
+    assert "thoughts without an answer 36" in str(done)
 
 
 @pytest.mark.parametrize(

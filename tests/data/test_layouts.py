@@ -145,6 +145,10 @@ def test_preference_implicit_prompt_ends_at_a_word(write: Write) -> None:
         ({"chosen": "bad"}, "identical responses"),
         ({"score_chosen": 4, "score_rejected": 4}, "equal scores"),
         ({"score_chosen": 3, "score_rejected": 4}, "scores contradict the choice"),
+        # Other tools' names of the scores (argilla/dpo-mix-7k, argilla/distilabel, RLHFlow).
+        ({"chosen_rating": 1, "rejected_rating": 5}, "scores contradict the choice"),
+        ({"chosen-rating": 4, "rejected-rating": 4}, "equal scores"),
+        ({"chosen_score": 1.5, "rejected_score": 2.5}, "scores contradict the choice"),
         ({"prompt": ""}, "empty prompt"),
     ],
 )

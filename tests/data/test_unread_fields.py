@@ -63,6 +63,12 @@ def turns(*weights: Any, name: str = "weight") -> dict[str, Any]:
         ({"prompt": "Hi", "outputs": ["Hello"]}, "outputs"),
         ({"prompt": "Hi", "generations": ["Hello"]}, "generations"),
         ({"prompt": "Hi", "chosen": "Hello"}, "chosen"),
+        # Pairs of layouts that are not known must not become prompts alone.
+        ({"prompt": "Hi", "response_a": "Hello", "response_b": "Go", "winner": "b"}, "response_a"),
+        ({"prompt": "Hi", "answer_1": "Hello", "answer_2": "Go"}, "answer_1"),
+        ({"prompt": "Hi", "Response_left": "Hello"}, "Response_left"),
+        ({"messages": [ASK, {**REPLY, "mask": True}]}, r"messages\[1\].mask"),
+        ({"messages": [ASK, {**REPLY, "train_detail": [1]}]}, r"messages\[1\].train_detail"),
         ({"conversations": [{"from": "human", "value": "Hi"}, {**GPT, "weight": 0.5}]}, "weight"),
         ({"conversations": [{"from": "human", "value": "Hi"}, GPT], "tools": "[1]"}, "tools"),
         (

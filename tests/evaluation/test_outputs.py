@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.outputs import FOREIGN, NULL, read_outputs
+from alignlab.evaluation.outputs import FOREIGN, FURTHER, NULL, read_outputs
 from alignlab.evaluation.tasks import ModelAnswers, Question
 from alignlab.types import Message, Prompt
 
@@ -150,3 +150,38 @@ def test_what_cannot_be_joined_is_refused(tmp_path: Path, name: str) -> None:
     rows, message = REFUSED[name]
     with pytest.raises(BadInput, match=message):
         read(tmp_path, questions(*RIVERS), *rows)
+
+
+def test_ids_that_are_one_off_are_refused_either_way(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"expected ids from 1 to 3 .*, found ids from 0 to 2"):
+        read(tmp_path, questions(*RIVERS, first=1), *[row(None, "a", id=i) for i in range(3)])
+    with pytest.raises(BadInput, match=r"expected ids from 0 to 2 .*, found ids from 1 to 3"):
+        read(tmp_path, questions(*RIVERS), *[row(None, "a", id=i) for i in (1, 2, 3)])
+    some = read(tmp_path, questions(*RIVERS, first=1), *[row(None, "a", id=i) for i in (1, 2)])
+    assert set(some.turns) == {"1", "2"}
+
+
+def test_answers_of_two_models_are_not_one_models_whatever_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "mixed.json"
+    file.write_text(json.dumps([row(RIVERS[0], "a", generator="g"),
+                                row(RIVERS[1], "b", generator="h")]))  # fmt: skip
+    with pytest.raises(BadInput, match="the outputs of one model, found 2: g, h"):
+        read_outputs(file, questions(*RIVERS), "mine")
+
+
+def test_failed_calls_and_further_choices_are_counted(tmp_path: Path) -> None:
+    """FastChat writes $ERROR$ where a server failed (lm-sys/FastChat common.py)."""
+    choices = [{"index": i, "turns": [text]} for i, text in enumerate(("a", "b"))]
+    found = read(
+        tmp_path, questions(*RIVERS), row(RIVERS[0], "$ERROR$"),
+        {"question_id": 1, "choices": choices},
+    )  # fmt: skip
+    assert texts(found) == {"1": ["a"]}
+    assert found.left_out == {NULL: 1, FURTHER: 1}
+
+
+def test_an_answer_too_many_names_its_question(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"line 2: expected one answer .*, found another to question 1"
+    ):
+        read(tmp_path, questions(*RIVERS), row(None, "a", id=1), row(None, "b", id=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from alignlab.models.chat_template import encode_prompt
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.types import CompletionRequest
 from tests.generation.tiny import CONFIGS, ask, tiny
+from tests.models.helpers import tiny_lm
 
 PROMPTS = ["Hi", "What is the capital of the small country?", "Tell me of the cat " * 4, "The mat"]
 
@@ -234,3 +236,37 @@ def test_training_mode_is_left_as_found() -> None:
 def test_bad_sampling(sampling: dict) -> None:
     with pytest.raises(BadInput, match=next(iter(sampling))):
         LocalEngine(tiny()).complete([ask("a", "Hi", **sampling)])
+
+
+@pytest.mark.parametrize(
+    ("marks", "texts", "kept"),
+    [
+        (["[THINK]", "[/THINK]"], ["[THINK]", "hm", "[/THINK]", "<|im_start|>", "Yes"],
+         "[THINK]hm[/THINK]Yes"),
+        (["<|channel|>", "<|message|>", "<|end|>"],
+         ["<|channel|>", "final", "<|message|>", "Yes", "<|end|>"],
+         "<|channel|>final<|message|>Yes<|end|>"),
+        (["<|message|>", "<|end|>"], ["<|message|>", "Yes", "<|end|>"], "Yes"),
+        ([], ["<|im_start|>", "Yes"], "Yes"),
+    ],
+)  # fmt: skip
+def test_special_tokens_that_mark_reasoning_stay_in_the_text(marks, texts, kept) -> None:
+    lm = tiny_lm()
+    lm.tokenizer.add_special_tokens({"extra_special_tokens": [*marks, "<|im_start|>"]})
+    ids = [n for text in texts for n in lm.tokenizer.encode(text, add_special_tokens=False)]
+    assert LocalEngine(lm)._texts([ids]) == [kept]
+
+
+def test_a_tag_that_the_template_opens_opens_the_completion() -> None:
+    lm = tiny_lm()
+    request = ask("one", "Hi", temperature=0, max_tokens=4)
+    ((plain,),) = LocalEngine(lm).complete([request])
+    assert not plain.text.startswith("<think>")
+    lm.tokenizer.chat_template = lm.tokenizer.chat_template.replace(
+        "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
+    )
+    ((thought,),) = LocalEngine(lm).complete([request])
+    assert thought.text.startswith("<think>")
+    assert thought.tokens == 4
+    ((prefixed,),) = LocalEngine(lm).complete([replace(request, prefix="Score:")])
+    assert not prefixed.text.startswith("<think>")

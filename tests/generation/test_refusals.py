@@ -36,6 +36,16 @@ def _without(*fields: str) -> EndpointLimits:
 
 # (body of the error, status, changed fields of the request, what is learnt)
 WORDINGS: list[tuple[Any, int, dict[str, Any], EndpointLimits | None]] = [
+    # the field that is refused, not the one suggested (Groq; Databricks, Bedrock; teams' rights)
+    ("'logprobs' : property 'logprobs' is unsupported, did you mean 'stop'?", 400, {},
+     _without("logprobs")),
+    ("seed: Extra inputs are not permitted", 400, {}, _without("seed")),
+    ("Malformed input request: #: extraneous key [seed] is not permitted", 400, {},
+     _without("seed")),
+    ("Argument not supported on this model: stop", 400, {}, _without("stop")),
+    ("Your team does not have access to logprobs", 403, {}, _without("logprobs")),
+    ("You do not have access to this model", 403, {}, None),
+    ("temperature: Input should be less than or equal to 1", 400, {"temperature": 1.5}, None),
     # temperature
     ("Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) "
      "value is supported.", 400, {"temperature": 0}, _without("temperature")),

@@ -128,7 +128,7 @@ def test_rrhf_as_its_authors_code_weighs_it():
 
 def test_pro_as_its_authors_code_computes_it():
     # Scores 3, 1, 0 give 1/T = 3, 2, 3 and 1, 1 (see below); 0.05 * (3 - 1)^2 * summed NLL 4.
-    r, length = [-1.0, -2.0, -3.0], [4.0, 2.0, 1.0]
+    r, length = [-1.0, -2.0, -3.0], [4.0, 3.0, 1.0]
     step1 = -math.log(math.exp(-3) / (math.exp(-3) + math.exp(2 * -2) + math.exp(3 * -3)))
     step2 = -math.log(math.exp(-2) / (math.exp(-2) + math.exp(-3)))
     policy = [a * n for a, n in zip(r, length, strict=True)]
@@ -140,6 +140,12 @@ def test_pro_as_its_authors_code_computes_it():
         score=[[1.0, 0.0, 0.0]], mask=[[True, True, False]],
     )  # fmt: skip
     assert padded == pytest.approx([math.log(1 + math.exp(-1)) + 0.05 * 4.0], abs=1e-9)
+    # A sharpness below 1, which padding must not raise.
+    close = loss(
+        PRO(weights="authors"), [[-4.0, -4.0, 0.0]], length=[[4.0, 2.0, 1.0]],
+        score=[[0.5, 0.0, 0.0]], mask=[[True, True, False]],
+    )  # fmt: skip
+    assert close == pytest.approx([math.log(1 + math.exp(-0.5)) + 0.05 * 4.0], abs=1e-9)
     # 180 times 0.05 of a token mean, at K = 4 and 20 tokens.
     four = loss(PRO(weights="authors"), [[-20.0] * 4], length=[[20.0] * 4], score=[[0.0] * 4])
     mean = loss(PRO(), [[-20.0] * 4], length=[[20.0] * 4])[0] - math.log(4 * 3 * 2)

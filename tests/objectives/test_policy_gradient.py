@@ -271,6 +271,11 @@ def test_grpo_by_hand():
     unit = 2**0.5 + 1e-4
     torch.testing.assert_close(credit.advantage_NT[:, 0], f64([-1 / unit, 1 / unit, 0, 0]))
     assert credit.metrics["frac_reward_zero_std"].tolist() == [0, 1]
+    # Scores 1, 2, 6: deviations -2, -1, 3, variance 14 / 2.
+    three = objective.credit(
+        rollouts([[0.0]] * 3, [[0.0]] * 3, [1, 2, 6]), objective.start()
+    ).advantage_NT[:, 0]
+    torch.testing.assert_close(three, f64([-2.0, -1.0, 3.0]) / (7**0.5 + 1e-4))
     raw = GRPO(scale="none").credit(batch, objective.start())
     assert raw.advantage_NT[:, 0].tolist() == [-1, 1, 0, 0]
     whole = GRPO(scale="batch").credit(batch, objective.start())

@@ -25,6 +25,13 @@ def test_linear_and_constant_with_warm_up():
     assert rates(4, schedule="constant", warmup_ratio=0.5) == [0.5, 1.0, 1.0, 1.0]
 
 
+def test_every_rate_is_in_units_of_the_peak():
+    for settings in ({"warmup_ratio": 0.5}, {"schedule": "linear", "warmup_ratio": 0.25}, {}):
+        config = TrainConfig(lr=2e-6, **settings)
+        found = [learning_rate(step, 8, config) for step in range(8)]
+        assert found == pytest.approx([2e-6 * one for one in rates(8, **settings)], rel=1e-9)
+
+
 def test_one_step_has_the_peak_rate():
     assert rates(1) == [1.0]
 

@@ -38,6 +38,7 @@ def evaluate(
     out: str | Path | None = None,
     baseline: ModelLike | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> Evaluation:
     """Run a benchmark on models or on a judge, or resume it where it stopped.
@@ -53,6 +54,7 @@ def evaluate(
         out: run directory.
         baseline: a file of answers, or a model.
         config: YAML file of settings, under the others.
+        repair: compute the damaged stages of the run in `out` again.
         settings: settings by keyword; for a benchmark of files (alpaca_eval, judge_scores, reread)
             its files.
 
@@ -82,7 +84,7 @@ def evaluate(
     title = Given(models, given["outputs"], given["judge"]).title(benchmark)
     place = place_for(out, "-".join(filter(None, map(slug, title))))
     read, text = ("", None) if data is None else _data_for(needs, data)
-    with writing(place, Path(read) if text is not None else None):
+    with writing(place, Path(read) if text is not None else None, repair=repair):
         if text is not None:
             Path(read).parent.mkdir(parents=True, exist_ok=True)
             Path(read).write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from alignlab.errors import BadInput, RunFailed
 from alignlab.files import lock
+from alignlab.integrity import repairing
 from alignlab.launched import is_worker_rank
 
 RUNS = Path("runs")
@@ -56,7 +57,7 @@ def kept_in(out: Path) -> Path | None:
 
 
 @contextmanager
-def writing(out: Path, data: Path | None = None) -> Iterator[None]:
+def writing(out: Path, data: Path | None = None, *, repair: bool = False) -> Iterator[None]:
     """Remove the output of a refused call; name the resumable folder of an interrupted one.
 
     Existing files, and results of calls or training, are never removed.
@@ -64,6 +65,7 @@ def writing(out: Path, data: Path | None = None) -> Iterator[None]:
     Args:
         out: folder or file that the call writes.
         data: file of rows in memory that it writes first.
+        repair: compute the damaged stages of the output's run again.
     """
     outputs = [out, out.with_name(f"{out.name}.run"), *([data] if data else [])]
     places = [*outputs, *(data.parents if data else ()), *out.parents]
@@ -71,7 +73,8 @@ def writing(out: Path, data: Path | None = None) -> Iterator[None]:
     # An empty folder, such as mkdtemp makes, is to be empty again.
     cleared = out.is_dir() and not any(out.iterdir())
     try:
-        yield
+        with repairing(repair):
+            yield
     except BadInput:
         if not is_worker_rank() and not any(map(_has_work, outputs)):
             if cleared:

@@ -19,6 +19,7 @@ def generate(
     *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> FileResult:
     """Answer prompts with a model, or resume; records of the work are in OUT.run.
@@ -29,6 +30,7 @@ def generate(
         overrides: settings, such as n=4 temperature=0.7 max_tokens=512.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.
+        repair: compute the damaged stages of the run in OUT.run again.
         settings: settings by keyword, as in overrides.
 
     Returns:
@@ -45,7 +47,7 @@ def generate(
 
     from alignlab.commands.generate import generate as answer_prompts
 
-    with writing(place):
+    with writing(place, repair=repair):
         written = answer_prompts(
             *overrides, out=place, config=config, **specs, **{**own, **settings}
         )

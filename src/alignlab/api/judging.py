@@ -33,6 +33,7 @@ class Judge:
         *overrides: str,
         out: str | Path | None = None,
         config: str | Path | None = None,
+        repair: bool = False,
         **settings: Any,
     ) -> Judgements:
         """Rate responses.
@@ -44,6 +45,7 @@ class Judge:
             overrides: settings, such as to=groups or limit=100.
             out: file to write: .jsonl, .jsonl.gz or .parquet.
             config: YAML file of settings, under the others.
+            repair: compute the damaged stages of the run in OUT.run again.
             settings: settings by keyword, as in overrides.
 
         Returns:
@@ -61,7 +63,7 @@ class Judge:
 
         from alignlab.commands.judge import rate
 
-        with writing(place):
+        with writing(place, repair=repair):
             written = rate(
                 overrides, source_spec(self.spec), data, place, config=config, settings=settings,
                 role=self.role,
@@ -80,6 +82,7 @@ class Judge:
         *,
         out: str | Path | None = None,
         seed: int = 0,
+        repair: bool = False,
     ) -> FileResult:
         """Compare two responses to each prompt, each pair in both orders.
 
@@ -89,6 +92,7 @@ class Judge:
             second: the second response of each pair.
             out: file to write: .jsonl, .jsonl.gz or .parquet.
             seed: seed of every random draw.
+            repair: compute the damaged stages of the run in OUT.run again.
 
         Returns:
             A row per pair: `value` 1 if the first is better, 0.5 for a tie, 0 if the second is,
@@ -106,7 +110,7 @@ class Judge:
 
         from alignlab.commands.judge import compare
 
-        with writing(place):
+        with writing(place, repair=repair):
             written = compare(source_spec(self.spec, pairs=True), pairs, place, seed=seed)
         return FileResult(written, file_rows(written.path))
 
@@ -133,6 +137,7 @@ def judge(
     *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> Judgements: ...
 def judge(
@@ -141,6 +146,7 @@ def judge(
     *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> Judge | Judgements:
     """Rate responses with a feedback source, or resume the rating.
@@ -152,6 +158,7 @@ def judge(
         overrides: settings, such as to=groups or limit=100.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.
+        repair: compute the damaged stages of the run in OUT.run again.
         settings: settings by keyword, as in overrides.
 
     Raises:
@@ -161,7 +168,8 @@ def judge(
     judged_by = Judge(judge_spec(judge))
     if responses is None:
         return judged_by
-    return judged_by.rate(responses, None, *overrides, out=out, config=config, **settings)
+    where = {"out": out, "config": config, "repair": repair}
+    return judged_by.rate(responses, None, *overrides, **where, **settings)
 
 
 @overload
@@ -173,6 +181,7 @@ def reward(
     *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> Judgements: ...
 def reward(
@@ -181,6 +190,7 @@ def reward(
     *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> Judge | Judgements:
     """Score responses with a reward, or resume the scoring.
@@ -193,6 +203,7 @@ def reward(
         overrides: settings, such as to=groups or limit=100.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.
+        repair: compute the damaged stages of the run in OUT.run again.
         settings: settings by keyword, as in overrides.
 
     Raises:
@@ -202,7 +213,8 @@ def reward(
     scored_by = Judge(judge_spec(reward), "reward")
     if responses is None:
         return scored_by
-    return scored_by.rate(responses, None, *overrides, out=out, config=config, **settings)
+    where = {"out": out, "config": config, "repair": repair}
+    return scored_by.rate(responses, None, *overrides, **where, **settings)
 
 
 def judge_card(
@@ -211,6 +223,7 @@ def judge_card(
     *overrides: str,
     out: str | Path | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> CardResult:
     """Measure a judge's agreement with people, its biases and cost, and call it fit or unfit.
@@ -225,6 +238,7 @@ def judge_card(
         overrides: settings, such as n=100 attacked=50 own=gpt-4.
         out: run directory; its card.json, card.md and report.html hold the card.
         config: YAML file of settings, under the others.
+        repair: compute the damaged stages of the run in `out` again.
         settings: settings by keyword, as in overrides.
 
     Raises:
@@ -241,7 +255,7 @@ def judge_card(
 
     from alignlab.commands.judge_card import judge_card as run_card
 
-    with writing(place):
+    with writing(place, repair=repair):
         specs = [data_spec(one) for one in several]
         found = run_card(spec, specs, place, *overrides, config=config, **settings)
     return CardResult(found, place)

@@ -37,6 +37,7 @@ def train(
     out: str | Path | None = None,
     reward: JudgeLike | None = None,
     config: str | Path | None = None,
+    repair: bool = False,
     **settings: Any,
 ) -> Training:
     """Train a model with an objective, or resume the training where it stopped.
@@ -54,6 +55,7 @@ def train(
         out: run directory.
         reward: feedback source of ppo, reinforce, rloo, grpo: sandbox:oracle, ...
         config: YAML file of settings, under the others.
+        repair: compute the damaged stages of the run in `out` again.
         settings: settings by keyword, as in overrides.
 
     Raises:
@@ -73,7 +75,7 @@ def train(
 
     from alignlab.commands.train import train as train_model
 
-    with writing(place):
+    with writing(place, repair=repair):
         trained = train_model(
             chosen,
             *(f"objective.{key}={json.dumps(value)}" for key, value in options.items()),

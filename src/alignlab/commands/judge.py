@@ -18,7 +18,7 @@ from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import bootstrap_mean
+from alignlab.evaluation.metrics.intervals import share_interval
 from alignlab.evaluation.tasks import value_of
 from alignlab.measuring.cached import CachedPairs
 from alignlab.records import fingerprint, to_dict
@@ -133,7 +133,7 @@ def compare(
             rows.append({**pair, "value": value_of(one), "unscored": unscored, "judge": one.source})
         write_rows(path, Written(rows))
         context.run.finish()
-    note = _win_rate([r["value"] for r in rows], [prompt.id for prompt, _, _ in items], seed)
+    note = _win_rate([r["value"] for r in rows], [prompt.id for prompt, _, _ in items])
     return FileWritten(str(path), len(rows), str(context.run.path), note)
 
 
@@ -154,12 +154,12 @@ def _pairs_of(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[Prompt, Response
     return items
 
 
-def _win_rate(values: Sequence[float | None], prompts: Sequence[str], seed: int) -> str:
+def _win_rate(values: Sequence[float | None], prompts: Sequence[str]) -> str:
     """Describe the first responses' win rate with its 95% interval, and the unscored pairs."""
     scored = [(v, p) for v, p in zip(values, prompts, strict=True) if v is not None]
     note = f"unscored {len(values) - len(scored)}" if len(scored) < len(values) else ""
     if scored:
-        won = bootstrap_mean([v for v, _ in scored], prompts_N=[p for _, p in scored], seed=seed)
+        won = share_interval([v for v, _ in scored], [p for _, p in scored])
         between = "" if won.low is None else f" [{won.low:.3f}, {won.high:.3f}]"
         note = f"win rate of the first {won.value:.3f}{between}" + (f"; {note}" if note else "")
     return note

@@ -29,7 +29,8 @@ ROLES: Mapping[str, Role] = {
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
 """Columns that hold the prompt, by priority."""
 NO_ANSWER = Dropped("does not end in an assistant turn")
-_WEIGHTS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight")
+_WEIGHTS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight",
+            "train_on_turn", "train_turn")  # fmt: skip
 """Fields of a turn that select it for training."""
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 _SERIALISED = re.compile(r"\s*(array\()?[\[(]?\s*\{\s*(['\"])(role|from|content|value)\2\s*:")

@@ -2,8 +2,8 @@
 
 Texts or turns, as in TRL. The prompt may be in another column (`question`, `instruction` with
 `input`, `query`, `messages`, `conversations`) or implicit: the common turns of two dialogues, or
-the common prefix of two texts, cut back to a whole word. `score_chosen` and `score_rejected` are
-used where both are present.
+the common prefix of two texts, cut back to a whole word. `score_chosen` and `score_rejected` (or
+`chosen_rating` and `rejected_rating`, ...) are used where both are present.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ from alignlab.data.rows import Row
 from alignlab.errors import bad_record
 from alignlab.types import Message
 
+SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_reward", "rejected_reward"),
+)
+"""Columns of both answers' scores; the first pair that is there is used."""
 IMPLICIT = "prompt taken from the texts' common beginning"
 _LABEL = re.compile(
     r"(.*[_ -])?(ids?|index|idx|uuid|hash|source|dataset|split|subset|category|categories|topic|"
@@ -61,8 +69,10 @@ def preference(row: Row, options: Options) -> list[BuildResult]:
 def preferred(row: Row, origin: Origin) -> BuildResult:
     """Build the pair of one row in any of the layout's forms."""
     scores = (0.0, -1.0)
-    if row.has("score_chosen") and row.has("score_rejected"):
-        scores = (row.number("score_chosen"), row.number("score_rejected"))
+    for chosen, rejected in SCORES:
+        if row.has(chosen) and row.has(rejected):
+            scores = (row.number(chosen), row.number(rejected))
+            break
     if is_turns(row, "chosen"):
         return _dialogues(row, origin, scores)
     chosen, rejected = (answer_turns(row, side) for side in ("chosen", "rejected"))

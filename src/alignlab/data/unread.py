@@ -19,9 +19,13 @@ _ANYWHERE = re.compile(
 )
 _IN_TURNS = re.compile(
     "reasoning_content|reasoning|thinking|thought|weight|loss|train|training|trainable|"
-    "loss_weight|prefix|tool_call_id"
+    "loss_weight|train_on_turn|train_turn|train_detail|mask(ed)?|prefix|tool_call_id"
 )
-_ANSWERS = re.compile("completions?|responses?|outputs?|answers|generations|candidates")
+_ANSWERS = re.compile(
+    "completions?|responses?|outputs?|answers|generations|candidates|"
+    "(completion|response|output|answer|generation|candidate)[_ -]?([ab12]|left|right)",
+    re.IGNORECASE,
+)
 _OF_A_SIDE = re.compile(r"(chosen|rejected|accepted)([_ -].*)?|.*[_ -](chosen|rejected)", re.DOTALL)
 _ABOUT_A_TEXT = re.compile(
     r".*[_ -](models?|source|generator|policy|by|ids?|uuid|hash|names?|scores?|ratings?|avg[_-].*|"

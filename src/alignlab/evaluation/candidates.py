@@ -15,6 +15,7 @@ from alignlab.errors import bad_record
 from alignlab.evaluation.metrics.intervals import (
     DRAWS,
     NOTHING,
+    alike,
     labels,
     percentile_interval,
     resample_counts,
@@ -81,7 +82,9 @@ def mean_of_parts(
     seed: int,
     group: str | None = None,
 ) -> EvalResult:
-    """Return the weighted mean of the parts' means; its interval resamples prompts in every part.
+    """Return the weighted mean of the parts' means, with its interval over prompts.
+
+    Prompts are resampled within each part, or over all parts where a prompt stands in several.
 
     Args:
         about: subject of the row.
@@ -94,23 +97,44 @@ def mean_of_parts(
     """
     every = [v for values in parts.values() for v in values]
     unscored = sum(v.value is None for v in every)
-    value, total, units = 0.0, 0.0, 0
-    drawn_D = np.zeros(DRAWS)
-    for part, values in parts.items():
-        known = [v for v in values if v.value is not None]
-        if not known:
-            return about.row(metric, NOTHING, unscored=len(every), group=group)
-        cluster_N = labels([prompts[v.prompt_id].cluster for v in known])
-        value_N = np.array([v.value for v in known], np.float64)
-        sum_C, size_C = np.bincount(cluster_N, value_N), np.bincount(cluster_N)
-        counts_DC = resample_counts(len(size_C), DRAWS, generator(seed, about.benchmark, part))
-        weight = 1.0 if weights is None else weights[part]
-        value += weight * float(value_N.mean())
-        drawn_D += weight * (counts_DC @ sum_C) / (counts_DC @ size_C)
-        total, units = total + weight, units + len(size_C)
-    figure = percentile_interval(
-        value / total, drawn_D / total, n=len(every) - unscored, units=units
+    scored = {part: [v for v in some if v.value is not None] for part, some in parts.items()}
+    if not all(scored.values()):
+        return about.row(metric, NOTHING, unscored=len(every), group=group)
+    of_part = {p: [prompts[v.prompt_id].cluster for v in some] for p, some in scored.items()}
+    units = len({cluster for clusters in of_part.values() for cluster in clusters})
+    in_several = units < sum(len(set(clusters)) for clusters in of_part.values())
+    at = {c: i for i, c in enumerate(dict.fromkeys(c for some in of_part.values() for c in some))}
+    together = (
+        resample_counts(units, DRAWS, generator(seed, about.benchmark)) if in_several else None
     )
+    value, total = 0.0, 0.0
+    drawn_D = np.zeros(DRAWS)
+    for part, known in scored.items():
+        value_N = np.array([v.value for v in known], np.float64)
+        if together is None:
+            cluster_N = labels(of_part[part])
+            number = int(cluster_N.max()) + 1
+            counts_DC = resample_counts(number, DRAWS, generator(seed, about.benchmark, part))
+        else:
+            cluster_N, counts_DC = np.array([at[c] for c in of_part[part]]), together
+        width = counts_DC.shape[1]
+        sums_D = counts_DC @ np.bincount(cluster_N, value_N, minlength=width)
+        sizes_D = counts_DC @ np.bincount(cluster_N, minlength=width)
+        weight = 1.0 if weights is None else weights[part]
+        value, total = value + weight * float(value_N.mean()), total + weight
+        # A draw without any prompt of a part has no mean of the parts.
+        drawn_D += weight * np.divide(
+            sums_D, sizes_D, out=np.full(DRAWS, np.nan), where=sizes_D > 0
+        )
+    n = len(every) - unscored
+    figure = percentile_interval(value / total, drawn_D / total, n=n, units=units)
+    known = [v.value for v in every if v.value is not None]
+    if figure.low == figure.high and units > 1 and 0 <= min(known) <= max(known) <= 1:
+        squares = sum(
+            (1.0 if weights is None else weights[part]) ** 2 / len(set(of_part[part]))
+            for part in scored
+        )
+        figure = alike(value / total, min(units, total**2 / squares), n=n)
     return about.row(metric, figure, unscored=unscored, group=group)
 
 

@@ -7,8 +7,8 @@ records (`prompt_id`, `text`), and plain rows with an id or `instruction`/`promp
 
 A row that holds the question's text belongs to that question: many files number their own rows, so
 an id counts only where the text agrees with it or the row holds none. Rows of a question that the
-benchmark asks several times are paired with it in order. A null answer is no answer: its question
-stays unanswered and is counted.
+benchmark asks several times are paired with it in order. A null answer (or FastChat's `$ERROR$`) is
+no answer: its question stays unanswered and is counted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ ASKED = ("instruction", "prompt", "question", "messages")
 TEXTS = ("output", "response", "text", "completion", "answer", "sample")
 FOREIGN = "answers no question of the benchmark"
 NULL = "null answer"
+FURTHER = "further choices, of which the first counts"
+ERROR = "$ERROR$"
+"""Text that FastChat and Arena-Hard write where the model's server failed."""
 
 
 def read_outputs(
@@ -44,12 +47,14 @@ def read_outputs(
             another number of turns, or no question answered.
     """
     rows = read_rows(path)
-    model = name or _named(rows) or path.name.split(".")[0]
+    model = _named(rows)
+    model = name or model or path.name.split(".")[0]
     joined = _join(rows, questions)
     found: dict[str, tuple[Response, ...]] = {}
     left_out = Counter({FOREIGN: len(rows) - len(joined)})
     for row, question in joined:
         texts = _texts(row)
+        left_out[FURTHER] += len(row.values.get("choices") or ()) > 1
         turns = 1 + len(question.follow_ups)
         if texts is None:
             left_out[NULL] += 1
@@ -130,7 +135,8 @@ def _join(
         if found is None:
             continue
         if found.id in taken:
-            raise bad_record(row.file, row.line, None, "one answer to each question", found.id)
+            again = f"another to question {found.id}"
+            raise bad_record(row.file, row.line, None, "one answer to each question", again)
         taken.add(found.id)
         joined.append((row, found))
     return joined
@@ -145,14 +151,17 @@ def _refuse_other_text(row: BenchmarkRow, question: Question) -> None:
 
 
 def _refuse_shifted(rows: Sequence[BenchmarkRow], by_id: Mapping[str, Question]) -> None:
-    """Refuse rows without text that are numbered from 1 where the questions are from 0."""
+    """Refuse rows without text that are numbered from 1 where the questions are from 0, or so."""
     ids = {key for row in rows if not list(_asked(row.values)) for key in _ids(row.values)}
-    last = str(len(by_id))
-    if last in ids and "0" not in ids and by_id.keys() == set(map(str, range(len(by_id)))):
-        raise BadInput(
-            f"{rows[0].file}: expected ids from 0 to {len(by_id) - 1} or the questions' texts, "
-            f"found ids from 1 to {last}"
-        )
+    for start, other in ((0, 1), (1, 0)):
+        own, shifted = (range(at, at + len(by_id)) for at in (start, other))
+        only_own, only_shifted = set(own) - set(shifted), set(shifted) - set(own)
+        found = {str(n) for n in only_shifted} <= ids and not {str(n) for n in only_own} & ids
+        if found and by_id.keys() == set(map(str, own)):
+            raise BadInput(
+                f"{rows[0].file}: expected ids from {own[0]} to {own[-1]} or the questions' texts, "
+                f"found ids from {shifted[0]} to {shifted[-1]}"
+            )
 
 
 def _ids(values: Mapping[str, Any]) -> list[str]:
@@ -192,7 +201,7 @@ def _texts(row: BenchmarkRow) -> list[str] | None:
     else:
         raise bad_record(row.file, row.line, "output", "an answer", f"fields {[*row.values]}")
     turns = [_content(turn) for turn in (found if isinstance(found, list) else [found])]
-    if any(turn is None for turn in turns):
+    if any(turn is None or turn == ERROR for turn in turns):
         return None
     if not turns or not all(isinstance(turn, str) for turn in turns):
         raise bad_record(row.file, row.line, field, "a text, or one per turn", found)

@@ -27,7 +27,11 @@ from alignlab.models.logprobs import score_groups
 from alignlab.models.scorer import ResponseScorer
 from alignlab.registry import register
 from alignlab.specs import read_options
+from alignlab.turns import opened_thought, thought_marks
 from alignlab.types import Completion, CompletionRequest, Finish, Sampling
+
+_TAG_TOKENS = 16
+"""Last tokens of a prompt that can hold a reasoning tag and the white space after it."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,13 @@ class LocalEngine:
         self.batch_size = batch_size
         self._end = torch.tensor(sorted(stop_tokens(lm)), device=lm.device)
         self._context = context_length(lm)
+        special = {
+            number: token.content
+            for number, token in lm.tokenizer.added_tokens_decoder.items()
+            if token.special
+        }
+        marks = thought_marks(special.values())
+        self._unseen = {n for n, text in special.items() if text not in marks} if marks else None
         self._reader = Reader(lm.model, lm.tokenizer)
         self._scorer: ResponseScorer | None = None
         self._next_token: NextTokenScorer | None = None
@@ -205,6 +216,8 @@ class LocalEngine:
             for ids, length in zip(drawn.tokens_BT.tolist(), drawn.length_B.tolist(), strict=True)
         ]
         texts = self._texts([ids[:-1] if ids[-1] in end else ids for ids in tokens])
+        ends = {row.prompt: row.prompt[-_TAG_TOKENS:] for row in rows}
+        opened = {p: opened_thought(self.lm.tokenizer.decode(end)) for p, end in ends.items()}
         logprobs_BT = drawn.logprobs_BT.cpu().double()
         for k, row in enumerate(rows):
             request = requests[row.request]
@@ -216,7 +229,7 @@ class LocalEngine:
                 text, finish = text[:cut], "stop"
             healed = len(request.prefix) - len(request.prefix.rstrip(" "))
             yield Drawn(
-                text=text.removeprefix(" " * healed),
+                text=opened[row.prompt] + text.removeprefix(" " * healed),
                 finish=finish,
                 prompt=row.prompt,
                 tokens=tuple(tokens[k][:used]),
@@ -224,8 +237,13 @@ class LocalEngine:
             )
 
     def _texts(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        """Decode without special tokens, except those that mark reasoning."""
+        if self._unseen is not None:
+            tokens = [[t for t in ids if t not in self._unseen] for ids in tokens]
         texts: list[str] = self.lm.tokenizer.batch_decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            tokens,
+            skip_special_tokens=self._unseen is None,
+            clean_up_tokenization_spaces=False,
         )
         return texts
 

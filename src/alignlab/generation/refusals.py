@@ -35,8 +35,9 @@ _NAMES = {
 }
 _UNSUPPORTED = re.compile(
     r"unsupported|(?:not|n't|no longer) (?:be )?(?:currently |yet )?(?:support|allow|permit|"
-    r"enabled|available|implemented|accept|compatible|set)|extra_forbidden|unrecogni[sz]ed|"
-    r"unknown|unexpected|can(?:not| ?not|'t) (?:both|be used|be specified)|deprecated|"
+    r"enabled|available|implemented|accept|compatible|set|have access)|"
+    r"extra_forbidden|unrecogni[sz]ed|unknown|unexpected|"
+    r"can(?:not| ?not|'t) (?:both|be used|be specified)|deprecated|"
     r"only the default|only .{0,40}(?:is|are) supported|mutually exclusive|must alternate|不支持"
 )
 _ABOUT_CONTENT = re.compile(
@@ -201,7 +202,8 @@ def hint(refusal: Refusal, sent: Mapping[str, Any]) -> str:
 def _named(text: str) -> str:
     """Return the part of an error that names fields: the places of a validation error, else all."""
     places = re.findall(r"""['"]loc['"]: ?[\[(]([^\])]*)""", text)
-    return " ".join(places) or text
+    # A suggestion names another field than the one refused.
+    return " ".join(places) or re.sub(r"did you mean [^?\n]*\??", "", text)
 
 
 def _names(field: str, text: str) -> bool:

@@ -13,6 +13,7 @@ from alignlab.generation.local import LocalEngine
 from alignlab.models.load import LanguageModel
 from alignlab.protocols import FeedbackSource
 from alignlab.stages.sample import SampleSettings
+from alignlab.turns import strip_thoughts
 from alignlab.types import Checkpoint, CompletionRequest, Prompt, Response, SampledBy, Score
 
 
@@ -39,9 +40,10 @@ def mean_score(
         # A study that is planned hands over the checkpoint, which is not loaded.
         engine = context.engine(lm) if isinstance(lm, Checkpoint) else LocalEngine(lm)
         items = [
-            (p, [Response(f"{p.id}/validation", p.id, several[0].text, SampledBy(lm.name))])
-            for p, several in zip(prompts, engine.complete(requests), strict=True)
-            if several[0].finish != "error"
+            (p, [Response(f"{p.id}/validation", p.id, text, SampledBy(lm.name))])
+            for p, (drawn,) in zip(prompts, engine.complete(requests), strict=True)
+            if drawn.finish != "error"
+            for text in [strip_thoughts(drawn.text)]
         ]
         verdicts = [feedback.verdict for feedback in context.rate(source, items, seed)]
         scores = [v.value for v in verdicts if isinstance(v, Score)]

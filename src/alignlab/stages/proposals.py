@@ -14,6 +14,7 @@ import numpy as np
 from alignlab import seeds
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.protocols import Completer
+from alignlab.turns import strip_thoughts
 from alignlab.types import Completion, CompletionRequest, Message, Prompt, Sampling, Unscored
 from alignlab.verdicts import parse_question
 
@@ -58,7 +59,8 @@ def read_proposal(way: PromptingMode, by: str, completion: Completion) -> Prompt
     """Parse the prompt in a completion; return it, or the reason for none."""
     if completion.finish == "error":
         return Unscored("the call failed")
-    text = completion.text.strip() if way.how == "continuation" else parse_question(completion.text)
+    continues = way.how == "continuation"
+    text = strip_thoughts(completion.text).strip() if continues else parse_question(completion.text)
     if text is None:
         return Unscored("no readable question")
     return Prompt(f"new-{seeds.derive(text):016x}", (Message("user", text),), source=by)

@@ -12,18 +12,20 @@ from alignlab import meter, seeds
 from alignlab.configs import Bounded, PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.generation.local import LocalEngine
+from alignlab.generation.local import Drawn, LocalEngine
 from alignlab.models.chat_template import encode_prompt, templated
 from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
 from alignlab.runs import Stage, slug
+from alignlab.stages.sample import THOUGHTS
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.environment import Environment, Sample, SampledGroup
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.token_groups import REFUSED
+from alignlab.turns import strip_thoughts
 from alignlab.types import (
     Checkpoint,
     CompletionRequest,
@@ -42,6 +44,8 @@ from alignlab.work import Trained
 if TYPE_CHECKING:
     from alignlab.training.rollouts import RolloutResult
     from alignlab.training.trainer_state import OnStep, Validate
+
+THOUGHTS_ALONE = "thoughts without an answer"
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ class RolledOut:
     """Final coefficient of the KL penalty."""
     plain_because: str | None
     """Reason for padded batches; None if the responses to a prompt shared its computation."""
+    thoughts: int = 0
+    """Number of responses that held reasoning, which was not scored."""
+    thoughts_alone: int = 0
+    """Number of these without an answer, such as reasoning that was cut off."""
 
 
 def rollout(
@@ -128,7 +136,9 @@ def rollout(
 def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
     """Write the counts and the summary of a training on rollouts."""
     lost = {"without a score": result.unscored} if result.unscored else {}
-    scored = Count(stage.name, "rollouts", result.rollouts - result.unscored, lost)
+    thoughts = {THOUGHTS: result.thoughts, THOUGHTS_ALONE: result.thoughts_alone}
+    changed = {kind: number for kind, number in thoughts.items() if number}
+    scored = Count(stage.name, "rollouts", result.rollouts - result.unscored, lost, changed)
     stage.count([replace(prompts, stage=stage.name), scored])
     trained = result.trained
     summary = RolledOut(
@@ -139,6 +149,8 @@ def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
         result.unscored,
         result.state.kl_coef,
         trained.padded_because,
+        result.thoughts,
+        result.thoughts_alone,
     )
     stage.write("trained", RolledOut, [summary])
     drop_checkpoints(stage.path)
@@ -242,7 +254,7 @@ def _environment(reward: FeedbackSource | None, config: RolloutConfig) -> Enviro
             SampledGroup(
                 prompt,
                 several[0].prompt,
-                tuple(Sample(d.text, d.tokens, d.finish == "stop") for d in several),
+                tuple(as_sample(drawn) for drawn in several),
             )
             for prompt, several in zip(prompts, LocalEngine(lm).draw(requests), strict=True)
         ]
@@ -255,6 +267,12 @@ def _environment(reward: FeedbackSource | None, config: RolloutConfig) -> Enviro
         return [tuple(_score(next(rated), reward.name) for _ in g.samples) for g in groups]
 
     return Environment(sample, score)
+
+
+def as_sample(drawn: Drawn) -> Sample:
+    """Convert a drawn response; its reasoning is trained on, and not scored."""
+    answer = strip_thoughts(drawn.text)
+    return Sample(answer, drawn.tokens, drawn.finish == "stop", thought=answer != drawn.text)
 
 
 def _responses(group: SampledGroup, sampling: Sampling, seed: int) -> list[Response]:

@@ -14,10 +14,13 @@ class Sample:
     """Sampled response."""
 
     text: str
+    """Answer without reasoning, which is scored."""
     tokens: tuple[int, ...]
     """Tokens as drawn, which the policy is trained on."""
     ended: bool
     """True where the end-of-turn token was drawn before the length limit."""
+    thought: bool = False
+    """True where the response held reasoning."""
 
 
 @dataclass(frozen=True)

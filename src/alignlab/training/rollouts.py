@@ -64,6 +64,10 @@ class RolloutResult:
     """Tokens of these responses."""
     unscored: int
     """Responses not learned from: without a score, or too few of their prompt with one."""
+    thoughts: int
+    """Responses that held reasoning."""
+    thoughts_alone: int
+    """Responses of reasoning without an answer, whose empty text was scored."""
     state: CreditState
     """Last KL coefficient and reward statistics."""
 
@@ -125,7 +129,15 @@ def train_rollouts(
     if valued is not None and world.is_main:
         save_value_head(valued.head, out / "model")
     counts = loop.counts
-    return RolloutResult(result, counts.rollouts, counts.drawn, counts.unscored, loop.credit_state)
+    return RolloutResult(
+        result,
+        counts.rollouts,
+        counts.drawn,
+        counts.unscored,
+        counts.thoughts,
+        counts.thoughts_alone,
+        loop.credit_state,
+    )
 
 
 def _frozen(lm: LanguageModel, config: RolloutConfig, world: DistributedContext) -> ResponseScorer:
@@ -160,6 +172,8 @@ class _Counts:
     unscored: int = 0
     drawn: int = 0
     """Tokens of all responses."""
+    thoughts: int = 0
+    thoughts_alone: int = 0
 
 
 class _Loop:
@@ -257,11 +271,14 @@ class _Loop:
         ]
         drawn = [s for one in sampled for s in one.samples]
         learned = sum(len(group.responses) for group in groups)
+        alone = sum(s.thought and not s.text for s in drawn)
         self.counts = replace(
             self.counts,
             rollouts=self.counts.rollouts + len(drawn),
             unscored=self.counts.unscored + len(drawn) - learned,
             drawn=self.counts.drawn + sum(len(s.tokens) for s in drawn),
+            thoughts=self.counts.thoughts + sum(s.thought for s in drawn),
+            thoughts_alone=self.counts.thoughts_alone + alone,
         )
         if not groups:
             raise RunFailed(
@@ -273,6 +290,8 @@ class _Loop:
         metric_sums.add("objective/scores", math.fsum(known), len(known))
         metric_sums.add("objective/unscored", len(drawn) - learned, 1)
         metric_sums.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
+        metric_sums.add("completions/thoughts", sum(s.thought for s in drawn), len(drawn))
+        metric_sums.add("completions/thoughts_alone", alone, len(drawn))
         metric_sums.add("completions/clipped_ratio", sum(not s.ended for s in drawn), len(drawn))
         return groups
 

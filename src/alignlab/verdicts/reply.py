@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from alignlab.turns import own_turn
+from alignlab.verdicts import languages
 
 _NORMAL = {i: i - 0xFEE0 for i in range(0xFF01, 0xFF5F)} | str.maketrans(
-    "\u3000\u00a0\u202f【】∶﹕−’", "   []::-'", "\u200b\u200c\u200d\u2060\ufeff"
+    "\u3000\u00a0\u202f【】∶﹕−’。", "   []::-'.", "\u200b\u200c\u200d\u2060\ufeff"
 )
 """Full-width and typographic characters -> their plain form."""
 _LATEX = re.compile(r"\\(?:text\w*|mathbf|mathrm)\s*\{(?P<inner>[^{}]*)\}|\\[()]")
+BETTER_LABELS = (r"better(?:[ _](?:answer|response|assistant|option))?", languages.WINNER)
+"""Labels of a winner that may also stand within a sentence."""
 DECORATION = " \t\r\n*_`~#>\"'$"
 
 
@@ -119,16 +122,17 @@ def _labels(text: str, name: str) -> Iterator[re.Match[str]]:
     """Find the labels of a name that introduce a verdict, not a reason or a variable."""
     pattern = (
         rf"(?<![\w.])(?<!\w-)(?:(?P<key>[\"']{name}[\"'])|{name})(?P<scale>\s*\([^()\n]*\))?[*_`]*\s*"
-        r"(?P<sign>[:=])[*_`\s]*"
+        r"(?P<sign>[:=]|(?<=[是为為は]):?)[*_`\s]*"
     )
     if name.endswith("is"):
         pattern = rf"\b{name}\b(?P<key>(?!))?(?P<scale>)(?P<sign>:?)[*_`\s]*"
     for label in re.finditer(pattern, text, re.IGNORECASE):
         before = text[text.rfind("\n", 0, label.start()) + 1 : label.start()]
         capital = label[0].lstrip("\"'")[0].isupper()
-        if name.startswith("better"):
+        if name in BETTER_LABELS:
             # "What makes it better: a clear plan" gives a reason.
-            own = capital or not before.strip(DECORATION + "-•") or before.rstrip()[-1] in ".:;!?"
+            ends = ".:;!?" if name == BETTER_LABELS[0] else ".:;!?,"
+            own = capital or not before.strip(DECORATION + "-•") or before.rstrip()[-1] in ends
         else:
             own = label["sign"] != "=" or capital or _TOTAL.search(before) is not None
         if own and not _HEADING.search(before):

@@ -6,21 +6,24 @@ import re
 from collections.abc import Sequence
 
 from alignlab.turns import own_turn
+from alignlab.verdicts import languages
 from alignlab.verdicts.reply import DECORATION, readable, verdict_in
 
 _N = r"\d+(?:\.\d+)?"
 _NUMBER = re.compile(
-    rf"(?:[\[(\"'$]*|<(?=\s*{_N}\s*>))\s*(?P<value>[+-]?{_N})(?![^\W_]|\.\d)[*_`]*"
+    rf"(?:[\[(\"'$]*|<(?=\s*{_N}\s*>))\s*(?P<value>[+-]?{_N})"
+    rf"(?:{languages.UNIT}|(?![^\W_]|\.\d))[*_`]*"
 )
 _TOP = re.compile(
     r"[)\]\"' \t]*(?:points?|pts\.?|stars?|marks?)?[ \t]*[(\[]?[ \t]*"
-    r"(?:/|(?:out\s+)?of\b|max(?:imum)?\b[.:]?|(?:in|over|from|von|sur|su|de|av|van|из)\b)"
+    rf"(?:(?:{languages.TOP})\s*:?|/|(?:out\s+)?of\b|max(?:imum)?\b[.:]?|(?:in|over|from|von|sur|su|de|av|van|из)\b)"
     r"\s*(?:(?:a|the)\s+)?(?:(?:possible|total|max(?:imum)?\.?)\s+(?:(?:score\s+)?of\s+)?)?"
-    rf"[*_`]*(?P<top>{_N})[*_`)\]]*",
+    rf"[*_`]*(?P<top>{_N}){languages.UNIT}?[*_`)\]]*",
     re.IGNORECASE,
 )
 _MORE = re.compile(
     r"[)\]}>\"'*_` \t]*(?:(?<=[*_`])\d|[%‰]|per\s?cent\b|pct\b|[½¼¾⅓⅔]"
+    rf"|{languages.RANGE}|{languages.TOP}|(?:{languages.WORDS_BETWEEN})[ \t]+\d"
     r"|[-–]?ish\b|\+(?!\w)|/\s*\S|[ \t]\d"
     r"|(?:or|and)\s+(?:more|less|above|below|higher|lower|up|so)\b"
     r"|(?:[-–—+±=×^,;:&|~…→⇒]|->|\\to\b|=>|\.\.+|to\b|or\b|and\b|plus\b|minus\b|vs\b\.?|versus\b|bis\b|und\b|oder\b"
@@ -30,7 +33,8 @@ _MORE = re.compile(
 """Text after a number that makes the verdict more than the number."""
 _LATER = re.compile(
     r"\b(?:revis\w*|chang\w*|correct(?:ed|ion|ing)|adjust\w*|updat\w*|lower(?:ed|ing)|raised"
-    rf"|reduced|increased|bumped|downgraded|upgraded)\W+(?:\w+\s+){{0,3}}to\W+({_N})\b",
+    rf"|reduced|increased|bumped|downgraded|upgraded)\W+(?:\w+\s+){{0,3}}to\W+({_N})\b"
+    rf"|(?:{languages.REVISED})[^\d\n.]{{0,8}}({_N})",
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
@@ -93,7 +97,7 @@ def parse_score(
             return None
         return _number(text, label.end(), high)[0]
 
-    verdict = verdict_in(text, names, after, inside)
+    verdict = verdict_in(text, (*names, languages.SCORE), after, inside)
     if verdict is None:
         last = text.rstrip().rpartition("\n")[2]
         value = _whole_number(last if _TOP.search(last) else text, high)
@@ -135,8 +139,10 @@ def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
     bare = re.sub(r"\s*\([^()]*\)", "", line)
     clause = re.split(r"[.;]", bare, maxsplit=1)[0]
     sentence = re.split(r"[.;]", line, maxsplit=1)[0]
-    others = [*_LATER.findall(rest), *_INSTEAD.findall(line)]
+    others = [one or other for one, other in _LATER.findall(rest)] + _INSTEAD.findall(line)
     others += _HEDGED.findall(sentence)
+    if top:  # "5/5 for style, 2/5 for content"
+        others += re.findall(rf"({_N})\s*(?:/|out\s+of)\s*{re.escape(top['top'])}\b", sentence)
     scales = [float(of or point) for of, point in _ON_SCALE.findall(line)]
     split = (
         _MORE.match(text, end)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from alignlab.verdicts.reply import DECORATION, readable, verdict_in
+from alignlab.verdicts import languages
+from alignlab.verdicts.reply import BETTER_LABELS, DECORATION, readable, verdict_in
 
 Side = Literal["a", "b", "tie"]
-NOUN = r"(?:answer|assistant|response|model|option|candidate|output|reply)"
+NOUN = rf"(?:answer|assistant|response|model|option|candidate|output|reply|{languages.NOUNS})"
 _SIDE = re.compile(
     r"(?:(?:the|is|it's|it\s+is|clearly)\s+){0,2}"
     rf"(?P<edge>(?:an?\s+)?(?:\w+\s+){{0,2}}(?:edge|preference|advantage|lead|win)\s+(?:to|for)\s+)?"
-    rf"(?P<noun>[<*_`]*{NOUN}[\s_]*)?[\[(<\"'*_`${{]*(?P<side>[ab])(?!\w|-[ab]\b)",
+    rf"(?P<noun>[<*_`]*{NOUN}[\s_]*)?[\[(<\"'*_`${{]*(?P<side>[ab])"
+    rf"(?!(?!{languages.BETTER})\w|-[ab]\b)",
     re.IGNORECASE,
 )
-_TIE = re.compile(r"(?:it's\s+|it\s+is\s+)?(?:an?\s+|[\[(<\"']*)(?:tie|draw)\b", re.IGNORECASE)
+_TIE = re.compile(
+    rf"(?:it's\s+|it\s+is\s+)?(?:an?\s+|[\[(<\"']*)(?:tie|draw|{languages.TIES})\b", re.IGNORECASE
+)
 _CLOSERS = r"[*_`$\"')\]>}\s]*"
 _AFTER_A = re.compile(
-    rf"{_CLOSERS}(?:$|[.,:;!?(\[<=|/&~+→≈–—-]|>+\s*B)|'s\b|[*_`\"')\]>}}]*\s+(?:is|was|wins?|because|since|as"
+    rf"{_CLOSERS}(?:$|{languages.BETTER}|[.,:;!?(\[<=|/&~+→≈–—-]|>+\s*B)|'s\b|[*_`\"')\]>}}]*\s+(?:is|was|wins?|because|since|as"
     r"|for|by|with|due|but|over|than|slightly|clearly|not|though|although|has|does|gives|answers"
     r"|answered|serves|in|on|provides|explains|offers|includes|covers|addresses|follows|stays|shows"
     r"|states|uses|makes|better|more|[Bb]\b|[^\w\s])",
 )
 """Text after the letter A that rules out the article."""
 _SECOND = re.compile(
-    rf"{_CLOSERS}(?:(?:[/|,;?&=≈+~<→]|->|=>|or\b|and\b|vs\b\.?|versus\b|then\b)\s*)+"
+    rf"{_CLOSERS}(?:(?:[/|,;?&=≈+~<→]|->|=>|or\b|and\b|vs\b\.?|versus\b|then\b"
+    rf"|(?:{languages.WORDS_BETWEEN})\b)\s*)+"
     r"[*_`\[(\"']*(?:(?:also|maybe|perhaps|even|an?|the)\s+)*"
     rf"(?:{NOUN}\s+)?(?:(?-i:[ABb])|tie|draw|both|neither)\b"
     rf"|{_CLOSERS}(?:is\s+not|isn't|\((?:an?\s+)?(?:tie|draw|or))\b",
@@ -33,7 +38,8 @@ _SECOND = re.compile(
 )
 _RETRACTED = re.compile(
     r"(?:\b(?:revis\w*|chang\w*|correct(?:ed|ion)|actually|rather|instead|make\s+(?:that|it)|wait|no"
-    r"|sorry|on\s+second\s+thought)\b[^.\n]{0,24}?[\s:,(\[]|(?:->|=>|→)\s*)"
+    r"|sorry|on\s+second\s+thought)\b[^.\n]{0,24}?[\s:,(\[]|(?:->|=>|→)\s*"
+    rf"|(?:{languages.REVISED})[^.\n]{{0,12}}?)"
     r"(?P<side>(?-i:[AB])|tie|draw)\b",
     re.IGNORECASE,
 )
@@ -53,7 +59,7 @@ def parse_winner(text: str) -> Side | None:
     text = readable(text)
     verdict = verdict_in(
         text,
-        (r"better(?:[ _](?:answer|response|assistant|option))?", "winner", "verdict"),
+        (BETTER_LABELS[0], "winner", "verdict", BETTER_LABELS[1]),
         lambda label: _side(text[label.end() :]),
         lambda inner: _BRACKETED.get(re.sub(r"\s", "", inner).lower()) or _whole_side(inner),
     )
@@ -77,6 +83,8 @@ def _side(text: str) -> Side | None:
         if named["side"] == "a" and re.match(r"\s+\w", first) and not named["noun"]:
             return None
     else:
+        return None
+    if re.match(languages.OTHER_WORD, rest):
         return None
     later = {_letter(one) for one in _RETRACTED.findall(rest.partition("\n")[0])}
     return None if _SECOND.match(rest) or later - {side} else side

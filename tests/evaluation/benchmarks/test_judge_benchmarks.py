@@ -51,10 +51,37 @@ def test_reward_accuracy_by_section():
     assert got["accuracy"] == pytest.approx(1 / 3)
     assert (got["accuracy family:chat"], got["accuracy family:code"]) == (0.5, 0.0)
     assert got["section_mean"] == 0.25
+    mean = next(row for row in found.rows if row.metric == "section_mean")
+    assert (mean.n, mean.unscored) == (3, 1)
+    assert 0 <= mean.low < 0.25 < mean.high <= 1
     assert got["accuracy_ties_half"] == pytest.approx(0.5)
     assert found.rows[0].unscored == 1
     longer = figures(found.rows, "longer wins")
     assert longer["accuracy"] == 0.25
+
+
+def test_a_mean_of_sections_that_are_all_right_is_not_certain():
+    groups = [group(f"{s}-{n}", s, "22", "1") for s in ("chat", "code") for n in range(3)]
+    rows = RewardAccuracy().measure(of(Scores(lambda text: float(len(text))), *groups)).rows
+    mean = next(row for row in rows if row.metric == "section_mean")
+    assert (mean.value, mean.high) == (1, 1)
+    assert mean.low == pytest.approx(6 / (6 + 1.959964**2))
+
+
+@pytest.mark.parametrize(("prompts", "width"), [(20, 0.480), (40, 0.324)])
+def test_a_prompt_of_two_sections_is_one_prompt(prompts, width):
+    """Half of the prompts are right in both sections: Student's interval of so many prompts."""
+    groups = [
+        replace(one, prompt=replace(one.prompt, messages=(Message("user", f"{number}?"),)))
+        for number in range(prompts)
+        for section in ("chat", "code")
+        for texts in [("22", "1") if number % 2 else ("1", "22")]
+        for one in [group(f"{section}-{number}", section, *texts)]
+    ]
+    rows = RewardAccuracy().measure(of(Scores(lambda text: float(len(text))), *groups)).rows
+    mean = next(row for row in rows if row.metric == "section_mean")
+    assert mean.value == 0.5
+    assert mean.high - mean.low == pytest.approx(width, rel=0.1)
 
 
 def test_reward_accuracy_counts_every_pair_with_an_order():

@@ -319,6 +319,25 @@ def test_translation_of_the_references_is_perfect(tmp_path):
         questions_of(task, tmp_path, {"source": "a", "target": "b"})
 
 
+def test_a_text_translated_several_times_is_one_prompt(tmp_path):
+    """A corpus repeated five times has the interval of the corpus."""
+    task = Translation()
+    rows = [{"src": f"Satz {n}", "ref": f"The sentence has number {n} here"} for n in range(12)]
+    texts = [f"The sentence {'has' if n % 3 else 'bears'} number {n} here" for n in range(12)]
+
+    def rows_of(times: int):
+        questions = questions_of(task, tmp_path, *rows * times)
+        found = task.measure(asked(questions, said("m", questions, *texts * times)))
+        return {row.metric: row for row in found.rows}
+
+    once, often = rows_of(1), rows_of(5)
+    for metric in ("bleu", "chrf"):
+        one, five = once[metric], often[metric]
+        assert (one.n, five.n) == (12, 60)
+        assert one.low < one.value < one.high
+        assert (five.value, five.low, five.high) == pytest.approx((one.value, one.low, one.high))
+
+
 @pytest.mark.shared
 def test_translations_of_a_published_system():
     """BLEU equals sacrebleu's own on the WMT22 outputs of a system."""

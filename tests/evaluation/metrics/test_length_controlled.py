@@ -9,6 +9,9 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.length_controlled import (
     GlmWeights,
     Preferences,
+    _between,
+    _minimise,
+    _quadratic_minimum,
     _Rows,
     fit,
     predictions,
@@ -67,3 +70,31 @@ def test_newtons_derivatives_are_those_of_the_loss() -> None:
         assert slope[i] == pytest.approx((after.loss - before.loss) / (2 * small), abs=1e-6)
         apart = np.subtract(rows.derivatives(after)[0], rows.derivatives(before)[0])
         assert bend[i] == pytest.approx(apart / (2 * small), abs=1e-6)
+
+
+def test_a_point_between_two_by_hand() -> None:
+    assert _between((0.0, 1.0, -2.0), (2.0, 1.0, 6.0), 0.25) == (0.5, 1.0, 0.0)
+    assert _between((0.0, 1.0, -2.0), (2.0, 1.0, 6.0), 1.0) == (2.0, 1.0, 6.0)
+
+
+def test_a_quadratic_with_a_penalty_by_hand() -> None:
+    """|x| + 2 (x - 3)^2 is least at 2.75; a slope of less than 1 leaves 0."""
+    bend = [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]]
+    found = _quadratic_minimum((0.0, 0.0, 0.0), 1.0, [-12.0, 0.5, 12.0], bend)
+    assert found == pytest.approx((2.75, 0.0, -2.75))
+
+
+@pytest.mark.parametrize("start", [(0.0, 0.0, 0.0), (9.0, -9.0, 9.0), (-30.0, 30.0, -30.0)])
+def test_the_minimum_is_one_wherever_the_search_begins(start) -> None:
+    """Newton's full step overshoots far from the minimum, where the line search halves it."""
+    rng = generator("minimum")
+    rows = _Rows(rng.normal(size=(3, 60)) * 3, rng.uniform(size=60), np.ones(60))
+    near = _minimise(rows, 1.0, rows.at((0.0, 0.0, 0.0)))
+    found = _minimise(rows, 1.0, rows.at(start))
+    assert found.theta == pytest.approx(near.theta, abs=1e-4)
+
+    def value(theta) -> float:
+        return sum(map(abs, theta)) + rows.at(tuple(theta)).loss
+
+    for step in 0.01 * np.vstack([np.eye(3), -np.eye(3)]):
+        assert value(found.theta) < value(np.array(found.theta) + step)

@@ -55,7 +55,7 @@ def run_folder(out: Path) -> Path:
     """
     writer_of(out)
     folder = out.with_name(f"{out.name}.run")
-    if out.exists() and not (folder / "config.yaml").exists():
+    if out.exists() and not any((folder / n).exists() for n in ("config.yaml", "events.jsonl")):
         raise BadInput(f"{out}: expected a new file, found one that this command did not write")
     out.parent.mkdir(parents=True, exist_ok=True)
     return folder

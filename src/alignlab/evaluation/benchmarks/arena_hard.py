@@ -132,7 +132,7 @@ def judgement_rows(path: Path, *, seed: int = 0) -> list[EvalResult]:
             some = [one for one in judged if part in (None, one.part)]
             scored = [(o.score, o.battles, o.prompt) for o in some if o.score is not None]
             won, battles, prompts = zip(*scored, strict=True) if scored else ((), (), ())
-            rate = bootstrap_ratio(won, battles, prompts_N=prompts, seed=seed)
+            rate = bootstrap_ratio(won, battles, prompts_N=prompts, seed=seed, is_share=True)
             rate = Interval(rate.value, rate.low, rate.high, len(scored))
             group = None if part is None else f"family:{part}"
             rows.append(about.row("win_rate", rate, unscored=len(some) - len(scored), group=group))

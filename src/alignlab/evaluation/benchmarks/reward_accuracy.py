@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar
 
-import numpy as np
 from scipy.special import expit
 
 from alignlab import seeds
 from alignlab.errors import BadInput
+from alignlab.evaluation.candidates import mean_of_parts
 from alignlab.evaluation.judge_rows import scores_by_response
 from alignlab.evaluation.metrics.calibration import calibration
-from alignlab.evaluation.metrics.intervals import Interval
-from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.result_rows import Subject, by_group
 from alignlab.evaluation.task_rows import (
     Measure,
     QuestionValue,
@@ -108,11 +107,13 @@ def accuracy_rows(
     prompts = {g.prompt.id: g.prompt for g in groups}
     about = Subject(name, NAME)
     rows = part_rows(about, ACCURACY, wrong, prompts, seed=seed)
-    sections = [r for r in rows if (r.group or "").startswith("family:") and r.value is not None]
+    sections = {
+        part: some
+        for part, some in by_group(wrong, lambda v: prompts[v.prompt_id])
+        if part and part.startswith("family:") and any(v.value is not None for v in some)
+    }
     if len(sections) > 1:
-        mean = float(np.mean([r.value for r in sections if r.value is not None]))
-        n, unscored = sum(r.n for r in sections), sum(r.unscored for r in sections)
-        rows.append(about.row("section_mean", Interval(mean, None, None, n), unscored=unscored))
+        rows.append(mean_of_parts(about, "section_mean", sections, prompts, seed=seed))
     rows += part_rows(about, TIES_HALF, half, prompts, seed=seed)[:1]
     return rows + prompt_count(about, wrong, prompts)
 

@@ -103,9 +103,12 @@ class Translation:
             texts = [responses[-1].text.strip() for _, responses in answered]
             references = [q.references for q, _ in answered]
             about = Subject(answers.model, NAME, against=against)
+            clusters, seed = [q.prompt.cluster for q, _ in answered], inputs.seed
             figures = {
-                "bleu": bleu(texts, references, tokenize=self.tokeniser, seed=inputs.seed),
-                "chrf": chrf(texts, references, seed=inputs.seed),
+                "bleu": bleu(
+                    texts, references, tokenize=self.tokeniser, prompts_N=clusters, seed=seed
+                ),
+                "chrf": chrf(texts, references, prompts_N=clusters, seed=seed),
             }
             unscored = inputs.unanswered(answers)
             rows += [about.row(name, figure, unscored=unscored) for name, figure in figures.items()]

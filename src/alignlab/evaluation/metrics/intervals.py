@@ -106,10 +106,19 @@ def bootstrap_ratio(
     seeds_N: Sequence[object] | None = None,
     seed: int = 0,
     draws: int = DRAWS,
+    is_share: bool = False,
 ) -> Interval:
     """Compute sum of numerators / sum of denominators (its n), bootstrapped over prompts.
 
     A share of pairs or of responses is such a ratio, with its own numbers for each prompt.
+
+    Args:
+        numerators_N: one per unit.
+        denominators_N: one per unit, 0 or more.
+        prompts_N: the prompt of each unit; left out, every unit is a prompt of its own.
+        seeds_N: the training seed of each unit; given, seeds are resampled too (crossed).
+        is_share: numerators lie between 0 and the denominators; where all prompts are alike, which
+            resampling cannot vary, Wilson's bounds for the prompts are returned.
     """
     top_N = np.asarray(numerators_N, dtype=np.float64)
     bottom_N = np.asarray(denominators_N, dtype=np.float64)
@@ -132,9 +141,22 @@ def bootstrap_ratio(
         )
         sums = (by_seed_top * weights).sum(1), (by_seed_bottom * weights).sum(1)
         drawn.append(np.divide(*sums, out=np.full(some, np.nan), where=sums[1] > 0))
-    return percentile_interval(
-        float(top_N.sum()) / total, np.concatenate(drawn), n=round(total), units=shape[1]
-    )
+    value, several = float(top_N.sum()) / total, np.concatenate(drawn)
+    if is_share and not np.nanmax(np.abs(several - value)) > 1e-12:
+        return alike(value, float((table_bottom.sum(0) > 0).sum()), n=round(total))
+    return percentile_interval(value, several, n=round(total), units=shape[1])
+
+
+def alike(share: float, prompts: float, *, n: int) -> Interval:
+    """Return Wilson's bounds of a share that is the same for every prompt.
+
+    Args:
+        share: the share, in [0, 1].
+        prompts: number of prompts, or the number of equal ones that weighted prompts amount to.
+        n: number of units reported with the share.
+    """
+    found = wilson(min(1.0, max(0.0, share)) * prompts, prompts)
+    return Interval(share, found.low, found.high, n)
 
 
 def tail(units: int) -> float:

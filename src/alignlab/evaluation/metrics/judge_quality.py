@@ -137,12 +137,14 @@ def judge_quality(
     units = [p.unit for p in prompts]
     five, chance = _five_best(prompts, top, seed)
     return JudgeQuality(
-        pairwise_accuracy=bootstrap_ratio(correct_P, all_P, prompts_N=units, seed=seed),
+        pairwise_accuracy=bootstrap_ratio(
+            correct_P, all_P, prompts_N=units, seed=seed, is_share=True
+        ),
         pairwise_accuracy_ties_half=bootstrap_ratio(
-            correct_P + tied_P / 2, all_P, prompts_N=units, seed=seed
+            correct_P + tied_P / 2, all_P, prompts_N=units, seed=seed, is_share=True
         ),
         pairwise_accuracy_untied=bootstrap_ratio(
-            correct_P, correct_P + wrong_P, prompts_N=units, seed=seed
+            correct_P, correct_P + wrong_P, prompts_N=units, seed=seed, is_share=True
         ),
         five_best=five,
         five_best_chance=chance,
@@ -196,8 +198,8 @@ def _five_best(
         units.append(prompt.unit)
         chances.append(len(picked) * known.count(max(known)) / len(prompt.reference))
     return (
-        bootstrap_ratio(hits, numbers, prompts_N=units, seed=seed),
-        bootstrap_ratio(chances, numbers, prompts_N=units, seed=seed),
+        bootstrap_ratio(hits, numbers, prompts_N=units, seed=seed, is_share=True),
+        bootstrap_ratio(chances, numbers, prompts_N=units, seed=seed, is_share=True),
     )
 
 
@@ -205,7 +207,9 @@ def _exact_match(prompts: Sequence[ScoredPrompt], seed: int) -> Interval:
     """Compute the share of fully scored prompts (K >= 2) whose order agrees."""
     full = [p for p in prompts if len(p.both) == len(p.judge) >= 2]
     agrees = [float(_order([a for a, _ in p.both]) == _order([b for _, b in p.both])) for p in full]
-    return bootstrap_mean(agrees, prompts_N=[p.unit for p in full], seed=seed)
+    return bootstrap_ratio(
+        agrees, [1.0] * len(agrees), prompts_N=[p.unit for p in full], seed=seed, is_share=True
+    )
 
 
 def _correlations(prompts: Sequence[ScoredPrompt], seed: int) -> dict[str, Interval]:
