@@ -10,6 +10,7 @@ from typing import Any
 
 from alignlab import configs, registry
 from alignlab.commands._support.job import open_run, setting_layers
+from alignlab.commands._support.train_setup import refuse_large
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.measuring.results import results
@@ -40,6 +41,8 @@ def run(
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
     plan = plan_study(known, chosen)
+    for loop in (chosen.sft, chosen.preference):
+        refuse_large(chosen.model, loop, chosen.hardware.device)
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
     layers = setting_layers(config, overrides, settings)

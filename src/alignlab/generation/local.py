@@ -21,6 +21,7 @@ from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
 from alignlab.generation.engines import check_sampling, failed, first_stop
 from alignlab.generation.shared import Reader
 from alignlab.models.chat_template import encode_prompt, stop_tokens
+from alignlab.models.footprint import rows_in_memory
 from alignlab.models.load import LanguageModel, context_length, load
 from alignlab.models.logprobs import score_groups
 from alignlab.models.scorer import ResponseScorer
@@ -109,8 +110,12 @@ class LocalEngine:
         with _inference(self.lm):
             for rows in kinds.values():
                 rows.sort(key=lambda row: len(row.prompt))
-                for start in range(0, len(rows), self.batch_size):
-                    chunk = rows[start : start + self.batch_size]
+                limit = max(row.limit for row in rows)
+                size = rows_in_memory(
+                    self.lm.model, len(rows[-1].prompt), limit, min(self.batch_size, len(rows))
+                )
+                for start in range(0, len(rows), size):
+                    chunk = rows[start : start + size]
                     for row, drawn in zip(chunk, self._run(requests, chunk), strict=True):
                         results[row.request].append(drawn)
         return [tuple(several) for several in results]

@@ -27,15 +27,11 @@ from transformers import (
 from alignlab.errors import BadInput
 from alignlab.models import chat_template as templates
 from alignlab.models.attention import keep_soft_cap
+from alignlab.models.dtypes import DTYPES as DTYPES
+from alignlab.models.dtypes import check_dtype, resolve_dtype, stored_parameters
+from alignlab.models.dtypes import device_of as device_of
 
 log = logging.getLogger(__name__)
-
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-"""Name in configurations -> tensor type."""
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 _HUB_SMALL_FILES = [pattern for pattern in _HUB_FILES if pattern != "*.safetensors"]
@@ -65,13 +61,6 @@ class LanguageModel:
     """Type of the weights in the files at `path`; None where unknown."""
 
 
-def device_of(name: str | torch.device | None) -> torch.device:
-    """Return a device by name; "auto" and None are the GPU where there is one, else the CPU."""
-    if name is None or name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def load(
     spec: str | Path,
     *,
@@ -87,7 +76,8 @@ def load(
     Args:
         spec: local folder in Hugging Face format, or hub id. A PEFT adapter is merged into the base
             model that it names.
-        dtype: "float32", "bfloat16" or "float16"; None uses the type of the files.
+        dtype: "float32", "bfloat16", "float16", or "auto" (see `dtypes`); None uses the type of the
+            files.
         device: device of the weights; None and "auto" are the GPU where there is one, else the CPU.
         adapter: folder or hub id of a PEFT adapter to add to the model, unmerged.
         chat_template: Jinja template, or a file with one, instead of the tokenizer's own.
@@ -106,7 +96,7 @@ def load(
         _refuse_classifier(folder)
     tokenizer = _tokenizer(folder, chat_template, trust_remote_code)
     chosen = device_of(device)
-    model = _read_model(folder, model_class, _dtype(dtype), trust_remote_code)
+    model = _read_model(folder, model_class, _dtype(dtype, chosen, folder), trust_remote_code)
     if adapter is not None:
         model = _with_adapter(model, str(adapter))
     if not getattr(model, "is_quantized", False):  # quantised weights are loaded in place
@@ -426,11 +416,15 @@ def untie_adapted(model: Any) -> None:
         config.tie_word_embeddings = False
 
 
-def _dtype(dtype: str | torch.dtype | None) -> Any:
+def _dtype(
+    dtype: str | torch.dtype | None, device: torch.device | None = None, folder: Path | None = None
+) -> Any:
+    """Return a type by name; with a device and a model's folder, "auto" too."""
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
-    if dtype not in DTYPES:
-        raise BadInput(f"dtype: expected one of {', '.join(DTYPES)}, found {dtype!r}")
+    check_dtype(dtype)
+    if dtype == "auto" and device is not None and folder is not None:
+        dtype = resolve_dtype(dtype, device, stored_parameters(folder))
     return DTYPES[dtype]
 
 
