@@ -82,6 +82,7 @@ def train(
         lm = heads.with_reward_head(lm, seed=derived_seed("head", config.seed) % 2**32)
     lm, start = begin(lm, config, Path(out), world)
     with step_runner(lm.model, objective, config, Path(out), world) as runner:
+        runner.plan(groups)
         per_epoch = steps_per_epoch(len(groups), config)
         state = TrainerState(
             lm,

@@ -110,6 +110,8 @@ def train_rollouts(
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
     with step_runner(valued or lm.model, objective, config, out, world) as runner:
+        responses = ((0,) * config.max_tokens,) * config.responses
+        runner.plan([TokenGroup("of the longest responses", (0,), responses)])
         per_epoch = steps_per_epoch(len(prompts), config)
         state = TrainerState(
             lm,
