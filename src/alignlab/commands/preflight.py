@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from alignlab import progress
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
+from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Used
@@ -144,8 +143,8 @@ def _used(recorder: Recorder) -> tuple[Used, ...]:
 def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
     """Estimate the memory of weights, gradients, Adam's moments and activations of one pass."""
     settings = config.sft if what == "sft" else config.preference
-    half = settings.dtype == "bfloat16"
-    weights = facts.parameters * _weight_bytes(settings)
+    half = _resolved(settings.dtype, config, facts) == "bfloat16"
+    weights = facts.parameters * _weight_bytes(settings, half=half)
     trainable = facts.parameters
     if settings.lora is not None:
         # Two thin matrices for each of about seven square ones per layer.
@@ -157,18 +156,21 @@ def _training(facts: ModelFacts, config: StudyConfig, what: str) -> Memory:
     return Memory(f"training ({what})", total, "weights, gradients, optimiser, activations")
 
 
-def _weight_bytes(settings: TrainConfig) -> float:
+def _resolved(dtype: str, config: StudyConfig, facts: ModelFacts) -> str:
+    return resolve_dtype(dtype, device_of(config.hardware.device), facts.parameters)
+
+
+def _weight_bytes(settings: TrainConfig, *, half: bool) -> float:
     """Return bytes per parameter: quantised weights, or float32 masters and working copy."""
     if settings.quant == "none":
-        return 6 if settings.dtype == "bfloat16" else 4
+        return 6 if half else 4
     return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
 
 
 def _generation(facts: ModelFacts, config: StudyConfig) -> Memory:
     """Estimate the memory of weights and of the key-value cache of a full batch at full length."""
-    dtype = config.hardware.dtype
-    gpu = torch.cuda.is_available() and config.hardware.device != "cpu"
-    width = 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4
+    dtype = _resolved(config.hardware.dtype, config, facts)
+    width = 4 if dtype == "float32" else 2
     length = min(facts.context, config.lengths.max_prompt_tokens + config.sample.max_tokens)
     cache = BATCH * length * facts.layers * 2 * facts.kv_width * width
     total = (facts.parameters * width + cache) / 1e9

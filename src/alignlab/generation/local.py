@@ -252,8 +252,11 @@ class LocalOptions:
 
     batch_size: PositiveInt = 256
     """Samples per batch; memory grows with it."""
-    dtype: str | None = None
-    """Data type: "float32", "bfloat16" or "float16"; by default that of the files."""
+    dtype: str = "auto"
+    """Type: "float32", "bfloat16", "float16", or "auto" (the command's own; see `alignlab
+    doctor`)."""
+    device: str = "auto"
+    """Device: "auto" (the command's own), "cpu", "cuda", "cuda:1", ..."""
     name: str | None = None
     """Name of the engine in records; by default from the folder's name and content."""
 
@@ -263,7 +266,7 @@ def local_engine(rest: str) -> LocalEngine:
     """`local:FOLDER[?batch_size=256&dtype=bfloat16&name=M1]`: a model from a folder or hub id."""
     named = read_options(rest, LocalOptions)
     folder, options = named.name, named.options
-    lm = load(folder, dtype=options.dtype)
+    lm = load(folder, dtype=options.dtype, device=options.device)
     name = options.name or f"local:{Path(folder).name}@{lm.fingerprint[:8]}"
     return LocalEngine(lm, batch_size=options.batch_size, name=name)
 

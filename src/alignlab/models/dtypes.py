@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +38,19 @@ LEAST_GAIN = 1.5
 """Throughput of bfloat16 over float32 from which a CPU counts as native in bfloat16."""
 
 
+_defaults: list[tuple[str, str]] = []
+
+
+@contextmanager
+def by_default(device: str, dtype: str) -> Iterator[None]:
+    """Let "auto" mean a command's device and type inside the block, for models named by spec."""
+    _defaults.append((device, dtype))
+    try:
+        yield
+    finally:
+        _defaults.pop()
+
+
 def resolve_dtype(dtype: str, device: torch.device, parameters: int) -> str:
     """Return the type that a setting means for a model on a device.
 
@@ -49,8 +62,10 @@ def resolve_dtype(dtype: str, device: torch.device, parameters: int) -> str:
     Raises:
         BadInput: an unknown name.
     """
+    check_dtype(dtype)
+    if dtype == "auto" and _defaults:
+        dtype = _defaults[-1][1]
     if dtype != "auto":
-        check_dtype(dtype)
         return dtype
     if parameters < LEAST_PARAMETERS:
         return "float32"
@@ -89,6 +104,8 @@ def device_of(name: str | torch.device | None) -> torch.device:
         BadInput: Apple's mps, which has no float64: log-probabilities are summed in it.
     """
     if name is None or name == "auto":
+        name = _defaults[-1][0] if _defaults else "auto"
+    if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)

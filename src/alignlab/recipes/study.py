@@ -336,7 +336,7 @@ def judge_label(model: Checkpoint, settings: JudgeSettings) -> str:
 def run_all(study: Study[StudyConfig], branches: Sequence[Branch]) -> list[BranchResult]:
     """Run branches on the processes of the study, and return their results in order."""
     context = study.context
-    return run_branches(branches, context.workers, context.threads)
+    return run_branches(branches, context.workers, context.threads_of(len(branches)))
 
 
 def finish(

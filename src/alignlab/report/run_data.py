@@ -40,6 +40,8 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Model -> type and device that it computed in."""
     created: str = ""
 
 

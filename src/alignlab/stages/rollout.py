@@ -74,6 +74,8 @@ class RolledOut:
     """Final coefficient of the KL penalty."""
     plain_because: str | None
     """Reason for padded batches; None if the responses to a prompt shared its computation."""
+    dtype: str = ""
+    """Type of the forward and backward passes; empty in records of earlier versions."""
 
 
 def rollout(
@@ -139,6 +141,7 @@ def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
         result.unscored,
         result.state.kl_coef,
         trained.padded_because,
+        trained.dtype,
     )
     stage.write("trained", RolledOut, [summary])
     drop_checkpoints(stage.path)

@@ -49,6 +49,7 @@ from alignlab.training.trainer_state import (
     TrainResult,
     begin,
     step_runner,
+    with_dtype,
 )
 from alignlab.types import Prompt
 
@@ -104,6 +105,7 @@ def train_rollouts(
     _refuse(objective, prompts, config, hooks, world)
     started = time.perf_counter()
     out = Path(out)
+    config = with_dtype(config, lm, world)
     lm, start = begin(lm, config, out, world)
     frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world)
     valued = (
