@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignlab.errors import BadInput
+from alignlab.machine import file_mapped
 from alignlab.models.adapters import LoraConfig, adapter_off, attach, is_adapted, merged
 from alignlab.models.chat_template import end_of_turn
 from alignlab.models.facts import model_facts
@@ -286,3 +287,24 @@ def test_devices_by_name():
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
     assert device_of("auto") == device_of(None) == torch.device(chosen)
     assert device_of("cpu") == torch.device("cpu")
+
+
+def test_weights_in_their_stored_type_are_shared_by_processes(tmp_path):
+    """Mapped pages are one copy for all branches; a change is the process's own."""
+    lm = tiny_lm("llama")
+    folder = save(lm, tmp_path / "model", dtype="bfloat16")
+    shared = load(folder, dtype="bfloat16", device="cpu")
+    addresses = [p.data_ptr() for p in shared.model.parameters()]
+    assert all(file_mapped(addresses))
+    before = (folder / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        next(shared.model.parameters()).zero_()
+    assert (folder / "model.safetensors").read_bytes() == before
+    converted = load(folder, dtype="float32", device="cpu")
+    assert not any(file_mapped([p.data_ptr() for p in converted.model.parameters()]))
+
+
+def test_the_type_auto_of_a_small_model_is_float32(tmp_path):
+    folder = save(tiny_lm("llama"), tmp_path / "model", dtype="bfloat16")
+    assert load(folder, dtype="auto", device="cpu").model.dtype == torch.float32
+    assert load(folder, device="cpu").model.dtype == torch.bfloat16
