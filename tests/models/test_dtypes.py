@@ -33,7 +33,6 @@ def machine(monkeypatch, tmp_path):
 
 
 def test_auto_is_bfloat16_where_its_products_are_fast(machine):
-    speeds, _ = machine
     assert resolve_dtype("auto", CPU, MANY) == "bfloat16"
     assert resolve_dtype("auto", CPU, MANY - 1) == "float32"
     assert resolve_dtype("float32", CPU, MANY) == "float32"

@@ -95,7 +95,7 @@ def test_pickled_weights_are_refused(tmp_path):
 
 
 def test_unknown_dtype(tmp_path):
-    with pytest.raises(BadInput, match="dtype: expected one of float32"):
+    with pytest.raises(BadInput, match="dtype: expected one of auto, float32"):
         save(tiny_lm(), tmp_path / "x", dtype="int3")
 
 
