@@ -10,6 +10,7 @@ from alignlab.errors import BadInput
 from alignlab.machine import file_mapped
 from alignlab.models.adapters import LoraConfig, adapter_off, attach, is_adapted, merged
 from alignlab.models.chat_template import end_of_turn
+from alignlab.models.dtypes import stored_parameters
 from alignlab.models.facts import model_facts
 from alignlab.models.load import device_of, fingerprint, load, save
 from tests.models.helpers import TEMPLATE, tiny_lm, tiny_tokenizer
@@ -302,6 +303,16 @@ def test_weights_in_their_stored_type_are_shared_by_processes(tmp_path):
     assert (folder / "model.safetensors").read_bytes() == before
     converted = load(folder, dtype="float32", device="cpu")
     assert not any(file_mapped([p.data_ptr() for p in converted.model.parameters()]))
+
+
+def test_parameters_are_counted_from_the_files(tmp_path):
+    lm = tiny_lm("llama")
+    folder = save(lm, tmp_path / "model")
+    assert stored_parameters(folder) == lm.model.num_parameters()
+    config = json.loads((folder / "config.json").read_text())
+    head = lm.model.get_output_embeddings().weight.numel()
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    assert stored_parameters(folder) == lm.model.num_parameters() - head
 
 
 def test_the_type_auto_of_a_small_model_is_float32(tmp_path):

@@ -77,12 +77,18 @@ def resolve_dtype(dtype: str, device: torch.device, parameters: int) -> str:
 
 
 def stored_parameters(folder: Path) -> int:
-    """Count the parameters in a folder's safetensors files, from their headers."""
+    """Count the parameters in a folder's safetensors files, from their headers.
+
+    A head that is tied to the embeddings counts once, also where the files hold it again.
+    """
+    config = folder / "config.json"
+    tied = config.is_file() and read_json(config).get("tie_word_embeddings")
     total = 0
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as weights:
             for name in weights.keys():  # noqa: SIM118 - a safetensors file is no mapping
-                total += math.prod(weights.get_slice(name).get_shape())
+                if not (tied and name == "lm_head.weight"):
+                    total += math.prod(weights.get_slice(name).get_shape())
     return total
 
 
