@@ -27,6 +27,7 @@ from alignlab.models.dtypes import (
     check_dtype,
     device_of,
     resolve_dtype,
+    stored_parameters,
 )
 from alignlab.models.heads import load_reward_model
 from alignlab.models.load import LanguageModel, load
@@ -176,10 +177,13 @@ class RunContext:
             return lm
         if self.hardware.sharded:
             raise BadInput("train: quant: quantised weights are not shared out; use parallel=data")
+        folder = Path(model.path)
+        parameters = stored_parameters(folder) if folder.is_dir() else LEAST_PARAMETERS
+        dtype = resolve_dtype(config.dtype, device_of(self.hardware.device), parameters)
         return load_quantised(
             model.path,
             config.quant,
-            compute=resolve_dtype(config.dtype, device_of(self.hardware.device), LEAST_PARAMETERS),
+            compute=dtype,
             device=self.hardware.device,
             chat_template=self.chat_template,
         )

@@ -19,6 +19,7 @@ from torch import Tensor
 from alignlab.models import adapters
 from alignlab.models.dtypes import resolve_dtype
 from alignlab.models.load import LanguageModel, fingerprint, save
+from alignlab.models.quant import is_quantised
 from alignlab.models.scorer import eval_mode
 from alignlab.objectives.base import Objective
 from alignlab.training import checkpoints
@@ -271,6 +272,8 @@ def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
 
 def with_dtype(config: T, lm: LanguageModel, world: DistributedContext) -> T:
     """Return settings with the type that `auto` means for this model and device."""
+    if config.dtype == "auto" and is_quantised(lm.model):  # loaded with products in a type
+        return replace(config, dtype=str(lm.model.dtype).removeprefix("torch."))
     device = torch.device(world.device) if world.sharded else lm.device
     parameters = sum(p.numel() for p in lm.model.parameters())
     return replace(config, dtype=resolve_dtype(config.dtype, device, parameters))
