@@ -40,7 +40,11 @@ def free_memory() -> int:
     The least of the machine's available memory, the rest of every control group above this
     process, the limits of `ulimit`, and this process's share among its siblings.
     """
-    left = [psutil.virtual_memory().available // local_world_size(), *_in_groups(), *_limited()]
+    left: list[int] = [
+        psutil.virtual_memory().available // local_world_size(),
+        *_in_groups(),
+        *_limited(),
+    ]
     if _share is not None:
         left.append(_share - psutil.Process().memory_info().rss)
     return max(0, min(left))
