@@ -20,6 +20,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 from random_pairs import as_text, random_groups
+from real_pairs import read_groups
 from sides import Turns
 
 from alignlab.models.packed import TokenGroup
@@ -37,6 +38,7 @@ class Work:
     model: str
     """Folder of the model and tokenizer."""
     data: str
+    """Lengths of random tokens, or a file of groups (`real_pairs.write_groups`)."""
     k: int
     dtype: str
     """"float32" or "bfloat16"."""
@@ -53,6 +55,8 @@ class Work:
     seed: int
 
     def groups(self) -> list[TokenGroup]:
+        if self.data.endswith(".json"):
+            return read_groups(Path(self.data))
         count = self.prompts * self.steps
         return random_groups(self.data, count, self.k, self.vocabulary, seed=self.seed)
 
@@ -103,13 +107,22 @@ def trl_side(work: Work) -> None:
 
     disable_progress_bars()
     model = AutoModelForCausalLM.from_pretrained(work.model, dtype=getattr(torch, work.trl_weights))
-    rows = [
-        {"prompt": as_text(g.prompt_T) + " ", "chosen": as_text(best), "rejected": as_text(other)}
+    pairs_of_tokens = [
+        (g.prompt_T, best, other)
         for batch in work.batches()
         for g in batch
         for best, *others in [g.responses]
         for other in others
     ]
+    real = work.data.endswith(".json")
+    if real:
+        names = ("prompt_ids", "chosen_ids", "rejected_ids")
+        rows = [dict(zip(names, map(list, pair), strict=True)) for pair in pairs_of_tokens]
+    else:
+        rows = [
+            {"prompt": as_text(p) + " ", "chosen": as_text(best), "rejected": as_text(other)}
+            for p, best, other in pairs_of_tokens
+        ]
     turns = Turns()
 
     class Told(TrainerCallback):
@@ -143,7 +156,14 @@ def trl_side(work: Work) -> None:
         dataloader_pin_memory=False,
         seed=work.seed,
     )
-    trainer = DPOTrainer(
+
+    class Tokenised(DPOTrainer):
+        """TRL's trainer on tokens: its own template would add a line's end after the last turn."""
+
+        def _prepare_dataset(self, dataset, *args, **kwargs):  # type: ignore[no-untyped-def]
+            return dataset
+
+    trainer = (Tokenised if real else DPOTrainer)(
         model=model,
         args=settings,
         processing_class=AutoTokenizer.from_pretrained(work.model),

@@ -1,10 +1,12 @@
 """Training speed and memory against TRL's DPO trainer.
 
     python benchmarks/train_vs_trl.py [--model S M] [--data uf sum] [--dtype bfloat16] [-k 2 4]
+    python benchmarks/train_vs_trl.py --folder MODEL_FOLDER --pairs FILE --dtype bf16 -k 2
 
 DPO on pairs, and the listwise loss over four responses against TRL's DPO on the three pairs of the
 best with each other. Random Llama models, random tokens, lengths of chat ("uf") and of
-summarisation ("sum"). Both sides train on the same batches from the same weights, each in a process
+summarisation ("sum"); or real models from folders, on a file of preferences in their own chat
+template. Both sides train on the same batches from the same weights, each in a process
 of its own, and take turns step by step; the first step warms up. TRL has its reference's
 log-probabilities computed beforehand, as we do, gradient checkpointing off, and as many pairs in a
 pass (`--trl-batch`) as it is told; its `padding_free` does nothing. In bfloat16 both keep float32
@@ -19,6 +21,7 @@ import os
 import platform
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -27,18 +30,18 @@ from typing import Any
 
 import torch
 from random_llama import SHAPES, write_model
-from random_pairs import step_flops, write_tokenizer
+from random_pairs import step_bytes, step_flops, write_tokenizer
+from real_pairs import write_groups
 from rich.console import Console
 from rich.table import Table
 from sides import alternated
 from train_side import Work
-from transformers import LlamaConfig
+from transformers import AutoConfig
 
-from alignlab.commands.doctor import matrix_gflops
 from alignlab.errors import BadInput
-from alignlab.models.load import DTYPES
+from alignlab.models.dtypes import DTYPES, matrix_gflops, stored_parameters
 from alignlab.models.onednn import product
-from alignlab.models.packed import TokenGroup
+from alignlab.models.packed import TokenGroup, micro_batches
 
 PROMPTS = {"tiny": 4, "S": 16, "M": 4}
 """Prompts of one optimiser step; M's steps would take minutes with more."""
@@ -71,6 +74,12 @@ class Row:
     theirs_peak_mb: float
     mfu: float
     """The step's needed operations over our time, over the measured rate of matrix products."""
+    gflop: float
+    """Operations that a step needs at least, in 10^9."""
+    gbytes: float
+    """Bytes that a step moves at least, in 10^9: weights, gradients and optimiser states."""
+    limit: float
+    """Share of the roofline: the time that operations or bytes need at least, over ours."""
     gflops: float
     """That rate, on the processor with one thread."""
     clock: str
@@ -100,7 +109,7 @@ def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]
     batches = work.batches()[1:]
     our_s, their_s = ([turn[clock] for turn in side[1:]] for side in (ours, theirs))
     ratios = [b / a for a, b in zip(our_s, their_s, strict=True)]
-    config = LlamaConfig.from_pretrained(work.model)
+    config = AutoConfig.from_pretrained(work.model).get_text_config()
     gflops = max(
         matrix_gflops(DTYPES[work.dtype], size=s, multiply=how)
         for s in (512, 1024) for how in (torch.mm, product)
@@ -110,13 +119,19 @@ def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]
         for batch, seconds in zip(batches, our_s, strict=True)
     ]
 
+    parameters = stored_parameters(Path(work.model))
+    flops = statistics.median(step_flops(config, batch) for batch in batches)
+    passes = statistics.median(len(micro_batches(batch, work.token_budget)) for batch in batches)
+    moved = step_bytes(parameters, int(passes), DTYPES[work.dtype].itemsize)
+    limit = max(flops / gflops / 1e9, moved / copy_bandwidth())
+
     def differs(what: str) -> float:
         return abs(ours[0][what] - theirs[0][what])
 
     same_loss = work.k == 2
     groups = [group for batch in batches for group in batch]
     return Row(
-        data=work.data,
+        data=Path(work.data).stem,
         k=work.k,
         dtype=work.dtype,
         model=size,
@@ -131,6 +146,9 @@ def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]
         ours_peak_mb=ours[-1]["peak_mb"],
         theirs_peak_mb=theirs[-1]["peak_mb"],
         mfu=statistics.median(used) / gflops,
+        gflop=flops / 1e9,
+        gbytes=moved / 1e9,
+        limit=limit / statistics.median(our_s),
         gflops=gflops,
         clock=clock,
         steps=len(ratios),
@@ -142,6 +160,20 @@ def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]
         response_median=statistics.median(_response_lengths(groups)),
         seed=work.seed,
     )
+
+
+def copy_bandwidth() -> float:
+    """Measure the bytes a second that one thread reads and writes in a large copy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    source, target = torch.ones(1 << 25), torch.empty(1 << 25)
+    best = 1e9
+    for _ in range(5):
+        began = time.thread_time()
+        target.copy_(source)
+        best = min(best, time.thread_time() - began)
+    torch.set_num_threads(threads)
+    return 2 * source.nbytes / best
 
 
 def _response_lengths(groups: Sequence[TokenGroup]) -> list[int]:
@@ -161,7 +193,8 @@ def table(rows: Sequence[Row]) -> Table:
     )
     for name in (
         "model", "data", "k", "dtype", "prompts x steps", "lengths", "TRL batch", "ours /s",
-        "theirs /s", "ratio", "range", "peak MB", "peak ratio", "loss diff", "MFU",
+        "theirs /s", "ratio", "range", "peak MB", "peak ratio", "loss diff", "MFU", "GFLOP",
+        "GB moved", "of the limit",
     ):  # fmt: skip
         made.add_column(name)
     for row in rows:
@@ -181,6 +214,9 @@ def table(rows: Sequence[Row]) -> Table:
             f"{row.peak_ratio:.2f}",
             "" if row.loss_diff is None else f"{row.loss_diff:.1e}",
             f"{row.mfu:.0%}",
+            f"{row.gflop:.0f}",
+            f"{row.gbytes:.1f}",
+            f"{row.limit:.0%}",
         )
     return made
 
@@ -190,6 +226,12 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", nargs="+", choices=sorted(SHAPES), default=["S", "M"])
+    parser.add_argument(
+        "--folder", nargs="+", type=Path, default=[], help="real models, instead of --model"
+    )
+    parser.add_argument(
+        "--pairs", default="", help="preferences for --folder: FORMAT:FILE or a file"
+    )
     parser.add_argument("--data", nargs="+", choices=["uf", "sum", "tiny"], default=["uf", "sum"])
     parser.add_argument(
         "--dtype", nargs="+", choices=[*SHORT, *SHORT.values()], default=["bfloat16", "float32"]
@@ -218,9 +260,35 @@ def parse() -> argparse.Namespace:
     if given.quick:
         given.model, given.data, given.k, given.rounds = ["tiny"], ["tiny"], [2, 4], 2
         given.dtype = ["float32"]
+    if bool(given.folder) != bool(given.pairs):
+        raise BadInput("--folder and --pairs: expected both, or neither, found one of them")
     if min(given.k) < 2:
         raise BadInput(f"-k: expected 2 or more, found {min(given.k)}")
     return given
+
+
+def _real_row(given: argparse.Namespace, model: Path, dtype: str, k: int, scratch: Path) -> Row:
+    """Compare the two sides on a real model and real texts."""
+    folder = scratch / f"{model.name}-{dtype}-{k}"
+    folder.mkdir()
+    (folder / "model").symlink_to(model.resolve())
+    steps, prompts = given.rounds + 1, given.prompts or 8
+    groups = folder / "pairs.json"
+    write_groups(model, given.pairs, steps * prompts, k, groups)
+    work = Work(
+        model=str(folder / "model"),
+        data=str(groups),
+        k=k,
+        dtype=dtype,
+        vocabulary=0,
+        prompts=prompts,
+        steps=steps,
+        token_budget=given.token_budget,
+        trl_batch=given.trl_batch,
+        trl_weights=given.trl_weights,
+        seed=given.seed,
+    )
+    return compare(work, model.name, given.clock, folder)
 
 
 def main() -> None:
@@ -228,7 +296,10 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         os.environ["HF_HOME"] = name
-        for size in given.model:
+        for model in given.folder:
+            for dtype, k in ((t, k) for t in given.dtype for k in given.k):
+                rows.append(_real_row(given, model, SHORT.get(dtype, dtype), k, Path(name)))
+        for size in [] if given.folder else given.model:
             folder = Path(name) / size
             write_model(size, folder / "model", seed=given.seed)
             write_tokenizer(SHAPES[size]["vocab_size"], folder / "model")

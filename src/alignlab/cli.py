@@ -416,6 +416,9 @@ app = build()
 
 def main() -> None:
     """Run the command line; exit code 0: done, 1: the run failed, 2: bad input."""
+    # Threads of OpenMP that wait by spinning would take cores from other work; read by torch's
+    # library when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.argv[1:] = _judge_first(_renamed(sys.argv[1:]))
     try:
         if is_launched():

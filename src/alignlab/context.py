@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from alignlab import registry, seeds
+from alignlab import machine, registry, seeds
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
@@ -20,8 +21,16 @@ from alignlab.generation import engines
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
 from alignlab.meter import metered
+from alignlab.models.dtypes import (
+    LEAST_PARAMETERS,
+    by_default,
+    check_dtype,
+    device_of,
+    resolve_dtype,
+    stored_parameters,
+)
 from alignlab.models.heads import load_reward_model
-from alignlab.models.load import DTYPES, LanguageModel, device_of, load
+from alignlab.models.load import LanguageModel, load
 from alignlab.models.quant import load_quantised
 from alignlab.models.rewarders import ChatRewarder
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
@@ -41,20 +50,20 @@ class Hardware(Bounded):
     device: str = "auto"
     """Device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..."""
     dtype: str = "auto"
-    """Precision: "float32", "bfloat16", or "auto" (bfloat16 on a GPU, float32 on a CPU)."""
+    """Type of models that answer and judge: "float32", "bfloat16", or "auto" (bfloat16 from 10
+    million parameters on a GPU, or a CPU fast in it; else float32; see `alignlab doctor`)."""
     workers: NonNegativeInt = 0
-    """Processes for independent branches; 0 is one per core (at most 4), or 1 with a GPU."""
+    """Processes for independent branches; 0 is one per usable core (at most 4), or 1 with a GPU."""
     threads: NonNegativeInt = 0
-    """Torch threads per process; 0 shares the cores among the workers."""
+    """Torch threads per process; 0 shares the usable cores (affinity, a container's quota,
+    OMP_NUM_THREADS) among the branches that run at once."""
     parallel: Parallel = "auto"
     """Parallelism of a training under torchrun or accelerate: "data" (full weights on every
     process) or "fsdp" (sharded weights); "auto" follows accelerate's configuration, else data."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dtype != "auto" and self.dtype not in DTYPES:
-            known = ", ".join(("auto", *DTYPES))
-            raise BadInput(f"setting hardware.dtype: expected one of {known}, found {self.dtype!r}")
+        check_dtype(self.dtype, "setting hardware.dtype")
         if self.device != "auto":
             _find_device(self.device)
         self._check_launch()
@@ -119,13 +128,25 @@ class RunContext:
             return 1
         if self.hardware.workers:
             return self.hardware.workers
-        return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
+        return 1 if torch.cuda.is_available() else min(4, machine.cores())
 
     @property
     def threads(self) -> int:
-        """Torch threads per process, fixed by the settings so that results are reproducible."""
-        processes = self.workers * local_world_size()
-        return self.hardware.threads or max(1, (os.cpu_count() or 1) // processes)
+        """Torch threads of this process: those set, or the cores that it may use."""
+        return self.threads_of(1)
+
+    def threads_of(self, branches: int) -> int:
+        """Return torch threads of each process, where so many branches run at once.
+
+        The load of the machine has no part in it, so that results are reproducible.
+        """
+        if self.hardware.threads:
+            return self.hardware.threads
+        processes = min(self.workers, branches) * local_world_size()
+        usual = os.environ.get("OMP_NUM_THREADS", "")
+        # torchrun sets it to 1 for processes that would otherwise take all cores each.
+        most = int(usual) if usual.isdigit() and not is_launched() else machine.cores()
+        return max(1, min(most, machine.cores()) // max(1, processes))
 
     @property
     def cache(self) -> Path:
@@ -134,7 +155,9 @@ class RunContext:
 
     def open(self, model: Checkpoint) -> LanguageModel:
         """Load a checkpoint for inference; the last three stay in memory."""
-        return _open(model.path, self.hardware.device, self.hardware.dtype, self.chat_template)
+        lm = _open(model.path, self.hardware.device, self.hardware.dtype, self.chat_template)
+        self._note_type(model.name, lm)
+        return lm
 
     def load(self, model: Checkpoint) -> LanguageModel:
         """Load a private copy of a checkpoint in float32, to train or measure."""
@@ -149,13 +172,18 @@ class RunContext:
         if config.quant == "none":
             # Sharded weights go to their devices layer by layer.
             place = "cpu" if self.hardware.sharded else self.hardware.device
-            return _load(model.path, place, "float32", self.chat_template)
+            lm = _load(model.path, place, "float32", self.chat_template)
+            self._note_type(f"{model.name}, training", lm, config.dtype)
+            return lm
         if self.hardware.sharded:
             raise BadInput("train: quant: quantised weights are not shared out; use parallel=data")
+        folder = Path(model.path)
+        parameters = stored_parameters(folder) if folder.is_dir() else LEAST_PARAMETERS
+        dtype = resolve_dtype(config.dtype, device_of(self.hardware.device), parameters)
         return load_quantised(
             model.path,
             config.quant,
-            compute=config.dtype,
+            compute=dtype,
             device=self.hardware.device,
             chat_template=self.chat_template,
         )
@@ -171,25 +199,33 @@ class RunContext:
         """Return a completer by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
         if self.recorder:
             return self.recorder.completer(spec)
-        return metered(engines.completer(spec, cache_dir=self.cache))
+        with self._own_hardware():
+            made = engines.completer(spec, cache_dir=self.cache)
+        if isinstance(made, LocalEngine):
+            self._note_type(made.name, made.lm)
+        return metered(made)
 
     def judge(self, spec: str, itself: Checkpoint | None = None) -> FeedbackSource:
         """Return a feedback source by spec; `self` in it stands for the given checkpoint."""
         engines_made: list[str] = []
-        judge = feedback_specs.judge(spec, make_completer=self._maker(itself, engines_made))
+        with self._own_hardware():
+            judge = feedback_specs.judge(spec, make_completer=self._maker(itself, engines_made))
         self._record_files(judge)
         return self.recorder.source(spec) if self.recorder and not engines_made else judge
 
     def pair_judge(self, spec: str, itself: Checkpoint | None = None) -> PairJudge:
         """Return a judge of pairs by spec; `self` in it stands for the given checkpoint."""
         engines_made: list[str] = []
-        judge = feedback_specs.pair_judge(spec, make_completer=self._maker(itself, engines_made))
+        maker = self._maker(itself, engines_made)
+        with self._own_hardware():
+            judge = feedback_specs.pair_judge(spec, make_completer=maker)
         self._record_files(judge)
         return self.recorder.source(spec) if self.recorder and not engines_made else judge
 
     def rater(self, spec: str) -> FeedbackSource:
         """Return a source of scores by spec; one that only compares gives shares of pairs won."""
-        rater = feedback_specs.rater(spec, make_completer=self.completer)
+        with self._own_hardware():
+            rater = feedback_specs.rater(spec, make_completer=self.completer)
         self._record_files(rater)
         return rater
 
@@ -211,9 +247,24 @@ class RunContext:
         """Return a checkpoint with a scalar head as a feedback source of the checkpoint's name."""
         if self.recorder:
             return self.recorder.source(model.name)
-        place, template = self.hardware.device, self.chat_template
-        lm = load_reward_model(model.path, device=place, chat_template=template)
+        lm = load_reward_model(
+            model.path,
+            device=self.hardware.device,
+            dtype=self.hardware.dtype,
+            chat_template=self.chat_template,
+        )
         return RewardSource(ChatRewarder(lm), model.name)
+
+    def _note_type(self, name: str, lm: LanguageModel, dtype: str = "") -> None:
+        """Record a model's type in the run."""
+        used = str(lm.model.dtype).removeprefix("torch.")
+        if dtype:
+            used = resolve_dtype(dtype, lm.device, lm.model.num_parameters())
+        self.run.note_type(name, used, str(lm.device))
+
+    def _own_hardware(self) -> AbstractContextManager[None]:
+        """Let "auto" in specs mean the run's device and type."""
+        return by_default(self.hardware.device, self.hardware.dtype)
 
     def _maker(
         self, itself: Checkpoint | None, engines_made: list[str]
@@ -235,6 +286,7 @@ def _find_device(device: str) -> None:
     Raises:
         BadInput: this machine has no such device.
     """
+    device_of(device)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -254,8 +306,6 @@ def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
 
 def _load(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    if dtype == "auto":
-        dtype = "bfloat16" if device_of(device).type == "cuda" else "float32"
     return load(path, device=device, dtype=dtype, chat_template=chat_template)
 
 

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-from alignlab import progress
+from alignlab import machine, progress
 from alignlab.errors import RunFailed
 
 
@@ -33,7 +33,7 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
     Args:
         branches: units of work, longest first.
         workers: number of processes; 1 runs the branches in this process, in order.
-        threads: torch threads of each process; fixed, so that results do not depend on `workers`.
+        threads: torch threads of each process.
 
     Raises:
         RunFailed: a worker was killed.
@@ -43,9 +43,11 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
         return [branch.function(*branch.arguments) for branch in branches]
     context = multiprocessing.get_context("spawn")
     updates = context.Queue()
-    pool = ProcessPoolExecutor(
-        min(workers, len(branches)), context, _begin_worker, (updates, os.getpid(), threads)
-    )
+    processes = min(workers, len(branches))
+    # The processes plan their memory at the same moment.
+    share = machine.free_memory() // processes
+    begin = updates, os.getpid(), threads, share
+    pool = ProcessPoolExecutor(processes, context, _begin_worker, begin)
     listener = threading.Thread(target=_show_updates, args=(updates,), daemon=True)
     listener.start()
     futures = [pool.submit(branch.function, *branch.arguments) for branch in branches]
@@ -85,9 +87,10 @@ class _QueueSink:
         self._updates.put(text)
 
 
-def _begin_worker(updates: Any, parent: int, threads: int) -> None:
+def _begin_worker(updates: Any, parent: int, threads: int, share: int) -> None:
     import torch
 
+    machine.limit_share(share)
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.use(_QueueSink(updates))

@@ -27,7 +27,7 @@ from alignlab.changed_settings import refuse_change
 from alignlab.errors import BadInput
 from alignlab.files import cut_torn_line, file_digest, lock, read_json, write_json, write_text
 from alignlab.records import read_records, to_dict, to_line
-from alignlab.redo import redo_later, redo_left, timestamp
+from alignlab.redo import events, redo_later, redo_left, timestamp
 from alignlab.run_identity import RunIdentity as RunIdentity
 from alignlab.run_identity import config_text, new_manifest
 from alignlab.stage_integrity import content, digests, line_sums, seal
@@ -160,10 +160,23 @@ class Run:
             self.event("inputs", files=dict(files))  # from which a lost manifest is restored
         self.change_manifest(inputs=inputs)
 
+    def note_type(self, model: str, dtype: str, device: str) -> None:
+        """Record the type and device that a model computed in, once each."""
+        found = f"{dtype} on {device}"
+        if self.types().get(model) != found:
+            self.event("type", model=model, type=found)
+
+    def types(self) -> dict[str, str]:
+        """Return the last type and device of every model that computed on this machine."""
+        noted = [e for e in events(self.path) if e.get("event") == "type"]
+        return dict(sorted((e["model"], e["type"]) for e in noted))
+
     def finish(self) -> None:
-        """Gather the stages' counts into the manifest and mark the run as done."""
+        """Gather the stages' counts and the models' types into the manifest; mark as done."""
         files = sorted((self.path / "stages").rglob("counts.jsonl"))
-        self.change_manifest(counts=[json.loads(line) for f in files for line in f.open()])
+        self.change_manifest(
+            counts=[json.loads(line) for f in files for line in f.open()], types=self.types()
+        )
         self.event("done")
 
 

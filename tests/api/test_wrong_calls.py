@@ -227,7 +227,7 @@ def test_ctrl_c_keeps_the_run_and_the_same_command_resumes():
     done = commits.read_text().count("\n")
     again = _start(*command)
     out, err = again.communicate(timeout=300)
-    assert (again.returncode, out) == (0, "a.jsonl: 16 rows\n")
+    assert (again.returncode, out) == (0, "a.jsonl: 16 rows; float32 on cpu\n")
     assert 3 < done < commits.read_text().count("\n") <= 18
 
 

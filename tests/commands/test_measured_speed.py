@@ -68,6 +68,6 @@ def test_without_measuring_nothing_is_loaded_or_written(context, models, monkeyp
 
 def test_a_model_that_does_not_fit_is_not_loaded(context, models, monkeypatch):
     monkeypatch.setattr(measured_speed, "_measured", lambda *_: pytest.fail("measured"))
-    monkeypatch.setattr(measured_speed, "free_bytes", lambda: 2e9)
+    monkeypatch.setattr(measured_speed.machine, "free_memory", lambda: 2e9)
     (rough,) = speeds(models, context, measure=True).values()
     assert not rough.measured

@@ -7,8 +7,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignlab.errors import BadInput
+from alignlab.machine import file_mapped
 from alignlab.models.adapters import LoraConfig, adapter_off, attach, is_adapted, merged
 from alignlab.models.chat_template import end_of_turn
+from alignlab.models.dtypes import stored_parameters
 from alignlab.models.facts import model_facts
 from alignlab.models.load import device_of, fingerprint, load, save
 from tests.models.helpers import TEMPLATE, tiny_lm, tiny_tokenizer
@@ -94,7 +96,7 @@ def test_pickled_weights_are_refused(tmp_path):
 
 
 def test_unknown_dtype(tmp_path):
-    with pytest.raises(BadInput, match="dtype: expected one of float32"):
+    with pytest.raises(BadInput, match="dtype: expected one of auto, float32"):
         save(tiny_lm(), tmp_path / "x", dtype="int3")
 
 
@@ -286,3 +288,34 @@ def test_devices_by_name():
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
     assert device_of("auto") == device_of(None) == torch.device(chosen)
     assert device_of("cpu") == torch.device("cpu")
+
+
+def test_weights_in_their_stored_type_are_shared_by_processes(tmp_path):
+    """Mapped pages are one copy for all branches; a change is the process's own."""
+    lm = tiny_lm("llama")
+    folder = save(lm, tmp_path / "model", dtype="bfloat16")
+    shared = load(folder, dtype="bfloat16", device="cpu")
+    addresses = [p.data_ptr() for p in shared.model.parameters()]
+    assert all(file_mapped(addresses))
+    before = (folder / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        next(shared.model.parameters()).zero_()
+    assert (folder / "model.safetensors").read_bytes() == before
+    converted = load(folder, dtype="float32", device="cpu")
+    assert not any(file_mapped([p.data_ptr() for p in converted.model.parameters()]))
+
+
+def test_parameters_are_counted_from_the_files(tmp_path):
+    lm = tiny_lm("llama")
+    folder = save(lm, tmp_path / "model")
+    assert stored_parameters(folder) == lm.model.num_parameters()
+    config = json.loads((folder / "config.json").read_text())
+    head = lm.model.get_output_embeddings().weight.numel()
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    assert stored_parameters(folder) == lm.model.num_parameters() - head
+
+
+def test_the_type_auto_of_a_small_model_is_float32(tmp_path):
+    folder = save(tiny_lm("llama"), tmp_path / "model", dtype="bfloat16")
+    assert load(folder, dtype="auto", device="cpu").model.dtype == torch.float32
+    assert load(folder, device="cpu").model.dtype == torch.bfloat16

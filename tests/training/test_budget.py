@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from alignlab.errors import RunFailed
+from alignlab import machine
+from alignlab.errors import BadInput, RunFailed
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import ResponseScorer
 from alignlab.objectives.dpo import DPO
@@ -180,3 +181,30 @@ def test_one_process_alone_has_everything_and_sends_nothing():
     assert alone.all_reduce_sums({"loss": [2.0, 4.0]}) == {"loss": [2.0, 4.0]}
     assert alone.norm([torch.tensor([3.0]), torch.tensor([4.0])]) == pytest.approx(5)
     assert math.isfinite(alone.norm([torch.zeros(2)]))
+
+
+def test_memory_splits_passes_before_the_first_step_and_a_resumed_run_splits_alike(
+    tmp_path, monkeypatch
+):
+    """A quarter of the memory for a pass gives the same weights; the plan is stored."""
+    groups = random_groups(8)
+    plain = train(tiny_lm("llama"), DPO(), groups, CONFIG, tmp_path / "plain")
+    monkeypatch.setattr(machine, "free_memory", lambda: 10**6)
+    split = train(tiny_lm("llama"), DPO(), groups, CONFIG, tmp_path / "split")
+    stored = json.loads((tmp_path / "split" / "token_budget.json").read_text())
+    assert stored["token_budget"] == 400
+    assert 0 < stored["pass_bytes"] < 10**6
+    one, other = (load_file(t.lm.path + "/model.safetensors") for t in (plain, split))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-5)
+    monkeypatch.setattr(machine, "free_memory", lambda: 10**12)
+    again = TokenBudget(400, file=tmp_path / "split" / "token_budget.json")
+    assert again._room == stored["pass_bytes"]
+
+
+def test_a_group_without_memory_for_it_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000)
+    with pytest.raises(BadInput, match=r"group .*: expected .* GB for a pass .* found"):
+        train(tiny_lm("llama"), DPO(), random_groups(8), CONFIG, tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    assert not (tmp_path / "reference").exists()

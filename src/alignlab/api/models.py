@@ -24,7 +24,9 @@ Conversation = str | Sequence[Mapping[str, str]]
 class Model:
     """Validated model whose weights are loaded on first use."""
 
-    def __init__(self, spec: str, device: str, adapter: str, chat_template: str) -> None:
+    def __init__(
+        self, spec: str, device: str, dtype: str, adapter: str, chat_template: str
+    ) -> None:
         self.spec = spec
         """Folder, hub id or engine."""
         self.settings: dict[str, Any] = {
@@ -33,7 +35,7 @@ class Model:
             if value
         }
         """Settings that a training of this model inherits."""
-        self._device = device
+        self._device, self._dtype = device, dtype
         kind = spec.partition(":")[0]
         self._remote = ":" in spec and kind in registry.names("engine")
         if self._remote and kind in registry.names("model"):  # sandbox: a model or a teacher
@@ -68,7 +70,7 @@ class Model:
             raise BadInput(f"{self.spec}: expected a model on this machine, found an engine")
         # Its bars are for loading from a network.
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        return load(self.path, device=self._device or None, **self.settings)
+        return load(self.path, device=self._device or None, dtype=self._dtype, **self.settings)
 
     @cached_property
     def engine(self) -> Completer:
@@ -165,7 +167,12 @@ class Model:
 
 
 def load_model(
-    model: ModelLike, *, device: str = "", adapter: str = "", chat_template: str = ""
+    model: ModelLike,
+    *,
+    device: str = "",
+    dtype: str = "auto",
+    adapter: str = "",
+    chat_template: str = "",
 ) -> Model:
     """Validate a model and return a handle that generates, scores and saves.
 
@@ -173,13 +180,15 @@ def load_model(
         model: folder, run directory, GGUF file, package:NAME, hub id, engine
             (openai:MODEL@URL, ...), Checkpoint, or a training's result.
         device: "cpu", "cuda", ...; empty uses a GPU if there is one.
+        dtype: "float32", "bfloat16", "float16", or "auto" (bfloat16 from 10 million parameters on
+            a GPU, or a CPU fast in it; else float32).
         adapter: folder or hub id of a PEFT adapter for the model.
         chat_template: chatml, plain, zephyr or a file, for a model without a chat template.
 
     Raises:
         BadInput: no such model, or one without safetensors weights or chat template.
     """
-    return Model(model_spec(model), device, adapter, chat_template)
+    return Model(model_spec(model), device, dtype, adapter, chat_template)
 
 
 def _is_checkpoint(spec: str) -> bool:

@@ -114,9 +114,7 @@ def check(
 
     from alignlab.commands.check import check as check_recipe
 
-    plan = check_recipe(
-        recipe, *_as_overrides(values), sample=sample, ask=ask, measure=not rough
-    )
+    plan = check_recipe(recipe, *_as_overrides(values), sample=sample, ask=ask, measure=not rough)
     return _text(plan, f"plan of {recipe}", strict=strict)
 
 

@@ -105,7 +105,7 @@ def run_benchmark(
     identity = to_dict(chosen) | {"options": repr(task), **to_dict(who)}
     for without_effect in ("threads", "device"):
         identity.pop(without_effect)
-    hardware = Hardware(chosen.device, workers=1, threads=chosen.threads)
+    hardware = Hardware(chosen.device, chosen.dtype, workers=1, threads=chosen.threads)
     run_identity = RunIdentity(name, identity, (chosen.seed,))
     with open_run(folder, run_identity, hardware, chosen.chat_template) as context:
         context.run.add_inputs(_digests(inputs, who, task))

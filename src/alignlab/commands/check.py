@@ -55,9 +55,7 @@ def check(
             raise BadInput(str(endpoint))
     found = diagnose_study(chosen, plan, sample=sample, ask=ask)
     free = shutil.disk_usage(folder).free / 1e9
-    return replace(
-        plan, endpoints=tuple(map(str, endpoints)), findings=found, free_gigabytes=free
-    )
+    return replace(plan, endpoints=tuple(map(str, endpoints)), findings=found, free_gigabytes=free)
 
 
 def _writable(out: Path) -> Path:

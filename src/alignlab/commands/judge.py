@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alignlab import configs
-from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder
+from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import setting_layers
 from alignlab.commands._support.prompts_and_responses import Answered, responses_of
 from alignlab.configs import Bounded, NonNegativeInt
@@ -51,6 +51,11 @@ class JudgeFileSettings(Bounded):
     """Seed of every random draw."""
     limit: NonNegativeInt = 0
     """Maximum number of prompts, from the start of the data; 0 uses all."""
+    device: str = "auto"
+    """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
+    dtype: str = "auto"
+    """Type of models: "float32", "bfloat16", or "auto" (bfloat16 from 10 million parameters on a
+    GPU, or a CPU fast in it; else float32; see `alignlab doctor`)."""
     threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
 
@@ -84,10 +89,10 @@ def rate(
     corpus = load_data(str(responses))
     answered = responses_of(corpus, chosen.limit)
     identity = to_dict(chosen) | {role: source, "responses": str(responses)}
-    # Neither changes a verdict: one piece of work can be written in both layouts.
-    for without_effect in ("threads", "to"):
+    # None changes a verdict: one piece of work can be written in both layouts.
+    for without_effect in ("threads", "device", "to"):
         identity.pop(without_effect)
-    hardware = Hardware(workers=1, threads=chosen.threads)
+    hardware = Hardware(chosen.device, chosen.dtype, workers=1, threads=chosen.threads)
     with open_file_run(path, role, identity, chosen.seed, hardware) as context:
         context.run.add_inputs(corpus.files)
         with context.run.stage("data") as stage:
@@ -102,7 +107,9 @@ def rate(
         context.run.finish()
         left_out = (*_unscored(feedback).items(), *written.dropped.items())
         note = "; ".join(f"{reason} {n}" for reason, n in left_out)
-        done = FileWritten(str(path), len(written.rows), str(context.run.path), note)
+        done = FileWritten(
+            str(path), len(written.rows), str(context.run.path), note, types_of(context.run)
+        )
         scored = sum(not isinstance(f.verdict, Unscored) for f in feedback)
         return done.with_content(scored, "response was scored")
 
@@ -134,7 +141,7 @@ def compare(
         write_rows(path, Written(rows))
         context.run.finish()
     note = _win_rate([r["value"] for r in rows], [prompt.id for prompt, _, _ in items])
-    return FileWritten(str(path), len(rows), str(context.run.path), note)
+    return FileWritten(str(path), len(rows), str(context.run.path), note, types_of(context.run))
 
 
 def _pairs_of(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[Prompt, Response, Response]]:

@@ -14,18 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from alignlab import progress
 from alignlab.commands._support.measured_speed import Asked, Texts, cache_file
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring.measure import StudyMeasurements
+from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
-from alignlab.models.load import _HUB_SMALL_FILES, _resolve, _tokenizer
+from alignlab.models.load import base_of_adapter, is_adapter
+from alignlab.models.locate import HUB_SMALL_FILES, locate
 from alignlab.models.memory import reading_bytes, sampling_bytes, training_bytes
 from alignlab.models.quant import require_bitsandbytes
+from alignlab.models.tokenizer import read_tokenizer
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun
@@ -133,8 +134,10 @@ def _timed(
 
 def model_tokenizer(recorder: Recorder, config: StudyConfig) -> Callable[[str], int]:
     """Return a function that counts the base model's tokens of a text."""
-    folder = _resolve(resolve_model(config.model).path, files=_HUB_SMALL_FILES)
-    tokenizer = _tokenizer(folder, config.chat_template or None, trust_remote_code=False)
+    folder = locate(resolve_model(config.model).path, files=HUB_SMALL_FILES)
+    if is_adapter(folder):
+        folder = locate(base_of_adapter(folder), files=HUB_SMALL_FILES)
+    tokenizer = read_tokenizer(folder, config.chat_template or None).tokenizer
     return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
@@ -216,7 +219,7 @@ def memory(
     trained = [_training(facts, config, what, group) for what in ("sft", "preference")]
     found = [max(trained, key=lambda m: m.gigabytes), _sampling(facts, config)]
     if judged:
-        size = reading_bytes(facts, positions=BATCH * judged, width=_asked_width(config))
+        size = reading_bytes(facts, positions=BATCH * judged, width=_asked_width(config, facts))
         found.append(
             Memory("judging", size / 1e9, f"weights, {BATCH} prompts of {judged:,} tokens")
         )
@@ -273,6 +276,7 @@ def _used(recorder: Recorder) -> tuple[Used, ...]:
 def _training(facts: ModelFacts, config: StudyConfig, what: str, group: int) -> Memory:
     """Estimate the memory of weights, gradients, Adam's moments and activations of one pass."""
     settings = config.sft if what == "sft" else config.preference
+    half = _resolved(settings.dtype, config, facts) == "bfloat16"
     trainable = facts.parameters
     if settings.lora is not None:
         # Two thin matrices for each of about seven square ones per layer.
@@ -281,28 +285,30 @@ def _training(facts: ModelFacts, config: StudyConfig, what: str, group: int) -> 
     positions = min(settings.token_budget, step)
     size = training_bytes(
         facts,
-        weights=_weight_bytes(settings),
+        weights=_weight_bytes(settings, half=half),
         trainable=trainable,
         positions=positions,
-        width=2 if settings.dtype == "bfloat16" else 4,
+        width=2 if half else 4,
         layers=1 if settings.gradient_checkpointing else facts.layers,
     )
     of = f"weights, gradients, optimiser, {positions:,} tokens a pass"
     return Memory(f"training ({what})", size / 1e9, of)
 
 
-def _weight_bytes(settings: TrainConfig) -> float:
+def _resolved(dtype: str, config: StudyConfig, facts: ModelFacts) -> str:
+    return resolve_dtype(dtype, device_of(config.hardware.device), facts.parameters)
+
+
+def _weight_bytes(settings: TrainConfig, *, half: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
     if settings.quant == "none":
-        return 8 if settings.dtype == "bfloat16" else 6
+        return 8 if half else 6
     return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
 
 
-def _asked_width(config: StudyConfig) -> int:
+def _asked_width(config: StudyConfig, facts: ModelFacts) -> int:
     """Return the bytes of a number in models that answer and judge."""
-    dtype = config.hardware.dtype
-    gpu = torch.cuda.is_available() and config.hardware.device != "cpu"
-    return 2 if dtype in ("bfloat16", "float16") or (dtype == "auto" and gpu) else 4
+    return 4 if _resolved(config.hardware.dtype, config, facts) == "float32" else 2
 
 
 def _sampling(facts: ModelFacts, config: StudyConfig) -> Memory:
@@ -310,7 +316,7 @@ def _sampling(facts: ModelFacts, config: StudyConfig) -> Memory:
     sample, most = config.sample, config.lengths.max_prompt_tokens
     rows = min(BATCH, sample.chunk * sample.n)
     prompts = math.ceil(rows / sample.n) * min(facts.context, most)
-    width = _asked_width(config)
+    width = _asked_width(config, facts)
     size = sampling_bytes(facts, prompts=prompts, rows=rows, tokens=sample.max_tokens, width=width)
     return Memory(
         "sampling", size / 1e9, f"weights, {rows} samples of {sample.max_tokens:,} tokens"

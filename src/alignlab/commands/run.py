@@ -15,6 +15,7 @@ from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.commands._support.measured_speed import speeds
 from alignlab.commands._support.outcome import note_outcome, note_plan
 from alignlab.commands._support.terminal import head
+from alignlab.commands._support.train_setup import refuse_large
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.errors import RunFailed
@@ -49,6 +50,8 @@ def run(
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
     fitness = _fitness(chosen)
     plan = plan_study(known, chosen, speeds=partial(speeds, measure=False))
+    for loop in (chosen.sft, chosen.preference):
+        refuse_large(chosen.model, loop, chosen.hardware.device)
     out = Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
     layers = setting_layers(config, overrides, settings)

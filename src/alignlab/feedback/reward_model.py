@@ -52,7 +52,9 @@ class RewardModelOptions:
     max_tokens: int = 0
     """Longest conversation, in tokens; longer ones are Unscored; 0 is the model's context."""
     device: str = "auto"
-    """Device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" (the command's own), "cpu", "cuda", "cuda:1", ..."""
+    dtype: str = "auto"
+    """Type in layout chat: "float32", "bfloat16", or "auto" (the command's own)."""
 
 
 @register("feedback", "reward_model", options=RewardModelOptions)
@@ -70,6 +72,7 @@ def make_reward_model(rest: str) -> RewardSource:
         max_tokens=chosen.max_tokens,
         end=chosen.end,
         device=chosen.device,
+        dtype=chosen.dtype,
     )
     return RewardSource(rewarder, f"reward_model:{folder}")
 
@@ -85,7 +88,9 @@ class ImplicitRewardOptions:
     per_token: bool = False
     """Divide by the response's tokens, as in the rewards of IPO and SimPO."""
     device: str = "auto"
-    """Device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ..."""
+    """Device: "auto" (the command's own), "cpu", "cuda", "cuda:1", ..."""
+    dtype: str = "auto"
+    """Type: "float32", "bfloat16", or "auto" (the command's own)."""
 
 
 @register("feedback", "implicit_reward", options=ImplicitRewardOptions)
@@ -100,10 +105,10 @@ def make_implicit_reward(rest: str) -> RewardSource:
         raise BadInput(
             f"implicit_reward: expected implicit_reward:POLICY?reference=REF, found {rest!r}"
         )
-    device = None if chosen.device == "auto" else chosen.device
+    options = {"device": chosen.device, "dtype": chosen.dtype}
     rewarder = ImplicitRewarder(
-        load(policy, device=device),
-        load(chosen.reference, device=device),
+        load(policy, **options),
+        load(chosen.reference, **options),
         chosen.beta,
         chosen.per_token,
     )

@@ -22,6 +22,7 @@ from alignlab.generation.engines import check_sampling, failed, first_stop
 from alignlab.generation.next_token import NextTokenScorer
 from alignlab.generation.shared import Reader
 from alignlab.models.chat_template import encode_prompt, stop_tokens
+from alignlab.models.footprint import rows_in_memory
 from alignlab.models.load import LanguageModel, context_length, load
 from alignlab.models.logprobs import score_groups
 from alignlab.models.scorer import ResponseScorer
@@ -122,8 +123,12 @@ class LocalEngine:
         with _inference(self.lm):
             for rows in kinds.values():
                 rows.sort(key=lambda row: len(row.prompt))
-                for start in range(0, len(rows), self.batch_size):
-                    chunk = rows[start : start + self.batch_size]
+                limit = max(row.limit for row in rows)
+                size = rows_in_memory(
+                    self.lm.model, len(rows[-1].prompt), limit, min(self.batch_size, len(rows))
+                )
+                for start in range(0, len(rows), size):
+                    chunk = rows[start : start + size]
                     for row, drawn in zip(chunk, self._run(requests, chunk), strict=True):
                         results[row.request].append(drawn)
         return [tuple(several) for several in results]
@@ -271,8 +276,11 @@ class LocalOptions:
 
     batch_size: PositiveInt = 256
     """Samples per batch; memory grows with it."""
-    dtype: str | None = None
-    """Data type: "float32", "bfloat16" or "float16"; by default that of the files."""
+    dtype: str = "auto"
+    """Type: "float32", "bfloat16", "float16", or "auto" (the command's own; see `alignlab
+    doctor`)."""
+    device: str = "auto"
+    """Device: "auto" (the command's own), "cpu", "cuda", "cuda:1", ..."""
     name: str | None = None
     """Name of the engine in records; by default from the folder's name and content."""
     chat_template: str | None = None
@@ -287,7 +295,12 @@ def local_engine(rest: str) -> LocalEngine:
     """
     named = read_options(rest, LocalOptions)
     folder, options = named.name, named.options
-    lm = load(folder, dtype=options.dtype, chat_template=options.chat_template)
+    lm = load(
+        folder,
+        dtype=options.dtype,
+        device=options.device,
+        chat_template=options.chat_template,
+    )
     name = options.name or f"local:{Path(folder).name}@{lm.fingerprint[:8]}"
     return LocalEngine(lm, batch_size=options.batch_size, name=name)
 

@@ -67,6 +67,9 @@ class EvaluateSettings(Bounded):
     file."""
     device: str = "auto"
     """Device: "auto" uses a GPU if there is one; else "cpu", "cuda", "cuda:1", ..."""
+    dtype: str = "auto"
+    """Type of models: "float32", "bfloat16", or "auto" (bfloat16 from 10 million parameters on a
+    GPU, or a CPU fast in it; else float32; see `alignlab doctor`)."""
     threads: NonNegativeInt = 0
     """Torch threads; 0 is one per core."""
 

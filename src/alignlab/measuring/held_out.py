@@ -132,8 +132,12 @@ def _rewarded(
     """Return model -> outcome of every comparison, by group; empty without rewards."""
     before, after = models
     if input_of(objective) is GroupRewards:
-        place, template = context.hardware.device, context.chat_template
-        judge = load_reward_model(after.path, device=place, chat_template=template)
+        judge = load_reward_model(
+            after.path,
+            device=context.hardware.device,
+            dtype=context.hardware.dtype,
+            chat_template=context.chat_template,
+        )
         return {after.name: _outcomes(rewards(judge, groups), groups)}
     if input_of(objective) not in (GroupLogps, LabelledLogps):
         return {}

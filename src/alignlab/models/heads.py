@@ -112,7 +112,7 @@ def load_reward_model(
     path: str | Path,
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = "auto",
     chat_template: str | Path | None = None,
 ) -> LanguageModel:
     """Load a saved reward model with its tokenizer.

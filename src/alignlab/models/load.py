@@ -19,19 +19,15 @@ from transformers.utils import logging as hf_logging
 from alignlab.errors import BadInput, expecting
 from alignlab.models import chat_template as templates
 from alignlab.models.attention import keep_soft_cap
+from alignlab.models.dtypes import DTYPES as DTYPES
+from alignlab.models.dtypes import check_dtype, resolve_dtype, stored_parameters
+from alignlab.models.dtypes import device_of as device_of
 from alignlab.models.folders import fingerprint as fingerprint
 from alignlab.models.folders import replace_folder as replace_folder
 from alignlab.models.locate import locate, short_name
 from alignlab.models.new_tokens import embed_tokens
 from alignlab.models.saving import save_weights
 from alignlab.models.tokenizer import ReadTokenizer, plain_tokenizer, read_tokenizer
-
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-"""Name in configurations -> tensor type."""
 
 _ADAPTER = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -57,13 +53,6 @@ class LanguageModel:
     """Type of the weights in the files at `path`; None where unknown."""
     added: tuple[int, ...] = ()
     """Ids of the tokens that the chat template added on loading; not trained yet."""
-
-
-def device_of(name: str | torch.device | None) -> torch.device:
-    """Return a device by name; "auto" and None are the GPU where there is one, else the CPU."""
-    if name is None or name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 @contextmanager
@@ -93,7 +82,8 @@ def load(
     Args:
         spec: folder, run directory, GGUF file, package:NAME or hub id (see `locate`). A PEFT
             adapter is merged into the base model that it names.
-        dtype: "float32", "bfloat16" or "float16"; None uses the type of the files.
+        dtype: "float32", "bfloat16", "float16", or "auto" (see `dtypes`); None uses the type of the
+            files.
         device: device of the weights; None and "auto" are the GPU where there is one, else the CPU.
         adapter: folder or hub id of a PEFT adapter to add to the model, unmerged.
         chat_template: Jinja template, a file with one, or the name of one (`tokenizer.TEMPLATES`),
@@ -114,7 +104,7 @@ def load(
     put_on = None if adapter is None else locate(adapter)
     tokenizer, added = _tokenizer_with(folder, put_on, chat_template, trust_remote_code)
     chosen = device_of(device)
-    model = _read_model(folder, model_class, _dtype(dtype), trust_remote_code)
+    model = _read_model(folder, model_class, _dtype(dtype, chosen, folder), trust_remote_code)
     model.name_or_path = str(spec)  # an adapter of this model names it as its base
     embed_tokens(model, added, tokenizer.eos_token_id)
     if put_on is not None:
@@ -308,9 +298,13 @@ def untie_adapted(model: Any) -> None:
         config.tie_word_embeddings = False
 
 
-def _dtype(dtype: str | torch.dtype | None) -> Any:
+def _dtype(
+    dtype: str | torch.dtype | None, device: torch.device | None = None, folder: Path | None = None
+) -> Any:
+    """Return a type by name; with a device and a model's folder, "auto" too."""
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
-    if dtype not in DTYPES:
-        raise BadInput(f"dtype: expected one of {', '.join(DTYPES)}, found {dtype!r}")
+    check_dtype(dtype)
+    if dtype == "auto" and device is not None and folder is not None:
+        dtype = resolve_dtype(dtype, device, stored_parameters(folder))
     return DTYPES[dtype]

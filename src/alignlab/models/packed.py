@@ -9,7 +9,7 @@ response tokens over sequences.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -168,10 +168,19 @@ def by_group(values: Iterable[T], groups: Sequence[TokenGroup]) -> list[tuple[T,
     return [tuple(islice(remaining, len(group.responses))) for group in groups]
 
 
-def micro_batches(groups: Sequence[TokenGroup], token_budget: int) -> list[list[int]]:
+def micro_batches(
+    groups: Sequence[TokenGroup],
+    token_budget: int,
+    fits: Callable[[Sequence[TokenGroup]], bool] | None = None,
+) -> list[list[int]]:
     """Split groups into batches of at most so many stream tokens, similar lengths together.
 
     A group larger than the budget makes a batch of its own.
+
+    Args:
+        groups: groups to split.
+        token_budget: most stream tokens of a batch.
+        fits: returns False for a batch that memory does not hold; a single group is not asked.
 
     Returns:
         Indices of the groups of each batch.
@@ -181,7 +190,8 @@ def micro_batches(groups: Sequence[TokenGroup], token_budget: int) -> list[list[
     batches: list[list[int]] = []
     room = 0
     for i in order:
-        if not batches or groups[i].tokens > room:
+        grown = [groups[j] for j in (*batches[-1], i)] if batches and fits is not None else []
+        if not batches or groups[i].tokens > room or (fits is not None and not fits(grown)):
             batches.append([])
             room = token_budget
         batches[-1].append(i)

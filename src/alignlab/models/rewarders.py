@@ -131,6 +131,7 @@ def open_rewarder(
     max_tokens: int = 0,
     end: Literal["turn", "template"] = "turn",
     device: str | None = None,
+    dtype: str = "auto",
 ) -> ChatRewarder | PairRewarder:
     """Open a classifier of one label from a local folder or the hub.
 
@@ -139,6 +140,8 @@ def open_rewarder(
             template.
         max_tokens: longest question plus answer; 0 is the model's context.
         end: position of the reward, as `ChatRewarder.end`.
+        device: device of the weights.
+        dtype: type of the weights in layout "chat"; a pair's encoder keeps that of its files.
 
     Raises:
         BadInput: no such classifier, or no chat template for layout "chat".
@@ -146,7 +149,7 @@ def open_rewarder(
     folder = locate(spec)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if layout == "chat" or (layout == "auto" and tokenizer.chat_template):
-        return ChatRewarder(load_reward_model(folder, device=device), max_tokens, end)
+        return ChatRewarder(load_reward_model(folder, device=device, dtype=dtype), max_tokens, end)
     if end != "turn":
         raise BadInput("reward_model: end: has no effect on a pair of texts; leave it out")
     with expecting("a reward model", spec):

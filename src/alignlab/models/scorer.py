@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from alignlab.models import attention
 from alignlab.models.adapters import base_of, linear_head
+from alignlab.models.footprint import pass_memory
 from alignlab.models.head import at_least_float32, row_logps
 from alignlab.models.onednn import OneDNNLinears
 from alignlab.models.packed import (
@@ -137,6 +138,11 @@ class Scorer(ABC, Generic[S]):
         forward = self._packed if self.padded_because is None else self._padded
         with self._run(forward(groups, noise)) as found:
             yield found
+
+    def packs(self, groups: Sequence[TokenGroup]) -> bool:
+        """Return True where groups would be packed rather than padded."""
+        longest = max(group.longest for group in groups)
+        return self.padded_because is None and (self.limit is None or longest <= self.limit)
 
     @contextmanager
     def _run(self, forward: AbstractContextManager[S]) -> Iterator[S]:
@@ -328,8 +334,11 @@ def read_groups(
         take: function of (scores, groups) of a micro-batch that returns one value per group.
     """
     found: dict[int, T] = {}
+    memory = pass_memory(scorer, token_budget, gradient=False)
+    if memory is not None:
+        memory.check(groups)
     with eval_mode(scorer.base), torch.no_grad():
-        for batch in micro_batches(groups, token_budget):
+        for batch in micro_batches(groups, token_budget, memory and memory.fits):
             members = [groups[i] for i in batch]
             with scorer.scored(members) as scored:
                 found.update(zip(batch, take(scored, members), strict=True))

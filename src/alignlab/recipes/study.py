@@ -400,7 +400,7 @@ def run_all(study: Study[StudyConfig], branches: Sequence[Branch]) -> list[Branc
             with recorder.in_branch(len(recorder.branches), branch.name):
                 results.append(branch.function(*branch.arguments))
         return results
-    return run_branches(branches, context.workers, context.threads)
+    return run_branches(branches, context.workers, context.threads_of(len(branches)))
 
 
 def finish(

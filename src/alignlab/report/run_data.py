@@ -41,6 +41,8 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Model -> type and device that it computed in."""
     created: str = ""
     outcome: Outcome | None = None
     """Planned and actual costs; None for an unfinished run or one of 0.1."""

@@ -82,6 +82,8 @@ class RolledOut:
     """Number of responses that held reasoning, which was not scored."""
     thoughts_alone: int = 0
     """Number of these without an answer, such as reasoning that was cut off."""
+    dtype: str = ""
+    """Type of the forward and backward passes; empty in records of earlier versions."""
 
 
 def rollout(
@@ -151,6 +153,7 @@ def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
         trained.padded_because,
         result.thoughts,
         result.thoughts_alone,
+        trained.dtype,
     )
     stage.write("trained", RolledOut, [summary])
     drop_checkpoints(stage.path)

@@ -58,6 +58,8 @@ class TrainingSummary:
     best_value: float | None
     plain_because: str | None
     """Reason for padded batches; None if the responses to a prompt shared its computation."""
+    dtype: str = ""
+    """Type of the forward and backward passes; empty in records of earlier versions."""
 
 
 def train(
@@ -102,7 +104,7 @@ def train(
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
             best = result.best_step, result.best_value
-            summary = TrainingSummary(result.steps, *best, result.padded_because)
+            summary = TrainingSummary(result.steps, *best, result.padded_because, result.dtype)
             stage.write("trained", TrainingSummary, [summary])
             drop_checkpoints(stage.path)
             stage.spend(Usage(tokens=result.tokens))

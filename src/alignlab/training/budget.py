@@ -1,7 +1,9 @@
-"""Split groups into passes of a token budget, which is halved where memory runs out.
+"""Split groups into passes of a token budget and of the memory that is free.
 
-A micro-batch that does not fit is undone and split; the budget stays at half of its tokens for the
-rest of the run. The split of a step into micro-batches changes nothing but rounding.
+On a CPU, where too much memory means a kill and no exception, passes are planned (`footprint`). On
+an accelerator the budget is halved where memory runs out: a micro-batch that does not fit is undone
+and split, and the budget stays at half of its tokens for the rest of the run. The split of a step
+into micro-batches changes nothing but rounding.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from alignlab.errors import RunFailed
 from alignlab.files import read_json, write_json
+from alignlab.models.footprint import PassMemory, pass_memory
 from alignlab.models.packed import TokenGroup, by_group, micro_batches
 from alignlab.models.scorer import Scorer, TokenLogps, eval_mode
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -51,9 +54,55 @@ class TokenBudget:
     ) -> None:
         self.first = self.tokens = tokens
         self.world, self._file = world, file
+        self._reserved, self._checkpointing = 0, False
+        self._memory: dict[tuple[int, bool], PassMemory | None] = {}
+        self._room: int | None = None
         if file is not None:
             stored = world.broadcast_from_main(lambda: read_json(file) if file.is_file() else None)
             self.tokens = min(tokens, stored["token_budget"]) if stored else tokens
+            self._room = (stored or {}).get("pass_bytes")
+
+    def plan(
+        self,
+        scorer: Scorer[Any],
+        groups: Sequence[TokenGroup],
+        *,
+        reserved: int = 0,
+        checkpointing: bool = False,
+    ) -> None:
+        """Plan training passes by the memory that is free, before the first one.
+
+        Args:
+            scorer: scorer of the model in training.
+            groups: all groups to be trained on; the longest possible where they are not known yet.
+            reserved: bytes of gradients and optimiser states, which are allocated later.
+            checkpointing: True where layers are recomputed in the backward pass.
+
+        Raises:
+            BadInput: not even a single group fits.
+        """
+        self._reserved, self._checkpointing = reserved, checkpointing
+        memory = self.memory_of(scorer, gradient=True)
+        if memory is not None:
+            memory.check(groups)
+
+    def memory_of(self, scorer: Scorer[Any], *, gradient: bool) -> PassMemory | None:
+        """Return the memory plan of a scorer's passes; None where memory is no concern."""
+        key = (id(scorer.base), gradient)
+        if key not in self._memory:
+            self._memory[key] = (
+                None
+                if self.world.sharded
+                else pass_memory(
+                    scorer,
+                    self.tokens,
+                    gradient=gradient,
+                    checkpointing=self._checkpointing and gradient,
+                    reserved=self._reserved,
+                    room=self._room,
+                )
+            )
+        return self._memory[key]
 
     @property
     def lowered(self) -> int | None:
@@ -65,6 +114,7 @@ class TokenBudget:
         groups: Sequence[TokenGroup],
         work: Callable[[Pass], T],
         undo: Callable[[], None] = lambda: None,
+        memory: PassMemory | None = None,
     ) -> Iterator[tuple[Pass, T]]:
         """Run passes over this process's part of the groups, one micro-batch after the other.
 
@@ -73,6 +123,7 @@ class TokenBudget:
             work: function of a pass, repeated on smaller batches where memory runs out. With
                 sharded weights every process makes the same number of calls.
             undo: reverts the effects of a failed pass.
+            memory: memory plan of the passes.
 
         Yields:
             Each successful pass and the value of `work`, once.
@@ -82,7 +133,7 @@ class TokenBudget:
                 other processes wait in the middle of a pass, and the run has to be resumed.
         """
         parts = self.world.parts(groups)
-        queue = self._split(groups, parts[self.world.rank])
+        queue = self._split(groups, parts[self.world.rank], memory)
         number = 0
         while queue:
             one = Pass(number, queue[0], True)
@@ -94,7 +145,8 @@ class TokenBudget:
                 undo()
                 clear_device_cache(garbage_collection=True)
                 self._lower(groups, queue[0])
-                queue = self._split(groups, [i for batch in queue for i in batch])
+                left = [i for batch in queue for i in batch]
+                queue = self._split(groups, left, memory)
             number += 1
         if self.world.sharded:
             smallest = min(range(len(groups)), key=lambda i: groups[i].tokens)
@@ -108,8 +160,19 @@ class TokenBudget:
         lowest = min(self.world.all_gather(self.tokens))
         if lowest < self.tokens:
             self.tokens = lowest
-        if self.world.is_main and self._file is not None and self.tokens < self.first:
-            write_json(self._file, {"token_budget": self.tokens})
+        if self.world.is_main and (self.tokens < self.first or self._binding()):
+            self._store()
+
+    def _binding(self) -> int | None:
+        """Return the bytes of a pass where memory splits micro-batches."""
+        return next((m.room for m in self._memory.values() if m is not None and m.binds), None)
+
+    def _store(self) -> None:
+        """Write the limits of passes: a resumed run splits its steps in the same way."""
+        if self._file is not None:
+            room = self._binding()
+            limits = {} if room is None else {"pass_bytes": room}
+            write_json(self._file, {"token_budget": self.tokens, **limits})
 
     def score(
         self, scorer: Scorer[TokenLogps], groups: Sequence[TokenGroup]
@@ -144,16 +207,25 @@ class TokenBudget:
             with torch.no_grad(), scorer.scored(members) as scored:
                 return take(scored, members)
 
+        memory = self.memory_of(scorer, gradient=False)
+        if memory is not None:
+            memory.check(groups)
         with eval_mode(scorer.base):
-            for one, taken in self.passes(groups, work):
+            for one, taken in self.passes(groups, work, memory=memory):
                 if one.counts:
                     found.update(zip(one.batch, taken, strict=True))
         everywhere = {i: each for part in self.world.all_gather(found) for i, each in part.items()}
         return [everywhere[i] for i in range(len(groups))]
 
-    def _split(self, groups: Sequence[TokenGroup], indices: Sequence[int]) -> list[list[int]]:
+    def _split(
+        self,
+        groups: Sequence[TokenGroup],
+        indices: Sequence[int],
+        memory: PassMemory | None = None,
+    ) -> list[list[int]]:
         """Split the groups with these indices into micro-batches of the budget."""
-        batches = micro_batches([groups[i] for i in indices], self.tokens)
+        fits = None if memory is None else memory.fits
+        batches = micro_batches([groups[i] for i in indices], self.tokens, fits)
         return [[indices[j] for j in batch] for batch in batches]
 
     def _tried(self, work: Callable[[Pass], T], one: Pass) -> list[T]:
@@ -179,8 +251,7 @@ class TokenBudget:
             "out of memory on %d tokens: token_budget is %d from here on", tokens, self.tokens
         )
         if self.world.sharded:
-            if self._file is not None:
-                write_json(self._file, {"token_budget": self.tokens})
+            self._store()
             raise RunFailed(
                 f"out of memory on {tokens} tokens; repeat the command to resume with "
                 f"token_budget {self.tokens}"

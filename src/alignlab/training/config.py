@@ -62,8 +62,9 @@ class TrainConfig(Bounded):
     """Decay of the running mean of gradients."""
     adam_beta2: BelowOne = 0.95
     """Decay of the running mean of squared gradients."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the forward and backward pass; master weights and optimiser are float32."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the forward and backward pass; master weights and optimiser are float32. "auto" is
+    bfloat16 from 10 million parameters on a GPU, or a CPU fast in it; else float32."""
     dropout: BelowOne = 0.0
     """Dropout of the model's own layers, in [0, 1); above 0 slower padded batches are used."""
     lora: LoraConfig | None = None

@@ -33,6 +33,7 @@ from alignlab.training.trainer_state import (
     Validate,
     begin,
     step_runner,
+    with_dtype,
 )
 
 
@@ -80,8 +81,10 @@ def train(
     groups = _suited(objective, groups)
     if input_of(objective) is GroupRewards:
         lm = heads.with_reward_head(lm, seed=derived_seed("head", config.seed) % 2**32)
+    config = with_dtype(config, lm, world)
     lm, start = begin(lm, config, Path(out), world)
     with step_runner(lm.model, objective, config, Path(out), world, lm.tokenizer) as runner:
+        runner.plan(groups)
         per_epoch = steps_per_epoch(len(groups), config)
         state = TrainerState(
             lm,

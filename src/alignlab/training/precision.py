@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alignlab.machine import file_mapped
 from alignlab.models.load import DTYPES, LanguageModel
 
 
@@ -46,6 +47,14 @@ class Weights:
     def _shared(self) -> bool:
         """Return True where parameters and masters share memory."""
         return self.compute == torch.float32
+
+    def bytes_to_come(self) -> int:
+        """Return the bytes of gradients and moments, and of masters still mapped from a file."""
+        numbers = sum(m.numel() for m in self.masters)
+        mapped = file_mapped([m.data_ptr() for m in self.masters])
+        copied = sum(m.nbytes for m, file in zip(self.masters, mapped, strict=True) if file)
+        # Float32 sums of gradients, a pass's gradients in the compute type, and AdamW's moments.
+        return numbers * (4 + self.compute.itemsize + 8) + copied
 
     def collect_gradients(self) -> None:
         """Add the gradients of a backward pass to the masters', and clear them."""

@@ -49,6 +49,7 @@ from alignlab.training.trainer_state import (
     TrainResult,
     begin,
     step_runner,
+    with_dtype,
 )
 from alignlab.types import Prompt
 
@@ -108,6 +109,7 @@ def train_rollouts(
     _refuse(objective, prompts, config, hooks, world)
     started = time.perf_counter()
     out = Path(out)
+    config = with_dtype(config, lm, world)
     lm, start = begin(lm, config, out, world)
     frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world)
     valued = (
@@ -115,6 +117,8 @@ def train_rollouts(
     )
     model = valued or lm.model
     with step_runner(model, objective, config, out, world, lm.tokenizer) as runner:
+        responses = ((0,) * config.max_tokens,) * config.responses
+        runner.plan([TokenGroup("of the longest responses", (0,), responses)])
         per_epoch = steps_per_epoch(len(prompts), config)
         state = TrainerState(
             lm,

@@ -58,6 +58,15 @@ class StepRunner:
             self.config.token_budget, self.world, self.out / "token_budget.json"
         )
 
+    def plan(self, groups: Sequence[TokenGroup]) -> None:
+        """Plan the passes over groups by the memory that is free (see `TokenBudget.plan`)."""
+        self.budget.plan(
+            self.scorer,
+            groups,
+            reserved=self.weights.bytes_to_come(),
+            checkpointing=self.config.gradient_checkpointing,
+        )
+
     def step(
         self,
         number: int,
@@ -83,7 +92,9 @@ class StepRunner:
             return _Done(float(total.detach()), weight, output.metrics)
 
         own = MetricSums()
-        for one, done in self.budget.passes(inputs.groups, work, self.weights.drop_gradients):
+        memory = self.budget.memory_of(self.scorer, gradient=True)
+        passes = self.budget.passes(inputs.groups, work, self.weights.drop_gradients, memory)
+        for one, done in passes:
             self.weights.collect_gradients()
             if one.counts:
                 own.add("loss", done.loss_sum, done.weight_sum)

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alignlab.models import adapters
+from alignlab.models.dtypes import resolve_dtype
 from alignlab.models.load import LanguageModel, fingerprint, save
+from alignlab.models.quant import is_quantised
 from alignlab.models.scorer import eval_mode
 from alignlab.objectives.base import Objective
 from alignlab.training import checkpoints
@@ -33,6 +35,8 @@ from alignlab.training.schedule import derived_seed
 from alignlab.training.step import StepRunner
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=TrainConfig)
 
 Validate = Callable[[LanguageModel], float]
 """Value of a model; higher is better."""
@@ -70,6 +74,8 @@ class TrainResult:
     """Step of the checkpoint that the run resumed from."""
     padded_because: str | None
     """Reason for padded batches; None where they were packed."""
+    dtype: str
+    """Type of the forward and backward passes."""
     token_budget: int | None
     """Token budget that memory allowed, where it is below the setting; else None."""
     seconds: float
@@ -196,6 +202,7 @@ class TrainerState:
             done.best_value,
             self.resumed_from,
             self.runner.scorer.padded_because,
+            self.config.dtype,
             self.runner.budget.lowered,
             time.perf_counter() - started,
         )
@@ -261,6 +268,15 @@ def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
         betas=(config.adam_beta1, config.adam_beta2),
         fused=True,
     )
+
+
+def with_dtype(config: T, lm: LanguageModel, world: DistributedContext) -> T:
+    """Return settings with the type that `auto` means for this model and device."""
+    if config.dtype == "auto" and is_quantised(lm.model):  # loaded with products in a type
+        return replace(config, dtype=str(lm.model.dtype).removeprefix("torch."))
+    device = torch.device(world.device) if world.sharded else lm.device
+    parameters = sum(p.numel() for p in lm.model.parameters())
+    return replace(config, dtype=resolve_dtype(config.dtype, device, parameters))
 
 
 def begin(

@@ -16,7 +16,7 @@ from alignlab.commands._support.job import open_run
 from alignlab.context import Hardware, RunContext
 from alignlab.data.convert import writer_of
 from alignlab.errors import BadInput, RunFailed
-from alignlab.runs import RunIdentity
+from alignlab.runs import Run, RunIdentity
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,12 @@ class FileWritten:
     """Folder of the records, counts and costs of the work."""
     note: str = ""
     """Counts of records left out, by reason; empty if there are none."""
+    types: str = ""
+    """Type and device of the models that ran on this machine: "bfloat16 on cpu"."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.rows} rows" + (f" ({self.note})" if self.note else "")
+        left_out = f" ({self.note})" if self.note else ""
+        return f"{self.path}: {self.rows} rows{left_out}" + (self.types and f"; {self.types}")
 
     def with_content(self, useful: int, what: str) -> FileWritten:
         """Return the file if any of its rows is useful.
@@ -45,6 +48,11 @@ class FileWritten:
             f"{self.path}: no {what} ({self.note}); to ask again, remove "
             f"{self.path} and {self.records}"
         )
+
+
+def types_of(run: Run) -> str:
+    """Return the types and devices that the models of a run computed in."""
+    return ", ".join(sorted(set(run.types().values())))
 
 
 def run_folder(out: Path) -> Path:

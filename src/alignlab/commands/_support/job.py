@@ -12,6 +12,7 @@ import torch
 
 from alignlab import configs
 from alignlab.context import Hardware, RunContext
+from alignlab.models.dtypes import by_default
 from alignlab.runs import Run, RunIdentity
 from alignlab.training.tracking import Track
 
@@ -57,6 +58,7 @@ def open_run(
     try:
         context = RunContext(run, identity.seeds[0], hardware, chat_template or None, track)
         torch.set_num_threads(context.threads)
-        yield context
+        with by_default(hardware.device, hardware.dtype):
+            yield context
     finally:
         run.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import time
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from alignlab import progress
+from alignlab import machine, progress
 from alignlab.commands.doctor import machine_gflops
 from alignlab.context import RunContext
 from alignlab.feedback.prompts import judge_prompt
@@ -111,15 +110,7 @@ def _measurable(facts: ModelFacts, texts: Texts) -> bool:
     """Return True for a model whose weights are here and fit into the free memory."""
     needed = facts.parameters * (4 if texts.training is None else 24)
     here = any(Path(facts.path).glob("*.safetensors"))
-    return here and needed + 2e9 < free_bytes()
-
-
-def free_bytes() -> float:
-    """Return the memory that new processes can use, in bytes; infinity where unknown."""
-    info = Path("/proc/meminfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    found = (int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
-    return next(found, math.inf)
+    return here and needed + 2e9 < machine.free_memory()
 
 
 def _key(facts: ModelFacts, asked: Asked, texts: Texts, context: RunContext) -> str:
@@ -127,7 +118,7 @@ def _key(facts: ModelFacts, asked: Asked, texts: Texts, context: RunContext) -> 
     gpu = torch.cuda.get_device_name() if context.hardware.kind == "cuda" else ""
     training = None if texts.training is None else _compute_settings(texts.training)
     of = [
-        *(platform.machine(), _processor(), os.cpu_count(), gpu, torch.__version__),
+        *(platform.machine(), machine.processor(), os.cpu_count(), gpu, torch.__version__),
         *astuple(replace(facts, path="")),
         *(context.hardware.device, context.hardware.dtype, context.threads, training),
         "" if asked.by == STUDENT else asked.by,
@@ -138,13 +129,6 @@ def _key(facts: ModelFacts, asked: Asked, texts: Texts, context: RunContext) -> 
 def _compute_settings(training: TrainConfig) -> list[Any]:
     lora = None if training.lora is None else training.lora.r
     return [training.dtype, lora, training.quant, training.gradient_checkpointing]
-
-
-def _processor() -> str:
-    """Return the processor's name; empty where the system does not give it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
 
 
 def _measured(asked: Asked, texts: Texts, context: RunContext) -> Speed:
@@ -242,14 +226,16 @@ def training_speed(lm: LanguageModel, texts: Texts, clock: Clock) -> tuple[float
     from alignlab.objectives.sft import SFT
     from alignlab.training.distributed import SINGLE_PROCESS
     from alignlab.training.metrics import MetricSums
-    from alignlab.training.trainer_state import begin, step_runner
+    from alignlab.training.trainer_state import begin, step_runner, with_dtype
 
     assert texts.training is not None
     groups = _groups(lm, texts.examples)
     with TemporaryDirectory() as folder:
         config = replace(texts.training, token_budget=TRAINED)
         lm, _ = begin(lm, config, Path(folder), SINGLE_PROCESS)
-        with step_runner(lm.model, SFT(), config, Path(folder), SINGLE_PROCESS) as runner:
+        config = with_dtype(config, lm, SINGLE_PROCESS)
+        where = Path(folder), SINGLE_PROCESS, lm.tokenizer
+        with step_runner(lm.model, SFT(), config, *where) as runner:
 
             def stepped(some: Sequence[TokenGroup]) -> float:
                 start = clock()

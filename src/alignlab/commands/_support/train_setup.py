@@ -15,12 +15,15 @@ from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.errors import BadInput
 from alignlab.launched import NO_DEEPSPEED
 from alignlab.models import adapters
+from alignlab.models.dtypes import device_of, stored_parameters
+from alignlab.models.footprint import refuse_training
 from alignlab.models.load import fingerprint, save
 from alignlab.models.load import load as load_model
 from alignlab.records import to_dict
 from alignlab.runs import RunIdentity
-from alignlab.training.config import SaveDtype
+from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.launch import Parallel, refuse_unmet
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.tracking import Track, require_tracker
 from alignlab.types import Checkpoint, Corpus, Count
 
@@ -146,6 +149,26 @@ def check_token_budget(key: str, tokens: int, budget: int) -> None:
         )
 
 
+def refuse_large(model: str, loop: TrainConfig, device: str, *, frozen_copy: bool = False) -> None:
+    """Refuse a training on a CPU whose weights and optimiser states exceed the free memory.
+
+    Args:
+        model: folder of the model; another is not known before it is loaded.
+        loop: settings of the training.
+        device: device of the training.
+        frozen_copy: True where a copy of the initial weights is the reference.
+
+    Raises:
+        BadInput: they exceed it.
+    """
+    folder = Path(resolve_model(model).path)
+    if device_of(device).type != "cpu" or loop.quant != "none" or not folder.is_dir():
+        return
+    parameters = stored_parameters(folder)
+    trainable = parameters if loop.lora is None else 0
+    refuse_training(parameters, trainable, frozen_copy=frozen_copy and loop.lora is None)
+
+
 class Opened(NamedTuple):
     """Run of a training, with the model to start from."""
 
@@ -163,6 +186,9 @@ def open_training(
         identity: parts of the run's identity in addition to the settings, `model` and `data`
             among them.
     """
+    rolled = isinstance(settings, RolloutConfig)
+    if isinstance(settings, TrainConfig):
+        refuse_large(identity["model"], settings, settings.device, frozen_copy=rolled)
     plain = to_dict(settings) | dict(identity)
     for key in ("threads", "track", "parallel"):  # they change no figure
         plain.pop(key)

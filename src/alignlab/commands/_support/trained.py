@@ -25,9 +25,12 @@ class Trained:
     """Numbers of records used, dropped and changed on the way from data to tokens."""
     held_out: tuple[EvalResult, ...]
     """Preference accuracy on the data's held-out groups; empty without held-out groups."""
+    dtype: str = ""
+    """Type and device of the training's passes: "bfloat16 on cpu"."""
 
     def __str__(self) -> str:
         lines = [f"model: {self.model.path}", f"metrics: {self.metrics}"]
+        lines += [f"trained in {self.dtype}"] if self.dtype else []
         lines += [_count_line(c) for c in self.counts if c.dropped or c.changed]
         return "\n".join(lines + [_figure_line(row) for row in self.held_out])
 
@@ -35,7 +38,9 @@ class Trained:
 def collect_result(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> Trained:
     """Collect the result of a training from its run directory."""
     metrics = Path(model.path).with_name("metrics.jsonl")
-    return Trained(model, str(metrics), _counts(run), tuple(held_out))
+    types = {name: used for name, used in run.types().items() if name.endswith(", training")}
+    used = next(iter(types.values()), "")
+    return Trained(model, str(metrics), _counts(run), tuple(held_out), used)
 
 
 def _counts(run: Run) -> tuple[Count, ...]:

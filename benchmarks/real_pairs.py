@@ -1,0 +1,41 @@
+"""Preference groups of a real model: texts of a file in the model's own template."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from alignlab.data.sources import load as load_data
+from alignlab.errors import BadInput
+from alignlab.models.load import load
+from alignlab.models.packed import TokenGroup
+from alignlab.training.token_groups import prepare
+from alignlab.types import PreferenceGroup
+
+LONGEST = 1024
+"""Tokens of a prompt, or a response, beyond which a group is left out, on both sides."""
+
+
+def write_groups(model: Path, data: str, count: int, k: int, file: Path) -> None:
+    """Tokenise the first groups of a file that have k responses, the best first."""
+    lm = load(model, device="cpu")
+    found: list[TokenGroup] = []
+    for group in load_data(data).groups:
+        if len(group.responses) >= k and len(found) < count:
+            cut = PreferenceGroup(group.prompt, group.responses[:k], group.scores[:k], group.source)
+            try:
+                found += prepare(
+                    lm, [cut], max_prompt_tokens=LONGEST, max_response_tokens=LONGEST
+                ).groups
+            except BadInput:
+                continue  # longer than both sides take
+    if len(found) < count:
+        raise BadInput(f"{data}: expected {count} groups of {k} responses, found {len(found)}")
+    rows = [(g.id, g.prompt_T, g.responses) for g in found]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def read_groups(file: Path) -> list[TokenGroup]:
+    """Read what `write_groups` wrote."""
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return [TokenGroup(i, tuple(p), tuple(map(tuple, several))) for i, p, several in rows]
