@@ -158,7 +158,9 @@ def _tests(
     own: Sequence[_Source], tested: Sequence[_Source]
 ) -> list[tuple[_Source, Sequence[Prompt]]]:
     """Return the prompts on which models are measured, by source."""
-    found = [(s, prompts_in(s.corpus, held_out=True)) for s in tested]
+    found: list[tuple[_Source, Sequence[Prompt]]] = [
+        (s, prompts_in(s.corpus, held_out=True)) for s in tested
+    ]
     for source, prompts in found:
         if not prompts:
             raise BadInput(f"setting test: {source.given.spec}: expected prompts, found none")
