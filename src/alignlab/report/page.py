@@ -41,9 +41,7 @@ def render(run: RunData) -> str:
         .render(
             run=run,
             title=_title(run),
-            answer=headline.with_judge(
-                headline.derive(run.results, run.study.baseline), run.study
-            ),
+            answer=headline.with_judge(headline.derive(run.results, run.study.baseline), run.study),
             sections=sections.build(run),
             curves=training_curves.curves(run.curves),
             spent=spent,
