@@ -164,7 +164,7 @@ def judge(
     judged_by = Judge(judge_spec(judge))
     if responses is None:
         return judged_by
-    where = {"out": out, "config": config, "repair": repair}
+    where: dict[str, Any] = {"out": out, "config": config, "repair": repair}
     return judged_by.rate(responses, None, *overrides, **where, **settings)
 
 
@@ -209,7 +209,7 @@ def reward(
     scored_by = Judge(judge_spec(reward), "reward")
     if responses is None:
         return scored_by
-    where = {"out": out, "config": config, "repair": repair}
+    where: dict[str, Any] = {"out": out, "config": config, "repair": repair}
     return scored_by.rate(responses, None, *overrides, **where, **settings)
 
 
