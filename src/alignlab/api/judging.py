@@ -168,7 +168,7 @@ def judge(
     judged_by = Judge(judge_spec(judge))
     if responses is None:
         return judged_by
-    where = {"out": out, "config": config, "repair": repair}
+    where: dict[str, Any] = {"out": out, "config": config, "repair": repair}
     return judged_by.rate(responses, None, *overrides, **where, **settings)
 
 
@@ -213,7 +213,7 @@ def reward(
     scored_by = Judge(judge_spec(reward), "reward")
     if responses is None:
         return scored_by
-    where = {"out": out, "config": config, "repair": repair}
+    where: dict[str, Any] = {"out": out, "config": config, "repair": repair}
     return scored_by.rate(responses, None, *overrides, **where, **settings)
 
 

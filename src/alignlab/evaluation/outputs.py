@@ -54,7 +54,8 @@ def read_outputs(
     left_out = Counter({FOREIGN: len(rows) - len(joined)})
     for row, question in joined:
         texts = _texts(row)
-        left_out[FURTHER] += len(row.values.get("choices") or ()) > 1
+        choices = row.values.get("choices")
+        left_out[FURTHER] += int(isinstance(choices, list) and len(choices) > 1)
         turns = 1 + len(question.follow_ups)
         if texts is None:
             left_out[NULL] += 1
