@@ -22,6 +22,9 @@ Role = Literal["system", "user", "assistant"]
 QueryType = Literal["open", "closed"]
 Finish = Literal["stop", "length", "error"]
 
+LEFT_OUT_IF_NONE: Mapping[str, bool] = {"left_out_if_none": True}
+"""Metadata of a field that is not written where it is None."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -240,8 +243,18 @@ class PreferenceGroup:
     """One score per response, not increasing; ranks become 0, -1, -2, ..."""
     source: str
     """Feedback source or data source of the scores."""
+    probability: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    """Probability that the first of two responses is the better one, in [0.5, 1] (soft label);
+    None is a hard label."""
 
     def __post_init__(self) -> None:
+        if self.probability is not None and not (
+            len(self.responses) == 2 and 0.5 <= self.probability <= 1
+        ):
+            raise ValueError(
+                f"a probability is of two responses, best first, in [0.5, 1]; "
+                f"got {self.probability} and {len(self.responses)} responses"
+            )
         if len(self.responses) < 2 or len(self.scores) != len(self.responses):
             raise ValueError(
                 f"a group needs at least 2 responses and a score for each; "

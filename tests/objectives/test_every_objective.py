@@ -11,6 +11,7 @@ DEFAULTS = {
         'Objective.needs_reference': False,
         'Objective.min_responses': 2,
         'Objective.best_only': False,
+        'Objective.soft_labels': False,
     },
     "objectives.cpo": {
         'CPO.beta': 0.1,
@@ -29,6 +30,7 @@ DEFAULTS = {
         'DPO.nll_weight': 0.0,
         'DPO.needs_reference': True,
         'DPO.max_responses': 2,
+        'DPO.soft_labels': True,
     },
     "objectives.dpo_pro": {
         'DPOPRO.beta': 0.1,
@@ -107,6 +109,7 @@ DEFAULTS = {
         'RewardModel.margin_per_score': 0.0,
         'RewardModel.centre': 0.0,
         'RewardModel.plackett_luce': False,
+        'RewardModel.soft_labels': True,
     },
     "objectives.rloo": {
         'RLOO.clip': 0.2,

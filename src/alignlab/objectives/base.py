@@ -32,6 +32,9 @@ class GroupLogps:
     """True where there is a response."""
     longest_B: Tensor | None = None
     """Tokens of each group's prompt plus its longest response; None where unknown."""
+    probability_B: Tensor | None = None
+    """Probability that the first of two responses is the better one, 1 for a hard label; None
+    where all labels are hard."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class GroupRewards:
     """Feedback scores, not increasing along K; 0 where padded."""
     mask_BK: Tensor
     """True where there is a response."""
+    probability_B: Tensor | None = None
+    """Probability that the first of two responses is the better one, 1 for a hard label; None
+    where all labels are hard."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,8 @@ class Objective(Protocol):
     """Most responses of a group; None sets no limit."""
     best_only: ClassVar[bool] = False
     """True where only the first response of each group enters the loss."""
+    soft_labels: ClassVar[bool] = False
+    """True where the probability of a pair's order weighs both orders' losses."""
 
     def __call__(self, given: Any, /) -> ObjectiveOutput:
         """Return the loss of each group and its metrics."""

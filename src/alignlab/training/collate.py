@@ -34,13 +34,16 @@ def group_logps(
         torch.tensor([float(g.longest) for g in groups], dtype=torch.float64).to(
             grid.mask_BK.device
         ),
+        grid.probabilities(),
     )
 
 
 def group_rewards(reward_N: Tensor, groups: Sequence[TokenGroup]) -> GroupRewards:
     """Arrange a micro-batch's rewards by group, padded to the largest K."""
     grid = _Grid(groups, reward_N.device)
-    return GroupRewards(grid.spread(reward_N.double()), grid.scores(), grid.mask_BK)
+    return GroupRewards(
+        grid.spread(reward_N.double()), grid.scores(), grid.mask_BK, grid.probabilities()
+    )
 
 
 class _Grid:
@@ -69,3 +72,10 @@ class _Grid:
         """Arrange feedback scores as (B, K); ranks 0, -1, ... where a group has none."""
         found = [s for g in self.groups for s in (g.scores or range(0, -len(g.responses), -1))]
         return self.filled(found, 0.0)
+
+    def probabilities(self) -> Tensor | None:
+        """Return the probabilities of the orders; None where all labels are hard."""
+        if all(g.probability is None for g in self.groups):
+            return None
+        found = [1.0 if g.probability is None else g.probability for g in self.groups]
+        return torch.tensor(found, dtype=torch.float64).to(self.mask_BK.device)

@@ -94,7 +94,7 @@ def train(
             hooks=TrainingCallbacks(validate, on_step),
         )
         state.run(
-            [start, *(f"{group_hash(g)}{g.scores}" for g in groups)],
+            [start, *(f"{group_hash(g)}{g.scores}{g.probability or ''}" for g in groups)],
             lambda: _steps(state, groups, _reference(lm, runner, groups, start)),
         )
     return state.saved(save_dtype, started)
