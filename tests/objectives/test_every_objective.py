@@ -65,6 +65,13 @@ DEFAULTS = {
         'KTO.needs_reference': True,
         'KTO.max_responses': 2,
     },
+    "objectives.ld_dpo": {
+        'LDDPO.alpha': 0.5,
+        'LDDPO.beta': 0.1,
+        'LDDPO.label_smoothing': 0.0,
+        'LDDPO.robust': False,
+        'LDDPO.nll_weight': 0.0,
+    },
     "objectives.orpo": {
         'ORPO.beta': 0.1,
         'ORPO.max_responses': 2,
@@ -146,6 +153,12 @@ DEFAULTS = {
         'SLiC.margin': 1.0,
         'SLiC.nll_weight': 0.1,
         'SLiC.max_responses': 2,
+    },
+    "objectives.wpo": {
+        'WPO.beta': 0.1,
+        'WPO.label_smoothing': 0.0,
+        'WPO.robust': False,
+        'WPO.nll_weight': 0.0,
     },
 }  # fmt: skip
 """Module -> its numbers and defaults; figures depend on each, so that a change is a decision."""

@@ -72,6 +72,11 @@ class TokenGroup:
         return len(self.prompt_T) + max(map(len, self.responses))
 
     @cached_property
+    def shortest_response(self) -> int:
+        """Tokens of the shortest response."""
+        return min(map(len, self.responses))
+
+    @cached_property
     def response_tokens(self) -> int:
         """Tokens of all responses."""
         return sum(map(len, self.responses))

@@ -37,6 +37,25 @@ class GroupLogps:
     where all labels are hard."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TailedLogps(GroupLogps):
+    """Log-probabilities in nats of whole responses, and of what is longer than the shortest."""
+
+    tail_BK: Tensor
+    """log pi of the tokens past the length of the group's shortest response, summed (float64, with
+    gradient); 0 for the shortest."""
+    reference_tail_BK: Tensor
+    """log pi_ref of the same tokens, without gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedLogps(GroupLogps):
+    """Log-probabilities in nats of whole responses, and how likely the policy would sample them."""
+
+    weight_BK: Tensor
+    """exp of the mean over tokens of log pi(y_t) - log sum_v pi(v)^2, without gradient."""
+
+
 @dataclass(frozen=True)
 class LabelledLogps:
     """Log-probabilities in nats of single responses that are each desirable or not."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from torch import Tensor
 
 from alignlab.configs import Bounded, NonNegative, Positive
 from alignlab.errors import BadInput
@@ -58,9 +59,13 @@ class DPO(Bounded, Objective):
         if self.robust and self.label_smoothing == 0:
             raise BadInput("dpo: robust: expected label_smoothing > 0 with it, found 0")
 
+    def rewards_BK(self, logps: GroupLogps) -> Tensor:
+        """Return the implicit rewards, beta times the log-ratios; (B, K)."""
+        return self.beta * log_ratios_BK(logps)
+
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Return the loss per pair in nats; rewards are beta times the log-ratios."""
-        reward_BK = self.beta * log_ratios_BK(logps)
+        reward_BK = self.rewards_BK(logps)
         logit_B = reward_BK[:, 0] - reward_BK[:, 1]
         eps = self.label_smoothing
         right_B, flipped_B = softplus(-logit_B), softplus(logit_B)

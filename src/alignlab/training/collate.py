@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import TokenLogps
-from alignlab.objectives.base import GroupLogps, GroupRewards
+from alignlab.models.moments import TokenMoments
+from alignlab.objectives.base import GroupLogps, GroupRewards, TailedLogps, WeightedLogps
 
 
 def group_logps(
@@ -36,6 +39,48 @@ def group_logps(
         ),
         grid.probabilities(),
     )
+
+
+def tailed_logps(
+    scored: TokenLogps, groups: Sequence[TokenGroup], reference: Sequence[Sequence[float]]
+) -> TailedLogps:
+    """Arrange a micro-batch as `group_logps`, with the tails past each group's shortest response.
+
+    Args:
+        scored: log-probabilities of the groups' responses, in order.
+        groups: groups of the micro-batch.
+        reference: reference log-probabilities in nats per group: of its responses, then of their
+            tails.
+    """
+    own = [len(row) // 2 for row in reference]
+    whole = group_logps(scored, groups, [row[:k] for row, k in zip(reference, own, strict=True)])
+    grid = _Grid(groups, scored.logp_R.device)
+    in_tail_R = torch.cat(
+        [torch.arange(len(r)) >= g.shortest_response for g in groups for r in g.responses]
+    ).to(scored.logp_R.device)
+    tails = replace(scored, logp_R=torch.where(in_tail_R, scored.logp_R, 0.0))
+    known = [v for row, k in zip(reference, own, strict=True) for v in row[k:]]
+    return TailedLogps(
+        **_fields(whole),
+        tail_BK=grid.spread(tails.sequence_N()),
+        reference_tail_BK=grid.filled(known, 0.0),
+    )
+
+
+def weighted_logps(
+    scored: TokenMoments,
+    groups: Sequence[TokenGroup],
+    reference: Sequence[Sequence[float]] | None,
+) -> WeightedLogps:
+    """Arrange a micro-batch as `group_logps`, with each response's weight under the policy."""
+    whole = group_logps(scored, groups, reference)
+    aligned = replace(scored, logp_R=scored.logp_R.detach() - scored.moment_R)
+    mean_BK = _Grid(groups, scored.logp_R.device).spread(aligned.sequence_N()) / whole.length_BK
+    return WeightedLogps(**_fields(whole), weight_BK=mean_BK.exp())
+
+
+def _fields(logps: GroupLogps) -> dict[str, Any]:
+    return {field.name: getattr(logps, field.name) for field in fields(logps)}
 
 
 def group_rewards(reward_N: Tensor, groups: Sequence[TokenGroup]) -> GroupRewards:
