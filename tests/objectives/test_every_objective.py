@@ -41,6 +41,7 @@ DEFAULTS = {
         'GRPO.clip': 0.2,
         'GRPO.scale': 'group',
         'GRPO.mean_over': 'tokens',
+        'GRPO.group_relative': True,
     },
     "objectives.hinge": {
         'Hinge.beta': 0.1,
@@ -121,6 +122,7 @@ DEFAULTS = {
     "objectives.rloo": {
         'RLOO.clip': 0.2,
         'RLOO.normalise': False,
+        'RLOO.group_relative': True,
         'RLOO.kl_coef': 0.05,
         'RLOO.kl_estimator': 'k1',
         'RLOO.kl_horizon': 10000,
@@ -134,6 +136,7 @@ DEFAULTS = {
         'PolicyGradient.min_responses': 2,
         'PolicyGradient.best_only': False,
         'PolicyGradient.once': False,
+        'PolicyGradient.group_relative': False,
     },
     "objectives.rrhf": {
         'RRHF.nll_weight': 1.0,

@@ -313,6 +313,7 @@ DEFAULTS = {
     "dpo_pro": {"beta": 0.1},
     "grpo": {
         "kl_coef": 0.0, "clip": 0.2, "clip_high": None, "scale": "group", "mean_over": "tokens",
+        "divisor": None,
     },
     "hinge": {"beta": 0.1},
     "ipo": {"beta": 0.1, "summed": False},

@@ -111,6 +111,8 @@ class PolicyGradient(Protocol):
     best_only: ClassVar[bool] = False
     once: ClassVar[bool] = False
     """True where each rollout serves one update only, of the policy that drew it."""
+    group_relative: ClassVar[bool] = False
+    """True where credit is relative to the prompt's other responses: equal scores give none."""
 
     def start(self) -> CreditState:
         """Return the state before the first batch."""

@@ -137,10 +137,12 @@ def rollout(
 
 def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
     """Write the counts and the summary of a training on rollouts."""
-    lost = {"without a score": result.unscored} if result.unscored else {}
+    left_out = {"without a score": result.unscored, "of equal scores, replaced": result.replaced}
+    lost = {reason: number for reason, number in left_out.items() if number}
     thoughts = {THOUGHTS: result.thoughts, THOUGHTS_ALONE: result.thoughts_alone}
     changed = {kind: number for kind, number in thoughts.items() if number}
-    scored = Count(stage.name, "rollouts", result.rollouts - result.unscored, lost, changed)
+    kept = result.rollouts - sum(lost.values())
+    scored = Count(stage.name, "rollouts", kept, lost, changed)
     stage.count([replace(prompts, stage=stage.name), scored])
     trained = result.trained
     summary = RolledOut(
@@ -173,7 +175,7 @@ def _planned(
     steps = config.steps or per_epoch * config.epochs
     batch = prompts[: config.batch_size]
     with context.run.stage(slug(name)) as stage:
-        with recorder.asking("rewards", steps):
+        with recorder.asking("rewards", steps * (1 + config.refills)):
             rollouts = recorder.sample_policy(parent, batch, config.responses, config.max_tokens)
             recorder.rate(reward, rollouts, 0)
         if validate is not None:

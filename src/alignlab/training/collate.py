@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alignlab.models.moments import TokenMoments
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import TokenLogps
-from alignlab.models.moments import TokenMoments
 from alignlab.objectives.base import GroupLogps, GroupRewards, TailedLogps, WeightedLogps
 
 
