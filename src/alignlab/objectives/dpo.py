@@ -10,7 +10,7 @@ Assumes a fixed reference. Variants of the paper's loss: with label smoothing ep
 [(1-eps) * L(delta) - eps * L(-delta)] / (1 - 2 eps),
 an unbiased estimate of the loss without label noise of rate eps. A soft label, the probability p
 that the chosen response is the better one, replaces L(delta) by p * L(delta) + (1-p) * L(-delta)
-(arXiv 2309.00267, section 2.2.1).
+(arXiv 2309.00267).
 """
 
 from __future__ import annotations

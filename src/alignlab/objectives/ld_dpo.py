@@ -1,4 +1,4 @@
-"""Length-desensitised DPO, LD-DPO (arXiv 2409.06411, equations 10 to 12).
+"""Length-desensitised DPO, LD-DPO (arXiv 2409.06411).
 
 Sums of log-probabilities grow with length, so that DPO's gradient favours longer responses. Tokens
 that follow the length of the pair's shorter response weigh alpha in both responses' log-ratios:

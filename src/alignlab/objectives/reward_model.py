@@ -7,7 +7,7 @@ L = -log sigmoid(r_w - r_l - m) + c * (r_w + r_l)^2
 The margin m is fixed or grows with the difference of the scores (arXiv 2307.09288, equation 2);
 the second term centres rewards at 0 (arXiv 2312.09244). A group's loss is the mean over its pairs;
 equal scores make no pair. A soft label, the probability p that w is the better response, replaces
-the first term by its expectation over both orders (arXiv 2309.00267, section 2.2.1). Departure:
+the first term by its expectation over both orders (arXiv 2309.00267). Departure:
 `plackett_luce` replaces the first term by the likelihood of the whole order.
 """
 

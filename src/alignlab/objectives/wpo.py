@@ -1,4 +1,4 @@
-"""Weighted preference optimisation, WPO (arXiv 2406.11827, equations 2 and 6).
+"""Weighted preference optimisation, WPO (arXiv 2406.11827).
 
 Make off-policy pairs count as they would on-policy: weigh DPO's loss of a pair by w(y_w) * w(y_l),
 without gradient, where w is close to 1 for a response that the policy itself would sample:
