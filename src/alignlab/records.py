@@ -32,7 +32,7 @@ def to_dict(record: Any) -> Any:
         plain = {
             f.name: to_dict(getattr(record, f.name))
             for f in dataclasses.fields(record)
-            if not f.metadata or getattr(record, f.name) is not None
+            if "left_out_if_none" not in f.metadata or getattr(record, f.name) is not None
         }
         kind = _KINDS.get(type(record))
         return {"kind": kind, **plain} if kind else plain

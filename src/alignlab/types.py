@@ -248,13 +248,6 @@ class PreferenceGroup:
     None is a hard label."""
 
     def __post_init__(self) -> None:
-        if self.probability is not None and not (
-            len(self.responses) == 2 and 0.5 <= self.probability <= 1
-        ):
-            raise ValueError(
-                f"a probability is of two responses, best first, in [0.5, 1]; "
-                f"got {self.probability} and {len(self.responses)} responses"
-            )
         if len(self.responses) < 2 or len(self.scores) != len(self.responses):
             raise ValueError(
                 f"a group needs at least 2 responses and a score for each; "
@@ -262,6 +255,12 @@ class PreferenceGroup:
             )
         if any(a < b for a, b in zip(self.scores, self.scores[1:], strict=False)):
             raise ValueError(f"responses must come best first; got scores {self.scores}")
+        if self.probability is not None and not (
+            len(self.scores) == 2 and self.scores[0] > self.scores[1]
+        ):
+            raise ValueError(f"a probability is of two ordered responses; got scores {self.scores}")
+        if self.probability is not None and not 0.5 <= self.probability <= 1:
+            raise ValueError(f"a probability lies in [0.5, 1], best first; got {self.probability}")
 
     @property
     def id(self) -> str:

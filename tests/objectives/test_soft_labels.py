@@ -122,6 +122,8 @@ def test_a_hard_label_is_written_as_before():
         assert from_line(PreferenceGroup, to_line(group)) == group
     with pytest.raises(ValueError, match=r"in \[0.5, 1\]"):
         pair(0.4)
+    with pytest.raises(ValueError, match="two ordered responses"):
+        replace(pair(0.6), scores=(1.0, 1.0))
 
 
 def test_probabilities_are_read_and_turn_pairs(tmp_path):
