@@ -135,6 +135,7 @@ DEFAULTS = {
         'PolicyGradient.needs_reference': True,
         'PolicyGradient.min_responses': 2,
         'PolicyGradient.best_only': False,
+        'PolicyGradient.soft_labels': False,
         'PolicyGradient.once': False,
         'PolicyGradient.group_relative': False,
     },
