@@ -23,6 +23,7 @@ from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_r
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.environment import Environment, Sample, SampledGroup
+from alignlab.training.rollout_checks import refuse_unfit
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.token_groups import REFUSED
 from alignlab.turns import strip_thoughts
@@ -115,6 +116,7 @@ def rollout(
     """
     config = lesson.config
     if context.recorder:
+        refuse_unfit(lesson.objective, config)
         return _planned(context, parent, prompts, reward, (config, name, made, validate))
     inputs = {"parent": parent.name, "prompts": str(len(prompts)), "reward": reward.name}
     with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:

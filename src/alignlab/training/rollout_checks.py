@@ -29,6 +29,23 @@ def refuse_rollouts(
         raise BadInput(f"train: {name} learns from given responses, not from rollouts")
     if not prompts:
         raise BadInput("train: expected prompts to answer, found none")
+    refuse_unfit(objective, config)
+    if config.validate_every and hooks.validate is None and world.is_main:
+        raise BadInput("train: validate_every: expected a validation with it, found none")
+    if world.sharded and objective.takes is ValuedLogps:
+        raise BadInput(
+            f"train: parallel: {name}'s value head cannot be shared out among processes; use "
+            "parallel=data"
+        )
+
+
+def refuse_unfit(objective: PolicyGradient, config: RolloutConfig) -> None:
+    """Refuse settings of the loop that do not fit the objective.
+
+    Raises:
+        BadInput: such a setting.
+    """
+    name = type(objective).__name__
     if config.responses < objective.min_responses:
         raise BadInput(
             f"train: responses: {name} compares {objective.min_responses} responses or more to a "
@@ -43,11 +60,4 @@ def refuse_rollouts(
         raise BadInput(
             f"train: refills: {name} learns from equal scores too; expected 0, found "
             f"{config.refills}"
-        )
-    if config.validate_every and hooks.validate is None and world.is_main:
-        raise BadInput("train: validate_every: expected a validation with it, found none")
-    if world.sharded and objective.takes is ValuedLogps:
-        raise BadInput(
-            f"train: parallel: {name}'s value head cannot be shared out among processes; use "
-            "parallel=data"
         )
