@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from alignlab.objectives.ipo import IPO as IPO
     from alignlab.objectives.joint_feedback import JointFeedback as JointFeedback
     from alignlab.objectives.kto import KTO as KTO
+    from alignlab.objectives.ld_dpo import LDDPO as LDDPO
     from alignlab.objectives.orpo import ORPO as ORPO
     from alignlab.objectives.ppo import PPO as PPO
     from alignlab.objectives.preferred_ft import PreferredFT as PreferredFT
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from alignlab.objectives.sft import SFT as SFT
     from alignlab.objectives.simpo import SimPO as SimPO
     from alignlab.objectives.slic import SLiC as SLiC
+    from alignlab.objectives.wpo import WPO as WPO
     from alignlab.types import Checkpoint as Checkpoint
 
     __version__: str

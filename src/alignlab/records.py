@@ -29,7 +29,11 @@ _KINDS = {cls: kind for kind, cls in _VERDICTS.items()}
 def to_dict(record: Any) -> Any:
     """A record as plain JSON values; a verdict carries its kind."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        plain = {f.name: to_dict(getattr(record, f.name)) for f in dataclasses.fields(record)}
+        plain = {
+            f.name: to_dict(getattr(record, f.name))
+            for f in dataclasses.fields(record)
+            if "left_out_if_none" not in f.metadata or getattr(record, f.name) is not None
+        }
         kind = _KINDS.get(type(record))
         return {"kind": kind, **plain} if kind else plain
     if isinstance(record, Mapping):

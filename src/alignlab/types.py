@@ -22,6 +22,9 @@ Role = Literal["system", "user", "assistant"]
 QueryType = Literal["open", "closed"]
 Finish = Literal["stop", "length", "error"]
 
+LEFT_OUT_IF_NONE: Mapping[str, bool] = {"left_out_if_none": True}
+"""Metadata of a field that is not written where it is None."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -240,6 +243,9 @@ class PreferenceGroup:
     """One score per response, not increasing; ranks become 0, -1, -2, ..."""
     source: str
     """Feedback source or data source of the scores."""
+    probability: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    """Probability that the first of two responses is the better one, in [0.5, 1] (soft label);
+    None is a hard label."""
 
     def __post_init__(self) -> None:
         if len(self.responses) < 2 or len(self.scores) != len(self.responses):
@@ -249,6 +255,12 @@ class PreferenceGroup:
             )
         if any(a < b for a, b in zip(self.scores, self.scores[1:], strict=False)):
             raise ValueError(f"responses must come best first; got scores {self.scores}")
+        if self.probability is not None and not (
+            len(self.scores) == 2 and self.scores[0] > self.scores[1]
+        ):
+            raise ValueError(f"a probability is of two ordered responses; got scores {self.scores}")
+        if self.probability is not None and not 0.5 <= self.probability <= 1:
+            raise ValueError(f"a probability lies in [0.5, 1], best first; got {self.probability}")
 
     @property
     def id(self) -> str:

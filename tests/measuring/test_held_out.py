@@ -8,7 +8,18 @@ from statistics import mean
 import pytest
 
 from alignlab.data.sources import load as load_data
-from alignlab.measuring.held_out import _guesses, _outcomes, _pairs, _rows, _win_shares
+from alignlab.measuring.held_out import (
+    _guesses,
+    _margins,
+    _outcomes,
+    _pairs,
+    _rows,
+    _win_shares,
+)
+from alignlab.models.packed import TokenGroup
+from alignlab.objectives.dpo import DPO
+from alignlab.objectives.ld_dpo import LDDPO
+from alignlab.objectives.wpo import WPO
 from alignlab.types import Message, PreferenceGroup, Prompt, Response, SampledBy
 from tests.conftest import shared_path
 
@@ -62,6 +73,15 @@ def test_the_longer_guess_sees_whole_texts() -> None:
     asked = Prompt("p", (Message("user", "p"),))
     tested = [PreferenceGroup(asked, (long, short), (1.0, 0.0), "human")]
     assert _guesses(tested, []) == {"longer wins": [1.0]}
+
+
+@pytest.mark.parametrize("objective", [LDDPO(beta=0.3), WPO(beta=0.3)], ids=repr)
+def test_variants_of_dpo_prefer_by_whole_log_ratios(objective: DPO) -> None:
+    groups = [TokenGroup("a", (5,), ((6,), (7, 8)), (1.0, 0.0))] * 2
+    policy, reference = [(-1.0, -4.0), (-5.0, -1.0)], [(-2.0, -3.0), (-2.0, -3.0)]
+    found = _margins(objective, groups, policy, reference)
+    assert found == [2.0, -5.0]
+    assert _margins(DPO(beta=0.3), groups, policy, reference) == pytest.approx([0.6, -1.5])
 
 
 @pytest.mark.shared

@@ -11,6 +11,7 @@ DEFAULTS = {
         'Objective.needs_reference': False,
         'Objective.min_responses': 2,
         'Objective.best_only': False,
+        'Objective.soft_labels': False,
     },
     "objectives.cpo": {
         'CPO.beta': 0.1,
@@ -29,6 +30,7 @@ DEFAULTS = {
         'DPO.nll_weight': 0.0,
         'DPO.needs_reference': True,
         'DPO.max_responses': 2,
+        'DPO.soft_labels': True,
     },
     "objectives.dpo_pro": {
         'DPOPRO.beta': 0.1,
@@ -39,6 +41,7 @@ DEFAULTS = {
         'GRPO.clip': 0.2,
         'GRPO.scale': 'group',
         'GRPO.mean_over': 'tokens',
+        'GRPO.group_relative': True,
     },
     "objectives.hinge": {
         'Hinge.beta': 0.1,
@@ -62,6 +65,13 @@ DEFAULTS = {
         'KTO.undesirable_weight': 1.0,
         'KTO.needs_reference': True,
         'KTO.max_responses': 2,
+    },
+    "objectives.ld_dpo": {
+        'LDDPO.alpha': 0.5,
+        'LDDPO.beta': 0.1,
+        'LDDPO.label_smoothing': 0.0,
+        'LDDPO.robust': False,
+        'LDDPO.nll_weight': 0.0,
     },
     "objectives.orpo": {
         'ORPO.beta': 0.1,
@@ -107,10 +117,12 @@ DEFAULTS = {
         'RewardModel.margin_per_score': 0.0,
         'RewardModel.centre': 0.0,
         'RewardModel.plackett_luce': False,
+        'RewardModel.soft_labels': True,
     },
     "objectives.rloo": {
         'RLOO.clip': 0.2,
         'RLOO.normalise': False,
+        'RLOO.group_relative': True,
         'RLOO.kl_coef': 0.05,
         'RLOO.kl_estimator': 'k1',
         'RLOO.kl_horizon': 10000,
@@ -123,7 +135,9 @@ DEFAULTS = {
         'PolicyGradient.needs_reference': True,
         'PolicyGradient.min_responses': 2,
         'PolicyGradient.best_only': False,
+        'PolicyGradient.soft_labels': False,
         'PolicyGradient.once': False,
+        'PolicyGradient.group_relative': False,
     },
     "objectives.rrhf": {
         'RRHF.nll_weight': 1.0,
@@ -143,6 +157,12 @@ DEFAULTS = {
         'SLiC.margin': 1.0,
         'SLiC.nll_weight': 0.1,
         'SLiC.max_responses': 2,
+    },
+    "objectives.wpo": {
+        'WPO.beta': 0.1,
+        'WPO.label_smoothing': 0.0,
+        'WPO.robust': False,
+        'WPO.nll_weight': 0.0,
     },
 }  # fmt: skip
 """Module -> its numbers and defaults; figures depend on each, so that a change is a decision."""

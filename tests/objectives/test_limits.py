@@ -313,11 +313,15 @@ DEFAULTS = {
     "dpo_pro": {"beta": 0.1},
     "grpo": {
         "kl_coef": 0.0, "clip": 0.2, "clip_high": None, "scale": "group", "mean_over": "tokens",
+        "divisor": None,
     },
     "hinge": {"beta": 0.1},
     "ipo": {"beta": 0.1, "summed": False},
     "joint_feedback": {"response_weight": 1.0},
     "kto": {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
+    "ld_dpo": {
+        "beta": 0.1, "label_smoothing": 0.0, "robust": False, "nll_weight": 0.0, "alpha": 0.5,
+    },
     "orpo": {"beta": 0.1},
     "ppo": {
         **PENALTY, "gamma": 1.0, "lam": 0.95, "whiten": True, "clip": 0.2, "value_clip": 0.2,
@@ -335,6 +339,7 @@ DEFAULTS = {
     "sft": {},
     "simpo": {"beta": 2.0, "gamma": 1.0},
     "slic": {"margin": 1.0, "nll_weight": 0.1},
+    "wpo": {"beta": 0.1, "label_smoothing": 0.0, "robust": False, "nll_weight": 0.0},
 }  # fmt: skip
 """Settings of every objective where none is given: a change of one changes people's trainings."""
 

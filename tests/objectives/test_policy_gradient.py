@@ -347,7 +347,25 @@ def test_grpos_kl_and_higher_clip():
     assert GRPO(clip_high=0.28, kl_coef=0.5)(given_).loss_B.tolist() == pytest.approx([-1.25 + kl])
 
 
-@pytest.mark.parametrize("objective", [GRPO(), GRPO(mean_over="responses"), RLOO(), Reinforce()])
+def test_grpo_over_a_constant():
+    """Responses of 1 and 3 tokens, advantages 1 and -1, ratio 1: sums -1 and 3, over 4, mean 1/4.
+
+    Means over responses would be -1 and 1, and over tokens 1/2.
+    """
+    logps = [-1.0, -2.0, -0.4, -3.0]
+    given_ = tokens(logps, logps, [1.0, -1.0, -1.0, -1.0], sequence=[0, 1, 1, 1], group=[0, 0])
+    found = GRPO(mean_over="constant", divisor=4)(given_)
+    assert step_loss(found).item() == pytest.approx(0.25)
+    assert step_loss(GRPO(mean_over="responses")(given_)).item() == pytest.approx(0.0)
+    assert step_loss(GRPO()(given_)).item() == pytest.approx(0.5)
+
+
+CONSTANT = GRPO(mean_over="constant", divisor=7)
+
+
+@pytest.mark.parametrize(
+    "objective", [GRPO(), GRPO(mean_over="responses"), CONSTANT, RLOO(), Reinforce()]
+)
 def test_the_split_into_micro_batches_changes_nothing(objective):
     policy, old = [-1.0, -2.0, -0.4, -3.0], [-1.1, -1.8, -0.5, -3.1]
     advantage = [1.0, 1.0, -2.0, 0.5]
@@ -359,7 +377,7 @@ def test_the_split_into_micro_batches_changes_nothing(objective):
     assert step_loss(whole).item() == pytest.approx((total / weight).item())
 
 
-@pytest.mark.parametrize("objective", [PPO(), Reinforce(), RLOO(), GRPO(kl_coef=0.1)])
+@pytest.mark.parametrize("objective", [PPO(), Reinforce(), RLOO(), GRPO(kl_coef=0.1), CONSTANT])
 def test_gradients_by_finite_differences(objective):
     torch.manual_seed(0)
     old = torch.randn(6, dtype=torch.float64) * 0.1 - 1

@@ -40,6 +40,8 @@ CASES = [
     ),
     (GRPO(scale="none", clip=0.1), "GRPO",
      {"loss_type": "dapo", "beta": 0.0, "scale_rewards": "none", "epsilon": 0.1}),
+    (GRPO(scale="none", mean_over="constant", divisor=20), "GRPO",
+     {"loss_type": "dr_grpo", "beta": 0.0, "scale_rewards": "none", "max_completion_length": 20}),
     (GRPO(scale="batch"), "GRPO",
      {"loss_type": "bnpo", "beta": 0.0, "scale_rewards": "batch"}),
 ]  # fmt: skip

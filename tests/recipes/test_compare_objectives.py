@@ -265,3 +265,18 @@ def test_feedback_in_words_is_needed_to_model_it(tmp_path):
 
 def _lines(folder, pattern):
     return [line for f in folder.glob(f"{pattern}.jsonl") for line in f.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("branch", "setting", "problem"),
+    [
+        ("ppo", "rollout.refills=1", "refills: PPO learns from equal scores too"),
+        ("reinforce", "rollout.updates=2", "Reinforce learns from a rollout once"),
+    ],
+)
+def test_settings_that_a_branch_refuses_stop_the_study_at_its_plan(
+    branch, setting, problem, tmp_path
+):
+    with pytest.raises(BadInput, match=problem):
+        run("compare_objectives", f"branches=[{branch}]", setting, out=str(tmp_path / "run"))
+    assert not list(tmp_path.iterdir())

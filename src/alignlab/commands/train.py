@@ -201,7 +201,7 @@ def _untied(record: Record, seed: int) -> Record:
 
 def _pairs(group: PreferenceGroup, which: str) -> list[PreferenceGroup]:
     """Return a group's pairs of a better and a worse response."""
-    if which == "best_worst":
+    if which == "best_worst" or len(group.responses) == 2:
         ends = group.best_and_worst()
         return [] if ends is None else [ends]
     numbered = zip(group.responses, group.scores, strict=True)

@@ -143,6 +143,21 @@ def pair(
     return group(messages, [chosen, rejected], origin)
 
 
+def with_probability(result: BuildResult, probability: float | None) -> BuildResult:
+    """Give a pair the probability that its chosen response is the better one, in [0, 1].
+
+    A pair whose probability is below one half is turned round.
+    """
+    if probability is None or not isinstance(result, Kept):
+        return result
+    pair = result.record
+    assert isinstance(pair, PreferenceGroup)
+    if probability >= 0.5:
+        return replace(result, record=replace(pair, probability=probability))
+    turned = replace(pair, responses=pair.responses[::-1], probability=1 - probability)
+    return with_changes(replace(result, record=turned), "turned round by its probability")
+
+
 def group(
     messages: Sequence[Message], answers: Sequence[ResponseDraft], origin: Origin
 ) -> BuildResult:

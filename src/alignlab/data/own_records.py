@@ -32,6 +32,8 @@ _KINDS: Mapping[frozenset[str], type[Record]] = {
     frozenset({"prompt", "response", "comment"}): CritiquedResponse,
     frozenset({"id", "messages", "source", "reference", "query_type"}): Prompt,
 }
+_OPTIONAL = frozenset({"probability", "later_turns"})
+"""Fields that later versions added; a record of another kind refuses them."""
 _ADAPTERS: Mapping[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _KINDS.values()}
 
 
@@ -39,7 +41,8 @@ _ADAPTERS: Mapping[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind i
 def own_records(row: Row, options: Options) -> list[BuildResult]:
     """Groups, demonstrations, labelled or commented responses and prompts of a run."""
     plain = {name: row.get(name) for name in row.values}
-    kind = next((kind for keys, kind in _KINDS.items() if keys == plain.keys()), None)
+    found = frozenset(plain) - _OPTIONAL
+    kind = next((kind for keys, kind in _KINDS.items() if keys == found), None)
     if kind is None:
         expected = (
             "the fields of a group, a demonstration, a labelled or commented response, a prompt"

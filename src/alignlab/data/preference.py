@@ -3,7 +3,8 @@
 Texts or turns, as in TRL. The prompt may be in another column (`question`, `instruction` with
 `input`, `query`, `messages`, `conversations`) or implicit: the common turns of two dialogues, or
 the common prefix of two texts, cut back to a whole word. `score_chosen` and `score_rejected` (or
-`chosen_rating` and `rejected_rating`, ...) are used where both are present.
+`chosen_rating` and `rejected_rating`, ...) are used where both are present. `chosen_probability`
+(or `chosen_probs`) is a soft label: the probability that the chosen answer is the better one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from alignlab.data.build_records import (
     pair,
     user,
     with_changes,
+    with_probability,
 )
 from alignlab.data.conversations import (
     PROMPTS,
@@ -43,6 +45,8 @@ SCORES = (
     ("chosen_reward", "rejected_reward"),
 )
 """Columns of both answers' scores; the first pair that is there is used."""
+PROBABILITIES = ("chosen_probability", "chosen_probs")
+"""Columns of the probability that the chosen answer is better; the first that is there is used."""
 IMPLICIT = "prompt taken from the texts' common beginning"
 _LABEL = re.compile(
     r"(.*[_ -])?(ids?|index|idx|uuid|hash|source|dataset|split|subset|category|categories|topic|"
@@ -68,11 +72,36 @@ def preference(row: Row, options: Options) -> list[BuildResult]:
 
 def preferred(row: Row, origin: Origin) -> BuildResult:
     """Build the pair of one row in any of the layout's forms."""
-    scores = (0.0, -1.0)
+    scores = None
     for chosen, rejected in SCORES:
         if row.has(chosen) and row.has(rejected):
             scores = (row.number(chosen), row.number(rejected))
             break
+    probability = _probability(row)
+    if probability == 0.5:
+        return Dropped("equal probabilities")
+    if scores is not None and probability is not None and probability < 0.5:
+        return Dropped("scores contradict the probability")
+    return with_probability(_paired(row, origin, scores or (0.0, -1.0)), probability)
+
+
+def _probability(row: Row) -> float | None:
+    """Read the probability that the chosen answer is the better one.
+
+    Raises:
+        BadInput: it is no number in [0, 1].
+    """
+    name = next((name for name in PROBABILITIES if row.has(name)), None)
+    if name is None:
+        return None
+    found = row.number(name)
+    if not 0 <= found <= 1:
+        raise row.bad(name, "a probability in [0, 1]")
+    return found
+
+
+def _paired(row: Row, origin: Origin, scores: tuple[float, float]) -> BuildResult:
+    """Build the pair of one row, the chosen answer first."""
     if is_turns(row, "chosen"):
         return _dialogues(row, origin, scores)
     better, worse = (answer_turns(row, side) for side in ("chosen", "rejected"))

@@ -37,12 +37,15 @@ def _groups(corpus: Corpus, pairs: Pairs) -> Written:
         ordered_by = group.source if group.source != group.prompt.source else None
         row = _row(group.prompt, turns, responses=answers)
         written.rows.append({**row, "ordered_by": ordered_by})
+        if group.probability is not None:
+            written.changed["probability left out"] += 1
     return written
 
 
 def _preference(corpus: Corpus, pairs: Pairs) -> Written:
     written = Written(dropped=_others(corpus, "groups"))
     turns = _as_turns(group.prompt for group in corpus.groups)
+    soft = any(group.probability is not None for group in corpus.groups)
     for group in corpus.groups:
         chosen_pairs = list(_pairs(group, pairs))
         if not chosen_pairs:
@@ -56,6 +59,8 @@ def _preference(corpus: Corpus, pairs: Pairs) -> Written:
                 score_chosen=group.scores[better],
                 score_rejected=group.scores[worse],
             )
+            if soft:
+                row["chosen_probability"] = group.probability
             written.rows.append(row)
         if len(group.responses) > 2 and chosen_pairs:
             written.changed["group of more than two to pairs"] += 1

@@ -139,7 +139,7 @@ def _rewarded(
             chat_template=context.chat_template,
         )
         return {after.name: _outcomes(rewards(judge, groups), groups)}
-    if input_of(objective) not in (GroupLogps, LabelledLogps):
+    if not issubclass(input_of(objective), GroupLogps | LabelledLogps):
         return {}
     policy, first = _sums(context, after, groups), _sums(context, before, groups)
     if objective.needs_reference:
@@ -176,7 +176,7 @@ def _margins(
             torch.ones((len(pairs), 2), dtype=torch.bool),
             torch.full((len(pairs),), float(group.longest), dtype=torch.float64),
         )
-        if input_of(objective) is LabelledLogps:
+        if input_of(objective) is not GroupLogps:  # by whole log-ratios, the policy's own reward
             metrics = reward_metrics(log_ratios_BK(logps), logps.mask_BK)
         else:
             metrics = dict(objective(logps).metrics)

@@ -109,6 +109,39 @@ def row_logps(
     return found
 
 
+@torch.no_grad()
+def row_moments(
+    hidden_Rd: Tensor, weight_Vd: Tensor, bias_V: Tensor | None, *, softcap: float | None = None
+) -> Tensor:
+    """Compute log sum_v p(v)^2 in nats per row, without gradient; (R,), in float32 at least.
+
+    exp of it is the expected probability of a token that is drawn from the row.
+    """
+    head = _Head(weight_Vd, bias_V, softcap)
+    found: list[Tensor] = []
+    for panel in _parts(len(hidden_Rd), PANEL_ELEMENTS, weight_Vd):
+        logits_RV = _logits(hidden_Rd[panel], head)
+        for part in _parts(len(logits_RV), CHUNK_ELEMENTS, weight_Vd):
+            z = at_least_float32(logits_RV[part])
+            if softcap is not None:
+                z = torch.tanh(z / softcap) * softcap
+            found.append(log_moment(z))
+    return torch.cat(found)
+
+
+def log_moment(logits_RV: Tensor) -> Tensor:
+    """Return log sum_v softmax(logits)_v^2 per row; (R,)."""
+    return torch.logsumexp(2 * logits_RV, dim=1) - 2 * torch.logsumexp(logits_RV, dim=1)
+
+
+def _logits(hidden_Rd: Tensor, head: _Head) -> Tensor:
+    """Compute the logits of some rows, before the soft cap; (rows, V)."""
+    logits_RV = product(hidden_Rd, head.weight_Vd.T)
+    if head.bias_V is not None:
+        logits_RV += head.bias_V
+    return logits_RV
+
+
 class _Panel(NamedTuple):
     """Log-probabilities and residuals of some rows."""
 
@@ -120,9 +153,7 @@ class _Panel(NamedTuple):
 
 def _panel(hidden_Rd: Tensor, token_R: Tensor, head: _Head, *, residuals: bool) -> _Panel:
     """Compute log-probabilities of some rows and, in the memory of the logits, residuals."""
-    logits_RV = product(hidden_Rd, head.weight_Vd.T)
-    if head.bias_V is not None:
-        logits_RV += head.bias_V
+    logits_RV = _logits(hidden_Rd, head)
     logps: list[Tensor] = []
     for part in _parts(len(token_R), CHUNK_ELEMENTS, head.weight_Vd):
         z, token = at_least_float32(logits_RV[part]), token_R[part, None]

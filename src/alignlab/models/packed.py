@@ -47,6 +47,8 @@ class TokenGroup:
     """Tokens of each response, the end-of-turn token included; at least one each."""
     scores: tuple[float, ...] = ()
     """Feedback score of each response; empty is 0, -1, -2, ... (ranks)."""
+    probability: float | None = None
+    """Probability that the first of two responses is the better one; None is a hard label."""
 
     def __post_init__(self) -> None:
         if not self.prompt_T or not self.responses or not all(self.responses):
@@ -68,6 +70,11 @@ class TokenGroup:
     def longest(self) -> int:
         """Tokens of the prompt plus its longest response."""
         return len(self.prompt_T) + max(map(len, self.responses))
+
+    @cached_property
+    def shortest_response(self) -> int:
+        """Tokens of the shortest response."""
+        return min(map(len, self.responses))
 
     @cached_property
     def response_tokens(self) -> int:

@@ -285,8 +285,12 @@ class ResponseScorer(Scorer[TokenLogps]):
         logits = self._logits(rows, groups, noise)
         row_R = padded_rows(groups, width, logits.device)
         chosen_RV = at_least_float32(logits.flatten(0, 1).index_select(0, row_R))
-        token_logit_R = chosen_RV.gather(1, targets.token_R[:, None])[:, 0]
-        yield TokenLogps(token_logit_R - torch.logsumexp(chosen_RV, dim=1), targets)
+        yield self._of_logits(chosen_RV, targets)
+
+    def _of_logits(self, logits_RV: Tensor, targets: Targets) -> TokenLogps:
+        """Compute log-probabilities from the logits of the predicting rows."""
+        token_logit_R = logits_RV.gather(1, targets.token_R[:, None])[:, 0]
+        return TokenLogps(token_logit_R - torch.logsumexp(logits_RV, dim=1), targets)
 
     def _values(self, found: TokenLogps) -> Tensor:
         return found.logp_R

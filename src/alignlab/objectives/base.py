@@ -32,6 +32,28 @@ class GroupLogps:
     """True where there is a response."""
     longest_B: Tensor | None = None
     """Tokens of each group's prompt plus its longest response; None where unknown."""
+    probability_B: Tensor | None = None
+    """Probability that the first of two responses is the better one, 1 for a hard label; None
+    where all labels are hard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TailedLogps(GroupLogps):
+    """Log-probabilities in nats of whole responses, and of what is longer than the shortest."""
+
+    tail_BK: Tensor
+    """log pi of the tokens past the length of the group's shortest response, summed (float64, with
+    gradient); 0 for the shortest."""
+    reference_tail_BK: Tensor
+    """log pi_ref of the same tokens, without gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedLogps(GroupLogps):
+    """Log-probabilities in nats of whole responses, and how likely the policy would sample them."""
+
+    weight_BK: Tensor
+    """exp of the mean over tokens of log pi(y_t) - log sum_v pi(v)^2, without gradient."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +95,9 @@ class GroupRewards:
     """Feedback scores, not increasing along K; 0 where padded."""
     mask_BK: Tensor
     """True where there is a response."""
+    probability_B: Tensor | None = None
+    """Probability that the first of two responses is the better one, 1 for a hard label; None
+    where all labels are hard."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +127,8 @@ class Objective(Protocol):
     """Most responses of a group; None sets no limit."""
     best_only: ClassVar[bool] = False
     """True where only the first response of each group enters the loss."""
+    soft_labels: ClassVar[bool] = False
+    """True where the probability of a pair's order weighs both orders' losses."""
 
     def __call__(self, given: Any, /) -> ObjectiveOutput:
         """Return the loss of each group and its metrics."""

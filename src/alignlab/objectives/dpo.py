@@ -8,7 +8,9 @@ L = -log sigmoid(beta * delta), delta the difference of the log-ratios of chosen
 Assumes a fixed reference. Variants of the paper's loss: with label smoothing eps ("conservative"),
 (1-eps) * L(delta) + eps * L(-delta); robust (arXiv 2403.00409, equation 12),
 [(1-eps) * L(delta) - eps * L(-delta)] / (1 - 2 eps),
-an unbiased estimate of the loss without label noise of rate eps.
+an unbiased estimate of the loss without label noise of rate eps. A soft label, the probability p
+that the chosen response is the better one, replaces L(delta) by p * L(delta) + (1-p) * L(-delta)
+(arXiv 2309.00267).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from torch import Tensor
 
 from alignlab.configs import Bounded, NonNegative, Positive
 from alignlab.errors import BadInput
@@ -49,18 +52,28 @@ class DPO(Bounded, Objective):
 
     needs_reference: ClassVar[bool] = True
     max_responses: ClassVar[int | None] = 2
+    soft_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.robust and self.label_smoothing == 0:
             raise BadInput("dpo: robust: expected label_smoothing > 0 with it, found 0")
 
+    def rewards_BK(self, logps: GroupLogps) -> Tensor:
+        """Return the implicit rewards, beta times the log-ratios; (B, K)."""
+        return self.beta * log_ratios_BK(logps)
+
     def __call__(self, logps: GroupLogps) -> ObjectiveOutput:
         """Return the loss per pair in nats; rewards are beta times the log-ratios."""
-        reward_BK = self.beta * log_ratios_BK(logps)
+        reward_BK = self.rewards_BK(logps)
         logit_B = reward_BK[:, 0] - reward_BK[:, 1]
         eps = self.label_smoothing
         right_B, flipped_B = softplus(-logit_B), softplus(logit_B)
+        if (p_B := logps.probability_B) is not None:
+            right_B, flipped_B = (
+                p_B * right_B + (1 - p_B) * flipped_B,
+                p_B * flipped_B + (1 - p_B) * right_B,
+            )
         if self.robust:
             loss_B = ((1 - eps) * right_B - eps * flipped_B) / (1 - 2 * eps)
         elif eps:

@@ -6,18 +6,21 @@ per token plus kl_coef times the k3 estimate of the KL from the reference.
 
 Departures: `scale` "none" does not divide (Dr. GRPO, arXiv 2503.20783), "batch" divides by the
 batch's std. The default reduction is the mean over all tokens of a step (DAPO, arXiv 2503.14476,
-equation 8); `mean_over` "responses" is the paper's mean per response, then over responses.
+equation 8); `mean_over` "responses" is the paper's mean per response, then over responses, and
+"constant" divides each response's sum by a constant (Dr. GRPO): a long wrong response is then not
+punished less per token than a short one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from alignlab.configs import Bounded, NonNegative, Positive
+from alignlab.configs import Bounded, NonNegative, Positive, PositiveInt
+from alignlab.errors import BadInput
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
     at_every_token_NT,
@@ -29,6 +32,7 @@ from alignlab.objectives.credit import (
     policy_metrics,
     rollout_means,
     rollout_metrics,
+    rollout_sums,
 )
 from alignlab.objectives.rollout_batch import (
     Credit,
@@ -53,8 +57,23 @@ class GRPO(Bounded, PolicyGradient):
     """Upper bound of the ratio, as 1 + clip_high; none uses `clip` (0.28 in arXiv 2503.14476)."""
     scale: Literal["group", "batch", "none"] = "group"
     """Std that advantages are divided by: that of the group, of the batch, or none."""
-    mean_over: Literal["tokens", "responses"] = "tokens"
-    """Reduction of the loss: each token weighs the same, or each response."""
+    mean_over: Literal["tokens", "responses", "constant"] = "tokens"
+    """Reduction of the loss: each token weighs the same; or each response; or sums of tokens over
+    `divisor`, then each response."""
+    divisor: PositiveInt | None = None
+    """Tokens that each response's sum is divided by with mean_over=constant, usually the rollouts'
+    `max_tokens` (arXiv 2503.20783)."""
+
+    group_relative: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.divisor is None) != (self.mean_over != "constant"):
+            found = "none" if self.divisor is None else f"{self.divisor}"
+            raise BadInput(
+                f"grpo: divisor: expected with mean_over=constant and only there, found {found} "
+                f"with mean_over={self.mean_over}"
+            )
 
     def start(self) -> CreditState:
         """Return the state before the first batch."""
@@ -88,6 +107,8 @@ class GRPO(Bounded, PolicyGradient):
             loss_R = loss_R + self.kl_coef * kl_of(given.policy_R, given.reference_R, "k3")
         if self.mean_over == "tokens":
             return over_tokens(loss_R, given, metrics)
+        if self.divisor is not None:
+            return over_rollouts(rollout_sums(loss_R, given) / self.divisor, given, metrics)
         return over_rollouts(rollout_means(loss_R, given), given, metrics)
 
     def _unit(self, variance_B: Tensor, rollouts: Rollouts) -> Tensor:

@@ -6,8 +6,9 @@ L = -log sigmoid(r_w - r_l - m) + c * (r_w + r_l)^2
 
 The margin m is fixed or grows with the difference of the scores (arXiv 2307.09288, equation 2);
 the second term centres rewards at 0 (arXiv 2312.09244). A group's loss is the mean over its pairs;
-equal scores make no pair. Departure: `plackett_luce` replaces the first term by the likelihood of
-the whole order.
+equal scores make no pair. A soft label, the probability p that w is the better response, replaces
+the first term by its expectation over both orders (arXiv 2309.00267). Departure:
+`plackett_luce` replaces the first term by the likelihood of the whole order.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class RewardModel(Bounded, Objective):
     """Fit the order of the whole group instead of all its pairs."""
 
     takes: ClassVar[type] = GroupRewards
+    soft_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,15 +56,22 @@ class RewardModel(Bounded, Objective):
 
     def __call__(self, given: GroupRewards) -> ObjectiveOutput:
         """Return the loss per group in nats; pairwise, it is 0 where all scores are equal."""
-        r_BK = given.reward_BK
+        r_BK, p_B = given.reward_BK, given.probability_B
         gap_BKK = given.score_BK[:, :, None] - given.score_BK[:, None, :]
         pair_BKK = (gap_BKK > 0) & given.mask_BK[:, :, None] & given.mask_BK[:, None, :]
         if self.plackett_luce:
             rank_B = plackett_luce_nll_B(r_BK, given.mask_BK)
+            if p_B is not None:  # of two responses, both orders' losses differ by their rewards
+                rank_B = rank_B + (1 - p_B) * (r_BK[:, 0] - r_BK[:, 1])
         else:
             wanted_BKK = self.margin + self.margin_per_score * gap_BKK
             short_BKK = wanted_BKK - (r_BK[:, :, None] - r_BK[:, None, :])
-            rank_B = _mean_over_pairs_B(softplus(short_BKK), pair_BKK)
+            nll_BKK = softplus(short_BKK)
+            if p_B is not None:
+                p_B11 = p_B[:, None, None]
+                flipped_BKK = softplus(2 * wanted_BKK - short_BKK)
+                nll_BKK = p_B11 * nll_BKK + (1 - p_B11) * flipped_BKK
+            rank_B = _mean_over_pairs_B(nll_BKK, pair_BKK)
         loss_B = rank_B
         if self.centre:
             sum_BKK = r_BK[:, :, None] + r_BK[:, None, :]

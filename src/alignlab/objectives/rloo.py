@@ -11,6 +11,7 @@ is 1 and the gradient equals the paper's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from alignlab.configs import Positive
 from alignlab.objectives.base import ObjectiveOutput
@@ -38,6 +39,8 @@ class RLOO(KLPenalty):
     """Clipping range of the ratio of a whole response, 1 - clip to 1 + clip."""
     normalise: bool = False
     """Normalise the advantages of a batch to mean 0 and std 1."""
+
+    group_relative: ClassVar[bool] = True
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
         """Credit every token with its response's reward less the mean of the prompt's others."""

@@ -109,8 +109,11 @@ class PolicyGradient(Protocol):
     min_responses: ClassVar[int] = 2
     max_responses: ClassVar[int | None] = None
     best_only: ClassVar[bool] = False
+    soft_labels: ClassVar[bool] = False
     once: ClassVar[bool] = False
     """True where each rollout serves one update only, of the policy that drew it."""
+    group_relative: ClassVar[bool] = False
+    """True where credit is relative to the prompt's other responses: equal scores give none."""
 
     def start(self) -> CreditState:
         """Return the state before the first batch."""

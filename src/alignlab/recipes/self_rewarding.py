@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from alignlab.context import RunContext
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
+from alignlab.measuring.self_rewards import round_metrics
 from alignlab.recipes.study import (
     Answered,
     Recipe,
@@ -43,7 +44,10 @@ def study(context: RunContext, config: StudyConfig) -> StudyMeasurements:
     result = BranchResult()
     for model in (start.m0, start.baseline, start.m1):
         result += answer_held_out(begun, model)
-    return finish(begun, result + improve(begun, answers_to_own_prompts(), config.judge))
+    improved = improve(begun, answers_to_own_prompts(), config.judge)
+    judges = [start.m1.name, *(made.name for made in improved.checkpoints[:-1])]
+    rounds = BranchResult(values=round_metrics(judges, improved.judgements))
+    return finish(begun, result + improved + rounds)
 
 
 def answers_to_own_prompts() -> AnswersOf:

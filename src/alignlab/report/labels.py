@@ -121,6 +121,7 @@ SHARES = frozenset(
         "relevant_share",
         "recall",
         "recall_change",
+        "rank_consistency",
     }
 )
 """Metrics between 0 and 1 that are formatted as percentages."""
@@ -144,6 +145,7 @@ BENCHMARKS = {
     "judge_checks": "The judge, on these answers",
     "lm_eval": "lm-evaluation-harness",
     "scaling": "Scaling",
+    "self_rewards": "Self-rewards by round",
 }
 
 

@@ -23,6 +23,7 @@ from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_r
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.environment import Environment, Sample, SampledGroup
+from alignlab.training.rollout_checks import refuse_unfit
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.token_groups import REFUSED
 from alignlab.turns import strip_thoughts
@@ -115,6 +116,7 @@ def rollout(
     """
     config = lesson.config
     if context.recorder:
+        refuse_unfit(lesson.objective, config)
         return _planned(context, parent, prompts, reward, (config, name, made, validate))
     inputs = {"parent": parent.name, "prompts": str(len(prompts)), "reward": reward.name}
     with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
@@ -137,10 +139,12 @@ def rollout(
 
 def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
     """Write the counts and the summary of a training on rollouts."""
-    lost = {"without a score": result.unscored} if result.unscored else {}
+    left_out = {"without a score": result.unscored, "of equal scores, replaced": result.replaced}
+    lost = {reason: number for reason, number in left_out.items() if number}
     thoughts = {THOUGHTS: result.thoughts, THOUGHTS_ALONE: result.thoughts_alone}
     changed = {kind: number for kind, number in thoughts.items() if number}
-    scored = Count(stage.name, "rollouts", result.rollouts - result.unscored, lost, changed)
+    kept = result.rollouts - sum(lost.values())
+    scored = Count(stage.name, "rollouts", kept, lost, changed)
     stage.count([replace(prompts, stage=stage.name), scored])
     trained = result.trained
     summary = RolledOut(
@@ -173,7 +177,7 @@ def _planned(
     steps = config.steps or per_epoch * config.epochs
     batch = prompts[: config.batch_size]
     with context.run.stage(slug(name)) as stage:
-        with recorder.asking("rewards", steps):
+        with recorder.asking("rewards", steps * (1 + config.refills)):
             rollouts = recorder.sample_policy(parent, batch, config.responses, config.max_tokens)
             recorder.rate(reward, rollouts, 0)
         if validate is not None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from alignlab.models.moments import TokenMoments
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import TokenLogps
-from alignlab.objectives.base import GroupLogps, GroupRewards
+from alignlab.objectives.base import GroupLogps, GroupRewards, TailedLogps, WeightedLogps
 
 
 def group_logps(
@@ -34,13 +37,58 @@ def group_logps(
         torch.tensor([float(g.longest) for g in groups], dtype=torch.float64).to(
             grid.mask_BK.device
         ),
+        grid.probabilities(),
     )
+
+
+def tailed_logps(
+    scored: TokenLogps, groups: Sequence[TokenGroup], reference: Sequence[Sequence[float]]
+) -> TailedLogps:
+    """Arrange a micro-batch as `group_logps`, with the tails past each group's shortest response.
+
+    Args:
+        scored: log-probabilities of the groups' responses, in order.
+        groups: groups of the micro-batch.
+        reference: reference log-probabilities in nats per group: of its responses, then of their
+            tails.
+    """
+    own = [len(row) // 2 for row in reference]
+    whole = group_logps(scored, groups, [row[:k] for row, k in zip(reference, own, strict=True)])
+    grid = _Grid(groups, scored.logp_R.device)
+    in_tail_R = torch.cat(
+        [torch.arange(len(r)) >= g.shortest_response for g in groups for r in g.responses]
+    ).to(scored.logp_R.device)
+    tails = replace(scored, logp_R=torch.where(in_tail_R, scored.logp_R, 0.0))
+    known = [v for row, k in zip(reference, own, strict=True) for v in row[k:]]
+    return TailedLogps(
+        **_fields(whole),
+        tail_BK=grid.spread(tails.sequence_N()),
+        reference_tail_BK=grid.filled(known, 0.0),
+    )
+
+
+def weighted_logps(
+    scored: TokenMoments,
+    groups: Sequence[TokenGroup],
+    reference: Sequence[Sequence[float]] | None,
+) -> WeightedLogps:
+    """Arrange a micro-batch as `group_logps`, with each response's weight under the policy."""
+    whole = group_logps(scored, groups, reference)
+    aligned = replace(scored, logp_R=scored.logp_R.detach() - scored.moment_R)
+    mean_BK = _Grid(groups, scored.logp_R.device).spread(aligned.sequence_N()) / whole.length_BK
+    return WeightedLogps(**_fields(whole), weight_BK=mean_BK.exp())
+
+
+def _fields(logps: GroupLogps) -> dict[str, Any]:
+    return {field.name: getattr(logps, field.name) for field in fields(logps)}
 
 
 def group_rewards(reward_N: Tensor, groups: Sequence[TokenGroup]) -> GroupRewards:
     """Arrange a micro-batch's rewards by group, padded to the largest K."""
     grid = _Grid(groups, reward_N.device)
-    return GroupRewards(grid.spread(reward_N.double()), grid.scores(), grid.mask_BK)
+    return GroupRewards(
+        grid.spread(reward_N.double()), grid.scores(), grid.mask_BK, grid.probabilities()
+    )
 
 
 class _Grid:
@@ -69,3 +117,10 @@ class _Grid:
         """Arrange feedback scores as (B, K); ranks 0, -1, ... where a group has none."""
         found = [s for g in self.groups for s in (g.scores or range(0, -len(g.responses), -1))]
         return self.filled(found, 0.0)
+
+    def probabilities(self) -> Tensor | None:
+        """Return the probabilities of the orders; None where all labels are hard."""
+        if all(g.probability is None for g in self.groups):
+            return None
+        found = [1.0 if g.probability is None else g.probability for g in self.groups]
+        return torch.tensor(found, dtype=torch.float64).to(self.mask_BK.device)

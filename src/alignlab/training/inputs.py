@@ -16,6 +16,7 @@ import torch
 
 from alignlab.errors import BadInput
 from alignlab.models.heads import RewardScorer
+from alignlab.models.moments import MomentScorer
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import EmbeddingNoise, ResponseScorer, Scorer
 from alignlab.models.values import ValueScorer
@@ -25,11 +26,18 @@ from alignlab.objectives.base import (
     GroupRewards,
     LabelledLogps,
     Objective,
+    TailedLogps,
+    WeightedLogps,
     input_of,
 )
 from alignlab.objectives.rollout_batch import RolloutLogps, ValuedLogps
 from alignlab.training.budget import TokenBudget
-from alignlab.training.collate import group_logps, group_rewards
+from alignlab.training.collate import (
+    group_logps,
+    group_rewards,
+    tailed_logps,
+    weighted_logps,
+)
 from alignlab.training.rollout_records import rollout_logps, valued_logps
 
 Reference = Sequence[Any]
@@ -87,6 +95,28 @@ class GroupInputs(StepInputs):
     ) -> GroupLogps:
         """Return log-probabilities by group."""
         return group_logps(scored, members, known)
+
+
+class TailedInputs(StepInputs):
+    """Inputs of log-probabilities by group, and of what is longer than the shortest response."""
+
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> TailedLogps:
+        """Return log-probabilities by group and of the tails."""
+        return tailed_logps(scored, members, known or ())
+
+
+class WeightedInputs(StepInputs):
+    """Inputs of log-probabilities by group, and of the policy's own likelihood of each."""
+
+    scorer_class = MomentScorer
+
+    def make(
+        self, scored: Any, members: Sequence[TokenGroup], known: Reference | None
+    ) -> WeightedLogps:
+        """Return log-probabilities and weights by group."""
+        return weighted_logps(scored, members, known)
 
 
 class LabelledInputs(StepInputs):
@@ -172,6 +202,8 @@ class ValuedInputs(StepInputs):
 
 _INPUTS: dict[type, type[StepInputs]] = {
     GroupLogps: GroupInputs,
+    TailedLogps: TailedInputs,
+    WeightedLogps: WeightedInputs,
     LabelledLogps: LabelledInputs,
     CommentedLogps: CommentedInputs,
     GroupRewards: RewardInputs,

@@ -16,7 +16,7 @@ from alignlab.models import adapters, heads
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
 from alignlab.models.quant import is_quantised
-from alignlab.objectives.base import GroupRewards, Objective, input_of
+from alignlab.objectives.base import GroupRewards, Objective, TailedLogps, input_of
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.training.config import SaveDtype, TrainConfig
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -94,7 +94,7 @@ def train(
             hooks=TrainingCallbacks(validate, on_step),
         )
         state.run(
-            [start, *(f"{group_hash(g)}{g.scores}" for g in groups)],
+            [start, *(f"{group_hash(g)}{g.scores}{g.probability or ''}" for g in groups)],
             lambda: _steps(state, groups, _reference(lm, runner, groups, start)),
         )
     return state.saved(save_dtype, started)
@@ -154,4 +154,16 @@ def _reference(
     config = runner.config
     file = runner.out / "reference" / f"{start}-{config.dtype}.jsonl"
     with adapters.adapter_off(lm.model):
-        return reference_logps(runner.scorer, groups, file, runner.budget)
+        found = reference_logps(runner.scorer, groups, file, runner.budget)
+        if input_of(runner.objective) is not TailedLogps:
+            return found
+        starts = reference_logps(runner.scorer, list(map(_start, groups)), file, runner.budget)
+    return [
+        (*whole, *(all_ - start for all_, start in zip(whole, starting, strict=True)))
+        for whole, starting in zip(found, starts, strict=True)
+    ]
+
+
+def _start(group: TokenGroup) -> TokenGroup:
+    """Cut a group's responses to the length of its shortest."""
+    return replace(group, responses=tuple(r[: group.shortest_response] for r in group.responses))

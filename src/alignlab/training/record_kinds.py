@@ -72,6 +72,7 @@ def prepare_for(
     grouped = (
         [r for r in records if isinstance(r, PreferenceGroup)] if kind is UnpairedPreference else []
     )
+    given = records
     if grouped:
         records = [r for each in records for r in _as_labelled(each)]
     texts = _texts(objective, records)
@@ -83,6 +84,9 @@ def prepare_for(
             dropped={**tally.dropped, **({"all scores equal": equal} if equal else {})},
             changed={**tally.changed, "group to two labelled responses": len(grouped) - equal},
         )
+    hard = 0 if getattr(objective, "soft_labels", False) else sum(map(_is_soft, given))
+    if hard:
+        tally = replace(tally, changed={**tally.changed, "probability of the order not used": hard})
     if not groups:
         reasons = ", ".join(f"{why} {n}" for why, n in tally.dropped.items()) or "there was none"
         raise BadInput(
@@ -93,6 +97,10 @@ def prepare_for(
         _refuse_one_label(groups)
         groups = with_mismatched(groups, seed=seed)
     return Prepared(groups, tally)
+
+
+def _is_soft(record: Record) -> bool:
+    return isinstance(record, PreferenceGroup) and record.probability is not None
 
 
 def _refuse_one_label(groups: Sequence[TokenGroup]) -> None:

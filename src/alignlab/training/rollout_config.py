@@ -34,6 +34,10 @@ class RolloutConfig(TrainConfig):
     """Passes over each batch of rollouts (PPO's epochs)."""
     minibatches: PositiveInt = 1
     """Optimiser steps of each pass over a batch of rollouts."""
+    refills: NonNegativeInt = 0
+    """Most further batches of prompts drawn in a step for those whose responses all have equal
+    scores, which teach a group-relative objective nothing (DAPO, arXiv 2503.14476);
+    0 trains on the batch as drawn."""
     no_end_penalty: NonNegative = 0.0
     """Penalty subtracted from the score of a response without an end-of-turn token."""
     save_every: NonNegativeInt = 50

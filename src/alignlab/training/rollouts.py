@@ -11,14 +11,15 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from alignlab.errors import BadInput, RunFailed
+from alignlab.errors import RunFailed
 from alignlab.models import adapters
 from alignlab.models.load import DTYPES, LanguageModel
 from alignlab.models.packed import TokenGroup
@@ -28,13 +29,13 @@ from alignlab.objectives.rollout_batch import (
     CreditState,
     PolicyGradient,
     ValuedLogps,
-    is_policy_gradient,
 )
 from alignlab.records import fingerprint
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, SampledGroup
 from alignlab.training.metrics import MetricSums
+from alignlab.training.rollout_checks import refuse_rollouts
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.rollout_records import (
     RolloutRecord,
@@ -71,6 +72,8 @@ class RolloutResult:
     """Responses of reasoning without an answer, whose empty text was scored."""
     state: CreditState
     """Last KL coefficient and reward statistics."""
+    replaced: int = 0
+    """Responses to prompts of equal scores, left out for others (`refills`)."""
 
 
 def train_rollouts(
@@ -106,7 +109,7 @@ def train_rollouts(
         BadInput: settings without effect, or that the objective refuses.
         RunFailed: the loss is not finite, or no response could be scored.
     """
-    _refuse(objective, prompts, config, hooks, world)
+    refuse_rollouts(objective, prompts, config, hooks, world)
     started = time.perf_counter()
     out = Path(out)
     config = with_dtype(config, lm, world)
@@ -141,6 +144,7 @@ def train_rollouts(
         counts.thoughts,
         counts.thoughts_alone,
         loop.credit_state,
+        counts.replaced,
     )
 
 
@@ -178,6 +182,8 @@ class _Counts:
     """Tokens of all responses."""
     thoughts: int = 0
     thoughts_alone: int = 0
+    replaced: int = 0
+    """Responses to prompts of equal scores, left out for others."""
 
 
 class _Loop:
@@ -219,12 +225,7 @@ class _Loop:
 
     def _batch(self, step: int, metric_sums: MetricSums) -> _Batch:
         """Sample and score a batch, and assign credit to its tokens."""
-        began = time.perf_counter()
-        sampled = self._drawn(step)
-        metric_sums.add("time/sampling", time.perf_counter() - began, 1)
-        began = time.perf_counter()
-        groups = self._scored(step, sampled, metric_sums)
-        metric_sums.add("time/rewarding", time.perf_counter() - began, 1)
+        groups = self._sampled(step, metric_sums)
         budget, scorer = self.trainer.runner.budget, self.trainer.runner.scorer
         policy = budget.read(scorer, groups, token_scores)
         # The adapter's base is the reference; a frozen copy has no adapter to disable.
@@ -236,14 +237,59 @@ class _Loop:
         self.credit_state = credit.state
         return _Batch(groups, rollout_records(groups, rollouts, credit))
 
-    def _drawn(self, step: int) -> list[SampledGroup]:
-        """Sample responses to the step's prompts, in their order on every rank."""
-        trainer = self.trainer
-        epoch, within = divmod(step, trainer.per_epoch)
-        order = epoch_order(len(self.prompts), self.config, epoch)[within]
-        prompts = [self.prompts[i] for i in order]
-        seed = derived_seed("rollout", self.config.seed, step)
+    def _sampled(self, step: int, metric_sums: MetricSums) -> list[TokenGroup]:
+        """Sample and score a step's responses; with `refills`, replace prompts of equal scores.
 
+        Without enough others, the step trains on fewer groups; without any, on those of equal
+        scores.
+        """
+        config, first = self.config, self._prompts(step)
+        others = self._others(step, first) if config.refills else iter(())
+        useful: list[TokenGroup] = []
+        equal: list[TokenGroup] = []
+        for refill in range(1 + config.refills):
+            prompts = list(islice(others, len(first) - len(useful))) if refill else first
+            if not prompts:
+                break
+            for group in self._draw(step, refill, prompts, metric_sums):
+                teaches = not config.refills or len(set(group.scores)) > 1
+                (useful if teaches else equal).append(group)
+        groups, left = (useful, equal) if useful else (equal, [])
+        if config.refills:
+            replaced = sum(len(group.responses) for group in left)
+            self.counts = replace(self.counts, replaced=self.counts.replaced + replaced)
+            metric_sums.add("objective/replaced", len(left), 1)
+        return groups
+
+    def _draw(
+        self, step: int, refill: int, prompts: Sequence[Prompt], metric_sums: MetricSums
+    ) -> list[TokenGroup]:
+        """Sample and score responses to prompts; return groups with enough scored ones."""
+        place = (step, refill) if refill else (step,)
+        began = time.perf_counter()
+        sampled = self._answers(prompts, derived_seed("rollout", self.config.seed, *place))
+        metric_sums.add("time/sampling", time.perf_counter() - began, not refill)
+        began = time.perf_counter()
+        groups = self._scored(place, sampled, metric_sums)
+        metric_sums.add("time/rewarding", time.perf_counter() - began, not refill)
+        return groups
+
+    def _prompts(self, step: int) -> list[Prompt]:
+        """Return the prompts of a step."""
+        epoch, within = divmod(step, self.trainer.per_epoch)
+        order = epoch_order(len(self.prompts), self.config, epoch)[within]
+        return [self.prompts[i] for i in order]
+
+    def _others(self, step: int, first: Sequence[Prompt]) -> Iterator[Prompt]:
+        """Yield the other prompts in an order drawn for the step."""
+        seed = derived_seed("refill", self.config.seed, step)
+        order = np.random.Generator(np.random.Philox(seed)).permutation(len(self.prompts))
+        drawn = {prompt.id for prompt in first}
+        return (self.prompts[i] for i in order if self.prompts[i].id not in drawn)
+
+    def _answers(self, prompts: Sequence[Prompt], seed: int) -> list[SampledGroup]:
+        """Sample responses to prompts, in their order on every rank."""
+        trainer = self.trainer
         world, weights = trainer.world, trainer.runner.weights
         if world.sharded:
             whole = weights.model(trainer.lm, weights.values())
@@ -254,14 +300,20 @@ class _Loop:
         return [shares[i % world.size][i // world.size] for i in range(len(prompts))]
 
     def _scored(
-        self, step: int, sampled: list[SampledGroup], metric_sums: MetricSums
+        self, place: tuple[int, ...], sampled: list[SampledGroup], metric_sums: MetricSums
     ) -> list[TokenGroup]:
         """Score responses; return groups with enough scored ones.
 
+        Args:
+            place: the step, and the number of its refill if it is one.
+            sampled: prompts with their responses.
+            metric_sums: sums of the step's metrics.
+
         Raises:
-            RunFailed: no group is left, or a score is not finite.
+            RunFailed: no group of the step's own prompts is left, or a score is not finite.
         """
-        seed = derived_seed("reward", self.config.seed, step)
+        refill = len(place) > 1
+        seed = derived_seed("reward", self.config.seed, *place)
 
         def rate() -> list[tuple[float | None, ...]]:
             assert self.environment.reward is not None
@@ -284,15 +336,15 @@ class _Loop:
             thoughts=self.counts.thoughts + sum(s.thought for s in drawn),
             thoughts_alone=self.counts.thoughts_alone + alone,
         )
-        if not groups:
+        if not groups and not refill:
             raise RunFailed(
-                f"step {step + 1}: none of {len(drawn)} responses to {len(sampled)} prompts could "
-                f"be learned from: {type(self.objective).__name__} needs "
+                f"step {place[0] + 1}: none of {len(drawn)} responses to {len(sampled)} prompts "
+                f"could be learned from: {type(self.objective).__name__} needs "
                 f"{self.objective.min_responses} with a score to a prompt"
             )
         known = [s for found in scores for s in found if s is not None]
         metric_sums.add("objective/scores", math.fsum(known), len(known))
-        metric_sums.add("objective/unscored", len(drawn) - learned, 1)
+        metric_sums.add("objective/unscored", len(drawn) - learned, not refill)
         metric_sums.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
         metric_sums.add("completions/thoughts", sum(s.thought for s in drawn), len(drawn))
         metric_sums.add("completions/thoughts_alone", alone, len(drawn))
@@ -328,39 +380,3 @@ class _Loop:
                 known = [batch.known[i] for i in part]
                 self.trainer.runner.step(number, groups, known, lr, metric_sums)
                 done += 1
-
-
-def _refuse(
-    objective: PolicyGradient,
-    prompts: Sequence[Prompt],
-    config: RolloutConfig,
-    hooks: TrainingCallbacks,
-    world: DistributedContext,
-) -> None:
-    """Refuse settings that cannot work or would have no effect.
-
-    Raises:
-        BadInput: such a setting.
-    """
-    name = type(objective).__name__
-    if not is_policy_gradient(objective):
-        raise BadInput(f"train: {name} learns from given responses, not from rollouts")
-    if not prompts:
-        raise BadInput("train: expected prompts to answer, found none")
-    if config.responses < objective.min_responses:
-        raise BadInput(
-            f"train: responses: {name} compares {objective.min_responses} responses or more to a "
-            f"prompt, found {config.responses}"
-        )
-    if objective.once and (config.updates > 1 or config.minibatches > 1):
-        raise BadInput(
-            f"train: updates and minibatches: {name} learns from a rollout once, by the policy "
-            f"that drew it; expected 1, found {config.updates} and {config.minibatches}"
-        )
-    if config.validate_every and hooks.validate is None and world.is_main:
-        raise BadInput("train: validate_every: expected a validation with it, found none")
-    if world.sharded and objective.takes is ValuedLogps:
-        raise BadInput(
-            f"train: parallel: {name}'s value head cannot be shared out among processes; use "
-            "parallel=data"
-        )

@@ -48,6 +48,8 @@ class Texts:
     scores: tuple[float, ...]
     prefix: str = ""
     """Start of the assistant's turn; part of the prompt, not trained on."""
+    probability: float | None = None
+    """Probability that the first of two responses is the better one; None is a hard label."""
 
 
 def prepare(
@@ -112,7 +114,7 @@ def _encoded(lm: LanguageModel, text: Texts) -> TokenGroup:
     responses = tuple(tuple(encode_response(lm, r)) for r in text.responses)
     if (where := templated(lm, text.messages, text.responses)) is not None:
         raise BadInput(f"{where}: expected plain text, found the chat template in it")
-    return TokenGroup(text.id, tuple(prompt), responses, text.scores)
+    return TokenGroup(text.id, tuple(prompt), responses, text.scores, text.probability)
 
 
 def _named(text: Texts) -> str:
@@ -174,5 +176,6 @@ def texts_of(record: Demonstration | PreferenceGroup) -> Texts:
     """Return a record as an untokenised group; a demonstration has one response."""
     asked = record.prompt.messages
     if isinstance(record, PreferenceGroup):
-        return Texts(record.id, asked, tuple(r.text for r in record.responses), record.scores)
+        responses = tuple(r.text for r in record.responses)
+        return Texts(record.id, asked, responses, record.scores, probability=record.probability)
     return Texts(record.id, asked, (record.response.text,), (0.0,))
