@@ -75,6 +75,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"question": "Hi", **{f"prediction {n}": f"a{n}" for n in range(1, 5)},
          "preference": [1, 1, 1, 0, 1, 1]}
     ],
+    "gsm8k": [{"question": "1+1?", "answer": "1+1=<<1+1=2>>2\n#### 2"}],
     "groups": [
         {"prompt": "Hi", "responses": [{"text": "a", "score": 2, "rank": 0},
                                        {"text": "b", "score": 1, "rank": 1}]}
@@ -85,6 +86,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "hhh": [
         {"input": "Hi", "targets": {"choices": ["a", "b"], "labels": [1, 0]}},
         {"source": "x", "chosen_instruction": judged("a"), "rejected_instruction": judged("b")},
+    ],
+    "ifeval": [
+        {"key": 1, "prompt": "Hi", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     ],
     "judgebench": [
         {"source": "livebench-math", "question": "Hi", "response_A": "a", "response_B": "b",
@@ -124,6 +128,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"question": "Hi", "response": "a"},
     ],
     "prompts": [{"prompt": "Hi", "reference": "a", "query_type": "open"}],
+    "questions": [{"question_id": 1, "category": "x", "turns": ["Hi", "And?"], "reference": "a"}],
     "ratings": [{"instruction": "Hi", "generations": ["a", "b"], "ratings": [2, 1]}],
     "records": [
         {"prompt": OWN_PROMPT, "responses": [own_response(1, "a"), own_response(2, "b")],

@@ -54,6 +54,8 @@ def ifeval(row: Row, options: Options) -> list[BuildResult]:
         raise row.bad("instruction_id_list", "a list of instructions")
     if not isinstance(arguments, list) or len(arguments) != len(names):
         raise row.bad("kwargs", f"a list of {len(names)} objects, as instructions")
+    if not all(given is None or isinstance(given, dict) for given in arguments):
+        raise row.bad("kwargs", "a list of objects")
     kept = [{k: v for k, v in (given or {}).items() if v is not None} for given in arguments]
     row.get("key")
     reference = json.dumps({"instruction_id_list": names, "kwargs": kept})
