@@ -44,9 +44,16 @@ def said(n: int, models: tuple[str, ...], verdict: Verdict, *raw: str) -> Feedba
     return Feedback(f"p/{n}", ids, "judge J", verdict, raw[0] if raw else "", raw)
 
 
-def build(path: Path, n: int = 12, hostile: bool = False, done: bool = True) -> Path:
-    """Write a run: M2 wins on prompts 0 to n/2, ties on one, is unscored on one, and loses else."""
-    run = Run.start(path, RunIdentity("compare_feedback", {"beta": 0.1, "out": str(path)}, (0,)))
+def build(
+    path: Path, n: int = 12, hostile: bool = False, done: bool = True, shift: int = 0
+) -> Path:
+    """Write a run: M2 wins on prompts 0 to n/2, ties on one, is unscored on one, and loses else.
+
+    Args:
+        shift: added to the scores of M2 and, a tenth of it, to the setting beta.
+    """
+    settings = {"beta": 0.1 + shift / 10, "out": str(path)}
+    run = Run.start(path, RunIdentity("compare_feedback", settings, (0,)))
     name = HOSTILE if hostile else TWO
     run.describe(
         StudyDescription("compare_feedback", "Which is better?", "M1", {"M1": "SFT", name: "DPO"})
@@ -65,7 +72,8 @@ def build(path: Path, n: int = 12, hostile: bool = False, done: bool = True) -> 
     raw = HOSTILE if hostile else "Score: 3"
     with run.stage("score-m2", inputs={"by": "judge J"}) as stage:
         scores = [
-            said(i, (name,), Score(float(i % 6), (float(i % 6), 2.0)), raw, "2") for i in range(n)
+            said(i, (name,), Score(float(s), (float(s), 2.0)), raw, "2")
+            for i, s in enumerate((i + shift) % 6 for i in range(n))
         ]
         scores[1] = said(1, (name,), Unscored("no score in any sample"), raw)
         stage.write("feedback", Feedback, scores)

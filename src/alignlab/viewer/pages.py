@@ -6,17 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignlab.errors import BadInput
 from alignlab.report import forest, headline, labels, line_chart
 from alignlab.report.run_data import label_of
-from alignlab.viewer import answers, judgements, people, training_data
-from alignlab.viewer.comparison import compare_indexes, paired
+from alignlab.report.run_settings import setting_differences, settings_table
+from alignlab.viewer import answers, comparison, judgements, people, training_data
 from alignlab.viewer.filters import PAGE, AnswerFilter, DataFilter, Filter, JudgementFilter
 from alignlab.viewer.library import Library, RunState, check_pattern
 from alignlab.viewer.words import differences
 
 Page = dict[str, Any]
 
+FLIPS = 200
+"""Maximum number of flipped prompts shown."""
 MAIN_CURVES = (
     "loss", "rewards/accuracies", "rewards/margins", "objective/scores", "objective/kl",
     "policy/entropy", "objective/entropy", "val/tokens", "rollout/tokens", "repetition",
@@ -272,40 +273,33 @@ def compare(library: Library, query: Mapping[str, str]) -> Page:
     """Compare two runs: settings that differ, paired differences, prompts that flipped.
 
     Raises:
-        BadInput: a run is missing or a mapping names no model.
+        BadInput: a mapping names no model of its run.
     """
     keys = [query.get("a", ""), query.get("b", "")]
     known = library.paths()
     if any(key not in known for key in keys):
         return {"ready": False, "runs": library.runs(), "a": keys[0], "b": keys[1]}
-    first, second = library.run(keys[0]), library.run(keys[1])
-    mapping = _mapping(query.get("map", ""))
+    mapping = comparison.read_mapping(query.get("map", ""))
+    runs = [library.run(key) for key in keys]
+    first, second = (comparison.Side(r.name, r.path, library.index(r.key)) for r in runs)
+    pairs, unpaired = comparison.pair_models(first, second, mapping)
+    chosen = next((pair for pair in pairs if pair[0] == query.get("model")), None)
+    found = comparison.flips(first, second, [chosen] if chosen else pairs[::-1], most=FLIPS)
+    shown = found[0] if found else None
     return {
         "ready": True,
-        "a": first,
-        "b": second,
+        "a": runs[0],
+        "b": runs[1],
         "map": query.get("map", ""),
-        "settings": setting_differences(first.settings, second.settings),
-        "paired": paired(first, second, mapping),
-        **compare_indexes(
-            library.index(first.key), library.index(second.key), mapping, query.get("model", "")
+        "settings": settings_table(
+            [r.name for r in runs], setting_differences([r.settings for r in runs])
         ),
+        "paired": comparison.paired(first, second, mapping),
+        "pairs": pairs,
+        "unpaired": unpaired,
+        "model": chosen[0] if chosen else (shown.model if shown else ""),
+        "flips": shown,
     }
-
-
-def setting_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return settings that differ, by dotted name; a missing one is None."""
-    names = [k for k in {**a, **b} if a.get(k) != b.get(k) and k != "out"]
-    return [(name, a.get(name), b.get(name)) for name in sorted(names)]
-
-
-def _mapping(text: str) -> dict[str, str]:
-    """Read `M2:dpo,M3:ipo` as model of the first run -> model of the second."""
-    pairs = [pair.partition(":") for pair in text.split(",") if pair.strip()]
-    for name, colon, other in pairs:
-        if not (name.strip() and colon and other.strip()):
-            raise BadInput(f"map: expected MODEL:MODEL, found {text!r}")
-    return {name.strip(): other.strip() for name, _, other in pairs}
 
 
 def _read(cls: Any, query: Mapping[str, str]) -> Any:
