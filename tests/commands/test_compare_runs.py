@@ -63,11 +63,13 @@ def test_settings_differences_and_flips_are_printed(alignlab, evaluated, tmp_pat
     text = page.read_text()
     assert text.index("Settings that differ") < text.index("Differences</h2>")
     assert not (tmp_path / "compare.html").exists()
+    alone = alignlab("compare", short, long, "--out", page)
+    assert alone.out == ended.out  # the only models are paired
     found = al.compare(short, long, map={"short": "long"}, out=page)
     assert found.differences[0]["verdict"] == "better"
     assert {row["setting"] for row in found.settings} >= {"outputs"}
     (flips,) = {row["by"] for row in found.flips}
-    assert flips == "outcomes by longer"
+    assert flips == "judged by longer"
     assert len(found.flips) == 12
     assert (found.flips[0]["old"], found.flips[0]["new"]) == (0.0, 1.0)
 

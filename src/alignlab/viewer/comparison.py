@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput
-from alignlab.measuring.paired import compare_by_prompt, models_of
+from alignlab.measuring.paired import compare_by_prompt, models_of, read_values
+from alignlab.records import fingerprint, to_dict, whole_records
+from alignlab.report import labels
 from alignlab.report.run_comparison import FlippedPrompt, Flips, paired_table
 from alignlab.report.run_settings import read_settings
 from alignlab.report.tables import ReportTable
+from alignlab.types import Example
 from alignlab.viewer.index import Index
 
 Answers = dict[str, dict[tuple[str, int], dict[str, Any]]]
@@ -71,7 +74,7 @@ def read_mapping(text: str) -> dict[str, str]:
 def pair_models(
     first: Side, second: Side, mapping: Mapping[str, str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Pair the models of two runs: as mapped, else by name.
+    """Pair the models of two runs: as mapped, else by name, else the only ones.
 
     Returns:
         The pairs, and a sentence per run on its models without a partner.
@@ -89,6 +92,8 @@ def pair_models(
     taken = set(mapping.values())
     pairs = [(m, mapping.get(m, m)) for m in held[0]]
     pairs = [(m, o) for m, o in pairs if o in held[1] and (m in mapping or o not in taken)]
+    if not pairs and not mapping and len(held[0]) == len(held[1]) == 1:
+        pairs = [(held[0][0], held[1][0])]
     own, others = {m for m, _ in pairs}, {o for _, o in pairs}
     left = [[m for m in held[0] if m not in own], [m for m in held[1] if m not in others]]
     return pairs, [
@@ -102,7 +107,8 @@ def flips(first: Side, second: Side, pairs: Sequence[tuple[str, str]], *, most: 
     """List, for each pair of models, the prompts that one judge judged otherwise.
 
     Scores are compared where both runs have them of one judge that is neither run's own model, else
-    outcomes against a baseline whose answer is the same in both. The largest changes come first.
+    outcomes against a baseline whose answer is the same in both; of runs whose answers were given
+    to them, the values by prompt. The largest changes come first.
 
     Args:
         most: maximum number of prompts listed per pair.
@@ -111,23 +117,54 @@ def flips(first: Side, second: Side, pairs: Sequence[tuple[str, str]], *, most: 
     found = []
     for model, other in pairs:
         a, b = _by_prompt(mine.get(model, {}), theirs.get(other, {}))
-        compared = _compared(a, b, "score", "scored_by") or _compared(
-            a, b, "outcome", "compared_by"
-        )
+        compared = _compared(a, b, "score", "scored_by")
+        compared = compared or _compared(a, b, "outcome", "compared_by")
+        if compared is None:
+            a, b = (recorded_answers(s.path, m) for s, m in ((first, model), (second, other)))
+            compared = recorded_values(first.path, second.path, model, other)
         if compared is None:
             continue
         by, values = compared
         changed = sorted(
             (key for key, (old, new) in values.items() if old != new),
-            key=lambda key: (-abs(values[key][1] - values[key][0]), a[key]["question"]),
+            key=lambda key: (-abs(values[key][1] - values[key][0]), str(key)),
         )
         rows = [
             FlippedPrompt(a[key]["question"], a[key]["text"], b[key]["text"], *values[key])
-            for key in changed[:most]
+            for key in [key for key in changed if key in a and key in b][:most]
         ]
         up = sum(values[key][1] > values[key][0] for key in changed)
         found.append(Flips(model, other, by, len(values), up, len(changed) - up, tuple(rows)))
     return found
+
+
+def recorded_values(
+    first: Path, second: Path, model: str, other: str
+) -> tuple[str, dict[Any, tuple[float, float]]] | None:
+    """Return the figure and both values of every prompt, of the first figure that both share."""
+    own, theirs = read_values(first), read_values(second)
+    for key in own:
+        a, b = own[key].get(model, {}), theirs.get(key, {}).get(other, {})
+        if shared := [prompt for prompt in a if prompt in b]:
+            # A benchmark's judge is recorded with hashes of itself and of the baseline's answers.
+            judge = key.by.partition(" ")[0]
+            what = labels.metric(key.metric).lower()
+            return f"{what} by {judge}" if judge else what, {p: (a[p], b[p]) for p in shared}
+    return None
+
+
+def recorded_answers(run: Path, model: str) -> dict[Any, dict[str, Any]]:
+    """Return a model's answers among the run's recorded examples, by hash of the prompt."""
+    return {
+        fingerprint([to_dict(message) for message in example.prompt.messages]): {
+            "question": example.prompt.text,
+            "text": answer.text,
+        }
+        for file in sorted((run / "stages").rglob("examples.jsonl"))
+        for example in whole_records(file, Example)
+        for answer in example.answers
+        if answer.model == model
+    }
 
 
 def _compared(
