@@ -24,6 +24,7 @@ from alignlab.objectives.rloo import RLOO
 from alignlab.training.environment import Environment, Sample, SampledGroup
 from alignlab.training.loop import train
 from alignlab.training.rollout_config import RolloutConfig
+from alignlab.training.rollout_samples import FILE
 from alignlab.training.rollouts import train_rollouts
 from alignlab.training.step import StepRunner
 from alignlab.training.trainer_state import TrainingCallbacks
@@ -108,6 +109,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, objective, config):
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "killed")
+    assert (tmp_path / "whole" / FILE).read_text() == (tmp_path / "killed" / FILE).read_text()
     if isinstance(objective, PPO):
         heads = [load_file(tmp_path / n / "model/value_head.safetensors") for n in
                  ("whole", "killed")]  # fmt: skip
