@@ -71,6 +71,8 @@ def test_answer_figures_and_commands_are_on_the_page(run_dir: Path) -> None:
     assert "alignlab run compare model=sandbox:knows_all" in text
     assert "n = 1,188, 3 training seeds (0, 1, 2), 72 unscored left out" in text
     assert "equal scores 336" in text
+    folder = "/".join(run_dir.resolve().parts[-2:])
+    assert f"Every record behind these figures: alignlab view {folder}" in text
 
 
 def test_texts_of_models_cannot_become_markup(run_dir: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alignlab.errors import BadInput
 from alignlab.report import export, markdown, write_report
-from alignlab.report.export import Format
+from alignlab.report.export import Format, compact
 
 
 def report(*runs: str | Path) -> Path:
@@ -19,10 +19,17 @@ def report(*runs: str | Path) -> Path:
 
 
 def tables(run: str | Path, form: Format = "markdown") -> str:
-    """Export every figure of a run; Markdown starts with the main figures, in tables by model."""
+    """Export every figure of a run.
+
+    Markdown and LaTeX start with a compact table of win rates; Markdown goes on with the main
+    figures, in tables by model.
+    """
     path = run_folder(run)
     every = export(path, form)
-    return f"{markdown(path)}\n{every}" if form == "markdown" else every
+    if form == "csv":
+        return every
+    main = markdown(path) if form == "markdown" else ""
+    return "\n".join(part for part in (compact(path, form), main, every) if part)
 
 
 def print_as(runs: int, **wanted: bool) -> Format | None:
