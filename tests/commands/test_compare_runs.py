@@ -58,6 +58,7 @@ def test_settings_differences_and_flips_are_printed(alignlab, evaluated, tmp_pat
     assert "outputs" in settings
     (row,) = [line for line in differences.splitlines() if line.endswith("better")]
     assert row.split()[:5] == ["long:", "long", "−", "short:", "short"]
+    assert "1 of 1 paired difference stands: long: long is better than short: short" in differences
     assert " 1 " in row  # from every verdict lost to every verdict won
     assert ended.out.splitlines()[-1] == f"report: {os.path.relpath(page)}"
     text = page.read_text()

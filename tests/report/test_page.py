@@ -144,6 +144,16 @@ def test_rows_without_value_or_bounds_are_drawn_where_they_can_be(tmp_path: Path
     assert "This run holds no win rate against M1." in text
 
 
+def test_styles_of_single_elements_share_no_class_with_series(tmp_path: Path) -> None:
+    page = compare_runs([build_run(tmp_path / "one"), build_run(tmp_path / "two")]).read_text()
+    style = page[page.index("<style>") : page.index("</style>")]
+    series = set(re.findall(r'class="key (s\d)', page))
+    assert series == {"s0", "s1"}
+    placed = set(re.findall(r"\.(\w+)\.\1\.\1 ", style))
+    assert placed
+    assert not placed & series
+
+
 def test_runs_side_by_side(tmp_path: Path) -> None:
     one, two = build_run(tmp_path / "one"), build_run(tmp_path / "two")
     page = compare_runs([one, two])

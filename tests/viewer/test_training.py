@@ -63,7 +63,7 @@ def test_the_samples_of_a_step_come_with_its_figures(tmp_path: Path) -> None:
     found = shown(path, step="2")["rollouts"]
     assert dict(found["figures"]) == {
         "Reward": "0.2",
-        "KL divergence from the reference (nats per response)": "0.4",
+        "KL from the reference (nats)": "0.4",
         "Entropy (nats per token)": "2",
         "Response length (tokens)": "20",
     }

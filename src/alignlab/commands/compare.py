@@ -13,7 +13,7 @@ from alignlab.commands.report import run_folder
 from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
 from alignlab.report import compare_runs, labels
-from alignlab.report.run_comparison import Flips, run_names, verdict
+from alignlab.report.run_comparison import Flips, finding, run_names, verdict
 from alignlab.report.run_settings import read_settings, setting_differences, words
 from alignlab.types import Paired
 
@@ -101,7 +101,8 @@ def _flips(
         pairs, unpaired = pair_models(first, second, mapping)
         if len(unpaired) == 2:
             unpaired.append("--map MODEL:MODEL pairs models of other names.")
-        return flips(first, second, pairs, most=FLIPS), unpaired
+        found = flips(first, second, pairs, most=FLIPS)
+        return sorted(found, key=lambda one: -one.up - one.down), unpaired
 
 
 def tables(found: Compared) -> list[Table]:
@@ -136,8 +137,9 @@ def tables(found: Compared) -> list[Table]:
 def lines(found: Compared) -> list[str]:
     """Return what is printed below the tables: flipped prompts, notes, and the page."""
     nothing = [] if found.settings else ["No setting differs."]
+    answer = [said] if (said := finding(found.paired)) else []
     flipped = [f"Flipped: {one}" for one in found.flips]
-    return [*nothing, *flipped, *found.notes]
+    return [*nothing, *answer, *flipped, *found.notes]
 
 
 def _models(pair: Paired) -> str:

@@ -78,7 +78,7 @@ METRICS = {
     "per_doubling": "Gain per doubling",
     "r_squared": "R squared",
     "objective/scores": "Reward",
-    "objective/kl": "KL divergence from the reference (nats per response)",
+    "objective/kl": "KL from the reference (nats)",
     "objective/entropy_per_token": "Entropy (nats per token)",
     "completions/mean_length": "Response length (tokens)",
     "completions/repetition": "Repeated 4-grams within a response",

@@ -127,6 +127,7 @@ def compare_runs(
             figures=_figures(names, runs),
             tables=_tables(names, runs),
             paired=paired_table(paired),
+            finding=finding(paired),
             reasons=[f"{p.first} and {p.second}: {p.reason}" for p in paired if p.reason],
             trades=_trades(names, runs),
             title=" and ".join(names) if len(names) == 2 else f"{len(names)} runs",
@@ -147,6 +148,26 @@ def paired_table(paired: Sequence[Paired]) -> ReportTable | None:
         names=tuple(f"{p.first} − {p.second}" for p in tested),
         rows=tuple(_difference(p) for p in tested),
     )
+
+
+def finding(paired: Sequence[Paired]) -> str:
+    """State which tested differences stand after correction for their number.
+
+    Empty if nothing could be tested.
+    """
+    tested = [p for p in paired if not p.reason]
+    if not tested:
+        return ""
+    found = [p for p in tested if verdict(p) != "not distinguishable"]
+    number = f"{len(tested)} paired difference{'s' if len(tested) > 1 else ''}"
+    if not found:
+        return f"None of {number} stands after correction for their number (Holm)."
+    stand = "; ".join(
+        f"{p.first} is {verdict(p)} than {p.second} ({labels.metric(p.metric).lower()} "
+        f"{labels.number(p.value, 'difference')})"
+        for p in found
+    )
+    return f"{len(found)} of {number} stand{'s' if len(found) == 1 else ''}: {stand}."
 
 
 def _difference(pair: Paired) -> tuple[Cell, ...]:
