@@ -48,7 +48,7 @@ def parts(run: RunData) -> ReportTable | None:
         (*_cost(name, some, known, seeds), *(_won(best.get(name)) if best else ()))
         for name, some in stages.items()
     )
-    columns = ("Calls", "Prompt tokens", "Tokens", "Time planned", "Time")
+    columns: tuple[str, ...] = ("Calls", "Prompt tokens", "Tokens", "Time planned", "Time")
     columns += ("Best model", "Win rate") if best else ()
     return ReportTable("Branch", columns, tuple(stages), rows)
 
