@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from alignlab.measuring.overoptimization import Watched
+from alignlab.records import to_line
 from alignlab.runs import Run, RunIdentity
+from alignlab.training.metrics import MetricsFile
+from alignlab.training.rollout_samples import FILE, RolloutSample
 from alignlab.types import (
     Audit,
     Count,
@@ -114,4 +119,26 @@ def build(
             )
         run.finish()
     run.close()
+    return path
+
+
+def build_rollouts(path: Path, truth: Callable[[int], float | None], steps: int = 10) -> Path:
+    """Write a run that is training a policy: the reward is 0.1 a step, the length 20 tokens."""
+    run = Run.start(path, RunIdentity("rlhf", {"beta": 0.2}, (0,)))
+    with run.scope("branch").stage("drift-ppo") as stage:
+        file = stage.records("watched", Watched)
+        for i in range(1, steps + 1):
+            file.append(str(i), [Watched(0.1 * i, truth(i), 8)])
+    stage = run.scope("branch").stage("ppo").__enter__()  # never left: still under way
+    metrics = MetricsFile(stage.path / "metrics.jsonl", 0)
+    for i in range(1, steps + 1):
+        line = {"objective/scores": 0.1 * i, "objective/kl": 0.2 * i, "objective/entropy": 40.0}
+        metrics.write({"step": i, **line, "completions/mean_length": 20.0})
+    samples = [
+        RolloutSample(
+            i, "p/1", "What is it?", f"{HOSTILE} at {i}", None if i == 2 else 0.5, 20, i > 1
+        )
+        for i in range(1, steps + 1)
+    ]
+    (stage.path / FILE).write_text("".join(map(to_line, samples)))
     return path

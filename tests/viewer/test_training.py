@@ -12,41 +12,17 @@ import pytest
 from starlette.testclient import TestClient
 
 from alignlab.errors import BadInput
-from alignlab.measuring.overoptimization import Watched
 from alignlab.records import to_line
-from alignlab.runs import Run, RunIdentity
-from alignlab.training.metrics import MetricsFile
 from alignlab.training.rollout_samples import FILE, RolloutSample
 from alignlab.viewer import pages
 from alignlab.viewer.alarms import of_metrics, of_rewards
 from alignlab.viewer.app import application
 from alignlab.viewer.library import Library
-from tests.viewer.a_run import HOSTILE
+from tests.viewer.a_run import HOSTILE, build_rollouts
+from tests.viewer.a_run import build as build_study
 
 STEPS = 10
 HOST = "127.0.0.1:8000"
-
-
-def build(path: Path, truth: Callable[[int], float | None], steps: int = STEPS) -> Path:
-    """Write a run that is training a policy: the reward is 0.1 a step, the length 20 tokens."""
-    run = Run.start(path, RunIdentity("rlhf", {"beta": 0.1}, (0,)))
-    with run.scope("branch").stage("drift-ppo") as stage:
-        file = stage.records("watched", Watched)
-        for i in range(1, steps + 1):
-            file.append(str(i), [Watched(0.1 * i, truth(i), 8)])
-    stage = run.scope("branch").stage("ppo").__enter__()  # never left: still under way
-    metrics = MetricsFile(stage.path / "metrics.jsonl", 0)
-    for i in range(1, steps + 1):
-        line = {"objective/scores": 0.1 * i, "objective/kl": 0.2 * i, "objective/entropy": 40.0}
-        metrics.write({"step": i, **line, "completions/mean_length": 20.0})
-    samples = [
-        RolloutSample(
-            i, "p/1", "What is it?", f"{HOSTILE} at {i}", None if i == 2 else 0.5, 20, i > 1
-        )
-        for i in range(1, steps + 1)
-    ]
-    (stage.path / FILE).write_text("".join(map(to_line, samples)))
-    return path
 
 
 def shown(path: Path, **query: str) -> dict[str, Any]:
@@ -56,7 +32,7 @@ def shown(path: Path, **query: str) -> dict[str, Any]:
 
 
 def test_the_samples_of_a_step_come_with_its_figures(tmp_path: Path) -> None:
-    path = build(tmp_path / "run", lambda i: 1.0)
+    path = build_rollouts(tmp_path / "run", lambda i: 1.0)
     last = shown(path)["rollouts"]
     assert (last["step"], last["after"]) == (10, "")
     assert [step for step, _ in last["marks"]] == [1, 3, 5, 8, 10]
@@ -76,7 +52,7 @@ def test_the_samples_of_a_step_come_with_its_figures(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_samples_curves_and_alarms(tmp_path: Path) -> None:
-    path = build(tmp_path / "run", lambda i: 5 - 0.1 * i)
+    path = build_rollouts(tmp_path / "run", lambda i: 5 - 0.1 * i)
     client = TestClient(application(Library(path), 8000), base_url=f"http://{HOST}")
     page = client.get("/run/run/training?step=2").text
     assert "<img" not in page
@@ -89,15 +65,13 @@ def test_the_page_shows_samples_curves_and_alarms(tmp_path: Path) -> None:
 
 
 def test_a_run_without_rollouts_has_no_samples(tmp_path: Path) -> None:
-    from tests.viewer.a_run import build as build_study
-
     found = shown(build_study(tmp_path / "run"))
     assert (found["rollouts"], found["alarms"]) == (None, [])
     assert [c["chart"].title for c in found["charts"]] == ["loss"]
 
 
 def test_samples_of_a_run_under_way_are_followed(tmp_path: Path) -> None:
-    path = build(tmp_path / "run", lambda i: 1.0)
+    path = build_rollouts(tmp_path / "run", lambda i: 1.0)
     library = Library(path)
     assert pages.training(library, library.run("run"), {})["rollouts"]["step"] == 10
     (file,) = path.rglob(FILE)
