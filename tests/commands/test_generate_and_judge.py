@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 import alignlab as lab_package
-from alignlab.commands import judge as judge_command
+from alignlab.context import RunContext
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.feedback.conversion import ScoreByPairs
@@ -104,7 +104,7 @@ class Dying(LengthJudge):
 
 def test_a_killed_judge_rates_nothing_twice(answers, tmp_path, monkeypatch):
     monkeypatch.setattr(judge_stage, "JUDGE_CHUNK", 1)
-    monkeypatch.setattr(judge_command.specs, "rater", lambda spec, make_completer: Dying())
+    monkeypatch.setattr(RunContext, "rater", lambda context, spec: Dying())
     out = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
         lab_package.judge(judge="longer", responses=answers, out=out)

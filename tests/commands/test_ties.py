@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from alignlab.commands.train import _records
+from alignlab.commands.train import records_for
 from alignlab.data import load
 from alignlab.objectives.dpo import DPO
 from alignlab.objectives.dpo_pro import DPOPRO
@@ -28,7 +28,7 @@ def corpus(tmp_path, *labels):  # type: ignore[no-untyped-def]
 
 
 def test_ties_are_left_out_and_counted(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    taken = _records(DPO(), corpus(tmp_path, 0, 2, 1, 2), "")
+    taken = records_for(DPO(), corpus(tmp_path, 0, 2, 1, 2), "")
     assert [r.responses[0].text for r in taken.records if isinstance(r, PreferenceGroup)] == [
         "a",
         "b",
@@ -56,20 +56,20 @@ def orders(taken) -> list[str]:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("objective", [DPOPRO(), PRO(), RRHF(), RewardModel(plackett_luce=True)])
 def test_lists_without_any_order_are_left_out(tmp_path, objective) -> None:  # type: ignore[no-untyped-def]
-    taken = _records(objective, rated(tmp_path, [4, 3, 2, 1], [2, 2, 2, 2]), "")
+    taken = records_for(objective, rated(tmp_path, [4, 3, 2, 1], [2, 2, 2, 2]), "")
     assert orders(taken) == ["abcd"]
     assert (taken.tally.kept, taken.tally.dropped) == (1, {"all scores equal": 1})
 
 
 def test_ties_within_a_list_are_drawn_by_the_seed(tmp_path) -> None:  # type: ignore[no-untyped-def]
     data = rated(tmp_path, *[[5, 3, 3, 1]] * 40)
-    taken = orders(_records(DPOPRO(), data, "", seed=1))
+    taken = orders(records_for(DPOPRO(), data, "", seed=1))
     assert set(taken) == {"abcd", "acbd"}  # the data's own order would be the first alone
     assert 8 <= taken.count("abcd") <= 32
-    assert orders(_records(DPOPRO(), data, "", seed=1)) == taken
-    assert orders(_records(DPOPRO(), data, "", seed=2)) != taken
+    assert orders(records_for(DPOPRO(), data, "", seed=1)) == taken
+    assert orders(records_for(DPOPRO(), data, "", seed=2)) != taken
 
 
 def test_what_learns_from_scores_keeps_equal_ones(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    taken = _records(RewardConditioned(), rated(tmp_path, [2, 2, 2, 2]), "")
+    taken = records_for(RewardConditioned(), rated(tmp_path, [2, 2, 2, 2]), "")
     assert (taken.tally.kept, taken.tally.dropped) == (1, {})

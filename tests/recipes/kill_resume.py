@@ -160,9 +160,9 @@ def contents(run: Path) -> dict[str, bytes]:
         ):
             kept[name] = file.read_bytes()
     kept["summary.json"] = _without(run / "summary.json", "wall_seconds")
-    kept["manifest.json"] = _without(
-        run / "manifest.json", "wall_seconds", "created", "command", "machine", "sha256"
-    )
+    # A plan is an estimate for this machine, an outcome its times.
+    of_machine = ("wall_seconds", "created", "command", "machine", "sha256", "plan", "outcome")
+    kept["manifest.json"] = _without(run / "manifest.json", *of_machine)
     kept["study.json"] = (run / "study.json").read_bytes()
     return kept
 

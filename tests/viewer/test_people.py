@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.prediction_powered import powered_mean
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
+from alignlab.report import write_report
+from alignlab.report.run_data import read_run
 from alignlab.viewer import people, rating
 from alignlab.viewer.app import application
 from alignlab.viewer.library import Library
@@ -150,9 +154,35 @@ def test_the_win_rate_by_people_reaches_the_figures(library: Library) -> None:
         ]
     )
     assert (row.model, row.against, row.n) == (TWO, "M1", 12)
+    assert row in read_run(run.path).results
+    assert "Ratings by people" in write_report(run.path).read_text()
     assert (row.value, row.low, row.high) == (
         expected.rate.value, expected.rate.low, expected.rate.high,
     )  # fmt: skip
+
+
+def test_a_random_task_corrects_the_judges_win_rate_when_it_is_done(library: Library) -> None:
+    task = make(library, number=6)
+    run = library.run("one")
+    for number, (item, places) in enumerate(people.order(task, "anna")):
+        assert not [r for r in people.summary(run.path) if r.metric == "win_rate_corrected"]
+        rate(library, task, "anna", item.item, places.index(number % 2))
+    row = next(r for r in people.summary(run.path) if r.metric == "win_rate_corrected")
+    rated = {item.prompt: 1.0 - n % 2 for n, (item, _) in enumerate(people.order(task, "anna"))}
+    verdicts = {f"p/{i}": v for i, v in enumerate([1.0] * 6 + [0.0] * 4 + [math.nan, 0.5])}
+    expected = powered_mean(
+        [*verdicts.values()], [rated.get(p, math.nan) for p in verdicts]
+    ).corrected
+    assert (row.model, row.n) == (TWO, 6)
+    assert (row.value, row.low, row.high) == (expected.value, expected.low, expected.high)
+
+
+def test_a_task_of_chosen_prompts_corrects_nothing(library: Library) -> None:
+    task = make(library, filter={"model": TWO, "outcome": "loss"})
+    for item in task.items:
+        rate(library, task, "anna", item.item, 0)
+    found = people.summary(library.run("one").path)
+    assert {r.metric for r in found} == {"win_rate", "agreement"}
 
 
 def test_agreement_with_the_judge_is_shown_after_ten(library: Library) -> None:

@@ -75,11 +75,11 @@ def preferred(row: Row, origin: Origin) -> BuildResult:
             break
     if is_turns(row, "chosen"):
         return _dialogues(row, origin, scores)
-    chosen, rejected = (answer_turns(row, side) for side in ("chosen", "rejected"))
+    better, worse = (answer_turns(row, side) for side in ("chosen", "rejected"))
     # Columns that are empty in every record are not prompt columns.
     if any(name in (row.reading.columns if row.reading else row.values) for name in PROMPTS):
-        asked = prompt_of(row, tuple(turn.content for turn in (*chosen, *rejected)))
-        return compared((*asked, *chosen), (*asked, *rejected), origin, scores)
+        asked = prompt_of(row, tuple(turn.content for turn in (*better, *worse)))
+        return compared((*asked, *better), (*asked, *worse), origin, scores)
     return _implicit(row, origin, scores)
 
 

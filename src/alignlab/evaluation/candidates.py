@@ -128,8 +128,8 @@ def mean_of_parts(
         )
     n = len(every) - unscored
     figure = percentile_interval(value / total, drawn_D / total, n=n, units=units)
-    known = [v.value for v in every if v.value is not None]
-    if figure.low == figure.high and units > 1 and 0 <= min(known) <= max(known) <= 1:
+    figures = [v.value for v in every if v.value is not None]
+    if figure.low == figure.high and units > 1 and 0 <= min(figures) <= max(figures) <= 1:
         squares = sum(
             (1.0 if weights is None else weights[part]) ** 2 / len(set(of_part[part]))
             for part in scored

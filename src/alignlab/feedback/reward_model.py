@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alignlab.configs import Positive
 from alignlab.errors import BadInput
@@ -105,7 +105,7 @@ def make_implicit_reward(rest: str) -> RewardSource:
         raise BadInput(
             f"implicit_reward: expected implicit_reward:POLICY?reference=REF, found {rest!r}"
         )
-    options = {"device": chosen.device, "dtype": chosen.dtype}
+    options: dict[str, Any] = {"device": chosen.device, "dtype": chosen.dtype}
     rewarder = ImplicitRewarder(
         load(policy, **options),
         load(chosen.reference, **options),

@@ -106,7 +106,7 @@ def _token_logps(
 
     rows = sorted(wanted)
     single = [row for row in rows if len(row) == 1]
-    found = {
+    found: dict[tuple[int, ...], dict[int, float]] = {
         row: picked(last_logits(scorer.base, [row])[:, 0].float().log_softmax(-1), [row])[0]
         for row in single
     }

@@ -220,14 +220,14 @@ def rows_in_memory(base: Any, prompt: int, tokens: int, most: int) -> int:
     cached = 2 * config.num_hidden_layers * wide * base.dtype.itemsize
     # The cache is doubled while it grows; logits, their softmax and a mask are float32.
     row = (prompt + 2 * tokens) * cached + 16 * config.vocab_size
-    return max(1, min(most, machine.plannable_memory() // row))
+    return max(1, min(most, int(machine.plannable_memory() // row)))
 
 
 def may_bind(base: Any, tokens: int, reserved: int = 0) -> bool:
     """Return False where even a generous estimate of a pass of so many positions fits with ease."""
     wide = sum(m.in_features + m.out_features for m in _linears(base))
     # Padded, positions may be several times the tokens.
-    return reserved + 8 * wide * tokens * base.dtype.itemsize > machine.plannable_memory()
+    return bool(reserved + 8 * wide * tokens * base.dtype.itemsize > machine.plannable_memory())
 
 
 def refuse_training(parameters: int, trainable: int, *, frozen_copy: bool = False) -> None:

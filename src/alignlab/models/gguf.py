@@ -115,9 +115,11 @@ def _read_model(file: Path, facts: dict[str, Any]) -> Any:
     options: dict[str, Any] = {"gguf_file": file.name, "dtype": facts["dtype"]}
     if hasattr(transformers, "GgufConfig"):  # before 5.17 every GGUF file was dequantised
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    model, loaded = AutoModelForCausalLM.from_pretrained(
+    # A pair with `output_loading_info`, which its types do not know.
+    read: Any = AutoModelForCausalLM.from_pretrained(
         file.parent, output_loading_info=True, **options
     )
+    model, loaded = read
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise ValueError(f"no weights for {', '.join(missing[:3])}")

@@ -338,7 +338,7 @@ def read_groups(
     if memory is not None:
         memory.check(groups)
     with eval_mode(scorer.base), torch.no_grad():
-        for batch in micro_batches(groups, token_budget, memory and memory.fits):
+        for batch in micro_batches(groups, token_budget, memory.fits if memory else None):
             members = [groups[i] for i in batch]
             with scorer.scored(members) as scored:
                 found.update(zip(batch, take(scored, members), strict=True))

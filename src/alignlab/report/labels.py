@@ -8,6 +8,7 @@ METRICS = {
     "win_rate": "Win rate",
     "win_rate_p": "p of the win rate",
     "win_rate_p_holm": "p, adjusted (Holm)",
+    "win_rate_corrected": "Win rate, corrected by people",
     "lc_win_rate": "Length-controlled win rate",
     "discrete_win_rate": "Discrete win rate",
     "avg_length": "Average length (characters)",
@@ -87,6 +88,7 @@ METRICS = {
 SHARES = frozenset(
     {
         "win_rate",
+        "win_rate_corrected",
         "lc_win_rate",
         "discrete_win_rate",
         "wins",
@@ -129,6 +131,7 @@ SHARES = frozenset(
 )
 """Metrics between 0 and 1 that are formatted as percentages."""
 BENCHMARKS = {
+    "people": "Ratings by people",
     "head_to_head": "Head to head",
     "score": "Score",
     "judge_own_samples": "Own samples",

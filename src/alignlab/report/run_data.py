@@ -29,6 +29,8 @@ from alignlab.types import (
 T = TypeVar("T")
 
 SUMMARY_SCOPE = "summary"
+PEOPLE = "people/results.jsonl"
+"""File with the figures of people's ratings, below a run directory."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def read_run(path: Path) -> RunData:
         else StudyDescription(manifest.recipe, "", ""),
         config=_text(path / "config.yaml"),
         stages=tuple(_stage(path, file) for file in _files(path, "status.json")),
-        results=_flat(shown_results),
+        results=(*_flat(shown_results), *whole_records(path / PEOPLE, EvalResult)),
         other_results={k: tuple(v) for k, v in results.items() if k not in shown_results},
         audits=_flat(shown(_by_stage(path, "audit.jsonl", Audit))),
         examples=_flat(shown(_by_stage(path, "examples.jsonl", Example))),

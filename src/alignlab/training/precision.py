@@ -54,7 +54,7 @@ class Weights:
         mapped = file_mapped([m.data_ptr() for m in self.masters])
         copied = sum(m.nbytes for m, file in zip(self.masters, mapped, strict=True) if file)
         # Float32 sums of gradients, a pass's gradients in the compute type, and AdamW's moments.
-        return numbers * (4 + self.compute.itemsize + 8) + copied
+        return int(numbers * (4 + self.compute.itemsize + 8) + copied)
 
     def collect_gradients(self) -> None:
         """Add the gradients of a backward pass to the masters', and clear them."""

@@ -273,10 +273,12 @@ def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
 def with_dtype(config: T, lm: LanguageModel, world: DistributedContext) -> T:
     """Return settings with the type that `auto` means for this model and device."""
     if config.dtype == "auto" and is_quantised(lm.model):  # loaded with products in a type
-        return replace(config, dtype=str(lm.model.dtype).removeprefix("torch."))
+        stored: Any = str(lm.model.dtype).removeprefix("torch.")
+        return replace(config, dtype=stored)
     device = torch.device(world.device) if world.sharded else lm.device
     parameters = sum(p.numel() for p in lm.model.parameters())
-    return replace(config, dtype=resolve_dtype(config.dtype, device, parameters))
+    chosen: Any = resolve_dtype(config.dtype, device, parameters)
+    return replace(config, dtype=chosen)
 
 
 def begin(

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +19,11 @@ from typing import Any, Literal
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.agreement import cohen_kappa, raw_agreement
 from alignlab.evaluation.metrics.intervals import Interval
+from alignlab.evaluation.metrics.prediction_powered import powered_mean
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.files import write_json, write_text
 from alignlab.records import from_dict, to_line, whole_records
+from alignlab.report.run_data import PEOPLE
 from alignlab.seeds import derive
 from alignlab.types import EvalResult
 from alignlab.viewer.index import Index
@@ -62,6 +65,8 @@ class Task:
     baseline: str = ""
     """Model on the other side of every pair."""
     created: str = ""
+    drawn: bool = True
+    """True if the prompts were drawn at random from all held-out ones."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,8 @@ def new_task(
         keys: (seed, prompt id) of the prompts.
         models: the compared model and the baseline (`pair`), or the models whose responses are
             rated one by one (`scale`, `labels`, `text`) or ranked together (`ranking`).
-        given: form, instructions, scale, labels and baseline of the task.
+        given: form, instructions, scale, labels and baseline of the task; `drawn` is False where a
+            filter chose the prompts.
 
     Raises:
         BadInput: an unknown form, or nothing to rate.
@@ -142,6 +148,7 @@ def new_task(
         items=tuple(items),
         baseline=given.get("baseline", ""),
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        drawn=given.get("drawn", True),
     )
     if (known := task(run, name)) is not None:
         return known
@@ -223,7 +230,7 @@ def of_response(run: Path, seed: int, response: str) -> list[Rating]:
 
 def summary(run: Path) -> list[EvalResult]:
     """Return the figures of people's ratings that the report shows."""
-    return list(whole_records(run / FOLDER / "results.jsonl", EvalResult))
+    return list(whole_records(run / PEOPLE, EvalResult))
 
 
 def agreement(run: Path, index: Index, made: Task, annotator: str = "") -> list[dict[str, Any]]:
@@ -251,7 +258,7 @@ def write_figures(run: Path, index: Index) -> list[EvalResult]:
     for made in tasks(run):
         of_task = [r for r in every if r.task == made.name]
         if made.form == "pair" and of_task:
-            rows += _win_rates(made, of_task)
+            rows += [*_win_rates(made, of_task), *_corrected(index, made, of_task)]
         for row in agreement(run, index, made):
             rows.append(
                 EvalResult(
@@ -261,7 +268,7 @@ def write_figures(run: Path, index: Index) -> list[EvalResult]:
             )  # fmt: skip
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    write_text(folder / "results.jsonl", "".join(map(to_line, rows)))
+    write_text(run / PEOPLE, "".join(map(to_line, rows)))
     return rows
 
 
@@ -279,6 +286,42 @@ def _win_rates(made: Task, given: Iterable[Rating]) -> list[EvalResult]:
             EvalResult(
                 model, BENCHMARK, "win_rate", rate.rate.value, rate.rate.low, rate.rate.high,
                 rate.rate.n, rate.unscored, made.baseline,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _corrected(index: Index, made: Task, given: Sequence[Rating]) -> list[EvalResult]:
+    """Correct the judge's win rates by people's ratings, by prediction-powered inference.
+
+    Nothing where the rated prompts are no random sample: a filter chose them, or some are open.
+    """
+    if not made.drawn or {r.item for r in given} != {i.item for i in made.items}:
+        return []
+    people: dict[tuple[str, str, int], list[float]] = {}
+    items = {i.item: i for i in made.items}
+    for rating in given:
+        item = items[rating.item]
+        key = item.models[0], item.cluster, item.seed
+        people.setdefault(key, []).append(_number(rating))
+    found = []
+    for model in dict.fromkeys(i.models[0] for i in made.items):
+        judged = index.rows(
+            "SELECT a.outcome, a.seed, p.cluster FROM answers a "
+            "JOIN prompts p ON p.seed = a.seed AND p.id = a.prompt "
+            "WHERE a.model = ? AND (a.outcome IS NOT NULL OR a.judged)",
+            (model,),
+        )
+        labels = [people.get((model, row["cluster"], row["seed"])) for row in judged]
+        mean = powered_mean(
+            [math.nan if row["outcome"] is None else row["outcome"] for row in judged],
+            [math.nan if one is None else sum(one) / len(one) for one in labels],
+            prompts_N=[row["cluster"] for row in judged],
+        ).corrected
+        found.append(
+            EvalResult(
+                model, BENCHMARK, "win_rate_corrected", mean.value, mean.low, mean.high, mean.n,
+                0, made.baseline,
             )
         )  # fmt: skip
     return found

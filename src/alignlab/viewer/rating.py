@@ -83,6 +83,7 @@ def create(library: Library, run: RunState, body: Mapping[str, Any]) -> Task:
         scale=_scale(body.get("scale", [1, 5])),
         labels=_labels(body.get("labels", ["good", "bad"])),
         baseline=baseline,
+        drawn=not any((asked.outcome, asked.flag, asked.part, asked.seed, asked.q)),
     )
 
 
