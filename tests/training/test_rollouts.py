@@ -217,6 +217,8 @@ def test_the_best_model_is_kept(tmp_path):
 
     result = go(PPO(), replace(QUICK, validate_every=2), tmp_path, validate=validate)
     assert (result.trained.best_step, result.trained.best_value) == (4, 3.0)
+    logged = {line["step"]: line.get("validation") for line in lines_of(tmp_path)}
+    assert logged == {1: None, 2: 1.0, 3: None, 4: 3.0, 5: 2.0}
     saved = weights_of(result)
     assert all(torch.equal(saved[name], kept[1][name]) for name in saved)
 

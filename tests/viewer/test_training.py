@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,16 @@ def test_a_run_without_rollouts_has_no_samples(tmp_path: Path) -> None:
     found = shown(build_study(tmp_path / "run"))
     assert (found["rollouts"], found["alarms"]) == (None, [])
     assert [c["chart"].title for c in found["charts"]] == ["loss"]
+
+
+def test_a_validation_score_that_falls_while_the_reward_rises_rings(tmp_path: Path) -> None:
+    path = build_rollouts(tmp_path / "run", lambda i: None)
+    assert shown(path)["alarms"] == []
+    (file,) = path.rglob("metrics.jsonl")
+    steps = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(s | {"validation": 5 - s["step"]}) + "\n" for s in steps))
+    (alarm,) = shown(path)["alarms"]
+    assert alarm["text"].endswith("while the validation score fell from 3.00 to -4.00")
 
 
 def test_samples_of_a_run_under_way_are_followed(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ METRICS = {
     "completions/mean_length": "Response length (tokens)",
     "completions/repetition": "Repeated 4-grams within a response",
     "completions/clipped_ratio": "Responses cut off",
+    "validation": "Validation score",
 }
 SHARES = frozenset(
     {

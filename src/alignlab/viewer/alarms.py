@@ -51,15 +51,19 @@ def of_metrics(stage: str, steps: Steps) -> list[Alarm]:
 
 
 def of_rewards(
-    stage: str, rewards: Sequence[float | None], truths: Sequence[float | None]
+    stage: str,
+    rewards: Sequence[float | None],
+    truths: Sequence[float | None],
+    name: str = "gold score",
 ) -> list[Alarm]:
-    """Return an alarm if the reward rises while the gold score falls.
+    """Return an alarm if the reward rises while a second score falls.
 
     The means of the first and the last third of steps must differ by two standard errors, in both.
 
     Args:
         rewards: mean reward of each step.
-        truths: mean gold score of each step, or mean score of a second judge.
+        truths: second score of each step: mean gold score, or value on validation prompts.
+        name: name of the second score.
     """
     both = [(r, t) for r, t in zip(rewards, truths, strict=True) if r is not None and t is not None]
     if len(both) < HACKING_STEPS:
@@ -68,7 +72,7 @@ def of_rewards(
     if reward.errors < HACKING_ERRORS or truth.errors > -HACKING_ERRORS:
         return []
     text = (
-        f"the reward rose from {reward.first:.2f} to {reward.last:.2f} while the gold score fell "
+        f"the reward rose from {reward.first:.2f} to {reward.last:.2f} while the {name} fell "
         f"from {truth.first:.2f} to {truth.last:.2f}"
     )
     return [Alarm(stage, "hacking", text)]

@@ -18,7 +18,7 @@ from alignlab.viewer.index import Index
 MAIN = (
     "loss", "rewards/accuracies", "rewards/margins", "objective/scores", "objective/kl",
     "objective/entropy_per_token", "completions/mean_length", "completions/repetition",
-    "completions/clipped_ratio", "grad_norm",
+    "completions/clipped_ratio", "validation", "grad_norm",
 )  # fmt: skip
 """Training metrics in the order of their charts; others follow by name."""
 FIGURES = MAIN[3:9]
@@ -45,6 +45,8 @@ def page(index: Index, asked: RolloutFilter) -> dict[str, Any]:
         for stage, columns in rewards.items()
         for alarm in of_rewards(_trained(stage, curves), *columns)
     ]
+    for stage, steps in curves.items():
+        found += of_rewards(stage, *_validated(steps), name="validation score")
     sampled = _sampled(index)
     return {
         "asked": asked,
@@ -73,6 +75,12 @@ def read_rewards(index: Index) -> dict[str, tuple[list[float | None], list[float
         columns[0].append(record["reward"])
         columns[1].append(record["truth"])
     return found
+
+
+def _validated(steps: Sequence[Mapping[str, Any]]) -> tuple[list[float | None], list[float | None]]:
+    """Return reward and validation score of the steps that were validated."""
+    known = [step for step in steps if step.get("validation") is not None]
+    return [s.get("objective/scores") for s in known], [s["validation"] for s in known]
 
 
 def _charts(curves: Curves) -> list[dict[str, Any]]:
