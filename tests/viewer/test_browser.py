@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import alignlab as al
 from alignlab.report import write_report
 from alignlab.viewer import people
 from tests.viewer.a_run import HOSTILE, TWO
@@ -183,13 +184,14 @@ def test_accessibility(browser: Any, site: Site, theme: str, width: int) -> None
     opened = context.new_page()
     found = []
     report = write_report(site[1] / "one").as_uri()
+    compared = al.compare(site[1] / "one", site[1] / "two", out=site[1] / "c.html").report.as_uri()
     addresses = (
         "/",
         *(f"/run/one/{name}" for name in PAGES),
         "/compare?a=one&b=two",
         "/run/rlhf/training",
     )
-    for name in (report, *(f"{site[0]}{address}" for address in addresses)):
+    for name in (report, compared, *(f"{site[0]}{address}" for address in addresses)):
         opened.goto(name)
         for fault in axe.Axe().run(opened).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
