@@ -91,7 +91,7 @@ def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     assert Path("a/report.html").exists()
     both = alignlab("compare", "a", "b")
     assert both.code == 0
-    assert Path(both.out.removeprefix("report: ").strip()).exists()
+    assert Path(both.out.splitlines()[-1].removeprefix("report: ")).exists()
 
 
 def test_a_study_that_could_not_be_judged_fails(alignlab, tmp_path):

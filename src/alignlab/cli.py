@@ -29,7 +29,7 @@ from alignlab.source import Place
 BENCHMARK = "NAME"
 """Name in the help of the command that runs any benchmark."""
 
-NO_PROGRESS = ("annotate", "data convert", "annotations export", "annotations import")
+NO_PROGRESS = ("annotate", "compare", "data convert", "annotations export", "annotations import")
 """Commands that write a file and show no progress."""
 
 OLD_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -125,7 +125,10 @@ COMMANDS = (
         ("model", "out"),
     ),
     Command("report", _api("studies", "print_report"), "report runs/demo --csv > demo.csv"),
-    Command("compare", _api("studies", "compare"), "compare runs/seed-0 runs/seed-1"),
+    Command(
+        "compare", _api("studies", "compare"),
+        "compare runs/demo runs/idea --map 'M2 self-reward (expected score):M2'",
+    ),
     Command("view", Place("alignlab.commands.view", "view"), "view runs --port 8000", ("folder",)),
     Command(
         "annotate", Place("alignlab.commands.annotate", "annotate"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
 _ABBREVIATED = re.compile(
@@ -34,14 +37,14 @@ def words(text: str) -> list[str]:
     return list(wordpunct_tokenize(text))
 
 
-def ngrams(tokens: Sequence[str], n: int) -> list[tuple[str, ...]]:
+def ngrams(tokens: Sequence[T], n: int) -> list[tuple[T, ...]]:
     """List the n-grams of a token sequence, in order; empty for fewer than n tokens."""
     if n < 1:
         raise ValueError(f"n-grams need n >= 1; got {n}")
     return [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
 
 
-def distinct_share(tokens: Sequence[str], n: int) -> float:
+def distinct_share(tokens: Sequence[str] | Sequence[int], n: int) -> float:
     """Return the share of distinct n-grams of a text; 1 without n-grams (arXiv 2402.03469)."""
     grams = ngrams(tokens, n)
     return len(set(grams)) / len(grams) if grams else 1.0

@@ -8,7 +8,7 @@ import pytest
 from alignlab.commands.report import print_as, tables
 from alignlab.errors import BadInput
 from alignlab.records import to_line
-from alignlab.report.export import COLUMNS, export
+from alignlab.report.export import COLUMNS, compact, export
 from alignlab.report.headline import verdict
 from alignlab.report.run_data import read_run
 from alignlab.types import EvalResult
@@ -45,6 +45,25 @@ def test_csv_holds_every_row_with_its_verdict(tested):
     assert rates["teacher reward"]["verdict"] == "better"
     assert rates["length reward"]["verdict"] == "worse"
     assert rates["M3"]["verdict"] == ""  # no p-value: nothing is said
+
+
+def test_the_compact_table_comes_first(tested):
+    head, _, rest = tables(tested).partition("\n\n")
+    assert head == "**Win rate against M1, n = 1,188**"
+    lines = rest.split("\n\n")[0].splitlines()
+    assert lines[0] == "| model | win rate | 95% interval | verdict |"
+    assert lines[2] == "| teacher reward | 63.0% | 59.2 to 66.7% | better |"
+    assert lines[-1].startswith("| length reward | 35.0% |")
+    assert "| M2 | 55.5% | 52.0 to 59.0% | not distinguishable |" in lines  # its p is 0.08
+    latex = tables(tested, "latex")
+    assert latex.startswith(r"\begin{longtable}{lrll}" + "\n" + r"\caption{Win rate against M1")
+    assert r"teacher reward & 63.0\% & 59.2 to 66.7\% & better \\" in latex
+    assert tables(tested, "csv").startswith("model,benchmark")
+
+
+def test_a_run_without_win_rates_has_no_compact_table(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"recipe": "r"}')
+    assert compact(tmp_path, "latex") == ""
 
 
 def test_a_finding_needs_its_interval_and_its_p_value():

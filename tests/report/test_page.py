@@ -71,6 +71,8 @@ def test_answer_figures_and_commands_are_on_the_page(run_dir: Path) -> None:
     assert "alignlab run compare model=sandbox:knows_all" in text
     assert "n = 1,188, 3 training seeds (0, 1, 2), 72 unscored left out" in text
     assert "equal scores 336" in text
+    folder = "/".join(run_dir.resolve().parts[-2:])
+    assert f"Every record behind these figures: alignlab view {folder}" in text
 
 
 def test_texts_of_models_cannot_become_markup(run_dir: Path) -> None:
@@ -140,6 +142,16 @@ def test_rows_without_value_or_bounds_are_drawn_where_they_can_be(tmp_path: Path
     file.write_text("".join(json.dumps(r.__dict__) + "\n" for r in rows))
     text = " ".join(read(write_report(run_dir)).texts)
     assert "This run holds no win rate against M1." in text
+
+
+def test_styles_of_single_elements_share_no_class_with_series(tmp_path: Path) -> None:
+    page = compare_runs([build_run(tmp_path / "one"), build_run(tmp_path / "two")]).read_text()
+    style = page[page.index("<style>") : page.index("</style>")]
+    series = set(re.findall(r'class="key (s\d)', page))
+    assert series == {"s0", "s1"}
+    placed = set(re.findall(r"\.(\w+)\.\1\.\1 ", style))
+    assert placed
+    assert not placed & series
 
 
 def test_runs_side_by_side(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from alignlab.commands._support.outcome import note_outcome, note_plan, stage_outcomes
 from alignlab.plan import Outcome, Plan, Price, StageOutcome, StageTime, Time, label
-from alignlab.report.plan_table import branch_of, parts, planned
-from alignlab.report.run_data import read_run
+from alignlab.report import run_data
+from alignlab.report.plan_table import branch_of, cheapest, parts, planned
+from alignlab.report.run_data import StageRecord, read_run
 from alignlab.runs import Run, RunIdentity
+from alignlab.types import EvalResult, StudyDescription, Usage
 
 PLAN = Plan("r", "small", 2, "out", False, "m", (), {}, (),
             stages=(StageTime("01-m1", 8.0, 9.0), StageTime("self/01-judge", 4.0, 5.0)),
@@ -80,10 +83,50 @@ def test_branches_have_their_cost(tmp_path):
     assert cells["self"] == ["10", "200", "20", "8 s", "6 s"]
 
 
+RATES = {"rich": (0.62, 0.58, 0.66), "poor": (0.60, 0.55, 0.65), "worse": (0.56, 0.53, 0.59)}
+
+
+def branches(**verdicts: float):
+    """A run of three branches: rich takes 900 tokens, poor 300, worse 100; p-values by model."""
+    stages = tuple(
+        StageRecord(
+            f"seed-0/{name}_branch/01-{name}",
+            "done",
+            1.0,
+            usage=Usage(tokens // 3, 2 * tokens // 3, 1),
+        )
+        for name, tokens in (("rich", 900), ("poor", 300), ("worse", 100))
+    )
+    rows = [
+        EvalResult(m, "duel", "win_rate", *figures, 400, 0, "M1") for m, figures in RATES.items()
+    ]
+    rows += [
+        EvalResult(m, "duel", "win_rate_p_holm", p, None, None, 400, 0, "M1")
+        for m, p in verdicts.items()
+    ]
+    return run_data.RunData(
+        Path("r"), run_data.Manifest("r"), StudyDescription("r", "", "M1"), "", stages,
+        tuple(rows), {}, (), (), (), {}, (), 0.0, True,
+    )  # fmt: skip
+
+
+def test_the_cheapest_branch_that_is_not_worse_is_named():
+    run = branches(rich=0.001, poor=0.001, worse=0.01)
+    table = parts(run)
+    assert table is not None
+    assert table.columns[-2:] == ("Best model", "Win rate")
+    assert [c.value for c in table.rows[1]][-2:] == ["poor", "60.0%"]
+    # The interval of poor reaches 62%, that of worse ends at 59%.
+    assert cheapest(run).endswith(
+        "is poor branch (300 tokens; poor, 60.0%); their difference is not tested."
+    )
+    alone = cheapest(branches(rich=0.001, poor=0.2, worse=0.01))
+    assert alone.startswith("The best branch is also the cheapest of those that reach its win rate")
+    assert cheapest(branches(rich=0.2, poor=0.2, worse=0.2)) == ""
+
+
 def read_run_without_checks(run: Run):
     """Read the stages and the manifest of a run whose stages hold no records."""
-    from alignlab.report import run_data
-
     manifest = run_data._typed(run_data.Manifest, run.path / "manifest.json")
     stages = tuple(
         run_data._stage(run.path, file) for file in run_data._files(run.path, "status.json")

@@ -40,13 +40,13 @@ def test_only_executed_scripts_and_styles_are_allowed_by_hash() -> None:
 def test_style_attributes_become_classes_of_the_hashed_sheet() -> None:
     page = with_policy(PAGE)
     assert "style=" not in page
-    assert '<span class="y s0">' in page
-    assert '<td class="s0">' in page
-    assert '<i id="i" class="s1">' in page
+    assert '<span class="y at0">' in page
+    assert '<td class="at0">' in page
+    assert '<i id="i" class="at1">' in page
     sheet = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
     assert sheet is not None
-    assert ".s0.s0.s0 { top: 12% }" in sheet[1]
-    assert ".s1.s1.s1 { left: 3% }" in sheet[1]
+    assert ".at0.at0.at0 { top: 12% }" in sheet[1]
+    assert ".at1.at1.at1 { left: 3% }" in sheet[1]
     stated = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     assert stated is not None
     assert digest(sheet[1]) in stated[1]

@@ -24,6 +24,7 @@ from alignlab.objectives.rloo import RLOO
 from alignlab.training.environment import Environment, Sample, SampledGroup
 from alignlab.training.loop import train
 from alignlab.training.rollout_config import RolloutConfig
+from alignlab.training.rollout_samples import FILE
 from alignlab.training.rollouts import train_rollouts
 from alignlab.training.step import StepRunner
 from alignlab.training.trainer_state import TrainingCallbacks
@@ -108,6 +109,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, objective, config):
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "killed")
+    assert (tmp_path / "whole" / FILE).read_text() == (tmp_path / "killed" / FILE).read_text()
     if isinstance(objective, PPO):
         heads = [load_file(tmp_path / n / "model/value_head.safetensors") for n in
                  ("whole", "killed")]  # fmt: skip
@@ -215,6 +217,8 @@ def test_the_best_model_is_kept(tmp_path):
 
     result = go(PPO(), replace(QUICK, validate_every=2), tmp_path, validate=validate)
     assert (result.trained.best_step, result.trained.best_value) == (4, 3.0)
+    logged = {line["step"]: line.get("validation") for line in lines_of(tmp_path)}
+    assert logged == {1: None, 2: 1.0, 3: None, 4: 3.0, 5: 2.0}
     saved = weights_of(result)
     assert all(torch.equal(saved[name], kept[1][name]) for name in saved)
 

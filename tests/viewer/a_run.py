@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from alignlab.measuring.overoptimization import Watched
+from alignlab.records import to_line
 from alignlab.runs import Run, RunIdentity
+from alignlab.training.metrics import MetricsFile
+from alignlab.training.rollout_samples import FILE, RolloutSample
 from alignlab.types import (
     Audit,
     Count,
@@ -44,9 +49,16 @@ def said(n: int, models: tuple[str, ...], verdict: Verdict, *raw: str) -> Feedba
     return Feedback(f"p/{n}", ids, "judge J", verdict, raw[0] if raw else "", raw)
 
 
-def build(path: Path, n: int = 12, hostile: bool = False, done: bool = True) -> Path:
-    """Write a run: M2 wins on prompts 0 to n/2, ties on one, is unscored on one, and loses else."""
-    run = Run.start(path, RunIdentity("compare_feedback", {"beta": 0.1, "out": str(path)}, (0,)))
+def build(
+    path: Path, n: int = 12, hostile: bool = False, done: bool = True, shift: int = 0
+) -> Path:
+    """Write a run: M2 wins on prompts 0 to n/2, ties on one, is unscored on one, and loses else.
+
+    Args:
+        shift: added to the scores of M2 and, a tenth of it, to the setting beta.
+    """
+    settings = {"beta": 0.1 + shift / 10, "out": str(path)}
+    run = Run.start(path, RunIdentity("compare_feedback", settings, (0,)))
     name = HOSTILE if hostile else TWO
     run.describe(
         StudyDescription("compare_feedback", "Which is better?", "M1", {"M1": "SFT", name: "DPO"})
@@ -65,7 +77,8 @@ def build(path: Path, n: int = 12, hostile: bool = False, done: bool = True) -> 
     raw = HOSTILE if hostile else "Score: 3"
     with run.stage("score-m2", inputs={"by": "judge J"}) as stage:
         scores = [
-            said(i, (name,), Score(float(i % 6), (float(i % 6), 2.0)), raw, "2") for i in range(n)
+            said(i, (name,), Score(float(s), (float(s), 2.0)), raw, "2")
+            for i, s in enumerate((i + shift) % 6 for i in range(n))
         ]
         scores[1] = said(1, (name,), Unscored("no score in any sample"), raw)
         stage.write("feedback", Feedback, scores)
@@ -106,4 +119,26 @@ def build(path: Path, n: int = 12, hostile: bool = False, done: bool = True) -> 
             )
         run.finish()
     run.close()
+    return path
+
+
+def build_rollouts(path: Path, truth: Callable[[int], float | None], steps: int = 10) -> Path:
+    """Write a run that is training a policy: the reward is 0.1 a step, the length 20 tokens."""
+    run = Run.start(path, RunIdentity("rlhf", {"beta": 0.2}, (0,)))
+    with run.scope("branch").stage("drift-ppo") as stage:
+        file = stage.records("watched", Watched)
+        for i in range(1, steps + 1):
+            file.append(str(i), [Watched(0.1 * i, truth(i), 8)])
+    stage = run.scope("branch").stage("ppo").__enter__()  # never left: still under way
+    metrics = MetricsFile(stage.path / "metrics.jsonl", 0)
+    for i in range(1, steps + 1):
+        line = {"objective/scores": 0.1 * i, "objective/kl": 0.2 * i, "objective/entropy": 40.0}
+        metrics.write({"step": i, **line, "completions/mean_length": 20.0})
+    samples = [
+        RolloutSample(
+            i, "p/1", "What is it?", f"{HOSTILE} at {i}", None if i == 2 else 0.5, 20, i > 1
+        )
+        for i in range(1, steps + 1)
+    ]
+    (stage.path / FILE).write_text("".join(map(to_line, samples)))
     return path

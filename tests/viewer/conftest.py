@@ -16,18 +16,19 @@ import uvicorn
 
 from alignlab.viewer.app import application
 from alignlab.viewer.library import Library
-from tests.viewer.a_run import build
+from tests.viewer.a_run import build, build_rollouts
 
 CHROMIUM = os.environ.get("ALIGNLAB_CHROMIUM") or shutil.which("chromium")
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Serve three runs: the address and the folder."""
+    """Serve four runs: the address and the folder."""
     folder = tmp_path_factory.mktemp("viewed")
     build(folder / "one", n=24)
     build(folder / "two", done=False)
     build(folder / "bad", hostile=True)
+    build_rollouts(folder / "rlhf", lambda step: 5 - 0.1 * step)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import alignlab as al
 from alignlab.report import write_report
 from alignlab.viewer import people
 from tests.viewer.a_run import HOSTILE, TWO
@@ -73,6 +74,20 @@ def test_what_a_model_trained_on_and_what_is_inverted(page: Any, site: Site) -> 
     assert page.locator("article.pair").count() == 2
     page.goto(f"{site[0]}/run/one/training")
     assert page.locator("polyline").count() >= 1
+
+
+def test_from_an_alarm_to_the_samples_of_a_step(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/rlhf/training")
+    assert "the reward rose" in page.inner_text(".warnings")
+    page.click(".warnings a")
+    page.wait_for_selector("text=/^Step 10 · Reward 1/")
+    page.keyboard.press("k")
+    page.wait_for_selector("text=/^Step 9 · Reward 0.9/")
+    page.locator("input[type=range]").fill("2")
+    page.wait_for_selector("text=/^Step 2 · Reward 0.2/")
+    assert "unscored" in page.inner_text("#samples article")
+    assert f"{HOSTILE} at 2" in page.inner_text("#samples article")
+    assert page.evaluate("window.hacked") is None
 
 
 def test_which_run_had_a_setting(page: Any, site: Site) -> None:
@@ -169,8 +184,14 @@ def test_accessibility(browser: Any, site: Site, theme: str, width: int) -> None
     opened = context.new_page()
     found = []
     report = write_report(site[1] / "one").as_uri()
-    addresses = ("/", *(f"/run/one/{name}" for name in PAGES), "/compare?a=one&b=two")
-    for name in (report, *(f"{site[0]}{address}" for address in addresses)):
+    compared = al.compare(site[1] / "one", site[1] / "two", out=site[1] / "c.html").report.as_uri()
+    addresses = (
+        "/",
+        *(f"/run/one/{name}" for name in PAGES),
+        "/compare?a=one&b=two",
+        "/run/rlhf/training",
+    )
+    for name in (report, compared, *(f"{site[0]}{address}" for address in addresses)):
         opened.goto(name)
         for fault in axe.Axe().run(opened).response["violations"]:
             if fault["impact"] in ("serious", "critical"):

@@ -14,11 +14,13 @@ from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.records import read_records
+from alignlab.report.run_settings import flat
 from alignlab.types import Feedback, Preference, Prompt
 from alignlab.viewer import pages
 from alignlab.viewer.app import application
+from alignlab.viewer.comparison import read_mapping
 from alignlab.viewer.filters import AnswerFilter, words
-from alignlab.viewer.library import Library, check_pattern, flat
+from alignlab.viewer.library import Library, check_pattern
 from alignlab.viewer.slices import slice_mean
 from alignlab.viewer.words import differences
 from tests.viewer.a_run import HOSTILE, TWO, build
@@ -190,13 +192,54 @@ def test_a_page_leads_through_its_list(library: Library) -> None:
     assert pages.answer(library, run, 0, "p/none", query) is None
 
 
-def test_comparison_lists_the_prompts_that_flipped(folder: Path, library: Library) -> None:
+def test_comparison_lists_the_prompts_that_flipped(
+    folder: Path, library: Library, tmp_path: Path
+) -> None:
     found = pages.compare(library, {"a": "one", "b": "two", "map": f"{TWO}:{TWO}"})
-    assert found["shared"] == 11
-    assert found["flipped"] == 0
-    assert [name for name, _, _ in found["settings"]] == []
+    assert (found["flips"].shared, found["flips"].up, found["flips"].down) == (11, 0, 0)
+    assert found["settings"] is None
+    build(tmp_path / "one")
+    build(tmp_path / "other", shift=1)
+    other = Library(tmp_path)
+    found = pages.compare(other, {"a": "one", "b": "other"})
+    flips = found["flips"]
+    # Scores of 0 to 5 in turns, each one more, and 5 becomes 0; prompt 1 is unscored.
+    assert (flips.model, flips.shared, flips.up, flips.down) == (TWO, 11, 9, 2)
+    largest = {row.question: (row.old, row.new, row.before) for row in flips.rows[:2]}
+    assert largest == {
+        f"Question {i}?": (5.0, 0.0, f"unique{i} words of the second") for i in (5, 11)
+    }
+    assert found["settings"].names == ("beta",)
+    assert [cell.value for cell in found["settings"].rows[0]] == ["0.1", "0.2"]
+    client = TestClient(application(other, 8000), base_url=f"http://{HOST}")
+    text = text_of(client, "/compare?a=one&b=other")
+    assert "11 of 11 prompts differ, 9 higher and 2 lower (scores by judge J)" in text
+    assert client.get("/compare?a=one&b=other&map=M9:M1").status_code == 400
+
+
+def test_scores_of_a_runs_own_model_are_not_compared(tmp_path: Path) -> None:
+    for name, shift in (("one", 0), ("other", 1)):
+        path = build(tmp_path / name, shift=shift) / "config.yaml"
+        path.write_text(path.read_text() + "measure:\n  judge: expected:self\n")
+    assert pages.compare(Library(tmp_path), {"a": "one", "b": "other"})["flips"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("", {}),
+        ("M2:dpo, M3:ipo", {"M2": "dpo", "M3": "ipo"}),
+        ("weak SFT, then DPO:dpo", {"weak SFT, then DPO": "dpo"}),
+    ],
+)
+def test_models_of_other_names_are_paired(text: str, pairs: dict[str, str]) -> None:
+    assert read_mapping(text) == pairs
+
+
+@pytest.mark.parametrize("text", ["M2", "M2:", ":dpo", "M2:a,M2:b", "M2:a,M3:a", "M2:a,M3"])
+def test_a_mapping_that_pairs_nothing_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="MODEL:MODEL"):
-        pages.compare(library, {"a": "one", "b": "two", "map": "M2"})
+        read_mapping(text)
 
 
 ADDRESSES = ("", "answers", "judgements", "data", "training", "people", "files", "answers/0/p/0")

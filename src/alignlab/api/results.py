@@ -50,8 +50,8 @@ class Result:
         """Return the JSON printed by `--json`."""
         return {"rows": self.rows}
 
-    def table(self) -> Table | None:
-        """Return a table for a terminal; None if `str` is complete."""
+    def table(self) -> Any:
+        """Return a rich table for a terminal; None if `str` is complete."""
         return None
 
     def _repr_html_(self) -> str:
@@ -265,6 +265,65 @@ class ReportPage(FolderResult):
 
     def __fspath__(self) -> str:
         return str(self.report)
+
+
+class ComparisonPage(ReportPage):
+    """Comparison of runs: its page, differing settings, paired differences, flipped prompts."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], found: Any) -> None:
+        super().__init__(rows, " and ".join(found.names), found.page.parent, found.page)
+        self._found = found
+
+    @property
+    def settings(self) -> Result:
+        """Row per setting that differs, with the value of each run; None is not set."""
+        names = self._found.names
+        return Result(
+            [
+                {"setting": name} | dict(zip(names, values, strict=True))
+                for name, values in self._found.settings
+            ],
+            "settings that differ",
+        )
+
+    @property
+    def differences(self) -> Result:
+        """Row per paired difference, with 95% interval, p-values and verdict."""
+        from alignlab.records import to_dict
+        from alignlab.report.run_comparison import verdict
+
+        return Result(
+            [to_dict(pair) | {"verdict": verdict(pair)} for pair in self._found.paired],
+            "paired differences",
+        )
+
+    @property
+    def flips(self) -> Result:
+        """Row per flipped prompt, with both answers and their values."""
+        from alignlab.records import to_dict
+
+        return Result(
+            [
+                {"model": one.model, "other": one.other, "by": one.by} | to_dict(row)
+                for one in self._found.flips
+                for row in one.rows
+            ],
+            "flipped prompts",
+        )
+
+    def table(self) -> Any:
+        """Return the tables of settings and differences; None if there is neither."""
+        from rich.console import Group
+
+        from alignlab.commands.compare import tables
+
+        made = [part for table in tables(self._found) for part in (table, "")]
+        return Group(*made) if made else None
+
+    def __str__(self) -> str:
+        from alignlab.commands.compare import lines
+
+        return "\n".join([*lines(self._found), super().__str__()])
 
 
 class Text(Result):

@@ -11,7 +11,7 @@ from alignlab import configs, registry, source
 from alignlab.api import settings as known
 from alignlab.api.folders import place_for, writing
 from alignlab.api.inputs import DataLike, ModelLike, data_spec, model_spec, objective_parts
-from alignlab.api.results import ReportPage, Result, StudyResult, Text
+from alignlab.api.results import ComparisonPage, ReportPage, Result, StudyResult, Text
 from alignlab.errors import BadInput
 
 
@@ -168,18 +168,31 @@ def report(*runs: str | Path | Result) -> ReportPage:
     return _page([_folder(one) for one in runs], make_report)
 
 
-def compare(*runs: str | Path | Result) -> ReportPage:
-    """Write one page that compares several runs.
+def compare(
+    *runs: str | Path | Result,
+    map: str | Mapping[str, str] | None = None,
+    out: str | Path | None = None,
+) -> ComparisonPage:
+    """Compare runs: differing settings, paired differences with verdicts, prompts that flipped.
+
+    Differences are tested on the prompts that runs share, of models of one name. The page also
+    shows up to 50 flipped prompts per pair of models, with both answers.
 
     Args:
         runs: two or more run directories.
+        map: models of other names to pair, of the first run and of the second: M2:dpo,M3:ipo; in
+            Python also a mapping.
+        out: path of the page; compare.html next to the first run by default.
 
     Raises:
-        BadInput: fewer than two runs, or a folder that is no run.
+        BadInput: fewer than two runs, a folder that is no run, or a model that its run does not
+            hold.
     """
-    from alignlab.commands.report import compare as compare_pages
+    from alignlab.commands.compare import compare as compare_pages
 
-    return _page([_folder(one) for one in runs], compare_pages)
+    folders = [_folder(one) for one in runs]
+    found = compare_pages(*folders, mapping=map or "", out=out)
+    return ComparisonPage(_rows(folders), found)
 
 
 def print_report(
@@ -200,15 +213,21 @@ def print_report(
 
 
 def _page(folders: list[Path], make: Any) -> ReportPage:
+    page = make(*folders)
+    title = " and ".join(folder.name for folder in folders)
+    return ReportPage(_rows(folders), title, page.parent, page)
+
+
+def _rows(folders: list[Path]) -> list[dict[str, Any]]:
+    """Return the figures of runs; of several with the run's name."""
     from alignlab.report.run_data import read_run
     from alignlab.report.summary import rows as rows_of
 
-    page = make(*folders)
     rows = []
     for folder in folders:
         several = {"run": folder.name} if len(folders) > 1 else {}
         rows += [several | row for row in rows_of(read_run(folder).results)]
-    return ReportPage(rows, " and ".join(folder.name for folder in folders), page.parent, page)
+    return rows
 
 
 def _folder(one: str | Path | Result) -> Path:

@@ -5,40 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from alignlab.errors import BadInput
-from alignlab.integrity import refuse_damage
-from alignlab.report import compare_runs, export, markdown, write_report
-from alignlab.report.export import Format
-from alignlab.report.run_comparison import run_names
+from alignlab.report import export, markdown, write_report
+from alignlab.report.export import Format, compact
 
 
 def report(*runs: str | Path) -> Path:
     """Write the report of one run again, or a page that compares several."""
-    return write_report(_run(runs[0])) if len(runs) == 1 else compare(*runs)
+    if len(runs) == 1:
+        return write_report(run_folder(runs[0]))
+    from alignlab.commands.compare import compare
 
-
-def compare(*runs: str | Path) -> Path:
-    """Write one page that compares two or more runs.
-
-    Raises:
-        BadInput: fewer than two runs, or a folder that is no run.
-    """
-    if len(runs) < 2:
-        raise BadInput(f"expected two or more run directories, found {len(runs)}")
-    # Importing it takes seconds, which reports of single runs need not wait for.
-    from alignlab.measuring.paired import compare_by_prompt
-
-    paths = [_run(run) for run in runs]
-    for path in paths:
-        refuse_damage(path)
-    named = list(zip(run_names(paths), paths, strict=True))
-    return compare_runs(paths, paired=compare_by_prompt(named))
+    return compare(*runs).page
 
 
 def tables(run: str | Path, form: Format = "markdown") -> str:
-    """Export every figure of a run; Markdown starts with the main figures, in tables by model."""
-    path = _run(run)
+    """Export every figure of a run.
+
+    Markdown and LaTeX start with a compact table of win rates; Markdown goes on with the main
+    figures, in tables by model.
+    """
+    path = run_folder(run)
     every = export(path, form)
-    return f"{markdown(path)}\n{every}" if form == "markdown" else every
+    if form == "csv":
+        return every
+    main = markdown(path) if form == "markdown" else ""
+    return "\n".join(part for part in (compact(path, form), main, every) if part)
 
 
 def print_as(runs: int, **wanted: bool) -> Format | None:
@@ -60,7 +51,12 @@ def print_as(runs: int, **wanted: bool) -> Format | None:
     return forms[chosen[0]] if chosen else None
 
 
-def _run(folder: str | Path) -> Path:
+def run_folder(folder: str | Path) -> Path:
+    """Return a run directory's path.
+
+    Raises:
+        BadInput: not a run directory.
+    """
     path = Path(folder)
     if not any((path / name).exists() for name in ("manifest.json", "config.yaml")):
         raise BadInput(f"{path}: expected a run directory (with manifest.json), found none")

@@ -62,6 +62,11 @@ def compare_by_prompt(
     return found
 
 
+def models_of(run: Path) -> list[str]:
+    """Return the models with values by prompt, in the order of the records."""
+    return list(dict.fromkeys(model for models in read_values(run).values() for model in models))
+
+
 def read_values(run: Path) -> Table:
     """Read a run's values by prompt.
 
@@ -112,7 +117,8 @@ def _matched(
 ) -> list[tuple[str, str]]:
     """Match the models of two runs: as mapped, else by name, else the only ones."""
     mapped = [(mapping[b], b) for b in base if mapping.get(b) in own]
-    named = [(m, m) for m in own if m in base and m not in mapping]
+    taken = set(mapping.values())
+    named = [(m, m) for m in own if m in base and m not in mapping and m not in taken]
     if not mapped and not named and not mapping and len(own) == len(base) == 1:
         return [(next(iter(own)), next(iter(base)))]
     return [*mapped, *named]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from alignlab.report import headline
+from alignlab.report import headline, labels
 from alignlab.report.run_data import read_run
 from alignlab.types import EvalResult
 
@@ -17,6 +17,8 @@ COLUMNS = (
     "model", "benchmark", "metric", "part", "against", "value", "low", "high", "n", "unscored",
     "seeds", "comparable", "verdict",
 )  # fmt: skip
+_Table = tuple[str, list[str], list[list[str]]]
+"""Title, heads and lines."""
 _DIGITS = 6
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -35,7 +37,37 @@ def export(run_dir: Path, form: Format) -> str:
         BadInput: not a run directory, or a record in it cannot be read.
     """
     results = read_run(run_dir).results
-    return {"csv": _csv, "latex": _latex, "markdown": _markdown}[form](results)
+    if form == "csv":
+        return _csv(results)
+    return (_markdown if form == "markdown" else _latex)(_tables(results))
+
+
+def compact(run_dir: Path, form: Literal["latex", "markdown"]) -> str:
+    """Export the win rates against the baseline: model, win rate, 95% interval, verdict.
+
+    Verdicts are the headline's. Empty for a run without win rates.
+
+    Raises:
+        BadInput: not a run directory, or a record in it cannot be read.
+    """
+    run = read_run(run_dir)
+    rows = headline.comparisons(run.results, run.study.baseline)
+    if not rows:
+        return ""
+    lines = [
+        [
+            row.model,
+            labels.number(row.value, row.metric),
+            labels.bounds(row),
+            headline.decided(row, run.results),
+        ]
+        for row in sorted(rows, key=lambda r: -(r.value or 0))
+    ]
+    sizes = sorted({r.n for r in rows})
+    n = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    title = f"Win rate against {rows[0].against or run.study.baseline}, n = {n}"
+    table = (title, ["model", "win rate", "95% interval", "verdict"], lines)
+    return (_markdown if form == "markdown" else _latex)([table])
 
 
 def _csv(results: Sequence[EvalResult]) -> str:
@@ -59,7 +91,7 @@ def _figure(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}g}"
 
 
-def _tables(results: Sequence[EvalResult]) -> list[tuple[str, list[str], list[list[str]]]]:
+def _tables(results: Sequence[EvalResult]) -> list[_Table]:
     """Return title, heads and lines of every benchmark, without empty columns."""
     found = []
     for name in dict.fromkeys(r.benchmark for r in results):
@@ -85,24 +117,24 @@ def _line(row: EvalResult, results: Sequence[EvalResult]) -> list[str]:
     ]
 
 
-def _markdown(results: Sequence[EvalResult]) -> str:
+def _markdown(tables: Sequence[_Table]) -> str:
     def row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
     parts = []
-    for title, heads, lines in _tables(results):
+    for title, heads, lines in tables:
         rule = "|" + "---|" * len(heads)
         parts.append("\n".join([f"**{title}**", "", row(heads), rule, *map(row, lines)]))
     return "\n\n".join(parts) + "\n"
 
 
-def _latex(results: Sequence[EvalResult]) -> str:
+def _latex(tables: Sequence[_Table]) -> str:
     def row(cells: Sequence[str]) -> str:
         return " & ".join(map(_escaped, cells)) + r" \\"
 
     parts = []
-    for title, heads, lines in _tables(results):
-        sides = "".join("r" if h in ("value", "n", "unscored") else "l" for h in heads)
+    for title, heads, lines in tables:
+        sides = "".join("r" if h in ("value", "win rate", "n", "unscored") else "l" for h in heads)
         begin = [rf"\begin{{longtable}}{{{sides}}}", rf"\caption{{{_escaped(title)}}} \\"]
         head = [r"\toprule", row(heads), r"\midrule", r"\endhead"]
         end = [r"\bottomrule", r"\end{longtable}"]

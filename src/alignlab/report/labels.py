@@ -78,6 +78,13 @@ METRICS = {
     "recall_change_p_holm": "p of the change, adjusted (Holm)",
     "per_doubling": "Gain per doubling",
     "r_squared": "R squared",
+    "objective/scores": "Reward",
+    "objective/kl": "KL from the reference (nats)",
+    "objective/entropy_per_token": "Entropy (nats per token)",
+    "completions/mean_length": "Response length (tokens)",
+    "completions/repetition": "Repeated 4-grams within a response",
+    "completions/clipped_ratio": "Responses cut off",
+    "validation": "Validation score",
 }
 SHARES = frozenset(
     {

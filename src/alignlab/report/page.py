@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -56,6 +57,8 @@ def render(run: RunData) -> str:
             spent=spent,
             planned=plan_table.planned(run),
             parts=plan_table.parts(run),
+            cheapest=plan_table.cheapest(run),
+            address=_address(run.path),
             spent_total=training_curves.total(spent),
             counts=training_curves.counts(run.counts),
             wall=duration(run.wall_seconds),
@@ -96,6 +99,11 @@ def environment() -> Environment:
     )
     made.tests["losing"] = lambda count: bool(sum(count.dropped.values()) or count.changed)
     return made
+
+
+def _address(run: Path) -> str:
+    """Return a run's folder as commands take it, from the folder around its own."""
+    return shlex.quote("/".join(run.resolve().parts[-2:]))
 
 
 def _title(run: RunData) -> str:

@@ -49,7 +49,7 @@ def styles_to_classes(html: str) -> str:
 
     def replaced(found: re.Match[str]) -> str:
         tag, before, style, after = found.groups()
-        name = names.setdefault(style, f"s{len(names)}")
+        name = names.setdefault(style, f"at{len(names)}")
         attributes = before + after
         if _CLASS.search(attributes):
             attributes = _CLASS.sub(rf'\1\2 {name}"', attributes, count=1)

@@ -15,6 +15,7 @@ from alignlab.report.labels import duration
 from alignlab.report.page import environment
 from alignlab.report.policy import with_policy
 from alignlab.report.run_data import RunData, read_run
+from alignlab.report.run_settings import read_settings, setting_differences, settings_table
 from alignlab.report.tables import Cell, ReportTable
 from alignlab.types import EvalResult, Paired
 
@@ -47,8 +48,54 @@ class NamedTable:
     table: ReportTable
 
 
+@dataclass(frozen=True)
+class FlippedPrompt:
+    """Prompt that a judge judged otherwise in the second run than in the first."""
+
+    question: str
+    before: str
+    """Answer in the first run."""
+    after: str
+    """Answer in the second run."""
+    old: float
+    new: float
+    """Scores, or outcomes against a common baseline: 1 a win, 0.5 a tie, 0 a loss."""
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Prompts on which the verdicts of two models differ, the largest changes first."""
+
+    model: str
+    """Model of the first run."""
+    other: str
+    """Model of the second run."""
+    by: str
+    """Kind of verdict and judge: "scores by sandbox:oracle"."""
+    shared: int
+    """Number of prompts judged in both runs."""
+    up: int
+    """Number of prompts judged higher in the second run."""
+    down: int
+    rows: tuple[FlippedPrompt, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the model, or of both if they differ."""
+        return self.model if self.model == self.other else f"{self.model} and {self.other}"
+
+    def __str__(self) -> str:
+        changed = f"{self.up + self.down:,} of {self.shared:,} prompts differ"
+        return f"{self.name}: {changed}, {self.up:,} higher and {self.down:,} lower ({self.by})"
+
+
 def compare_runs(
-    paths: Sequence[Path], out: Path | None = None, *, paired: Sequence[Paired] = ()
+    paths: Sequence[Path],
+    out: Path | None = None,
+    *,
+    paired: Sequence[Paired] = (),
+    flips: Sequence[Flips] = (),
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write one page that compares the rows of several runs; return its path.
 
@@ -56,6 +103,8 @@ def compare_runs(
         paths: run directories, two or more.
         out: the page's path; by default `compare.html` next to the first run.
         paired: differences by prompt, tested if the runs share prompts.
+        flips: prompts that flipped, of each pair of models.
+        notes: sentences on models that were not compared.
 
     Raises:
         BadInput: fewer than two runs, one run twice, or a folder that is no run.
@@ -72,9 +121,13 @@ def compare_runs(
         .get_template("compare.html.j2")
         .render(
             runs=[_compared(name, run) for name, run in zip(names, runs, strict=True)],
+            settings=settings_table(names, setting_differences([read_settings(p) for p in paths])),
+            flips=flips,
+            notes=notes,
             figures=_figures(names, runs),
             tables=_tables(names, runs),
             paired=paired_table(paired),
+            finding=finding(paired),
             reasons=[f"{p.first} and {p.second}: {p.reason}" for p in paired if p.reason],
             trades=_trades(names, runs),
             title=" and ".join(names) if len(names) == 2 else f"{len(names)} runs",
@@ -97,18 +150,44 @@ def paired_table(paired: Sequence[Paired]) -> ReportTable | None:
     )
 
 
+def finding(paired: Sequence[Paired]) -> str:
+    """State which tested differences stand after correction for their number.
+
+    Empty if nothing could be tested.
+    """
+    tested = [p for p in paired if not p.reason]
+    if not tested:
+        return ""
+    found = [p for p in tested if verdict(p) != "not distinguishable"]
+    number = f"{len(tested)} paired difference{'s' if len(tested) > 1 else ''}"
+    if not found:
+        return f"None of {number} stands after correction for their number (Holm)."
+    stand = "; ".join(
+        f"{p.first} is {verdict(p)} than {p.second} ({labels.metric(p.metric).lower()} "
+        f"{labels.number(p.value, 'difference')})"
+        for p in found
+    )
+    return f"{len(found)} of {number} stand{'s' if len(found) == 1 else ''}: {stand}."
+
+
 def _difference(pair: Paired) -> tuple[Cell, ...]:
     row = EvalResult("", pair.benchmark, "difference", pair.value, pair.low, pair.high, 0)
-    found = pair.p_holm is not None and pair.p_holm <= headline.LEVEL
-    said = headline.standing(row, 0.0) if found else "not distinguishable"
     figures = (labels.number(p, "p") for p in (pair.p, pair.p_holm))
     return (
         Cell(f"{labels.benchmark(pair.benchmark)}: {labels.metric(pair.metric).lower()}"),
         Cell(labels.number(pair.value, "difference"), labels.bounds(row)),
         Cell(f"{pair.prompts:,}"),
         *map(Cell, figures),
-        Cell(said),
+        Cell(verdict(pair)),
     )
+
+
+def verdict(pair: Paired) -> headline.Standing:
+    """Classify a difference by its interval and its adjusted p-value."""
+    if pair.p_holm is None or pair.p_holm > headline.LEVEL:
+        return "not distinguishable"
+    row = EvalResult("", pair.benchmark, "difference", pair.value, pair.low, pair.high, 0)
+    return headline.standing(row, 0.0)
 
 
 def _trades(names: Sequence[str], runs: Sequence[RunData]) -> list[NamedTable]:

@@ -17,6 +17,8 @@ CURVES = (
     ("rewards/margins", "Reward margin"),
     ("objective/kl", "KL divergence from the reference"),
     ("objective/scores", "Reward"),
+    ("completions/mean_length", "Response length (tokens)"),
+    ("completions/repetition", "Repeated 4-grams within a response"),
 )
 """Training metrics that are drawn, with their titles."""
 

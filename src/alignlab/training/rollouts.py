@@ -31,6 +31,8 @@ from alignlab.objectives.rollout_batch import (
     ValuedLogps,
 )
 from alignlab.records import fingerprint
+from alignlab.text import distinct_share
+from alignlab.training import rollout_samples
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, SampledGroup
@@ -43,6 +45,7 @@ from alignlab.training.rollout_records import (
     rollout_records,
     token_scores,
 )
+from alignlab.training.rollout_samples import SamplesFile
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
 from alignlab.training.trainer_state import (
     TrainerState,
@@ -53,6 +56,9 @@ from alignlab.training.trainer_state import (
     with_dtype,
 )
 from alignlab.types import Prompt
+
+REPEATED = 4
+"""Tokens of the n-grams whose repetition within a response is logged."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,8 @@ def train_rollouts(
         objective: credit assignment and loss.
         prompts: prompts to answer, `batch_size` per step, in a new order every pass.
         config: settings of the loop and of sampling.
-        out: folder for metrics.jsonl, checkpoint-N/ and the result, model/ (with PPO's value
-            head in the same folder); a killed run resumes from its newest checkpoint.
+        out: folder for metrics.jsonl, rollout_samples.jsonl, checkpoint-N/ and the result, model/
+            (with PPO's value head in it); a killed run resumes from its newest checkpoint.
         environment: sampler of the policy, and reward of its responses.
         hooks: validation that chooses the best model, and a callback after every step.
         world: processes that train together; each calls this function with the same arguments.
@@ -209,6 +215,9 @@ class _Loop:
             self.counts = _Counts(**{f.name: int(carried.pop(f.name, 0)) for f in fields(_Counts)})
             self.credit_state = CreditState(**carried)
         loss = trainer.open()
+        file = self.trainer.out / rollout_samples.FILE
+        writes = trainer.world.is_main
+        self.samples = SamplesFile(file, trainer.progress.step, writes=writes)
         for step in range(trainer.progress.step, trainer.total):
             metric_sums = MetricSums(trainer.progress.window)
             lr = learning_rate(step, trainer.total, self.config)
@@ -342,10 +351,13 @@ class _Loop:
                 f"could be learned from: {type(self.objective).__name__} needs "
                 f"{self.objective.min_responses} with a score to a prompt"
             )
+        self.samples.write(step + 1, sampled, scores)
         known = [s for found in scores for s in found if s is not None]
         metric_sums.add("objective/scores", math.fsum(known), len(known))
         metric_sums.add("objective/unscored", len(drawn) - learned, not refill)
         metric_sums.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
+        repeated = math.fsum(1 - distinct_share(s.tokens, REPEATED) for s in drawn)
+        metric_sums.add("completions/repetition", repeated, len(drawn))
         metric_sums.add("completions/thoughts", sum(s.thought for s in drawn), len(drawn))
         metric_sums.add("completions/thoughts_alone", alone, len(drawn))
         metric_sums.add("completions/clipped_ratio", sum(not s.ended for s in drawn), len(drawn))

@@ -162,10 +162,11 @@ class TrainerState:
         progress.window = metric_sums.sums
         if self.hooks.on_step is not None:
             self.hooks.on_step(metric_sums.means(), progress.step, self.total)
+        self._validate(metric_sums)
         loss = None
         if progress.step % config.log_every == 0 or progress.step == self.total:
             loss = self._write_line(lr)
-        self._validate_and_save()
+        self._save()
         return loss
 
     def take_best(self) -> None:
@@ -219,8 +220,8 @@ class TrainerState:
         progress.window, progress.lines = {}, self._file.lines
         return means["loss"]
 
-    def _validate_and_save(self) -> None:
-        """Validate, then save a checkpoint, where due after a step."""
+    def _validate(self, metric_sums: MetricSums) -> None:
+        """Validate where due after a step, and keep the best weights."""
         progress, config = self.progress, self.config
         last = progress.step == self.total
         due = config.validate_every and progress.step % config.validate_every == 0
@@ -232,6 +233,12 @@ class TrainerState:
                 if self.world.is_main:
                     _save_weights(values, self.out / "best.safetensors")
             log.info("step %d: validation %.6g", progress.step, value)
+            metric_sums.add("validation", value, 1)
+
+    def _save(self) -> None:
+        """Save a checkpoint where due after a step."""
+        progress, config = self.progress, self.config
+        last = progress.step == self.total
         if config.save_every and progress.step % config.save_every == 0 and not last:
             checkpoints.write(
                 self.lm,

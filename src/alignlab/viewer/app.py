@@ -251,8 +251,12 @@ class _Site:
         )
 
     async def training(self, request: Request) -> Reply:
+        query = dict(request.query_params)
         return await self._page(
-            request, "training.html.j2", lambda run: pages.training(self.library, run), "training"
+            request,
+            "training.html.j2",
+            lambda run: pages.training(self.library, run, query),
+            "training",
         )
 
     async def files(self, request: Request) -> Reply:

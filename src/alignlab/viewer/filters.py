@@ -102,6 +102,16 @@ class DataFilter(Filter):
     seed: str = ""
 
 
+@dataclass(frozen=True)
+class RolloutFilter(Filter):
+    """Stage and step of which rollouts are shown."""
+
+    stage: str = ""
+    """Stage of a rollout training; the first by default."""
+    step: str = ""
+    """Training step; the last by default."""
+
+
 @dataclass
 class Conditions:
     """Conditions of an SQL query with their values."""

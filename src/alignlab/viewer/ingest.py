@@ -165,15 +165,17 @@ def audits(db: sqlite3.Connection, where: Place, records: Records) -> int:
     return read
 
 
-def metrics(db: sqlite3.Connection, where: Place, records: Records) -> int:
-    """Index training metrics by step."""
-    read = 0
-    for read, (_, record) in enumerate(records, start=1):
-        db.execute(
-            "INSERT INTO metrics VALUES (?, ?, ?, ?, ?)",
-            (where.file, where.seed, where.stage, record.get("step", read), json.dumps(record)),
-        )
-    return read
+def _by_step(table: str) -> Callable[[sqlite3.Connection, Place, Records], int]:
+    def keep(db: sqlite3.Connection, where: Place, records: Records) -> int:
+        read = 0
+        for read, (number, record) in enumerate(records, start=1):  # noqa: B007
+            step = record.get("step", number)
+            plain = json.dumps(record, ensure_ascii=False)
+            values = (where.file, where.seed, where.stage, step, plain)
+            db.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?)", values)
+        return read
+
+    return keep
 
 
 def _plain(table: str) -> Callable[[sqlite3.Connection, Place, Records], int]:
@@ -198,15 +200,16 @@ READERS: Mapping[str, Callable[[sqlite3.Connection, Place, Records], int]] = {
     "demonstrations": demonstrations,
     "feedback": feedback,
     "audit": audits,
-    "metrics": metrics,
+    "metrics": _by_step("metrics"),
+    "rollout_samples": _by_step("rollouts"),
     "results": _plain("results"),
     "counts": _plain("counts"),
     "lost": _plain("counts"),
-    "drift": _plain("drifts"),
+    "watched": _plain("watched"),
 }
 """Name of a record file -> its reader, samples before what refers to them."""
 
-UNCOMMITTED = frozenset({"metrics"})
+UNCOMMITTED = frozenset({"metrics", "rollout_samples"})
 """Record files that trainers append to without committing units."""
 
 

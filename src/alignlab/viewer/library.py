@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import regex
-import yaml
 from pydantic import ValidationError
 
 from alignlab.errors import BadInput
 from alignlab.records import from_dict, whole_lines
 from alignlab.report.run_data import Manifest, shown
+from alignlab.report.run_settings import read_settings
 from alignlab.types import EvalResult, StudyDescription, Usage
 from alignlab.viewer.index import Index
 
@@ -195,15 +195,8 @@ def read_state(key: str, path: Path) -> RunState:
             _stage(path, file, state) for file in sorted((path / "stages").rglob("status.json"))
         ),
         results=_results(path),
-        settings=dict(flat(_settings(path / "config.yaml"))),
+        settings=read_settings(path),
     )
-
-
-def flat(settings: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Return nested settings by dotted name."""
-    if not isinstance(settings, Mapping):
-        return [(prefix.rstrip("."), settings)]
-    return [pair for name, value in settings.items() for pair in flat(value, f"{prefix}{name}.")]
 
 
 def _results(path: Path) -> tuple[EvalResult, ...]:
@@ -247,10 +240,6 @@ def _events(path: Path) -> tuple[bool, datetime | None]:
         if p.name in ("commits.jsonl", "metrics.jsonl")
     ]
     return finished, max([*written, *([last] if last else [])], default=None)
-
-
-def _settings(path: Path) -> Any:
-    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
 def _read(cls: Any, path: Path) -> Any:

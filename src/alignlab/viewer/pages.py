@@ -6,24 +6,26 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignlab.errors import BadInput
-from alignlab.report import forest, headline, labels, line_chart
+from alignlab.report import forest, headline, labels
 from alignlab.report.run_data import label_of
-from alignlab.viewer import answers, judgements, people, training_data
-from alignlab.viewer.comparison import compare_indexes, paired
-from alignlab.viewer.filters import PAGE, AnswerFilter, DataFilter, Filter, JudgementFilter
+from alignlab.report.run_settings import setting_differences, settings_table
+from alignlab.viewer import answers, comparison, judgements, people, training_data
+from alignlab.viewer import training as curves
+from alignlab.viewer.filters import (
+    PAGE,
+    AnswerFilter,
+    DataFilter,
+    Filter,
+    JudgementFilter,
+    RolloutFilter,
+)
 from alignlab.viewer.library import Library, RunState, check_pattern
 from alignlab.viewer.words import differences
 
 Page = dict[str, Any]
 
-MAIN_CURVES = (
-    "loss", "rewards/accuracies", "rewards/margins", "objective/scores", "objective/kl",
-    "policy/entropy", "objective/entropy", "val/tokens", "rollout/tokens", "repetition",
-    "grad_norm",
-)  # fmt: skip
-"""Training metrics in the order of their charts; others follow by name."""
-_NOT_DRAWN = frozenset({"step", "epoch", "learning_rate", "tokens"})
+FLIPS = 200
+"""Maximum number of flipped prompts shown."""
 
 
 def runs(library: Library, query: Mapping[str, str]) -> Page:
@@ -222,35 +224,9 @@ def data(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
     }
 
 
-def training(library: Library, run: RunState) -> Page:
-    """Draw training curves, all branches of a metric on one axis, and alarms."""
-    index = library.index(run.key)
-    curves: dict[str, list[dict[str, float]]] = {}
-    for row in index.rows("SELECT stage, record FROM metrics ORDER BY stage, step"):
-        curves.setdefault(row["stage"], []).append(json.loads(row["record"]))
-    names = {
-        k
-        for steps in curves.values()
-        for step in steps
-        for k, v in step.items()
-        if isinstance(v, int | float) and k not in _NOT_DRAWN and not k.startswith("time/")
-    }
-    order = [m for m in MAIN_CURVES if m in names]
-    charts = []
-    for metric in [*order, *sorted(names - set(order))]:
-        lines = {s: line_chart.curve(steps, metric) for s, steps in curves.items()}
-        drawn = {s: line for s, line in lines.items() if line}
-        charts.append(
-            {
-                "metric": metric,
-                "main": metric in order,
-                "stages": [label_of(s) for s in drawn],
-                "chart": line_chart.line_chart(
-                    labels.metric(metric), list(drawn.values()), x_label="step"
-                ),
-            }
-        )
-    return {"charts": charts, "alarms": _alarms(curves)}
+def training(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
+    """Draw training curves, alarms, and samples of rollouts by step."""
+    return curves.page(library.index(run.key), _read(RolloutFilter, query))
 
 
 def files(run: RunState) -> Page:
@@ -272,40 +248,33 @@ def compare(library: Library, query: Mapping[str, str]) -> Page:
     """Compare two runs: settings that differ, paired differences, prompts that flipped.
 
     Raises:
-        BadInput: a run is missing or a mapping names no model.
+        BadInput: a mapping names no model of its run.
     """
     keys = [query.get("a", ""), query.get("b", "")]
     known = library.paths()
     if any(key not in known for key in keys):
         return {"ready": False, "runs": library.runs(), "a": keys[0], "b": keys[1]}
-    first, second = library.run(keys[0]), library.run(keys[1])
-    mapping = _mapping(query.get("map", ""))
+    mapping = comparison.read_mapping(query.get("map", ""))
+    runs = [library.run(key) for key in keys]
+    first, second = (comparison.Side(r.name, r.path, library.index(r.key)) for r in runs)
+    pairs, unpaired = comparison.pair_models(first, second, mapping)
+    chosen = next((pair for pair in pairs if pair[0] == query.get("model")), None)
+    found = comparison.flips(first, second, [chosen] if chosen else pairs[::-1], most=FLIPS)
+    shown = found[0] if found else None
     return {
         "ready": True,
-        "a": first,
-        "b": second,
+        "a": runs[0],
+        "b": runs[1],
         "map": query.get("map", ""),
-        "settings": setting_differences(first.settings, second.settings),
-        "paired": paired(first, second, mapping),
-        **compare_indexes(
-            library.index(first.key), library.index(second.key), mapping, query.get("model", "")
+        "settings": settings_table(
+            [r.name for r in runs], setting_differences([r.settings for r in runs])
         ),
+        "paired": comparison.paired(first, second, mapping),
+        "pairs": pairs,
+        "unpaired": unpaired,
+        "model": chosen[0] if chosen else (shown.model if shown else ""),
+        "flips": shown,
     }
-
-
-def setting_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return settings that differ, by dotted name; a missing one is None."""
-    names = [k for k in {**a, **b} if a.get(k) != b.get(k) and k != "out"]
-    return [(name, a.get(name), b.get(name)) for name in sorted(names)]
-
-
-def _mapping(text: str) -> dict[str, str]:
-    """Read `M2:dpo,M3:ipo` as model of the first run -> model of the second."""
-    pairs = [pair.partition(":") for pair in text.split(",") if pair.strip()]
-    for name, colon, other in pairs:
-        if not (name.strip() and colon and other.strip()):
-            raise BadInput(f"map: expected MODEL:MODEL, found {text!r}")
-    return {name.strip(): other.strip() for name, _, other in pairs}
 
 
 def _read(cls: Any, query: Mapping[str, str]) -> Any:
@@ -408,24 +377,4 @@ def _warnings(index: Any, run: RunState) -> list[Page]:
                 "link": f"data{DataFilter(stage=row['stage'], show='inverted').address()}",
             }
         )
-    return found
-
-
-def _alarms(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
-    """Return signs of collapse or reward hacking, in words."""
-    found = []
-    for stage, steps in curves.items():
-        name = label_of(stage)
-        if any(isinstance(v, float) and v != v for step in steps for v in step.values()):
-            found.append(f"{name}: a metric is not a number")
-        kl = [s["objective/kl"] for s in steps if "objective/kl" in s]
-        if kl and kl[-1] > 10:
-            found.append(f"{name}: KL divergence from the reference is {kl[-1]:.1f} nats")
-        entropy = next(
-            ([s[k] for s in steps if k in s] for k in ("policy/entropy", "objective/entropy")
-             if any(k in s for s in steps)),
-            [],
-        )  # fmt: skip
-        if len(entropy) > 3 and entropy[-1] < 0.2 * entropy[0]:
-            found.append(f"{name}: entropy fell from {entropy[0]:.2f} to {entropy[-1]:.2f}")
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Version of the tables; an index of another version is rebuilt."""
 
 _TABLES = """
@@ -45,7 +45,9 @@ CREATE TABLE metrics (file INTEGER, seed INTEGER, stage TEXT, step INTEGER, reco
 CREATE INDEX metrics_stage ON metrics (stage, seed, step);
 CREATE TABLE results (file INTEGER, stage TEXT, record TEXT);
 CREATE TABLE counts (file INTEGER, stage TEXT, record TEXT);
-CREATE TABLE drifts (file INTEGER, stage TEXT, record TEXT);
+CREATE TABLE watched (file INTEGER, stage TEXT, record TEXT);
+CREATE TABLE rollouts (file INTEGER, seed INTEGER, stage TEXT, step INTEGER, record TEXT);
+CREATE INDEX rollouts_step ON rollouts (stage, step);
 CREATE VIRTUAL TABLE response_words USING fts5 (text, content='');
 CREATE VIRTUAL TABLE prompt_words USING fts5 (text, seed UNINDEXED, id UNINDEXED);
 CREATE VIRTUAL TABLE feedback_words USING fts5 (text, content='');

@@ -15,7 +15,7 @@
     form.addEventListener("formdata", (event) => {
       [...event.formData.entries()].forEach(([name, value]) => { if (value === "") event.formData.delete(name); });
     });
-    form.querySelectorAll("select").forEach((select) => {
+    form.querySelectorAll("select, input[type=range]").forEach((select) => {
       if (form.role === "search") select.addEventListener("change", () => form.requestSubmit());
     });
   });
