@@ -22,6 +22,7 @@ def test_the_sandbox_has_its_own_preset_and_key_value_wins():
 
 def test_presets_follow_the_models_size(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
+    (tmp_path / "config.json").write_text("{}")
     assert made(f"model={tmp_path}").preset == "small"
     assert made("model=org/name").preset == "paper"
     assert made("model=org/name", "preset=poster").preference.lora.r == 16

@@ -61,7 +61,9 @@ def state(path: Path) -> dict[str, object]:
     times = ("created", "sha256")
     for own in (path / "manifest.json", path / "stages/01-records/status.json"):
         found[own.name] = {
-            k: v for k, v in read_json(own).items() if k not in (*times, "seconds", "files")
+            k: v
+            for k, v in read_json(own).items()
+            if k not in (*times, "seconds", "cpu_seconds", "files")
         }
     return {**found, "config.yaml": (path / "config.yaml").read_bytes()}
 

@@ -25,7 +25,7 @@ from alignlab.training.schedule import derived_seed
 from alignlab.training.step import StepRunner
 from tests.models.helpers import random_groups, tiny_lm
 
-CONFIG = TrainConfig(lr=0.1, batch_size=4, max_grad_norm=0, seed=3)
+CONFIG = TrainConfig(lr=0.1, batch_size=4, max_grad_norm=0, seed=3, dtype="float32")
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ def test_a_step_goes_down_the_weighted_mean_of_the_losses(tmp_path, budget):
     seen = made.budget.passes
     order: list[TokenGroup] = []
 
-    def passes(all_groups, work, undo):
+    def passes(all_groups, work, undo, memory):
         def remember(one):
             order[:] = [all_groups[i] for i in one.batch]
             return work(one)
 
-        return seen(all_groups, remember, undo)
+        return seen(all_groups, remember, undo, memory)
 
     made.budget.passes = passes
     changes, window = taken(made, groups)
@@ -302,8 +302,8 @@ def test_a_pass_that_fills_up_for_other_processes_adds_nothing(tmp_path):
     made = stepper(SFT(), CONFIG, tmp_path)
     seen = made.budget.passes
 
-    def passes(all_groups, work, undo):
-        yield from seen(all_groups, work, undo)
+    def passes(all_groups, work, undo, memory):
+        yield from seen(all_groups, work, undo, memory)
         extra = Pass(9, [0], False)
         yield extra, work(extra)
 

@@ -351,7 +351,8 @@ class _Loop:
                 f"could be learned from: {type(self.objective).__name__} needs "
                 f"{self.objective.min_responses} with a score to a prompt"
             )
-        self.samples.write(step + 1, sampled, scores)
+        if not refill:
+            self.samples.write(place[0] + 1, sampled, scores)
         known = [s for found in scores for s in found if s is not None]
         metric_sums.add("objective/scores", math.fsum(known), len(known))
         metric_sums.add("objective/unscored", len(drawn) - learned, not refill)
