@@ -70,10 +70,9 @@ class OutcomePairsConfig(StudyConfig):
     start: Literal["base", "demonstrations"] = "base"
     """M1: the base model as it is, or tuned on the data's demonstrations first."""
     outcome: str = "verifier"
-    """Feedback source that tells right from wrong, in training and measuring: verifier (with
-    strict=true, responses without a readable answer form no pairs), sandbox:oracle, python:..."""
-    right: float = 1.0
-    """Lowest score of a right response."""
+    """Feedback source that tells right (a score of at least 1) from wrong, in training and
+    measuring: verifier; verifier,strict=true, by which responses without a readable answer form no
+    pairs; python:FILE:FUNCTION; at_least,score=4:SPEC for another threshold."""
     nll_weight: NonNegative = 1.0
     """Weight of the right response's token-mean negative log-likelihood in the loss."""
     by_outcome: OutcomeSettings = field(default_factory=OutcomeSettings)
@@ -90,7 +89,8 @@ class OutcomePairsConfig(StudyConfig):
                 "settings pairs, select.prompts and measure.pair_judge: have no effect in "
                 "outcome_pairs, which pairs by by_outcome.* and measures by outcome; leave them out"
             )
-        if self.measure.judge not in (AUTO, self.outcome):
+        # A preset may name the source of the truth as the judge.
+        if self.measure.judge not in (AUTO, self.outcome, self.measure.truth):
             raise BadInput(
                 f"setting measure.judge: expected none in outcome_pairs, which measures by "
                 f"outcome={self.outcome}, found {self.measure.judge}"
@@ -102,7 +102,8 @@ class OutcomePairsConfig(StudyConfig):
     @property
     def measuring_judge(self) -> str:
         """Return the feedback source that tells right from wrong."""
-        return f"at_least,score={self.right:g}:{self.outcome}"
+        cut = self.outcome.startswith(("at_least:", "at_least,"))
+        return self.outcome if cut else f"at_least:{self.outcome}"
 
     @property
     def measures_truth(self) -> bool:
@@ -203,6 +204,7 @@ def _with_questions(study: Study[OutcomePairsConfig]) -> Study[OutcomePairsConfi
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
     parts = {"questions": known, "held-out questions": start.corpus.test_prompts}
     kept: dict[str, tuple[Prompt, ...]] = {}
+    counts: list[Count] = []
     with study.context.run.stage("questions") as stage:
         for what, prompts in parts.items():
             reasons = {p.id: _refused(p) for p in prompts}
@@ -212,9 +214,10 @@ def _with_questions(study: Study[OutcomePairsConfig]) -> Study[OutcomePairsConfi
                     f"{start.corpus.name}: expected {what} with reference answers, found none of "
                     f"{len(prompts)} prompts; name others: prompts=, test=, or ?test_share=0.2"
                 )
-            if not stage.done:
-                lost = dict(Counter(reason for reason in reasons.values() if reason))
-                stage.count([Count(stage.name, what, len(kept[what]), lost)])
+            lost = dict(Counter(reason for reason in reasons.values() if reason))
+            counts.append(Count(stage.name, what, len(kept[what]), lost))
+        if not stage.done:
+            stage.count(counts)
     corpus: Corpus = replace(start.corpus, test_prompts=kept["held-out questions"])
     asked = kept["questions"][: config.most_prompts or None]
     return replace(study, start=replace(start, corpus=corpus, prompts=asked))

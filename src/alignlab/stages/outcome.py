@@ -117,7 +117,7 @@ def _drawn(marked: Sequence[tuple[Response, bool]], *, right: bool, seed: int) -
 
 
 def _by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
-    """Swap the responses of a pair with probability one half."""
-    first, second = group.responses
-    swap = seeds.generator(seed, first.id, second.id).random() < 0.5
-    return replace(group, responses=(second, first) if swap else (first, second), source="coin")
+    """Prefer either response of a pair with probability one half, whichever is right."""
+    one, other = sorted(group.responses, key=lambda r: r.id)
+    heads = seeds.generator(seed, one.id, other.id).random() < 0.5
+    return replace(group, responses=(one, other) if heads else (other, one), source="coin")
