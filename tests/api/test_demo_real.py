@@ -36,4 +36,4 @@ def test_the_settings_are_those_of_a_study_with_its_controls():
         "M1", "M2 outcome pairs", "M2 pairs by coin", "M2 SFT on right answers",
     }  # fmt: skip
     held_out = next(used for used in plan.data if used.what == "held-out prompts")
-    assert held_out.used >= 200
+    assert held_out.used >= 90
