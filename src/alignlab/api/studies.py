@@ -61,7 +61,7 @@ def demo(out: str | Path = "", seed: int = 0, real: bool = False) -> StudyResult
     Args:
         out: run directory; empty is runs/demo, or runs/demo-real.
         seed: seed of every random draw.
-        real: run a study of a real model instead, under an hour on two cores: SmolLM2-135M learns
+        real: run a study of a real model instead (predicted: under an hour): SmolLM2-135M learns
             sums of digits from its own right and wrong answers. Model and questions come from
             packages.
 
