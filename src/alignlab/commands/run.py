@@ -132,7 +132,8 @@ def _fitness(config: StudyConfig) -> str:
     """State the measuring judge's fitness by its card; nothing where it gives the gold scores."""
     measure = config.measure
     judge = measure.pair_judge or config.measuring_judge
-    if not judge or (judge == measure.truth and not measure.card):
+    gold = judge == measure.truth or (config.measures_truth and not measure.pair_judge)
+    if not judge or (gold and not measure.card):
         return ""
     return card_cache.find(judge, measure.card).text
 

@@ -133,12 +133,15 @@ class StudyConfig(Bounded):
         return f"expected,prompt={self.judge.prompt}:{SELF}"
 
     @property
+    def measures_truth(self) -> bool:
+        """Return whether the measuring judge gives the gold scores."""
+        return self.measuring_judge == self.measure.truth
+
+    @property
     def judge_note(self) -> str:
         """Return a sentence on the measuring judge; empty for none and for the gold scores."""
         judge = self.measuring_judge
-        return (
-            "" if judge == self.measure.truth else judge_note(judge, self.teacher_specs, self.model)
-        )
+        return "" if self.measures_truth else judge_note(judge, self.teacher_specs, self.model)
 
     @property
     def preference_method(self) -> str:

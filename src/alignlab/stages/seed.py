@@ -34,7 +34,12 @@ class SeedSettings(Bounded):
 
 
 def seed(
-    context: RunContext, roles: DataRoles, settings: SeedSettings, *, from_groups: bool = False
+    context: RunContext,
+    roles: DataRoles,
+    settings: SeedSettings,
+    *,
+    from_groups: bool = False,
+    needs_demonstrations: bool = True,
 ) -> Corpus:
     """Read the data and select the records of the study.
 
@@ -42,6 +47,7 @@ def seed(
         roles: specs of the data by role.
         from_groups: if the data holds only groups, their best responses are the instruction
             examples, and the held-out groups' prompts the test prompts.
+        needs_demonstrations: refuse data without instruction examples.
 
     Raises:
         BadInput: bad data, or data without instruction examples.
@@ -54,7 +60,7 @@ def seed(
             context.run.add_inputs(corpus.files)
             if from_groups:
                 corpus = _from_groups(corpus)
-            if not corpus.demonstrations:
+            if needs_demonstrations and not corpus.demonstrations:
                 raise BadInput(
                     f"{roles.name}: expected examples with a prompt and an answer, found none"
                     + _removed(corpus)
