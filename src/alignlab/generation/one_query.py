@@ -111,7 +111,7 @@ def without(old: Bucket, row_M: Tensor, *, first: int) -> Bucket | None:
 
 
 class OwnStates:
-    """Keys, in float32 at least, and values of one layer for the tokens that rows added, (L, J, C, D)."""
+    """Keys, in float32 at least, and values of one layer for rows' own tokens, (L, J, C, D)."""
 
     def __init__(self, key_L1: Tensor, value_L1: Tensor) -> None:
         # Zeros, since what is masked still meets its (zero) probability.
