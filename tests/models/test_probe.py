@@ -10,7 +10,7 @@ import torch
 from alignlab.generation import one_query
 from alignlab.generation.one_query import OneQueryCache
 from alignlab.generation.shared import Reader, SharedReading
-from alignlab.models import attention, probe, scorer, tiles
+from alignlab.models import attention, probe, scorer, tile_attention, tiles
 from alignlab.models.packed import pack
 from alignlab.models.scorer import ResponseScorer
 from tests.models.helpers import tiny_model, tiny_tokenizer
@@ -255,3 +255,21 @@ def test_text_is_the_tokenizers_where_the_model_knows_it():
     tokens = [t for g in probe.probe_groups(20, tokenizer) for t in g.prompt_T]
     assert max(tokens) < 20
     assert {t for g in probe.probe_groups(50_000) for t in g.prompt_T} <= set(range(300, 3000))
+
+
+def test_large_keys_need_scores_in_float32(monkeypatch):
+    # Biases as large as Qwen 2's: a constant part of the scores, which no probability sees.
+    model = tiny_model("qwen2")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.k_proj.bias.copy_(torch.randn_like(layer.self_attn.k_proj.bias) * 40)
+            layer.self_attn.q_proj.bias.copy_(torch.randn_like(layer.self_attn.q_proj.bias) * 10)
+    model = model.to(torch.bfloat16)
+    # The tiny model's values hardly depend on its attention: a tenth more error decides here.
+    monkeypatch.setattr(probe, "ERROR_RATIO", 1.1)
+    monkeypatch.setattr(probe, "ERROR_MARGIN", 0.001)
+    assert ResponseScorer(model).padded_because is None
+    probe._found.clear()
+    monkeypatch.setattr(tile_attention, "at_least_float32", lambda tensor: tensor)
+    assert "nats from float32" in str(ResponseScorer(model).padded_because)

@@ -46,6 +46,17 @@ class NextTokenScorer(Scorer[Tensor]):
     def _values(self, found: Tensor) -> Tensor:
         return found
 
+    def _probed(self, groups: list[TokenGroup]) -> list[TokenGroup]:
+        """Continue each prompt by every start of its responses: one value a row needs many rows."""
+        return [
+            TokenGroup(
+                group.id,
+                group.prompt_T,
+                tuple(row[:end] for row in group.responses for end in range(1, len(row) + 1)),
+            )
+            for group in groups
+        ]
+
     def _head_unserved(self) -> str | None:
         return head_unserved(self.base)
 

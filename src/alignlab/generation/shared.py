@@ -21,6 +21,7 @@ from alignlab.generation.forward import Forward, PlainReading, left_padded
 from alignlab.generation.one_query import OneQueryCache, PromptStates, attending, bucket
 from alignlab.models.adapters import base_of
 from alignlab.models.attention import UnsupportedAttention
+from alignlab.models.head import at_least_float32
 from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
 
 log = logging.getLogger(__name__)
@@ -158,7 +159,8 @@ class _PromptCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Record the states of a layer; layers come in order, once each."""
-        self.states.append(PromptStates(key_states.contiguous(), value_states.contiguous()))
+        keys = at_least_float32(key_states).contiguous()
+        self.states.append(PromptStates(keys, value_states.contiguous()))
         return key_states, value_states
 
 

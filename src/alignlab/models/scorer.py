@@ -215,6 +215,10 @@ class Scorer(ABC, Generic[S]):
             ).logits
         return logits
 
+    def _probed(self, groups: list[TokenGroup]) -> list[TokenGroup]:
+        """Return the groups on which a probe compares the two paths."""
+        return groups
+
     def _probe(self) -> Verdict:
         """Judge whether the packed forward is right for this model."""
         name = type(self.base).__name__
@@ -225,7 +229,7 @@ class Scorer(ABC, Generic[S]):
             return Verdict(f"{name} has no body apart from its head")
         if reason := self._head_unserved():
             return Verdict(reason)
-        groups = probe_groups(_text_config(self.base).vocab_size, self._tokenizer)
+        groups = self._probed(probe_groups(_text_config(self.base).vocab_size, self._tokenizer))
 
         def values(forward: Any) -> Tensor:
             with self._run(forward(groups, None)) as found:
