@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from alignlab.measuring.overoptimization import Watched
@@ -97,11 +98,14 @@ def build(
             for i in range(4)
         ]
         stage.write("groups", PreferenceGroup, groups)
-    with run.scope("branch").stage("m2") as stage:
+    # A run that is under way has a training that is not done.
+    with suppress(KeyboardInterrupt), run.scope("branch").stage("m2") as stage:
         stage.records("metrics", dict)
         (stage.path / "metrics.jsonl").write_text(
             '{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.5}\n'
         )
+        if not done:
+            raise KeyboardInterrupt
     if done:
         with run.stage("results") as stage:
             audits = [

@@ -19,7 +19,8 @@ Site = tuple[str, Path]
 
 
 def rows(page: Any) -> int:
-    """Return the number of body rows of the last table."""
+    """Return the number of body rows of the last table, once the page is loaded."""
+    page.wait_for_load_state("load")
     return page.locator("table >> nth=-1").locator("tbody tr").count()
 
 
@@ -31,7 +32,7 @@ def test_from_a_figure_to_its_rows_to_an_answer_and_back(page: Any, site: Site) 
     losses.locator("a").click()
     assert rows(page) == number == 10
     page.locator("tbody a >> nth=0").click()
-    assert page.locator("article.card").count() == 2
+    expect(page.locator("article.card")).to_have_count(2)
     assert "1 of 10" in page.inner_text("nav.pager")
     page.wait_for_load_state("load")
     page.keyboard.press("j")
@@ -71,7 +72,7 @@ def test_what_a_model_trained_on_and_what_is_inverted(page: Any, site: Site) -> 
     page.goto(f"{site[0]}/run/one/data")
     page.select_option("select[name=show]", "inverted")
     page.wait_for_url("**show=inverted**")
-    assert page.locator("article.pair").count() == 2
+    expect(page.locator("article.pair")).to_have_count(2)
     page.goto(f"{site[0]}/run/one/training")
     assert page.locator("polyline").count() >= 1
 
@@ -81,8 +82,10 @@ def test_from_an_alarm_to_the_samples_of_a_step(page: Any, site: Site) -> None:
     assert "the reward rose" in page.inner_text(".warnings")
     page.click(".warnings a")
     page.wait_for_selector("text=/^Step 10 · Reward 1/")
+    page.wait_for_load_state("load")  # keys work once the script is there
     page.keyboard.press("k")
     page.wait_for_selector("text=/^Step 9 · Reward 0.9/")
+    page.wait_for_load_state("load")
     page.locator("input[type=range]").fill("2")
     page.wait_for_selector("text=/^Step 2 · Reward 0.2/")
     assert "unscored" in page.inner_text("#samples article")

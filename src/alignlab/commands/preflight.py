@@ -240,7 +240,7 @@ def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:
             tokens=tokens,
             read=new.read + one.read * seeds,
         )
-    return tuple(summed.values())
+    return tuple(one for one in summed.values() if one.number)
 
 
 def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:

@@ -398,7 +398,7 @@ BRANCHES: dict[str, Kind] = {
     "raft": Kind(_raft, "sft", "best of n imitated, round after round", over_groups=True),
     "reward_conditioned": OTHER,
     "joint_feedback": Kind(_offline, needs_critic=True),
-    **dict.fromkeys(("dpo", "ipo", "hinge", "slic"), OTHER),
+    **dict.fromkeys(("dpo", "ld_dpo", "wpo", "ipo", "hinge", "slic"), OTHER),
     "rso": Kind(_rso, "hinge", "pairs by rejection sampling", over_groups=True),
     **dict.fromkeys(("kto", "orpo", "simpo", "cpo", "rrhf"), OTHER),
     # A comparison that speaks of PRO takes the loss of its authors' code.
