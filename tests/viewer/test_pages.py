@@ -136,6 +136,21 @@ def test_a_bad_address_is_refused(client: TestClient, query: dict[str, str]) -> 
     assert client.get("/run/one/answers", params=query).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "answers?outcome=wins", "answers?flag=short", "answers?sort=length", "answers?part=kind:x",
+        "judgements?sort=worst", "data?show=wrong", "data?sort=x",
+    ],
+)  # fmt: skip
+def test_a_filter_that_does_not_exist_never_shows_all_rows(
+    client: TestClient, address: str
+) -> None:
+    reply = client.get(f"/run/one/{address}")
+    assert reply.status_code == 400
+    assert "expected one of" in reply.text
+
+
 def test_judgements_most_wrong_first_and_the_confusion_leads_to_its_rows(library: Library) -> None:
     run = library.run("one")
     found = pages.judged(library, run, {"sort": "-error", "kind": "score"})

@@ -8,7 +8,7 @@ from typing import Any
 
 from alignlab.evaluation.metrics.intervals import NOTHING, Interval
 from alignlab.evaluation.metrics.win_rate import Outcome, WinRate, win_rate
-from alignlab.viewer.filters import PAGE, AnswerFilter, Conditions, words
+from alignlab.viewer.filters import PAGE, AnswerFilter, Conditions, refuse_unknown, words
 from alignlab.viewer.index import Index
 from alignlab.viewer.slices import slice_mean
 
@@ -83,7 +83,7 @@ def select(index: Index, asked: AnswerFilter, baseline: str) -> tuple[Slice, lis
     )
     page = index.rows(
         f"SELECT a.seed, a.prompt, p.text{FROM}{where.sql} "
-        f"ORDER BY {SORTS.get(asked.sort, SORTS[''])} LIMIT {PAGE} OFFSET ?",
+        f"ORDER BY {SORTS[asked.sort]} LIMIT {PAGE} OFFSET ?",
         (*where.values, PAGE * (asked.page - 1)),
     )
     return _slice(figures), [_row(index, *row) for row in page]
@@ -91,11 +91,15 @@ def select(index: Index, asked: AnswerFilter, baseline: str) -> tuple[Slice, lis
 
 def conditions(asked: AnswerFilter, baseline: str) -> Conditions:
     """Translate a filter into SQL conditions on answers `a`, prompts `p` and responses `r`."""
+    refuse_unknown("outcome", asked.outcome, _OUTCOMES)
+    refuse_unknown("flag", asked.flag, _FLAGS)
+    refuse_unknown("sort", asked.sort, SORTS)
+    refuse_unknown("part", asked.part.partition(":")[0], ("type", "family"))
     where = Conditions()
     where.add("a.model = ?", asked.model or baseline)
-    if asked.outcome in _OUTCOMES:
+    if asked.outcome:
         where.add(_OUTCOMES[asked.outcome])
-    if asked.flag in _FLAGS:
+    if asked.flag:
         needed = [baseline] * _FLAGS[asked.flag].count("?")
         where.add(_FLAGS[asked.flag], *needed)
     if asked.seed:
@@ -125,7 +129,7 @@ def neighbours(
     keys = [
         (row[0], row[1])
         for row in index.rows(
-            f"SELECT a.seed, a.prompt{FROM}{where.sql} ORDER BY {SORTS.get(asked.sort, SORTS[''])}",
+            f"SELECT a.seed, a.prompt{FROM}{where.sql} ORDER BY {SORTS[asked.sort]}",
             where.values,
         )
     ]

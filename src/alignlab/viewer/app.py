@@ -6,10 +6,10 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -34,22 +34,57 @@ _ROOT = Path(__file__).parent
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+class Asked(NamedTuple):
+    """Query and path parameters of a request."""
+
+    query: dict[str, str]
+    path: Mapping[str, Any]
+
+
+Gather = Callable[[RunState, Asked], Any]
+"""Function that returns what a page of a run shows; None if there is no such record."""
+
+
 def application(library: Library, port: int) -> Starlette:
     """Build the web application of a library of runs."""
     site = _Site(library)
+    run_pages: dict[str, tuple[str, str, Gather]] = {
+        "": ("overview", "overview", lambda run, ask: pages.overview(library, run)),
+        "answers": ("answers", "answers", lambda run, ask: pages.held_out(library, run, ask.query)),
+        "answers/{seed:int}/{prompt:path}": (
+            "answer",
+            "answers",
+            lambda run, ask: pages.answer(
+                library, run, ask.path["seed"], ask.path["prompt"], ask.query
+            ),
+        ),
+        "judgements": (
+            "judgements",
+            "judgements",
+            lambda run, ask: pages.judged(library, run, ask.query),
+        ),
+        "judgements/{fid:int}": (
+            "judgement",
+            "judgements",
+            lambda run, ask: pages.judgement(library, run, ask.path["fid"]),
+        ),
+        "data": ("data", "data", lambda run, ask: pages.data(library, run, ask.query)),
+        "training": (
+            "training",
+            "training",
+            lambda run, ask: pages.training(library, run, ask.query),
+        ),
+        "files": ("files", "files", lambda run, ask: pages.files(run)),
+    }
     routes = [
         Route("/", site.runs),
         Route("/compare", site.compare),
         Route("/static/{name}", site.static),
-        Route("/run/{key}/", site.overview),
+        *(Route(f"/run/{{key}}/{path}", site.shows(*shown)) for path, shown in run_pages.items()),
         Route("/run/{key}/state", site.state),
-        Route("/run/{key}/answers", site.answers),
-        Route("/run/{key}/answers/{seed:int}/{prompt:path}", site.answer),
-        Route("/run/{key}/judgements", site.judgements),
-        Route("/run/{key}/judgements/{fid:int}", site.judgement),
-        Route("/run/{key}/data", site.data),
-        Route("/run/{key}/training", site.training),
-        Route("/run/{key}/files", site.files),
         Route("/run/{key}/file/{path:path}", site.file),
         Route("/run/{key}/people", site.people, methods=["GET", "POST"]),
         Route("/run/{key}/rate/{task}", site.rate),
@@ -58,9 +93,6 @@ def application(library: Library, port: int) -> Starlette:
     ]
     guard = Middleware(BaseHTTPMiddleware, dispatch=_guard(port))
     return Starlette(routes=routes, middleware=[guard])
-
-
-Handler = Callable[[Request], Awaitable[Reply]]
 
 
 def _guard(port: int) -> Callable[[Request, Handler], Awaitable[Reply]]:
@@ -188,10 +220,21 @@ class _Site:
             return html("error.html.j2", 400, message=str(error))
         return html("compare_runs.html.j2", here="compare", **found)
 
-    async def overview(self, request: Request) -> Reply:
-        return await self._page(
-            request, "overview.html.j2", lambda run: pages.overview(self.library, run), "overview"
-        )
+    def shows(self, page_name: str, here: str, gather: Gather) -> Handler:
+        """Return the handler of a page that a run and its address decide.
+
+        Args:
+            page_name: name of the template, without its endings.
+            here: page that the navigation marks.
+            gather: returns what the template shows.
+        """
+
+        async def handle(request: Request) -> Reply:
+            asked = Asked(dict(request.query_params), request.path_params)
+            template = f"{page_name}.html.j2"
+            return await self._page(request, template, lambda run: gather(run, asked), here)
+
+        return handle
 
     async def state(self, request: Request) -> Reply:
         def work() -> Reply:
@@ -206,61 +249,6 @@ class _Site:
             )
 
         return await run_in_threadpool(work)
-
-    async def answers(self, request: Request) -> Reply:
-        query = dict(request.query_params)
-        return await self._page(
-            request,
-            "answers.html.j2",
-            lambda run: pages.held_out(self.library, run, query),
-            "answers",
-        )
-
-    async def answer(self, request: Request) -> Reply:
-        seed, prompt = request.path_params["seed"], request.path_params["prompt"]
-        query = dict(request.query_params)
-        return await self._page(
-            request,
-            "answer.html.j2",
-            lambda run: pages.answer(self.library, run, seed, prompt, query),
-            "answers",
-        )
-
-    async def judgements(self, request: Request) -> Reply:
-        query = dict(request.query_params)
-        return await self._page(
-            request,
-            "judgements.html.j2",
-            lambda run: pages.judged(self.library, run, query),
-            "judgements",
-        )
-
-    async def judgement(self, request: Request) -> Reply:
-        fid = request.path_params["fid"]
-        return await self._page(
-            request,
-            "judgement.html.j2",
-            lambda run: pages.judgement(self.library, run, fid),
-            "judgements",
-        )
-
-    async def data(self, request: Request) -> Reply:
-        query = dict(request.query_params)
-        return await self._page(
-            request, "data.html.j2", lambda run: pages.data(self.library, run, query), "data"
-        )
-
-    async def training(self, request: Request) -> Reply:
-        query = dict(request.query_params)
-        return await self._page(
-            request,
-            "training.html.j2",
-            lambda run: pages.training(self.library, run, query),
-            "training",
-        )
-
-    async def files(self, request: Request) -> Reply:
-        return await self._page(request, "files.html.j2", pages.files, "files")
 
     async def file(self, request: Request) -> Reply:
         """Serve a file of a run as text that no browser executes."""

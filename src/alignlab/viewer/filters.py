@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -128,6 +128,17 @@ class Conditions:
     def sql(self) -> str:
         """The WHERE clause; empty without conditions."""
         return f" WHERE {' AND '.join(self.parts)}" if self.parts else ""
+
+
+def refuse_unknown(name: str, value: str, known: Collection[str]) -> None:
+    """Refuse a value that no filter has, which would show all rows as if they were selected.
+
+    Raises:
+        BadInput: such a value; the empty one selects all.
+    """
+    if value and value not in known:
+        expected = ", ".join(k for k in known if k)
+        raise BadInput(f"address: {name}: expected one of {expected}, found {value!r}")
 
 
 def words(query: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignlab.evaluation.metrics.intervals import Interval
-from alignlab.viewer.filters import PAGE, Conditions, JudgementFilter, words
+from alignlab.viewer.filters import PAGE, Conditions, JudgementFilter, refuse_unknown, words
 from alignlab.viewer.index import Index
 from alignlab.viewer.slices import slice_mean
 
@@ -52,7 +52,7 @@ def select(index: Index, asked: JudgementFilter) -> tuple[JudgementSlice, list[d
     figures = index.rows(
         f"SELECT f.kind, f.value, f.truth, f.error, p.cluster{_FROM}{where.sql}", where.values
     )
-    order = SORTS.get(asked.sort, SORTS[""])
+    order = SORTS[asked.sort]
     page = index.rows(
         f"SELECT {_COLUMNS}{_FROM}{where.sql} ORDER BY {order} LIMIT {PAGE} OFFSET ?",
         (*where.values, PAGE * (asked.page - 1)),
@@ -99,6 +99,7 @@ def choices(index: Index) -> dict[str, list[tuple[str, int]]]:
 
 def conditions(asked: JudgementFilter) -> Conditions:
     """Translate a filter into SQL conditions on feedback `f`, responses `r` and prompts `p`."""
+    refuse_unknown("sort", asked.sort, SORTS)
     where = Conditions()
     for name in ("stage", "source", "kind", "seed"):
         if value := getattr(asked, name):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignlab.evaluation.metrics.intervals import Interval
-from alignlab.viewer.filters import PAGE, Conditions, DataFilter, words
+from alignlab.viewer.filters import PAGE, Conditions, DataFilter, refuse_unknown, words
 from alignlab.viewer.index import Index
 from alignlab.viewer.slices import slice_mean
 
@@ -77,7 +77,7 @@ def select(index: Index, asked: DataFilter) -> tuple[PairSlice, list[dict[str, A
         "SELECT g.*, p.text AS question, w.text AS chosen_text, l.text AS rejected_text, "
         "w.tokens AS chosen_tokens, l.tokens AS rejected_tokens, "
         f"{_GOLD.format('chosen')}, {_GOLD.format('rejected')}{_FROM}{where.sql} "
-        f"ORDER BY {SORTS.get(asked.sort, SORTS[''])} LIMIT {PAGE} OFFSET ?",
+        f"ORDER BY {SORTS[asked.sort]} LIMIT {PAGE} OFFSET ?",
         (*where.values, PAGE * (asked.page - 1)),
     )
     return _slice(figures), [dict(row) for row in page]
@@ -112,11 +112,13 @@ def dropped(index: Index, stage: str) -> list[dict[str, Any]]:
 
 
 def _conditions(asked: DataFilter) -> Conditions:
+    refuse_unknown("show", asked.show, _SHOW)
+    refuse_unknown("sort", asked.sort, SORTS)
     where = Conditions()
     for name in ("stage", "seed"):
         if value := getattr(asked, name):
             where.add(f"g.{name} = ?", value)
-    if asked.show in _SHOW:
+    if asked.show:
         where.add(_SHOW[asked.show])
     if asked.q and asked.regex:
         where.add("matches(?, w.text) OR matches(?, l.text) OR matches(?, p.text)", *[asked.q] * 3)
