@@ -10,12 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alignlab.data import convert, load
+from alignlab.data.templated import template_mark
 from alignlab.errors import BadInput
 from alignlab.types import Corpus
 from tests.data.conftest import Write
 
 ENDINGS = [".jsonl", ".jsonl.gz", ".parquet"]
-TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(lambda t: t.strip())
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(
+    lambda t: t.strip() and not template_mark(t)
+)
 SCORE = st.floats(-100, 100) | st.integers(-3, 3).map(float)
 CALM = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
