@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from alignlab.report import (
-    calibration_plot,
     forest,
+    judge_sections,
     labels,
     overoptimization_plot,
     scaling_plot,
@@ -16,29 +16,14 @@ from alignlab.report import (
 )
 from alignlab.report.forest import Forest
 from alignlab.report.headline import CHANCE, verdict
-from alignlab.report.line_chart import LineChart, Point, line_chart
+from alignlab.report.line_chart import Point, line_chart
 from alignlab.report.run_data import RunData
-from alignlab.report.tables import ReportTable
+from alignlab.report.section import BOOTSTRAP, Section, basis, whole
 from alignlab.types import EvalResult
 
-BOOTSTRAP = "95% bootstrap intervals, prompts resampled"
 SCALING = "scaling"
 MOST_SERIES = 6
 """Maximum number of models that one plot distinguishes by colour."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """Part of the page: figures with a caption, and the table of their values."""
-
-    anchor: str
-    title: str
-    lead: str
-    forests: tuple[Forest, ...] = ()
-    planes: tuple[LineChart, ...] = ()
-    shaded: ReportTable | None = None
-    caption: str = ""
-    table: ReportTable | None = None
 
 
 def build(run: RunData) -> tuple[Section, ...]:
@@ -52,8 +37,8 @@ def build(run: RunData) -> tuple[Section, ...]:
         *_scores(results, notes, run.study.baseline),
         *_growth(run),
         *_parts(results),
-        *_judges(results),
-        *_rewards(run),
+        *judge_sections.agreement(results),
+        *judge_sections.rewards(run),
         *_against_kl(results),
         *_drifts(run),
         *_rest(results),
@@ -61,34 +46,13 @@ def build(run: RunData) -> tuple[Section, ...]:
     return tuple(found)
 
 
-def basis(rows: Sequence[EvalResult]) -> str:
-    """Describe n, seeds and unscored of some rows for a caption."""
-    sizes = sorted({r.n for r in rows})
-    text = f"n = {sizes[0]:,}" if len(sizes) == 1 else f"n = {sizes[0]:,} to {sizes[-1]:,}"
-    seeds = sorted({s for r in rows for s in r.seeds})
-    if seeds:
-        text += f", {len(seeds)} training seed{'s' if len(seeds) > 1 else ''} ({_listed(seeds)})"
-    unscored = sum(r.unscored for r in rows if r.group is None)
-    text += f", {unscored:,} unscored left out" if unscored else ", none unscored"
-    apart = any(r.comparable is False for r in rows)
-    return text + (", not comparable with published figures" if apart else "")
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
-
-
 def _place(model: str, order: list[str]) -> int:
     return order.index(model) if model in order else len(order)
 
 
-def _whole(results: Sequence[EvalResult], metric: str) -> list[EvalResult]:
-    return [r for r in results if r.metric == metric and r.group is None and r.value is not None]
-
-
 def _comparisons(results: Sequence[EvalResult], notes: Mapping[str, str]) -> list[Section]:
     """Build a section of win rates per benchmark and baseline."""
-    wins = _whole(results, "win_rate")
+    wins = whole(results, "win_rate")
     found = []
     for number, key in enumerate(dict.fromkeys((r.benchmark, r.against) for r in wins)):
         rows = [r for r in wins if (r.benchmark, r.against) == key]
@@ -185,7 +149,7 @@ def _scores(
     results: Sequence[EvalResult], notes: Mapping[str, str], baseline: str
 ) -> list[Section]:
     """Build the section of mean scores per model, one plot per scored benchmark."""
-    means = _whole(results, "mean")
+    means = whole(results, "mean")
     if not means:
         return []
     plots = []
@@ -244,75 +208,10 @@ def _parts(results: Sequence[EvalResult]) -> list[Section]:
     ]
 
 
-def _judges(results: Sequence[EvalResult]) -> list[Section]:
-    """Build the section on judges: accuracy and Spearman, on own samples and held-out groups."""
-    benchmarks = {r.benchmark for r in results if r.metric.startswith("pairwise_accuracy")}
-    rows = [r for r in results if r.benchmark in benchmarks]
-    plots = []
-    for metric, chance in (("pairwise_accuracy_ties_half", CHANCE), ("spearman", 0.0)):
-        series = {
-            labels.benchmark(name): [r for r in _whole(rows, metric) if r.benchmark == name]
-            for name in dict.fromkeys(r.benchmark for r in rows)
-        }
-        series = {name: some for name, some in series.items() if some}
-        if series:
-            plots.append(
-                forest.several(
-                    series,
-                    {},
-                    reference=chance,
-                    reference_label="chance",
-                    title=labels.metric(metric),
-                )
-            )
-    if not plots:
-        return []
-    tabled = [_named(r, len(benchmarks) > 1) for r in rows]
-    return [
-        Section(
-            anchor="judges",
-            title="How good the judges are",
-            lead="Agreement of each judge's scores with the reference scores. A judge that looks "
-            "good on held-out responses can be near chance on the samples it has to judge.",
-            forests=tuple(plots),
-            caption=f"Pairs of responses: {basis(_whole(rows, 'pairwise_accuracy'))}; "
-            f"{BOOTSTRAP}; an unreadable score is missing, never a number.",
-            table=tables.by_metric(tabled, corner="Judge"),
-        )
-    ]
-
-
-def _named(row: EvalResult, several: bool) -> EvalResult:
-    """Prefix a judge's row with its benchmark, so that names differ within one table."""
-    if not several:
-        return row
-    name = f"{row.model} · {labels.benchmark(row.benchmark).lower()}"
-    return EvalResult(
-        name, row.benchmark, row.metric, row.value, row.low, row.high, row.n, row.unscored
-    )
-
-
-def _rewards(run: RunData) -> list[Section]:
-    panels = calibration_plot.panels(run.audits)
-    if not panels:
-        return []
-    return [
-        Section(
-            anchor="reward",
-            title="Reward against true score",
-            lead="Does more reward mean a better answer? A useful judge's line rises; where it "
-            "is flat or falls, training on the reward cannot help.",
-            planes=panels,
-            caption="Mean true score of the responses in each bin of reward, with 95% normal "
-            "intervals over responses; unscored responses left out.",
-        )
-    ]
-
-
 def _against_kl(results: Sequence[EvalResult]) -> list[Section]:
     """Build the section of scores against KL divergence from the reference model."""
-    kl = {r.model: r for r in _whole(results, "kl") if r.value is not None}
-    scored = [r for r in _whole(results, "mean") if r.model in kl and r.value is not None]
+    kl = {r.model: r for r in whole(results, "kl") if r.value is not None}
+    scored = [r for r in whole(results, "mean") if r.model in kl and r.value is not None]
     if len(scored) < 2:
         return []
     scored.sort(key=lambda r: kl[r.model].value or 0.0)

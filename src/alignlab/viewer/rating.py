@@ -8,7 +8,7 @@ from typing import Any
 
 from alignlab.errors import BadInput
 from alignlab.seeds import derive
-from alignlab.viewer import answers, people
+from alignlab.viewer import answers, people, people_figures
 from alignlab.viewer.filters import AnswerFilter
 from alignlab.viewer.index import Index
 from alignlab.viewer.library import Library, RunState
@@ -42,7 +42,7 @@ def overview(library: Library, run: RunState, query: Mapping[str, str]) -> dict[
                     name: sum(r.task == made.name and r.annotator == name for r in rated)
                     for name in sorted({r.annotator for r in rated if r.task == made.name})
                 },
-                "agreement": people.agreement(run.path, index, made),
+                "agreement": people_figures.agreement(run.path, index, made),
             }
             for made in people.tasks(run.path)
         ],
@@ -146,9 +146,9 @@ def save(library: Library, run: RunState, name: str, body: Mapping[str, Any]) ->
         run.path, made, annotator, item, value, comment=body.get("comment", ""), spans=spans
     )
     index = library.index(run.key)
-    people.write_figures(run.path, index)
+    people_figures.write_figures(run.path, index)
     done = [r for r in people.ratings(run.path) if _is(r, made, annotator)]
-    shown = people.agreement(run.path, index, made, annotator) if len(done) >= FEW else []
+    shown = people_figures.agreement(run.path, index, made, annotator) if len(done) >= FEW else []
     return {
         "answered": len(done),
         "agreement": [
