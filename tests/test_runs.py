@@ -79,7 +79,7 @@ def test_status_adds_up_usage_over_sessions(tmp_path):
     work(start(tmp_path / "r"))
     status = read_json(tmp_path / "r/stages/01-work/status.json")
     assert status["state"] == "done"
-    assert status["usage"] == {"prompt_tokens": 0, "tokens": 15, "calls": 0}
+    assert status["usage"] == {"prompt_tokens": 0, "tokens": 15, "calls": 0, "usd": 0.0}
     assert status["records"] == {"counts.jsonl": 15}
 
 

@@ -1,8 +1,9 @@
-"""Count calls and tokens of all completers in this process."""
+"""Count calls, tokens and dollars of all completers in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.types import Completion, CompletionRequest, Usage
@@ -21,6 +22,7 @@ def since(before: Usage) -> Usage:
         _total.prompt_tokens - before.prompt_tokens,
         _total.tokens - before.tokens,
         _total.calls - before.calls,
+        _total.usd - before.usd,
     )
 
 
@@ -41,14 +43,14 @@ class _Completer:
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         completions = self._inner.complete(requests)
-        _spend(
-            Usage(
-                # A prompt shared by several completions is read once.
-                prompt_tokens=sum(several[0].prompt_tokens for several in completions if several),
-                tokens=sum(c.tokens for several in completions for c in several),
-                calls=sum(len(several) for several in completions),
-            )
+        usage = Usage(
+            # A prompt shared by several completions is read once.
+            prompt_tokens=sum(several[0].prompt_tokens for several in completions if several),
+            tokens=sum(c.tokens for several in completions for c in several),
+            calls=sum(len(several) for several in completions),
         )
+        price = getattr(self._inner, "price", None)
+        _spend(replace(usage, usd=price(usage)) if price else usage)
         return completions
 
 

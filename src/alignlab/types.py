@@ -402,12 +402,15 @@ class Usage:
     """Tokens generated (sampling, judging) or trained on."""
     calls: int = 0
     """Completions requested from models, teachers and judges."""
+    usd: float = 0.0
+    """Price of the completions in dollars, at the prices set for their endpoints."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.tokens + other.tokens,
             self.calls + other.calls,
+            self.usd + other.usd,
         )
 
 

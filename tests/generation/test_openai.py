@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from alignlab import meter
 from alignlab.errors import BadInput, RunFailed
 from alignlab.generation.openai import OpenAIConfig, OpenAIEngine, openai_engine
 from alignlab.protocols import ChoiceScorer, Completer
@@ -302,6 +303,17 @@ def test_replies_of_no_use_are_counted_where_they_say_what_they_took(tmp_path: P
             # Answered at the second attempt; never.
             assert engine.spent.usage == Usage(4 * 10, 6 + 3 * 40, 4)
             assert engine.spent.usd == pytest.approx((40 * 1000 + 126 * 10000) / 1e6)
+
+
+def test_the_meter_prices_the_completions_of_an_engine() -> None:
+    prices = {"usd_per_million_prompt": 1000.0, "usd_per_million_completion": 10000.0}
+    with serve(lambda body, _: echo(body)) as seen:
+        engine = meter.metered(_engine(seen.url, None, **prices))
+        before = meter.mark()
+        engine.complete([ask("r", "q")])
+        spent = meter.since(before)
+    assert (spent.prompt_tokens, spent.tokens, spent.calls) == (10, 6, 1)
+    assert spent.usd == pytest.approx((10 * 1000 + 6 * 10000) / 1e6)
 
 
 def test_a_cache_without_an_account_gets_one(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -86,14 +88,14 @@ def test_branches_have_their_cost(tmp_path):
 RATES = {"rich": (0.62, 0.58, 0.66), "poor": (0.60, 0.55, 0.65), "worse": (0.56, 0.53, 0.59)}
 
 
-def branches(**verdicts: float):
+def branches(paid: Mapping[str, float] = MappingProxyType({}), **verdicts: float):
     """A run of three branches: rich takes 900 tokens, poor 300, worse 100; p-values by model."""
     stages = tuple(
         StageRecord(
             f"seed-0/{name}_branch/01-{name}",
             "done",
             1.0,
-            usage=Usage(tokens // 3, 2 * tokens // 3, 1),
+            usage=Usage(tokens // 3, 2 * tokens // 3, 1, paid.get(name, 0.0)),
         )
         for name, tokens in (("rich", 900), ("poor", 300), ("worse", 100))
     )
@@ -123,6 +125,20 @@ def test_the_cheapest_branch_that_is_not_worse_is_named():
     alone = cheapest(branches(rich=0.001, poor=0.2, worse=0.01))
     assert alone.startswith("The best branch is also the cheapest of those that reach its win rate")
     assert cheapest(branches(rich=0.2, poor=0.2, worse=0.2)) == ""
+
+
+def test_money_stands_with_each_branch_and_decides_which_is_the_cheapest():
+    run = branches({"rich": 0.5, "poor": 0.75, "worse": 0.002}, rich=0.001, poor=0.001, worse=0.01)
+    table = parts(run)
+    assert table is not None
+    assert table.columns[:4] == ("Calls", "Prompt tokens", "Tokens", "Money")
+    assert [row[3].value for row in table.rows] == ["$0.50", "$0.75", "$0.002"]
+    # The branch of fewer tokens is the dearer one here.
+    assert cheapest(run) == (
+        "The best branch is also the cheapest of those that reach its win rate: rich branch "
+        "($0.50, 900 tokens; rich, 62.0%)."
+    )
+    assert "Money" not in parts(branches(rich=0.001)).columns
 
 
 def read_run_without_checks(run: Run):

@@ -19,7 +19,7 @@ from alignlab.generation.refusals import TOP_LOGPROBS
 from alignlab.generation.replies import ChatAnswer
 from alignlab.registry import register
 from alignlab.specs import read_options
-from alignlab.types import Completion, CompletionRequest, Message, Sampling
+from alignlab.types import Completion, CompletionRequest, Message, Sampling, Usage
 
 _TOKEN_MARKS = " \t\n\r\u2581\u0120\u010a"
 """Blanks around a token, and the marks that tokenizers write for them."""
@@ -67,6 +67,10 @@ class OpenAIEngine:
     def spent(self) -> Spent:
         """Tokens and dollars so far, answers already in the cache included."""
         return self._endpoint.account.spent
+
+    def price(self, usage: Usage) -> float:
+        """Return the price of tokens in dollars, at the prices set."""
+        return self.config.price(usage).usd
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request `sampling.n` times, in the order given.

@@ -34,9 +34,10 @@ def planned(run: RunData) -> ReportTable | None:
 
 
 def parts(run: RunData) -> ReportTable | None:
-    """Tabulate calls, tokens, time and best win rate of each branch, over all seeds.
+    """Tabulate calls, tokens, money, time and best win rate of each branch, over all seeds.
 
-    None without branches.
+    Money is that of completions at the prices set; without prices the column is left out. None
+    without branches.
     """
     stages = _by_branch(run)
     if len(stages) < 2:
@@ -44,11 +45,18 @@ def parts(run: RunData) -> ReportTable | None:
     known = run.manifest.outcome.stages if run.manifest.outcome else ()
     seeds = max(1, len(run.manifest.seeds))
     best = _best(run, stages)
+    is_paid = any(stage.usage.usd for stage in run.stages)
     rows = tuple(
-        (*_cost(name, some, known, seeds), *(_won(best.get(name)) if best else ()))
+        (
+            *_cost(some),
+            *((Cell(_dollars(some)),) if is_paid else ()),
+            *_time(name, some, known, seeds),
+            *(_won(best.get(name)) if best else ()),
+        )
         for name, some in stages.items()
     )
-    columns: tuple[str, ...] = ("Calls", "Prompt tokens", "Tokens", "Time planned", "Time")
+    columns: tuple[str, ...] = ("Calls", "Prompt tokens", "Tokens")
+    columns += (*(("Money",) if is_paid else ()), "Time planned", "Time")
     columns += ("Best model", "Win rate") if best else ()
     return ReportTable("Branch", columns, tuple(stages), rows)
 
@@ -57,8 +65,9 @@ def cheapest(run: RunData) -> str:
     """Name the cheapest branch that is not shown to be worse than the best one.
 
     It must beat the baseline, as must the best branch, and its interval must reach the best one's
-    win rate; the difference of two branches is not tested. The cost is the number of tokens read,
-    generated and trained on. Empty if no branch beats the baseline.
+    win rate; the difference of two branches is not tested. The cost is the money paid, and where
+    that is equal the number of tokens read, generated and trained on. Empty if no branch beats the
+    baseline.
     """
     stages = _by_branch(run)
     better = {
@@ -70,15 +79,16 @@ def cheapest(run: RunData) -> str:
         return ""
     top = max(better, key=lambda name: better[name].value or 0.0)
     reaching = [n for n, r in better.items() if (r.high or 0.0) >= (better[top].value or 0.0)]
-    first = min(reaching, key=lambda name: _tokens(stages[name]))
-    cost = f"{_tokens(stages[first]):,} tokens"
+    first = min(reaching, key=lambda name: (_usd(stages[name]), _tokens(stages[name])))
     row = better[first]
-    found = f"{first} ({cost}; {row.model}, {labels.number(row.value, row.metric)})"
+    found = (
+        f"{first} ({_price(stages[first])}; {row.model}, {labels.number(row.value, row.metric)})"
+    )
     if first == top:
         return f"The best branch is also the cheapest of those that reach its win rate: {found}."
     return (
         f"The cheapest branch whose interval reaches the win rate of the best one, {top} "
-        f"({_tokens(stages[top]):,} tokens; {better[top].model}, "
+        f"({_price(stages[top])}; {better[top].model}, "
         f"{labels.number(better[top].value, 'win_rate')}), is {found}; their difference is not "
         "tested."
     )
@@ -114,8 +124,31 @@ def _won(row: EvalResult | None) -> tuple[Cell, Cell]:
     return Cell(row.model), Cell(labels.number(row.value, row.metric), labels.bounds(row))
 
 
+def _usage(stages: Sequence[StageRecord]) -> Usage:
+    total = Usage()
+    for stage in stages:
+        total += stage.usage
+    return total
+
+
+def _usd(stages: Sequence[StageRecord]) -> float:
+    return _usage(stages).usd
+
+
 def _tokens(stages: Sequence[StageRecord]) -> int:
-    return sum(s.usage.prompt_tokens + s.usage.tokens for s in stages)
+    usage = _usage(stages)
+    return usage.prompt_tokens + usage.tokens
+
+
+def _price(stages: Sequence[StageRecord]) -> str:
+    """Format the cost of a branch: money where some was paid, and tokens."""
+    paid = f"{_dollars(stages)}, " if _usd(stages) else ""
+    return f"{paid}{_tokens(stages):,} tokens"
+
+
+def _dollars(stages: Sequence[StageRecord]) -> str:
+    usd = _usd(stages)
+    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
 
 
 def branch_of(stage: str) -> str:
@@ -124,17 +157,16 @@ def branch_of(stage: str) -> str:
     return first.replace("_", " ") if slash else SHARED
 
 
-def _cost(
+def _cost(stages: Sequence[StageRecord]) -> tuple[Cell, ...]:
+    usage = _usage(stages)
+    return tuple(Cell(f"{n:,}") for n in (usage.calls, usage.prompt_tokens, usage.tokens))
+
+
+def _time(
     name: str, stages: Sequence[StageRecord], known: Sequence[StageOutcome], seeds: int
 ) -> tuple[Cell, ...]:
-    usage = Usage()
-    for stage in stages:
-        usage += stage.usage
     predicted = seeds * sum(s.predicted for s in known if branch_of(s.stage) == name)
     return (
-        Cell(f"{usage.calls:,}"),
-        Cell(f"{usage.prompt_tokens:,}"),
-        Cell(f"{usage.tokens:,}"),
         Cell(duration(predicted) if predicted else "–"),
         Cell(duration(sum(stage.seconds for stage in stages))),
     )
