@@ -58,7 +58,8 @@ def test_a_study_without_one_is_judged_by_m1_and_says_so(recipe, settings):
 
 def test_the_sandbox_is_judged_by_its_truth():
     chosen = assemble(registry.get("recipe", "compare_feedback"), None, SMALL, {})
-    assert (chosen.measuring_judge, chosen.judge_note) == ("sandbox:oracle", "")
+    assert chosen.measuring_judge == "sandbox:oracle"
+    assert chosen.judge_note == "Judged by sandbox:oracle, which gives the true scores."
 
 
 def test_an_empty_judge_of_objectives_is_the_critic_or_none():

@@ -49,7 +49,7 @@ def test_preference_stands_beside_task_scores():
     found = trade(rows, "M1")
     assert found.table.names == ("M2",)  # M3 has no win rate
     gain, score, change = found.table.rows[0]
-    assert (gain.value, gain.bounds) == ("+10.0", "+5.0 to +15.0")
+    assert (gain.value, gain.bounds) == ("+10.0 pp", "+5.0 to +15.0 pp")
     assert score.value == "0.400"
     assert change.value == "−0.100"
     assert not found.tested
@@ -67,7 +67,7 @@ def test_a_paired_change_brings_its_interval_and_verdict():
     ]
     found = trade(rows, "M1")
     assert found.tested
-    assert [c.value for c in found.table.rows[0]] == ["+10.0", "30.0%", "-20.0%", "worse"]
+    assert [c.value for c in found.table.rows[0]] == ["+10.0 pp", "30.0%", "−20.0 pp", "worse"]
 
 
 def test_nothing_to_trade():

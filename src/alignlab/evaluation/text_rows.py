@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alignlab.evaluation.metrics.intervals import Floats, bootstrap_mean
+from alignlab.evaluation.metrics.intervals import Floats, bootstrap_ratio
 from alignlab.evaluation.metrics.length import lengths
 from alignlab.evaluation.metrics.repetition import distinct, ngram_repetition
 from alignlab.evaluation.result_rows import Subject
@@ -33,8 +33,18 @@ def text_rows(
     }
     cluster = {prompt.id: prompt.cluster for prompt in prompts}
     clusters = [cluster[r.prompt_id] for r in responses]
+    ones_N = np.ones(len(responses))
     rows = [
-        subject.row(metric, bootstrap_mean(values_N, prompts_N=clusters, seed=seed))
+        subject.row(
+            metric,
+            bootstrap_ratio(
+                values_N,
+                ones_N,
+                prompts_N=clusters,
+                seed=seed,
+                is_share=metric.endswith("_share"),
+            ),
+        )
         for metric, values_N in means.items()
     ]
     variety = distinct(tokens, DISTINCT_N)

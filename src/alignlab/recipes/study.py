@@ -139,9 +139,11 @@ class StudyConfig(Bounded):
 
     @property
     def judge_note(self) -> str:
-        """Return a sentence on the measuring judge; empty for none and for the gold scores."""
+        """Return a sentence on the measuring judge; empty for none."""
         judge = self.measuring_judge
-        return "" if self.measures_truth else judge_note(judge, self.teacher_specs, self.model)
+        if judge and self.measures_truth:
+            return f"Judged by {judge}, which gives the true scores."
+        return judge_note(judge, self.teacher_specs, self.model)
 
     @property
     def preference_method(self) -> str:

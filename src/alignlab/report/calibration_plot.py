@@ -17,25 +17,27 @@ BINS = 10
 
 def panels(audits: Sequence[Audit]) -> tuple[LineChart, ...]:
     """Build one panel per judge, in the order of the records."""
-    found = []
+    bins = {}
     for source in dict.fromkeys(a.source for a in audits):
         mine = [a for a in audits if a.source == source]
         scored = [(a.reward, a.truth) for a in mine if a.reward is not None]
-        points = binned(scored)
-        if points:
+        if points := binned(scored):
             unscored = len(mine) - len(scored)
             note = f"n = {len(scored):,}" + (f", {unscored:,} unscored" if unscored else "")
-            found.append(
-                line_chart(
-                    source,
-                    [points],
-                    note=note,
-                    x_label="judge's reward",
-                    y_label="true score",
-                    dots=True,
-                )
-            )
-    return tuple(found)
+            bins[source] = note, points
+    every = [points for _, points in bins.values()]
+    return tuple(
+        line_chart(
+            source,
+            [points],
+            note=note,
+            x_label="judge's reward",
+            y_label="true score",
+            dots=True,
+            adjacent=every,
+        )
+        for source, (note, points) in bins.items()
+    )
 
 
 def binned(scored: Sequence[tuple[float, float]]) -> list[Point]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alignlab.report.axis import Axis, axis
 from alignlab.report.headline import decided
-from alignlab.report.labels import SHARES, bounds, number
+from alignlab.report.labels import POINTS, SHARES, bounds, number
 from alignlab.types import EvalResult
 
 
@@ -140,7 +140,8 @@ def _scale(results: Sequence[EvalResult], reference: float | None) -> Axis:
 def _ticks(scale: Axis, metric: str) -> tuple[Tick, ...]:
     if metric in SHARES:
         return tuple(Tick(scale.at(t), f"{100 * t:g}%") for t in scale.ticks)
-    return tuple(Tick(scale.at(t), f"{t:g}".replace("-", "−")) for t in scale.ticks)
+    factor = 100 if metric in POINTS else 1
+    return tuple(Tick(scale.at(t), f"{factor * t:g}".replace("-", "−")) for t in scale.ticks)
 
 
 def _look(row: EvalResult, reference: float | None, tested: Sequence[EvalResult] | None) -> str:

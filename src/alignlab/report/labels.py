@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from alignlab.types import EvalResult
 
 METRICS = {
@@ -111,7 +114,6 @@ SHARES = frozenset(
         "toxicity",
         "rouge_l",
         "accuracy",
-        "accuracy_change",
         "accuracy_ties_half",
         "section_mean",
         "agreement",
@@ -129,11 +131,21 @@ SHARES = frozenset(
         "relevant_ratio",
         "relevant_share",
         "recall",
-        "recall_change",
         "rank_consistency",
     }
 )
 """Metrics between 0 and 1 that are formatted as percentages."""
+POINTS = frozenset({"accuracy_change", "recall_change", "longer_wins_bias", "own_side_bias"})
+"""Differences of shares, which are formatted in percentage points."""
+EXPLAINED = {
+    "IFT": "instruction fine-tuning, on prompts with answers",
+    "EFT": "evaluation fine-tuning, on prompts that ask for a judgement",
+    "SFT": "supervised fine-tuning",
+    "DPO": "direct preference optimisation, on pairs of a chosen and a rejected answer",
+    "expected score": "mean of all scores, each weighted by the judge's probability of it",
+    "NLL": "negative log-likelihood of the chosen answer, added to the loss",
+}
+"""Words of models' descriptions that a newcomer may not know, and their meanings."""
 BENCHMARKS = {
     "people": "Ratings by people",
     "head_to_head": "Head to head",
@@ -181,9 +193,11 @@ def group(name: str | None) -> str:
 
 
 def number(value: float | None, metric_name: str) -> str:
-    """Format a figure: a percentage, a count, or two to three digits."""
+    """Format a figure: a percentage, percentage points, a count, or two to three digits."""
     if value is None:
         return "–"
+    if metric_name in POINTS:
+        return points(value)
     if metric_name in SHARES:
         return f"{100 * value:.1f}%"
     if abs(value) >= 100 or metric_name.startswith("pairs_"):
@@ -192,12 +206,33 @@ def number(value: float | None, metric_name: str) -> str:
     return text.replace("-", "−")
 
 
+def points(difference: float) -> str:
+    """Format a difference of shares in percentage points, with its sign."""
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f} pp".replace("-", "−") if rounded else "0.0 pp"
+
+
+def between(low: float, high: float, metric_name: str) -> str:
+    """Format an interval with its unit once."""
+    first, last = number(low, metric_name), number(high, metric_name)
+    return f"{first.removesuffix('%').removesuffix(' pp')} to {last}"
+
+
+def explained(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the words of `EXPLAINED` that some texts use, with their meanings."""
+    found = " ".join(texts)
+    return [
+        (word, meaning)
+        for word, meaning in EXPLAINED.items()
+        if re.search(rf"\b{re.escape(word)}\b", found)
+    ]
+
+
 def bounds(row: EvalResult) -> str:
     """Format an interval; empty if there is none."""
     if row.low is None or row.high is None:
         return ""
-    low, high = number(row.low, row.metric), number(row.high, row.metric)
-    return f"{low.removesuffix('%')} to {high}"
+    return between(row.low, row.high, row.metric)
 
 
 def duration(seconds: float) -> str:

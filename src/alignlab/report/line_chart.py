@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alignlab.report.axis import Axis, axis
 from alignlab.report.forest import Tick
@@ -12,6 +12,7 @@ from alignlab.report.forest import Tick
 MAX_POINTS = 160
 """Maximum number of points per line; longer curves are thinned evenly."""
 _Y_MARGIN = 6.0
+_CLOSE_X, _CLOSE_Y = 3.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Dot:
     low: float | None
     high: float | None
     title: str
+    name: str = ""
+    """Number that the legend explains; empty for dots of a line."""
+    is_left: bool = False
+    """True if the number is left of the dot, because another dot is right of it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class LineChart:
     y_ticks: tuple[Tick, ...]
     x_label: str
     y_label: str
+    names: tuple[str, ...] = ()
+    """Names of numbered dots, in their order."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +74,31 @@ def line_chart(
     y_label: str = "",
     dots: bool = False,
     doublings: bool = False,
+    names: Sequence[str] = (),
+    adjacent: Sequence[Sequence[Point]] = (),
 ) -> LineChart:
-    """Lay out lines on common axes; with `doublings` x is a base-2 logarithm, ticks are sizes."""
+    """Lay out lines on common axes.
+
+    Args:
+        doublings: x is a base-2 logarithm, whose ticks are sizes.
+        names: name of each line; the lines are then single dots of one colour, numbered from 1.
+        adjacent: lines of adjacent charts, which share the vertical axis.
+    """
     every = [p for line in lines for p in line]
     across = axis([p.x for p in every], ticks=5)
-    up = axis([v for p in every for v in (p.y, p.low, p.high)], ticks=5)
+    tall = [*every, *(p for line in adjacent for p in line)]
+    up = axis([v for p in tall for v in (p.y, p.low, p.high)], ticks=5)
     if doublings:
         marks = [(x, _short(float(f"{2**x:.3g}"))) for x in sorted({p.x for p in every})]
     else:
         marks = [(t, _short(t)) for t in across.ticks]
-    drawn = tuple(_line(line, i, across, up, dots=dots) for i, line in enumerate(lines) if line)
+    drawn = tuple(
+        _line(line, 0 if names else i, across, up, dots=dots)
+        for i, line in enumerate(lines)
+        if line
+    )
+    if names:
+        drawn = _numbered(drawn)
     return LineChart(
         title=title,
         note=note,
@@ -85,7 +107,19 @@ def line_chart(
         y_ticks=tuple(Tick(_height(up, t), _short(t)) for t in up.ticks),
         x_label=x_label,
         y_label=y_label,
+        names=tuple(names),
     )
+
+
+def _numbered(lines: Sequence[ChartLine]) -> tuple[ChartLine, ...]:
+    """Number single dots; of two close ones, the left one has its number on its left."""
+    dots = [line.dots[0] for line in lines]
+    found = []
+    for number, dot in enumerate(dots, start=1):
+        is_left = any(0 < o.x - dot.x < _CLOSE_X and abs(o.y - dot.y) < _CLOSE_Y for o in dots)
+        named = replace(dot, name=str(number), is_left=is_left)
+        found.append(replace(lines[number - 1], dots=(named,)))
+    return tuple(found)
 
 
 def curve(steps: Sequence[Mapping[str, float]], metric: str) -> list[Point]:

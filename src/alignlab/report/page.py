@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from alignlab.files import write_json, write_text
 from alignlab.report import (
+    about,
     browser,
     headline,
     plan_table,
@@ -18,9 +19,10 @@ from alignlab.report import (
     summary,
     training_curves,
 )
-from alignlab.report.labels import duration
+from alignlab.report.labels import duration, explained
 from alignlab.report.policy import with_policy
 from alignlab.report.run_data import RunData, read_run
+from alignlab.report.run_settings import read_settings
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_EXAMPLES = 200
@@ -52,8 +54,12 @@ def render(run: RunData) -> str:
             answer=headline.with_judge(
                 headline.derive(run.results, run.study.baseline, run.study.options), run.study
             ),
+            facts=about.facts(run.manifest, read_settings(run.path)),
+            doubts=about.doubts(run.results, run.study.baseline),
+            progress=tuple(about.progress(run)),
+            words=explained(run.study.models.values()),
             sections=sections.build(run),
-            curves=training_curves.curves(run.curves),
+            curves=training_curves.curves(run.curves, run.study.models),
             spent=spent,
             planned=plan_table.planned(run),
             parts=plan_table.parts(run),

@@ -15,6 +15,7 @@ from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
 from alignlab.plan import Outcome
 from alignlab.records import from_dict, whole_lines, whole_records
+from alignlab.runs import slug
 from alignlab.types import (
     Audit,
     Count,
@@ -46,6 +47,8 @@ class Manifest:
     types: Mapping[str, str] = field(default_factory=dict)
     """Model -> type and device that it computed in."""
     created: str = ""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """Plan of the first session, as its fields; empty for a run without one."""
     outcome: Outcome | None = None
     """Planned and actual costs; None for an unfinished run or one of 0.1."""
 
@@ -162,6 +165,25 @@ def label_of(stage: str) -> str:
     parts = [p for p in stage.split("/") if not p.removeprefix("seed-").isdigit()]
     number, dash, name = parts[-1].partition("-")
     return " / ".join([*parts[:-1], name if dash and number.isdigit() else parts[-1]])
+
+
+def words_of(stage: str, models: Iterable[str] = ()) -> str:
+    """A stage in words: the model that it trains, or what it does, and in which branch.
+
+    Args:
+        models: models of the study, whose names appear in the names of stages as slugs.
+    """
+    *scopes, name = label_of(stage).split(" / ")
+    for model in sorted(models, key=len, reverse=True):
+        if name == slug(model):
+            return model
+        if name.endswith(f"-{slug(model)}"):
+            name = f"{name.removesuffix(slug(model)).replace('-', ' ')}{model}"
+            break
+    else:
+        name = name.replace("-", " ").replace("_", " ")
+    branch = ", ".join(scope.replace("_", " ").replace("-", " ") for scope in scopes)
+    return f"{name} ({branch})" if branch else name
 
 
 def _flat(by_stage: Mapping[str, Iterable[T]]) -> tuple[T, ...]:

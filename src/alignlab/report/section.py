@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alignlab.report.forest import Forest
+from alignlab.report.labels import SHARES
 from alignlab.report.line_chart import LineChart
 from alignlab.report.tables import ReportTable
 from alignlab.types import EvalResult
@@ -42,6 +43,12 @@ def basis(rows: Sequence[EvalResult]) -> str:
 
 def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
+
+
+def intervals(rows: Sequence[EvalResult]) -> str:
+    """Name the kinds of interval of some rows for a caption."""
+    alike = any(r.metric in SHARES and r.value in (0.0, 1.0) for r in rows)
+    return f"{BOOTSTRAP}; for shares of none or all, Wilson's" if alike else BOOTSTRAP
 
 
 def whole(results: Sequence[EvalResult], metric: str) -> list[EvalResult]:

@@ -18,7 +18,7 @@ from alignlab.report.forest import Forest
 from alignlab.report.headline import CHANCE, verdict
 from alignlab.report.line_chart import Point, line_chart
 from alignlab.report.run_data import RunData
-from alignlab.report.section import BOOTSTRAP, Section, basis, whole
+from alignlab.report.section import BOOTSTRAP, Section, basis, intervals, whole
 from alignlab.types import EvalResult
 
 SCALING = "scaling"
@@ -114,10 +114,10 @@ def _tax(results: Sequence[EvalResult], baseline: str) -> list[Section]:
             anchor="tax",
             title="Alignment tax",
             lead="Does a model that is preferred lose at tasks that need no judge? Up is "
-            "preferred, right is better at the task.",
+            "preferred, right is better at the task; pp are percentage points.",
             planes=found.planes,
-            caption=f"Preference gained: win rate against {baseline} less one half, in "
-            f"percentage points; {BOOTSTRAP}.{tested}",
+            caption=f"Preference gained: win rate against {baseline} less one half; "
+            f"{BOOTSTRAP}.{tested}",
             table=found.table,
         )
     ]
@@ -200,7 +200,8 @@ def _parts(results: Sequence[EvalResult]) -> list[Section]:
         Section(
             anchor="types",
             title=f"{what} by prompt type",
-            lead="The same answers, split by what kind of prompt they answer.",
+            lead="The same answers by type of prompt (open- or closed-ended) and by family: what "
+            "the prompts ask for, as their data set names it.",
             forests=tuple(plots) or by_category(parts),
             shaded=tables.by_part(parts),
             caption=f"{basis(parts)} per part; {BOOTSTRAP}; the stronger the tint, the higher.",
@@ -264,18 +265,22 @@ def _rest(results: Sequence[EvalResult]) -> list[Section]:
         for r in results
         if r.metric in ("win_rate", "mean") or r.metric.startswith("pairwise_accuracy")
     } | {SCALING}
+    by_benchmark = {
+        name: [r for r in results if r.benchmark == name]
+        for name in dict.fromkeys(r.benchmark for r in results)
+        if name not in drawn
+    }
     return [
         Section(
             anchor=f"benchmark-{number}",
             title=labels.benchmark(name),
             lead="",
-            caption=f"{basis([r for r in results if r.benchmark == name])}; {BOOTSTRAP}.",
-            forests=by_category(_first_parts([r for r in results if r.benchmark == name])),
-            table=tables.by_metric([r for r in results if r.benchmark == name]),
-            shaded=_first_by_part([r for r in results if r.benchmark == name]),
+            caption=f"{basis(rows)}; {intervals(rows)}.",
+            forests=by_category(_first_parts(rows)),
+            table=tables.by_metric(rows),
+            shaded=_first_by_part(rows),
         )
-        for number, name in enumerate(dict.fromkeys(r.benchmark for r in results))
-        if name not in drawn
+        for number, (name, rows) in enumerate(by_benchmark.items())
     ]
 
 

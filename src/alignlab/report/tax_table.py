@@ -85,16 +85,11 @@ def _is_task(row: EvalResult) -> bool:
     return known and row.group is None and row.against is None and row.value is not None
 
 
-def _points(value: float) -> str:
-    """Format a difference of shares in percentage points."""
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
 def _gain(row: EvalResult) -> Cell:
     between = ""
     if row.low is not None and row.high is not None:
-        between = f"{_points(row.low - CHANCE)} to {_points(row.high - CHANCE)}"
-    return Cell(_points((row.value or 0.0) - CHANCE), between)
+        between = labels.between(row.low - CHANCE, row.high - CHANCE, "recall_change")
+    return Cell(labels.points((row.value or 0.0) - CHANCE), between)
 
 
 def _task(
@@ -113,6 +108,8 @@ def _task(
     if paired is not None:
         return score, Cell(labels.number(paired.value, paired.metric), labels.bounds(paired))
     apart = (row.value or 0.0) - (scores[*task, baseline].value or 0.0)
+    if row.metric in labels.SHARES:
+        return score, Cell(labels.points(apart))
     return score, Cell(labels.number(apart, row.metric).replace("-", "−"))
 
 
@@ -133,26 +130,29 @@ def _plane(
     models: Sequence[str],
     baseline: str,
 ) -> LineChart:
-    """Plot one dot per model: right is better at the task, up is preferred."""
+    """Plot one numbered dot per model: right is better at the task, up is preferred."""
     base = scores[*task, baseline].value or 0.0
-    points = [
+    shown = [m for m in models if (*task, m) in scores]
+    is_share = task[1] in labels.SHARES
+    factor = 100 if is_share else 1
+    dots = [
         [
             Point(
-                (scores[*task, m].value or 0.0) - base,
-                (wins[m].value or 0.0) - CHANCE,
-                None if (low := wins[m].low) is None else low - CHANCE,
-                None if (high := wins[m].high) is None else high - CHANCE,
+                factor * ((scores[*task, m].value or 0.0) - base),
+                100 * ((wins[m].value or 0.0) - CHANCE),
+                None if (low := wins[m].low) is None else 100 * (low - CHANCE),
+                None if (high := wins[m].high) is None else 100 * (high - CHANCE),
                 m,
             )
         ]
-        for m in models
-        if (*task, m) in scores
+        for m in shown
     ]
     return line_chart(
         labels.benchmark(task[0]),
-        points,
+        dots,
         note=f"against {baseline}",
-        x_label=f"change of {labels.metric(task[1]).lower()}",
-        y_label="win rate less one half",
+        x_label=f"change of {labels.metric(task[1]).lower()}{' (pp)' if is_share else ''}",
+        y_label="win rate less one half (pp)",
         dots=True,
+        names=shown,
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alignlab.report.labels import duration
-from alignlab.report.line_chart import LineChart, curve, line_chart
-from alignlab.report.run_data import Curve, RunData, StageRecord, label_of
+from alignlab.report.line_chart import LineChart, Point, curve, line_chart
+from alignlab.report.run_data import Curve, RunData, StageRecord, label_of, words_of
 from alignlab.types import Count, Usage
 
 CURVES = (
@@ -49,19 +49,31 @@ class Spend:
         return duration(self.seconds)
 
 
-def curves(found: Sequence[Curve]) -> tuple[CurveGroup, ...]:
-    """Plot the logged metrics of `CURVES`; seeds of one stage share a panel."""
+def curves(found: Sequence[Curve], models: Iterable[str] = ()) -> tuple[CurveGroup, ...]:
+    """Plot the logged metrics of `CURVES`, on one scale each; seeds of one stage share a panel.
+
+    Args:
+        models: names of the models, for the panels' titles.
+    """
     groups = []
     for metric, title in CURVES:
-        panels = []
-        for label in dict.fromkeys(label_of(c.stage) for c in found):
-            lines = [curve(c.steps, metric) for c in found if label_of(c.stage) == label]
-            lines = [line for line in lines if line]
-            if lines:
-                seeds = f"{len(lines)} runs" if len(lines) > 1 else ""
-                panels.append(line_chart(label, lines, note=seeds, x_label="step"))
+        by_label: dict[str, list[list[Point]]] = {}
+        for one in found:
+            if line := curve(one.steps, metric):
+                by_label.setdefault(label_of(one.stage), []).append(line)
+        every = [line for lines in by_label.values() for line in lines]
+        panels = tuple(
+            line_chart(
+                words_of(label, models),
+                lines,
+                note=f"{len(lines)} runs" if len(lines) > 1 else "",
+                x_label="step",
+                adjacent=every,
+            )
+            for label, lines in by_label.items()
+        )
         if panels:
-            groups.append(CurveGroup(title, tuple(panels)))
+            groups.append(CurveGroup(title, panels))
     return tuple(groups)
 
 

@@ -178,8 +178,11 @@ def _interval(found: Any, metric: str = "") -> str:
     value = labels.number(found.value, metric)
     if found.low is None or found.high is None:
         return f"{value} (n {found.n:,})"
-    low, high = (labels.number(bound, metric) for bound in (found.low, found.high))
-    return f"{value} [{low.removesuffix('%')}, {high.removesuffix('%')}], n {found.n:,}"
+    low, high = (
+        labels.number(bound, metric).removesuffix("%").removesuffix(" pp")
+        for bound in (found.low, found.high)
+    )
+    return f"{value} [{low}, {high}], n {found.n:,}"
 
 
 class _Site:

@@ -55,3 +55,12 @@ def test_lengths_and_rows() -> None:
     assert rows["distinct_2"].value == 1.0
     assert rows["repetition_4"].value == 0.0
     assert rows["words"].n == 3
+
+
+def test_a_share_of_none_has_wilsons_interval() -> None:
+    some = [response(i, f"words {i}", 3) for i in range(4)]
+    prompts = [Prompt(r.prompt_id, (Message("user", r.id),)) for r in some]
+    rows = {r.metric: r for r in text_rows(Subject("M1", "text"), some, prompts)}
+    square = 1.959964**2  # 0 of 4: the upper bound is z² / (n + z²)
+    assert (rows["empty_share"].value, rows["empty_share"].low) == (0.0, 0.0)
+    assert rows["empty_share"].high == pytest.approx(square / (4 + square), abs=1e-5)
