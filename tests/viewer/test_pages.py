@@ -16,7 +16,7 @@ from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.records import read_records
 from alignlab.report.run_settings import flat
 from alignlab.types import Feedback, Preference, Prompt
-from alignlab.viewer import pages
+from alignlab.viewer import pages, run_list
 from alignlab.viewer.app import application
 from alignlab.viewer.comparison import read_mapping
 from alignlab.viewer.filters import AnswerFilter, words
@@ -188,11 +188,11 @@ def test_training_data_says_what_is_inverted_and_dropped(library: Library) -> No
 
 
 def test_states_and_settings_of_the_list(library: Library, client: TestClient) -> None:
-    rows = {row["run"].key: row for row in pages.runs(library, {})["rows"]}
+    rows = {row["run"].key: row for row in run_list.runs(library, {})["rows"]}
     assert rows["one"]["run"].state == "done"
     assert rows["two"]["run"].state == "running"
-    assert len(pages.runs(library, {"q": "beta=0.1"})["rows"]) == 3
-    assert len(pages.runs(library, {"q": "beta=0.3"})["rows"]) == 0
+    assert len(run_list.runs(library, {"q": "beta=0.1"})["rows"]) == 3
+    assert len(run_list.runs(library, {"q": "beta=0.3"})["rows"]) == 0
     assert "branch/01-m2" in text_of(client, "/run/two/")
 
 
@@ -359,6 +359,34 @@ def test_slow_patterns_end() -> None:
         check_pattern("(")
 
 
+def test_a_pattern_that_takes_too_long_is_refused_and_hides_no_row(tmp_path: Path) -> None:
+    build(tmp_path / "one")
+    library = Library(tmp_path)
+    with pytest.raises(BadInput, match="takes too long"):
+        library.index("one").rows("SELECT matches(?, ?)", ("(a|aa)+$", "a" * 5000 + "b"))
+    assert library.index("one").one("SELECT matches('A+$', 'aa')") == 1
+
+
 def test_nested_settings_by_dotted_name() -> None:
     assert dict(flat({"a": {"b": 1, "c": {"d": []}}})) == {"a.b": 1, "a.c.d": []}
     assert json.dumps(HOSTILE)
+
+
+def test_a_report_that_came_with_a_run_can_ask_nothing(client: TestClient, folder: Path) -> None:
+    (folder / "one" / "report.html").write_text("<script>fetch('http://example.org')</script>")
+    policy = client.get("/run/one/file/report.html").headers["content-security-policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == rules["frame-ancestors"] == "'none'"
+    assert rules["sandbox"] == "allow-scripts"  # an origin of its own
+    assert "connect-src" not in rules
+
+
+@pytest.mark.parametrize(
+    ("form", "start"), [("csv", "model,"), ("markdown", "**"), ("latex", "\\")]
+)
+def test_every_figure_is_exported(client: TestClient, form: str, start: str) -> None:
+    found = client.get(f"/run/one/export/{form}")
+    assert found.text.startswith(start)
+    assert "attachment" in found.headers["content-disposition"]
+    assert client.get("/run/one/export/exe").status_code == 404
+    assert client.get("/run/none/export/csv").status_code == 404

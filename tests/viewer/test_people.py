@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,52 @@ def test_a_task_of_a_filter_holds_its_prompts_only(library: Library) -> None:
     task = make(library, filter={"model": TWO, "outcome": "loss"})
     assert sorted(i.prompt for i in task.items) == [f"p/{i}" for i in (6, 7, 8, 9)]
     assert make(library, filter={"model": TWO, "outcome": "loss"}) == task
+
+
+@pytest.mark.parametrize("linked", ["people", "people/anna.jsonl", "people/tasks"])
+def test_a_link_out_of_the_run_is_not_written_through(
+    library: Library, tmp_path: Path, linked: str
+) -> None:
+    task = make(library)
+    run = library.run("one").path
+    outside = tmp_path / "outside"
+    shutil.copytree(run / "people", outside)
+    if linked.endswith(".jsonl"):
+        (outside / "anna.jsonl").write_text("")
+        (run / linked).symlink_to(outside / "anna.jsonl")
+    else:
+        shutil.rmtree(run / linked)
+        (run / linked).symlink_to(outside if linked == "people" else outside / "tasks")
+    before = sorted((p, p.read_bytes()) for p in outside.rglob("*") if p.is_file())
+    item = task.items[0].item
+    writes = partial(make, library, number=3)
+    if linked != "people/tasks":
+        writes = partial(rate, library, task, "anna", item, 0)
+    with pytest.raises(BadInput, match="link out of it"):
+        writes()
+    assert sorted((p, p.read_bytes()) for p in outside.rglob("*") if p.is_file()) == before
+
+
+def test_items_on_which_judges_and_people_differ_come_first(library: Library) -> None:
+    task = make(library)
+    run = library.run("one")
+    # The judge prefers M2 on prompt 0 and M1 on prompt 8; ben says M1 on both.
+    by_prompt = {i.prompt: i.item for i in task.items}
+    for prompt in ("p/0", "p/8"):
+        item = by_prompt[prompt]
+        shown = next(
+            i for i in rating.items(library, run, task.name, "ben")["items"] if i["item"] == item
+        )
+        rate(library, task, "ben", item, int(shown["texts"][0].startswith("unique")))
+    first = rating.items(library, run, task.name, "anna", "disagree")["items"][0]
+    assert first["item"] == by_prompt["p/0"]
+    with pytest.raises(BadInput, match="uncertain, disagree"):
+        rating.items(library, run, task.name, "anna", "sideways")
+
+
+def test_a_damaged_task_is_named(library: Library) -> None:
+    run = library.run("one").path
+    make(library)
+    (run / "people" / "tasks" / "bad.json").write_text("{")
+    with pytest.raises(BadInput, match=r"bad\.json: expected a task"):
+        people.tasks(run)

@@ -68,7 +68,7 @@ def test_the_page_shows_samples_curves_and_alarms(tmp_path: Path) -> None:
 def test_a_run_without_rollouts_has_no_samples(tmp_path: Path) -> None:
     found = shown(build_study(tmp_path / "run"))
     assert (found["rollouts"], found["alarms"]) == (None, [])
-    assert [c["chart"].title for c in found["charts"]] == ["loss"]
+    assert [c["chart"].title for c in found["charts"]] == ["Loss"]
 
 
 def test_a_validation_score_that_falls_while_the_reward_rises_rings(tmp_path: Path) -> None:

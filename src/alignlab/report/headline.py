@@ -125,6 +125,27 @@ def derive(
     return Headline(" ".join(said), rest, basis, said)
 
 
+def brief(
+    results: Sequence[EvalResult],
+    baseline: str,
+    options: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """State the answer in one short line per option, with its best model; empty without results."""
+    rows = comparisons(results, baseline)
+    of = [(f"{name}: ", models) for name, models in (options or {}).items()]
+    lines = []
+    for option, models in of or [("", [r.model for r in rows])]:
+        some = [r for r in rows if r.model in models]
+        if some:
+            top = max(some, key=lambda r: (decided(r, results) == "better", r.value or 0.0))
+            word = {"better": "yes", "worse": "worse"}.get(decided(top, results), "not shown")
+            lines.append(f"{option}{word}, {top.model} {number(top.value, top.metric)}")
+    if lines:
+        return lines
+    found = derive(results, baseline, options)
+    return [found.first] if found.basis else []
+
+
 def _without_win_rates(results: Sequence[EvalResult], baseline: str) -> Headline:
     """State the figures of the first metric of a benchmark or an audit."""
     whole = [

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,24 +14,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.responses import Response as Reply
 from starlette.routing import Route
 
 from alignlab.errors import BadInput
-from alignlab.report import labels, page
+from alignlab.report import export, labels, page
 from alignlab.report.policy import styles_to_classes
-from alignlab.viewer import pages, rating
+from alignlab.runs import slug
+from alignlab.viewer import pages, rating, run_list, security
 from alignlab.viewer.library import Library, RunState
+from alignlab.viewer.security import Handler
 
-HERE = ("127.0.0.1", "localhost", "[::1]")
 LARGEST = 1_000_000
 """Maximum number of bytes of a request's body."""
+EXPORTS = {"csv": "csv", "markdown": "md", "latex": "tex"}
+"""Form of an export -> ending of its file."""
 _ROOT = Path(__file__).parent
-_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-
-
-Handler = Callable[[Request], Awaitable[Reply]]
 
 
 class Asked(NamedTuple):
@@ -77,7 +73,7 @@ def application(library: Library, port: int) -> Starlette:
             "training",
             lambda run, ask: pages.training(library, run, ask.query),
         ),
-        "files": ("files", "files", lambda run, ask: pages.files(run)),
+        "files": ("files", "files", lambda run, ask: {**pages.files(run), "exports": EXPORTS}),
     }
     routes = [
         Route("/", site.runs),
@@ -86,55 +82,14 @@ def application(library: Library, port: int) -> Starlette:
         *(Route(f"/run/{{key}}/{path}", site.shows(*shown)) for path, shown in run_pages.items()),
         Route("/run/{key}/state", site.state),
         Route("/run/{key}/file/{path:path}", site.file),
+        Route("/run/{key}/export/{form}", site.export),
         Route("/run/{key}/people", site.people, methods=["GET", "POST"]),
         Route("/run/{key}/rate/{task}", site.rate),
         Route("/run/{key}/rate/{task}/items", site.items),
         Route("/run/{key}/rate/{task}/save", site.save, methods=["POST"]),
     ]
-    guard = Middleware(BaseHTTPMiddleware, dispatch=_guard(port))
+    guard = Middleware(BaseHTTPMiddleware, dispatch=security.guard(port))
     return Starlette(routes=routes, middleware=[guard])
-
-
-def _guard(port: int) -> Callable[[Request, Handler], Awaitable[Reply]]:
-    """Refuse requests under other host names or from other sites, and add security headers."""
-    hosts = {f"{name}:{port}" for name in HERE} | (set(HERE) if port == 80 else set())
-    origins = {f"http://{host}" for host in hosts}
-
-    async def dispatch(request: Request, follow: Handler) -> Reply:
-        origin = request.headers.get("origin")
-        if request.headers.get("host") not in hosts or origin not in {None, *origins}:
-            return PlainTextResponse("this page is for the machine that it runs on", 403)
-        site = request.headers.get("sec-fetch-site", "same-origin")
-        if request.method == "POST" and site not in ("same-origin", "none"):
-            return PlainTextResponse("expected a request of this page", 403)
-        reply = await follow(request)
-        reply.headers.setdefault("Content-Security-Policy", policy(""))
-        reply.headers["X-Content-Type-Options"] = "nosniff"
-        reply.headers["Referrer-Policy"] = "no-referrer"
-        reply.headers["Cache-Control"] = "no-store"
-        return reply
-
-    return dispatch
-
-
-def policy(html: str) -> str:
-    """Return the Content-Security-Policy of a page: files of this server, styles of the page."""
-    hashes = [
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-        for text in _STYLE.findall(html)
-    ]
-    return "; ".join(
-        [
-            "default-src 'none'",
-            "script-src 'self'",
-            " ".join(["style-src 'self'", *hashes]),
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        ]
-    )
 
 
 @cache
@@ -168,7 +123,7 @@ def render(template: str, **context: Any) -> str:
 def html(template: str, status: int = 200, **context: Any) -> HTMLResponse:
     """Return a page with the policy that allows its styles."""
     text = render(template, **context)
-    return HTMLResponse(text, status, {"Content-Security-Policy": policy(text)})
+    return HTMLResponse(text, status, {"Content-Security-Policy": security.policy(text)})
 
 
 def _interval(found: Any, metric: str = "") -> str:
@@ -213,7 +168,7 @@ class _Site:
 
     async def runs(self, request: Request) -> Reply:
         query = dict(request.query_params)
-        found = await run_in_threadpool(pages.runs, self.library, query)
+        found = await run_in_threadpool(run_list.runs, self.library, query)
         return html("runs.html.j2", folder=str(self.library.folder), here="runs", **found)
 
     async def compare(self, request: Request) -> Reply:
@@ -264,12 +219,31 @@ class _Site:
             path = (root / request.path_params["path"]).resolve()
             if not path.is_relative_to(root) or not path.is_file():
                 return PlainTextResponse("no such file", 404)
-            if path == root / "report.html":  # written by alignlab, with a policy of its own
+            if path == root / "report.html":  # may come from elsewhere with its run
                 content = path.read_text(encoding="utf-8")
-                return HTMLResponse(
-                    content, headers={"Content-Security-Policy": "sandbox allow-scripts"}
-                )
-            return PlainTextResponse(path.read_bytes())
+                return HTMLResponse(content, headers={"Content-Security-Policy": security.REPORT})
+            return FileResponse(path, media_type="text/plain")
+
+        return await run_in_threadpool(work)
+
+    async def export(self, request: Request) -> Reply:
+        """Serve every figure of a run as a table, to be saved."""
+
+        def work() -> Reply:
+            form = request.path_params["form"]
+            try:
+                run = self.library.run(request.path_params["key"])
+            except KeyError:
+                return PlainTextResponse("no such run", 404)
+            if form not in EXPORTS:
+                return PlainTextResponse("no such form", 404)
+            try:
+                text = export.export(run.path, form)
+            except BadInput as error:
+                return PlainTextResponse(str(error), 400)
+            name = f"{slug(run.name)}.{EXPORTS[form]}"
+            saved = {"Content-Disposition": f'attachment; filename="{name}"'}
+            return PlainTextResponse(text, headers=saved)
 
         return await run_in_threadpool(work)
 

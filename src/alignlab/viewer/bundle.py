@@ -20,8 +20,9 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from starlette.applications import Starlette
 
 from alignlab.errors import BadInput
-from alignlab.viewer.app import application, policy
+from alignlab.viewer.app import application
 from alignlab.viewer.library import Library
+from alignlab.viewer.security import policy
 
 MOST = 5_000
 """Maximum number of pages; links to further ones become plain text."""
@@ -89,7 +90,8 @@ class _Names:
         """Return whether the bundle holds or can still take a page."""
         path = urlsplit(address).path
         is_page = path == "/" or path.startswith("/run/")
-        if not is_page or "/file/" in path or "/rate/" in path or path.endswith("/people"):
+        served = ("/file/", "/rate/", "/export/")
+        if not is_page or any(part in path for part in served) or path.endswith("/people"):
             return False
         return address in self or len(self._known) < MOST
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alignlab.errors import BadInput
 from alignlab.viewer import derived, ingest, schema
 
 _HEAD = 256
@@ -43,9 +44,21 @@ class Index:
             self._db.close()
 
     def rows(self, query: str, values: Any = ()) -> list[sqlite3.Row]:
-        """Return all rows of a query."""
+        """Return all rows of a query.
+
+        Raises:
+            BadInput: a regular expression takes too long on some text.
+        """
         with self._lock:
-            return self._db.execute(query, values).fetchall()
+            try:
+                return self._db.execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "user-defined function" not in str(error):
+                    raise
+                raise BadInput(
+                    "q: expected a regular expression that ends quickly; this one takes too long "
+                    "on some text"
+                ) from None
 
     def one(self, query: str, values: Any = ()) -> Any:
         """Return the first value of a query's first row; None without a row."""

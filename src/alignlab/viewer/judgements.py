@@ -44,6 +44,8 @@ class JudgementSlice:
     """Mean of score less gold score."""
     confusion: tuple[tuple[int, int, int], ...]
     """(Score read, gold score, judgements), both rounded."""
+    calibration: tuple[tuple[int, Interval], ...] = ()
+    """Score read, rounded, and the mean gold score of its judgements."""
 
 
 def select(index: Index, asked: JudgementFilter) -> tuple[JudgementSlice, list[dict[str, Any]]]:
@@ -153,15 +155,21 @@ def _slice(figures: Sequence[Any]) -> JudgementSlice:
     known = [row for row in figures if row["error"] is not None]
     clusters = [row["cluster"] for row in known]
     cells: dict[tuple[int, int], int] = {}
+    by_read: dict[int, list[Any]] = {}
     for row in known:
         key = (_round(row["value"]), _round(row["truth"]))
         cells[key] = cells.get(key, 0) + 1
+        by_read.setdefault(key[0], []).append(row)
     return JudgementSlice(
         len(figures),
         sum(row["kind"] == "unscored" for row in figures),
         slice_mean([abs(row["error"]) for row in known], clusters),
         slice_mean([row["error"] for row in known], clusters),
         tuple((read, truth, n) for (read, truth), n in sorted(cells.items())),
+        tuple(
+            (read, slice_mean([r["truth"] for r in rows], [r["cluster"] for r in rows]))
+            for read, rows in sorted(by_read.items())
+        ),
     )
 
 

@@ -28,7 +28,7 @@ DEPTH = 3
 QUIET_SECONDS = 120.0
 """Seconds without a record after which an unfinished run counts as stopped."""
 _MATCH_SECONDS = 0.05
-"""Time limit of a regular expression on one text; above it, the text does not match."""
+"""Time limit of a regular expression on one text; above it, the search is refused."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StageState:
     seconds: float
     usage: Usage
     units: int
-    """Committed units of work."""
+    """Committed units of work; 0 for a stage that is done."""
     records: int
 
     @property
@@ -209,12 +209,13 @@ def _results(path: Path) -> tuple[EvalResult, ...]:
 
 def _stage(run: Path, status: Path, state: str) -> StageState:
     plain = json.loads(status.read_text())
+    is_done = plain.get("state") == "done"
     commits = status.with_name("commits.jsonl")
-    units = [json.loads(line) for _, line in whole_lines(commits)]
+    # A stage that is done states the sums of its units.
+    units = [] if is_done else [json.loads(line) for _, line in whole_lines(commits)]
     usage = Usage()
     for unit in units:
         usage += Usage(**unit["usage"])
-    is_done = plain.get("state") == "done"
     return StageState(
         name=status.parent.relative_to(run / "stages").as_posix(),
         state="done" if is_done else ("running" if state == "running" else "stopped"),
@@ -234,12 +235,14 @@ def _events(path: Path) -> tuple[bool, datetime | None]:
         if event["event"] in ("start", "resume"):
             finished = False
         finished = finished or (event["event"] == "done" and "stage" not in event)
+    if finished:
+        return True, last
     written = [
         datetime.fromtimestamp(p.stat().st_mtime, UTC)
         for p in (path / "stages").rglob("*.jsonl")
         if p.name in ("commits.jsonl", "metrics.jsonl")
     ]
-    return finished, max([*written, *([last] if last else [])], default=None)
+    return False, max([*written, *([last] if last else [])], default=None)
 
 
 def _read(cls: Any, path: Path) -> Any:
@@ -251,11 +254,12 @@ def _read(cls: Any, path: Path) -> Any:
 
 
 def _matches(pattern: str, text: str | None) -> bool:
-    """Search a text for a regular expression, case-insensitively and for a limited time."""
-    try:
-        return bool(regex.search(pattern, text or "", regex.IGNORECASE, timeout=_MATCH_SECONDS))
-    except (regex.error, TimeoutError):
-        return False
+    """Search a text for a regular expression, case-insensitively and for a limited time.
+
+    Raises:
+        TimeoutError: the expression takes too long on this text.
+    """
+    return bool(regex.search(pattern, text or "", regex.IGNORECASE, timeout=_MATCH_SECONDS))
 
 
 def check_pattern(pattern: str) -> None:

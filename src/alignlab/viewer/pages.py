@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignlab.report import forest, headline, labels
-from alignlab.report.run_data import label_of
+from alignlab.report import about, forest, headline, labels
+from alignlab.report.run_data import label_of, words_of
 from alignlab.report.run_settings import setting_differences, settings_table
+from alignlab.runs import slug
+from alignlab.types import EvalResult
 from alignlab.viewer import answers, comparison, judgements, people, training_data
 from alignlab.viewer import training as curves
 from alignlab.viewer.filters import (
@@ -26,32 +28,6 @@ Page = dict[str, Any]
 
 FLIPS = 200
 """Maximum number of flipped prompts shown."""
-
-
-def runs(library: Library, query: Mapping[str, str]) -> Page:
-    """List runs with their answers; `q` searches names, questions and settings."""
-    found = library.runs()
-    searched = query.get("q", "").lower().split()
-    changing = _changing([r.settings for r in found])
-    rows = [
-        {
-            "run": run,
-            "answer": _answer(run),
-            "settings": {k: run.settings.get(k) for k in changing if k in run.settings},
-        }
-        for run in found
-    ]
-    kept = [row for row in rows if all(_mentions(row, word) for word in searched)]
-    sort = query.get("sort", "")
-    if sort:
-        kept.sort(key=lambda row: _order(row, sort.lstrip("-")), reverse=sort.startswith("-"))
-    return {
-        "rows": kept,
-        "total": len(rows),
-        "q": query.get("q", ""),
-        "sort": sort,
-        "changing": changing,
-    }
 
 
 def overview(library: Library, run: RunState) -> Page:
@@ -92,13 +68,19 @@ def overview(library: Library, run: RunState) -> Page:
         "SELECT source, count(*) AS n FROM feedback WHERE stage LIKE '%-duel-%' "
         "OR stage LIKE '%-score-%' GROUP BY source ORDER BY n DESC"
     )
+    found = headline.derive(run.results, run.study.baseline, run.study.options)
+    waiting = about.left(run.manifest, [s.name for s in run.stages])
     return {
-        "answer": headline.derive(run.results, run.study.baseline, run.study.options),
+        "answer": headline.with_judge(found, run.study),
+        "facts": about.facts(run.manifest, run.settings),
+        "doubts": about.doubts(run.results, run.study.baseline),
+        "left": [] if run.state == "done" else waiting,
+        "report": (run.path / "report.html").exists(),
         "plot": plot,
         "links": links,
         "forest_links": {m: f"answers{a}" for m, a in links.items()},
         "table": table,
-        "judges": [row["source"] for row in judges],
+        "judges": list(dict.fromkeys(r["source"].removeprefix("score by ") for r in judges)),
         "prompts": index.one("SELECT count(DISTINCT prompt) FROM answers") or 0,
         "stages": run.stages,
         "warnings": _warnings(index, run),
@@ -114,10 +96,12 @@ def held_out(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
     models = answers.models(index, list(run.study.models))
     baseline = run.study.baseline if run.study.baseline in models else (models[0] if models else "")
     part, rows = answers.select(index, asked, baseline)
+    focus = asked.model or baseline
     return {
         "asked": asked,
         "models": models,
-        "focus": asked.model or baseline,
+        "columns": sorted(models, key=lambda m: (m != baseline, m != focus)),
+        "focus": focus,
         "baseline": baseline,
         "slice": part,
         "rows": rows,
@@ -191,10 +175,26 @@ def judged(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
         "reads": reads,
         "truths": truths,
         "cells": cells,
+        "calibration": _calibration(part),
+        "calibration_links": {
+            f"read {read}": asked.address(read=str(read), truth="") for read in reads
+        },
         "most": max(cells.values(), default=1),
         "seeds": run.manifest.seeds,
         "pages": _pages(asked, part.rows),
     }
+
+
+def _calibration(part: judgements.JudgementSlice) -> forest.Forest | None:
+    """Plot the mean gold score of the judgements of each score read; None for fewer than two."""
+    rows = [
+        EvalResult(f"read {read}", "", "gold", found.value, found.low, found.high, found.n)
+        for read, found in part.calibration
+    ]
+    if len(rows) < 2:
+        return None
+    notes = {row.model: f"n = {row.n:,}" for row in rows}
+    return forest.single(rows, notes, reference=None, reference_label="")
 
 
 def judgement(library: Library, run: RunState, fid: int) -> Page | None:
@@ -218,15 +218,24 @@ def data(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
         "rows": rows,
         "shown": shown,
         "demonstrations": demonstrations,
-        "stages": training_data.stages(index),
+        "stages": [(one, _trains(one.stage, run)) for one in training_data.stages(index)],
         "dropped": training_data.dropped(index, asked.stage) if asked.stage else [],
         "pages": _pages(asked, part.rows or shown),
     }
 
 
+def _trains(stage: str, run: RunState) -> str:
+    """Return the model that a stage's data trains: of the next training in its scope."""
+    names = {slug(model): model for model in run.study.models}
+    scope = stage.rpartition("/")[0]
+    later = sorted(s.name for s in run.stages if s.name.rpartition("/")[0] == scope)
+    ends = [label_of(name).rpartition(" / ")[2] for name in later if name > stage]
+    return next((names[end] for end in ends if end in names), "")
+
+
 def training(library: Library, run: RunState, query: Mapping[str, str]) -> Page:
     """Draw training curves, alarms, and samples of rollouts by step."""
-    return curves.page(library.index(run.key), _read(RolloutFilter, query))
+    return curves.page(library.index(run.key), _read(RolloutFilter, query), run.study.models)
 
 
 def files(run: RunState) -> Page:
@@ -289,40 +298,6 @@ def _pages(asked: Filter, rows: int) -> Page:
     return {"now": asked.page, "last": last, "rows": rows, "size": PAGE}
 
 
-def _answer(run: RunState) -> str:
-    found = headline.derive(run.results, run.study.baseline, run.study.options)
-    return found.first if found.basis else ""
-
-
-def _changing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the settings that differ between the runs that have them."""
-    names = {name for one in settings for name in one if name not in ("out", "seed", "seeds")}
-    return sorted(n for n in names if len({str(s[n]) for s in settings if n in s}) > 1)
-
-
-def _mentions(row: Page, word: str) -> bool:
-    name, equals, value = word.partition("=")
-    run: RunState = row["run"]
-    if equals:
-        return any(
-            k.lower().endswith(name) and str(v).lower() == value for k, v in run.settings.items()
-        )
-    texts = (run.name, run.study.question, run.manifest.recipe, run.state, row["answer"])
-    return any(word in text.lower() for text in texts)
-
-
-def _order(row: Page, by: str) -> Any:
-    run: RunState = row["run"]
-    return {
-        "name": run.name,
-        "state": run.state,
-        "seconds": run.seconds,
-        "calls": run.usage.calls,
-        "tokens": run.usage.tokens,
-        "started": run.manifest.created,
-    }.get(by) or (0 if by in ("seconds", "calls", "tokens") else str(run.settings.get(by, "")))
-
-
 def _other_figures(run: RunState, compared: Sequence[Any]) -> list[Page]:
     """Return the figures over whole benchmarks that are not the main win rates."""
     shown = [r for r in run.results if r.group is None and r.value is not None]
@@ -343,6 +318,10 @@ def _other_figures(run: RunState, compared: Sequence[Any]) -> list[Page]:
 def _warnings(index: Any, run: RunState) -> list[Page]:
     """Return doubts about a run, each with the address of the rows behind it."""
     found: list[Page] = []
+
+    def said(stage: str) -> str:
+        return words_of(stage, run.study.models)
+
     for row in index.rows(
         "SELECT stage, sum(kind = 'unscored') AS lost, count(*) AS n FROM feedback GROUP BY stage "
         "HAVING lost * 20 > n"
@@ -350,7 +329,7 @@ def _warnings(index: Any, run: RunState) -> list[Page]:
         address = JudgementFilter(stage=row["stage"], kind="unscored").address()
         found.append(
             {
-                "text": f"{label_of(row['stage'])}: {row['lost']:,} of {row['n']:,} judgements "
+                "text": f"{said(row['stage'])}: {row['lost']:,} of {row['n']:,} judgements "
                 "could not be read",
                 "link": f"judgements{address}",
             }
@@ -372,7 +351,7 @@ def _warnings(index: Any, run: RunState) -> list[Page]:
     ):
         found.append(
             {
-                "text": f"{label_of(row['stage'])}: {row['bad']:,} of {row['n']:,} pairs prefer "
+                "text": f"{said(row['stage'])}: {row['bad']:,} of {row['n']:,} pairs prefer "
                 "the response with the lower gold score",
                 "link": f"data{DataFilter(stage=row['stage'], show='inverted').address()}",
             }

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from alignlab.errors import BadInput
 from alignlab.files import write_json
 from alignlab.records import from_dict, to_line, whole_records
@@ -29,7 +31,7 @@ FORMS: tuple[Form, ...] = ("pair", "scale", "ranking", "labels", "text")
 LONGEST = 20_000
 """Maximum length of a comment, in characters."""
 MOST_SPANS = 200
-_NAME = re.compile(r"(?!results$)[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+_NAME = re.compile(r"(?!(?i:results)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,12 @@ def annotator_name(name: str) -> str:
 
 
 def tasks(run: Path) -> list[Task]:
-    """Return a run's tasks, the latest first."""
-    found = [from_dict(Task, json.loads(p.read_text())) for p in _task_files(run)]
-    return sorted(found, key=lambda t: t.created, reverse=True)
+    """Return a run's tasks, the latest first.
+
+    Raises:
+        BadInput: a task file cannot be read.
+    """
+    return sorted(map(_read_task, _task_files(run)), key=lambda t: t.created, reverse=True)
 
 
 def task(run: Path, name: str) -> Task | None:
@@ -146,9 +151,9 @@ def new_task(
     )
     if (known := task(run, name)) is not None:
         return known
-    folder = run / FOLDER / "tasks"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{name}.json", asdict(made))
+    file = inside(run, run / FOLDER / "tasks" / f"{name}.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, asdict(made))
     return made
 
 
@@ -196,9 +201,9 @@ def save(run: Path, made: Task, annotator: str, item: str, value: Any, **more: A
         spans=_spans(more.get("spans", ()), len(found.responses)),
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
-    folder = run / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{annotator}.jsonl").open("a", encoding="utf-8") as file:
+    path = inside(run, run / FOLDER / f"{annotator}.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
         file.write(to_line(rating))
     return rating
 
@@ -293,6 +298,24 @@ def _spans(given: Any, responses: int) -> tuple[tuple[int, int, int], ...]:
             raise BadInput(f"spans: expected a passage of a response, found {span!r}")
         found.append((place, start, end))
     return tuple(found)
+
+
+def inside(run: Path, path: Path) -> Path:
+    """Return a path to write to, which no link leads out of the run.
+
+    Raises:
+        BadInput: a link out of the run.
+    """
+    if not path.resolve().is_relative_to(run.resolve()):
+        raise BadInput(f"{path}: expected a file of the run, found a link out of it")
+    return path
+
+
+def _read_task(path: Path) -> Task:
+    try:
+        return from_dict(Task, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError) as error:
+        raise BadInput(f"{path}: expected a task, found {str(error)[:120]!r}") from None
 
 
 def _task_files(run: Path) -> list[Path]:

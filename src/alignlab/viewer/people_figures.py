@@ -18,7 +18,7 @@ from alignlab.report.run_data import PEOPLE
 from alignlab.seeds import derive
 from alignlab.types import EvalResult
 from alignlab.viewer.index import Index
-from alignlab.viewer.people import FOLDER, Rating, Task, ratings, tasks
+from alignlab.viewer.people import Rating, Task, inside, ratings, tasks
 
 BENCHMARK = "people"
 
@@ -41,6 +41,26 @@ def agreement(run: Path, index: Index, made: Task, annotator: str = "") -> list[
     return [row for row in found if row["n"]]
 
 
+def disagreement(run: Path, index: Index, made: Task, annotator: str) -> dict[str, float]:
+    """Return how far apart judges and other annotators are on each item of a task.
+
+    An item with fewer than two verdicts is left out; labels and words are alike or not.
+    """
+    verdicts: dict[str, list[float]] = {}
+    for by_item in _judges(index, made).values():
+        for item, verdict in by_item.items():
+            verdicts.setdefault(item, []).append(verdict)
+    for rating in ratings(run):
+        if rating.task == made.name and rating.annotator != annotator:
+            verdicts.setdefault(rating.item, []).append(_number(rating))
+    in_numbers = made.form in ("pair", "scale")
+    return {
+        item: max(several) - min(several) if in_numbers else float(len(set(several)) > 1)
+        for item, several in verdicts.items()
+        if len(several) > 1
+    }
+
+
 def write_figures(run: Path, index: Index) -> list[EvalResult]:
     """Compute win rates by people and agreement with judges, and write them for the report."""
     rows: list[EvalResult] = []
@@ -56,9 +76,9 @@ def write_figures(run: Path, index: Index) -> list[EvalResult]:
                     row["share"].high, row["n"], group=f"task:{made.name}",
                 )
             )  # fmt: skip
-    folder = run / FOLDER
-    folder.mkdir(exist_ok=True)
-    write_text(run / PEOPLE, "".join(map(to_line, rows)))
+    path = inside(run, run / PEOPLE)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, "".join(map(to_line, rows)))
     return rows
 
 

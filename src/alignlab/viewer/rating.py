@@ -9,7 +9,7 @@ from typing import Any
 from alignlab.errors import BadInput
 from alignlab.seeds import derive
 from alignlab.viewer import answers, people, people_figures
-from alignlab.viewer.filters import AnswerFilter
+from alignlab.viewer.filters import AnswerFilter, refuse_unknown
 from alignlab.viewer.index import Index
 from alignlab.viewer.library import Library, RunState
 from alignlab.viewer.people import Task
@@ -99,16 +99,22 @@ def items(
     """Return a task's items for one annotator, blind: texts in random order, no model, no verdict.
 
     Args:
-        by: "uncertain" puts items first on which the judges are least sure.
+        by: "uncertain" puts items first on which the judges are least sure, "disagree" those on
+            which judges and other annotators are furthest apart.
 
     Raises:
         KeyError: no such task.
+        BadInput: another order.
     """
     made = _task(run, name)
     people.annotator_name(annotator)
     index = library.index(run.key)
     mine = {r.item: r for r in people.latest(run.path) if _is(r, made, annotator)}
     ordered = people.order(made, annotator)
+    refuse_unknown("next", by, ("uncertain", "disagree"))
+    if by == "disagree":
+        apart = people_figures.disagreement(run.path, index, made, annotator)
+        ordered.sort(key=lambda pair: -apart.get(pair[0].item, 0.0))
     if by == "uncertain":
         sure = _certainty(index, made)
         ordered.sort(key=lambda pair: sure.get(pair[0].item, 0.0))

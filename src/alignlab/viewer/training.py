@@ -9,8 +9,8 @@ from typing import Any
 
 from alignlab.errors import BadInput
 from alignlab.report import labels, line_chart
-from alignlab.report.line_chart import LineChart, Point
-from alignlab.report.run_data import label_of
+from alignlab.report.line_chart import Point
+from alignlab.report.run_data import label_of, words_of
 from alignlab.viewer.alarms import Alarm, entropy_per_token, of_metrics, of_rewards
 from alignlab.viewer.filters import RolloutFilter
 from alignlab.viewer.index import Index
@@ -31,8 +31,11 @@ Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """Stage -> lines of its metrics."""
 
 
-def page(index: Index, asked: RolloutFilter) -> dict[str, Any]:
+def page(index: Index, asked: RolloutFilter, models: Iterable[str] = ()) -> dict[str, Any]:
     """Gather curves, alarms with addresses of samples, and the samples of one step.
+
+    Args:
+        models: names of the models, which name the curves of their trainings.
 
     Raises:
         BadInput: an unknown stage, or a step that is no number.
@@ -48,11 +51,13 @@ def page(index: Index, asked: RolloutFilter) -> dict[str, Any]:
     for stage, steps in curves.items():
         found += of_rewards(stage, *_validated(steps), name="validation score")
     sampled = _sampled(index)
+    names = _names({**curves, **sampled}, tuple(models))
     return {
         "asked": asked,
+        "legend": [names[stage] for stage in curves],
         "charts": [*_charts(curves), *map(_reward_chart, rewards, rewards.values())],
-        "alarms": [_shown(alarm, sampled) for alarm in found],
-        "rollouts": _rollouts(index, asked, sampled, curves) if sampled else None,
+        "alarms": [_shown(alarm, sampled, names) for alarm in found],
+        "rollouts": _rollouts(index, asked, sampled, curves, names) if sampled else None,
     }
 
 
@@ -84,27 +89,32 @@ def _validated(steps: Sequence[Mapping[str, Any]]) -> tuple[list[float | None], 
 
 
 def _charts(curves: Curves) -> list[dict[str, Any]]:
-    """Draw every metric, all branches on one axis."""
-    names = {
+    """Draw every metric, all branches on one axis; a branch has one colour in all charts."""
+    logged = {
         k
         for steps in curves.values()
         for step in steps
         for k, v in step.items()
         if isinstance(v, int | float) and k not in _NOT_DRAWN and not k.startswith("time/")
     }
-    order = [m for m in MAIN if m in names]
-    names_of = _names(curves)
-    charts = []
-    for metric in [*order, *sorted(names - set(order))]:
-        lines = {s: line_chart.curve(_known(steps, metric), metric) for s, steps in curves.items()}
-        drawn = {names_of[s]: line for s, line in lines.items() if line}
-        charts.append(_chart(labels.metric(metric), drawn, is_main=metric in order))
-    return charts
+    order = [m for m in MAIN if m in logged]
+    return [
+        {
+            "main": metric in order,
+            "legend": [],
+            "chart": line_chart.line_chart(
+                labels.metric(metric),
+                [line_chart.curve(_known(steps, metric), metric) for steps in curves.values()],
+                x_label="step",
+            ),
+        }
+        for metric in [*order, *sorted(logged - set(order))]
+    ]
 
 
-def _names(stages: Iterable[str]) -> dict[str, str]:
-    """Name stages by their labels, with the seed where several seeds have one label."""
-    found = {stage: label_of(stage) for stage in stages}
+def _names(stages: Iterable[str], models: Sequence[str]) -> dict[str, str]:
+    """Name stages by the models that they train, with the seed where several have one name."""
+    found = {stage: words_of(stage, models) for stage in stages}
     several = {name for name, n in Counter(found.values()).items() if n > 1}
     return {
         stage: f"{name} ({stage.partition('/')[0]})" if name in several else name
@@ -120,13 +130,9 @@ def _reward_chart(
         for name, values in zip(("reward", "gold score"), columns, strict=True)
     }
     drawn = {name: line for name, line in lines.items() if line}
-    name = label_of(stage).replace("drift-", "")
-    return _chart(f"Reward and gold score: {name}", drawn, is_main=True)
-
-
-def _chart(title: str, lines: Mapping[str, Sequence[Point]], *, is_main: bool) -> dict[str, Any]:
-    chart: LineChart = line_chart.line_chart(title, list(lines.values()), x_label="step")
-    return {"main": is_main, "stages": list(lines), "chart": chart}
+    title = f"Reward and gold score: {label_of(stage).replace('drift-', '')}"
+    chart = line_chart.line_chart(title, list(drawn.values()), x_label="step")
+    return {"main": True, "legend": list(drawn), "chart": chart}
 
 
 def _known(steps: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:
@@ -149,15 +155,22 @@ def _sampled(index: Index) -> dict[str, list[int]]:
     return found
 
 
-def _shown(alarm: Alarm, sampled: Mapping[str, Sequence[int]]) -> dict[str, str]:
+def _shown(
+    alarm: Alarm, sampled: Mapping[str, Sequence[int]], names: Mapping[str, str]
+) -> dict[str, str]:
     """Return an alarm's text, and the address of the samples behind it."""
     steps = sampled.get(alarm.stage)
     address = RolloutFilter(stage=alarm.stage, step=str(steps[-1])).address() if steps else ""
-    return {"text": f"{label_of(alarm.stage)}: {alarm.text}", "link": address}
+    name = names.get(alarm.stage, label_of(alarm.stage))
+    return {"text": f"{name}: {alarm.text}", "link": address}
 
 
 def _rollouts(
-    index: Index, asked: RolloutFilter, sampled: Mapping[str, Sequence[int]], curves: Curves
+    index: Index,
+    asked: RolloutFilter,
+    sampled: Mapping[str, Sequence[int]],
+    curves: Curves,
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the samples of one step with its metrics, and the addresses of other steps."""
     stage = asked.stage or next(iter(sampled))
@@ -182,7 +195,7 @@ def _rollouts(
     return {
         "stage": stage,
         "step": steps[now],
-        "stages": list(_names(sampled).items()),
+        "stages": [(stage, names[stage]) for stage in sampled],
         "first": steps[0],
         "last": steps[-1],
         "before": address(now - 1) if now else "",

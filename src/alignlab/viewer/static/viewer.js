@@ -77,13 +77,17 @@
   }
 
   const task = document.getElementById("new");
+  const needed = () => task.querySelectorAll("[data-form]").forEach((field) => {
+    field.hidden = field.dataset.form !== task.elements.form.value;
+  });
+  if (task) { task.elements.form.addEventListener("change", needed); needed(); }
   if (task) task.addEventListener("submit", async (event) => {
     event.preventDefault();
     const scale = task.scale.value.split(" to ").map(Number);
     const body = {
       filter: Object.fromEntries(new URLSearchParams(task.dataset.filter)),
       form: task.elements.form.value,
-      models: [...task.models.selectedOptions].map((o) => o.value),
+      models: [...task.querySelectorAll("input[name=models]:checked")].map((box) => box.value),
       number: Number(task.number.value),
       scale,
       labels: task.labels.value.split(",").map((l) => l.trim()).filter(Boolean),
