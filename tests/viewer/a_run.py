@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alignlab.measuring.overoptimization import Watched
 from alignlab.records import to_line
-from alignlab.runs import Run, RunIdentity
+from alignlab.runs import Run, RunIdentity, slug
 from alignlab.training.metrics import MetricsFile
 from alignlab.training.rollout_samples import FILE, RolloutSample
 from alignlab.types import (
@@ -64,6 +64,9 @@ def build(
     run.describe(
         StudyDescription("compare_feedback", "Which is better?", "M1", {"M1": "SFT", name: "DPO"})
     )
+    planned = [{"stage": f"branch/{slug(name)}"}, {"stage": "branch/answer"}]
+    plan = {"model": "here/m1: llama, 1,500,000 parameters", "data": [], "stages": planned}
+    run.change_manifest(plan=plan)
     prompts = [prompt(i, HOSTILE if hostile else "") for i in range(n)]
     with run.stage("seed") as stage:
         stage.write("test_prompts", Prompt, prompts)
@@ -99,7 +102,7 @@ def build(
         ]
         stage.write("groups", PreferenceGroup, groups)
     # A run that is under way has a training that is not done.
-    with suppress(KeyboardInterrupt), run.scope("branch").stage("m2") as stage:
+    with suppress(KeyboardInterrupt), run.scope("branch").stage(slug(name)) as stage:
         stage.records("metrics", dict)
         (stage.path / "metrics.jsonl").write_text(
             '{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.5}\n'

@@ -23,12 +23,14 @@ CHROMIUM = os.environ.get("ALIGNLAB_CHROMIUM") or shutil.which("chromium")
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Serve four runs: the address and the folder."""
+    """Serve twelve runs, of which eight differ in beta: the address and the folder."""
     folder = tmp_path_factory.mktemp("viewed")
     build(folder / "one", n=24)
     build(folder / "two", done=False)
     build(folder / "bad", hostile=True)
     build_rollouts(folder / "rlhf", lambda step: 5 - 0.1 * step)
+    for number in range(8):
+        build(folder / f"sweep-{number}", n=4, shift=number + 1)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]

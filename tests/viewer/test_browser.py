@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import alignlab as al
+from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.report import write_report
 from alignlab.viewer import people
 from tests.viewer.a_run import HOSTILE, TWO
@@ -44,6 +45,23 @@ def test_from_a_figure_to_its_rows_to_an_answer_and_back(page: Any, site: Site) 
     assert page.locator("mark").count() > 0
 
 
+def test_a_slices_interval_is_that_of_its_rows_in_the_files(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/one/")
+    page.locator("table.rows >> nth=0").locator("tbody tr td >> nth=2").locator("a").click()
+    page.wait_for_selector(".slice")
+    (file,) = (site[1] / "one" / "stages").rglob("*duel-m2/feedback.jsonl")
+    outcomes = []
+    for line in file.read_text().splitlines():
+        record = json.loads(line)
+        value = {0: 1.0, 1: 0.0, None: 0.5}[record["verdict"].get("winner")]
+        scored = record["verdict"]["kind"] == "preference"
+        outcomes.append(Outcome(record["prompt_id"], value if scored else None, 0))
+    found = win_rate(outcomes).rate
+    assert (found.n, rows(page)) == (23, 24)
+    value, low, high = (f"{100 * v:.1f}" for v in (found.value, found.low, found.high))
+    assert f"Win rate {value}% [{low}, {high}], n 23" in page.inner_text(".slice")
+
+
 def test_where_it_loses_and_is_shorter(page: Any, site: Site) -> None:
     page.goto(f"{site[0]}/run/one/answers")
     page.select_option("select[name=model]", TWO)
@@ -55,6 +73,11 @@ def test_where_it_loses_and_is_shorter(page: Any, site: Site) -> None:
 
 
 def test_most_wrong_unreadable_and_spread(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/one/judgements")
+    page.click("summary:has-text('Calibration')")
+    page.click(".forest a:text-is('read 5')")
+    page.wait_for_url("**read=5**")
+    assert "Score 5, gold any" in page.inner_text(".slice")
     page.goto(f"{site[0]}/run/one/judgements")
     page.click("text=Most wrong")
     assert page.locator("table.rows tbody tr >> nth=0").locator("td >> nth=4").inner_text() == "-3"
@@ -70,6 +93,10 @@ def test_most_wrong_unreadable_and_spread(page: Any, site: Site) -> None:
 
 def test_what_a_model_trained_on_and_what_is_inverted(page: Any, site: Site) -> None:
     page.goto(f"{site[0]}/run/one/data")
+    found = page.locator("select[name=stage] option", has_text=TWO)
+    page.select_option("select[name=stage]", found.get_attribute("value"))
+    page.wait_for_url("**stage=**")
+    expect(page.locator("article.pair")).to_have_count(4)
     page.select_option("select[name=show]", "inverted")
     page.wait_for_url("**show=inverted**")
     expect(page.locator("article.pair")).to_have_count(2)
@@ -93,7 +120,15 @@ def test_from_an_alarm_to_the_samples_of_a_step(page: Any, site: Site) -> None:
     assert page.evaluate("window.hacked") is None
 
 
-def test_which_run_had_a_setting(page: Any, site: Site) -> None:
+def test_which_of_twelve_runs_had_a_setting(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/")
+    assert rows(page) == 12
+    page.fill("input[type=search]", "beta=0.3")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**beta**")
+    assert rows(page) == 1
+    assert "sweep-1" in page.inner_text("tbody")
+    assert page.inner_text("tbody td >> nth=-1") == "0.3"
     page.goto(f"{site[0]}/")
     page.fill("input[type=search]", "beta=0.1")
     page.keyboard.press("Enter")
@@ -115,6 +150,8 @@ def test_a_run_under_way_is_alive_and_reloads(page: Any, site: Site) -> None:
     expect(page.locator("polyline").first).to_have_attribute("points", three, timeout=60_000)
     page.goto(f"{site[0]}/run/two/")
     assert "running" in page.inner_text(".kicker")
+    assert "is under way" in page.inner_text(".warning >> nth=0")
+    assert page.locator(".tree li", has_text="left").all_inner_texts() == ["left branch/answer"]
 
 
 def test_ten_items_by_keyboard_a_reload_in_the_middle_and_a_second_annotator(

@@ -82,7 +82,7 @@ def application(library: Library, port: int) -> Starlette:
         *(Route(f"/run/{{key}}/{path}", site.shows(*shown)) for path, shown in run_pages.items()),
         Route("/run/{key}/state", site.state),
         Route("/run/{key}/file/{path:path}", site.file),
-        Route("/run/{key}/export/{form}", site.export),
+        Route("/run/{key}/export/{form}", site.exported),
         Route("/run/{key}/people", site.people, methods=["GET", "POST"]),
         Route("/run/{key}/rate/{task}", site.rate),
         Route("/run/{key}/rate/{task}/items", site.items),
@@ -226,7 +226,7 @@ class _Site:
 
         return await run_in_threadpool(work)
 
-    async def export(self, request: Request) -> Reply:
+    async def exported(self, request: Request) -> Reply:
         """Serve every figure of a run as a table, to be saved."""
 
         def work() -> Reply:
@@ -238,7 +238,7 @@ class _Site:
             if form not in EXPORTS:
                 return PlainTextResponse("no such form", 404)
             try:
-                text = export.export(run.path, form)
+                text = export(run.path, form)
             except BadInput as error:
                 return PlainTextResponse(str(error), 400)
             name = f"{slug(run.name)}.{EXPORTS[form]}"

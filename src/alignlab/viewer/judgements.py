@@ -22,6 +22,9 @@ SORTS = {
 }
 """Order of rows by the address's `sort`."""
 
+FEW = 100
+"""Number of prompts from which the calibration's intervals are normal: one is drawn per score."""
+
 _FROM = (
     " FROM feedback f LEFT JOIN responses r ON r.seed = f.seed AND r.id = f.first "
     "LEFT JOIN prompts p ON p.seed = f.seed AND p.id = f.prompt"
@@ -167,7 +170,7 @@ def _slice(figures: Sequence[Any]) -> JudgementSlice:
         slice_mean([row["error"] for row in known], clusters),
         tuple((read, truth, n) for (read, truth), n in sorted(cells.items())),
         tuple(
-            (read, slice_mean([r["truth"] for r in rows], [r["cluster"] for r in rows]))
+            (read, slice_mean([r["truth"] for r in rows], [r["cluster"] for r in rows], many=FEW))
             for read, rows in sorted(by_read.items())
         ),
     )

@@ -62,7 +62,7 @@ def _mentions(row: Row, word: str) -> bool:
     run: RunState = row["run"]
     if equals:
         return any(
-            k.lower().endswith(name) and str(v).lower() == value for k, v in run.settings.items()
+            k.lower().endswith(name) and words(v).lower() == value for k, v in run.settings.items()
         )
     texts = (run.name, run.study.question, run.manifest.recipe, run.state, *row["answer"])
     return any(word in text.lower() for text in texts)

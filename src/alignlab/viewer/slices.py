@@ -13,17 +13,19 @@ MANY = 2000
 _QUANTILE = 1.959963984540054
 
 
-def slice_mean(values_N: Sequence[float], prompts_N: Sequence[object]) -> Interval:
+def slice_mean(
+    values_N: Sequence[float], prompts_N: Sequence[object], *, many: int = MANY
+) -> Interval:
     """Compute a mean with its 95% interval over prompts.
 
-    Below `MANY` prompts the project's bootstrap; above, the linearised variance of a ratio of
+    Below `many` prompts the project's bootstrap; above, the linearised variance of a ratio of
     cluster sums (Cochran 1977, section 6.4), from which the bootstrap does not differ visibly.
     """
     if len(values_N) == 0:
         return NOTHING
     prompt_N = labels(prompts_N)
     units = int(prompt_N.max()) + 1
-    if units < MANY:
+    if units < many:
         return bootstrap_mean(values_N, prompts_N=prompts_N)
     values = np.asarray(values_N, dtype=np.float64)
     mean = float(values.mean())
