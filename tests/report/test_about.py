@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alignlab.report import about, labels
+from alignlab.report import about, labels, tables
 from alignlab.report.line_chart import Point, line_chart
 from alignlab.report.run_data import Manifest, RunData, StageRecord, words_of
 from alignlab.types import EvalResult, StudyDescription
@@ -107,3 +107,16 @@ def test_adjacent_charts_share_the_vertical_axis() -> None:
     assert [t.label for t in one.y_ticks] == [t.label for t in other.y_ticks]
     assert one.y_ticks[0].label == "0"
     assert one.y_ticks[-1].label == "5"
+
+
+def test_a_metric_against_two_models_has_two_columns() -> None:
+    rows = [
+        EvalResult("M2", "qa", "accuracy_change", 0.472, 0.395, 0.55, 309, 0, "M1"),
+        EvalResult("M3", "qa", "accuracy_change", 0.498, 0.421, 0.576, 309, 0, "M1"),
+        EvalResult("M2", "qa", "accuracy_change", -0.026, -0.065, 0.013, 309, 0, "M3"),
+    ]
+    table = tables.by_metric(rows)
+    assert table.columns[:2] == ("Change of accuracy, against M1", "Change of accuracy, against M3")
+    assert [cell.value for cell in table.rows[0][:2]] == ["+47.2 pp", "−2.6 pp"]
+    assert [cell.value for cell in table.rows[1][:2]] == ["+49.8 pp", "–"]
+    assert tables.by_metric(rows[:2]).columns[0] == "Change of accuracy"

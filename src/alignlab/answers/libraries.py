@@ -65,6 +65,12 @@ def structured(reference: str) -> Mapping[str, Any] | None:
     return values if known else None
 
 
+def reference_words(reference: str | None) -> str:
+    """Return a reference as people read it: of a structured one, the answer, if it has one."""
+    values = structured(reference or "")
+    return str((values or {}).get("answer") or reference or "")
+
+
 def instructions_followed(
     values: Mapping[str, Any], prompt: str, response: str
 ) -> list[bool] | str:

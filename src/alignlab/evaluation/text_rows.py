@@ -42,7 +42,7 @@ def text_rows(
                 ones_N,
                 prompts_N=clusters,
                 seed=seed,
-                is_share=metric.endswith("_share"),
+                is_share=metric not in ("tokens", "words"),
             ),
         )
         for metric, values_N in means.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from alignlab.answers.libraries import reference_words
 from alignlab.report.labels import group
 from alignlab.types import (
     Critique,
@@ -53,7 +54,7 @@ def _example(example: Example) -> dict[str, object]:
         "id": prompt.id,
         "kinds": kinds(prompt),
         "turns": [[m.role, m.content] for m in prompt.messages],
-        "reference": prompt.reference,
+        "reference": reference_words(prompt.reference),
         "answers": [_answer(a) for a in example.answers],
     }
 

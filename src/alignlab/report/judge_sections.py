@@ -72,6 +72,7 @@ def rewards(run: RunData) -> list[Section]:
             "is flat or falls, training on the reward cannot help.",
             planes=panels,
             caption="Mean true score of the responses in each bin of reward, with 95% normal "
-            "intervals over responses; unscored responses left out.",
+            "intervals over responses, cut where they leave the common scale; unscored responses "
+            "left out.",
         )
     ]

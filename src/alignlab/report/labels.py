@@ -169,6 +169,7 @@ BENCHMARKS = {
     "qa": "Held-out questions",
     "training_questions": "Training questions, sampled answers",
     "audit": "Audit of the judge",
+    "judge_card": "Judge card",
     "judge_checks": "The judge, on these answers",
     "lm_eval": "lm-evaluation-harness",
     "scaling": "Scaling",

@@ -82,12 +82,13 @@ def line_chart(
     Args:
         doublings: x is a base-2 logarithm, whose ticks are sizes.
         names: name of each line; the lines are then single dots of one colour, numbered from 1.
-        adjacent: lines of adjacent charts, which share the vertical axis.
+        adjacent: lines of adjacent charts, which share the vertical axis; it covers their values,
+            and intervals beyond it are cut.
     """
     every = [p for line in lines for p in line]
     across = axis([p.x for p in every], ticks=5)
-    tall = [*every, *(p for line in adjacent for p in line)]
-    up = axis([v for p in tall for v in (p.y, p.low, p.high)], ticks=5)
+    shared = [p.y for line in adjacent for p in line]
+    up = axis(shared or [v for p in every for v in (p.y, p.low, p.high)], ticks=5)
     if doublings:
         marks = [(x, _short(float(f"{2**x:.3g}"))) for x in sorted({p.x for p in every})]
     else:

@@ -47,7 +47,7 @@ def _listed(seeds: Sequence[int]) -> str:
 
 def intervals(rows: Sequence[EvalResult]) -> str:
     """Name the kinds of interval of some rows for a caption."""
-    alike = any(r.metric in SHARES and r.value in (0.0, 1.0) for r in rows)
+    alike = any(r.metric in SHARES and r.value in (0.0, 1.0) and r.low != r.high for r in rows)
     return f"{BOOTSTRAP}; for shares of none or all, Wilson's" if alike else BOOTSTRAP
 
 

@@ -31,9 +31,12 @@ class ReportTable:
 
 
 def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> ReportTable:
-    """Tabulate models by metrics; n and unscored are the first metric's; parts are left out."""
+    """Tabulate models by metrics; n and unscored are the first metric's; parts are left out.
+
+    A metric that compares with several models has a column for each of them.
+    """
     whole = [r for r in results if r.group is None]
-    table = _pivot(whole, lambda r: labels.metric(r.metric), corner)
+    table = _pivot(whole, columns_of(whole), corner)
     basis = {r.model: (f"{r.n:,}", f"{r.unscored:,}") for r in reversed(whole)}
     return ReportTable(
         corner=corner,
@@ -44,6 +47,20 @@ def by_metric(results: Sequence[EvalResult], corner: str = "Model") -> ReportTab
             for name, row in zip(table.names, table.rows, strict=True)
         ),
     )
+
+
+def columns_of(results: Sequence[EvalResult]) -> Callable[[EvalResult], str]:
+    """Return the namer of columns: the metric, and the other model where a metric has several."""
+    against: dict[tuple[str, str], set[str | None]] = {}
+    for row in results:
+        against.setdefault((row.model, row.metric), set()).add(row.against)
+    several = {metric for (_, metric), others in against.items() if len(others) > 1}
+
+    def name(row: EvalResult) -> str:
+        metric = labels.metric(row.metric)
+        return f"{metric}, against {row.against}" if row.metric in several else metric
+
+    return name
 
 
 def by_part(results: Sequence[EvalResult], corner: str = "Model") -> ReportTable:

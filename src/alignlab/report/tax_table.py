@@ -25,7 +25,7 @@ class Tax:
     table: ReportTable
     planes: tuple[LineChart, ...]
     tested: bool
-    """True if some changes have an interval and an adjusted verdict."""
+    """True if some changes have an adjusted verdict."""
 
 
 def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
@@ -54,18 +54,20 @@ def trade(results: Sequence[EvalResult], baseline: str) -> Tax | None:
         for r in results
         if r.metric.endswith("_change") and r.against == baseline
     }
+    verdicts = {m: _verdicts(changed, tasks, m, results) for m in models}
+    tested = any(verdicts.values())
     rows = tuple(
         (
             _gain(wins[m]),
             *(cell for task in tasks for cell in _task(scores, changed, task, m, baseline)),
-            *((Cell(_verdicts(changed, tasks, m, results)),) if changed else ()),
+            *((Cell(verdicts[m] or "–"),) if tested else ()),
         )
         for m in models
     )
-    last = ("change, corrected",) if changed else ()
+    last = ("change, corrected",) if tested else ()
     heads = ("Preference gained", *_heads(tasks), *last)
     planes = tuple(_plane(wins, scores, task, models, baseline) for task in tasks)
-    return Tax(ReportTable("Model", heads, tuple(models), rows), planes, bool(changed))
+    return Tax(ReportTable("Model", heads, tuple(models), rows), planes, tested)
 
 
 def _heads(tasks: Sequence[tuple[str, str]]) -> list[str]:
@@ -120,7 +122,7 @@ def _verdicts(
     results: Sequence[EvalResult],
 ) -> str:
     found = [verdict(changed[*t, model], results) for t in tasks if (*t, model) in changed]
-    return ", ".join(v for v in found if v) or "–"
+    return ", ".join(v for v in found if v)
 
 
 def _plane(

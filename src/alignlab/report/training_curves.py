@@ -60,11 +60,11 @@ def curves(found: Sequence[Curve], models: Iterable[str] = ()) -> tuple[CurveGro
         by_label: dict[str, list[list[Point]]] = {}
         for one in found:
             if line := curve(one.steps, metric):
-                by_label.setdefault(label_of(one.stage), []).append(line)
+                by_label.setdefault(words_of(one.stage, models), []).append(line)
         every = [line for lines in by_label.values() for line in lines]
         panels = tuple(
             line_chart(
-                words_of(label, models),
+                label,
                 lines,
                 note=f"{len(lines)} runs" if len(lines) > 1 else "",
                 x_label="step",

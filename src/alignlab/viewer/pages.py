@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alignlab.answers.libraries import reference_words
 from alignlab.report import about, forest, headline, labels
 from alignlab.report.run_data import label_of, words_of
 from alignlab.report.run_settings import setting_differences, settings_table
@@ -145,7 +146,7 @@ def answer(
     order = sorted(models, key=lambda m: (m != other, m != focus, models.index(m)))
     return {
         "asked": asked,
-        "prompt": dict(found[0]),
+        "prompt": {**dict(found[0]), "reference": reference_words(found[0]["reference"])},
         "turns": json.loads(found[0]["turns"]),
         "cells": [by_model[m] for m in order if m in by_model],
         "against": other,
@@ -203,6 +204,7 @@ def judgement(library: Library, run: RunState, fid: int) -> Page | None:
     found = judgements.one(index, fid)
     if found is None:
         return None
+    found["reference"] = reference_words(found["reference"])
     return {"row": found, "people": people.of_response(run.path, found["seed"], found["first"])}
 
 
@@ -304,7 +306,8 @@ def _other_figures(run: RunState, compared: Sequence[Any]) -> list[Page]:
     return [
         {
             "model": r.model,
-            "what": f"{labels.benchmark(r.benchmark)}: {labels.metric(r.metric).lower()}",
+            "what": f"{labels.benchmark(r.benchmark)}: {labels.metric(r.metric).lower()}"
+            + (f", against {r.against}" if r.against else ""),
             "value": labels.number(r.value, r.metric),
             "bounds": labels.bounds(r),
             "n": r.n,
