@@ -50,7 +50,8 @@ def ending(run: RunData) -> str:
             "",
             *_entry("time", str(run.manifest.outcome) if run.manifest.outcome else ""),
             *_entry("report", _link(folder / "report.html")),
-            *_entry("next", f"alignlab report {folder} --csv    every figure as a table"),
+            *_entry("next", f"alignlab view {folder}    every record behind the figures"),
+            *_entry("", f"alignlab report {folder} --csv    every figure as a table"),
             *_entry("", f"alignlab compare {folder} OTHER_RUN    against another run"),
         ]
     )
