@@ -64,7 +64,7 @@ def build(
     run.describe(
         StudyDescription("compare_feedback", "Which is better?", "M1", {"M1": "SFT", name: "DPO"})
     )
-    planned = [{"stage": f"branch/{slug(name)}"}, {"stage": "branch/answer"}]
+    planned = [{"stage": f"branch/02-{slug(name)}"}, {"stage": "branch/03-answer"}]
     plan = {"model": "here/m1: llama, 1,500,000 parameters", "data": [], "stages": planned}
     run.change_manifest(plan=plan)
     prompts = [prompt(i, HOSTILE if hostile else "") for i in range(n)]
@@ -95,14 +95,15 @@ def build(
                 verdict = Unscored("refused")
             verdicts.append(said(i, (name, "M1"), verdict))
         stage.write("feedback", Feedback, verdicts)
-    with run.scope("branch").stage("pair") as stage:
+    branch = run.scope("branch")
+    with branch.stage("pair") as stage:
         groups = [
             PreferenceGroup(prompts[i], (second[i], first[i]), (2.0, 1.0), "judge J")
             for i in range(4)
         ]
         stage.write("groups", PreferenceGroup, groups)
     # A run that is under way has a training that is not done.
-    with suppress(KeyboardInterrupt), run.scope("branch").stage(slug(name)) as stage:
+    with suppress(KeyboardInterrupt), branch.stage(slug(name)) as stage:
         stage.records("metrics", dict)
         (stage.path / "metrics.jsonl").write_text(
             '{"step": 1, "loss": 0.7}\n{"step": 2, "loss": 0.5}\n'

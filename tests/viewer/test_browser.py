@@ -151,7 +151,7 @@ def test_a_run_under_way_is_alive_and_reloads(page: Any, site: Site) -> None:
     page.goto(f"{site[0]}/run/two/")
     assert "running" in page.inner_text(".kicker")
     assert "is under way" in page.inner_text(".warning >> nth=0")
-    assert page.locator(".tree li", has_text="left").all_inner_texts() == ["left branch/answer"]
+    assert page.locator(".tree li", has_text="left").all_inner_texts() == ["left branch/03-answer"]
 
 
 def test_ten_items_by_keyboard_a_reload_in_the_middle_and_a_second_annotator(
@@ -187,6 +187,14 @@ def test_ten_items_by_keyboard_a_reload_in_the_middle_and_a_second_annotator(
     assert all(len(values) == 2 for values in by_item.values())
 
 
+def test_only_the_fields_of_the_form_are_shown(page: Any, site: Site) -> None:
+    page.goto(f"{site[0]}/run/one/people")
+    for form, shown in (("scale", "scale"), ("labels", "labels"), ("pair", "")):
+        page.select_option("#new select[name=form]", form)
+        for name in ("scale", "labels"):
+            assert page.locator(f"#new input[name={name}]").is_visible() == (name == shown)
+
+
 def test_typing_a_comment_rates_nothing(page: Any, site: Site) -> None:
     page.goto(f"{site[0]}/run/one/people")
     if page.locator("form.begin").count() == 0:
@@ -203,7 +211,10 @@ def test_typing_a_comment_rates_nothing(page: Any, site: Site) -> None:
     assert json.loads(lines[-1])["comment"] == "a bad tie, 1 of 2"
 
 
-PAGES = ("", "answers", "judgements", "data", "training", "people", "files", "answers/0/p/0")
+PAGES = (
+    "", "answers", "judgements", "judgements/1", "data", "training", "people", "files",
+    "answers/0/p/0",
+)  # fmt: skip
 
 
 def test_hostile_text_executes_nothing(page: Any, site: Site) -> None:
@@ -225,14 +236,20 @@ def test_accessibility(browser: Any, site: Site, theme: str, width: int) -> None
     found = []
     report = write_report(site[1] / "one").as_uri()
     compared = al.compare(site[1] / "one", site[1] / "two", out=site[1] / "c.html").report.as_uri()
+    opened.goto(f"{site[0]}/run/one/people")
+    opened.click("#new button")
+    opened.wait_for_selector("form.begin")
+    rated = f"{opened.locator('form.begin').first.get_attribute('action')}?annotator=axe"
     addresses = (
         "/",
+        rated,
         *(f"/run/one/{name}" for name in PAGES),
         "/compare?a=one&b=two",
         "/run/rlhf/training",
     )
     for name in (report, compared, *(f"{site[0]}{address}" for address in addresses)):
         opened.goto(name)
+        opened.wait_for_load_state("networkidle")
         for fault in axe.Axe().run(opened).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
                 nodes = [re.sub(r"\s+", " ", n["html"])[:120] for n in fault["nodes"][:3]]

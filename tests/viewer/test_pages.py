@@ -193,7 +193,7 @@ def test_states_and_settings_of_the_list(library: Library, client: TestClient) -
     assert rows["two"]["run"].state == "running"
     assert len(run_list.runs(library, {"q": "beta=0.1"})["rows"]) == 3
     assert len(run_list.runs(library, {"q": "beta=0.3"})["rows"]) == 0
-    assert "branch/01-m2-3-samples" in text_of(client, "/run/two/")
+    assert "branch/02-m2-3-samples" in text_of(client, "/run/two/")
 
 
 def test_a_page_leads_through_its_list(library: Library) -> None:
