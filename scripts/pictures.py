@@ -28,7 +28,7 @@ from alignlab.viewer import rating
 from alignlab.viewer.app import application
 from alignlab.viewer.library import Library
 
-SIZE = {"width": 1200, "height": 780}
+SIZE = {"width": 1120, "height": 700}
 LARGEST = 150_000
 """Maximum number of bytes of a picture."""
 
@@ -104,7 +104,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         run = Path(folder) / "runs" / "demo"
-        shutil.copytree(given.run, run, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(given.run, run)
         write_report(run)
         library = Library(run.parent)
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])

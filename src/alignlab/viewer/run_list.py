@@ -21,7 +21,7 @@ def runs(library: Library, query: Mapping[str, str]) -> Row:
     """List runs with their answers; `q` searches names, questions and settings."""
     found = library.runs()
     searched = query.get("q", "").lower().split()
-    rows = [
+    rows: list[Row] = [
         {
             "run": run,
             "answer": headline.brief(run.results, run.study.baseline, run.study.options),
