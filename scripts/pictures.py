@@ -81,7 +81,10 @@ def addresses(root: str, run: Path, library: Library) -> dict[str, str]:
     )[0]
     body: dict[str, Any] = {"form": "pair", "models": [model, state.study.baseline], "number": 20}
     body["instructions"] = "Which answer says more that is true, and nothing that is false?"
+    body["filter"] = {"model": model, "outcome": "loss"}
     task = rating.create(library, state, body).name
+    pairs = index.one("SELECT max(stage) FROM pairs WHERE stage LIKE '%iteration-2%'")
+    inverted = urlencode({"stage": pairs or "", "show": "inverted", "sort": "-gap"})
     lost = urlencode({"model": model, "outcome": "loss"})
     return {
         "report": (run / "report.html").as_uri(),
@@ -89,7 +92,7 @@ def addresses(root: str, run: Path, library: Library) -> dict[str, str]:
         "viewer": f"{root}/run/{key}/answers?{lost}&flag=shorter",
         "viewer-answer": f"{root}/run/{key}/answers/{row['seed']}/{row['prompt']}?{lost}",
         "viewer-judgements": f"{root}/run/{key}/judgements?kind=score&sort=-error",
-        "viewer-data": f"{root}/run/{key}/data?show=inverted&sort=-gap",
+        "viewer-data": f"{root}/run/{key}/data?{inverted}",
         "viewer-training": f"{root}/run/{key}/training",
         "viewer-rating": f"{root}/run/{key}/rate/{task}?annotator=anna",
     }

@@ -77,16 +77,13 @@ def models(index: Index, order: Sequence[str] = ()) -> list[str]:
 def select(index: Index, asked: AnswerFilter, baseline: str) -> tuple[Slice, list[PromptRow]]:
     """Return the slice of a filter and one page of its rows."""
     where = conditions(asked, baseline)
-    figures = index.rows(
-        f"SELECT a.seed, p.cluster, a.outcome, a.judged, a.score, a.tokens{FROM}{where.sql}",
+    figures = index.rows(  # one query, since a search looks at every text
+        "SELECT a.seed, a.prompt, p.text, p.cluster, a.outcome, a.judged, a.score, a.tokens"
+        f"{FROM}{where.sql} ORDER BY {SORTS[asked.sort]}",
         where.values,
     )
-    page = index.rows(
-        f"SELECT a.seed, a.prompt, p.text{FROM}{where.sql} "
-        f"ORDER BY {SORTS[asked.sort]} LIMIT {PAGE} OFFSET ?",
-        (*where.values, PAGE * (asked.page - 1)),
-    )
-    return _slice(figures), [_row(index, *row) for row in page]
+    page = figures[PAGE * (asked.page - 1) :][:PAGE]
+    return _slice(figures), [_row(index, *tuple(row)[:3]) for row in page]
 
 
 def conditions(asked: AnswerFilter, baseline: str) -> Conditions:

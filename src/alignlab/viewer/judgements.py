@@ -54,15 +54,16 @@ class JudgementSlice:
 def select(index: Index, asked: JudgementFilter) -> tuple[JudgementSlice, list[dict[str, Any]]]:
     """Return the slice of a filter and one page of its rows."""
     where = conditions(asked)
-    figures = index.rows(
-        f"SELECT f.kind, f.value, f.truth, f.error, p.cluster{_FROM}{where.sql}", where.values
+    figures = index.rows(  # one query, since a search looks at every text
+        f"SELECT f.fid, f.kind, f.value, f.truth, f.error, p.cluster{_FROM}{where.sql} "
+        f"ORDER BY {SORTS[asked.sort]}",
+        where.values,
     )
-    order = SORTS[asked.sort]
-    page = index.rows(
-        f"SELECT {_COLUMNS}{_FROM}{where.sql} ORDER BY {order} LIMIT {PAGE} OFFSET ?",
-        (*where.values, PAGE * (asked.page - 1)),
+    page = [row["fid"] for row in figures[PAGE * (asked.page - 1) :][:PAGE]]
+    found = index.rows(
+        f"SELECT {_COLUMNS}{_FROM} WHERE f.fid IN ({', '.join('?' * len(page))})", page
     )
-    return _slice(figures), [shown(row) for row in page]
+    return _slice(figures), sorted(map(shown, found), key=lambda row: page.index(row["fid"]))
 
 
 def one(index: Index, fid: int) -> dict[str, Any] | None:

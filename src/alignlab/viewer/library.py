@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,12 @@ def _matches(pattern: str, text: str | None) -> bool:
     Raises:
         TimeoutError: the expression takes too long on this text.
     """
-    return bool(regex.search(pattern, text or "", regex.IGNORECASE, timeout=_MATCH_SECONDS))
+    return bool(_compiled(pattern).search(text or "", timeout=_MATCH_SECONDS))
+
+
+@lru_cache(maxsize=8)
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    return regex.compile(pattern, regex.IGNORECASE)
 
 
 def check_pattern(pattern: str) -> None:
@@ -269,6 +275,6 @@ def check_pattern(pattern: str) -> None:
         BadInput: the position and the reason.
     """
     try:
-        regex.compile(pattern, regex.IGNORECASE)
+        _compiled(pattern)
     except regex.error as error:
         raise BadInput(f"q: expected a regular expression, found {pattern!r} ({error})") from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alignlab.evaluation.metrics.intervals import Interval
+from alignlab.evaluation.metrics.intervals import Interval, share_interval
 from alignlab.viewer.filters import PAGE, Conditions, DataFilter, refuse_unknown, words
 from alignlab.viewer.index import Index
 from alignlab.viewer.slices import slice_mean
@@ -70,17 +70,20 @@ def stages(index: Index) -> list[DataStage]:
 def select(index: Index, asked: DataFilter) -> tuple[PairSlice, list[dict[str, Any]]]:
     """Return the slice of a filter and one page of its pairs."""
     where = _conditions(asked)
-    figures = index.rows(
-        f"SELECT g.inverted, g.longer, g.gap, p.cluster{_FROM}{where.sql}", where.values
+    figures = index.rows(  # one query, since a search looks at every text
+        f"SELECT g.gid, g.inverted, g.longer, g.gap, p.cluster{_FROM}{where.sql} "
+        f"ORDER BY {SORTS[asked.sort]}",
+        where.values,
     )
-    page = index.rows(
+    page = [row["gid"] for row in figures[PAGE * (asked.page - 1) :][:PAGE]]
+    found = index.rows(
         "SELECT g.*, p.text AS question, w.text AS chosen_text, l.text AS rejected_text, "
         "w.tokens AS chosen_tokens, l.tokens AS rejected_tokens, "
-        f"{_GOLD.format('chosen')}, {_GOLD.format('rejected')}{_FROM}{where.sql} "
-        f"ORDER BY {SORTS[asked.sort]} LIMIT {PAGE} OFFSET ?",
-        (*where.values, PAGE * (asked.page - 1)),
+        f"{_GOLD.format('chosen')}, {_GOLD.format('rejected')}{_FROM} "
+        f"WHERE g.gid IN ({', '.join('?' * len(page))})",
+        page,
     )
-    return _slice(figures), [dict(row) for row in page]
+    return _slice(figures), sorted(map(dict, found), key=lambda row: page.index(row["gid"]))
 
 
 def demonstrations(index: Index, asked: DataFilter) -> tuple[int, list[dict[str, Any]]]:
@@ -140,8 +143,8 @@ def _slice(figures: Sequence[Any]) -> PairSlice:
     return PairSlice(
         len(figures),
         len(known),
-        slice_mean([row["inverted"] for row in known], [row["cluster"] for row in known]),
-        slice_mean([_longer(row["longer"]) for row in figures], clusters),
+        share_interval([row["inverted"] for row in known], [row["cluster"] for row in known]),
+        share_interval([_longer(row["longer"]) for row in figures], clusters),
         slice_mean([row["gap"] for row in figures], clusters),
     )
 
