@@ -157,7 +157,12 @@ def test_the_win_rate_by_people_reaches_the_figures(library: Library) -> None:
     )
     assert (row.model, row.against, row.n) == (TWO, "M1", 12)
     assert row in read_run(run.path).results
-    assert "Ratings by people" in write_report(run.path).read_text()
+    page = write_report(run.path).read_text()
+    assert "Win rate against M1, by people" in page
+    assert "How often people prefer" in page
+    agreement = next(r for r in people.summary(run.path) if r.metric == "agreement")
+    assert "Agreement with people" in page
+    assert f"judge: judge J: {100 * agreement.value:.1f}%" in page
     assert (row.value, row.low, row.high) == (
         expected.rate.value, expected.rate.low, expected.rate.high,
     )  # fmt: skip

@@ -10,6 +10,9 @@ from alignlab.report.run_data import RunData
 from alignlab.report.section import BOOTSTRAP, Section, basis, whole
 from alignlab.types import EvalResult
 
+PEOPLE = "people"
+"""Benchmark of people's ratings."""
+
 
 def agreement(results: Sequence[EvalResult]) -> list[Section]:
     """Build the section on judges: accuracy and Spearman, on own samples and held-out groups."""
@@ -57,6 +60,36 @@ def _named(row: EvalResult, several: bool) -> EvalResult:
     return EvalResult(
         name, row.benchmark, row.metric, row.value, row.low, row.high, row.n, row.unscored
     )
+
+
+def people(results: Sequence[EvalResult]) -> list[Section]:
+    """Build the section on equal verdicts of people and judges, a plot per task of ratings."""
+    rows = [r for r in results if (r.benchmark, r.metric) == (PEOPLE, "agreement")]
+    known = [r for r in rows if r.value is not None]
+    tasks = list(dict.fromkeys(r.group for r in known))
+    if not tasks:
+        return []
+    plots = tuple(
+        forest.single(
+            [r for r in known if r.group == task],
+            {},
+            reference=None,
+            reference_label="",
+            title=labels.group(task),
+            adjacent=known,
+        )
+        for task in tasks
+    )
+    return [
+        Section(
+            anchor="people",
+            title="Agreement with people",
+            lead="Share of items on which people and each judge give the same verdict, by task; "
+            "ties and equal scores count as a verdict of their own.",
+            forests=plots,
+            caption=f"{basis(known)} items; {BOOTSTRAP}.",
+        )
+    ]
 
 
 def rewards(run: RunData) -> list[Section]:

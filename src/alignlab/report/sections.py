@@ -22,6 +22,7 @@ from alignlab.report.section import BOOTSTRAP, Section, basis, intervals, whole
 from alignlab.types import EvalResult
 
 SCALING = "scaling"
+PEOPLE = judge_sections.PEOPLE
 MOST_SERIES = 6
 """Maximum number of models that one plot distinguishes by colour."""
 
@@ -38,6 +39,7 @@ def build(run: RunData) -> tuple[Section, ...]:
         *_growth(run),
         *_parts(results),
         *judge_sections.agreement(results),
+        *judge_sections.people(results),
         *judge_sections.rewards(run),
         *_against_kl(results),
         *_drifts(run),
@@ -57,12 +59,14 @@ def _comparisons(results: Sequence[EvalResult], notes: Mapping[str, str]) -> lis
     for number, key in enumerate(dict.fromkeys((r.benchmark, r.against) for r in wins)):
         rows = [r for r in wins if (r.benchmark, r.against) == key]
         against = key[1] or "the baseline"
+        by_people = key[0] == PEOPLE
+        who = "people prefer" if by_people else "the judge prefers"
         table = [r for r in results if (r.benchmark, r.against) == key]
         found.append(
             Section(
                 anchor="win-rate" if number == 0 else f"win-rate-{number + 1}",
-                title=f"Win rate against {against}",
-                lead="How often the judge prefers the model's answer; a tie counts half. Filled "
+                title=f"Win rate against {against}{', by people' if by_people else ''}",
+                lead=f"How often {who} the model's answer; a tie counts half. Filled "
                 "marks differ from one half beyond their interval, and still do when corrected for "
                 "the number of comparisons.",
                 forests=(
@@ -264,7 +268,7 @@ def _rest(results: Sequence[EvalResult]) -> list[Section]:
         r.benchmark
         for r in results
         if r.metric in ("win_rate", "mean") or r.metric.startswith("pairwise_accuracy")
-    } | {SCALING}
+    } | {SCALING, PEOPLE}
     by_benchmark = {
         name: [r for r in results if r.benchmark == name]
         for name in dict.fromkeys(r.benchmark for r in results)

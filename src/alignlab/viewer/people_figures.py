@@ -14,13 +14,14 @@ from alignlab.evaluation.metrics.prediction_powered import powered_mean
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.files import write_text
 from alignlab.records import to_line
+from alignlab.report import judge_sections
 from alignlab.report.run_data import PEOPLE
 from alignlab.seeds import derive
 from alignlab.types import EvalResult
 from alignlab.viewer.index import Index
 from alignlab.viewer.people import Rating, Task, inside, ratings, tasks
 
-BENCHMARK = "people"
+BENCHMARK = judge_sections.PEOPLE
 
 
 def agreement(run: Path, index: Index, made: Task, annotator: str = "") -> list[dict[str, Any]]:
