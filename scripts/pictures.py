@@ -3,7 +3,7 @@
     python scripts/pictures.py RUN [--out docs/images] [--chromium /usr/bin/chromium]
 
 RUN is a run of the sandbox (`alignlab demo --out RUN`): no other text enters the repository. It is
-copied first, since the picture of the rating page needs a task.
+copied first, since the picture of the rating page needs a task. Needs playwright, chromium, Pillow.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import uvicorn
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from alignlab.report import write_report
@@ -29,6 +30,7 @@ from alignlab.viewer.app import application
 from alignlab.viewer.library import Library
 
 SIZE = {"width": 1120, "height": 700}
+HEIGHTS = {"report": 1600, "viewer-overview": 1150}
 LARGEST = 150_000
 """Maximum number of bytes of a picture."""
 
@@ -63,7 +65,11 @@ def take(browser: Browser, pages: dict[str, str], out: Path) -> None:
         opened.wait_for_load_state("load")
         opened.wait_for_timeout(300)
         picture = out / f"{name}.png"
+        opened.set_viewport_size({**SIZE, "height": HEIGHTS.get(name, SIZE["height"])})
         opened.screenshot(path=picture)
+        # A page has few colours; a palette halves its picture.
+        few = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+        few.save(picture, optimize=True)
         size = picture.stat().st_size
         print(f"{picture}: {size:,} bytes")
         if size > LARGEST:
