@@ -91,6 +91,18 @@ def test_differences_are_points_and_stages_are_words() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("by expected:local:/a/b/smol?dtype=x (135M).", "by expected:local:smol?dtype=x (135M)."),
+        ("by llm:openai:m@http://host:8000/v1.", "by llm:openai:m@http://host:8000/v1."),
+        ("reward_model:/rm, longer", "reward_model:rm, longer"),
+    ],
+)  # fmt: skip
+def test_models_are_named_without_their_folders(text: str, shown: str) -> None:
+    assert labels.without_folders(text) == shown
+
+
 def test_single_dots_are_numbered_and_named_on_one_colour() -> None:
     dots = [[Point(0.0, 1.0)], [Point(0.1, 1.0)], [Point(9.0, 5.0)]]
     chart = line_chart("t", dots, dots=True, names=["M1", "M2", "M3"])

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from alignlab.report.labels import benchmark, bounds, metric, number
+from alignlab.report.labels import benchmark, bounds, metric, number, without_folders
 from alignlab.types import EvalResult, StudyDescription
 
 Standing = Literal["better", "worse", "not distinguishable"]
@@ -192,12 +192,13 @@ def _option(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
 
 def with_judge(answer: Headline, study: StudyDescription) -> Headline:
     """Add the sentence on the judge's fitness, in front where the judge is unfit."""
+    fitness = without_folders(study.fitness)
     if study.recipe == "judge_card":
-        return Headline(study.fitness, "", "")
-    if study.fitness.startswith("The judge is unfit"):
-        options = (study.fitness, *answer.options) if answer.options else ()
-        return replace(answer, first=f"{study.fitness} {answer.first}", options=options)
-    return replace(answer, second=f"{answer.second} {study.fitness}".strip())
+        return Headline(fitness, "", "")
+    if fitness.startswith("The judge is unfit"):
+        options = (fitness, *answer.options) if answer.options else ()
+        return replace(answer, first=f"{fitness} {answer.first}", options=options)
+    return replace(answer, second=f"{answer.second} {fitness}".strip())
 
 
 def _corrected(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:

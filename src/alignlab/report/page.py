@@ -19,7 +19,7 @@ from alignlab.report import (
     summary,
     training_curves,
 )
-from alignlab.report.labels import duration, explained
+from alignlab.report.labels import duration, explained, without_folders
 from alignlab.report.policy import with_policy
 from alignlab.report.run_data import RunData, read_run
 from alignlab.report.run_settings import read_settings
@@ -54,6 +54,7 @@ def render(run: RunData) -> str:
             answer=headline.with_judge(
                 headline.derive(run.results, run.study.baseline, run.study.options), run.study
             ),
+            judge=without_folders(run.study.judge),
             facts=about.facts(run.manifest, read_settings(run.path)),
             doubts=about.doubts(run.results, run.study.baseline),
             progress=tuple(about.progress(run)),

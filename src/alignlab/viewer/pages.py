@@ -73,6 +73,7 @@ def overview(library: Library, run: RunState) -> Page:
     waiting = about.left(run.manifest, [s.name for s in run.stages])
     return {
         "answer": headline.with_judge(found, run.study),
+        "judge": labels.without_folders(run.study.judge),
         "facts": about.facts(run.manifest, run.settings),
         "doubts": about.doubts(run.results, run.study.baseline),
         "left": [] if run.state == "done" else waiting,

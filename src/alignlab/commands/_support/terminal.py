@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alignlab.plan import Plan
 from alignlab.report.headline import comparisons, decided, derive, with_judge
-from alignlab.report.labels import bounds, number
+from alignlab.report.labels import bounds, number, without_folders
 from alignlab.report.run_data import RunData
 from alignlab.types import EvalResult
 
@@ -45,7 +45,12 @@ def ending(run: RunData) -> str:
     folder = run.path
     return "\n".join(
         [
-            *(line for text in (study.judge, *said) if text for line in _wrapped(text)),
+            *(
+                line
+                for text in (without_folders(study.judge), *said)
+                if text
+                for line in _wrapped(text)
+            ),
             *_table(rows, run.results),
             "",
             *_entry("time", str(run.manifest.outcome) if run.manifest.outcome else ""),
