@@ -28,6 +28,7 @@ from alignlab.types import (
     Verdict,
 )
 
+HOST = "127.0.0.1:8000"
 HOSTILE = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
 TWO = "M2 (3 samples)"
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
 from alignlab.viewer.app import application
 from alignlab.viewer.library import Library
-from tests.viewer.a_run import build, build_rollouts
+from tests.viewer.a_run import HOST, build, build_rollouts
 
 CHROMIUM = os.environ.get("ALIGNLAB_CHROMIUM") or shutil.which("chromium")
 
@@ -76,3 +77,22 @@ def page(browser: Any, site: tuple[str, Path]) -> Iterator[Any]:
     yield opened
     context.close()
     assert messages == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs")
+    build(path / "one")
+    build(path / "two", done=False)
+    build(path / "bad", hostile=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def library(folder: Path) -> Library:
+    return Library(folder)
+
+
+@pytest.fixture
+def client(library: Library) -> TestClient:
+    return TestClient(application(library, 8000), base_url=f"http://{HOST}")

@@ -23,28 +23,7 @@ from alignlab.viewer.filters import AnswerFilter, words
 from alignlab.viewer.library import Library, check_pattern
 from alignlab.viewer.slices import slice_mean
 from alignlab.viewer.words import differences
-from tests.viewer.a_run import HOSTILE, TWO, build
-
-HOST = "127.0.0.1:8000"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("runs")
-    build(path / "one")
-    build(path / "two", done=False)
-    build(path / "bad", hostile=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def library(folder: Path) -> Library:
-    return Library(folder)
-
-
-@pytest.fixture
-def client(library: Library) -> TestClient:
-    return TestClient(application(library, 8000), base_url=f"http://{HOST}")
+from tests.viewer.a_run import HOST, HOSTILE, TWO, build
 
 
 def text_of(client: TestClient, address: str) -> str:
@@ -257,63 +236,6 @@ def test_a_mapping_that_pairs_nothing_is_refused(text: str) -> None:
         read_mapping(text)
 
 
-ADDRESSES = ("", "answers", "judgements", "data", "training", "people", "files", "answers/0/p/0")
-
-
-@pytest.mark.parametrize("page", ADDRESSES)
-def test_hostile_text_is_shown_and_never_markup(client: TestClient, page: str) -> None:
-    reply = client.get(f"/run/bad/{page}")
-    assert reply.status_code == 200
-    assert "<script>window" not in reply.text
-    assert "<img" not in reply.text
-    scripts = re.findall(r"<script[^>]*>", reply.text)
-    assert scripts == ['<script src="/static/viewer.js" defer>']
-
-
-@pytest.mark.parametrize("page", ["/", "/run/one/", "/run/one/answers", "/run/one/training"])
-def test_pages_have_a_strict_policy(client: TestClient, page: str) -> None:
-    reply = client.get(page)
-    rules = reply.headers["content-security-policy"]
-    assert "default-src 'none'" in rules
-    assert "unsafe" not in rules
-    assert "frame-ancestors 'none'" in rules
-    assert " style=" not in reply.text
-    assert not re.search(r"""(src|href)=["'](https?:)?//""", reply.text)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Host": "evil.example"},
-        {"Host": "127.0.0.1:81"},
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-    ],
-)
-def test_other_hosts_and_origins_are_refused(client: TestClient, headers: dict[str, str]) -> None:
-    assert client.get("/run/one/", headers=headers).status_code == 403
-    assert client.post("/run/one/people", headers=headers, json={}).status_code == 403
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["../../one/manifest.json/../../secret", "%2e%2e/%2e%2e/secret", "/etc/passwd", "stages"],
-)
-def test_files_outside_the_run_are_not_served(client: TestClient, folder: Path, path: str) -> None:
-    (folder / "secret").write_text("secret")
-    reply = client.get(f"/run/one/file/{path}")
-    assert reply.status_code == 404
-
-
-def test_a_link_out_of_the_run_is_not_followed(client: TestClient, folder: Path) -> None:
-    (folder / "secret").write_text("secret")
-    (folder / "one" / "link").symlink_to(folder / "secret")
-    try:
-        assert client.get("/run/one/file/link").status_code == 404
-    finally:
-        (folder / "one" / "link").unlink()
-
-
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected a run directory or a folder of them"):
         Library(tmp_path)
@@ -370,15 +292,6 @@ def test_a_pattern_that_takes_too_long_is_refused_and_hides_no_row(tmp_path: Pat
 def test_nested_settings_by_dotted_name() -> None:
     assert dict(flat({"a": {"b": 1, "c": {"d": []}}})) == {"a.b": 1, "a.c.d": []}
     assert json.dumps(HOSTILE)
-
-
-def test_a_report_that_came_with_a_run_can_ask_nothing(client: TestClient, folder: Path) -> None:
-    (folder / "one" / "report.html").write_text("<script>fetch('http://example.org')</script>")
-    policy = client.get("/run/one/file/report.html").headers["content-security-policy"]
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules["default-src"] == rules["frame-ancestors"] == "'none'"
-    assert rules["sandbox"] == "allow-scripts"  # an origin of its own
-    assert "connect-src" not in rules
 
 
 @pytest.mark.parametrize(

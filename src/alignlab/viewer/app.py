@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -162,7 +163,7 @@ class _Site:
                 return html("error.html.j2", 400, message=str(error))
             if found is None:
                 return html("error.html.j2", 404, message="no such record")
-            return html(template, run=run, here=here, base=f"/run/{run.key}/", **found)
+            return html(template, run=run, here=here, base=f"/run/{quote(run.key)}/", **found)
 
         return await run_in_threadpool(work)
 
