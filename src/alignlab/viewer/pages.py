@@ -355,7 +355,8 @@ def _warnings(index: Any, run: RunState) -> list[Page]:
     ):
         found.append(
             {
-                "text": f"{said(row['stage'])}: {row['bad']:,} of {row['n']:,} pairs prefer "
+                "text": f"{_trains(row['stage'], run) or said(row['stage'])}: "
+                f"{row['bad']:,} of {row['n']:,} training pairs prefer "
                 "the response with the lower gold score",
                 "link": f"data{DataFilter(stage=row['stage'], show='inverted').address()}",
             }
