@@ -172,6 +172,8 @@ def test_states_and_settings_of_the_list(library: Library, client: TestClient) -
     assert rows["two"]["run"].state == "running"
     assert len(run_list.runs(library, {"q": "beta=0.1"})["rows"]) == 3
     assert len(run_list.runs(library, {"q": "beta=0.3"})["rows"]) == 0
+    having = run_list.runs(library, {"q": "beta="})
+    assert (len(having["rows"]), having["changing"]) == (3, ["beta"])
     assert "branch/02-m2-3-samples" in text_of(client, "/run/two/")
 
 
@@ -303,3 +305,13 @@ def test_every_figure_is_exported(client: TestClient, form: str, start: str) -> 
     assert "attachment" in found.headers["content-disposition"]
     assert client.get("/run/one/export/exe").status_code == 404
     assert client.get("/run/none/export/csv").status_code == 404
+
+
+def test_runs_are_sorted_by_numbers_as_numbers(tmp_path: Path) -> None:
+    for shift in (0, 8, 99):
+        build(tmp_path / f"run-{shift}", n=4, shift=shift)  # beta: 0.1, 0.9, 10
+    library = Library(tmp_path)
+    for sort, order in (("beta", [0, 8, 99]), ("-beta", [99, 8, 0])):
+        found = run_list.runs(library, {"sort": sort})
+        assert [row["run"].name for row in found["rows"]] == [f"run-{s}" for s in order]
+    assert found["changing"] == ["beta"]

@@ -18,7 +18,12 @@ Row = dict[str, Any]
 
 
 def runs(library: Library, query: Mapping[str, str]) -> Row:
-    """List runs with their answers; `q` searches names, questions and settings."""
+    """List runs with their answers.
+
+    Args:
+        query: `q` searches names, questions, states and settings (`beta=0.3`; `beta=` shows the
+            runs that have the setting); `sort` is a column, with "-" in front to descend.
+    """
     found = library.runs()
     searched = query.get("q", "").lower().split()
     rows: list[Row] = [
@@ -61,20 +66,24 @@ def _mentions(row: Row, word: str) -> bool:
     name, equals, value = word.partition("=")
     run: RunState = row["run"]
     if equals:
-        return any(
-            k.lower().endswith(name) and words(v).lower() == value for k, v in run.settings.items()
-        )
+        having = [words(v).lower() for k, v in run.settings.items() if k.lower().endswith(name)]
+        return value in having if value else bool(having)
     texts = (run.name, run.study.question, run.manifest.recipe, run.state, *row["answer"])
     return any(word in text.lower() for text in texts)
 
 
 def _order(row: Row, by: str) -> Any:
+    """Return what a row is sorted by: numbers by size, other settings as texts behind them."""
     run: RunState = row["run"]
-    return {
+    known = {
         "name": run.name,
         "state": run.state,
         "seconds": run.seconds,
         "calls": run.usage.calls,
         "tokens": run.usage.tokens,
         "started": run.manifest.created,
-    }.get(by) or (0 if by in ("seconds", "calls", "tokens") else str(run.settings.get(by, "")))
+    }
+    if by in known:
+        return known[by]
+    value = run.settings.get(by)
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, words(value))
