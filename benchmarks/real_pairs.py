@@ -1,10 +1,13 @@
-"""Preference groups of a real model: texts of a file in the model's own template."""
+"""Preference groups and prompts for a real model: texts of a file."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from transformers import AutoTokenizer
+
+from alignlab.commands._support.prompts_and_responses import prompts_of
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.models.load import load
@@ -33,6 +36,16 @@ def write_groups(model: Path, data: str, count: int, k: int, file: Path) -> None
         raise BadInput(f"{data}: expected {count} groups of {k} responses, found {len(found)}")
     rows = [(g.id, g.prompt_T, g.responses) for g in found]
     file.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def write_prompts(model: Path, data: str, count: int, file: Path, longest: int = 256) -> None:
+    """Write the first single-turn prompts of a file that a model reads in few enough tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    asked = [p for p in prompts_of(load_data(data)) if len(p.messages) == 1]
+    texts = [p.text for p in asked if len(tokenizer(p.text)["input_ids"]) <= longest][:count]
+    if len(texts) < count:
+        raise BadInput(f"{data}: expected {count} prompts, found {len(texts)}")
+    file.write_text(json.dumps(texts), encoding="utf-8")
 
 
 def read_groups(file: Path) -> list[TokenGroup]:
