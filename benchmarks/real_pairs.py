@@ -15,12 +15,12 @@ from alignlab.models.packed import TokenGroup
 from alignlab.training.token_groups import prepare
 from alignlab.types import PreferenceGroup
 
-LONGEST = 1024
-"""Tokens of a prompt, or a response, beyond which a group is left out, on both sides."""
 
+def write_groups(model: Path, data: str, count: int, k: int, longest: int, file: Path) -> None:
+    """Tokenise the first groups of a file that have k responses, the best first.
 
-def write_groups(model: Path, data: str, count: int, k: int, file: Path) -> None:
-    """Tokenise the first groups of a file that have k responses, the best first."""
+    Groups whose prompt or a response is longer than `longest` tokens are left out, on both sides.
+    """
     lm = load(model, device="cpu")
     found: list[TokenGroup] = []
     for group in load_data(data).groups:
@@ -28,7 +28,7 @@ def write_groups(model: Path, data: str, count: int, k: int, file: Path) -> None
             cut = PreferenceGroup(group.prompt, group.responses[:k], group.scores[:k], group.source)
             try:
                 found += prepare(
-                    lm, [cut], max_prompt_tokens=LONGEST, max_response_tokens=LONGEST
+                    lm, [cut], max_prompt_tokens=longest, max_response_tokens=longest
                 ).groups
             except BadInput:
                 continue  # longer than both sides take
