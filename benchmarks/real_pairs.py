@@ -16,12 +16,14 @@ from alignlab.training.token_groups import prepare
 from alignlab.types import PreferenceGroup
 
 
-def write_groups(model: Path, data: str, count: int, k: int, longest: int, file: Path) -> None:
+def write_groups(
+    model: Path, template: str | None, data: str, count: int, k: int, longest: int, file: Path
+) -> None:
     """Tokenise the first groups of a file that have k responses, the best first.
 
     Groups whose prompt or a response is longer than `longest` tokens are left out, on both sides.
     """
-    lm = load(model, device="cpu")
+    lm = load(model, device="cpu", chat_template=template)
     found: list[TokenGroup] = []
     for group in load_data(data).groups:
         if len(group.responses) >= k and len(found) < count:
