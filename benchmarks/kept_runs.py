@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,7 @@ def keep(run: Path, folder: Path, commit: str, without: str | None = None) -> No
         raise BadInput(f"{run}: expected a finished run (summary.json), found none")
     folder.mkdir(parents=True, exist_ok=True)
     manifest = read_json(run / "manifest.json")
+    manifest["command"] = re.sub(r"(?<=out[ =])\S+", f"runs/{folder.name}", manifest["command"])
     short = {field: manifest[field] for field in MANIFEST} | {
         "commit": commit,
         "libraries": {name: manifest["versions"].get(name) for name in LIBRARIES},
