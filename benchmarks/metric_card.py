@@ -191,7 +191,11 @@ def system_table(rated: Sequence[Rated], seed: int, draws: int = 1000) -> str:
             for of in (pairs_right, spearman)
         ]
         cells = [
-            shown(percentile_interval(float(f[0]), f[1:].astype(float), n=len(rated), units=100))
+            shown(
+                percentile_interval(
+                    float(f[0]), f[1:].astype(float), n=len(rated), units=len(rated)
+                )
+            )
             for f in figures
         ]
         lines.append(f"| {metric} | {' | '.join(cells)} | {human_PS.shape[1]} | {len(rated)} |")
