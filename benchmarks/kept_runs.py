@@ -1,6 +1,6 @@
 """Keep of a finished run what the ledger of reproductions needs, small enough for the repository.
 
-    python benchmarks/kept_runs.py RUN docs/runs/NAME --commit HASH [--without DATA]
+    python benchmarks/kept_runs.py RUN docs/runs/NAME [--without DATA] [--commit HASH]
 
 writes `summary.json` (the run's own, on fewer lines), `manifest.json` (command, seeds, versions and
 the commit, nothing about the machine) and `values.json`: each model's scores, and its outcomes
@@ -110,21 +110,24 @@ def read(folder: Path) -> KeptRun:
     )
 
 
-def keep(run: Path, folder: Path, commit: str, without: str | None = None) -> None:
+def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) -> None:
     """Write the small files of a run.
 
     Raises:
-        BadInput: the run is not finished, or its seeds answer different prompts.
+        BadInput: the run is not finished, nothing names its commit, or its seeds answer different
+            prompts.
     """
     if not (run / "summary.json").exists():
         raise BadInput(f"{run}: expected a finished run (summary.json), found none")
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = read_json(run / "manifest.json")
     manifest["command"] = re.sub(r"(?<=out[ =])\S+", f"runs/{folder.name}", manifest["command"])
+    if not (commit := commit or manifest.get("commit", "")):
+        raise BadInput(f"{run}: expected a commit in manifest.json or as --commit, found none")
     short = {field: manifest[field] for field in MANIFEST} | {
         "commit": commit,
         "libraries": {name: manifest["versions"].get(name) for name in LIBRARIES},
     }
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(short, indent=1) + "\n")
     summary = read_json(run / "summary.json")
     lines = ",\n".join(json.dumps(row) for row in summary.pop("rows"))
@@ -199,7 +202,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--commit", required=True, help="commit of the code that made the run")
+    parser.add_argument("--commit", default="", help="commit of the code that made the run")
     parser.add_argument("--without", metavar="DATA", help="data whose test prompts are left out")
     given = parser.parse_args()
     try:

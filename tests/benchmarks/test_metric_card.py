@@ -48,7 +48,7 @@ def test_a_segment_without_a_system_is_refused(tmp_path: Path) -> None:
 
 
 def test_pairs_of_systems_by_hand() -> None:
-    # People: c > b > a = a'. Of five pairs with a difference the metric has 3 right, a tie, 1 wrong.
+    # People leave one pair of six tied; of the other five the metric has four right and a tie.
     people, metric = np.array([0.0, 0.0, 1.0, 2.0]), np.array([1.0, 3.0, 3.0, 4.0])
     assert metrics.pairs_right(metric, people) == pytest.approx((4 + 0.5) / 5)
     assert metrics.pairs_right(people, people) == 1

@@ -66,6 +66,12 @@ def test_a_run_of_one_seed_is_kept(tmp_path: Path) -> None:
     assert kept.read(tmp_path / "kept").score_table("M1").shape == (1, 3)
 
 
+def test_a_run_without_a_commit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="commit"):
+        kept.keep(finished_run(tmp_path / "run"), tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="finished run"):
         kept.keep(tmp_path, tmp_path / "kept", "abc")
