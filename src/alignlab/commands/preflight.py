@@ -70,7 +70,7 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, speeds: Speeds | None = N
         seeds=config.seeds,
         out=str(out),
         resumes=(out / "config.yaml").exists(),
-        model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters, "
+        model=f"{config.model}: {facts.kind}, {facts.parameters:,} parameters, "
         f"context of {facts.context:,} tokens",
         data=_used(recorder),
         models={model: measured.made.get(model, "") for model in measured.answers},
