@@ -77,6 +77,11 @@ def peak_memory() -> Iterator[Callable[[], float]]:
     yield lambda: torch.cuda.max_memory_allocated() / 2**20 if DEVICE.type == "cuda" else 0.0
 
 
+def peaks_of(*peaks_mb: float) -> Row:
+    """The row's entry of peak memory; empty without a GPU, where it is not measured."""
+    return {"peak_mb": list(peaks_mb)} if DEVICE.type == "cuda" else {}
+
+
 def now() -> float:
     """The clock in seconds, after all work of the GPU."""
     if DEVICE.type == "cuda":

@@ -38,6 +38,7 @@ from gpu_common import (
     half,
     now,
     peak_memory,
+    peaks_of,
     relative,
 )
 from gpu_right import right
@@ -116,7 +117,7 @@ def attention(sizes: Sizes) -> list[Row]:
             times[name].append(seconds(ways[name], DEVICE))
     for name in [n for n in ways if n != "tiles"]:
         row = compared(f"tiles and {name}, {length} tokens, ms", times["tiles"], times[name], 1000)
-        row["peak_mb"] = [peaks["tiles"], peaks[name]]
+        row.update(peaks_of(peaks["tiles"], peaks[name]))
         pairs = zip(values["tiles"], values[name], strict=True)
         row["difference"] = max(relative(b.float(), a.float()) for a, b in pairs)
         row["bar"] = f"switch at <= {1 / kernels.LEAST_GAIN:.2f}x"
@@ -156,7 +157,7 @@ def sft(sizes: Sizes) -> list[Row]:
             "ours": rate,
             "range": [tokens / max(times), tokens / min(times)],
             "n": len(times),
-            "peak_mb": [peak, None],
+            **peaks_of(peak),
             "bar": ">= 26,005 tokens/s, <= 31.7 GiB",
             "held": rate >= 26_005 and most <= 31.7,
         }
@@ -199,7 +200,7 @@ def adapters(sizes: Sizes) -> list[Row]:
             full = found
             continue
         row = compared(f"DPO step, {name} and all weights, s", found[0], full[0])
-        rows.append({**row, "peak_mb": [found[1], full[1]]})
+        rows.append({**row, **peaks_of(found[1], full[1])})
     return rows
 
 
@@ -236,7 +237,7 @@ def judging(sizes: Sizes) -> list[Row]:
                 peaks[k] = max(peaks[k], peak())
         worst = max(worst, apart(found[0].softmax(-1), found[1].softmax(-1)))
     row = compared(f"judging 4 answers to each of {sizes.judged} prompts, s", *times)
-    return [{**row, "peak_mb": peaks, "difference": worst, **bar_of(row, 4.0)}]
+    return [{**row, **peaks_of(*peaks), "difference": worst, **bar_of(row, 4.0)}]
 
 
 def _by_batches(

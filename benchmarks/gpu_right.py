@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from gpu_common import DEVICE, Row, Sizes, apart, relative
@@ -16,6 +17,7 @@ from alignlab.models import flex
 from alignlab.models.load import LanguageModel, load
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import ResponseScorer
+from alignlab.models.tiles import layout
 from alignlab.objectives.dpo import DPO
 from alignlab.objectives.sft import SFT
 from alignlab.training.config import TrainConfig
@@ -30,15 +32,13 @@ def right(sizes: Sizes) -> list[Row]:
     groups = random_groups(sizes.lengths, 6, 2, sizes.vocabularies["right"], seed=sizes.seed)
     truth = load(f"{sizes.folder}/right", dtype="float32", device=DEVICE)
     exact = _scored(_padded(truth), groups)
-    packed = _scored(ResponseScorer(truth.model), groups)
+    packed = _scored(_by(layout, truth), groups)
     rows = [
         _held("packed log-probabilities in float32, nats", apart(packed[0], exact[0])),
         _held("packed gradients in float32, relative", relative(packed[1], exact[1])),
     ]
     if DEVICE.type == "cuda":
-        by_flex = ResponseScorer(truth.model)
-        by_flex._layout = flex.spans
-        found = _scored(by_flex, groups)
+        found = _scored(_by(flex.spans, truth), groups)
         rows += [
             _held("FlexAttention, log-probabilities in float32, nats", apart(found[0], exact[0])),
             _held("FlexAttention, gradients in float32, relative", relative(found[1], exact[1])),
@@ -46,7 +46,7 @@ def right(sizes: Sizes) -> list[Row]:
     half = load(f"{sizes.folder}/right", dtype="bfloat16", device=DEVICE)
     ours, theirs = (
         float((_scored(s, groups)[0] - exact[0]).abs().mean())
-        for s in (ResponseScorer(half.model), _padded(half))
+        for s in (_by(layout, half), _padded(half))
     )
     rows.append(
         {
@@ -65,6 +65,13 @@ def right(sizes: Sizes) -> list[Row]:
 
 def _padded(lm: LanguageModel) -> ResponseScorer:
     return ResponseScorer(lm.model, padded_because="compared with")
+
+
+def _by(make: Any, lm: LanguageModel) -> ResponseScorer:
+    """Score packed groups by tiles or FlexAttention, whichever this machine would choose."""
+    scorer = ResponseScorer(lm.model)
+    scorer._layout = make
+    return scorer
 
 
 def _scored(
