@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -137,9 +138,17 @@ def turns(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     sides: list[Side] = []
     try:
-        for name in names:
-            python = bench.vllm if name == "vllm" else None
-            sides.append(Side(script, name, file, python=python, limit_s=max(bench.left, 1)))
+        with ThreadPoolExecutor(len(names)) as pool:  # most of a start is importing
+            starts = [
+                pool.submit(
+                    Side, script, name, file,
+                    python=bench.vllm if name == "vllm" else None, limit_s=max(bench.left, 1),
+                )
+                for name in names
+            ]  # fmt: skip
+        sides.extend(start.result() for start in starts if start.exception() is None)
+        for start in starts:
+            start.result()  # raises what ended it
         took = 0.0
         for turn in range(bench.rounds + 1):
             if turn > 1 and bench.left < took + 2:
