@@ -446,6 +446,9 @@ def main() -> None:
     given = parse()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
+        # One card: transformers' trainer would split its batches over all that it sees.
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES") or "0"
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[0]
         os.environ["HF_HOME"] = os.environ["ALIGNLAB_CACHE"] = name
         vllm = given.vllm
         if vllm is None and find_spec("vllm"):

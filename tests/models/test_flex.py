@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -138,6 +140,23 @@ def test_a_kernel_that_fails_gains_nothing(caplog) -> None:
     assert (
         "FlexAttention is not used: FlexAttention does not support backward on CPU" in caplog.text
     )
+
+
+def test_a_full_gpu_is_measured_again(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a full card")
+    model = SimpleNamespace(
+        config=tiny_model("llama").config, dtype=torch.float32, device=torch.device("cuda")
+    )
+
+    def full(*args: object) -> float:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(kernels, "pack", lambda groups, device: None)
+    monkeypatch.setattr(kernels, "_timed", full)
+    assert kernels.flex_wanted(model) is False
+    assert "no memory left to measure it" in caplog.text
+    monkeypatch.setattr(kernels, "_timed", lambda *args: (None, 1.3))
+    assert kernels.flex_wanted(model) is True
 
 
 def test_the_gain_is_kept_for_the_machine(monkeypatch) -> None:

@@ -62,15 +62,23 @@ def flex_wanted(base: Any) -> bool:
             f"{VARIABLE}: flex: expected a GPU, as FlexAttention has no backward pass on a CPU; "
             f"found {base.device.type}"
         )
-    if choice != "auto":
+    if choice != "auto" or not on_gpu:
         return choice == "flex"
-    return on_gpu and gain(attention_shape(base), base.dtype, base.device) >= LEAST_GAIN
+    shape = attention_shape(base)
+    try:
+        return shape is not None and gain(shape, base.dtype, base.device) >= LEAST_GAIN
+    except torch.OutOfMemoryError:
+        # Not kept for the machine: another run may have the memory.
+        log.warning("FlexAttention is not used: the GPU has no memory left to measure it")
+        return False
 
 
-def attention_shape(base: Any) -> Shape:
-    """Read the shape of a model's attention from its configuration."""
+def attention_shape(base: Any) -> Shape | None:
+    """Read the shape of a model's attention; None where its configuration does not name it."""
     config = base.config.get_text_config()
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(heads, int):
+        return None
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Shape(heads, getattr(config, "num_key_value_heads", None) or heads, size)
 
@@ -87,7 +95,11 @@ def gain(shape: Shape, dtype: torch.dtype, device: torch.device) -> float:
 
 
 def compare(shape: Shape, dtype: torch.dtype, device: torch.device) -> float:
-    """Measure the tiles' time over FlexAttention's, forward and backward; 0 where it is wrong."""
+    """Measure the tiles' time over FlexAttention's, forward and backward; 0 where it is wrong.
+
+    Raises:
+        torch.OutOfMemoryError: the GPU has too little memory left.
+    """
     try:
         ratios = []
         for prompt, response in LENGTHS:
@@ -98,6 +110,8 @@ def compare(shape: Shape, dtype: torch.dtype, device: torch.device) -> float:
                 return 0.0
             ratios.append(ratio)
         return min(ratios)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # a compiler's errors are of any type; the tiles serve instead
         log.warning("FlexAttention is not used: %s", str(error).strip().splitlines()[0])
         return 0.0
