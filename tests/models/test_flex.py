@@ -14,7 +14,13 @@ from alignlab.models.packed import TokenGroup, pack
 from alignlab.models.scorer import ResponseScorer
 from alignlab.models.tiles import Segment, layout
 from tests.models.helpers import random_groups, tiny_model
-from tests.models.test_packed_equals_plain import GROUPS, PACKED
+from tests.models.test_packed_equals_plain import (
+    GROUPS,
+    PACKED,
+    assert_same,
+    one_at_a_time,
+    scored,
+)
 
 CPU = torch.device("cpu")
 SHAPE = kernels.Shape(4, 2, 16)
@@ -85,16 +91,15 @@ def test_outputs_are_those_of_the_tiles(shape, window, softcap) -> None:
 def test_gradients_through_the_dense_mask_are_those_of_the_tiles() -> None:
     batch = pack(random_groups(9, (2, 3), seed=2, longest=40), CPU)
     given = kernels.drawn_inputs(batch.token_1T.shape[1], SHAPE, torch.float64, CPU)
-    given[3][:, batch.tokens :] = 0
-    tiles = kernels.run_layout(layout(batch), given)
+    tiles = kernels.run_layout(layout(batch), given, batch.tokens)
     query, key, value = (t.detach().requires_grad_() for t in given[:3])
     length = query.shape[2]
     mask = flex.dense_mask(flex.spans(batch))[:length, :length]
     out = torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, enable_gqa=True
-    ).transpose(1, 2)
-    out.backward(given[3])
-    torch.testing.assert_close(out[:, : batch.tokens], tiles[0][:, : batch.tokens])
+    ).transpose(1, 2)[:, : batch.tokens]
+    out.backward(given[3][:, : batch.tokens])
+    torch.testing.assert_close(out, tiles[0])
     for one, other in zip((query, key, value), tiles[1:], strict=True):
         torch.testing.assert_close(one.grad, other)
 
@@ -132,6 +137,44 @@ def test_the_choice(monkeypatch) -> None:
     monkeypatch.setenv("ALIGNLAB_ATTENTION", "flex")
     with pytest.raises(BadInput, match="no backward pass on a CPU; found cpu"):
         kernels.flex_wanted(model)
+
+
+def dense_kernel(query, key, value, *, block_mask, scale, enable_gqa, score_mod):
+    """What FlexAttention computes, with a backward pass on a CPU."""
+    at_T = torch.arange(query.shape[2])
+    none = at_T[:1]
+    mask = block_mask.mask_mod(none, none, at_T[:, None], at_T[None, :])
+    return torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scale, enable_gqa=enable_gqa
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_right_kernel_is_measured(dtype, monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "GROUPS", 2)
+    monkeypatch.setattr(kernels, "LENGTHS", ((30, 50), (60, 20)))
+    monkeypatch.setattr(flex, "_kernel", lambda device: dense_kernel)
+    assert kernels.compare(SHAPE, dtype, CPU) > 0
+
+
+def test_a_kernel_with_wrong_gradients_gains_nothing(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(kernels, "GROUPS", 2)
+
+    def detached(query, key, value, **options):
+        return dense_kernel(query, key, value.detach() + 0 * value, **options)
+
+    monkeypatch.setattr(flex, "_kernel", lambda device: detached)
+    assert kernels.compare(SHAPE, torch.float32, CPU) == 0.0
+    assert "FlexAttention is not used: its values are 1 from the tiles', relative" in caplog.text
+
+
+def test_gradients_of_a_model_pass_through_flex_attention(monkeypatch) -> None:
+    monkeypatch.setattr("alignlab.models.scorer.flex_wanted", lambda base: True)
+    monkeypatch.setattr(flex, "_kernel", lambda device: dense_kernel)
+    model = tiny_model("qwen2")
+    by_flex = ResponseScorer(model)
+    assert by_flex._layout is flex.spans
+    assert_same(one_at_a_time(model, GROUPS), scored(model, by_flex, GROUPS))
 
 
 def test_a_kernel_that_fails_gains_nothing(caplog) -> None:

@@ -133,14 +133,15 @@ def _timed(batch: PackedBatch, shape: Shape, dtype: torch.dtype) -> tuple[str | 
     device = batch.token_1T.device
     given = drawn_inputs(batch.token_1T.shape[1], shape, dtype, device)
     layouts = (layout(batch), flex.spans(batch))
-    for tiles, others in zip(*(run_layout(one, given) for one in layouts), strict=True):
+    tokens = batch.tokens
+    for tiles, others in zip(*(run_layout(one, given, tokens) for one in layouts), strict=True):
         apart = float((others.double() - tiles.double()).norm() / tiles.double().norm())
         if not apart <= AGREEMENT[dtype]:
             return f"its values are {apart:.2g} from the tiles', relative", 0.0
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for into, one in zip(times, layouts, strict=True):
-            into.append(seconds(lambda one=one: run_layout(one, given), device))  # type: ignore[misc]
+            into.append(seconds(lambda one=one: run_layout(one, given, tokens), device))  # type: ignore[misc]
     return None, statistics.median(times[0]) / statistics.median(times[1])
 
 
@@ -154,12 +155,19 @@ def drawn_inputs(
     return [torch.randn(s, generator=drawn).to(device, dtype) for s in shapes]
 
 
-def run_layout(one: Any, given: Sequence[Tensor]) -> list[Tensor]:
-    """Run packed attention forward and backward; return output and gradients of q, k and v."""
+def run_layout(one: Any, given: Sequence[Tensor], tokens: int) -> list[Tensor]:
+    """Run packed attention forward and backward; return output and gradients of q, k and v.
+
+    Args:
+        one: layout of the stream.
+        given: queries, keys, values and the outputs' gradient (`drawn_inputs`).
+        tokens: real positions; the outputs of the filling after them are arbitrary.
+    """
     query, key, value = (t.detach().requires_grad_() for t in given[:3])
     with attention.packed([], one):
         found, _ = attention.attention(None, query, key, value, None)
-        found.backward(given[3])
+        found = found[:, :tokens]
+        found.backward(given[3][:, :tokens])
     return [found.detach(), query.grad, key.grad, value.grad]
 
 
