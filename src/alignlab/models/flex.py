@@ -142,7 +142,8 @@ def attend(
 @cache
 def _kernel(device: str) -> Callable[..., Any]:
     """Return FlexAttention, compiled for all lengths of streams; uncompiled on a CPU."""
-    return flex_attention if device == "cpu" else torch.compile(flex_attention, dynamic=True)
+    plain: Callable[..., Any] = flex_attention
+    return plain if device == "cpu" else torch.compile(plain, dynamic=True)
 
 
 def _capped(softcap: float) -> Callable[..., Tensor]:

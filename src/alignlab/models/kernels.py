@@ -165,10 +165,9 @@ def run_layout(one: Any, given: Sequence[Tensor], tokens: int) -> list[Tensor]:
     """
     query, key, value = (t.detach().requires_grad_() for t in given[:3])
     with attention.packed([], one):
-        found, _ = attention.attention(None, query, key, value, None)
-        found = found[:, :tokens]
-        found.backward(given[3][:, :tokens])
-    return [found.detach(), query.grad, key.grad, value.grad]
+        found = attention.attention(None, query, key, value, None)[0][:, :tokens]
+        gradients = torch.autograd.grad(found, (query, key, value), given[3][:, :tokens])
+    return [found.detach(), *gradients]
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
