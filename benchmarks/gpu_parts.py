@@ -142,8 +142,10 @@ def launches(work: Callable[[], object]) -> int | None:
 def _dense(spans: flex.Spans, given: Sequence[torch.Tensor], tokens: int) -> list[torch.Tensor]:
     query, key, value = (t.detach().requires_grad_() for t in given[:3])
     mask = flex.dense_mask(spans)[: query.shape[2], : query.shape[2]]
+    # Key heads are repeated: SDPA's fast kernels share none where there is a mask.
+    repeated = (t.repeat_interleave(query.shape[1] // t.shape[1], dim=1) for t in (key, value))
     out = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, enable_gqa=True
+        query, *repeated, attn_mask=mask
     ).transpose(1, 2)[:, :tokens]
     out.backward(given[3][:, :tokens])
     return [out.detach(), query.grad, key.grad, value.grad]  # type: ignore[list-item]
