@@ -62,10 +62,11 @@ def test_full_size_needs_a_gpu(tmp_path: Path) -> None:
     assert not (tmp_path / "gpu.json").exists()
 
 
-def test_a_row_leaves_out_the_first_turn(gpu: ModuleType) -> None:
+def test_a_row_leaves_out_the_first_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     ours = [{"wall": w, "peak_mb": m} for w, m in ((9.0, 5), (1.0, 7), (2.0, 6), (1.0, 6))]
     theirs = [{"wall": w, "peak_mb": 8} for w in (1.0, 3.0, 4.0, 8.0)]
-    row = gpu.row_of("a step", ours, theirs)
+    row = script("gpu_sides").row_of("a step", ours, theirs)
     assert (row["ours"], row["theirs"], row["n"]) == (1.0, 4.0, 3)
     assert (row["ratio"], row["range"], row["peak_mb"]) == (3.0, [2.0, 8.0], [7, 8])
 
