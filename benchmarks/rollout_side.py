@@ -48,6 +48,8 @@ class Work:
     trl_weights: str
     """Type of TRL's weights: "float32", under autocast in bfloat16, or "bfloat16" pure."""
     seed: int
+    continuous: bool = False
+    """Let TRL sample by transformers' continuous batching."""
 
     def texts(self) -> list[str]:
         """Prompts of all steps, with chat's lengths."""
@@ -163,7 +165,8 @@ def trl_side(work: Work) -> None:
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
+        **({"use_transformers_continuous_batching": True} if work.continuous else {}),
         dataloader_pin_memory=False,
         seed=work.seed,
     )
