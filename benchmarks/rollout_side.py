@@ -50,6 +50,8 @@ class Work:
     seed: int
     file: str = ""
     """Prompts of a real model, a JSON list of texts; empty draws random ones."""
+    continuous: bool = False
+    """Let TRL sample by transformers' continuous batching."""
 
     def texts(self) -> list[str]:
         """Prompts of all steps: the file's, or random ones with chat's lengths."""
@@ -167,7 +169,8 @@ def trl_side(work: Work) -> None:
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
+        **({"use_transformers_continuous_batching": True} if work.continuous else {}),
         dataloader_pin_memory=False,
         seed=work.seed,
     )

@@ -210,7 +210,7 @@ def test_money_and_time_by_hand():
     # 12 answers of up to 24 tokens to prompts of up to 40.
     assert (asked.number, asked.tokens, asked.read) == (12, 288, 480)
     assert price.dollars == pytest.approx((480 * 10 + 288 * 100) / 1e6)
-    # One load, 12 prompts of 40 and 8 of the template read, 3 chunks of 24 steps, an answer of 24 tokens each.
+    # One load, 12 prompts of 40 and 8 of the template, 3 chunks of 24 steps, 24 tokens an answer.
     sampled = next(s for s in plan.stages if s.stage.endswith("-sample"))
     assert sampled.most == pytest.approx(100 + 12 * 48 * 1.0 + 3 * 24 * 10.0 + 12 * 24 * 0.1)
     assert sampled.seconds <= sampled.most

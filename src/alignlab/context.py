@@ -172,6 +172,7 @@ class RunContext:
             BadInput: quantised weights would have to be sharded.
         """
         _open.cache_clear()
+        machine.give_back_memory()
         if config.quant == "none":
             # Sharded weights go to their devices layer by layer.
             place = "cpu" if self.hardware.sharded else self.hardware.device
