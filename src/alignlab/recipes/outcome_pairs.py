@@ -3,11 +3,11 @@
 M1 answers questions with reference answers several times; a checker splits the answers into right
 and wrong; right over wrong forms pairs, and DPO with the negative log-likelihood of the right
 answer yields M2, whose fresh answers to the same questions yield M3, and so on (IRPO). Controls:
-the same pairs without the likelihood term, the same pairs preferred by coin, SFT on the right
-answers of the same pairs at equal trained responses (RFT, arXiv 2308.01825), and SFT on the key as
-the positive control. Models are measured by the checker on held-out questions; no model judges.
-Departures: M1 may be the base model as it is; RFT here sees the right answers of the pairs alone
-and starts each round from the last model.
+the same pairs without the likelihood term, as many pairs of answers drawn by chance, SFT on the
+right answers of the same pairs at equal trained responses (RFT, arXiv 2308.01825), and SFT on the
+key as the positive control. Models are measured by the checker on held-out questions; no model
+judges. Departures: M1 may be the base model as it is; RFT here sees the right answers of the pairs
+alone and starts each round from the last model.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ def prefer_without_nll(
 def prefer_by_coin(
     study: Study[OutcomePairsConfig], parent: Checkpoint, given: Outcomes, name: str
 ) -> Checkpoint:
-    """Train on the same pairs, the preferred answer of each drawn by coin."""
+    """Train on as many pairs of the same questions, drawn without regard to the outcome."""
     return _prefer(study, parent, given.pairs(study, "coin"), name, study.config.nll_weight)
 
 
@@ -342,7 +342,7 @@ BRANCHES: Mapping[str, tuple[Learn, str]] = {
 
 
 def _accuracies(measured: StudyMeasurements) -> list[PerPromptMetric]:
-    """Compute accuracies, changes from M1, and pairs against imitation in each round."""
+    """Compute accuracies, changes from M1, and pairs against imitation and coin in each round."""
     right = {
         model: {f.prompt_id: f.verdict.value for f in feedback if isinstance(f.verdict, Score)}
         for model, feedback in measured.scored.items()
@@ -352,9 +352,9 @@ def _accuracies(measured: StudyMeasurements) -> list[PerPromptMetric]:
         PerPromptMetric(m, "qa", "accuracy", tuple(own), tuple(own.values()), unscored=lost[m])
         for m, own in right.items()
     ]
-    pairs, twin = BRANCHES["pairs"][1], BRANCHES["sft"][1]
+    pairs, twins = BRANCHES["pairs"][1], (BRANCHES["sft"][1], BRANCHES["coin"][1])
     against = [(m, measured.baseline) for m in right if m != measured.baseline]
-    against += [(m, m.replace(pairs, twin)) for m in right if m.endswith(pairs)]
+    against += [(m, m.replace(pairs, twin)) for twin in twins for m in right if m.endswith(pairs)]
     for model, other in against:
         both = [p for p in right[model] if p in right.get(other, {})]
         changes = tuple(right[model][p] - right[other][p] for p in both)
