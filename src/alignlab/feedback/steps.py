@@ -31,9 +31,11 @@ class StepOptions:
     """Value of a neutral sentence, subtracted from each; the paper's values lie in [0, 1]."""
     total: Literal["sum", "mean"] = "sum"
     """Reward of a response: the sum of its sentences' rewards, or their mean."""
-    values: Literal["judged", "random", "whole"] = "judged"
-    """Value of a sentence: the judge's; drawn evenly from [0, 1] instead, the control; or the mean
-    of the response's sentences, so that sentences of a response are not told apart."""
+    values: Literal["judged", "random"] = "judged"
+    """Value of a sentence: the judge's, or drawn evenly from [0, 1] instead, the control."""
+    at: Literal["sentence", "end"] = "sentence"
+    """Place of the rewards: each at the end of its sentence, or their total at the end of the
+    response, the control for telling sentences apart."""
 
 
 class SentenceSteps:
@@ -58,7 +60,7 @@ class SentenceSteps:
             )
         self._source, self._options = source, options or StepOptions()
         chosen = self._options
-        how = f"{chosen.total}, {chosen.values}, less {chosen.offset:g}"
+        how = f"{chosen.total}, {chosen.values}, less {chosen.offset:g}, at {chosen.at}"
         self.name = f"steps ({how}): {source.name}"
         self.files = getattr(source, "files", {})
 
@@ -82,13 +84,12 @@ class SentenceSteps:
         if options.values == "random":
             draw = seeds.generator(seed, "random steps", response.id)
             read = draw.uniform(0.0, 1.0, len(read)).tolist()
-        elif options.values == "whole":
-            read = [math.fsum(read) / len(read)] * len(read)
         unit = len(read) if options.total == "mean" else 1
         rewards = [(value - options.offset) / unit for value in read]
         steps = tuple(StepScore(end, value) for end, value in zip(ends, rewards, strict=True))
         score = Score(math.fsum(rewards), tuple(read))
-        return replace(feedback, source=self.name, verdict=score, steps=steps)
+        inside = steps if options.at == "sentence" else None
+        return replace(feedback, source=self.name, verdict=score, steps=inside)
 
 
 @register("feedback", "steps", options=StepOptions)

@@ -17,12 +17,13 @@ _QUESTION = re.compile(r"<question>\s*(.*?)\s*</question>", re.DOTALL | re.IGNOR
 _RESPONSE = re.compile(r"<response>\s*(.*)\s*</response>", re.DOTALL | re.IGNORECASE)
 _CRITIQUE = re.compile(r"<critique>\s*(.*?)\s*</critique>", re.DOTALL | re.IGNORECASE)
 _CRITIQUE_WANTED = re.compile(r"\bwrite the critique\b", re.IGNORECASE)
+_CORRECTION_WANTED = re.compile(r"\bcorrect it sentence by sentence\b", re.IGNORECASE)
 _PROBLEMS_WANTED = re.compile(r"\bname the problems\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"<sentence>\s*(.*?)\s*</sentence>", re.DOTALL | re.IGNORECASE)
 _TYPE_WANTED = re.compile(r"\bopen-ended or closed-ended\b", re.IGNORECASE)
 _PROMPT_WANTED = re.compile(r"one line of the form \"Question: \.\.\.\"\.?\s*$")
 
-Task = Literal["judge", "problems", "critique", "refine", "instruct", "sentence", "type"]
+Task = Literal["judge", "problems", "critique", "refine", "correct", "instruct", "sentence", "type"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class JudgeRequest:
     """Parsed judge prompt.
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
-    short), "refine", ask a new question ("instruct"), rate the relevance of a "sentence", or
+    short), "refine", "correct" sentence by sentence, ask a new question ("instruct"), rate the relevance of a "sentence", or
     classify the question's "type".
     """
 
@@ -82,6 +83,8 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         task = "instruct"
     elif critique is not None:
         task = "refine"
+    elif _CORRECTION_WANTED.search(after):
+        task = "correct"
     elif _CRITIQUE_WANTED.search(after):
         task = "critique"
     elif _PROBLEMS_WANTED.search(text[: question.start()]):

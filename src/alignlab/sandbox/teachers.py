@@ -7,6 +7,7 @@ A teacher knows every fact. The request decides the reply:
     question               an answer
     critique prompt        the points lost by the oracle, each missed with probability judge_noise/5
     refinement prompt      the response if it or its critique is faultless, else a new answer
+    correction prompt      the response, each fault of a sentence mended or overlooked as above
     new-question prompt    a question of the family of the judged one
     type prompt            open or closed
     sentence prompt        yes if the sentence claims anything that was asked for
@@ -23,6 +24,7 @@ import numpy as np
 from alignlab.errors import BadInput, unknown_name
 from alignlab.registry import register
 from alignlab.sandbox.answers import LEVELS, write_answer
+from alignlab.sandbox.correcting import corrected
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
 from alignlab.sandbox.oracle import TOP, Assessment, assess, is_about, noisy
@@ -116,6 +118,9 @@ class Teacher:
             return f"Question: {phrase(rng, another)}"
         if judged.task in ("critique", "problems"):
             return self._criticise(rng, assessed[0], in_full=judged.task == "critique")
+        if judged.task == "correct":
+            missed = self.judge_noise / TOP
+            return corrected(rng, judged.question, question, judged.responses[0], missed)
         if judged.task == "refine":
             if assessed[0].score == TOP or judged.critique in FAULTLESS:
                 return judged.responses[0]
