@@ -86,7 +86,7 @@ def test_an_unread_sentence_leaves_the_response_unscored():
 
 
 def test_judges_of_whole_responses_are_refused():
-    with pytest.raises(BadInput, match="expected a judge of sentences .*found longer"):
+    with pytest.raises(BadInput, match=r"expected a judge of sentences .*found longer"):
         SentenceSteps(LengthJudge())
 
 

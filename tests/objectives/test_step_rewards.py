@@ -178,7 +178,7 @@ def test_rloo_clips_by_token_where_the_advantage_changes():
     """Ratios 1.5 (clipped 1.2) with A 1, and 1 with A -1: -1.2 + 1; the other response by both
     ratios together, 1.1 * 1.2 = 1.32, clipped 1.2, A 2: -2.4."""
     policy = [math.log(1.5), 0.0, math.log(1.1), math.log(1.2)]
-    given, output = rloo_loss(policy, [0.0] * 4, [1.0, -1.0, 2.0, 2.0], [0, 0, 1, 1], [0, 1])
+    _, output = rloo_loss(policy, [0.0] * 4, [1.0, -1.0, 2.0, 2.0], [0, 0, 1, 1], [0, 1])
     assert output.loss_B.tolist() == pytest.approx([-0.2, -2.4])
     assert output.metrics["policy/clipfrac"].tolist() == [0.5, 1.0]
 

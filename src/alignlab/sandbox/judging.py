@@ -31,8 +31,8 @@ class JudgeRequest:
     """Parsed judge prompt.
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
-    short), "refine", "correct" sentence by sentence, ask a new question ("instruct"), rate the relevance of a "sentence", or
-    classify the question's "type".
+    short), "refine", "correct" sentence by sentence, ask a new question ("instruct"), rate the
+    relevance of a "sentence", or classify the question's "type".
     """
 
     question: str
