@@ -13,21 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.feedback.steps import SentenceSteps, StepOptions
+from alignlab.feedback.steps import StepOptions
 from alignlab.feedback.teachers import Criticised, Refiner
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.measuring.sentence_values import sentence_values
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
-from alignlab.protocols import FeedbackSource
 from alignlab.recipes.contrasts import score_changes
 from alignlab.recipes.outcome_pairs import key_of
 from alignlab.recipes.study import (
@@ -101,12 +100,16 @@ class AlternatingConfig(StudyConfig):
         """Return the judge of sentences and the teacher by their settings."""
         return {"sentences": self.sentences, "teacher": self.teacher}
 
-    @property
-    def trained_responses(self) -> int:
-        """Return the responses that RL and corrections of all turns train on, counting passes."""
+    def trained_responses(self, prompts: int) -> int:
+        """Return the responses that RL and corrections of all turns train on, counting passes.
+
+        Args:
+            prompts: number of training prompts.
+        """
         loop = self.rollout
-        drawn = loop.steps * loop.batch_size * loop.responses * loop.updates
-        return self.iterations * (drawn + self.corrections * self.sft.epochs)
+        steps = loop.steps or math.ceil(prompts / loop.batch_size) * loop.epochs
+        drawn = steps * loop.batch_size * loop.responses * loop.updates
+        return self.iterations * (drawn + min(self.corrections, prompts) * self.sft.epochs)
 
 
 def study(context: RunContext, config: AlternatingConfig) -> StudyMeasurements:
@@ -189,8 +192,8 @@ def _reinforced(
 ) -> Checkpoint:
     """Train a model by policy gradient on rewards by sentence."""
     context, config, m1 = study.context, study.config, study.start.m1
-    source = context.judge(config.sentences, m1)
-    reward: FeedbackSource = source if context.recorder else SentenceSteps(source, options)
+    chosen = ",".join(f"{key}={value}" for key, value in asdict(options).items())
+    reward = context.judge(f"steps,{chosen}:{config.sentences}", m1)
     how = f"{config.gradient.name.upper()} on {name.removeprefix('RL by ')} rewards"
     return watched_rollout(
         context,
@@ -245,7 +248,8 @@ def corrections_alone(study: Study[AlternatingConfig]) -> BranchResult:
 def more_imitation(study: Study[AlternatingConfig]) -> BranchResult:
     """Imitate the demonstrations further, for as many trained responses as ARES takes."""
     config, shown = study.config, study.start.corpus.demonstrations
-    epochs = max(1, math.ceil(config.trained_responses / len(shown)))
+    trained = config.trained_responses(len(study.start.prompts))
+    epochs = max(1, math.ceil(trained / len(shown)))
     longer = study.using(sft=replace(config.sft, epochs=epochs))
     made = f"M1 after {epochs} more epochs of SFT on {len(shown)} demonstrations"
     return answer_held_out(study, sft(longer, study.start.m1, shown, "more SFT", made))

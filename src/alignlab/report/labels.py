@@ -160,6 +160,8 @@ BENCHMARKS = {
     "lm_eval": "lm-evaluation-harness",
     "scaling": "Scaling",
     "sentences": "Sentences",
+    "principles": "Gold score by principle",
+    "instructability": "Reward models, by the principle shown",
     "self_rewards": "Self-rewards by round",
 }
 
