@@ -74,8 +74,9 @@ def test_differences_are_in_units_of_their_variance_or_std(tmp_path: Path) -> No
 
 
 def labels(tmp_path: Path, settings: PrincipleSettings, **how):
-    pairs = compared(tmp_path)
-    return label_by_principles(context(tmp_path), [TRUE, SHORT], pairs, settings, **how)
+    at = context(tmp_path)
+    pairs = compare_by_principles(at, [BY_TRUE, BY_SHORT], PROMPTS, ANSWERS, "variance")
+    return label_by_principles(at, [TRUE, SHORT], pairs, settings, **how)
 
 
 def test_the_largest_difference_shown_decides(tmp_path: Path) -> None:
