@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+import numpy as np
+
 from alignlab.protocols import flatten
 from alignlab.sandbox.oracle import asked_for
 from alignlab.sandbox.questions import SandboxQuestion, parse_question
@@ -110,17 +112,21 @@ class SentenceOracle:
         reasons = ""
         if question is not None:
             found = valued_sentences(prompt.text, question, response.text)
-            values = self._noisy([one.value for one in found], response.id, seed)
+            rng = generator(seed, "sentences", response.id)
+            values = noisy_values([one.value for one in found], self.noise, rng)
             verdict = Unscored("the response has no sentence")
             if values:
                 verdict = Score(sum(values) / len(values), values)
             reasons = "; ".join(one.fault or "good" for one in found)
         return Feedback(prompt.id, (response.id,), self.name, verdict, reasons)
 
-    def _noisy(self, values: Sequence[float], key: str, seed: int) -> tuple[float, ...]:
-        if not self.noise:
-            return tuple(values)
-        errors = generator(seed, "sentences", key).normal(0.0, self.noise, len(values))
-        noisy = (round(10 * (value + error)) / 10 for value, error in zip(values, errors.tolist(),
-                 strict=True))  # fmt: skip
-        return tuple(min(RIGHT, max(WRONG, value)) for value in noisy)
+
+def noisy_values(
+    values: Sequence[float], noise: float, rng: np.random.Generator
+) -> tuple[float, ...]:
+    """Add Gaussian errors to values; round to steps of 0.1 and clip to [0, 1], as ARES has them."""
+    if not noise:
+        return tuple(values)
+    errors = rng.normal(0.0, noise, len(values)).tolist()
+    moved = [round(10 * (v + error)) / 10 for v, error in zip(values, errors, strict=True)]
+    return tuple(min(RIGHT, max(WRONG, value)) for value in moved)
