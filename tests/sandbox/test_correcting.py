@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from alignlab.feedback.graded import GradedSentences
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.feedback.teachers import Criticised, Refiner
 from alignlab.sandbox.correcting import corrected
@@ -13,7 +14,7 @@ from alignlab.sandbox.sentences import valued_sentences
 from alignlab.sandbox.teachers import Teacher, TeacherOptions
 from alignlab.sandbox.world import world
 from alignlab.seeds import generator
-from alignlab.types import Response, SampledBy
+from alignlab.types import Response, SampledBy, Score
 from tests.sandbox.test_sentences import ASKED, OTHER, TOWN, fact
 
 
@@ -75,3 +76,14 @@ def test_the_teacher_reads_the_correction_prompt(noise: float) -> None:
     assert isinstance(found, Response)
     assert (found.text == answer) == (noise == 5.0)
     assert found.text.startswith(fact("food"))
+
+
+def test_the_teacher_values_numbered_sentences() -> None:
+    answer = f"{fact('food')} {fact('music', true=False)}\n1. {fact('colour')}"
+    response = Response("r", "p", answer, SampledBy("m"))
+    exact = GradedSentences(Teacher("strong", TeacherOptions(0.0)))
+    (found,) = exact.rate([(prompt(ASKED), [response])], 0)
+    assert found.verdict == Score(2 / 3, (1.0, 0.0, 1.0))
+    noisy = GradedSentences(Teacher("strong", TeacherOptions(2.0)))
+    (moved,) = noisy.rate([(prompt(ASKED), [response])], 0)
+    assert moved.verdict != found.verdict

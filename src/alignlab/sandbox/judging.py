@@ -20,10 +20,21 @@ _CRITIQUE_WANTED = re.compile(r"\bwrite the critique\b", re.IGNORECASE)
 _CORRECTION_WANTED = re.compile(r"\bcorrect it sentence by sentence\b", re.IGNORECASE)
 _PROBLEMS_WANTED = re.compile(r"\bname the problems\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"<sentence>\s*(.*?)\s*</sentence>", re.DOTALL | re.IGNORECASE)
+_SENTENCES = re.compile(r"<sentences>\s*(.*?)\s*</sentences>", re.DOTALL | re.IGNORECASE)
 _TYPE_WANTED = re.compile(r"\bopen-ended or closed-ended\b", re.IGNORECASE)
 _PROMPT_WANTED = re.compile(r"one line of the form \"Question: \.\.\.\"\.?\s*$")
 
-Task = Literal["judge", "problems", "critique", "refine", "correct", "instruct", "sentence", "type"]
+Task = Literal[
+    "judge",
+    "problems",
+    "critique",
+    "refine",
+    "correct",
+    "instruct",
+    "sentence",
+    "sentences",
+    "type",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class JudgeRequest:
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
     short), "refine", "correct" sentence by sentence, ask a new question ("instruct"), rate the
-    relevance of a "sentence", or classify the question's "type".
+    relevance of a "sentence", value numbered "sentences", or classify the question's "type".
     """
 
     question: str
@@ -71,6 +82,9 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         return JudgeRequest(question[1], (pair[1].strip(), pair[2].strip()))
     response = _RESPONSE.search(text, question.end())
     sentence = _SENTENCE.search(text, question.end())
+    several = _SENTENCES.search(text, question.end())
+    if response is None and several is not None:
+        return JudgeRequest(question[1], tuple(several[1].splitlines()), task="sentences")
     if response is None and sentence is not None:
         return JudgeRequest(question[1], (sentence[1],), task="sentence")
     if response is None:

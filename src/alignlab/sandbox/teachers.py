@@ -11,6 +11,7 @@ A teacher knows every fact. The request decides the reply:
     new-question prompt    a question of the family of the judged one
     type prompt            open or closed
     sentence prompt        yes if the sentence claims anything that was asked for
+    graded sentences       the value of each, with errors of standard deviation judge_noise/5
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ from alignlab.sandbox.correcting import corrected
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
 from alignlab.sandbox.oracle import TOP, Assessment, assess, is_about, noisy
-from alignlab.sandbox.questions import FAMILIES, draw_question, parse_question, phrase
+from alignlab.sandbox.questions import (
+    FAMILIES,
+    SandboxQuestion,
+    draw_question,
+    parse_question,
+    phrase,
+)
+from alignlab.sandbox.sentences import noisy_values, valued_sentences
 from alignlab.sandbox.world import world
 from alignlab.seeds import generator
 from alignlab.specs import read_options
@@ -40,6 +48,7 @@ CONFUSED = "I do not understand the question."
 FAULTLESS = ("Problems: none.", "Nothing needs to change.")
 """Critique of a faultless response, short and in full."""
 _NEXT_QUESTION = re.compile(r"Question \d+:\s*$")
+_NUMBER = re.compile(r"^\s*\d+: ")
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])")
 
 
@@ -112,6 +121,8 @@ class Teacher:
         if judged.task == "sentence":
             relevant = is_about(judged.question, question, judged.responses[0])
             return f"Relevant: {'yes' if relevant else 'no'}"
+        if judged.task == "sentences":
+            return self._grade(rng, judged, question)
         assessed = [assess(judged.question, question, response) for response in judged.responses]
         if judged.task == "instruct":
             another = draw_question(rng, question.family, world().alignment)
@@ -131,6 +142,14 @@ class Teacher:
             return judgement(assessed[0].problems, round(judged.low + step * scores[0]))
         better = "tie" if scores[0] == scores[1] else "A" if scores[0] > scores[1] else "B"
         return f"A: {assessed[0].problems}. B: {assessed[1].problems}. Better: {better}"
+
+    def _grade(
+        self, rng: np.random.Generator, judged: JudgeRequest, question: SandboxQuestion
+    ) -> str:
+        answer = "\n".join(_NUMBER.sub("", line) for line in judged.responses)
+        true = [one.value for one in valued_sentences(judged.question, question, answer)]
+        values = noisy_values(true, self.judge_noise / TOP, rng)
+        return "\n".join(f"{n}: {value:.1f}" for n, value in enumerate(values, 1))
 
     def _criticise(self, rng: np.random.Generator, assessed: Assessment, *, in_full: bool) -> str:
         faults = assessed.faults if in_full else assessed.labels
