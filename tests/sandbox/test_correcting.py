@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from alignlab.errors import BadInput
 from alignlab.feedback.graded import GradedSentences
+from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.feedback.teachers import Criticised, Refiner
 from alignlab.sandbox.correcting import corrected
-from alignlab.sandbox.oracle import assess
+from alignlab.sandbox.oracle import LABELS, assess
 from alignlab.sandbox.questions import parse_question, prompt
 from alignlab.sandbox.sentences import valued_sentences
-from alignlab.sandbox.teachers import Teacher, TeacherOptions
+from alignlab.sandbox.teachers import FAULTLESS, Teacher, TeacherOptions, make_teacher
 from alignlab.sandbox.world import world
 from alignlab.seeds import generator
 from alignlab.types import Response, SampledBy, Score
@@ -87,3 +89,20 @@ def test_the_teacher_values_numbered_sentences() -> None:
     noisy = GradedSentences(Teacher("strong", TeacherOptions(2.0)))
     (moved,) = noisy.rate([(prompt(ASKED), [response])], 0)
     assert moved.verdict != found.verdict
+
+
+def criticise(spec: str) -> str:
+    answer = f"{fact('food')} {fact('music')} {fact('colour')} {fact('animal')}"
+    critic = critique_judge(make_teacher(spec))
+    (found,) = critic.rate([(prompt(ASKED), [Response("r", "p", answer, SampledBy("m"))])], 0)
+    return found.verdict.text
+
+
+def test_teachers_may_invent_faults() -> None:
+    assert criticise("strong?judge_noise=0") == FAULTLESS[True]
+    assert criticise("strong?judge_noise=0&invents=1") == f"Faults: {'; '.join(LABELS)}."
+    assert make_teacher("weak?invents=0.2&judge_noise=1").name == (
+        "sandbox:weak?judge_noise=1&invents=0.2"
+    )
+    with pytest.raises(BadInput, match="invents: expected 0 to 1, found 2"):
+        make_teacher("weak?invents=2")

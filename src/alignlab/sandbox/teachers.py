@@ -5,7 +5,8 @@ A teacher knows every fact. The request decides the reply:
     judge prompt           a score, or the better of two responses
     list of questions      one more question
     question               an answer
-    critique prompt        the points lost by the oracle, each missed with probability judge_noise/5
+    critique prompt        the points lost by the oracle, each missed with probability judge_noise/5,
+                           and each other point named with probability invents
     refinement prompt      the response if it or its critique is faultless, else a new answer
     correction prompt      the response, each fault of a sentence mended or overlooked as above
     new-question prompt    a question of the family of the judged one
@@ -28,7 +29,7 @@ from alignlab.sandbox.answers import LEVELS, write_answer
 from alignlab.sandbox.correcting import corrected
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
-from alignlab.sandbox.oracle import TOP, Assessment, assess, is_about, noisy
+from alignlab.sandbox.oracle import LABELS, TOP, Assessment, assess, is_about, noisy
 from alignlab.sandbox.questions import (
     FAMILIES,
     SandboxQuestion,
@@ -58,6 +59,8 @@ class TeacherOptions:
 
     judge_noise: float | None = None
     """Standard deviation of scores, in points; by default that of the teacher's level."""
+    invents: float = 0.0
+    """Probability that a critique names a fault that the response does not have, for each fault."""
 
 
 class Teacher:
@@ -71,16 +74,21 @@ class Teacher:
             options: noise of scores.
 
         Raises:
-            BadInput: the level is unknown, or the noise is below 0.
+            BadInput: the level is unknown, the noise is below 0, or a probability out of range.
         """
         if level not in JUDGE_NOISE:
             raise unknown_name("sandbox teacher", level, JUDGE_NOISE)
         noise = None if options is None else options.judge_noise
         if noise is not None and noise < 0:
             raise BadInput(f"sandbox:{level} judge_noise: expected 0 or more, found {noise}")
+        self.invents = 0.0 if options is None else options.invents
+        if not 0 <= self.invents <= 1:
+            raise BadInput(f"sandbox:{level} invents: expected 0 to 1, found {self.invents}")
         self.level = LEVELS[level]
         self.judge_noise = JUDGE_NOISE[level] if noise is None else noise
-        self.name = f"sandbox:{level}" + ("" if noise is None else f"?judge_noise={noise:g}")
+        changed = [] if noise is None else [f"judge_noise={noise:g}"]
+        changed += [f"invents={self.invents:g}"] if self.invents else []
+        self.name = f"sandbox:{level}" + (f"?{'&'.join(changed)}" if changed else "")
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request; at temperature 0 all samples of a request are equal."""
@@ -154,6 +162,9 @@ class Teacher:
     def _criticise(self, rng: np.random.Generator, assessed: Assessment, *, in_full: bool) -> str:
         faults = assessed.faults if in_full else assessed.labels
         seen = [why for why in faults if rng.random() >= self.judge_noise / TOP]
+        if self.invents:
+            absent = [label for label in LABELS if label not in assessed.labels]
+            seen += [label for label in absent if rng.random() < self.invents]
         if not seen:
             return FAULTLESS[in_full]
         return f"Faults: {'; '.join(seen)}." if in_full else f"Problems: {', '.join(seen)}."
