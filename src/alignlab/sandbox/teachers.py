@@ -5,8 +5,8 @@ A teacher knows every fact. The request decides the reply:
     judge prompt           a score, or the better of two responses
     list of questions      one more question
     question               an answer
-    critique prompt        the points lost by the oracle, each missed with probability judge_noise/5,
-                           and each other point named with probability invents
+    critique prompt        the points lost by the oracle, each missed with probability judge_noise/5
+                           and the others named with probability invents
     refinement prompt      the response if it or its critique is faultless, else a new answer
     correction prompt      the response, each fault of a sentence mended or overlooked as above
     new-question prompt    a question of the family of the judged one
