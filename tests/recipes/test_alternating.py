@@ -133,7 +133,7 @@ def test_the_twin_trains_as_many_responses():
 
 
 def test_repeated_sentences_are_dropped_before_corrections():
-    assert without_repeated("One. Two. one.  Two. Three.") == "One. Two. Three."
+    assert without_repeated("One. Two. ONE.  Two. Three.") == "One. Two. Three."
     assert without_repeated("1. A\n2. B\n") == "1. A\n2. B\n"
     assert without_repeated("") == ""
 

@@ -99,12 +99,13 @@ def plan(*settings: str) -> Any:
     return plan_study(known, assemble(known, None, settings, {}))
 
 
-def test_a_plan_trains_only_the_reward_models_that_policies_need():
-    models = set(plan("branches=[all,coin]").models)
-    assert models == {
-        "M0", "M1", "reward model (principles)", "reward model (coin)", "RL by principles",
-        "RL by coin labels",
+def test_a_plan_knows_the_policies_and_a_run_their_reward_models(finished: Path):
+    assert set(plan("branches=[all,coin]").models) == {
+        "M0", "M1", "RL by principles", "RL by coin labels",
     }  # fmt: skip
+    trained = {path.name[3:] for path in finished.glob("stages/[0-9]*-reward-model-*")}
+    kinds = ("principles", "coin", "unread")
+    assert trained == {f"reward-model-{kind}" for kind in kinds}
 
 
 @pytest.mark.parametrize(
