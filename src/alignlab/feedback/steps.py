@@ -55,8 +55,8 @@ class SentenceSteps:
         """
         if not getattr(source, "by_sentence", False):
             raise BadInput(
-                f"steps: expected a judge of sentences (sentences:ENGINE, graded:ENGINE, "
-                f"sandbox:sentences), found {source.name}"
+                f"steps: expected a judge of sentences (sentences:ENGINE, graded:ENGINE, a "
+                f"python: function of sentences), found {source.name}"
             )
         self._source, self._options = source, options or StepOptions()
         chosen = self._options

@@ -71,7 +71,7 @@ class InstructableRewardConfig(StudyConfig):
     principles: str = SANDBOX
     """File of principles, one a line as "principle ||| its negation", without , : & =; "sandbox" is
     the offline world's."""
-    by_principle: str = "sandbox:points?principle={principle}&noise=0.3"
+    by_principle: str = "sandbox:points?principle={principle}"
     """Feedback source that scores an answer by one principle, with its place {principle}:
     principles,text={principle},samples=1:ENGINE."""
     gold_principle: str = ""
