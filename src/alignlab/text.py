@@ -55,15 +55,30 @@ def sentences(text: str) -> list[str]:
 
     List marks ("1.") remain at the head of their item.
     """
-    parts: list[str] = []
+    return [" ".join(text[a:b] for a, b in pieces) for pieces in _pieces(text)]
+
+
+def sentence_ends(text: str) -> list[int]:
+    """Return the end of each of `sentences(text)`, in characters of the text."""
+    return [pieces[-1][1] for pieces in _pieces(text)]
+
+
+def _pieces(text: str) -> list[list[tuple[int, int]]]:
+    """Return the (start, end) of each sentence's pieces; abbreviations split one into several."""
+    found: list[list[tuple[int, int]]] = []
+    breaks = [(m.start(), m.end()) for m in _SENTENCE_END.finditer(text)]
+    starts, ends = [0, *(end for _, end in breaks)], [*(start for start, _ in breaks), len(text)]
     abbreviated = False
-    for piece in _SENTENCE_END.split(text):
-        if not piece or not re.search(r"\w", piece):
+    for start, end in zip(starts, ends, strict=True):
+        piece = text[start:end]
+        if not re.search(r"\w", piece):
             continue
+        start += len(piece) - len(piece.lstrip())
         piece = piece.strip()
+        span = (start, start + len(piece))
         if abbreviated:
-            parts[-1] += f" {piece}"
+            found[-1].append(span)
         else:
-            parts.append(piece)
+            found.append([span])
         abbreviated = _ABBREVIATED.search(piece) is not None
-    return parts
+    return found

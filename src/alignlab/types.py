@@ -216,6 +216,15 @@ Verdict = Score | Preference | Ranking | Critique | Unscored
 
 
 @dataclass(frozen=True)
+class StepScore:
+    """Reward of one part of a response, such as a sentence."""
+
+    end: int
+    """End of the part, in characters of the response without its reasoning."""
+    value: float
+
+
+@dataclass(frozen=True)
 class Feedback:
     """Verdict of one source on one or several responses to a prompt."""
 
@@ -226,6 +235,8 @@ class Feedback:
     rationale: str = ""
     raw: tuple[str, ...] = ()
     """Unparsed replies of the source, one per sample."""
+    steps: tuple[StepScore, ...] | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    """Rewards inside the response, in order, for training on rollouts; None is the score alone."""
 
     @property
     def id(self) -> str:

@@ -32,11 +32,13 @@ SOURCES = {
     "at_least": "at_least,score=5:longer",
     "ensemble": f"ensemble,normalise=prompt:longer|llm:{STRONG}",
     "expected": "expected,prompt=short_score,least_mass=0:local:{dir}/chat",
+    "graded": f"graded:{STRONG}",
     "human": "human:{dir}/people.jsonl",
     "implicit_reward": "implicit_reward:{dir}/chat?reference={dir}/other",
     "llm": f"llm,prompt=single_1_10:{STRONG}",
     "longer": "longer",
     "pairwise": f"pairwise:{STRONG}",
+    "principled": "principled,file={dir}/rules.txt:reward_model:{dir}/reward",
     "principles": "principles,file={dir}/rules.txt,count=1:" + STRONG,
     "python": "python:{dir}/rewards.py:words",
     "r3": "r3:tfidf",
@@ -47,6 +49,7 @@ SOURCES = {
     "sandbox": "sandbox:oracle",
     "sentences": f"sentences:{STRONG}",
     "steamshp": "steamshp:{dir}/t5?least_mass=0",
+    "steps": f"steps,total=mean:graded:{STRONG}",
     "verifier": "verifier,extract=text",
 }
 

@@ -69,6 +69,28 @@ def test_parameters_are_taken_by_name(tmp_path: Path) -> None:
     assert [v.value for v in rated(file, "d", "xx")] == [1]
 
 
+def test_a_function_of_sentences_values_each(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "def right(sentences, reference): return [float(reference in s) for s in sentences]\n"
+        "def odd(sentences): return [None, 1.0][: len(sentences)]\n"
+        "def few(sentences): return [1.0]\n",
+    )
+    assert rated(file, "right", "It is 7. Or 8.", "") == [
+        Score(0.5, (1.0, 0.0)), Unscored("the function gave no sentence a value"),
+    ]  # fmt: skip
+    assert rated(file, "odd", "It is 7. Or 8.", "No.") == [
+        Score(1.0, (None, 1.0)), Unscored("the function gave no sentence a value"),
+    ]  # fmt: skip
+    with pytest.raises(BadInput, match=r"expected a list of 2 values, one a sentence, found"):
+        rated(file, "few", "It is 7. Or 8.")
+    steps = source(f"steps,offset=0:python:{file}:right")
+    (found,) = steps.rate([(PROMPT, responses("It is 7. Or 8."))], 0)
+    assert [(step.end, step.value) for step in found.steps] == [(8, 1.0), (14, 0.0)]
+    with pytest.raises(BadInput, match="expected a judge of sentences"):
+        source(f"steps:python:{EXAMPLE}:brief_and_right")
+
+
 def test_numpy_scores_are_read(tmp_path: Path) -> None:
     file = written(
         tmp_path,

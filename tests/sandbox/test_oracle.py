@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from alignlab import registry
 from alignlab.errors import BadInput
 from alignlab.sandbox.answers import LEVELS, ideal_answer, write_answer
-from alignlab.sandbox.oracle import LABELS, Assessment, Oracle, assess, make_oracle
+from alignlab.sandbox.oracle import LABELS, Assessment, Oracle, assess
 from alignlab.sandbox.questions import FAMILIES, draw_question, parse_question, phrase, prompt
 from alignlab.sandbox.reading import CHATTER, FILLER
+from alignlab.sandbox.truths import make_oracle
 from alignlab.sandbox.world import BY_NAME, NAMES, world
 from alignlab.seeds import generator
 from alignlab.types import Feedback, Prompt, Response, SampledBy, Score, Unscored

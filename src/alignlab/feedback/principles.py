@@ -1,7 +1,8 @@
 """Judge that rates by given principles (SALMON, arXiv 2310.05910, section 3.2).
 
-The principles are a text file, one a line. With `count`, so many are drawn for each prompt; a
-reward trained on these scores then follows the principles shown and not one fixed taste.
+The principles are a text file, one a line, each optionally with its negation after "|||". With
+`count`, so many are drawn for each prompt; a reward trained on these scores then follows the
+principles shown and not one fixed taste.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignlab import seeds
 from alignlab.configs import build
@@ -28,8 +29,21 @@ class PrinciplesOptions(ModelJudgeOptions):
     """Judge prompt with the place {principles}, by its file's name or by path."""
     file: str = ""
     """Text file with one principle a line; empty lines and lines after # are left out."""
+    text: str = ""
+    """One principle, instead of a file."""
     count: int = 0
     """Principles shown for each prompt, drawn by the seed; 0 shows all."""
+
+
+NEGATION = "|||"
+"""Mark between a principle and its negation."""
+
+
+class Principle(NamedTuple):
+    """Principle of judging, and the opposite wish in words."""
+
+    text: str
+    negated: str
 
 
 def drawn_principles(principles: Sequence[str], count: int = 0) -> Details:
@@ -55,11 +69,30 @@ def drawn_principles(principles: Sequence[str], count: int = 0) -> Details:
 
 
 def read_principles(path: Path) -> list[str]:
-    """Read principles from a text file.
+    """Read principles from a text file, without their negations.
 
     Raises:
         BadInput: no such file, or none in it.
     """
+    return [line.partition(NEGATION)[0].strip() for line in _lines(path)]
+
+
+def read_negated(path: Path) -> list[Principle]:
+    """Read principles with their negations from a text file of lines "text ||| negation".
+
+    Raises:
+        BadInput: no such file, none in it, or a line without both.
+    """
+    found = []
+    for line in _lines(path):
+        text, mark, negated = (part.strip() for part in line.partition(NEGATION))
+        if not (text and mark and negated):
+            raise BadInput(f'{path}: expected "principle ||| its negation", found {line!r}')
+        found.append(Principle(text, negated))
+    return found
+
+
+def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -77,11 +110,14 @@ def make_principles_judge(
 ) -> ModelJudge:
     """`principles,file=PATH[,count=3]:ENGINE`: scores by principles given as text."""
     chosen = build(PrinciplesOptions, options)
-    if not chosen.file:
-        raise BadInput("principles: expected principles,file=PATH:ENGINE, found no file")
-    completer, path = make_completer(rest), Path(chosen.file)
+    if bool(chosen.file) == bool(chosen.text):
+        found = "both" if chosen.file else "no file"
+        raise BadInput(f"principles: expected principles,file=PATH:ENGINE or text=, found {found}")
+    path = Path(chosen.file)
+    shown = [chosen.text] if chosen.text else read_principles(path)
+    completer = make_completer(rest)
     return chosen.judge(
         completer,
-        name=f"{completer.name} as judge ({path.stem}, {chosen.samples} samples)",
-        details=drawn_principles(read_principles(path), chosen.count),
+        name=f"{completer.name} as judge ({chosen.text or path.stem}, {chosen.samples} samples)",
+        details=drawn_principles(shown, chosen.count),
     )

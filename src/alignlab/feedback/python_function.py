@@ -2,9 +2,10 @@
 
 The function takes any of `response`, `prompt`, `reference`, `messages` by name and returns a score,
 or None or an `Unscored` where it has none. In the plural (`responses`, `prompts`, `references`) it
-takes lists and returns a list: one call for all responses. The file's SHA-256 is part of the
-source's name and of the run's inputs, so that a run never mixes two versions of a reward. From
-Python, a function itself is a reward: `al.train("grpo", model, data, reward=my_reward)`.
+takes lists and returns a list: one call for all responses. A function that takes `sentences`, those
+of one response, returns a value for each, which `steps:` turns into rewards. The file's SHA-256 is
+part of the source's name and of the run's inputs, so that a run never mixes two versions of a
+reward. From Python, a function itself is a reward: `al.train("grpo", model, data, reward=mine)`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from alignlab.feedback.conversion import JudgeByScore, feedback_on
 from alignlab.files import file_digest
 from alignlab.protocols import flatten
 from alignlab.registry import register
+from alignlab.text import sentences
+from alignlab.turns import strip_thoughts
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Verdict
 
 FIELDS: Mapping[str, Callable[[Prompt, Response], Any]] = {
@@ -34,6 +37,7 @@ FIELDS: Mapping[str, Callable[[Prompt, Response], Any]] = {
     "messages": lambda prompt, response: [
         {"role": m.role, "content": m.content} for m in prompt.messages
     ],
+    "sentences": lambda prompt, response: sentences(strip_thoughts(response.text)),
 }
 """Parameter of the function -> its value; `messages` is the conversation before the response."""
 _BATCHED = {"responses": "response", "prompts": "prompt", "references": "reference",
@@ -62,6 +66,7 @@ class PythonReward:
         self.name, self._function, self._file = name, function, file
         self._shown = f"{file or 'reward'}: {getattr(function, '__name__', name)}"
         self._takes, self.batched = _parameters(function, self._shown)
+        self.by_sentence = "sentences" in self._takes
         self.files = {str(file): file_digest(file)} if file else {}
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
@@ -80,7 +85,8 @@ class PythonReward:
             found = returned.tolist() if hasattr(returned, "tolist") else list(returned)
             if len(found) != len(asked):
                 raise self._refuse(asked[0], f"{len(asked)} scores", f"{len(found)}")
-        verdicts = [self._verdict(value, pair) for value, pair in zip(found, asked, strict=True)]
+        read = self._of_sentences if self.by_sentence else self._verdict
+        verdicts = [read(value, pair) for value, pair in zip(found, asked, strict=True)]
         return feedback_on(items, self.name, verdicts)
 
     def compare(
@@ -109,6 +115,21 @@ class PythonReward:
         if not isinstance(value, Real) or not math.isfinite(value):
             raise self._refuse(pair, "a finite number, None or Unscored", repr(value))
         return Score(float(value), (float(value),))
+
+    def _of_sentences(self, value: Any, pair: tuple[Prompt, Response]) -> Verdict:
+        """Return the mean of the sentences' values, which are its samples."""
+        if value is None or isinstance(value, Unscored):
+            return self._verdict(value, pair)
+        values = value.tolist() if hasattr(value, "tolist") else value
+        count = len(FIELDS["sentences"](*pair))
+        if not isinstance(values, list | tuple) or len(values) != count:
+            raise self._refuse(pair, f"a list of {count} values, one a sentence", repr(value))
+        marks = [self._verdict(one, pair) for one in values]
+        samples = tuple(one.value if isinstance(one, Score) else None for one in marks)
+        read = [sample for sample in samples if sample is not None]
+        if not read:
+            return Unscored("the function gave no sentence a value")
+        return Score(math.fsum(read) / len(read), samples)
 
     def _refuse(
         self, pair: tuple[Prompt, Response], expected: str, found: object, place: str = ""

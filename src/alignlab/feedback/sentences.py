@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from alignlab.ask_model import Ask, Reply, ask_model
 from alignlab.configs import build
@@ -35,6 +35,8 @@ class SentenceOptions(OnceOptions):
 
 class SentenceJudge:
     """Judge that rates every sentence of a response with a model."""
+
+    by_sentence: ClassVar[bool] = True
 
     def __init__(self, completer: Completer, options: SentenceOptions | None = None) -> None:
         chosen = options or SentenceOptions()

@@ -49,6 +49,9 @@ class TokenGroup:
     """Feedback score of each response; empty is 0, -1, -2, ... (ranks)."""
     probability: float | None = None
     """Probability that the first of two responses is the better one; None is a hard label."""
+    rewards: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """Rewards inside each response, as (index of the token, value), whose sums are the scores;
+    empty: each score rewards the last token."""
 
     def __post_init__(self) -> None:
         if not self.prompt_T or not self.responses or not all(self.responses):

@@ -11,7 +11,13 @@ from torch import Tensor
 from alignlab.configs import Bounded, NonNegative, Positive, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.objectives.base import ObjectiveOutput
-from alignlab.objectives.rollout_batch import CreditState, PolicyGradient, RolloutLogps, Rollouts
+from alignlab.objectives.rollout_batch import (
+    CreditState,
+    PolicyGradient,
+    RolloutLogps,
+    Rollouts,
+    StepRewards,
+)
 
 Estimator = Literal["k1", "k3"]
 
@@ -137,6 +143,36 @@ def at_last_token_NT(value_N: Tensor, mask_NT: Tensor) -> Tensor:
 def at_every_token_NT(value_N: Tensor, mask_NT: Tensor) -> Tensor:
     """Repeat a value per rollout at each of its tokens; (N, T), 0 where padded."""
     return torch.where(mask_NT, value_N[:, None], 0.0)
+
+
+def step_rewards(rollouts: Rollouts) -> StepRewards:
+    """Return the rewards inside the responses; without any, each score at the last token."""
+    if rollouts.steps is not None:
+        return rollouts.steps
+    mask_NT, score_N = rollouts.mask_NT, rollouts.score_N
+    last_NT = at_last_token_NT(torch.ones_like(score_N), mask_NT).bool()
+    return StepRewards(at_last_token_NT(score_N, mask_NT), last_NT)
+
+
+def to_go_NT(reward_NT: Tensor) -> Tensor:
+    """Sum the rewards from each token to the end of its rollout; (N, T), 0 where padded."""
+    return reward_NT.flip(1).cumsum(1).flip(1)
+
+
+def response_credit_NT(rollouts: Rollouts, penalty_N: Tensor, baseline_N: Tensor) -> Tensor:
+    """Credit each token with the rewards from it on, less a penalty and a baseline per response.
+
+    Args:
+        rollouts: the batch; a score without rewards inside counts for every token.
+        penalty_N: KL penalty of the whole response.
+        baseline_N: baseline of the whole response's reward.
+
+    Returns:
+        Advantage of each token; (N, T), 0 where padded.
+    """
+    ahead_NT = to_go_NT(step_rewards(rollouts).reward_NT)
+    credit_NT = ahead_NT - penalty_N[:, None] - baseline_N[:, None]
+    return torch.where(rollouts.mask_NT, credit_NT, 0.0)
 
 
 def seen_so_far(state: CreditState, reward_N: Tensor) -> CreditState:

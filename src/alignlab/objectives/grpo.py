@@ -9,6 +9,10 @@ batch's std. The default reduction is the mean over all tokens of a step (DAPO, 
 equation 8); `mean_over` "responses" is the paper's mean per response, then over responses, and
 "constant" divides each response's sum by a constant (Dr. GRPO): a long wrong response is then not
 punished less per token than a short one.
+
+Rewards inside a response are normalised over all steps of the group, and a token's advantage is the
+sum of those from it on (process supervision, arXiv 2402.03300, section 4.1.3); with one step at the
+last token this is the rule for scores.
 """
 
 from __future__ import annotations
@@ -23,7 +27,6 @@ from alignlab.configs import Bounded, NonNegative, Positive, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
-    at_every_token_NT,
     clipped_surrogate,
     group_sums,
     kl_of,
@@ -33,6 +36,8 @@ from alignlab.objectives.credit import (
     rollout_means,
     rollout_metrics,
     rollout_sums,
+    step_rewards,
+    to_go_NT,
 )
 from alignlab.objectives.rollout_batch import (
     Credit,
@@ -80,15 +85,16 @@ class GRPO(Bounded, PolicyGradient):
         return CreditState(kl_coef=self.kl_coef)
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
-        """Credit every token with its response's score relative to the group."""
-        score_N, group_N = rollouts.score_N, rollouts.group_N
-        count_B = group_sums(score_N.new_ones(len(score_N)), group_N)
-        advantage_N = score_N - (group_sums(score_N, group_N) / count_B)[group_N]
-        variance_B = group_sums(advantage_N**2, group_N) / (count_B - 1)
-        metrics = rollout_metrics(rollouts, score_N, state)
+        """Credit every token with the rewards from it on, each relative to the group's."""
+        steps, group_N = step_rewards(rollouts), rollouts.group_N
+        count_B = group_sums(steps.step_NT.sum(1).double(), group_N)
+        mean_B = group_sums(steps.reward_NT.sum(1), group_N) / count_B
+        centred_NT = torch.where(steps.step_NT, steps.reward_NT - mean_B[group_N][:, None], 0.0)
+        variance_B = group_sums((centred_NT**2).sum(1), group_N) / (count_B - 1)
+        metrics = rollout_metrics(rollouts, rollouts.score_N, state)
         metrics["frac_reward_zero_std"] = (variance_B == 0).double()
         return Credit(
-            at_every_token_NT(advantage_N / self._unit(variance_B, rollouts), rollouts.mask_NT),
+            to_go_NT(centred_NT / self._unit(variance_B, rollouts)[:, None]),
             None,
             metrics,
             state,
@@ -116,5 +122,6 @@ class GRPO(Bounded, PolicyGradient):
         if self.scale == "none":
             return torch.ones_like(rollouts.score_N)
         if self.scale == "batch":
-            return (rollouts.score_N.std() + 1e-4).expand_as(rollouts.score_N)
+            steps = step_rewards(rollouts)
+            return (steps.reward_NT[steps.step_NT].std() + 1e-4).expand_as(rollouts.score_N)
         return (variance_B.sqrt() + 1e-4)[rollouts.group_N]

@@ -1,7 +1,8 @@
 """Proximal policy optimisation, PPO (arXiv 1707.06347, equations 7 and 9; arXiv 1909.08593).
 
 Maximise a score less a KL penalty, with a learned value of each state. Reward of a token: -kl_coef
-* KL_t, plus the score at the last token. Advantages by GAE (arXiv 1506.02438), whitened over the
+* KL_t, plus the score at the last token, or the rewards inside the response that make up the score
+(as in ARES, arXiv 2407.00087). Advantages by GAE (arXiv 1506.02438), whitened over the
 batch's response tokens; returns are advantages before whitening plus values. Loss, each term a mean
 over the step's response tokens:
 
@@ -32,6 +33,7 @@ from alignlab.objectives.credit import (
     policy_metrics,
     rollout_metrics,
     seen_so_far,
+    step_rewards,
     whitened,
 )
 from alignlab.objectives.rollout_batch import Credit, CreditState, Rollouts, ValuedLogps
@@ -58,7 +60,8 @@ class PPO(KLPenalty):
     scores: Literal["raw", "scaled", "normalised"] = "raw"
     """Scaling of scores: none; divided by the running std; or less the running mean too."""
     score_clip: NonNegative = 0.0
-    """Bound on the size of scores, after scaling; 0 sets none."""
+    """Bound on the size of scores, or of each reward inside a response, after scaling; 0 sets
+    none."""
 
     takes: ClassVar[type] = ValuedLogps
     min_responses: ClassVar[int] = 1
@@ -69,8 +72,7 @@ class PPO(KLPenalty):
             raise ValueError("ppo needs values; none were given")
         mask_NT = rollouts.mask_NT
         after = state if self.scores == "raw" else seen_so_far(state, rollouts.score_N)
-        score_N = self._shaped(rollouts.score_N, after)
-        reward_NT = at_last_token_NT(score_N, mask_NT) - self.penalty_NT(rollouts, state)
+        reward_NT = self._shaped(rollouts, after) - self.penalty_NT(rollouts, state)
         advantage_NT = gae_NT(reward_NT, rollouts.value_NT, mask_NT, gamma=self.gamma, lam=self.lam)
         return_NT = advantage_NT + torch.where(mask_NT, rollouts.value_NT, 0.0)
         metrics = rollout_metrics(rollouts, reward_NT.sum(1), state)
@@ -102,12 +104,17 @@ class PPO(KLPenalty):
         bound_R = (given.old_value_R + moved_R - given.return_R) ** 2
         return Clipped(torch.maximum(free_R, bound_R) / 2, (bound_R > free_R).detach())
 
-    def _shaped(self, score_N: Tensor, state: CreditState) -> Tensor:
-        """Scale scores by the running std, which includes them, and clip them; (N,)."""
+    def _shaped(self, rollouts: Rollouts, state: CreditState) -> Tensor:
+        """Scale rewards by the running std of scores, which includes them, and clip them; (N, T).
+
+        The running mean is subtracted once per response, at its last token.
+        """
+        reward_NT = step_rewards(rollouts).reward_NT
         if self.scores != "raw":
             std = (state.squares / max(1.0, state.count - 1)) ** 0.5
             shift = state.mean if self.scores == "normalised" else 0.0
-            score_N = (score_N - shift) / (std + 1e-8)
+            shift_N = torch.full_like(rollouts.score_N, shift)
+            reward_NT = (reward_NT - at_last_token_NT(shift_N, rollouts.mask_NT)) / (std + 1e-8)
         if self.score_clip:
-            score_N = score_N.clamp(-self.score_clip, self.score_clip)
-        return score_N
+            reward_NT = reward_NT.clamp(-self.score_clip, self.score_clip)
+        return reward_NT

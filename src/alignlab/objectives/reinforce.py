@@ -2,7 +2,9 @@
 
 The whole response is one action: L = -(R - b) * log pi(y|x), R the score less kl_coef times the
 response's KL from the reference. Baseline b: the mean reward of the batch's other responses, or
-that of all earlier batches (equation 5; the first batch uses the former).
+that of all earlier batches (equation 5; the first batch uses the former). With rewards inside the
+response, R of a token is the sum of those from it on (reward-to-go, as in the policy gradient
+theorem), less the same KL and baseline.
 
 Assumes on-policy responses: each is learned from once, by the policy that drew it. No departures.
 """
@@ -17,8 +19,8 @@ import torch
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
     KLPenalty,
-    at_every_token_NT,
     over_rollouts,
+    response_credit_NT,
     rollout_metrics,
     rollout_sums,
     seen_so_far,
@@ -39,18 +41,18 @@ class Reinforce(KLPenalty):
     once: ClassVar[bool] = True
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
-        """Credit every token with its response's reward less the baseline."""
-        reward_N = rollouts.score_N - self.penalty_NT(rollouts, state).sum(1)
-        others_N = (reward_N.sum() - reward_N) / max(1, len(reward_N) - 1)
+        """Credit every token with its response's reward, or the rest of it, less the baseline."""
+        penalty_N = self.penalty_NT(rollouts, state).sum(1)
+        reward_N = rollouts.score_N - penalty_N
+        baseline_N, after = (reward_N.sum() - reward_N) / max(1, len(reward_N) - 1), state
         if self.baseline == "none":
-            advantage_N, after = reward_N, state
-        elif self.baseline == "batch":
-            advantage_N, after = reward_N - others_N, state
-        else:
-            before_N = others_N if not state.count else torch.full_like(reward_N, state.mean)
-            advantage_N, after = reward_N - before_N, seen_so_far(state, reward_N)
+            baseline_N = torch.zeros_like(reward_N)
+        elif self.baseline == "moving":
+            if state.count:
+                baseline_N = torch.full_like(reward_N, state.mean)
+            after = seen_so_far(state, reward_N)
         return Credit(
-            at_every_token_NT(advantage_N, rollouts.mask_NT),
+            response_credit_NT(rollouts, penalty_N, baseline_N),
             None,
             rollout_metrics(rollouts, reward_N, state),
             self.controlled(rollouts, after),

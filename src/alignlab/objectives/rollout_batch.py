@@ -19,6 +19,16 @@ from alignlab.objectives.base import ObjectiveOutput
 
 
 @dataclass(frozen=True)
+class StepRewards:
+    """Rewards inside the responses of a batch, in place of their scores."""
+
+    reward_NT: Tensor
+    """Reward of each token, float64 without gradient; 0 where there is none."""
+    step_NT: Tensor
+    """True where a step ends, whose reward may be 0."""
+
+
+@dataclass(frozen=True)
 class Rollouts:
     """Sampled and scored responses of a batch, before any update.
 
@@ -37,6 +47,8 @@ class Rollouts:
     """Feedback score of each response."""
     group_N: Tensor
     """Index of the prompt of each rollout, 0 to B-1, not decreasing."""
+    steps: StepRewards | None = None
+    """Rewards inside the responses, whose sums are the scores; None rewards last tokens alone."""
 
 
 @dataclass(frozen=True)

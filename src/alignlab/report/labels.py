@@ -77,6 +77,9 @@ METRICS = {
     "thoughts_removed": "Answers without their thoughts",
     "relevant_ratio": "Relevant sentences per answer",
     "relevant_share": "Relevant sentences",
+    "sentence_value": "Mean value of a sentence",
+    "sentences": "Sentences per answer",
+    "change": "Change of score",
     "recall": "Recall of closed answers",
     "recall_change": "Change of recall",
     "recall_change_p_holm": "p of the change, adjusted (Holm)",
@@ -173,6 +176,9 @@ BENCHMARKS = {
     "judge_checks": "The judge, on these answers",
     "lm_eval": "lm-evaluation-harness",
     "scaling": "Scaling",
+    "sentences": "Sentences",
+    "principles": "Gold score by principle",
+    "instructability": "Reward models, by the principle shown",
     "self_rewards": "Self-rewards by round",
 }
 

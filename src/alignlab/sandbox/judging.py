@@ -17,12 +17,24 @@ _QUESTION = re.compile(r"<question>\s*(.*?)\s*</question>", re.DOTALL | re.IGNOR
 _RESPONSE = re.compile(r"<response>\s*(.*)\s*</response>", re.DOTALL | re.IGNORECASE)
 _CRITIQUE = re.compile(r"<critique>\s*(.*?)\s*</critique>", re.DOTALL | re.IGNORECASE)
 _CRITIQUE_WANTED = re.compile(r"\bwrite the critique\b", re.IGNORECASE)
+_CORRECTION_WANTED = re.compile(r"\bcorrect it sentence by sentence\b", re.IGNORECASE)
 _PROBLEMS_WANTED = re.compile(r"\bname the problems\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"<sentence>\s*(.*?)\s*</sentence>", re.DOTALL | re.IGNORECASE)
+_SENTENCES = re.compile(r"<sentences>\s*(.*?)\s*</sentences>", re.DOTALL | re.IGNORECASE)
 _TYPE_WANTED = re.compile(r"\bopen-ended or closed-ended\b", re.IGNORECASE)
 _PROMPT_WANTED = re.compile(r"one line of the form \"Question: \.\.\.\"\.?\s*$")
 
-Task = Literal["judge", "problems", "critique", "refine", "instruct", "sentence", "type"]
+Task = Literal[
+    "judge",
+    "problems",
+    "critique",
+    "refine",
+    "correct",
+    "instruct",
+    "sentence",
+    "sentences",
+    "type",
+]
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,8 @@ class JudgeRequest:
     """Parsed judge prompt.
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
-    short), "refine", ask a new question ("instruct"), rate the relevance of a "sentence", or
-    classify the question's "type".
+    short), "refine", "correct" sentence by sentence, ask a new question ("instruct"), rate the
+    relevance of a "sentence", value numbered "sentences", or classify the question's "type".
     """
 
     question: str
@@ -70,6 +82,9 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         return JudgeRequest(question[1], (pair[1].strip(), pair[2].strip()))
     response = _RESPONSE.search(text, question.end())
     sentence = _SENTENCE.search(text, question.end())
+    several = _SENTENCES.search(text, question.end())
+    if response is None and several is not None:
+        return JudgeRequest(question[1], tuple(several[1].splitlines()), task="sentences")
     if response is None and sentence is not None:
         return JudgeRequest(question[1], (sentence[1],), task="sentence")
     if response is None:
@@ -82,6 +97,8 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         task = "instruct"
     elif critique is not None:
         task = "refine"
+    elif _CORRECTION_WANTED.search(after):
+        task = "correct"
     elif _CRITIQUE_WANTED.search(after):
         task = "critique"
     elif _PROBLEMS_WANTED.search(text[: question.start()]):

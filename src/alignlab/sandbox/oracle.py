@@ -17,13 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignlab.errors import BadInput, unknown_name
-from alignlab.registry import register
 from alignlab.sandbox.questions import SandboxQuestion, parse_question
 from alignlab.sandbox.reading import ParsedLine, numbered, read_answer
 from alignlab.sandbox.world import Fact, world
 from alignlab.seeds import generator
-from alignlab.specs import read_options
 from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
 
 TOP = 5
@@ -82,7 +79,7 @@ def assess(asked: str, question: SandboxQuestion, answer: str) -> Assessment:
         return Assessment(("says nothing about what was asked",) * len(LABELS))
     if len(own) < len(claims) - len(own):
         return Assessment(("mostly about other towns",) * len(LABELS))
-    useful = {claim for claim in own if _asked_for(question, claim) and world().holds(claim)}
+    useful = {claim for claim in own if asked_for(question, claim) and world().holds(claim)}
     missing = _missing(question, useful, bool(yes_no))
     return Assessment(
         (
@@ -103,10 +100,11 @@ def is_about(asked: str, question: SandboxQuestion, sentence: str) -> bool:
     lines = read_answer(question, asked, sentence)
     claims = [claim for line in lines for claim in line.claims]
     yes_no = question.family == "check" and any(line.kind in ("yes", "no") for line in lines)
-    return yes_no or any(c.entity in question.entities and _asked_for(question, c) for c in claims)
+    return yes_no or any(c.entity in question.entities and asked_for(question, c) for c in claims)
 
 
-def _asked_for(question: SandboxQuestion, claim: Fact) -> bool:
+def asked_for(question: SandboxQuestion, claim: Fact) -> bool:
+    """Return true if a claim's attribute was asked for, of whichever town."""
     return not question.aspects or claim.attribute in question.aspects
 
 
@@ -181,7 +179,7 @@ def _excess(
         if line.kind in ("yes", "no") and question.family != "check":
             return f"beside the point: {line.text[:40]}"
     for claim in claims:
-        if claim.entity not in question.entities or not _asked_for(question, claim):
+        if claim.entity not in question.entities or not asked_for(question, claim):
             return f"not asked: the {claim.attribute} of {claim.entity}"
     if question.family == "three" and (len(claims) != 3 or marks != 3):
         return "not a list of three"
@@ -241,26 +239,3 @@ def noisy(score: float, noise: float, rng: np.random.Generator) -> int:
     """Add a Gaussian error of standard deviation `noise` to a score; round and clip to 0..5."""
     error = rng.normal(0.0, noise)
     return int(min(TOP, max(0, round(score + error))))
-
-
-@dataclass(frozen=True)
-class OracleOptions:
-    """Options of `sandbox:oracle`."""
-
-    noise: float = 0.0
-    """Standard deviation of the error of each score, in points; 0 gives true scores."""
-
-
-@register("feedback", "sandbox", options=OracleOptions)
-def make_oracle(rest: str) -> Oracle:
-    """Score by the offline world's truth, optionally with noise: `sandbox:oracle[?noise=1.5]`.
-
-    Raises:
-        BadInput: the name is not "oracle", or the noise is below 0.
-    """
-    named = read_options(rest, OracleOptions)
-    if named.name != "oracle":
-        raise unknown_name("sandbox feedback", named.name, ["oracle"])
-    if named.options.noise < 0:
-        raise BadInput(f"sandbox:oracle noise: expected 0 or more, found {named.options.noise}")
-    return Oracle(named.options.noise)

@@ -6,10 +6,13 @@ A teacher knows every fact. The request decides the reply:
     list of questions      one more question
     question               an answer
     critique prompt        the points lost by the oracle, each missed with probability judge_noise/5
+                           and the others named with probability invents
     refinement prompt      the response if it or its critique is faultless, else a new answer
+    correction prompt      the response, each fault of a sentence mended or overlooked as above
     new-question prompt    a question of the family of the judged one
     type prompt            open or closed
     sentence prompt        yes if the sentence claims anything that was asked for
+    graded sentences       the value of each, with errors of standard deviation judge_noise/5
 """
 
 from __future__ import annotations
@@ -23,10 +26,18 @@ import numpy as np
 from alignlab.errors import BadInput, unknown_name
 from alignlab.registry import register
 from alignlab.sandbox.answers import LEVELS, write_answer
+from alignlab.sandbox.correcting import corrected
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
-from alignlab.sandbox.oracle import TOP, Assessment, assess, is_about, noisy
-from alignlab.sandbox.questions import FAMILIES, draw_question, parse_question, phrase
+from alignlab.sandbox.oracle import LABELS, TOP, Assessment, assess, is_about, noisy
+from alignlab.sandbox.questions import (
+    FAMILIES,
+    SandboxQuestion,
+    draw_question,
+    parse_question,
+    phrase,
+)
+from alignlab.sandbox.sentences import noisy_values, valued_sentences
 from alignlab.sandbox.world import world
 from alignlab.seeds import generator
 from alignlab.specs import read_options
@@ -38,6 +49,7 @@ CONFUSED = "I do not understand the question."
 FAULTLESS = ("Problems: none.", "Nothing needs to change.")
 """Critique of a faultless response, short and in full."""
 _NEXT_QUESTION = re.compile(r"Question \d+:\s*$")
+_NUMBER = re.compile(r"^\s*\d+: ")
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])")
 
 
@@ -47,6 +59,8 @@ class TeacherOptions:
 
     judge_noise: float | None = None
     """Standard deviation of scores, in points; by default that of the teacher's level."""
+    invents: float = 0.0
+    """Probability that a critique names a fault that the response does not have, for each fault."""
 
 
 class Teacher:
@@ -60,16 +74,21 @@ class Teacher:
             options: noise of scores.
 
         Raises:
-            BadInput: the level is unknown, or the noise is below 0.
+            BadInput: the level is unknown, the noise is below 0, or a probability out of range.
         """
         if level not in JUDGE_NOISE:
             raise unknown_name("sandbox teacher", level, JUDGE_NOISE)
         noise = None if options is None else options.judge_noise
         if noise is not None and noise < 0:
             raise BadInput(f"sandbox:{level} judge_noise: expected 0 or more, found {noise}")
+        self.invents = 0.0 if options is None else options.invents
+        if not 0 <= self.invents <= 1:
+            raise BadInput(f"sandbox:{level} invents: expected 0 to 1, found {self.invents}")
         self.level = LEVELS[level]
         self.judge_noise = JUDGE_NOISE[level] if noise is None else noise
-        self.name = f"sandbox:{level}" + ("" if noise is None else f"?judge_noise={noise:g}")
+        changed = [] if noise is None else [f"judge_noise={noise:g}"]
+        changed += [f"invents={self.invents:g}"] if self.invents else []
+        self.name = f"sandbox:{level}" + (f"?{'&'.join(changed)}" if changed else "")
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request; at temperature 0 all samples of a request are equal."""
@@ -110,12 +129,17 @@ class Teacher:
         if judged.task == "sentence":
             relevant = is_about(judged.question, question, judged.responses[0])
             return f"Relevant: {'yes' if relevant else 'no'}"
+        if judged.task == "sentences":
+            return self._grade(rng, judged, question)
         assessed = [assess(judged.question, question, response) for response in judged.responses]
         if judged.task == "instruct":
             another = draw_question(rng, question.family, world().alignment)
             return f"Question: {phrase(rng, another)}"
         if judged.task in ("critique", "problems"):
             return self._criticise(rng, assessed[0], in_full=judged.task == "critique")
+        if judged.task == "correct":
+            missed = self.judge_noise / TOP
+            return corrected(rng, judged.question, question, judged.responses[0], missed)
         if judged.task == "refine":
             if assessed[0].score == TOP or judged.critique in FAULTLESS:
                 return judged.responses[0]
@@ -127,9 +151,20 @@ class Teacher:
         better = "tie" if scores[0] == scores[1] else "A" if scores[0] > scores[1] else "B"
         return f"A: {assessed[0].problems}. B: {assessed[1].problems}. Better: {better}"
 
+    def _grade(
+        self, rng: np.random.Generator, judged: JudgeRequest, question: SandboxQuestion
+    ) -> str:
+        answer = "\n".join(_NUMBER.sub("", line) for line in judged.responses)
+        true = [one.value for one in valued_sentences(judged.question, question, answer)]
+        values = noisy_values(true, self.judge_noise / TOP, rng)
+        return "\n".join(f"{n}: {value:.1f}" for n, value in enumerate(values, 1))
+
     def _criticise(self, rng: np.random.Generator, assessed: Assessment, *, in_full: bool) -> str:
         faults = assessed.faults if in_full else assessed.labels
         seen = [why for why in faults if rng.random() >= self.judge_noise / TOP]
+        if self.invents:
+            absent = [label for label in LABELS if label not in assessed.labels]
+            seen += [label for label in absent if rng.random() < self.invents]
         if not seen:
             return FAULTLESS[in_full]
         return f"Faults: {'; '.join(seen)}." if in_full else f"Problems: {', '.join(seen)}."

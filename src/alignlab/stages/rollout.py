@@ -22,9 +22,10 @@ from alignlab.stages.sample import THOUGHTS
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
-from alignlab.training.environment import Environment, Sample, SampledGroup
+from alignlab.training.environment import Environment, Reward, Sample, SampledGroup
 from alignlab.training.rollout_checks import refuse_unfit
 from alignlab.training.rollout_config import RolloutConfig
+from alignlab.training.step_rewards import place_steps
 from alignlab.training.token_groups import REFUSED
 from alignlab.turns import strip_thoughts
 from alignlab.types import (
@@ -204,14 +205,14 @@ def _learn(
     from alignlab.training.rollouts import train_rollouts
     from alignlab.training.trainer_state import TrainingCallbacks
 
-    config = cast(RolloutConfig, task.config)
+    config, student = cast(RolloutConfig, task.config), task.student(lm)
     return train_rollouts(
-        task.student(lm),
+        student,
         task.lesson.objective,
         task.items,
         config,
         task.out,
-        environment=_environment(reward, config),
+        environment=_environment(reward, config, student),
         hooks=TrainingCallbacks(validate, on_step),
         world=world,
         save_dtype=task.lesson.save_dtype,
@@ -251,7 +252,9 @@ def _fitting(lm: LanguageModel, prompts: Sequence[Prompt], lesson: RolloutLesson
     return _Fitting(kept, Count("", "prompts", len(kept), dict(lost)))
 
 
-def _environment(reward: FeedbackSource | None, config: RolloutConfig) -> Environment:
+def _environment(
+    reward: FeedbackSource | None, config: RolloutConfig, student: LanguageModel
+) -> Environment:
     """Build the rollout environment from the local generator and a feedback source."""
     sampling = Sampling(1.0, 1.0, config.max_tokens, config.responses)
 
@@ -269,9 +272,18 @@ def _environment(reward: FeedbackSource | None, config: RolloutConfig) -> Enviro
     if reward is None:
         return Environment(sample, None)
 
-    def score(groups: Sequence[SampledGroup], seed: int) -> list[tuple[float | None, ...]]:
+    def decode(tokens: Sequence[int]) -> str:
+        text: str = student.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def score(groups: Sequence[SampledGroup], seed: int) -> list[tuple[Reward, ...]]:
         rated = iter(reward.rate([(g.prompt, _responses(g, sampling, seed)) for g in groups], seed))
-        return [tuple(_score(next(rated), reward.name) for _ in g.samples) for g in groups]
+        return [
+            tuple(_reward(next(rated), reward.name, sample, decode) for sample in g.samples)
+            for g in groups
+        ]
 
     return Environment(sample, score)
 
@@ -297,7 +309,10 @@ def _responses(group: SampledGroup, sampling: Sampling, seed: int) -> list[Respo
     ]
 
 
-def _score(feedback: Feedback, source: str) -> float | None:
+def _reward(
+    feedback: Feedback, source: str, sample: Sample, decode: Callable[[Sequence[int]], str]
+) -> Reward:
+    """Return a response's score, or its rewards by token; None if it has none."""
     verdict = feedback.verdict
     if isinstance(verdict, Unscored):
         return None
@@ -306,4 +321,7 @@ def _score(feedback: Feedback, source: str) -> float | None:
             f"reward {source}: expected a score of each response, found "
             f"{type(verdict).__name__.lower()}"
         )
-    return verdict.value
+    if feedback.steps is None:
+        return verdict.value
+    steps = [(step.end, step.value) for step in feedback.steps]
+    return place_steps(decode, sample.tokens, sample.text, steps)

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from alignlab.models.load import LanguageModel
 from alignlab.types import Prompt
+
+
+class TokenReward(NamedTuple):
+    """Reward of one token of a response."""
+
+    token: int
+    """Index of the token in the response as drawn, from 0."""
+    value: float
+
+
+Reward = float | tuple[TokenReward, ...] | None
+"""Reward of a response: a score, rewards of tokens in their order, or None where it is unscored."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,6 @@ class Environment:
 
     sample: Callable[[LanguageModel, Sequence[Prompt], int], list[SampledGroup]]
     """Function of (model, prompts, seed) that draws `responses` responses to each prompt."""
-    reward: Callable[[Sequence[SampledGroup], int], list[tuple[float | None, ...]]] | None
-    """Function of (groups, seed) that scores every sample; None is unscored. It is called on the
-    main rank only, and may be None on others."""
+    reward: Callable[[Sequence[SampledGroup], int], list[tuple[Reward, ...]]] | None
+    """Function of (groups, seed) that rewards every sample. It is called on the main rank only, and
+    may be None on others."""

@@ -18,7 +18,13 @@ from torch.nn.utils.rnn import pad_sequence
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import TokenLogps
 from alignlab.models.values import TokenValues
-from alignlab.objectives.rollout_batch import Credit, RolloutLogps, Rollouts, ValuedLogps
+from alignlab.objectives.rollout_batch import (
+    Credit,
+    RolloutLogps,
+    Rollouts,
+    StepRewards,
+    ValuedLogps,
+)
 
 
 class TokenScores(NamedTuple):
@@ -75,7 +81,26 @@ def as_rollouts(
         mask_NT,
         torch.tensor([s for group in groups for s in group.scores], dtype=torch.float64),
         torch.arange(len(groups)).repeat_interleave(counts),
+        _step_rewards(groups, mask_NT),
     )
+
+
+def _step_rewards(groups: Sequence[TokenGroup], mask_NT: Tensor) -> StepRewards | None:
+    """Arrange the rewards inside responses; None where there are none in the batch."""
+    if not any(group.rewards for group in groups):
+        return None
+    reward_NT = torch.zeros(mask_NT.shape, dtype=torch.float64)
+    step_NT = torch.zeros_like(mask_NT)
+    rows = [
+        rewards
+        for group in groups
+        for rewards in group.rewards
+        or [((len(r) - 1, s),) for r, s in zip(group.responses, group.scores, strict=True)]
+    ]
+    for n, rewards in enumerate(rows):
+        for token, value in rewards:
+            reward_NT[n, token], step_NT[n, token] = value, True
+    return StepRewards(reward_NT, step_NT)
 
 
 def rollout_records(

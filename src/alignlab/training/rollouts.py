@@ -35,7 +35,7 @@ from alignlab.text import distinct_share
 from alignlab.training import rollout_samples
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
-from alignlab.training.environment import Environment, SampledGroup
+from alignlab.training.environment import Environment, Reward, SampledGroup
 from alignlab.training.metrics import MetricSums
 from alignlab.training.rollout_checks import refuse_rollouts
 from alignlab.training.rollout_config import RolloutConfig
@@ -47,6 +47,7 @@ from alignlab.training.rollout_records import (
 )
 from alignlab.training.rollout_samples import SamplesFile
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
+from alignlab.training.step_rewards import rewarded_group, steps_of, total
 from alignlab.training.trainer_state import (
     TrainerState,
     TrainingCallbacks,
@@ -261,7 +262,7 @@ class _Loop:
             if not prompts:
                 break
             for group in self._draw(step, refill, prompts, metric_sums):
-                teaches = not config.refills or len(set(group.scores)) > 1
+                teaches = not config.refills or len(set(group.rewards or group.scores)) > 1
                 (useful if teaches else equal).append(group)
         groups, left = (useful, equal) if useful else (equal, [])
         if config.refills:
@@ -324,16 +325,17 @@ class _Loop:
         refill = len(place) > 1
         seed = derived_seed("reward", self.config.seed, *place)
 
-        def rate() -> list[tuple[float | None, ...]]:
+        def rate() -> list[tuple[Reward, ...]]:
             assert self.environment.reward is not None
             return self.environment.reward(sampled, seed)
 
-        scores = self.trainer.world.broadcast_from_main(rate)
+        rewards = self.trainer.world.broadcast_from_main(rate)
         groups = [
             group
-            for one, found in zip(sampled, scores, strict=True)
+            for one, found in zip(sampled, rewards, strict=True)
             if (group := self._group(one, found)) is not None
         ]
+        scores = [tuple(map(total, found)) for found in rewards]
         drawn = [s for one in sampled for s in one.samples]
         learned = sum(len(group.responses) for group in groups)
         alone = sum(s.thought and not s.text for s in drawn)
@@ -356,6 +358,8 @@ class _Loop:
         known = [s for found in scores for s in found if s is not None]
         metric_sums.add("objective/scores", math.fsum(known), len(known))
         metric_sums.add("objective/unscored", len(drawn) - learned, not refill)
+        if steps := [n for found in rewards for n in map(steps_of, found) if n]:
+            metric_sums.add("completions/steps", sum(steps), len(steps))
         metric_sums.add("completions/mean_length", sum(len(s.tokens) for s in drawn), len(drawn))
         repeated = math.fsum(1 - distinct_share(s.tokens, REPEATED) for s in drawn)
         metric_sums.add("completions/repetition", repeated, len(drawn))
@@ -364,22 +368,11 @@ class _Loop:
         metric_sums.add("completions/clipped_ratio", sum(not s.ended for s in drawn), len(drawn))
         return groups
 
-    def _group(self, one: SampledGroup, found: Sequence[float | None]) -> TokenGroup | None:
-        """Return a prompt's scored responses as a group; None where they are too few."""
-        kept = [
-            (sample.tokens, score if sample.ended else score - self.config.no_end_penalty)
-            for sample, score in zip(one.samples, found, strict=True)
-            if score is not None
-        ]
-        wrong = next((score for _, score in kept if not math.isfinite(score)), None)
-        if wrong is not None:
-            raise RunFailed(
-                f"prompt {one.prompt.id}: expected a finite score of each response, found {wrong}"
-            )
-        if len(kept) < self.objective.min_responses:
-            return None
-        tokens, scores = zip(*kept, strict=True)
-        return TokenGroup(one.prompt.id, one.prompt_T, tokens, scores)
+    def _group(self, one: SampledGroup, found: Sequence[Reward]) -> TokenGroup | None:
+        """Return a prompt's rewarded responses as a group; None where they are too few."""
+        group = rewarded_group(one, found, self.config.no_end_penalty)
+        few = group is None or len(group.responses) < self.objective.min_responses
+        return None if few else group
 
     def _learn(self, step: int, batch: _Batch, lr: float, metric_sums: MetricSums) -> None:
         """Do the optimiser's steps over a batch, in a new order every pass."""
