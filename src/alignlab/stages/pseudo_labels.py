@@ -41,7 +41,7 @@ class KeepSettings(Bounded):
     """... and that of the worse reward below this."""
     gap: Fraction = 0.3
     """Rule "gap": least difference of the two sigmoids."""
-    scale: Literal["reward", "z"] = "reward"
+    scale: Literal["reward", "z"] = "z"
     """"reward": the reward model's own values; "z": less their mean, divided by their standard
     deviation over the round's pool, so that a share of the pairs passes in every round."""
     least: PositiveInt = 1
