@@ -51,9 +51,7 @@ def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
 
 
 def best(groups: list[dict[str, Any]]) -> dict[frozenset[str], str]:
-    return {
-        frozenset(r["id"] for r in g["responses"]): g["responses"][0]["id"] for g in groups
-    }
+    return {frozenset(r["id"] for r in g["responses"]): g["responses"][0]["id"] for g in groups}
 
 
 def test_every_reward_model_and_policy_is_measured(finished: Path):

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from alignlab import seeds
 from alignlab.configs import Bounded, Fraction, PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.stages.outcome import by_coin
 from alignlab.types import Count, PreferenceGroup
 
 UNSCORED, TIED, UNSURE = "no reward of a response", "equal rewards", "not sure enough"
@@ -112,7 +112,7 @@ def keep_sure(
             )
             found = [_labelled(pair, both) for pair, both in chosen]
             if labels == "coin":
-                found = [by_coin(group, context.seed_for("coin")) for group in found]
+                found = [_by_coin(group, context.seed_for("coin")) for group in found]
             right = sum(a.responses[0].id == b.responses[0].id
                         for (a, _), b in zip(chosen, found, strict=True))  # fmt: skip
             stage.write("groups", PreferenceGroup, found)
@@ -184,6 +184,13 @@ def _labelled(pair: PreferenceGroup, rewards: tuple[float, float]) -> Preference
         source="reward model",
         probability=None,
     )
+
+
+def _by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
+    """Prefer either response of a pair with probability one half, and keep its scores."""
+    one, other = sorted(group.responses, key=lambda r: r.id)
+    heads = seeds.generator(seed, one.id, other.id).random() < 0.5
+    return replace(group, responses=(one, other) if heads else (other, one), source="coin")
 
 
 def sigmoid(value: float) -> float:
