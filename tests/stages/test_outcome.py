@@ -88,21 +88,32 @@ def test_a_window_that_is_none_is_refused():
 
 
 def test_the_coin_ignores_the_truth(tmp_path: Path):
+    """Preferred responses are right as often as sampled ones, here one in four."""
     prompts = [prompt(n) for n in range(400)]
-    answers = [r for p in prompts for r in responses(p, "right", "wrong")]
+    answers = [r for p in prompts for r in responses(p, "right", "w1", "w2", "w3")]
     feedback = [rated(r, float(r.text == "right")) for r in answers]
-    run = context(tmp_path)
-    by_truth = outcome_pairs(run, prompts, answers, feedback, OutcomeSettings())
-    by_coin = outcome_pairs(
-        run, prompts, answers, feedback, OutcomeSettings(), labels="coin", name="coin"
-    )
-    assert [{r.id for r in g.responses} for g in by_coin] == [
-        {r.id for r in g.responses} for g in by_truth
-    ]
+    run, settings = context(tmp_path), OutcomeSettings(most=2)
+    by_truth = outcome_pairs(run, prompts, answers, feedback, settings)
+    by_coin = outcome_pairs(run, prompts, answers, feedback, settings, labels="coin", name="coin")
+    assert [g.prompt.id for g in by_coin] == [g.prompt.id for g in by_truth]
     assert all(g.responses[0].text == "right" for g in by_truth)
-    share = sum(g.responses[0].text == "right" for g in by_coin) / 400
-    assert abs(share - 0.5) < 3.3 * 0.025  # the deviation of 400 fair draws is 0.025
+    assert all(a.text != b.text for a, b in (g.responses for g in by_coin))
+    for place in (0, 1):  # preferred, and not
+        share = sum(g.responses[place].text == "right" for g in by_coin) / len(by_coin)
+        assert abs(share - 0.25) < 3.3 * 0.0217  # the deviation of 400 draws of 1 in 4
     assert {g.source for g in by_coin} == {"coin"}
+
+
+def test_the_coin_draws_a_text_as_often_as_it_was_sampled(tmp_path: Path):
+    prompts = [prompt(n) for n in range(400)]
+    answers = [r for p in prompts for r in responses(p, "often", "often", "often", "once")]
+    feedback = [rated(r, float(r.text == "once")) for r in answers]
+    groups = outcome_pairs(
+        context(tmp_path), prompts, answers, feedback, OutcomeSettings(), labels="coin"
+    )
+    share = sum(g.responses[0].text == "often" for g in groups) / len(groups)
+    assert len(groups) == 400
+    assert abs(share - 0.75) < 3.3 * 0.0217
 
 
 def test_the_coin_falls_alike_where_the_truth_is_turned(tmp_path: Path):

@@ -3,11 +3,11 @@
 M1 answers questions with reference answers several times; a checker splits the answers into right
 and wrong; right over wrong forms pairs, and DPO with the negative log-likelihood of the right
 answer yields M2, whose fresh answers to the same questions yield M3, and so on (IRPO). Controls:
-the same pairs without the likelihood term, the same pairs preferred by coin, SFT on the right
-answers of the same pairs at equal trained responses (RFT, arXiv 2308.01825), and SFT on the key as
-the positive control. Models are measured by the checker on held-out questions; no model judges.
-Departures: M1 may be the base model as it is; RFT here sees the right answers of the pairs alone
-and starts each round from the last model.
+the same pairs without the likelihood term, as many pairs of answers drawn by chance, SFT on the
+right answers of the same pairs at equal trained responses (RFT, arXiv 2308.01825), and SFT on the
+key as the positive control. Models are measured by the checker on held-out questions; no model
+judges. Departures: M1 may be the base model as it is; RFT here sees the right answers of the pairs
+alone and starts each round from the last model.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ def prefer_without_nll(
 def prefer_by_coin(
     study: Study[OutcomePairsConfig], parent: Checkpoint, given: Outcomes, name: str
 ) -> Checkpoint:
-    """Train on the same pairs, the preferred answer of each drawn by coin."""
+    """Train on as many pairs of the same questions, drawn without regard to the outcome."""
     return _prefer(study, parent, given.pairs(study, "coin"), name, study.config.nll_weight)
 
 

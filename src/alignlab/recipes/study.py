@@ -308,6 +308,7 @@ def preference_train(
             f"{name}: the feedback left no two responses of which one is better (see counts.jsonl "
             "of the pair stage); a model that cannot be read may give an expected score: "
             "judge.method=expected, critic.method=expected"
+            + ("; the others run without it: branches=[...]" if hasattr(config, "branches") else "")
         )
     if config.pairs.keep == "winners":
         return sft(study, parent, best_as_demonstrations(groups), name, made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from alignlab import seeds
@@ -54,8 +54,9 @@ def outcome_pairs(
 
     Args:
         feedback: 1 for right responses, 0 for wrong ones.
-        labels: "outcome" prefers the right response; "coin" takes the same pairs and chooses the
-            preferred response of each by a fair draw from the seed, the control.
+        labels: "outcome" prefers the right response; "coin", the control, forms as many pairs of
+            the same questions from responses drawn without regard to the outcome, the first drawn
+            preferred.
     """
     with context.run.stage(name, config=settings, inputs={"labels": labels}) as stage:
         if stage.done:
@@ -76,7 +77,13 @@ def outcome_pairs(
                 groups += found
         paired = len({group.id for group in groups})
         if labels == "coin":
-            groups = [_by_coin(group, context.seed_for("coin")) for group in groups]
+            pairs = Counter(group.prompt.id for group in groups)
+            seed = context.seed_for("coin")
+            groups = [
+                pair
+                for prompt, several in by_prompt(prompts, responses)
+                for pair in _by_coin(prompt, several, pairs[prompt.id], seed)
+            ]
         stage.write("groups", PreferenceGroup, groups)
         stage.count(
             [Count(stage.name, "questions", paired, dict(dropped)),
@@ -116,8 +123,15 @@ def _drawn(marked: Sequence[tuple[Response, bool]], *, right: bool, seed: int) -
     return sorted(texts.values(), key=lambda r: seeds.derive(seed, r.id))
 
 
-def _by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
-    """Prefer either response of a pair with probability one half, whichever is right."""
-    one, other = sorted(group.responses, key=lambda r: r.id)
-    heads = seeds.generator(seed, one.id, other.id).random() < 0.5
-    return replace(group, responses=(one, other) if heads else (other, one), source="coin")
+def _by_coin(
+    prompt: Prompt, responses: Sequence[Response], pairs: int, seed: int
+) -> list[PreferenceGroup]:
+    """Pair responses in random order, each preferred to the next of a different text.
+
+    A text comes early in proportion to how often it was sampled.
+    """
+    order = sorted(responses, key=lambda r: seeds.derive(seed, r.id))
+    drawn = list({r.text: r for r in order}.values())
+    return [
+        PreferenceGroup(prompt, (drawn[i], drawn[i + 1]), (1.0, 0.0), "coin") for i in range(pairs)
+    ]
