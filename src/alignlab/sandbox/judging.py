@@ -72,6 +72,8 @@ def read_judge_request(text: str) -> JudgeRequest | None:
     sentence = _SENTENCE.search(text, question.end())
     if response is None and sentence is not None:
         return JudgeRequest(question[1], (sentence[1],), task="sentence")
+    if response is None and _PROMPT_WANTED.search(text):
+        return JudgeRequest(question[1], (), task="instruct")
     if response is None:
         asked = _TYPE_WANTED.search(text[: question.start()])
         return None if asked is None else JudgeRequest(question[1], (), task="type")
