@@ -29,6 +29,7 @@ from alignlab.recipes.outcome_pairs import (
     accuracies,
     checked_start,
     key_of,
+    ones_and_zeros,
     outcomes_of,
     with_questions,
 )
@@ -167,18 +168,13 @@ def _lessons(
     )  # fmt: skip
     source = None
     if config.check != "none":
-        spec = config.measuring_judge if agreement else _cut(config.check)
+        spec = config.measuring_judge if agreement else ones_and_zeros(config.check)
         source = context.judge(spec, study.start.m1)
     kept = checked_answers(context, questions, answers, source, agreement=agreement)
     right = {d.prompt.id for d in kept}
     share = tuple(float(q.id in right) for q in questions)
     ids = tuple(q.cluster for q in questions)
     return kept[: config.new], (PerPromptMetric(title, BENCHMARK, "kept_answers", ids, share),)
-
-
-def _cut(spec: str) -> str:
-    """Return a source of ones and zeros: a score of at least 1 is right, or what the spec says."""
-    return spec if spec.startswith(("at_least:", "at_least,")) else f"at_least:{spec}"
 
 
 def _shown(study: Instructed, given: Outcomes, name: str) -> list[Criticised]:

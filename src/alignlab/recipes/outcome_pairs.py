@@ -93,8 +93,7 @@ class CheckedConfig(StudyConfig):
     @property
     def measuring_judge(self) -> str:
         """Return the feedback source that tells right from wrong."""
-        cut = self.outcome.startswith(("at_least:", "at_least,"))
-        return self.outcome if cut else f"at_least:{self.outcome}"
+        return ones_and_zeros(self.outcome)
 
     @property
     def measures_truth(self) -> bool:
@@ -335,6 +334,11 @@ def imitate_key(
     if not shown:
         raise BadInput("branch key: expected references that can be imitated, found none")
     return sft(study, parent, shown, name, f"{parent.name} after SFT on {len(shown)} references")
+
+
+def ones_and_zeros(spec: str) -> str:
+    """Return the spec of a source of 1 for scores of at least 1, or of the threshold it names."""
+    return spec if spec.startswith(("at_least:", "at_least,")) else f"at_least:{spec}"
 
 
 def key_of(reference: str) -> str:

@@ -2,9 +2,10 @@
 
 M1 answers prompts, a teacher criticises and rewrites the answers, and M1 is trained on that trace:
 R1. R1 then answers new prompts, criticises and rewrites its own answers; the refined answer
-preferred over the first, by DPO, makes R2, and so on. Departures: critique and refinement are two
-turns of their own, not one, and without the paper's template of weaknesses, score and suggestions;
-the instruction data is imitated along with the trace.
+preferred over the first, by DPO, makes R2, and so on. `refine.style=one` is the paper's single
+reply of weaknesses, score, suggestions and the improved response. Departures: by default critique
+and refinement are two turns, and the instruction data is imitated along with the trace
+(`refine.ift`); `refine.keep=better` drops pairs whose refinement scores no higher.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.feedback.prompts import judge_prompt
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
 from alignlab.recipes.judging import SELF
@@ -34,9 +34,15 @@ from alignlab.recipes.study import (
 )
 from alignlab.recipes.teacher import TeacherConfig
 from alignlab.registry import register
+from alignlab.stages.judges import model_judge
 from alignlab.stages.pair import demonstration_pairs
-from alignlab.stages.self_refine import Refined, RefineSettings, refine_by
-from alignlab.types import Prompt
+from alignlab.stages.self_refine import (
+    Refined,
+    RefineSettings,
+    better_refinements,
+    refine_by,
+)
+from alignlab.types import Prompt, Response
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,6 @@ class SelfRefineConfig(TeacherConfig):
                 "settings pairs.keep=all and pairs.min_gap: have no effect in self_refine: the "
                 "refined answer is preferred to the first"
             )
-        for name in (self.refine.critique_prompt, self.refine.refine_prompt):
-            judge_prompt(name)
 
 
 def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
@@ -67,7 +71,8 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
     result, step = first_answers(begun), begun.scope("trace")
     given = answers_of(step, start.m1, shown)
     taught, better = _refined(step, given, config.teacher)
-    lessons = [*start.corpus.demonstrations, *taught.lessons]
+    human = start.corpus.demonstrations
+    lessons = [*human[: round(config.refine.ift * len(human))], *taught.lessons]
     made = f"M1 after SFT on human answers and on critiques and refinements of {config.teacher}"
     student = sft(step, start.m1, lessons, "R1", made)
     result += better + answer_held_out(step, student)
@@ -76,7 +81,11 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
         given = answers_of(step, student, prompts)
         own, better = _refined(step, given, SELF)
         pairs = demonstration_pairs(
-            step.context, given.prompts, own.responses, given.responses, source="refinement"
+            step.context,
+            given.prompts,
+            _gated(step, given, own.responses),
+            given.responses,
+            source="refinement",
         )
         how = f"{config.preference_method}, its own refinements over its first answers"
         name, made = f"R{iteration + 1}", f"{student.name} after {how}"
@@ -102,6 +111,23 @@ def _prompts(study: Study[SelfRefineConfig]) -> list[Sequence[Prompt]]:
         )
     left = found[traces:]
     return [found[:traces], *(left[i * size : (i + 1) * size] for i in range(rounds))]
+
+
+def _gated(
+    study: Study[SelfRefineConfig], given: Answered, refined: Sequence[Response]
+) -> Sequence[Response]:
+    """Return the refinements whose pairs are trained on."""
+    context, config = study.context, study.config
+    if config.refine.keep == "all":
+        return refined
+    own = config.refine.gate == SELF
+    engine = context.engine(given.student)
+    source = (
+        model_judge(engine, config.judge)
+        if own
+        else context.judge(config.refine.gate, given.student)
+    )
+    return better_refinements(context, source, given.prompts, given.responses, refined)
 
 
 def _refined(

@@ -22,7 +22,9 @@ _SENTENCE = re.compile(r"<sentence>\s*(.*?)\s*</sentence>", re.DOTALL | re.IGNOR
 _TYPE_WANTED = re.compile(r"\bopen-ended or closed-ended\b", re.IGNORECASE)
 _PROMPT_WANTED = re.compile(r"one line of the form \"Question: \.\.\.\"\.?\s*$")
 
-Task = Literal["judge", "problems", "critique", "refine", "instruct", "sentence", "type"]
+_REVIEW_WANTED = re.compile(r"\b((?:(?:Weaknesses|Score|Suggestions), )*)Improved response\s*$")
+
+Task = Literal["judge", "problems", "critique", "refine", "review", "instruct", "sentence", "type"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class JudgeRequest:
     """Parsed judge prompt.
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
-    short), "refine", ask a new question ("instruct"), rate the relevance of a "sentence", or
+    short), "refine", "review" and rewrite in one reply, ask a new question ("instruct"), rate the relevance of a "sentence", or
     classify the question's "type".
     """
 
@@ -43,6 +45,8 @@ class JudgeRequest:
     task: Task = "judge"
     critique: str = ""
     """Critique of the response to refine."""
+    fields: tuple[str, ...] = ()
+    """Labels of a review before the improved response, for task "review"."""
 
 
 def judge_request(question: str, response: str) -> str:
@@ -78,6 +82,9 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         asked = _TYPE_WANTED.search(text[: question.start()])
         return None if asked is None else JudgeRequest(question[1], (), task="type")
     after = text[response.end() :]
+    if (wanted := _REVIEW_WANTED.search(after)) is not None:
+        fields = tuple(label for label in wanted[1].split(", ") if label)
+        return JudgeRequest(question[1], (response[1].strip(),), task="review", fields=fields)
     task: Task = "judge"
     critique = _CRITIQUE.search(after)
     if _PROMPT_WANTED.search(text):
