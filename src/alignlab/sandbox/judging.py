@@ -32,8 +32,8 @@ class JudgeRequest:
     """Parsed judge prompt.
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
-    short), "refine", "review" and rewrite in one reply, ask a new question ("instruct"), rate the relevance of a "sentence", or
-    classify the question's "type".
+    short), "refine", "review" and rewrite in one reply, ask a new question ("instruct"), rate the
+    relevance of a "sentence", or classify the question's "type".
     """
 
     question: str
