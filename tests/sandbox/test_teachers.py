@@ -149,7 +149,8 @@ def test_a_review_has_the_fields_asked_for() -> None:
 
 
 def test_a_question_alone_is_mimicked() -> None:
-    text = f'Write one.\n<question>\n{TELL}\n</question>\nAnswer with one line of the form "Question: ...".'
+    wanted = 'Answer with one line of the form "Question: ...".'
+    text = f"Write one.\n<question>\n{TELL}\n</question>\n{wanted}"
     (told,) = make_teacher("strong").complete([ask(text)])[0]
     new = parse_question(told.text.removeprefix("Question: "))
     assert new is not None
