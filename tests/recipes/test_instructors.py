@@ -73,7 +73,7 @@ def test_items_are_checked_and_at_most_new(finished: Path):
             for f in records(finished, f"{name}/iteration-1/*-check/feedback.jsonl")
         }
         assert all(marks[d["response"]["id"]] == 1.0 for d in right)
-        (trained,) = records(finished, f"{name}/iteration-1/*-m2-*/counts.jsonl")
+        (trained,) = records(finished, f"{name}/iteration-1/[0-9][0-9]-m2-*/counts.jsonl")
         assert trained["kept"] == min(12, len(right))
         (share,) = rows(finished, benchmark="instructor", model=f"M2 {recipe.BRANCHES[name]}")
         asked = records(finished, f"{name}/iteration-1/*-leaks/prompts.jsonl")
@@ -81,7 +81,7 @@ def test_items_are_checked_and_at_most_new(finished: Path):
 
 
 def test_the_key_is_as_many_references(finished: Path):
-    (trained,) = records(finished, "key/iteration-1/*-m2-*/counts.jsonl")
+    (trained,) = records(finished, "key/iteration-1/[0-9][0-9]-m2-*/counts.jsonl")
     assert trained["kept"] == 12
 
 

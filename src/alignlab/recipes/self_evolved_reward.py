@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from typing import Literal, NamedTuple
 
-from alignlab import seeds
+from alignlab import registry, seeds
 from alignlab.configs import Fraction, NonNegativeInt, PositiveInt, build
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, RunFailed, unknown_name
@@ -139,13 +139,15 @@ class SelfEvolvedRewardConfig(StudyConfig):
             raise BadInput(
                 "setting labels: has no effect with groups=data, whose groups are ranked"
             )
-        if not isinstance(self.reward.build(), RewardModel):
+        if registry.get("objective", self.reward.name) is not RewardModel:
             raise BadInput(f"setting reward.name: expected reward_model, found {self.reward.name}")
-        if not is_policy_gradient(self.policy.build()):
+        if not is_policy_gradient(registry.get("objective", self.policy.name)):
             raise BadInput(
                 f"setting policy.name: expected a policy gradient (rloo, ppo, grpo), found "
                 f"{self.policy.name}"
             )
+        for objective in (self.reward, self.policy):
+            objective.build()
 
     @property
     def label_source(self) -> str:
