@@ -12,6 +12,7 @@ from alignlab import progress, registry
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
+from alignlab.recipes import reward_rounds
 from alignlab.recipes import self_evolved_reward as recipe
 from tests.recipes.kill_resume import contents, differences
 from tests.recipes.small import SMALL
@@ -122,9 +123,9 @@ def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
 
     out = tmp_path / "run"
     progress.use(progress.Silent())
-    for name in ("accuracy_change", "watched_rollout"):  # in a round, and in a policy
-        with monkeypatch.context() as patched:
-            patched.setattr(recipe, name, stop)
+    for module, name in ((reward_rounds, "accuracy_change"), (recipe, "watched_rollout")):
+        with monkeypatch.context() as patched:  # in a round, and in a policy
+            patched.setattr(module, name, stop)
             with pytest.raises(KeyboardInterrupt):
                 run("self_evolved_reward", *SETTINGS, f"out={out}")
         assert not (out / "summary.json").exists()
