@@ -26,7 +26,18 @@ STUDIES: dict[str, tuple[tuple[str, ...], set[str]]] = {
         ("iterations=1", "pairs.keep=winners", "judge.method=expected"),
         {"M0", "SFT baseline", "M1", "M2"},
     ),
-    "self_refine": (("traces=8",), {"M0", "M1", "R1", "R2"}),
+    "self_refine": (
+        ("traces=8",),
+        {
+            "M0",
+            "M1",
+            "R1",
+            "R2",
+            "R2 by coin",
+            "R2 SFT on its refinements",
+            "R2 on the teacher's refinements",
+        },
+    ),
     "teacher_reward": ((), {"M0", "M1", "M2 teacher reward"}),
     "teacher_demonstration": ((), {"M0", "M1", "M2 teacher demonstration"}),
     "compare": (

@@ -15,7 +15,7 @@ from alignlab.errors import BadInput
 from alignlab.feedback.rules import LengthJudge
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.measuring.refinement import gain
-from alignlab.recipes.self_refine import SelfRefineConfig
+from alignlab.recipes.self_refine import CONTROLS, SelfRefineConfig
 from alignlab.stages.self_refine import RefineSettings, better_refinements, refine_by
 from tests.stages.making import context, prompt, responses
 
@@ -67,6 +67,7 @@ def test_critiques_and_refinements_are_imitated_and_their_gain_is_counted(tmp_pa
         ("refine={style: one, fields: [praise]}", "unknown field of a review 'praise'"),
         ("refine.gate=longer", "refine.gate: has no effect with refine.keep=all"),
         ("refine.ift=2", "setting refine.ift"),
+        ("controls=[dice]", "unknown control 'dice'"),
     ],
 )
 def test_settings_without_sense_are_refused(given: str, message: str) -> None:
@@ -76,7 +77,7 @@ def test_settings_without_sense_are_refused(given: str, message: str) -> None:
 
 def test_winners_are_imitated() -> None:
     recipe = registry.get("recipe", "self_refine")
-    config = assemble(recipe, None, ["pairs.keep=winners", "iterations=2"], {})
+    config = assemble(recipe, None, ["pairs.keep=winners", "iterations=2", "controls=[]"], {})
     assert isinstance(config, SelfRefineConfig)
     assert config.refine.critique_prompt == "short_critique"  # of the sandbox's preset
     models = plan_study(recipe, config).models
@@ -123,4 +124,4 @@ def test_a_plan_of_gated_reviews_in_one_reply() -> None:
     recipe = registry.get("recipe", "self_refine")
     given = ["refine.style=one", "refine.keep=better", "refine.gate=sandbox:oracle"]
     plan = plan_study(recipe, assemble(recipe, None, given, {}))
-    assert list(plan.models) == ["M0", "M1", "R1", "R2"]
+    assert list(plan.models) == ["M0", "M1", "R1", *CONTROLS.values(), "R2"]

@@ -1,4 +1,4 @@
-"""Define the reward models of `self_evolved_reward`: settings, pairs, and the rounds of a branch."""
+"""Define the reward models of `self_evolved_reward`: settings, pairs, and rounds of a branch."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ R1. R1 then answers new prompts, criticises and rewrites its own answers; the re
 preferred over the first, by DPO, makes R2, and so on. `refine.style=one` is the paper's single
 reply of weaknesses, score, suggestions and the improved response. Departures: by default critique
 and refinement are two turns, and the instruction data is imitated along with the trace
-(`refine.ift`); `refine.keep=better` drops pairs whose refinement scores no higher.
+(`refine.ift`); `refine.keep=better` drops pairs whose refinement scores no higher. Controls of the
+first round: the same pairs by coin, SFT on the refinements, and the teacher's refinements as pairs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, unknown_name
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
 from alignlab.recipes.judging import SELF
@@ -35,14 +36,23 @@ from alignlab.recipes.study import (
 from alignlab.recipes.teacher import TeacherConfig
 from alignlab.registry import register
 from alignlab.stages.judges import model_judge
-from alignlab.stages.pair import demonstration_pairs
+from alignlab.stages.pair import best_as_demonstrations, demonstration_pairs
+from alignlab.stages.pseudo_labels import by_coin
 from alignlab.stages.self_refine import (
     Refined,
     RefineSettings,
     better_refinements,
     refine_by,
 )
-from alignlab.types import Prompt, Response
+from alignlab.types import PreferenceGroup, Prompt, Response
+
+
+CONTROLS = {
+    "coin": "R2 by coin",
+    "imitate": "R2 SFT on its refinements",
+    "teacher": "R2 on the teacher's refinements",
+}
+"""Control of the first round -> its model."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +63,16 @@ class SelfRefineConfig(TeacherConfig):
     """Number of prompts whose answers the teacher criticises and refines, separate from the rounds'
     prompts."""
     refine: RefineSettings = field(default_factory=RefineSettings)
+    controls: tuple[str, ...] = tuple(CONTROLS)
+    """Models trained from R1 as controls of R2: coin (the same pairs, either response preferred by
+    chance), imitate (SFT on the refinements, as many trained responses), teacher (the teacher's
+    refinements over R1's answers); [] trains none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in self.controls:
+            if name not in CONTROLS:
+                raise unknown_name("control", name, CONTROLS)
         if self.pairs.keep == "all" or self.pairs.min_gap:
             raise BadInput(
                 "settings pairs.keep=all and pairs.min_gap: have no effect in self_refine: the "
@@ -80,13 +97,9 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
         step = begun.scope(f"iteration-{iteration}")
         given = answers_of(step, student, prompts)
         own, better = _refined(step, given, SELF)
-        pairs = demonstration_pairs(
-            step.context,
-            given.prompts,
-            _gated(step, given, own.responses),
-            given.responses,
-            source="refinement",
-        )
+        pairs = _pairs(step, given, own)
+        for control in config.controls if iteration == 1 else ():
+            result += _control(step.scope(control), given, pairs, control)
         how = f"{config.preference_method}, its own refinements over its first answers"
         name, made = f"R{iteration + 1}", f"{student.name} after {how}"
         student = preference_train(step, student, pairs, name, made)
@@ -111,6 +124,40 @@ def _prompts(study: Study[SelfRefineConfig]) -> list[Sequence[Prompt]]:
         )
     left = found[traces:]
     return [found[:traces], *(left[i * size : (i + 1) * size] for i in range(rounds))]
+
+
+def _pairs(
+    study: Study[SelfRefineConfig], given: Answered, refined: Refined
+) -> list[PreferenceGroup]:
+    """Prefer refinements to first answers, those that pass the gate."""
+    better = _gated(study, given, refined.responses)
+    return demonstration_pairs(
+        study.context, given.prompts, better, given.responses, source="refinement"
+    )
+
+
+def _control(
+    study: Study[SelfRefineConfig], given: Answered, pairs: list[PreferenceGroup], name: str
+) -> BranchResult:
+    """Train a control of the first round from R1, and sample its held-out answers."""
+    config, student, result = study.config, given.student, BranchResult()
+    title, made = CONTROLS[name], f"R1 after {config.preference_method} on "
+    if name == "imitate":
+        shown = best_as_demonstrations(pairs)
+        # A pair trains two responses.
+        loop = replace(config.sft, epochs=2 * config.preference.epochs)
+        made = f"R1 after SFT on {len(shown)} of its refinements, {loop.epochs} epochs"
+        return answer_held_out(study, sft(study.using(sft=loop), student, shown, title, made))
+    if name == "coin":
+        seed = study.context.seed_for("coin")
+        pairs = [by_coin(both, seed) for both in pairs]
+        made += "the same pairs, preferred by coin"
+    else:
+        taught, result = _refined(study, given, config.teacher)
+        pairs = _pairs(study, given, taught)
+        made += f"refinements of {config.teacher} over its first answers"
+    model = preference_train(study, student, pairs, title, made)
+    return result + answer_held_out(study, model)
 
 
 def _gated(

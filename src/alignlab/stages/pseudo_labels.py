@@ -112,7 +112,7 @@ def keep_sure(
             )
             found = [_labelled(pair, both) for pair, both in chosen]
             if labels == "coin":
-                found = [_by_coin(group, context.seed_for("coin")) for group in found]
+                found = [by_coin(group, context.seed_for("coin")) for group in found]
             right = sum(a.responses[0].id == b.responses[0].id
                         for (a, _), b in zip(chosen, found, strict=True))  # fmt: skip
             stage.write("groups", PreferenceGroup, found)
@@ -186,7 +186,7 @@ def _labelled(pair: PreferenceGroup, rewards: tuple[float, float]) -> Preference
     )
 
 
-def _by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
+def by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
     """Prefer either response of a pair with probability one half, and keep its scores."""
     one, other = sorted(group.responses, key=lambda r: r.id)
     heads = seeds.generator(seed, one.id, other.id).random() < 0.5
