@@ -46,7 +46,6 @@ from alignlab.stages.self_refine import (
 )
 from alignlab.types import PreferenceGroup, Prompt, Response
 
-
 CONTROLS = {
     "coin": "R2 by coin",
     "imitate": "R2 SFT on its refinements",
