@@ -7,7 +7,7 @@ answers are checked, and wrong ones dropped and counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -137,7 +137,7 @@ def checked_answers(
     judged = [(prompt, [some[0]]) for prompt, some in several]
     if agreement:
         judged = [(replace(p, reference=some[0].text), some[1:]) for p, some in several]
-    known = {}
+    known: Mapping[str, float] = {}
     if source is not None:
         asked, responses = [p for p, _ in judged], [r for _, some in judged for r in some]
         known = scores(judge(context, source, asked, responses, name="check"))

@@ -106,7 +106,8 @@ def keep_sure(
         if not stage.done:
             lost: Counter[str] = Counter()
             scored = _scored(pool, rewards, settings, lost)
-            rule, chosen = ("all", scored) if context.recorder else _chosen(scored, settings)
+            known = replace(settings, select="all") if context.recorder else settings
+            rule, chosen = _chosen(scored, known)
             lost[FEW if rule == "none" and settings.least > 1 else UNSURE] = len(scored) - len(
                 chosen
             )
