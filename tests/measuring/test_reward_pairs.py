@@ -9,6 +9,7 @@ from alignlab.measuring.reward_pairs import (
     label_figures,
     longer_wins,
     pair_accuracy,
+    rival_changes,
     similar_length,
 )
 from alignlab.types import PreferenceGroup
@@ -61,3 +62,12 @@ def test_labels_are_held_against_the_order_of_the_pool():
     assert kept.values == (1.0, 1.0, 0.0, 0.0)
     assert right.values == (1.0, 0.0)
     assert alike.values == (1.0,)
+
+
+def test_rivals_are_compared_on_pairs_that_both_scored():
+    one = pair_accuracy("RM1", PAIRS, rewards((2.0, 1.0), (0.0, 1.0)))
+    other = pair_accuracy("RM of all labels", PAIRS, rewards((1.0, 2.0), (0.0, 1.0), (2.0, 1.0)))
+    rivals = [("RM1", "RM of all labels"), ("RM1", "RM1 by coin"), ("RM2", "RM1")]
+    (change,) = rival_changes([*one, *other], rivals)
+    assert (change.model, change.against) == ("RM1", "RM of all labels")
+    assert change.values == (1.0, 0.0)

@@ -62,8 +62,11 @@ def test_every_reward_model_and_policy_is_measured(finished: Path):
     assert REWARDS - {"RM2", "RM2 by coin"} <= {r["model"] for r in accuracies}
     assert {r["model"] for r in accuracies} <= REWARDS | {"longer wins"}
     known = {r["model"]: r["value"] for r in accuracies}
-    for row in rows(finished, benchmark="reward_model", metric="accuracy_change"):
-        assert row["value"] == pytest.approx(known[row["model"]] - known["RM0"])
+    changes = rows(finished, benchmark="reward_model", metric="accuracy_change")
+    for row in changes:
+        assert row["value"] == pytest.approx(known[row["model"]] - known[row["against"]])
+    rivals = {r["against"] for r in changes if r["model"] == "RM1"}
+    assert rivals == {"RM0", "RM1 by coin", "RM1 on all pairs", "RM of all labels"}
 
 
 def test_labels_of_the_pool_are_the_reward_models_own(finished: Path):

@@ -71,6 +71,31 @@ def accuracy_change(
     return replace(found, against=against)
 
 
+def rival_changes(
+    known: Sequence[PerPromptMetric], rivals: Iterable[tuple[str, str]]
+) -> list[PerPromptMetric]:
+    """Compute differences of accuracy on the pairs that both of two reward models scored.
+
+    Args:
+        known: figures of reward models; those that are no accuracy are left out.
+        rivals: reward model, and the one that it is held against; without figures of both, none.
+    """
+    won = {
+        m.model: dict(zip(m.prompt_ids, m.values, strict=True))
+        for m in known
+        if (m.benchmark, m.metric) == (HELD_OUT, "accuracy")
+    }
+    found = []
+    for model, other in rivals:
+        both = [p for p in won.get(model, {}) if p in won.get(other, {})]
+        if both:
+            apart = tuple(won[model][p] - won[other][p] for p in both)
+            found.append(
+                PerPromptMetric(model, HELD_OUT, "accuracy_change", tuple(both), apart, other)
+            )
+    return found
+
+
 def label_figures(
     model: str, pool: Sequence[PreferenceGroup], kept: Sequence[PreferenceGroup]
 ) -> tuple[PerPromptMetric, ...]:

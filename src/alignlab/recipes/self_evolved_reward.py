@@ -22,10 +22,11 @@ from alignlab.feedback.rules import RandomJudge
 from alignlab.feedback.standardised import Standardised
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.overoptimization import watched_rollout
-from alignlab.measuring.reward_pairs import longer_wins, pair_accuracy
+from alignlab.measuring.reward_pairs import longer_wins, pair_accuracy, rival_changes
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.reward_rounds import (
+    FULL_MODEL,
     POLICIES,
     SEED_MODEL,
     RewardData,
@@ -60,6 +61,11 @@ def study(context: RunContext, config: SelfEvolvedRewardConfig) -> StudyMeasurem
     branches = [Branch(n, evolve, (begun.scope(n), given, first, n)) for n in config.branches]
     evolved = dict(zip(config.branches, run_all(begun, branches), strict=True))
     result = reduce(BranchResult.__add__, evolved.values(), result)
+    own = [f"RM{number}" for number in range(1, config.iterations + 1)]
+    rivals = [
+        (n, rival) for n in own for rival in (f"{n} by coin", f"{n} on all pairs", FULL_MODEL)
+    ]
+    result += BranchResult(values=tuple(rival_changes(result.values, rivals)))
     models = {"seed": model}
     models |= {
         name: evolved[branch].checkpoints[-1]
