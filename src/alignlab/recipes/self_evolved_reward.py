@@ -26,7 +26,6 @@ from alignlab.measuring.reward_pairs import longer_wins, pair_accuracy, rival_ch
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.reward_rounds import (
-    BRANCHES,
     FULL_MODEL,
     POLICIES,
     SEED_MODEL,
