@@ -13,10 +13,11 @@ from alignlab.stages.instructors import (
     InstructSettings,
     Material,
     checked_answers,
+    exchanged_answers,
     new_questions,
     worked_answers,
 )
-from alignlab.types import Message, Prompt
+from alignlab.types import Demonstration, Message, Prompt
 from tests.stages.making import context, prompt, responses
 
 
@@ -147,3 +148,15 @@ def test_every_request_for_one_error_is_drawn_anew():
 
     Instructor(ScriptedEngine(write)).from_questions([error(0), error(1)], 0)
     assert ids == ["instruct|p0/M1/0/0", "instruct|p0/M1/0/1"]
+
+
+def test_exchanged_answers_are_the_next_questions():
+    shown = [Demonstration(p, responses(p, t)[0]) for p, t in zip(KNOWN, "abc", strict=True)]
+    found = exchanged_answers(shown)
+    assert [(d.prompt.id, d.response.text) for d in found] == [
+        ("p1", "b"),
+        ("p2", "c"),
+        ("p3", "a"),
+    ]
+    assert [d.response.prompt_id for d in found] == ["p1", "p2", "p3"]
+    assert exchanged_answers([]) == []

@@ -4,7 +4,8 @@ M1 answers the training questions, a checker finds the wrong answers, and an ins
 questions with worked answers: from each error ("error", LE), from its contrast with similar
 questions answered well ("contrast", LEC). M2 is M1 after SFT on them, and so on in rounds.
 Controls at as many new items: questions written from the errors' questions alone ("mimic"), from
-any training questions ("random"), and SFT on the training questions' own references ("key").
+any training questions ("random"), SFT on the training questions' own references ("key"), and the
+same with every answer moved to another question ("exchanged"), which must not help.
 Departures: the instructor is shown the reference of an error; worked answers are checked, and
 wrong ones dropped; similarity is of words, not of BERT's vectors.
 """
@@ -48,6 +49,7 @@ from alignlab.stages.instructors import (
     InstructSettings,
     Material,
     checked_answers,
+    exchanged_answers,
     new_questions,
     worked_answers,
 )
@@ -61,6 +63,7 @@ BRANCHES: Mapping[str, str] = {
     "mimic": "from the questions of errors",
     "random": "from any questions",
     "key": "SFT on the key",
+    "exchanged": "SFT on exchanged answers",
 }
 """Branch -> end of its models' names."""
 HOW: Mapping[str, How] = {
@@ -85,7 +88,7 @@ class InstructorsConfig(CheckedConfig):
     iterations: PositiveInt = 1
     """Number of rounds; each takes the errors of the newest model."""
     branches: tuple[str, ...] = tuple(BRANCHES)
-    """Branches to run: error, contrast, mimic, random, key."""
+    """Branches to run: error, contrast, mimic, random, key, exchanged."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,8 +148,9 @@ def _lessons(
     study: Instructed, given: Outcomes, name: str, title: str
 ) -> tuple[list[Demonstration], tuple[PerPromptMetric, ...]]:
     """Return a round's items of a branch, with the share of right ones among those written."""
-    if name == "key":
-        return _key(study, given), ()
+    if name in ("key", "exchanged"):
+        key = _key(study, given)
+        return key if name == "key" else exchanged_answers(key), ()
     context, config = study.context, study.config
     completer = context.completer(config.instructor)
     corpus = study.start.corpus

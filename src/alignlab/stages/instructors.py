@@ -159,3 +159,15 @@ def checked_answers(
             stage.write("demonstrations", Demonstration, shown)
             stage.count([Count(stage.name, "worked answers", len(shown), reasons)])
         return kept.read()
+
+
+def exchanged_answers(shown: Sequence[Demonstration]) -> list[Demonstration]:
+    """Return demonstrations of each question with the answer of the next one, the control."""
+    answers = [*shown[1:], *shown[:1]]
+    return [
+        Demonstration(
+            one.prompt,
+            replace(other.response, id=f"{one.response.id}/exchanged", prompt_id=one.prompt.id),
+        )
+        for one, other in zip(shown, answers, strict=True)
+    ]
