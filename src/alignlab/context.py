@@ -30,7 +30,7 @@ from alignlab.models.dtypes import (
     stored_parameters,
 )
 from alignlab.models.heads import load_reward_model
-from alignlab.models.load import LanguageModel, load
+from alignlab.models.load import LanguageModel, classifier_in, load
 from alignlab.models.quant import load_quantised
 from alignlab.models.rewarders import ChatRewarder
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
@@ -163,10 +163,15 @@ class RunContext:
         """Load a private copy of a checkpoint in float32, to train or measure."""
         return _load(model.path, self.hardware.device, "float32", self.chat_template)
 
-    def student(self, model: Checkpoint, config: TrainConfig) -> LanguageModel:
+    def student(
+        self, model: Checkpoint, config: TrainConfig, *, rewards: bool = False
+    ) -> LanguageModel:
         """Load a private copy of a checkpoint for training, quantised by `config.quant`.
 
         Models kept for inference give their memory back first.
+
+        Args:
+            rewards: train rewards; a checkpoint that is a reward model keeps its scalar head.
 
         Raises:
             BadInput: quantised weights would have to be sharded.
@@ -176,7 +181,8 @@ class RunContext:
         if config.quant == "none":
             # Sharded weights go to their devices layer by layer.
             place = "cpu" if self.hardware.sharded else self.hardware.device
-            lm = _load(model.path, place, "float32", self.chat_template)
+            read = load_reward_model if rewards and classifier_in(model.path) else _load
+            lm = read(model.path, device=place, dtype="float32", chat_template=self.chat_template)
             self._note_type(f"{model.name}, training", lm, config.dtype)
             return lm
         if self.hardware.sharded:

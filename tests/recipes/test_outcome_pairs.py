@@ -166,7 +166,7 @@ def test_keys_are_answers():
     [
         (("branches=[pair]",), "branch"),
         (("measure.judge=longer",), "measures by outcome=verifier, found longer"),
-        (("pairs.min_gap=1",), "have no effect in outcome_pairs"),
+        (("pairs.min_gap=1",), "have no effect in a study by outcome"),
         (("objective.options.nll_weight=1",), "set nll_weight instead"),
         (("objective.name=ipo",), "nll_weight"),
         (("outcome=nobody", "measure.judge=auto"), "nobody"),

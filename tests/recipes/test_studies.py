@@ -26,7 +26,18 @@ STUDIES: dict[str, tuple[tuple[str, ...], set[str]]] = {
         ("iterations=1", "pairs.keep=winners", "judge.method=expected"),
         {"M0", "SFT baseline", "M1", "M2"},
     ),
-    "self_refine": (("traces=8",), {"M0", "M1", "R1", "R2"}),
+    "self_refine": (
+        ("traces=8",),
+        {
+            "M0",
+            "M1",
+            "R1",
+            "R2",
+            "R2 by coin",
+            "R2 SFT on its refinements",
+            "R2 on the teacher's refinements",
+        },
+    ),
     "teacher_reward": ((), {"M0", "M1", "M2 teacher reward"}),
     "teacher_demonstration": ((), {"M0", "M1", "M2 teacher demonstration"}),
     "compare": (
@@ -140,7 +151,10 @@ def test_scores_rest_on_every_held_out_answer(finished, study: str):
 
 
 def test_all_recipes_are_tried():
-    elsewhere = {"relevance_reward", "outcome_pairs", "alternating", "instructable_reward"}
+    elsewhere = {
+        "relevance_reward", "outcome_pairs", "alternating", "instructable_reward",
+        "self_evolved_reward", "instructors",
+    }  # fmt: skip
     tried = {registry.get("recipe", study.split()[0]).name for study in STUDIES}
     assert tried | elsewhere == set(registry.names("recipe"))
 

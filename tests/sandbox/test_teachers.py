@@ -128,3 +128,30 @@ def test_specs() -> None:
             make_teacher(bad)
     with pytest.raises(BadInput):
         Teacher("strong", TeacherOptions(-0.1))
+
+
+REVIEW = "Review.\n<question>{q}</question>\n<response>{r}</response>\n{fields}"
+
+
+def test_a_review_has_the_fields_asked_for() -> None:
+    teacher = make_teacher("strong?judge_noise=0")
+    answer = f"{A} is nice."
+    fields = "Weaknesses, Score, Suggestions, Improved response"
+    (told,) = teacher.complete([ask(REVIEW.format(q=TELL, r=answer, fields=fields))])[0]
+    question = parse_question(TELL)
+    assert question is not None
+    found = assess(TELL, question, answer)
+    start = f"Weaknesses: {found.problems}. Score: {found.score}. Suggestions: mend "
+    assert told.text.startswith(start)
+    assert told.text.count("Improved response: ") == 1
+    bare = REVIEW.format(q=TELL, r=answer, fields="Improved response")
+    assert teacher.complete([ask(bare)])[0][0].text.startswith("Improved response: ")
+
+
+def test_a_question_alone_is_mimicked() -> None:
+    wanted = 'Answer with one line of the form "Question: ...".'
+    text = f"Write one.\n<question>\n{TELL}\n</question>\n{wanted}"
+    (told,) = make_teacher("strong").complete([ask(text)])[0]
+    new = parse_question(told.text.removeprefix("Question: "))
+    assert new is not None
+    assert new.family == "tell"

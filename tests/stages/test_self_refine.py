@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from alignlab.errors import BadInput
 from alignlab.feedback.rules import LengthJudge
 from alignlab.generation.scripted import ScriptedEngine
 from alignlab.measuring.refinement import gain
-from alignlab.recipes.self_refine import SelfRefineConfig
-from alignlab.stages.self_refine import RefineSettings, refine_by
+from alignlab.recipes.self_refine import CONTROLS, SelfRefineConfig
+from alignlab.stages.self_refine import RefineSettings, better_refinements, refine_by
 from tests.stages.making import context, prompt, responses
 
 PROMPTS = [prompt(n) for n in range(3)]
@@ -61,6 +62,12 @@ def test_critiques_and_refinements_are_imitated_and_their_gain_is_counted(tmp_pa
         ("traces=0", "setting traces: expected 1 or more"),
         ("refine.critique_prompt=nope", "unknown judge prompt 'nope'"),
         ("refine.refined_tokens=0", "setting refine.refined_tokens: expected 1 or more"),
+        ("refine.review_prompt=nope", "unknown judge prompt 'nope'"),
+        ("refine.fields=[score]", "refine.fields: has no effect with refine.style=two"),
+        ("refine={style: one, fields: [praise]}", "unknown field of a review 'praise'"),
+        ("refine.gate=longer", "refine.gate: has no effect with refine.keep=all"),
+        ("refine.ift=2", "setting refine.ift"),
+        ("controls=[dice]", "unknown control 'dice'"),
     ],
 )
 def test_settings_without_sense_are_refused(given: str, message: str) -> None:
@@ -70,9 +77,51 @@ def test_settings_without_sense_are_refused(given: str, message: str) -> None:
 
 def test_winners_are_imitated() -> None:
     recipe = registry.get("recipe", "self_refine")
-    config = assemble(recipe, None, ["pairs.keep=winners", "iterations=2"], {})
+    config = assemble(recipe, None, ["pairs.keep=winners", "iterations=2", "controls=[]"], {})
     assert isinstance(config, SelfRefineConfig)
     assert config.refine.critique_prompt == "short_critique"  # of the sandbox's preset
     models = plan_study(recipe, config).models
     assert list(models) == ["M0", "M1", "R1", "R2", "R3"]
     assert "SFT on" in models["R2"]
+
+
+def reviews(request, sample):
+    """Writes reviews of all but the last question's response."""
+    if "question 2" in request.messages[0].content:
+        return "It is fine."
+    return "Score: 1\nImproved response: one two three"
+
+
+def test_one_reply_is_imitated_whole_and_its_last_field_is_the_refinement(tmp_path: Path) -> None:
+    here = context(tmp_path)
+    settings = RefineSettings(style="one", fields=("score",), critique_tokens=9, refined_tokens=8)
+    found = refine_by(here, ScriptedEngine(reviews), PROMPTS, FIRST, settings)
+    assert [r.text for r in found.responses] == ["one two three"] * 2
+    assert [r.id for r in found.responses] == ["p0/M1/0/refined", "p1/M1/0/refined"]
+    (lesson, _) = found.lessons
+    assert (lesson.task, lesson.response.text) == ("refine", reviews_text())
+    assert "Score, Improved response" in lesson.prompt.text
+    (counts,) = tmp_path.glob("stages/*-review/counts.jsonl")
+    (count,) = [json.loads(line) for line in counts.open()]
+    assert (count["kept"], count["dropped"]) == (2, {"no review in the form asked for": 1})
+
+
+def reviews_text() -> str:
+    return "Score: 1\nImproved response: one two three"
+
+
+def test_a_gate_keeps_refinements_that_score_higher(tmp_path: Path) -> None:
+    texts = ["one two three", "four five", "six"]  # longer, as long, shorter
+    refined = [replace(r, id=f"{r.id}/refined", text=t) for r, t in zip(FIRST, texts, strict=True)]
+    kept = better_refinements(context(tmp_path), LengthJudge(), PROMPTS, FIRST, refined)
+    assert [r.text for r in kept] == ["one two three"]
+    (counts,) = tmp_path.glob("stages/*-gate/counts.jsonl")
+    (count,) = [json.loads(line) for line in counts.open()]
+    assert count["dropped"] == {"the refinement is not better": 2}
+
+
+def test_a_plan_of_gated_reviews_in_one_reply() -> None:
+    recipe = registry.get("recipe", "self_refine")
+    given = ["refine.style=one", "refine.keep=better", "refine.gate=sandbox:oracle"]
+    plan = plan_study(recipe, assemble(recipe, None, given, {}))
+    assert list(plan.models) == ["M0", "M1", "R1", *CONTROLS.values(), "R2"]

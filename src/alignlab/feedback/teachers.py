@@ -2,8 +2,8 @@
 
 `Refiner` is the refinement of Self-Refine (arXiv 2303.17651) and Self-Refinement Tuning
 (arXiv 2406.07168). `Instructor` (LLMs-as-Instructors, arXiv 2407.00497) writes a prompt from an
-error alone or from its contrast with a similar question answered well; similarity is cosine of
-TF-IDF vectors (the paper uses embeddings).
+error alone, from its contrast with similar questions answered well, or from a question alone;
+similarity is cosine of TF-IDF vectors (the paper uses embeddings).
 """
 
 from __future__ import annotations
@@ -85,12 +85,25 @@ class Refiner:
 class Instructor:
     """Teacher that writes one new prompt per error with a model."""
 
-    def __init__(self, completer: Completer, *, sampling: Sampling | None = None) -> None:
+    def __init__(
+        self, completer: Completer, *, sampling: Sampling | None = None, neighbours: int = 0
+    ) -> None:
+        """Set up a teacher.
+
+        Args:
+            completer: the model that writes.
+            sampling: sampling settings of the one reply (T 0.7, p 0.9 by default).
+            neighbours: similar questions answered well that a contrast shows, without their answers
+                (3 in the paper); 0 shows the most similar one with its answer.
+        """
         self.sampling = sampling or Sampling(temperature=0.7, top_p=0.9, max_tokens=256)
         self.name = f"{completer.name} as instructor"
         self._completer = completer
+        self._neighbours = neighbours
         self._error = judge_prompt("instruct_error")
-        self._contrast = judge_prompt("instruct_contrast")
+        self._contrast = judge_prompt("instruct_contrast" if not neighbours else
+                                      "instruct_neighbours")  # fmt: skip
+        self._mimic = judge_prompt("instruct_mimic")
 
     def from_errors(self, errors: Sequence[Criticised], seed: int) -> list[Prompt | Unscored]:
         """Write one prompt per error; Unscored where the reply cannot be read."""
@@ -106,18 +119,24 @@ class Instructor:
         """Write one prompt per error, contrasted with the success of the most similar question."""
         if not successes:
             return [Unscored("no success to contrast with") for _ in errors]
-        near = _nearest([e.prompt for e in errors], [prompt for prompt, _ in successes])
+        known = [prompt for prompt, _ in successes]
+        near = _nearest([e.prompt for e in errors], known, self._neighbours or 1)
         requests = [
             self._contrast.render(
                 error.prompt,
                 error.response,
                 critique=error.critique,
-                other_prompt=question(successes[at][0]),
-                other_response=successes[at][1].text,
+                other_prompt=question(known[places[0]]),
+                other_response=successes[places[0]][1].text,
+                examples="\n".join(f"- {question(known[at])}" for at in places),
             )
-            for error, at in zip(errors, near, strict=True)
+            for error, places in zip(errors, near, strict=True)
         ]
         return self._write(errors, requests, seed)
+
+    def from_questions(self, items: Sequence[Criticised], seed: int) -> list[Prompt | Unscored]:
+        """Write one prompt per item, shown its question alone; the control of errors."""
+        return self._write(items, [self._mimic.render_prompt(one.prompt) for one in items], seed)
 
     def _write(
         self, errors: Sequence[Criticised], requests: Sequence[tuple[Message, ...]], seed: int
@@ -146,11 +165,11 @@ def refined_id(response_id: str) -> str:
     return f"{response_id}/refined"
 
 
-def _nearest(prompts: Sequence[Prompt], among: Sequence[Prompt]) -> list[int]:
-    """Return, for each prompt, the position of the most similar one; the first of equals."""
+def _nearest(prompts: Sequence[Prompt], among: Sequence[Prompt], k: int) -> list[list[int]]:
+    """Return, for each prompt, the positions of the k most similar ones; the first of equals."""
     if not prompts:
         return []
     texts = [question(prompt) for prompt in (*prompts, *among)]
     vectors = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
     products = (vectors[: len(prompts)] @ vectors[len(prompts) :].T).toarray()
-    return [int(row.argmax()) for row in products]
+    return [(-row).argsort(kind="stable")[:k].tolist() for row in products]

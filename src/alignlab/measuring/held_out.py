@@ -149,7 +149,7 @@ def _rewarded(
             after.name: _margins(objective, groups, policy, None),
             before.name: _margins(objective, groups, first, None),
         }
-    return {name: [_half(m) for m in made] for name, made in found.items() if made}
+    return {name: [outcome_of(m) for m in made] for name, made in found.items() if made}
 
 
 def _sums(
@@ -243,11 +243,13 @@ def _outcomes(
 ) -> list[float]:
     """Return 1, 0.5 or 0 per comparison: the better response has a higher, equal, lower value."""
     return [
-        _half(v[i] - v[j]) for v, g in zip(values, groups, strict=True) for i, j in _pairs(g.scores)
+        outcome_of(v[i] - v[j])
+        for v, g in zip(values, groups, strict=True)
+        for i, j in _pairs(g.scores)
     ]
 
 
-def _half(margin: float) -> float:
+def outcome_of(margin: float) -> float:
     """Return 1 for a comparison won, 0 for one lost, 0.5 for equal values."""
     return (margin > 0) + 0.5 * (margin == 0)
 

@@ -245,13 +245,18 @@ def _stored(folder: Path) -> torch.dtype | None:
     return None
 
 
+def classifier_in(folder: str | Path) -> str:
+    """Return the class of the sequence classifier in a folder; empty for another model."""
+    config = Path(folder) / "config.json"
+    named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    classes = named.get("architectures") or ()
+    return next((c for c in classes if c.endswith("ForSequenceClassification")), "")
+
+
 def _refuse_classifier(folder: Path) -> None:
     """Refuse a classifier, which would load as a decoder with a random vocabulary head."""
-    config = folder / "config.json"
-    named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    for name in named.get("architectures") or ():
-        if name.endswith("ForSequenceClassification"):
-            raise BadInput(f"{folder}: expected a decoder, found a reward model ({name})")
+    if name := classifier_in(folder):
+        raise BadInput(f"{folder}: expected a decoder, found a reward model ({name})")
 
 
 def _with_adapter(model: Any, adapter: str, folder: Path) -> Any:

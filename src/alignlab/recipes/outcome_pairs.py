@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
-from typing import Literal
+from typing import Literal, TypeVar
 
 from alignlab import registry
 from alignlab.answers.libraries import structured
@@ -60,12 +60,14 @@ from alignlab.types import (
     Score,
 )
 
+K = TypeVar("K", bound="CheckedConfig")
+
 NO_REFERENCE, OPEN_ENDED = "no reference answer", "open-ended question"
 
 
 @dataclass(frozen=True)
-class OutcomePairsConfig(StudyConfig):
-    """Settings of training on pairs by outcome."""
+class CheckedConfig(StudyConfig):
+    """Settings of studies whose answers are right or wrong by a checker."""
 
     start: Literal["base", "demonstrations"] = "base"
     """M1: the base model as it is, or tuned on the data's demonstrations first."""
@@ -73,6 +75,36 @@ class OutcomePairsConfig(StudyConfig):
     """Feedback source that tells right (a score of at least 1) from wrong, in training and
     measuring: verifier; verifier,strict=true, by which responses without a readable answer form no
     pairs; python:FILE:FUNCTION; at_least,score=4:SPEC for another threshold."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A preset may name the source of the truth as the judge.
+        if self.measure.judge not in (AUTO, self.outcome, self.measure.truth):
+            raise BadInput(
+                f"setting measure.judge: expected none in a study by outcome, which measures by "
+                f"outcome={self.outcome}, found {self.measure.judge}"
+            )
+        if self.pairs != PairSettings() or self.select.prompts or self.measure.pair_judge:
+            raise BadInput(
+                "settings pairs, select.prompts and measure.pair_judge: have no effect in a study "
+                "by outcome, which measures by outcome; leave them out"
+            )
+
+    @property
+    def measuring_judge(self) -> str:
+        """Return the feedback source that tells right from wrong."""
+        return ones_and_zeros(self.outcome)
+
+    @property
+    def measures_truth(self) -> bool:
+        """Return True: a checker measures the study."""
+        return True
+
+
+@dataclass(frozen=True)
+class OutcomePairsConfig(CheckedConfig):
+    """Settings of training on pairs by outcome."""
+
     nll_weight: NonNegative = 1.0
     """Weight of the right response's token-mean negative log-likelihood in the loss."""
     by_outcome: OutcomeSettings = field(default_factory=OutcomeSettings)
@@ -84,31 +116,9 @@ class OutcomePairsConfig(StudyConfig):
         for name in self.branches:
             if name not in BRANCHES:
                 raise unknown_name("branch", name, BRANCHES)
-        if self.pairs != PairSettings() or self.select.prompts or self.measure.pair_judge:
-            raise BadInput(
-                "settings pairs, select.prompts and measure.pair_judge: have no effect in "
-                "outcome_pairs, which pairs by by_outcome.* and measures by outcome; leave them out"
-            )
-        # A preset may name the source of the truth as the judge.
-        if self.measure.judge not in (AUTO, self.outcome, self.measure.truth):
-            raise BadInput(
-                f"setting measure.judge: expected none in outcome_pairs, which measures by "
-                f"outcome={self.outcome}, found {self.measure.judge}"
-            )
         if "nll_weight" in self.objective.options:
             raise BadInput("setting objective.options.nll_weight: set nll_weight instead")
         self.paired_objective(self.nll_weight).build()
-
-    @property
-    def measuring_judge(self) -> str:
-        """Return the feedback source that tells right from wrong."""
-        cut = self.outcome.startswith(("at_least:", "at_least,"))
-        return self.outcome if cut else f"at_least:{self.outcome}"
-
-    @property
-    def measures_truth(self) -> bool:
-        """Return True: a checker measures the study."""
-        return True
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -171,9 +181,9 @@ Learn = Callable[[Study[OutcomePairsConfig], Checkpoint, Outcomes, str], Checkpo
 
 def study(context: RunContext, config: OutcomePairsConfig) -> StudyMeasurements:
     """Train M1's branches by the outcome of their own answers, and measure them."""
-    begun = _with_questions(_start(context, config))
+    begun = with_questions(checked_start(context, config))
     start = begun.start
-    first = _outcomes(begun, start.m1)
+    first = outcomes_of(begun, start.m1)
     tuned = config.start == "demonstrations"
     result = first_answers(begun) if tuned else answer_held_out(begun, start.m1)
     branches = [Branch(n, _run, (begun.scope(n), first, n)) for n in config.chosen]
@@ -181,10 +191,11 @@ def study(context: RunContext, config: OutcomePairsConfig) -> StudyMeasurements:
     result += BranchResult(values=(first.accuracy(),))
     source = context.judge(config.measuring_judge, start.m1)
     measured = finish(begun, result, source)
-    return replace(measured, values=(*measured.values, *_accuracies(measured)))
+    twins = [(BRANCHES["pairs"][1], BRANCHES[twin][1]) for twin in ("sft", "coin")]
+    return replace(measured, values=(*measured.values, *accuracies(measured, twins)))
 
 
-def _start(context: RunContext, config: OutcomePairsConfig) -> Study[OutcomePairsConfig]:
+def checked_start(context: RunContext, config: K) -> Study[K]:
     """Return the study with its data and M1."""
     if config.start == "demonstrations":
         return imitation_start(context, config)
@@ -194,7 +205,7 @@ def _start(context: RunContext, config: OutcomePairsConfig) -> Study[OutcomePair
     return Study(context, config, WarmStart(corpus, m0, m1, m1, corpus.prompts))
 
 
-def _with_questions(study: Study[OutcomePairsConfig]) -> Study[OutcomePairsConfig]:
+def with_questions(study: Study[K]) -> Study[K]:
     """Keep questions with a reference answer, for training and for testing; count the others.
 
     Raises:
@@ -230,7 +241,7 @@ def _refused(prompt: Prompt) -> str:
     return OPEN_ENDED if prompt.query_type == "open" else ""
 
 
-def _outcomes(study: Study[OutcomePairsConfig], model: Checkpoint) -> Outcomes:
+def outcomes_of(study: Study[CheckedConfig], model: Checkpoint) -> Outcomes:
     """Sample a model's answers to the training questions, and check them."""
     source = study.context.judge(study.config.measuring_judge, study.start.m1)
     answered = answers_of(study, model, study.start.prompts)
@@ -248,7 +259,7 @@ def _run(study: Study[OutcomePairsConfig], first: Outcomes, name: str) -> Branch
         step = study.scope(f"iteration-{iteration}")
         given = first
         if iteration > 1:
-            given = _outcomes(step, model)
+            given = outcomes_of(step, model)
             result += BranchResult(values=(given.accuracy(),))
         model = learn(step, model, given, f"M{iteration + 1} {title}")
         result += answer_held_out(step, model)
@@ -325,6 +336,11 @@ def imitate_key(
     return sft(study, parent, shown, name, f"{parent.name} after SFT on {len(shown)} references")
 
 
+def ones_and_zeros(spec: str) -> str:
+    """Return the spec of a source of 1 for scores of at least 1, or of the threshold it names."""
+    return spec if spec.startswith(("at_least:", "at_least,")) else f"at_least:{spec}"
+
+
 def key_of(reference: str) -> str:
     """Return a reference as an answer to imitate; empty for instructions."""
     values = structured(reference)
@@ -341,8 +357,14 @@ BRANCHES: Mapping[str, tuple[Learn, str]] = {
 """Name -> training, and the end of its models' names."""
 
 
-def _accuracies(measured: StudyMeasurements) -> list[PerPromptMetric]:
-    """Compute accuracies, changes from M1, and pairs against imitation and coin in each round."""
+def accuracies(
+    measured: StudyMeasurements, twins: Sequence[tuple[str, str]]
+) -> list[PerPromptMetric]:
+    """Compute accuracies, changes from M1, and changes from other models of the same round.
+
+    Args:
+        twins: end of a model's name, and that of the model that it is held against.
+    """
     right = {
         model: {f.prompt_id: f.verdict.value for f in feedback if isinstance(f.verdict, Score)}
         for model, feedback in measured.scored.items()
@@ -352,9 +374,8 @@ def _accuracies(measured: StudyMeasurements) -> list[PerPromptMetric]:
         PerPromptMetric(m, "qa", "accuracy", tuple(own), tuple(own.values()), unscored=lost[m])
         for m, own in right.items()
     ]
-    pairs, twins = BRANCHES["pairs"][1], (BRANCHES["sft"][1], BRANCHES["coin"][1])
     against = [(m, measured.baseline) for m in right if m != measured.baseline]
-    against += [(m, m.replace(pairs, twin)) for twin in twins for m in right if m.endswith(pairs)]
+    against += [(m, m.replace(one, two)) for one, two in twins for m in right if m.endswith(one)]
     for model, other in against:
         both = [p for p in right[model] if p in right.get(other, {})]
         changes = tuple(right[model][p] - right[other][p] for p in both)

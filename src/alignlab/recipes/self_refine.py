@@ -2,9 +2,11 @@
 
 M1 answers prompts, a teacher criticises and rewrites the answers, and M1 is trained on that trace:
 R1. R1 then answers new prompts, criticises and rewrites its own answers; the refined answer
-preferred over the first, by DPO, makes R2, and so on. Departures: critique and refinement are two
-turns of their own, not one, and without the paper's template of weaknesses, score and suggestions;
-the instruction data is imitated along with the trace.
+preferred over the first, by DPO, makes R2, and so on. `refine.style=one` is the paper's single
+reply of weaknesses, score, suggestions and the improved response. Departures: by default critique
+and refinement are two turns, and the instruction data is imitated along with the trace
+(`refine.ift`); `refine.keep=better` drops pairs whose refinement scores no higher. Controls of the
+first round: the same pairs by coin, SFT on the refinements, and the teacher's refinements as pairs.
 """
 
 from __future__ import annotations
@@ -14,8 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput
-from alignlab.feedback.prompts import judge_prompt
+from alignlab.errors import BadInput, unknown_name
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
 from alignlab.recipes.judging import SELF
@@ -34,9 +35,23 @@ from alignlab.recipes.study import (
 )
 from alignlab.recipes.teacher import TeacherConfig
 from alignlab.registry import register
-from alignlab.stages.pair import demonstration_pairs
-from alignlab.stages.self_refine import Refined, RefineSettings, refine_by
-from alignlab.types import Prompt
+from alignlab.stages.judges import model_judge
+from alignlab.stages.pair import best_as_demonstrations, demonstration_pairs
+from alignlab.stages.pseudo_labels import by_coin
+from alignlab.stages.self_refine import (
+    Refined,
+    RefineSettings,
+    better_refinements,
+    refine_by,
+)
+from alignlab.types import PreferenceGroup, Prompt, Response
+
+CONTROLS = {
+    "coin": "R2 by coin",
+    "imitate": "R2 SFT on its refinements",
+    "teacher": "R2 on the teacher's refinements",
+}
+"""Control of the first round -> its model."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +62,21 @@ class SelfRefineConfig(TeacherConfig):
     """Number of prompts whose answers the teacher criticises and refines, separate from the rounds'
     prompts."""
     refine: RefineSettings = field(default_factory=RefineSettings)
+    controls: tuple[str, ...] = tuple(CONTROLS)
+    """Models trained from R1 as controls of R2: coin (the same pairs, either response preferred by
+    chance), imitate (SFT on the refinements, as many trained responses), teacher (the teacher's
+    refinements over R1's answers); [] trains none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in self.controls:
+            if name not in CONTROLS:
+                raise unknown_name("control", name, CONTROLS)
         if self.pairs.keep == "all" or self.pairs.min_gap:
             raise BadInput(
                 "settings pairs.keep=all and pairs.min_gap: have no effect in self_refine: the "
                 "refined answer is preferred to the first"
             )
-        for name in (self.refine.critique_prompt, self.refine.refine_prompt):
-            judge_prompt(name)
 
 
 def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
@@ -67,7 +87,8 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
     result, step = first_answers(begun), begun.scope("trace")
     given = answers_of(step, start.m1, shown)
     taught, better = _refined(step, given, config.teacher)
-    lessons = [*start.corpus.demonstrations, *taught.lessons]
+    human = start.corpus.demonstrations
+    lessons = [*human[: round(config.refine.ift * len(human))], *taught.lessons]
     made = f"M1 after SFT on human answers and on critiques and refinements of {config.teacher}"
     student = sft(step, start.m1, lessons, "R1", made)
     result += better + answer_held_out(step, student)
@@ -75,9 +96,9 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
         step = begun.scope(f"iteration-{iteration}")
         given = answers_of(step, student, prompts)
         own, better = _refined(step, given, SELF)
-        pairs = demonstration_pairs(
-            step.context, given.prompts, own.responses, given.responses, source="refinement"
-        )
+        pairs = _pairs(step, given, own)
+        for control in config.controls if iteration == 1 else ():
+            result += _control(step.scope(control), given, pairs, control)
         how = f"{config.preference_method}, its own refinements over its first answers"
         name, made = f"R{iteration + 1}", f"{student.name} after {how}"
         student = preference_train(step, student, pairs, name, made)
@@ -102,6 +123,57 @@ def _prompts(study: Study[SelfRefineConfig]) -> list[Sequence[Prompt]]:
         )
     left = found[traces:]
     return [found[:traces], *(left[i * size : (i + 1) * size] for i in range(rounds))]
+
+
+def _pairs(
+    study: Study[SelfRefineConfig], given: Answered, refined: Refined
+) -> list[PreferenceGroup]:
+    """Prefer refinements to first answers, those that pass the gate."""
+    better = _gated(study, given, refined.responses)
+    return demonstration_pairs(
+        study.context, given.prompts, better, given.responses, source="refinement"
+    )
+
+
+def _control(
+    study: Study[SelfRefineConfig], given: Answered, pairs: list[PreferenceGroup], name: str
+) -> BranchResult:
+    """Train a control of the first round from R1, and sample its held-out answers."""
+    config, student, result = study.config, given.student, BranchResult()
+    title, made = CONTROLS[name], f"R1 after {config.preference_method} on "
+    if name == "imitate":
+        shown = best_as_demonstrations(pairs)
+        # A pair trains two responses.
+        loop = replace(config.sft, epochs=2 * config.preference.epochs)
+        made = f"R1 after SFT on {len(shown)} of its refinements, {loop.epochs} epochs"
+        return answer_held_out(study, sft(study.using(sft=loop), student, shown, title, made))
+    if name == "coin":
+        seed = study.context.seed_for("coin")
+        pairs = [by_coin(both, seed) for both in pairs]
+        made += "the same pairs, preferred by coin"
+    else:
+        taught, result = _refined(study, given, config.teacher)
+        pairs = _pairs(study, given, taught)
+        made += f"refinements of {config.teacher} over its first answers"
+    model = preference_train(study, student, pairs, title, made)
+    return result + answer_held_out(study, model)
+
+
+def _gated(
+    study: Study[SelfRefineConfig], given: Answered, refined: Sequence[Response]
+) -> Sequence[Response]:
+    """Return the refinements whose pairs are trained on."""
+    context, config = study.context, study.config
+    if config.refine.keep == "all":
+        return refined
+    own = config.refine.gate == SELF
+    engine = context.engine(given.student)
+    source = (
+        model_judge(engine, config.judge)
+        if own
+        else context.judge(config.refine.gate, given.student)
+    )
+    return better_refinements(context, source, given.prompts, given.responses, refined)
 
 
 def _refined(

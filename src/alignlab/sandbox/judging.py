@@ -23,12 +23,14 @@ _SENTENCE = re.compile(r"<sentence>\s*(.*?)\s*</sentence>", re.DOTALL | re.IGNOR
 _SENTENCES = re.compile(r"<sentences>\s*(.*?)\s*</sentences>", re.DOTALL | re.IGNORECASE)
 _TYPE_WANTED = re.compile(r"\bopen-ended or closed-ended\b", re.IGNORECASE)
 _PROMPT_WANTED = re.compile(r"one line of the form \"Question: \.\.\.\"\.?\s*$")
+_REVIEW_WANTED = re.compile(r"\b((?:(?:Weaknesses|Score|Suggestions), )*)Improved response\s*$")
 
 Task = Literal[
     "judge",
     "problems",
     "critique",
     "refine",
+    "review",
     "correct",
     "instruct",
     "sentence",
@@ -42,8 +44,9 @@ class JudgeRequest:
     """Parsed judge prompt.
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
-    short), "refine", "correct" sentence by sentence, ask a new question ("instruct"), rate the
-    relevance of a "sentence", value numbered "sentences", or classify the question's "type".
+    short), "refine", "review" and rewrite in one reply, "correct" sentence by sentence, ask a new
+    question ("instruct"), rate the relevance of a "sentence", value numbered "sentences", or
+    classify the question's "type".
     """
 
     question: str
@@ -55,6 +58,8 @@ class JudgeRequest:
     task: Task = "judge"
     critique: str = ""
     """Critique of the response to refine."""
+    fields: tuple[str, ...] = ()
+    """Labels of a review before the improved response, for task "review"."""
 
 
 def judge_request(question: str, response: str) -> str:
@@ -87,10 +92,15 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         return JudgeRequest(question[1], tuple(several[1].splitlines()), task="sentences")
     if response is None and sentence is not None:
         return JudgeRequest(question[1], (sentence[1],), task="sentence")
+    if response is None and _PROMPT_WANTED.search(text):
+        return JudgeRequest(question[1], (), task="instruct")
     if response is None:
         asked = _TYPE_WANTED.search(text[: question.start()])
         return None if asked is None else JudgeRequest(question[1], (), task="type")
     after = text[response.end() :]
+    if (wanted := _REVIEW_WANTED.search(after)) is not None:
+        fields = tuple(label for label in wanted[1].split(", ") if label)
+        return JudgeRequest(question[1], (response[1].strip(),), task="review", fields=fields)
     task: Task = "judge"
     critique = _CRITIQUE.search(after)
     if _PROMPT_WANTED.search(text):

@@ -9,6 +9,7 @@ A teacher knows every fact. The request decides the reply:
                            and the others named with probability invents
     refinement prompt      the response if it or its critique is faultless, else a new answer
     correction prompt      the response, each fault of a sentence mended or overlooked as above
+    review prompt          weaknesses as in a critique, a score, suggestions, and a refinement
     new-question prompt    a question of the family of the judged one
     type prompt            open or closed
     sentence prompt        yes if the sentence claims anything that was asked for
@@ -144,6 +145,13 @@ class Teacher:
             if assessed[0].score == TOP or judged.critique in FAULTLESS:
                 return judged.responses[0]
             return write_answer(rng, judged.question, question, self.level)
+        if judged.task == "review":
+            weak = self._seen(rng, assessed[0].labels)
+            better = judged.responses[0]
+            if weak:
+                better = write_answer(rng, judged.question, question, self.level)
+            score = round(noisy(assessed[0].score, self.judge_noise, rng))
+            return review(judged.fields, weak, score, better)
         scores = [noisy(one.score, self.judge_noise, rng) for one in assessed]
         if len(scores) == 1:
             step = (judged.high - judged.low) / TOP
@@ -161,13 +169,28 @@ class Teacher:
 
     def _criticise(self, rng: np.random.Generator, assessed: Assessment, *, in_full: bool) -> str:
         faults = assessed.faults if in_full else assessed.labels
-        seen = [why for why in faults if rng.random() >= self.judge_noise / TOP]
+        seen = self._seen(rng, faults)
         if self.invents:
             absent = [label for label in LABELS if label not in assessed.labels]
             seen += [label for label in absent if rng.random() < self.invents]
         if not seen:
             return FAULTLESS[in_full]
         return f"Faults: {'; '.join(seen)}." if in_full else f"Problems: {', '.join(seen)}."
+
+    def _seen(self, rng: np.random.Generator, faults: Sequence[str]) -> list[str]:
+        """Return the faults that are not overlooked."""
+        return [why for why in faults if rng.random() >= self.judge_noise / TOP]
+
+
+def review(fields: Sequence[str], weak: Sequence[str], score: int, better: str) -> str:
+    """Format a review: the requested fields, then the improved response."""
+    texts = {
+        "Weaknesses": f"{', '.join(weak) or 'none'}.",
+        "Score": f"{score}.",
+        "Suggestions": f"mend {', '.join(weak)}." if weak else "none.",
+    }
+    parts = [f"{field}: {texts[field]}" for field in fields]
+    return " ".join([*parts, f"Improved response: {better}"])
 
 
 def _asked(request: CompletionRequest) -> str:

@@ -166,7 +166,7 @@ def _write_rounds(
                 for several in completer.complete(requests)
             ]
             written = [p for p in found if isinstance(p, Prompt)]
-            new = [p for p in written if not _names(p, given.reserved)]
+            new = [p for p in written if not names_reserved(p, given.reserved)]
             known = [*given.examples, *kept, *given.held_out]
             result = filter_prompts(new, known, settings.filters)
             wanted = result.kept[: settings.n - len(kept)]
@@ -197,7 +197,7 @@ def _requests(
     return found
 
 
-def _names(prompt: Prompt, reserved: Sequence[str]) -> bool:
+def names_reserved(prompt: Prompt, reserved: Sequence[str]) -> bool:
     """Return whether a prompt contains one of the reserved words."""
     return not set(re.findall(r"\w+", prompt.text.lower())).isdisjoint(
         word.lower() for word in reserved

@@ -80,7 +80,7 @@ def instruct(
     teacher: Instructor,
     errors: Sequence[Criticised],
     *,
-    how: Literal["error", "contrast"] = "error",
+    how: Literal["error", "contrast", "mimic"] = "error",
     successes: Sequence[tuple[Prompt, Response]] = (),
     known: Sequence[Prompt] = (),
     filters: FilterConfig | None = None,
@@ -89,7 +89,8 @@ def instruct(
     """Generate a prompt per error, dropping those too similar to known prompts or to the errors.
 
     Args:
-        how: "error" shows each error alone, "contrast" with the nearest success.
+        how: "error" shows each error alone, "contrast" with the nearest successes, "mimic" its
+            question alone.
         successes: prompts answered well, for "contrast".
         known: prompts that a new one must differ from, including the held-out ones.
 
@@ -102,6 +103,8 @@ def instruct(
     def ask(some: Sequence[Criticised], seed: int) -> list[Prompt | Unscored]:
         if how == "contrast":
             return teacher.from_contrast(some, successes, seed)
+        if how == "mimic":
+            return teacher.from_questions(some, seed)
         return teacher.from_errors(some, seed)
 
     written = _taught(context, name, teacher.name, Prompt, errors, ask)

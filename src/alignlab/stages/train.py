@@ -14,7 +14,7 @@ import torch
 from alignlab import progress, seeds
 from alignlab.context import RunContext
 from alignlab.models.load import LanguageModel, fingerprint
-from alignlab.objectives.base import Objective
+from alignlab.objectives.base import GroupRewards, Objective, input_of
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder
 from alignlab.runs import slug
@@ -90,8 +90,8 @@ def train(
     with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
         if not stage.done:
             seed = seeds.derive(context.seed_for("train", name), config.seed)
-            lm = context.student(parent, config)
             objective = lesson.objective
+            lm = context.student(parent, config, rewards=learns_rewards(objective))
             groups, count = prepare_for(
                 lm, objective, records, seed=seed, drop_bad=lesson.drop_bad, **asdict(lengths)
             )
@@ -164,7 +164,13 @@ class TrainingTask:
         if lm is not None:
             return lm
         torch.set_num_threads(self.context.threads)
-        return self.context.student(self.parent, self.config)
+        rewards = learns_rewards(self.lesson.objective)
+        return self.context.student(self.parent, self.config, rewards=rewards)
+
+
+def learns_rewards(objective: Objective) -> bool:
+    """Return whether an objective trains rewards, not a distribution over tokens."""
+    return input_of(objective) is GroupRewards
 
 
 def train_on_all_ranks(
