@@ -73,10 +73,10 @@ class CompareObjectivesConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.iterations != 1 or self.select.prompts:
+        if self.iterations != 1 or self.select.prompts or self.pairs.rho is not None:
             raise BadInput(
-                "settings iterations and select.prompts: have no effect in compare_objectives; "
-                "leave them out"
+                "settings iterations, select.prompts and pairs.rho: have no effect in "
+                "compare_objectives; leave them out"
             )
         if len(set(self.branches)) < len(self.branches):
             raise BadInput(f"setting branches: expected different names, found {self.branches}")

@@ -50,10 +50,10 @@ class SelfRefineConfig(TeacherConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pairs.keep == "all" or self.pairs.min_gap:
+        if self.pairs.keep == "all" or self.pairs.min_gap or self.pairs.rho is not None:
             raise BadInput(
-                "settings pairs.keep=all and pairs.min_gap: have no effect in self_refine: the "
-                "refined answer is preferred to the first"
+                "settings pairs.keep=all, pairs.min_gap and pairs.rho: have no effect in "
+                "self_refine: the refined answer is preferred to the first"
             )
         for name in (self.refine.critique_prompt, self.refine.refine_prompt):
             judge_prompt(name)
