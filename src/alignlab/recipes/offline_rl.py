@@ -23,6 +23,7 @@ from alignlab.configs import NonNegative
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.measuring.best_of_n import best_of_values
+from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.objectives.sft import SFT
@@ -53,6 +54,9 @@ from alignlab.types import (
     Feedback,
     PreferenceGroup,
 )
+
+TWIN = "all imitated"
+"""Model of the control at equal compute, with which all others are compared."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,10 @@ def study(context: RunContext, config: OfflineRLConfig) -> StudyMeasurements:
     result = reduce(BranchResult.__add__, run_all(begun, branches), _first(begun, logged))
     measured = finish(begun, result, context.judge(config.measuring_judge, begun.start.m1))
     best = best_of_values(feedback, list(measured.gold.values()))
-    return replace(measured, values=(*measured.values, *best))
+    values = values_by_prompt(measured.scored)
+    twins = [(model, TWIN) for model in values if model != TWIN]
+    apart = changes(values, twins, "score", "score_change")
+    return replace(measured, values=(*measured.values, *best, *apart))
 
 
 def _first(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
@@ -207,7 +214,7 @@ def top_answers(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
 
 def all_answers(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
     """Imitate all answers, the control at equal compute."""
-    return _imitated(study, logged, _demonstrations(logged), ("all imitated", "all its answers"))
+    return _imitated(study, logged, _demonstrations(logged), (TWIN, "all its answers"))
 
 
 def best_of_n(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
