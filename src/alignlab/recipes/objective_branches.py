@@ -188,7 +188,8 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
         if name in config.methods:
             raise BadInput(f"setting methods.{name}: has no effect: nothing is trained")
         return Learner(None, None)
-    objectives = set(registry.names("objective")) - {"reward_model"}
+    # A teacher's logits are no scores of a critic.
+    objectives = set(registry.names("objective")) - {"reward_model", "distill"}
     wanted = chosen.objective or kind.objective or name
     if wanted not in objectives:
         raise unknown_name("branch", wanted, objectives | set(BRANCHES) | set(config.methods))
