@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -201,11 +202,13 @@ def test_training_draws_the_student_to_its_teacher(tmp_path, teacher):
     assert again.loss == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_killed_training_ends_as_another(tmp_path, teacher, monkeypatch):
-    from dataclasses import replace
-
+def test_a_killed_training_ends_as_another(tmp_path, teacher):
     groups, config = random_groups(8, (1,), seed=3), replace(CONFIG, save_every=2)
-    whole = train(tiny_lm(seed=0), Distill(teacher=teacher), groups, config, tmp_path / "whole")
+
+    def trained(out, **options):
+        return train(tiny_lm(), Distill(teacher=teacher), groups, config, tmp_path / out, **options)
+
+    whole = trained("whole")
 
     def stop(metrics, step, total):
         if step == 5:
@@ -226,7 +229,7 @@ def test_another_tokenizer_is_refused(tmp_path):
     other = tiny_tokenizer()
     other.add_tokens(["brand new"])
     for own, its in ((tiny_tokenizer(), other), (other, tiny_tokenizer())):
-        with pytest.raises(BadInput, match="teacher T: .*brand new"):
+        with pytest.raises(BadInput, match=r"teacher T: .*brand new"):
             refuse_other_tokenizer(own, its, "T")
     lm = tiny_lm(seed=1)
     lm.tokenizer.add_tokens(["brand new"])

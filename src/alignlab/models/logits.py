@@ -36,6 +36,7 @@ class LogitScorer(ResponseScorer):
             logps = super()._predicted(hidden_Rd, targets)
         head, cap = linear_head(self.base), soft_cap(self.base)
         assert head is not None
+        hidden_Rd = hidden_Rd[: len(targets.token_R)]  # without the filling
 
         def logits(part: slice) -> Tensor:
             z_RV = at_least_float32(linear(hidden_Rd[part], head.weight_Vd, head.bias_V))
