@@ -202,7 +202,7 @@ def _labels(study: Study[RLCDConfig], groups: Sequence[PreferenceGroup], name: s
     ids, lost = tuple(g.prompt.id for g in read), len(groups) - len(read)
     found = [
         PerPromptMetric(name, "pairs", metric, ids, values, unscored=lost)
-        for metric, values in (("accuracy_ties_half", right), ("gap", gaps))
+        for metric, values in (("accuracy_ties_half", right), ("score_gap", gaps))
     ]
     return BranchResult(values=tuple(found))
 
