@@ -21,13 +21,8 @@ from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.models.locate import HUB_SMALL_FILES, locate
 from alignlab.models.tokenizer import plain_tokenizer
 from alignlab.parallel import Branch
-from alignlab.recipes.signals import (
-    BRANCHES,
-    MODELS,
-    SignalInputs,
-    TeacherSignalsConfig,
-    run_signal,
-)
+from alignlab.recipes.signal_branches import run_signal
+from alignlab.recipes.signals import MODELS, SignalInputs, TeacherSignalsConfig
 from alignlab.recipes.study import (
     Recipe,
     Study,
@@ -58,7 +53,7 @@ def study(context: RunContext, config: TeacherSignalsConfig) -> StudyMeasurement
     branches = [Branch(n, run_signal, (begun.scope(n), given, n)) for n in config.chosen]
     result = reduce(BranchResult.__add__, run_all(begun, branches), result)
     measured = finish(begun, result, context.judge(config.measuring_judge, start.m1))
-    twins = [(MODELS[name], MODELS["own"]) for name in BRANCHES if name != "own"]
+    twins = [(model, MODELS["own"]) for name, model in MODELS.items() if name != "own"]
     apart = changes(values_by_prompt(measured.scored), twins, "score", "score_change")
     return replace(measured, values=(*measured.values, *apart))
 

@@ -24,7 +24,7 @@ class BudgetSettings(Bounded):
     """Tokens that count: "all", read and written, or "written" alone, which are paid several times
     as much; logits are read off what the student wrote, and cost nothing by "written"."""
     pilot: PositiveInt = 16
-    """Number of prompts on which the cost of a prompt is measured first, as a part of the budget."""
+    """Number of prompts on which the cost of a prompt is measured first; part of the budget."""
 
 
 class Spent(NamedTuple):
