@@ -1,4 +1,4 @@
-"""Budgets of teacher tokens: spent as far as they go, by a pilot's mean cost, never beyond reason."""
+"""Budgets of teacher tokens: spent as far as they go, by the mean cost of a pilot."""
 
 import pytest
 
