@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from alignlab.context import RunContext
+from alignlab.errors import BadInput
 from alignlab.feedback.at_least import AtLeast
 from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.pairwise import PairwiseJudge
@@ -157,14 +158,20 @@ def from_logits(branch: Signal) -> BranchResult:
     def cost(prompt: Prompt, response: Response) -> int:
         return 0 if free else count(_text(prompt)) + count(response.text)
 
+    firsts = {r.prompt_id: r for r in branch.firsts(branch.given.answered.prompts)}
     prompts: list[Prompt] = []
     room = config.budget.tokens
     for prompt in branch.given.answered.prompts:
-        (first,) = branch.firsts([prompt]) or (None,)
-        room -= cost(prompt, first) if first is not None else 0
-        if room < 0:
-            break
-        prompts.append(prompt)
+        if prompt.id in firsts:
+            room -= cost(prompt, firsts[prompt.id])
+            if room < 0:
+                break
+            prompts.append(prompt)
+    if not prompts:
+        raise BadInput(
+            f"setting budget.tokens: expected enough for the logits on one answer, found "
+            f"{config.budget.tokens}"
+        )
     model, rounds = study.start.m1, min(config.rounds, len(prompts))
     spec = config.train_spec(Distill(teacher.path, config.beta), config.by_likelihood())
     tokens = 0
