@@ -165,6 +165,7 @@ def test_a_plan_knows_every_model():
         (("iterations=2",), "have no effect in offline_rl"),
         (("pairs.keep=winners",), "expected best_worst in offline_rl"),
         (("bins=1",), "bins"),
+        (("sample.n=1",), "expected 2 answers or more"),
         (("top_share=1",), "top_share"),
         (("branches=[truth]", "measure.truth="), "expected a source of the truth"),
     ],

@@ -151,6 +151,7 @@ def sandbox(name: str) -> str:
         (("branches=[logits]", "stand_in=0"), "expected a teacher with logits"),
         (("budget.tokens=10",), r"budget\.tokens: expected at least"),
         (("ranking_prompt=nothing",), "nothing"),
+        (("sample.n=1",), "expected 2 answers or more"),
         (("branches=[truth]", "measure.truth="), "expected a source of the truth"),
     ],
 )

@@ -78,6 +78,8 @@ class OfflineRLConfig(CriticConfig):
         for name in self.branches:
             if name not in BRANCHES:
                 raise unknown_name("branch", name, BRANCHES)
+        if self.sample.n < 2:
+            raise BadInput("setting sample.n: expected 2 answers or more to a prompt, found 1")
         if self.pairs.keep != "best_worst":
             raise BadInput("setting pairs.keep: expected best_worst in offline_rl; leave it out")
         if "truth" in self.branches and not self.measure.truth:

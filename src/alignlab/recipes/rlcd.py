@@ -4,7 +4,8 @@ M1 answers every prompt twice, once asked for a good and once for a bad answer b
 with the prompt; the first is preferred to the second without any judgement, on the prompt without
 the text. Rival: as many plain answers of M1 judged by a critic (RLAIF). Controls: the same pairs by
 coin, SFT on the positive answers at equal trained responses, and the same pairs by the truth.
-Departures: DPO in place of a reward model and PPO; the texts are full sentences; a base model that
+Two answers to a prompt are drawn for either kind of pair, whatever `sample.n` is. Departures: DPO
+in place of a reward model and PPO; the texts are full sentences; a base model that
 follows no instructions is taught them first from ranked responses (`taught`).
 """
 

@@ -21,7 +21,7 @@ from alignlab.recipes.study import Study
 from alignlab.stages.best_of import best_of
 from alignlab.stages.compare import compare, pairs_of_verdicts
 from alignlab.stages.judge import judge, scores
-from alignlab.stages.judges import sampled_judge
+from alignlab.stages.judges import model_judge
 from alignlab.stages.pair import pair
 from alignlab.stages.sample import sample
 from alignlab.stages.teach import with_critiques
@@ -50,7 +50,7 @@ def from_scores(branch: Signal) -> BranchResult:
     config, context = branch.study.config, branch.study.context
 
     def ask(here: RunContext, prompts: Sequence[Prompt]) -> list[Feedback]:
-        critic = sampled_judge(branch.teacher(here), config.critic)
+        critic = model_judge(branch.teacher(here), config.critic)
         return judge(here, critic, prompts, branch.answers(prompts))
 
     bought = branch.buy(ask, _judged(branch, judge_prompt(config.critic.prompt)))
@@ -95,7 +95,7 @@ def from_labels(branch: Signal) -> BranchResult:
     config, once = branch.study.config, replace(branch.study.config.critic, samples=1)
 
     def ask(here: RunContext, prompts: Sequence[Prompt]) -> list[Feedback]:
-        critic = AtLeast(sampled_judge(branch.teacher(here), once), config.good)
+        critic = AtLeast(model_judge(branch.teacher(here), once), config.good)
         return judge(here, critic, prompts, branch.firsts(prompts), name="label")
 
     bought = branch.buy(ask, _judged(branch, judge_prompt(once.prompt)))

@@ -96,6 +96,8 @@ class TeacherSignalsConfig(StudyConfig):
                 "settings iterations, select.prompts and pairs: have no effect in "
                 "teacher_signals; leave them out"
             )
+        if self.sample.n < 2:
+            raise BadInput("setting sample.n: expected 2 answers or more to compare, found 1")
         for name in self.branches:
             if name not in MODELS:
                 raise unknown_name("branch", name, MODELS)
