@@ -20,7 +20,7 @@ from tests.recipes.small import SMALL
 BUDGET = 2500
 SETTINGS = (
     *SMALL, "prompts=40", "stand_in=12", "critique_tokens=24", f"budget.tokens={BUDGET}",
-    "budget.pilot=2", "rounds=2", "sample.temperature=1.0", "good=2",
+    "budget.pilot=2", "rounds=2", "sample.temperature=1.0", "good=3",
 )  # fmt: skip
 ALL = {"M1", "teacher's stand-in", *MODELS.values()}
 
