@@ -82,7 +82,7 @@ def test_labels_are_measured_by_the_truth(finished: Path):
 
 def test_m1_is_taught_the_texts_and_the_twin_trains_as_much(finished: Path):
     (lessons,) = records(finished, "[0-9]*-affix-lessons/counts.jsonl")
-    (trained,) = records(finished, "[0-9]*-m1/counts.jsonl")
+    (trained,) = records(finished, "[0-9][0-9]-m1/counts.jsonl")
     assert trained["kept"] == 24 + 2 * lessons["kept"]
     pairs = len(records(finished, "[0-9]*-pair/groups.jsonl"))
     # A batch of 16 holds all: one step per pass, and a pass of pairs trains two responses.
