@@ -93,7 +93,7 @@ def test_labels_are_of_first_answers_and_logits_of_the_newest_model(finished: Pa
     verdicts = [f["verdict"] for f in labelled]
     assert {v["value"] for v in verdicts if v["kind"] == "score"} == {0.0, 1.0}
     drawn = records(finished, "logits/round-2/[0-9]*-sample/responses.jsonl")
-    assert {r["sampler"]["name"] for r in drawn} == {"teacher's logits, round 1"}
+    assert {r["sampler"]["model"] for r in drawn} == {"teacher's logits, round 1"}
     firsts = records(finished, "logits/round-1/[0-9]*/trained.jsonl")
     assert firsts[0]["steps"] >= 1
 
