@@ -151,5 +151,4 @@ def _by_length(group: PreferenceGroup, rho: float) -> PreferenceGroup:
     bottom = [one for one in every if one[1] <= (1 - rho) * low + rho * high]
     chosen = min(top, key=lambda one: len(one[0].text))
     rejected = max(reversed(bottom), key=lambda one: len(one[0].text))
-    responses, scores = zip(chosen, rejected, strict=True)
-    return replace(group, responses=responses, scores=scores)
+    return replace(group, responses=(chosen[0], rejected[0]), scores=(chosen[1], rejected[1]))
