@@ -143,7 +143,8 @@ def _by_length(group: PreferenceGroup, rho: float) -> PreferenceGroup:
     """Prefer the shortest response of the top tier to the longest of the bottom tier.
 
     With scores from s_min to s_max the tiers are [(1-rho) s_max + rho s_min, s_max] and
-    [s_min, (1-rho) s_min + rho s_max]; of equally long ones the first in the group's order.
+    [s_min, (1-rho) s_min + rho s_max]; of equally long ones the better is chosen, the worse
+    rejected.
     """
     high, low = group.scores[0], group.scores[-1]
     every = list(zip(group.responses, group.scores, strict=True))
