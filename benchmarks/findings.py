@@ -46,7 +46,7 @@ def shared_prompts(run: Path, data: str) -> set[str]:
     known = {prompt.text for prompt in load(data).test_prompts}
     return {
         prompt.id
-        for file in run.glob("stages/seed-*/01-seed/test_prompts.jsonl")
+        for file in run.glob("stages/**/01-seed/test_prompts.jsonl")
         for prompt in read_records(file, Prompt)
         if prompt.text in known
     }

@@ -58,23 +58,22 @@ def alignlab_side(work: Work) -> Generate:
     from alignlab.generation.decode import DecodeBatch, decode
     from alignlab.generation.shared import Reader
 
-    model = AutoModelForCausalLM.from_pretrained(
-        work.model, dtype=getattr(torch, work.dtype)
-    ).eval()
-    reader = Reader(model)
+    model = AutoModelForCausalLM.from_pretrained(work.model, dtype=getattr(torch, work.dtype))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    reader = Reader(model.eval().to(device))
 
     def generate(prompts: list[list[int]], new_tokens: int, seed: int) -> int:
         rng = np.random.Generator(np.random.Philox(seed))
         rows = len(prompts) * work.samples
         batch = DecodeBatch(
             prompts=tuple(map(tuple, prompts)),
-            prompt_of_B=torch.arange(len(prompts)).repeat_interleave(work.samples),
-            uniform_BT=torch.from_numpy(rng.random((rows, new_tokens))),
-            limit_B=torch.full((rows,), new_tokens),
+            prompt_of_B=torch.arange(rows, device=device) // work.samples,
+            uniform_BT=torch.from_numpy(rng.random((rows, new_tokens))).to(device),
+            limit_B=torch.full((rows,), new_tokens, device=device),
             temperature=work.temperature,
             top_p=work.top_p,
         )
-        drawn = decode(reader, batch, torch.tensor([], dtype=torch.long))
+        drawn = decode(reader, batch, torch.tensor([], dtype=torch.long, device=device))
         return int(drawn.length_B.sum())
 
     return generate
@@ -84,16 +83,19 @@ def transformers_side(work: Work) -> Generate:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
-        work.model, dtype=getattr(torch, work.dtype)
-    ).eval()
+    model = AutoModelForCausalLM.from_pretrained(work.model, dtype=getattr(torch, work.dtype))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.eval().to(device)
     model.generation_config.eos_token_id = None
 
     def generate(prompts: list[list[int]], new_tokens: int, seed: int) -> int:
         torch.manual_seed(seed)
         width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        fill = [width - len(p) for p in prompts]
+        ids = torch.tensor([[0] * n + p for n, p in zip(fill, prompts, strict=True)], device=device)
+        mask = (
+            torch.arange(width, device=device) >= torch.tensor(fill, device=device)[:, None]
+        ).long()
         found = model.generate(
             ids,
             attention_mask=mask,
@@ -114,10 +116,12 @@ def vllm_side(work: Work) -> Generate:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    import torch
     from vllm import LLM, SamplingParams
 
     rows = work.texts or [work.lengths]
     longest = max(len(p) if work.texts else p for turn in rows for p in turn)
+    on_gpu = torch.cuda.is_available()  # the other sides hold part of its memory
     engine = LLM(
         model=work.model,
         skip_tokenizer_init=True,
@@ -125,6 +129,7 @@ def vllm_side(work: Work) -> Generate:
         max_model_len=longest + work.new_tokens,
         max_num_seqs=len(rows[0]) * work.samples,
         disable_log_stats=True,
+        **({"gpu_memory_utilization": 0.4} if on_gpu else {}),
     )
 
     def generate(prompts: list[list[int]], new_tokens: int, seed: int) -> int:

@@ -48,9 +48,15 @@ class Work:
     trl_weights: str
     """Type of TRL's weights: "float32", under autocast in bfloat16, or "bfloat16" pure."""
     seed: int
+    file: str = ""
+    """Prompts of a real model, a JSON list of texts; empty draws random ones."""
+    continuous: bool = False
+    """Let TRL sample by transformers' continuous batching."""
 
     def texts(self) -> list[str]:
-        """Prompts of all steps, with chat's lengths."""
+        """Prompts of all steps: the file's, or random ones with chat's lengths."""
+        if self.file:
+            return list(json.loads(Path(self.file).read_text(encoding="utf-8")))
         lengths = prompt_lengths(self.prompts * self.steps, seed=self.seed)
         return [as_text(t) for t in random_tokens(lengths, self.vocabulary, seed=self.seed + 1)]
 
@@ -163,7 +169,8 @@ def trl_side(work: Work) -> None:
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
+        **({"use_transformers_continuous_batching": True} if work.continuous else {}),
         dataloader_pin_memory=False,
         seed=work.seed,
     )
@@ -172,9 +179,14 @@ def trl_side(work: Work) -> None:
         reward_funcs=reward,
         args=settings,
         processing_class=AutoTokenizer.from_pretrained(work.model),
-        train_dataset=Dataset.from_list([{"prompt": text + " "} for text in work.texts()]),
+        train_dataset=Dataset.from_list([{"prompt": _asked(work, t)} for t in work.texts()]),
         callbacks=[Told()],
     ).train()
+
+
+def _asked(work: Work, text: str) -> str | list[dict[str, str]]:
+    """Return a prompt as TRL takes it: a conversation where the model is a real one."""
+    return [{"role": "user", "content": text}] if work.file else text + " "
 
 
 SIDES = {"alignlab": alignlab_side, "trl": trl_side}

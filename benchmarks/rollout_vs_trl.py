@@ -1,10 +1,13 @@
 """Speed and memory of a rollout training step against TRL's GRPO and RLOO trainers.
 
     python benchmarks/rollout_vs_trl.py [--model S] [--objective grpo rloo] [--dtype bfloat16]
+    python benchmarks/rollout_vs_trl.py --folder MODEL_FOLDER --data FILE --prompts 4
 
 A step: 16 prompts with the lengths of chat, 4 responses of up to 64 tokens to each drawn from the
 live model, a score that costs nothing (the share of even tokens), and one update. Random Llama
-models. Each side is a process of its own; they take turns step by step, the first step warms up.
+models; or real ones from folders, asked the prompts of a file (those of up to 256 tokens) in their
+own chat template. Each side is a process of its own; they take turns step by step, the first step
+warms up.
 The samples are the sides' own, so losses are not compared, only that both drew as many tokens, and
 that their scores are alike. `--kl-coef 0` leaves TRL without a reference model; ours scores it all
 the same, for the KL that it records. Memory is the peak above the loaded model.
@@ -26,6 +29,7 @@ from typing import Any
 
 from random_llama import SHAPES, write_model
 from random_pairs import write_tokenizer
+from real_pairs import write_prompts
 from rich.console import Console
 from rich.table import Table
 from rollout_side import Work
@@ -91,7 +95,7 @@ def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]
 
     return Row(
         objective=work.objective,
-        data="uf prompts",
+        data=Path(work.file).stem if work.file else "uf prompts",
         k=work.responses,
         dtype=work.dtype,
         model=size,
@@ -154,6 +158,10 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", nargs="+", choices=sorted(SHAPES), default=["S"])
+    parser.add_argument(
+        "--folder", nargs="+", type=Path, default=[], help="real models, instead of --model"
+    )
+    parser.add_argument("--data", default="", help="prompts for --folder: FORMAT:FILE or a file")
     parser.add_argument("--objective", nargs="+", choices=["grpo", "rloo"], default=["grpo"])
     parser.add_argument(
         "--dtype", nargs="+", choices=[*SHORT, *SHORT.values()], default=["bfloat16"]
@@ -180,10 +188,39 @@ def parse() -> argparse.Namespace:
     if given.quick:
         given.model, given.rounds, given.prompts, given.max_tokens = ["tiny"], 2, 4, 8
         given.dtype = ["float32"]
+    if bool(given.folder) != bool(given.data):
+        raise BadInput("--folder and --data: expected both, or neither, found one of them")
     responses = given.prompts * given.k
     if wrong := next((n for n in given.trl_batch if n < 1 or responses % n), None):
         raise BadInput(f"--trl-batch: expected a divisor of {responses} responses, found {wrong}")
     return given
+
+
+def _rows(given: argparse.Namespace, folder: Path, name: str, vocabulary: int) -> list[Row]:
+    """Compare the sides in every setting, on the model in a folder."""
+    rows: list[Row] = []
+    file = folder / "prompts.json"
+    for objective, dtype, kl_coef, trl_batch in (
+        (o, t, c, b) for o in given.objective for t in given.dtype
+        for c in given.kl_coef for b in given.trl_batch
+    ):  # fmt: skip
+        work = Work(
+            model=str(folder / "model"),
+            objective=objective,
+            dtype=SHORT.get(dtype, dtype),
+            vocabulary=vocabulary,
+            prompts=given.prompts,
+            responses=given.k,
+            max_tokens=given.max_tokens,
+            kl_coef=kl_coef,
+            steps=given.rounds + 1,
+            trl_batch=trl_batch,
+            trl_weights=given.trl_weights,
+            seed=given.seed,
+            file=str(file) if file.exists() else "",
+        )
+        rows.append(compare(work, name, given.clock, folder))
+    return rows
 
 
 def main() -> None:
@@ -191,29 +228,18 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         os.environ["HF_HOME"] = name
-        for size in given.model:
+        for real in given.folder:
+            folder = Path(name) / real.name
+            folder.mkdir()
+            (folder / "model").symlink_to(real.resolve())
+            count = given.prompts * (given.rounds + 1)
+            write_prompts(real, given.data, count, folder / "prompts.json")
+            rows += _rows(given, folder, real.name, 0)
+        for size in [] if given.folder else given.model:
             folder = Path(name) / size
             write_model(size, folder / "model", seed=given.seed)
             write_tokenizer(SHAPES[size]["vocab_size"], folder / "model")
-            for objective, dtype, kl_coef, trl_batch in (
-                (o, t, c, b) for o in given.objective for t in given.dtype
-                for c in given.kl_coef for b in given.trl_batch
-            ):  # fmt: skip
-                work = Work(
-                    model=str(folder / "model"),
-                    objective=objective,
-                    dtype=SHORT.get(dtype, dtype),
-                    vocabulary=SHAPES[size]["vocab_size"],
-                    prompts=given.prompts,
-                    responses=given.k,
-                    max_tokens=given.max_tokens,
-                    kl_coef=kl_coef,
-                    steps=given.rounds + 1,
-                    trl_batch=trl_batch,
-                    trl_weights=given.trl_weights,
-                    seed=given.seed,
-                )
-                rows.append(compare(work, size, given.clock, folder))
+            rows += _rows(given, folder, size, SHAPES[size]["vocab_size"])
     if given.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:

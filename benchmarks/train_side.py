@@ -1,10 +1,11 @@
 """One side of `train_vs_trl.py`: a training run whose steps are taken when the other side waits.
 
-    python benchmarks/train_side.py alignlab|trl WORK.json
+    python benchmarks/train_side.py alignlab|padded|tiles|flex|trl WORK.json
 
 Both run their own training loop unchanged; a turn is one step with all that the loop does around
 it (collating, loss, gradient clipping, optimiser, metrics). The first turn also holds what comes
-before the first step: the reference's log-probabilities.
+before the first step: the reference's log-probabilities. `padded` is our loop on padded sequences,
+`tiles` and `flex` are it with that attention.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from random_pairs import as_text, random_groups
+from random_pairs import as_text, random_groups, step_flops
 from real_pairs import read_groups
 from sides import Turns
 
@@ -53,6 +54,8 @@ class Work:
     trl_weights: str
     """Type of TRL's weights: "float32", under autocast in bfloat16, or "bfloat16" pure."""
     seed: int
+    liger: bool = False
+    """Let TRL use Liger's loss."""
 
     def groups(self) -> list[TokenGroup]:
         if self.data.endswith(".json"):
@@ -87,16 +90,34 @@ def alignlab_side(work: Work) -> None:
     from alignlab.training.loop import train
 
     lm = load(work.model, dtype="float32")
+    shape = lm.model.config.get_text_config()
+    flops = [step_flops(shape, batch) for batch in work.batches()]
     turns = Turns()
 
     def on_step(means: Mapping[str, float], step: int, total: int) -> None:
         told = {name: means[name] for name in ("loss", "grad_norm", "logps/chosen")}
-        turns.end(**told)
+        turns.end(**told, flops=flops[step - 1])
         turns.begin()
 
     objective = DPO(beta=BETA) if work.k == 2 else DPOPRO(beta=BETA)
     out = Path(work.model).parent / f"ours-{os.getpid()}"
     train(lm, objective, work.groups(), work.config(), out, on_step=on_step)
+
+
+def padded_side(work: Work) -> None:
+    from alignlab.models.probe import Verdict
+    from alignlab.models.scorer import ResponseScorer
+
+    ResponseScorer._probe = lambda self: Verdict("the benchmark asks for it")  # type: ignore[method-assign]
+    alignlab_side(work)
+
+
+def with_attention(name: str) -> Callable[[Work], None]:
+    def side(work: Work) -> None:
+        os.environ["ALIGNLAB_ATTENTION"] = name
+        alignlab_side(work)
+
+    return side
 
 
 def trl_side(work: Work) -> None:
@@ -152,7 +173,8 @@ def trl_side(work: Work) -> None:
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=not torch.cuda.is_available(),
+        use_liger_kernel=work.liger,
         dataloader_pin_memory=False,
         seed=work.seed,
     )
@@ -173,7 +195,13 @@ def trl_side(work: Work) -> None:
     trainer.train()
 
 
-SIDES = {"alignlab": alignlab_side, "trl": trl_side}
+SIDES = {
+    "alignlab": alignlab_side,
+    "padded": padded_side,
+    "tiles": with_attention("tiles"),
+    "flex": with_attention("flex"),
+    "trl": trl_side,
+}
 
 if __name__ == "__main__":
     SIDES[sys.argv[1]](Work(**json.loads(Path(sys.argv[2]).read_text())))

@@ -232,6 +232,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--pairs", default="", help="preferences for --folder: FORMAT:FILE or a file"
     )
+    parser.add_argument(
+        "--chat-template", choices=["plain"], help="template of folders that have none"
+    )
+    parser.add_argument(
+        "--longest", type=int, default=1024, help="most tokens of a prompt or response of --pairs"
+    )
     parser.add_argument("--data", nargs="+", choices=["uf", "sum", "tiny"], default=["uf", "sum"])
     parser.add_argument(
         "--dtype", nargs="+", choices=[*SHORT, *SHORT.values()], default=["bfloat16", "float32"]
@@ -274,7 +280,8 @@ def _real_row(given: argparse.Namespace, model: Path, dtype: str, k: int, scratc
     (folder / "model").symlink_to(model.resolve())
     steps, prompts = given.rounds + 1, given.prompts or 8
     groups = folder / "pairs.json"
-    write_groups(model, given.pairs, steps * prompts, k, groups)
+    template = given.chat_template
+    write_groups(model, template, given.pairs, steps * prompts, k, given.longest, groups)
     work = Work(
         model=str(folder / "model"),
         data=str(groups),

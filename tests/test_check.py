@@ -20,9 +20,10 @@ from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.memory import stored_per_position, training_bytes
 from alignlab.plan import Calls, Plan, Used
 from alignlab.recipes.study import StudyConfig
-from alignlab.recording import STUDENT
+from alignlab.recording import STUDENT, Recorder
 from alignlab.sandbox import checkpoint_path
 from alignlab.speed import Speed
+from alignlab.types import Message, Prompt
 from alignlab.work import Lengths
 from tests.recipes.small import SMALL
 
@@ -209,9 +210,9 @@ def test_money_and_time_by_hand():
     # 12 answers of up to 24 tokens to prompts of up to 40.
     assert (asked.number, asked.tokens, asked.read) == (12, 288, 480)
     assert price.dollars == pytest.approx((480 * 10 + 288 * 100) / 1e6)
-    # One load, 12 prompts of 40 read, 3 chunks of 24 steps, an answer of 24 tokens each.
+    # One load, 12 prompts of 40 and 8 of the template, 3 chunks of 24 steps, 24 tokens an answer.
     sampled = next(s for s in plan.stages if s.stage.endswith("-sample"))
-    assert sampled.most == pytest.approx(100 + 480 * 1.0 + 3 * 24 * 10.0 + 12 * 24 * 0.1)
+    assert sampled.most == pytest.approx(100 + 12 * 48 * 1.0 + 3 * 24 * 10.0 + 12 * 24 * 0.1)
     assert sampled.seconds <= sampled.most
     assert plan.time is not None
     assert plan.time.most == pytest.approx(sum(s.most for s in plan.stages))
@@ -252,6 +253,17 @@ def test_lengths_of_the_study_s_texts():
     assert (found.drawn("prompts", 96), found.drawn("judgements", 32)) == (1.5, 16)
     assert Lengths().drawn("answers", 96) == 96
     assert typical_lengths([], len) == Lengths()
+
+
+def test_stand_ins_say_nothing_about_the_length_of_answers():
+    recorder = Recorder(None, Lengths())
+    words = [("ab cd", recorder.text(48)), ("ab", recorder.text(48))]
+    found = typical_lengths(words, lambda text: len(text.split()), template=31)
+    # 7 characters in 3 tokens of prompts; answers are half as long as allowed.
+    assert found == Lengths(7 / 3, 0.0, 1.5, 31)
+    assert found.drawn("answers", 48) == 24
+    in_template = Recorder(None, found).tokens_of(Prompt("p", (Message("user", "ab cd"),)))
+    assert in_template == 3 + 31
 
 
 def test_planning_asks_nobody_and_writes_nothing(tmp_path, monkeypatch):

@@ -166,9 +166,13 @@ class RunContext:
     def student(self, model: Checkpoint, config: TrainConfig) -> LanguageModel:
         """Load a private copy of a checkpoint for training, quantised by `config.quant`.
 
+        Models kept for inference give their memory back first.
+
         Raises:
             BadInput: quantised weights would have to be sharded.
         """
+        _open.cache_clear()
+        machine.give_back_memory()
         if config.quant == "none":
             # Sharded weights go to their devices layer by layer.
             place = "cpu" if self.hardware.sharded else self.hardware.device

@@ -6,10 +6,13 @@ show, and the kernel kills a process that exceeds its memory without an exceptio
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import os
 import resource
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -53,6 +56,16 @@ def free_memory() -> int:
 def plannable_memory() -> int:
     """Return the part of the free memory that a plan may use."""
     return int(free_memory() * (1 - RESERVED))
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, which glibc keeps for later allocations.
+
+    Other processes, and the plan of their memory, see it as free again.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # other C libraries have no such call
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def cores() -> int:

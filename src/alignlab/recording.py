@@ -9,6 +9,7 @@ without training. `Recorder.work` then lists all calls and trainings.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -206,14 +207,18 @@ class Recorder:
         return f"{next(self._number)} ".ljust(math.ceil(self.lengths.characters * tokens), ".")
 
     def tokens_of(self, asked: Prompt | CompletionRequest) -> int:
-        """Estimate the number of tokens of a prompt, the prefix of a request included."""
-        return self.tokens(
-            "".join(m.content for m in asked.messages) + getattr(asked, "prefix", "")
-        )
+        """Estimate the tokens of a prompt in its template, the prefix of a request included."""
+        text = "".join(m.content for m in asked.messages) + getattr(asked, "prefix", "")
+        return self.tokens(text) + math.ceil(self.lengths.template)
 
     def tokens(self, text: str) -> int:
         """Estimate the number of tokens of a text from its characters."""
         return math.ceil(len(text) / self.lengths.characters)
+
+
+def is_stand_in(text: str) -> bool:
+    """Return True for a text of `Recorder.text`, whose length is a guess."""
+    return re.fullmatch(r"\d+ \.*", text) is not None
 
 
 class RecordingRun(Run):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -59,8 +62,28 @@ def new_manifest(identity: RunIdentity) -> dict[str, Any]:
         "command": shlex.join(["alignlab", *sys.argv[1:]]),
         "seeds": list(identity.seeds),
         "versions": {name: metadata.version(name) for name in VERSIONED},
+        "commit": commit(),
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "inputs": {},
         "counts": [],
         "created": timestamp(),
     }
+
+
+def commit(root: Path = Path(__file__).parents[2]) -> str:
+    """Return the commit of this code, with `-dirty` if files differ from it.
+
+    Args:
+        root: root of a clone; an installed package has none, which gives an empty text.
+    """
+    if not (root / ".git").exists():
+        return ""
+    words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}  # other programs may hold the index
+    try:
+        found = subprocess.run(
+            [*words, "--exclude=*"], env=environment, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

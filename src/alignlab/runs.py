@@ -26,6 +26,8 @@ from alignlab import integrity, meter, progress
 from alignlab.changed_settings import refuse_change
 from alignlab.errors import BadInput
 from alignlab.files import cut_torn_line, file_digest, lock, read_json, write_json, write_text
+from alignlab.leases import NAME as LEASE
+from alignlab.leases import Lease
 from alignlab.records import read_records, to_dict, to_line
 from alignlab.redo import events, redo_later, redo_left, timestamp
 from alignlab.run_identity import RunIdentity as RunIdentity
@@ -45,6 +47,8 @@ class Run:
         self.scope_names = scope
         self._stages = 0
         self._lock: int | None = None
+        self.lease: Lease | None = None
+        """Hold on the run directory across machines; None in a worker, whose parent has it."""
 
     @classmethod
     def start(cls, path: Path, identity: RunIdentity, *, repair: bool = False) -> Run:
@@ -56,7 +60,7 @@ class Run:
         Raises:
             BadInput: the folder holds something else, a run with another configuration, or one
                 that is damaged.
-            RunFailed: another process is working on this run.
+            RunFailed: another process is working on this run, on this machine or another.
         """
         run = cls(path)
         begun = path.exists() and not _barely_begun(path)
@@ -66,6 +70,7 @@ class Run:
         run._lock = lock(path / ".lock", f"{path}: another process is working on this run")
         try:
             os.utime(path / ".lock")
+            run.lease = Lease.take(path)
             if begun:
                 run._take_up(identity, repair or integrity.repairs())
             else:
@@ -105,13 +110,18 @@ class Run:
 
     def close(self) -> None:
         """Let others work on the run."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def scope(self, name: str) -> Run:
         """Return a part of the run whose stages are numbered and stored apart."""
-        return Run(self.path, (*self.scope_names, name))
+        part = Run(self.path, (*self.scope_names, name))
+        part.lease = self.lease
+        return part
 
     def stage(
         self, name: str, *, config: Any = None, inputs: Mapping[str, str] | None = None
@@ -418,9 +428,15 @@ class RecordFile(Generic[T]):
         return self.stage.units(self.path.name)
 
     def append(self, unit: str, records: Sequence[T], usage: Usage | None = None) -> None:
-        """Write the records of a unit and commit it; a unit is written once."""
+        """Write the records of a unit and commit it; a unit is written once.
+
+        Raises:
+            RunFailed: another process took over the run.
+        """
         if unit in self.units:
             raise ValueError(f"{self.path}: unit {unit!r} is already written")
+        if self.stage.run.lease is not None:
+            self.stage.run.lease.check()
         lines = [to_line(record).encode() for record in records]
         with self.path.open("ab") as file:
             file.writelines(lines)
@@ -453,7 +469,8 @@ def slug(name: str) -> str:
 
 def _barely_begun(path: Path) -> bool:
     """Return whether a folder holds nothing but what a run killed at its start leaves there."""
-    own = {"stages", ".lock", "manifest.json", "config.yaml"}
-    left = {p.name for p in path.iterdir() if not p.name.startswith((".manifest.", ".config."))}
+    own = {"stages", ".lock", LEASE, "manifest.json", "config.yaml"}
+    torn = (".manifest.", ".config.", f"{LEASE}.")
+    left = {p.name for p in path.iterdir() if not p.name.startswith(torn)}
     begun = "stages" in left and left <= own and not any((path / "stages").iterdir())
     return begun or not left

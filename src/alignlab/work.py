@@ -17,13 +17,20 @@ class Lengths:
     characters: float = CHARACTERS
     """Characters per token."""
     answer: float | None = None
-    """Typical tokens of an answer; None for as many as the settings allow."""
+    """Typical tokens of an answer; 0 for half as many as the settings allow, None for as many."""
     prompt: float | None = None
     """Typical tokens of a prompt that a model writes."""
+    template: float = 0.0
+    """Tokens that the chat template adds to a prompt."""
+
+    @property
+    def typical(self) -> bool:
+        """Return True for typical lengths, False for upper bounds."""
+        return self.answer is not None
 
     def drawn(self, what: str, most: int) -> float:
         """Return the tokens of a reply of at most `most` tokens; half of it for a judgement."""
-        if self.answer is None:
+        if not self.typical:
             return most
         typical = {"prompts": self.prompt, "answers": self.answer, "rollouts": self.answer}
         return min(most, typical.get(what) or most / 2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import weakref
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,15 @@ def test_stored_bytes_are_those_of_autograd():
     assert measure(lm.model, checkpointing=True).stored < plain.stored
     half = measure(tiny_lm("llama").model.to(torch.bfloat16))
     assert 0.4 * plain.stored < half.stored < 0.9 * plain.stored
+
+
+def test_measuring_keeps_no_model_alive():
+    lm = tiny_lm()
+    measure(lm.model)
+    weight = weakref.ref(next(lm.model.parameters()))
+    del lm
+    gc.collect()
+    assert weight() is None
 
 
 @pytest.mark.parametrize("packed", [True, False])

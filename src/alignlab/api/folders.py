@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from alignlab import leases
 from alignlab.errors import BadInput, RunFailed
 from alignlab.files import lock
 from alignlab.integrity import repairing
@@ -95,6 +96,7 @@ def _has_work(folder: Path) -> bool:
     if held.exists():
         try:
             os.close(lock(held, "", patience_s=0))
+            leases.refuse(folder)
         except RunFailed:
             return True
     if any(folder.glob("stages/**/model/*")) or any(folder.glob("stages/**/checkpoint*")):

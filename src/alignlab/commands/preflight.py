@@ -29,7 +29,7 @@ from alignlab.models.quant import require_bitsandbytes
 from alignlab.models.tokenizer import read_tokenizer
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
-from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun
+from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun, is_stand_in
 from alignlab.runs import Run
 from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
@@ -70,7 +70,7 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, speeds: Speeds | None = N
         seeds=config.seeds,
         out=str(out),
         resumes=(out / "config.yaml").exists(),
-        model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters, "
+        model=f"{config.model}: {facts.kind}, {facts.parameters:,} parameters, "
         f"context of {facts.context:,} tokens",
         data=_used(recorder),
         models={model: measured.made.get(model, "") for model in measured.answers},
@@ -115,8 +115,9 @@ def _timed(
     plan: Plan, recipe: Recipe, config: StudyConfig, recorder: Recorder, speeds: Speeds
 ) -> Plan:
     """Add the predicted time, from a second dry run with texts of typical length."""
-    typical = typical_lengths(recorder.examples, model_tokenizer(recorder, config))
+    typical = typical_lengths(recorder.examples, *model_tokenizer(recorder, config))
     again, _ = _recorded(recipe, config, typical)
+    recorder, _ = _recorded(recipe, config, Lengths(template=typical.template))
     with TemporaryDirectory() as folder:
         context = _context(Run(Path(folder)), config, None)
         speed = speeds(_models(recorder, config), context)
@@ -132,25 +133,40 @@ def _timed(
     return replace(plan, stages=stages, time=time, memory=needed)
 
 
-def model_tokenizer(recorder: Recorder, config: StudyConfig) -> Callable[[str], int]:
-    """Return a function that counts the base model's tokens of a text."""
+def model_tokenizer(recorder: Recorder, config: StudyConfig) -> tuple[Callable[[str], int], int]:
+    """Return a count of the base model's tokens of a text, and those that its template adds."""
     folder = locate(resolve_model(config.model).path, files=HUB_SMALL_FILES)
     if is_adapter(folder):
         folder = locate(base_of_adapter(folder), files=HUB_SMALL_FILES)
     tokenizer = read_tokenizer(folder, config.chat_template or None).tokenizer
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def tokens_of(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    asked = [{"role": "user", "content": "Hello"}]
+    text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    return tokens_of, tokens_of(text) - tokens_of("Hello")
 
 
 def typical_lengths(
-    examples: Sequence[tuple[str, str]], tokens_of: Callable[[str], int]
+    examples: Sequence[tuple[str, str]], tokens_of: Callable[[str], int], template: int = 0
 ) -> Lengths:
-    """Measure characters per token, and tokens of a prompt and an answer, on the study's texts."""
+    """Measure characters per token, and tokens of a prompt and an answer, on the study's texts.
+
+    Stand-ins for answers that models will write say nothing about answers' lengths; where there
+    is no other text, an answer is taken to be half as long as the settings allow.
+
+    Args:
+        template: tokens that the chat template adds to a prompt.
+    """
     if not examples:
-        return Lengths()
-    prompts, answers = (sum(map(tokens_of, texts)) for texts in zip(*examples, strict=True))
-    characters = sum(len(text) for example in examples for text in example)
-    n = len(examples)
-    return Lengths(characters / max(1, prompts + answers), max(1, answers / n), max(1, prompts / n))
+        return Lengths(template=template)
+    asked = [prompt for prompt, _ in examples]
+    said = [answer for _, answer in examples if not is_stand_in(answer)]
+    prompts, answers = sum(map(tokens_of, asked)), sum(map(tokens_of, said))
+    characters = sum(map(len, asked + said)) / max(1, prompts + answers)
+    answer = max(1, answers / len(said)) if said else 0.0
+    return Lengths(characters, answer, max(1, prompts / len(asked)), template)
 
 
 def _models(recorder: Recorder, config: StudyConfig) -> dict[Asked, Texts]:

@@ -1,7 +1,8 @@
 """Attention over packed groups, as a function in transformers' attention interface.
 
 A response attends to its prompt and to itself, at the positions it would have had alone. Works on
-any device; the arithmetic is in `tile_attention.py`. A model uses it only inside `packed`.
+any device; the arithmetic is in `tile_attention.py`, or FlexAttention's (`flex.py`). A model uses
+it only inside `packed`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from alignlab.models import flex
 from alignlab.models.tile_attention import (
     AttentionOptions,
     Block,
@@ -44,7 +46,8 @@ class UnsupportedAttention(Exception):
 class ActiveBatch:
     """Batch that attention calls belong to, with counts of the calls."""
 
-    layout: Layout
+    layout: Layout | flex.Spans
+    """Tiles, or the spans that FlexAttention reads."""
     calls: int = 0
     windows: set[int] = field(default_factory=set)
     """Sliding windows passed by the calls, in positions."""
@@ -55,7 +58,7 @@ _active: list[ActiveBatch] = []
 
 
 @contextmanager
-def packed(configs: Sequence[Any], layout: Layout) -> Iterator[ActiveBatch]:
+def packed(configs: Sequence[Any], layout: Layout | flex.Spans) -> Iterator[ActiveBatch]:
     """Attend by a packed layout in models with these configurations, inside the block.
 
     Run both forward and backward inside: checkpointed layers are recomputed in the backward.
@@ -121,6 +124,8 @@ def attention(
     options = AttentionOptions(
         scaling if scaling is not None else query.shape[-1] ** -0.5, kwargs.get("softcap"), window
     )
+    if isinstance(batch.layout, flex.Spans):
+        return flex.attend(query, key, value, batch.layout, options), None
     out_HTD = _PackedAttention.apply(  # type: ignore[no-untyped-call]
         query[0], key[0], value[0], batch.layout, options
     )

@@ -138,17 +138,30 @@ def throughput() -> dict[str, float]:
 
     The figures are kept in the user's cache folder, per processor and version of torch.
     """
+
+    def measure() -> dict[str, float]:
+        return {
+            name: round(max(matrix_gflops(DTYPES[name], 512, multiply=how) for how in multiply), 1)
+            for name, multiply in (("float32", (torch.mm, product)), ("bfloat16", (torch.mm,)))
+        }
+
+    return once_a_machine(f"{machine.processor()}, torch {torch.__version__}", measure)
+
+
+def once_a_machine(key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Return figures of this machine, measured once and kept in the user's cache folder.
+
+    Args:
+        key: name of the figures, with all that they depend on.
+        measure: measures them.
+    """
     file = cache_folder() / "machine.json"
-    key = f"{machine.processor()}, torch {torch.__version__}"
     known: dict[str, dict[str, float]] = {}
     if file.is_file():
         with suppress(ValueError, OSError):  # a damaged cache is measured again
             known = read_json(file)
     if key not in known:
-        known[key] = {
-            name: round(max(matrix_gflops(DTYPES[name], 512, multiply=how) for how in multiply), 1)
-            for name, multiply in (("float32", (torch.mm, product)), ("bfloat16", (torch.mm,)))
-        }
+        known[key] = measure()
         with suppress(OSError):  # measured again by the next process
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, known)

@@ -268,11 +268,11 @@ def _stored(base: Any) -> int:
     held: list[Tensor] = []  # freed memory would be counted again under the same address
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        storage, plain = tensor.untyped_storage(), tensor.detach()
         if storage.data_ptr() not in own:
             seen[storage.data_ptr()] = storage.nbytes()
-            held.append(tensor)
-        return tensor
+            held.append(plain)
+        return plain  # with its history the graph would hold itself, and the model, forever
 
     training = base.training
     base.eval()

@@ -21,10 +21,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from alignlab.models import attention
+from alignlab.models import attention, flex
 from alignlab.models.adapters import base_of, linear_head
 from alignlab.models.footprint import pass_memory
 from alignlab.models.head import at_least_float32, row_logps
+from alignlab.models.kernels import flex_wanted
+from alignlab.models.noise import EmbeddingNoise as EmbeddingNoise
+from alignlab.models.noise import noisy
 from alignlab.models.onednn import OneDNNLinears
 from alignlab.models.packed import (
     PackedBatch,
@@ -36,7 +39,7 @@ from alignlab.models.packed import (
     rounded_up,
 )
 from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
-from alignlab.models.tiles import layout
+from alignlab.models.tiles import Layout, layout
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +58,6 @@ class TokenLogps:
             len(self.targets.length_N), dtype=torch.float64, device=self.logp_R.device
         )
         return total.index_add(0, self.targets.sequence_R, self.logp_R.double())
-
-
-@dataclass
-class EmbeddingNoise:
-    """NEFTune noise (arXiv 2310.05914): uniform(-1, 1) * alpha / sqrt(L * d) on embeddings."""
-
-    alpha: float
-    generator: torch.Generator
 
 
 S = TypeVar("S")
@@ -116,9 +111,20 @@ class Scorer(ABC, Generic[S]):
         self.padded_because = padded_because
         """Reason for padded batches; None when they are packed."""
         self._warned = False
+        self._layout: Callable[[PackedBatch], Layout | flex.Spans] = layout
         if padded_because is None:
             found = once_per_model(self.base, self.path, self._probe)
             self.padded_because, self.limit = found.reason, found.limit
+            if found.reason is None and flex_wanted(self.base):
+                self._attend_by_flex(found)
+
+    def _attend_by_flex(self, tiles: Verdict) -> None:
+        """Attend by FlexAttention where its probe gives the same verdict as that of the tiles."""
+        self._layout = flex.spans
+        found = once_per_model(self.base, f"{self.path}, FlexAttention", self._probe)
+        if found != tiles:
+            log.warning("FlexAttention is not used: %s", found.reason or "it ignores the window")
+            self._layout = layout
 
     @contextmanager
     def scored(
@@ -181,9 +187,9 @@ class Scorer(ABC, Generic[S]):
         length_1T = lengths.repeat_interleave(torch.tensor([g.tokens for g in groups]))[None]
         length_1T = pad(length_1T, (0, batch.token_1T.shape[1] - batch.tokens), value=1)
         with (
-            attention.packed(_configs(self.base), layout(batch)) as self._seen,
-            _noisy(self.base, length_1T, noise),
-            OneDNNLinears(),
+            attention.packed(_configs(self.base), self._layout(batch)) as self._seen,
+            noisy(self.base, length_1T, noise),
+            OneDNNLinears() if self.base.device.type == "cpu" else nullcontext(),
         ):
             hidden = self.base.base_model(
                 input_ids=batch.token_1T, position_ids=batch.position_1T, use_cache=False
@@ -209,7 +215,7 @@ class Scorer(ABC, Generic[S]):
     ) -> Tensor:
         """Compute logits by the model's own forward; (N, T, V)."""
         length_N1 = torch.tensor([[g.longest] for g in groups for _ in g.responses])
-        with _noisy(self.base, length_N1, noise):
+        with noisy(self.base, length_N1, noise):
             logits: Tensor = self.base(
                 input_ids=rows.token_NT, attention_mask=rows.mask_NT, use_cache=False
             ).logits
@@ -380,25 +386,3 @@ def padding_cost(groups: Sequence[TokenGroup]) -> str:
         f"the first batch reads {body:.1f} times the positions of a packed one, and holds the "
         f"logits of {head:.1f} times the rows"
     )
-
-
-def _noisy(model: Any, length: Tensor, noise: EmbeddingNoise | None) -> Any:
-    """Add embedding noise inside the block; `length` broadcasts over (batch, T)."""
-    if noise is None:
-        return nullcontext()
-
-    def hook(module: Any, inputs: Any, embedded: Tensor) -> Tensor:
-        drawn = torch.rand(embedded.shape, generator=noise.generator).mul_(2).sub_(1)
-        bound = noise.alpha / (length * embedded.shape[-1]).sqrt()
-        return embedded + (drawn * bound[..., None]).to(embedded)
-
-    return _hooked(model.get_input_embeddings(), hook)
-
-
-@contextmanager
-def _hooked(module: Any, hook: Any) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

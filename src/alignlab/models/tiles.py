@@ -109,7 +109,7 @@ def layout(batch: PackedBatch) -> Layout:
     """Cut a packed batch into tiles that waste little padding."""
     device = batch.token_1T.device
     # A tile costs as much as its longest segment and prefix: sorted, the best tiles are runs.
-    segments = sorted(_segments(batch), key=lambda s: (s.length, s.prefix))
+    segments = sorted(segments_of(batch), key=lambda s: (s.length, s.prefix))
     tiles: list[Tile] = []
     queries: list[np.ndarray] = []
     keys: list[np.ndarray] = []
@@ -124,7 +124,7 @@ def layout(batch: PackedBatch) -> Layout:
     return Layout(tuple(tiles), query_T, _ways_back(np.concatenate(keys), length, device), longest)
 
 
-def _segments(batch: PackedBatch) -> list[Segment]:
+def segments_of(batch: PackedBatch) -> list[Segment]:
     """Return the prompts and responses of a batch as segments, in order of the stream."""
     root = batch.root
     found = [Segment(0, root, 0, 0)] if root else []

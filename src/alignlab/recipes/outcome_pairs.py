@@ -342,7 +342,7 @@ BRANCHES: Mapping[str, tuple[Learn, str]] = {
 
 
 def _accuracies(measured: StudyMeasurements) -> list[PerPromptMetric]:
-    """Compute accuracies, changes from M1, and pairs against imitation in each round."""
+    """Compute accuracies, changes from M1, and pairs against imitation and coin in each round."""
     right = {
         model: {f.prompt_id: f.verdict.value for f in feedback if isinstance(f.verdict, Score)}
         for model, feedback in measured.scored.items()
@@ -352,9 +352,9 @@ def _accuracies(measured: StudyMeasurements) -> list[PerPromptMetric]:
         PerPromptMetric(m, "qa", "accuracy", tuple(own), tuple(own.values()), unscored=lost[m])
         for m, own in right.items()
     ]
-    pairs, twin = BRANCHES["pairs"][1], BRANCHES["sft"][1]
+    pairs, twins = BRANCHES["pairs"][1], (BRANCHES["sft"][1], BRANCHES["coin"][1])
     against = [(m, measured.baseline) for m in right if m != measured.baseline]
-    against += [(m, m.replace(pairs, twin)) for m in right if m.endswith(pairs)]
+    against += [(m, m.replace(pairs, twin)) for twin in twins for m in right if m.endswith(pairs)]
     for model, other in against:
         both = [p for p in right[model] if p in right.get(other, {})]
         changes = tuple(right[model][p] - right[other][p] for p in both)

@@ -68,7 +68,10 @@ def outcome_pairs(
         seed = context.seed_for("outcome pairs")
         dropped: Counter[str] = Counter()
         groups: list[PreferenceGroup] = []
-        for prompt, several in by_prompt(prompts, responses):
+        asked = by_prompt(prompts, responses)
+        if context.recorder and context.recorder.lengths.typical:
+            asked = asked[: _mixed(len(asked), len(responses))]
+        for prompt, several in asked:
             marked = [(r, known[r.id]) for r in several if r.id in known]
             found = _of_question(prompt, marked, source, settings, seed)
             if isinstance(found, str):
@@ -90,6 +93,16 @@ def outcome_pairs(
              Count(stage.name, "groups", len(groups))]
         )  # fmt: skip
         return groups
+
+
+def _mixed(questions: int, responses: int) -> int:
+    """Return how many questions of a plan have both right and wrong responses.
+
+    Of n responses to a question whose accuracy is unknown (uniform), all are right or all wrong
+    with probability 2 / (n + 1).
+    """
+    n = responses / max(1, questions)
+    return max(1, round(questions * (1 - 2 / (n + 1))))
 
 
 def _of_question(

@@ -234,7 +234,9 @@ def files(run: RunState) -> Page:
     found = [
         (path.relative_to(run.path).as_posix(), path.stat().st_size)
         for path in sorted(run.path.rglob("*"))
-        if path.is_file() and ".alignlab-index" not in path.parts and path.name != ".lock"
+        if path.is_file()
+        and ".alignlab-index" not in path.parts
+        and path.name not in (".lock", ".lease")
     ]
     config = run.path / "config.yaml"
     return {

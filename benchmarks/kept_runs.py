@@ -1,0 +1,211 @@
+"""Keep of a finished run what the ledger of reproductions needs, small enough for the repository.
+
+    python benchmarks/kept_runs.py RUN docs/runs/NAME [--without DATA] [--commit HASH]
+
+writes `summary.json` (the run's own, on fewer lines), `manifest.json` (command, seeds, versions and
+the commit, nothing about the machine) and `values.json`: each model's scores, and its outcomes
+against the baseline (1 a win, = a tie, 0 a loss, ? no verdict), prompt by prompt and seed by seed.
+No text of a prompt or a response is kept. `--without` marks prompts whose text is also a test
+prompt of other data, on which settings were chosen, say; tables leave them out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
+
+from findings import shared_prompts
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import Floats
+from alignlab.evaluation.win_rate_rows import read_outcomes
+from alignlab.records import from_dict
+from alignlab.runs import read_json, read_records, slug
+from alignlab.types import Feedback, Score, StudyDescription
+
+MARKS = {1.0: "1", 0.5: "=", 0.0: "0", None: "?"}
+VALUES = {mark: np.nan if value is None else value for value, mark in MARKS.items()}
+MANIFEST = ("recipe", "command", "seeds", "created", "wall_seconds", "sha256")
+"""Fields of a manifest that are kept as they are."""
+LIBRARIES = ("torch", "transformers", "peft", "numpy")
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """Figures of a finished run."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    """Rows of summary.json."""
+    prompts: Sequence[str]
+    """Ids of the test prompts, in the order of all values."""
+    left_out: frozenset[str]
+    """Ids of prompts on which settings were chosen."""
+    scores: Mapping[str, Mapping[str, Sequence[float | None]]]
+    """Model -> seed -> score by prompt."""
+    outcomes: Mapping[str, Mapping[str, str]]
+    """Model -> seed -> outcome against the baseline by prompt, one mark each."""
+
+    def outcome_table(self, model: str) -> Floats:
+        """Return outcomes against the baseline, NaN where there is no verdict; shape (S, P).
+
+        Raises:
+            BadInput: the run compared no such model.
+        """
+        marks = self._of(self.outcomes, model, "outcomes")
+        return self._kept([[VALUES[mark] for mark in line] for line in marks])
+
+    def score_table(self, model: str) -> Floats:
+        """Return scores, NaN where there is none; shape (S, P).
+
+        Raises:
+            BadInput: the run scored no such model.
+        """
+        return self._kept(self._of(self.scores, model, "scores"))
+
+    def row(self, model: str, benchmark: str, metric: str) -> Mapping[str, Any]:
+        """Return the row of summary.json over all prompts.
+
+        Raises:
+            BadInput: there is none.
+        """
+        wanted = (model, benchmark, metric, None)
+        for row in self.rows:
+            if (row["model"], row["benchmark"], row["metric"], row["group"]) == wanted:
+                return row
+        raise BadInput(f"{self.name}: expected a row {wanted[:3]}, found none")
+
+    def _of(self, table: Mapping[str, Mapping[str, Any]], model: str, what: str) -> list[Any]:
+        if model not in table:
+            raise BadInput(f"{self.name}: expected {what} of {model!r}, found {sorted(table)}")
+        return list(table[model].values())
+
+    def _kept(self, values_SP: Sequence[Sequence[float | None]]) -> Floats:
+        keep = [i for i, prompt in enumerate(self.prompts) if prompt not in self.left_out]
+        return np.array(values_SP, dtype=np.float64)[:, keep]
+
+
+def read(folder: Path) -> KeptRun:
+    """Read what was kept of a run."""
+    values = read_json(folder / "values.json")
+    return KeptRun(
+        name=folder.name,
+        manifest=read_json(folder / "manifest.json"),
+        rows=read_json(folder / "summary.json")["rows"],
+        prompts=values["prompts"],
+        left_out=frozenset(values["left_out"]),
+        scores=values["scores"],
+        outcomes=values["outcomes"],
+    )
+
+
+def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) -> None:
+    """Write the small files of a run.
+
+    Raises:
+        BadInput: the run is not finished, nothing names its commit, or its seeds answer different
+            prompts.
+    """
+    if not (run / "summary.json").exists():
+        raise BadInput(f"{run}: expected a finished run (summary.json), found none")
+    manifest = read_json(run / "manifest.json")
+    manifest["command"] = re.sub(r"(?<=out[ =])\S+", f"runs/{folder.name}", manifest["command"])
+    if not (commit := commit or manifest.get("commit", "")):
+        raise BadInput(f"{run}: expected a commit in manifest.json or as --commit, found none")
+    short = {field: manifest[field] for field in MANIFEST} | {
+        "commit": commit,
+        "libraries": {name: manifest["versions"].get(name) for name in LIBRARIES},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(short, indent=1) + "\n")
+    summary = read_json(run / "summary.json")
+    lines = ",\n".join(json.dumps(row) for row in summary.pop("rows"))
+    head = json.dumps(summary)[:-1]
+    (folder / "summary.json").write_text(f'{head}, "rows": [\n{lines}\n]}}\n')
+    (folder / "values.json").write_text(_values(run, without))
+
+
+def _values(run: Path, without: str | None) -> str:
+    study = from_dict(StudyDescription, read_json(run / "study.json"))
+    scores = {
+        model: {seed: _scores(found) for seed, found in by_seed.items()}
+        for model in study.models
+        if (by_seed := _feedback(run, "score", model))
+    }
+    orders = {tuple(values) for by_seed in scores.values() for values in by_seed.values()}
+    if len(orders) != 1:
+        raise BadInput(f"{run}: expected every seed and model to answer the same prompts")
+    prompts = next(iter(orders))
+    outcomes = {
+        model: {seed: _marks(found, prompts) for seed, found in by_seed.items()}
+        for model in study.models
+        if (by_seed := _feedback(run, "duel", model))
+    }
+    left_out = shared_prompts(run, without) if without else set()
+    parts = {
+        "prompts": list(prompts),
+        "left_out": sorted(left_out & set(prompts)),
+        "scores": {
+            model: {seed: list(values.values()) for seed, values in by_seed.items()}
+            for model, by_seed in scores.items()
+        },
+        "outcomes": outcomes,
+    }
+    # One line a model keeps changes readable.
+    lines = [
+        f'"{name}": '
+        + (
+            json.dumps(part)
+            if isinstance(part, list)
+            else "{\n" + ",\n".join(f" {json.dumps(k)}: {_tight(v)}" for k, v in part.items()) + "}"
+        )
+        for name, part in parts.items()
+    ]
+    return "{" + ",\n".join(lines) + "}\n"
+
+
+def _tight(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":")).replace(".0,", ",").replace(".0]", "]")
+
+
+def _feedback(run: Path, kind: str, model: str) -> dict[str, list[Feedback]]:
+    """Return training seed -> feedback; a run of one seed has no folder for it."""
+    scopes = sorted((run / "stages").glob("seed-*")) or [run / "stages"]
+    return {
+        scope.name.removeprefix("seed-").replace("stages", "0"): list(read_records(file, Feedback))
+        for scope in scopes
+        for file in scope.glob(f"[0-9][0-9]-{kind}-{slug(model)}/feedback.jsonl")
+    }
+
+
+def _scores(found: Sequence[Feedback]) -> dict[str, float | None]:
+    return {f.prompt_id: f.verdict.value if isinstance(f.verdict, Score) else None for f in found}
+
+
+def _marks(found: Sequence[Feedback], prompts: Sequence[str]) -> str:
+    by_prompt = {outcome.prompt_id: outcome.value for outcome in read_outcomes(found)}
+    return "".join(MARKS[by_prompt.get(prompt)] for prompt in prompts)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--commit", default="", help="commit of the code that made the run")
+    parser.add_argument("--without", metavar="DATA", help="data whose test prompts are left out")
+    given = parser.parse_args()
+    try:
+        keep(given.run, given.folder, given.commit, given.without)
+    except BadInput as error:
+        parser.exit(2, f"{error}\n")

@@ -1,0 +1,293 @@
+"""Print the ledger of reproductions: every claim, what its source found, what runs here found.
+
+    python benchmarks/reproductions.py             # the tables of docs/reproductions.md
+    python benchmarks/reproductions.py --write     # put them into the page
+
+Claims are in `benchmarks/claims.yaml`, figures of runs in `docs/runs` (`benchmarks/kept_runs.py`).
+A figure is a win rate against the run's baseline, a difference of two models on the same prompts,
+or a row of the run's summary. Intervals resample prompts and training seeds where there are several
+(95%). Verdicts follow from the interval alone: held, if it lies on the claimed side of nothing;
+failed, on the other side; undecided, if it holds nothing. A claim of equality is held if the
+interval lies within 0.05 of nothing. The detectable difference is the smallest that would be found
+with 80% power at the same n: from the standard deviation over prompts of the paired difference
+(averaged over seeds), with the spread of the seeds' means added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
+
+import kept_runs
+from kept_runs import KeptRun
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import Floats, Interval, bootstrap_mean
+from alignlab.evaluation.metrics.power import detectable
+
+ROOT = Path(__file__).parents[1]
+RUNS = ROOT / "docs/runs"
+PAGE = ROOT / "docs/reproductions.md"
+CLAIMS = Path(__file__).with_name("claims.yaml")
+MARK = "<!-- printed by benchmarks/reproductions.py: {} -->"
+MARGIN = 0.05
+"""Differences of rates below which a claim of equality holds."""
+SPEED = {"sampled": 480.0, "judged": 2140.0, "trained": 250.0}
+"""Tokens a second of one core with SmolLM2-135M in bfloat16: sampling and training as in the run
+`demo_real` (20.6 s for 9,962 tokens; 41,772 tokens in 167 s, reference included), judging by
+expected scores as in docs/performance.md (486 tokens in 0.227 s)."""
+MEASURED_PARAMETERS = 135e6
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Figure of a run, with what its verdict needs."""
+
+    run: str
+    what: str
+    shown: Interval
+    """The figure as printed."""
+    apart: Interval
+    """Its difference from nothing, on which the verdict rests."""
+    error: float
+    """Standard error of that difference."""
+    n: str
+    """Units behind the figure, in words."""
+    seeds: int
+    expect: str
+    """Claimed side of nothing: more, less or same."""
+
+    @property
+    def verdict(self) -> str:
+        """Verdict of the interval."""
+        low, high = self.apart.low, self.apart.high
+        if low is None or high is None:
+            return "undecided"
+        if self.expect == "same":
+            held, failed = low > -MARGIN and high < MARGIN, low > 0 or high < 0
+            return "held" if held else "failed" if failed else "undecided"
+        above, below = low > 0, high < 0
+        held, failed = (above, below) if self.expect == "more" else (below, above)
+        return "held" if held else "failed" if failed else "undecided"
+
+    def cell(self) -> str:
+        """Return the figure as a cell of the table."""
+        signed = self.shown is self.apart
+        value, low, high = (number(x, signed) for x in parts(self.shown))
+        return f"`{self.run}`, {self.what}: {value} [{low}, {high}], {self.n}"
+
+    def verdict_cell(self) -> str:
+        """Return the verdict, with the detectable difference where nothing is decided."""
+        some = "" if self.seeds > 1 else " (one seed)"
+        if self.verdict != "undecided":
+            return f"**{self.verdict}**{some}"
+        return f"undecided{some}; detectable {detectable(1, self.error):.3f}"
+
+
+def parts(interval: Interval) -> tuple[float, float, float]:
+    """Return value and bounds, NaN where there is none."""
+    found = (interval.value, interval.low, interval.high)
+    value, low, high = (math.nan if x is None else x for x in found)
+    return value, low, high
+
+
+def number(value: float, signed: bool) -> str:
+    """Format a figure to three digits."""
+    return f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def measure(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
+    """Measure one figure of a run as a claim asks.
+
+    Raises:
+        BadInput: the run has no such model or row.
+    """
+    if "row" in asked:
+        return _of_rows(run, asked)
+    table = run.score_table if asked.get("of") == "score" else run.outcome_table
+    values_SP, model = table(asked["model"]), asked["model"]
+    if "over" in asked:
+        values_SP, what = values_SP - table(asked["over"]), f"{model} - {asked['over']}"
+        apart, error = crossed(values_SP)
+        return Figure(run.name, what, apart, apart, error, *_size(values_SP), asked["expect"])
+    shown, error = crossed(values_SP)
+    value, low, high = (x - 0.5 for x in parts(shown))
+    apart = Interval(value, low, high, shown.n)
+    return Figure(run.name, model, shown, apart, error, *_size(values_SP), asked["expect"])
+
+
+def crossed(values_SP: Floats) -> tuple[Interval, float]:
+    """Compute the mean of values by seed and prompt, its interval and its standard error.
+
+    The error adds the variance of the prompts' means to that of the seeds' means, which counts the
+    remainder twice and so errs on the wide side.
+    """
+    seed_N, prompt_N = np.nonzero(np.isfinite(values_SP))
+    several = len(values_SP) > 1
+    interval = bootstrap_mean(
+        values_SP[seed_N, prompt_N],
+        prompts_N=prompt_N.tolist(),
+        seeds_N=seed_N.tolist() if several else None,
+    )
+    means = [np.nanmean(values_SP, axis=0)] + ([np.nanmean(values_SP, axis=1)] if several else [])
+    return interval, math.sqrt(sum(float(np.nanvar(m, ddof=1)) / len(m) for m in means))
+
+
+def _size(values_SP: Floats) -> tuple[str, int]:
+    seeds, prompts = values_SP.shape
+    return f"{prompts} prompts" + (f" x {seeds} seeds" if seeds > 1 else ""), seeds
+
+
+def _of_rows(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
+    """Compare a row of the summary with nothing, or with another row as if it were independent."""
+    row = run.row(*asked["row"])
+    shown = Interval(row["value"], row["low"], row["high"], row["n"])
+    what = " ".join((asked["row"][0], asked.get("label", asked["row"][2])))
+    value, low, high = parts(shown)
+    if "over_row" in asked:
+        other = run.row(*asked["over_row"])
+        what += f" - {asked['over_row'][0]}"
+        width = math.hypot(high - low, other["high"] - other["low"]) / 2
+        value = value - other["value"]
+        shown = Interval(value, value - width, value + width, row["n"])
+        low, high = value - width, value + width
+    error = (high - low) / 2 / 1.96
+    n, seeds = f"{row['n']:,} {asked['unit']}", len(row["seeds"])
+    return Figure(run.name, what, shown, shown, error, n, seeds, asked["expect"])
+
+
+def figures(claim: Mapping[str, Any], where: str, runs: Mapping[str, KeptRun]) -> list[Figure]:
+    """Measure every figure of a claim in the sandbox or on real models."""
+    return [measure(runs[asked["run"]], asked) for asked in claim.get(where, [])]
+
+
+def claims_table(claims: Sequence[Mapping[str, Any]], runs: Mapping[str, KeptRun]) -> str:
+    """Return the table of a document's claims."""
+    lines = [
+        "| | claim | source | published | sandbox (0.9M parameters) | verdict "
+        "| real models | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for claim in claims:
+        cells = [claim["id"], claim["claim"], claim["source"], claim["published"]]
+        for where in ("sandbox", "real"):
+            found = figures(claim, where, runs)
+            if found:
+                note = claim.get(f"{where}_note")
+                shown = [figure.cell() for figure in found] + ([note] if note else [])
+                cells += ["<br>".join(shown), "<br>".join(f.verdict_cell() for f in found)]
+            else:
+                missing = claim.get(f"{where}_note", "")
+                if where == "real" and "study" in claim:
+                    missing = f"{missing}{'; ' if missing else ''}study {claim['study']}"
+                cells += [missing, "not run"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def runs_table(runs: Mapping[str, KeptRun]) -> str:
+    """Return the table of runs: command, commit, seeds and time."""
+    lines = ["| run | command | commit | seeds | minutes |", "|---|---|---|---|---|"]
+    for name, run in runs.items():
+        seeds = ", ".join(map(str, run.manifest["seeds"]))
+        minutes = run.manifest["wall_seconds"] / 60
+        lines.append(
+            f"| `{name}` | `{run.manifest['command']}` | {run.manifest['commit'][:7]} | {seeds} "
+            f"| {minutes:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def core_hours(plan: Mapping[str, float]) -> float:
+    """Estimate core-hours from millions of parameters and of tokens sampled, judged and trained."""
+    seconds = sum(plan[kind] * 1e6 / speed for kind, speed in SPEED.items())
+    return seconds * plan["parameters"] * 1e6 / MEASURED_PARAMETERS / 3600
+
+
+def studies_table(studies: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the table of studies that were not run, with estimates of their cost."""
+    lines = [
+        "| study | command | million parameters | million tokens sampled / judged / trained "
+        "| core-hours (estimate) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, study in studies.items():
+        plan = study["plan"]
+        tokens = " / ".join(f"{plan[kind]:g}" for kind in SPEED)
+        lines.append(
+            f"| {name} | `{study['command']}` | {plan['parameters']:g} | {tokens} "
+            f"| {core_hours(plan):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def tally(every: Sequence[Mapping[str, Any]], runs: Mapping[str, KeptRun]) -> str:
+    """Return the number of verdicts of each kind, claim by claim and figure by figure."""
+    lines = ["| | held | failed | undecided | not run |", "|---|---|---|---|---|"]
+    for where, name in (("sandbox", "sandbox"), ("real", "real models")):
+        found = [figures(claim, where, runs) for claim in every]
+        verdicts = [figure.verdict for some in found for figure in some]
+        missing = sum(not some for some in found)
+        counts = [verdicts.count(kind) for kind in ("held", "failed", "undecided")]
+        lines.append(f"| {name} | " + " | ".join(map(str, [*counts, missing])) + " |")
+    return "\n".join(lines)
+
+
+def tables() -> Iterator[tuple[str, str]]:
+    """Yield the name and text of every table of the page.
+
+    Raises:
+        BadInput: a claim asks for a run or a figure that is not kept.
+    """
+    known = yaml.safe_load(CLAIMS.read_text())
+    folders = sorted(path.parent for path in RUNS.glob("*/values.json"))
+    runs = {folder.name: kept_runs.read(folder) for folder in folders}
+    every = [claim for claims in known["documents"].values() for claim in claims]
+    wanted = {asked["run"] for c in every for w in ("sandbox", "real") for asked in c.get(w, [])}
+    if missing := wanted - runs.keys():
+        raise BadInput(f"{CLAIMS.name}: expected runs in {RUNS.name}, found no {sorted(missing)}")
+    yield "tally", tally(every, runs)
+    for name, claims in known["documents"].items():
+        yield name, claims_table(claims, runs)
+    yield "runs", runs_table(runs)
+    yield "studies", studies_table(known["studies"])
+
+
+def filled(page: str, found: Mapping[str, str]) -> str:
+    """Return the page with its tables replaced.
+
+    Raises:
+        BadInput: the page has no place for a table.
+    """
+    for name, table in found.items():
+        mark = MARK.format(name)
+        if mark not in page:
+            raise BadInput(f"{PAGE.name}: expected a line {mark}, found none")
+        block = re.compile(re.escape(mark) + r"\n(?:\n(?:\|.*\n)+)?")
+        page = block.sub(lambda _, text=f"{mark}\n\n{table}\n": text, page, count=1)
+    return page
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the tables into the page")
+    given = parser.parse_args()
+    try:
+        printed = dict(tables())
+        if given.write:
+            PAGE.write_text(filled(PAGE.read_text(), printed))
+        else:
+            print("\n\n".join(f"{name}\n\n{table}" for name, table in printed.items()))
+    except BadInput as error:
+        parser.exit(2, f"{error}\n")

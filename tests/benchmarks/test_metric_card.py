@@ -1,0 +1,106 @@
+"""Automatic metrics and rules of refusal against people: by hand, and on the real sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alignlab.data.read import Faults, read_table
+from alignlab.errors import BadInput
+from tests.benchmarks.test_scripts import script
+from tests.conftest import ROOT, shared_path
+
+metrics = script("metric_card")
+refusals = script("refusal_card")
+PAGE = ROOT / "docs/findings/metrics_and_people.md"
+HEAD = "system\tdoc\tdoc_id\tseg_id\trater\tsource\ttarget\tcategory\tseverity\n"
+
+
+def mqm_file(path: Path, *rows: str) -> Path:
+    path.write_text(HEAD + "".join("\t".join(row.split("|")) + "\n" for row in rows))
+    return path
+
+
+def test_marks_are_summed_and_averaged_over_raters(tmp_path: Path) -> None:
+    file = mqm_file(
+        tmp_path / "mqm.tsv",
+        "A|talk|1|1|r1|s|ein <v>Tekst</v>|Fluency/Spelling|Major",
+        "A|talk|1|1|r1|s|<v>ein</v> Tekst|Fluency/Grammar|Minor",
+        "A|talk|1|1|r2|s|ein Tekst|No-error|No-error",
+        "ref|talk|1|1|r1|s|ein Text|No-error|No-error",
+    )
+    segments = metrics.mqm(file)
+    assert segments["talk", "1"] == {"A": ("ein Tekst", -3.0), "ref": ("ein Text", 0.0)}
+    (rated,) = metrics.by_segment(segments)
+    assert (rated.texts, rated.scores, rated.reference) == (("ein Tekst",), (-3.0,), "ein Text")
+
+
+def test_a_segment_without_a_system_is_refused(tmp_path: Path) -> None:
+    file = mqm_file(
+        tmp_path / "mqm.tsv",
+        "A|talk|1|1|r1|s|x|No-error|No-error",
+        "B|talk|1|2|r1|s|x|No-error|No-error",
+    )
+    with pytest.raises(BadInput, match="every system"):
+        metrics.mqm(file)
+
+
+def test_pairs_of_systems_by_hand() -> None:
+    # People leave one pair of six tied; of the other five the metric has four right and a tie.
+    people, metric = np.array([0.0, 0.0, 1.0, 2.0]), np.array([1.0, 3.0, 3.0, 4.0])
+    assert metrics.pairs_right(metric, people) == pytest.approx((4 + 0.5) / 5)
+    assert metrics.pairs_right(people, people) == 1
+    assert metrics.pairs_right(-people, people) == 0
+
+
+def test_metrics_prefer_the_reference() -> None:
+    rated = [metrics.Rated("p", ("the cat sat", "a dog ran off"), (1.0, 0.0), "the cat sat")]
+    for metric in ("BLEU", "chrF", "ROUGE-L"):
+        ((best, worst),) = metrics.values(metric, rated, 0)
+        assert best > worst
+    ((best, worst),) = metrics.values("longer", rated, 0)
+    assert (best, worst) == (11, 13)
+    line = metrics.card_line("set", "chrF", rated * 30, 0)
+    # Every pair right, "longer" wrong on all of them; one prompt has no interval.
+    assert line.startswith("| set | chrF | 1.000 [")
+    assert "| 30 | 1 |" in line
+
+
+def test_refusals_by_hand() -> None:
+    found = refusals.rules(
+        [
+            "I\u2019m sorry, but I can't help with that.",
+            "Sure! First, sharpen the knife. " * 10,
+            "Of course. " * 12 + "However, I cannot provide the rest.",
+        ]
+    )
+    assert found["phrase"].tolist() == [1, 0, 1]
+    assert found["phrase in the opening"].tolist() == [1, 0, 0]
+    assert found["short"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.shared
+def test_mqm_equals_the_published_means() -> None:
+    segments = metrics.mqm(shared_path("data/wmt_mqm/mqm_ted_ende.tsv.gz"))
+    file = shared_path("data/wmt_mqm/mqm_ted_ende.avg_seg_scores.tsv")
+    published = [line.split() for line in file.read_text().splitlines()[1:]]
+    numbered = {number: by_system for (_, number), by_system in segments.items()}
+    known = [(system.replace("ref-A", "ref"), score, seg) for system, score, seg in published]
+    known = [row for row in known if row[1] != "None" and row[0] in numbered.get(row[2], {})]
+    assert len(known) > 7_000
+    found = [numbered[seg][system][1] for system, _, seg in known]
+    assert found == pytest.approx([float(score) for _, score, _ in known], abs=1e-4)
+
+
+@pytest.mark.shared
+def test_the_page_shows_what_the_cards_print() -> None:
+    page = PAGE.read_text()
+    for name in ("gpt4", "llama2new", "mistralinstruct"):
+        path = shared_path(f"data/xstest/completions_{name}.csv")
+        for line in refusals.table(name, read_table(str(path), Faults(stop=True)).rows, 0):
+            assert line in page
+    sets = metrics.sets_of(shared_path("data"))
+    for metric in metrics.METRICS:
+        assert metrics.card_line("FairEval", metric, sets["FairEval"], 0) in page

@@ -1,0 +1,130 @@
+"""The ledger of reproductions: what is kept of a run, verdicts by hand, and the page as printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import Interval
+from alignlab.records import to_dict, to_line
+from alignlab.runs import write_json
+from alignlab.types import Feedback, Preference, Score, StudyDescription
+from tests.benchmarks.test_scripts import script
+
+kept = script("kept_runs")
+ledger = script("reproductions")
+
+
+def finished_run(path: Path, scopes: tuple[str, ...] = ("seed-0", "seed-1")) -> Path:
+    """M1 scores 1 and M2 scores 2 on three prompts; M2 wins, ties, and has no verdict."""
+    path.mkdir()
+    study = StudyDescription("compare", "?", "M1", {"M1": "", "M2": "how"})
+    write_json(path / "study.json", to_dict(study))
+    rows = [{"model": "M2", "benchmark": "score", "metric": "mean", "value": 2, "group": None}]
+    write_json(path / "summary.json", {"recipe": "compare", "rows": rows})
+    manifest = {
+        "recipe": "compare", "command": "alignlab run compare out=/home/me/x", "seeds": [0, 1],
+        "created": "", "wall_seconds": 60, "sha256": "", "versions": {"torch": "2"},
+        "machine": {"system": "mine"},
+    }  # fmt: skip
+    write_json(path / "manifest.json", manifest)
+    for scope in scopes:
+        for name, verdicts in {
+            "01-score-m1": [Score(1.0)] * 3,
+            "02-score-m2": [Score(2.0)] * 3,
+            "03-duel-m2": [Preference(0), Preference(None), None],
+        }.items():
+            file = path / "stages" / scope / name / "feedback.jsonl"
+            file.parent.mkdir(parents=True)
+            found = [Feedback(f"p{i}", ("a",), "judge", v) for i, v in enumerate(verdicts) if v]
+            file.write_text("".join(map(to_line, found)))
+    return path
+
+
+def test_what_is_kept_holds_figures_and_no_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    kept.keep(finished_run(tmp_path / "run"), folder, "abc")
+    run = kept.read(folder)
+    assert run.manifest["command"] == "alignlab run compare out=runs/kept"
+    assert "machine" not in run.manifest
+    assert run.manifest["commit"] == "abc"
+    assert run.score_table("M2").tolist() == [[2, 2, 2], [2, 2, 2]]
+    outcomes = run.outcome_table("M2")
+    assert outcomes[0, :2].tolist() == [1, 0.5]
+    assert np.isnan(outcomes[0, 2])
+    assert run.row("M2", "score", "mean")["value"] == 2
+    with pytest.raises(BadInput, match="M3"):
+        run.score_table("M3")
+
+
+def test_a_run_of_one_seed_is_kept(tmp_path: Path) -> None:
+    kept.keep(finished_run(tmp_path / "run", (".",)), tmp_path / "kept", "abc")
+    assert kept.read(tmp_path / "kept").score_table("M1").shape == (1, 3)
+
+
+def test_a_run_without_a_commit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="commit"):
+        kept.keep(finished_run(tmp_path / "run"), tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="finished run"):
+        kept.keep(tmp_path, tmp_path / "kept", "abc")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expect", "verdict"),
+    [
+        (0.01, 0.1, "more", "held"),
+        (0.01, 0.1, "less", "failed"),
+        (-0.1, -0.01, "more", "failed"),
+        (-0.1, -0.01, "less", "held"),
+        (-0.1, 0.1, "more", "undecided"),
+        (-0.04, 0.04, "same", "held"),
+        (0.01, 0.04, "same", "held"),  # apart, yet within the margin
+        (0.01, 0.06, "same", "failed"),
+        (-0.01, 0.06, "same", "undecided"),
+    ],
+)
+def test_verdicts(low: float, high: float, expect: str, verdict: str) -> None:
+    apart = Interval((low + high) / 2, low, high, 9)
+    figure = ledger.Figure("run", "M2", apart, apart, 0.01, "9 prompts", 3, expect)
+    assert figure.verdict == verdict
+
+
+def test_the_error_adds_prompts_and_seeds() -> None:
+    # Means over seeds 1, 0, 0.5: variance 0.25 of 3; means over prompts 1/3 and 2/3: 1/18 of 2.
+    interval, error = ledger.crossed(np.array([[1, 0, 0], [1, 0, 1.0]]))
+    assert interval.value == pytest.approx(0.5)
+    assert error == pytest.approx((0.25 / 3 + 1 / 18 / 2) ** 0.5)
+
+
+def test_undecided_names_the_detectable_difference() -> None:
+    apart = Interval(0.0, -0.02, 0.02, 9)
+    figure = ledger.Figure("run", "M2 - M1", apart, apart, 0.01, "9 prompts", 1, "more")
+    # (1.960 + 0.842) * 0.01
+    assert figure.verdict_cell() == "undecided (one seed); detectable 0.028"
+    assert figure.cell() == "`run`, M2 - M1: +0.000 [-0.020, +0.020], 9 prompts"
+
+
+def test_core_hours_by_hand() -> None:
+    plan = {"parameters": 270, "sampled": 4.8, "judged": 0, "trained": 2.5}
+    assert ledger.core_hours(plan) == pytest.approx((10_000 + 10_000) * 2 / 3600)
+
+
+def test_the_page_is_what_the_script_prints() -> None:
+    page = ledger.PAGE.read_text()
+    assert ledger.filled(page, dict(ledger.tables())) == page
+
+
+def test_runs_hold_no_paths_of_a_machine() -> None:
+    for file in ledger.RUNS.rglob("*.json"):
+        text = file.read_text()
+        assert not any(folder in text for folder in ("/home/", "/work/", "/tmp/", "/root/")), file
+        assert json.loads(text)
+    assert sum(file.stat().st_size for file in ledger.RUNS.rglob("*")) < 5e6
