@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from alignlab.errors import BadInput as BadInput
     from alignlab.errors import RunFailed as RunFailed
     from alignlab.objectives.cpo import CPO as CPO
+    from alignlab.objectives.distill import Distill as Distill
     from alignlab.objectives.dpo import DPO as DPO
     from alignlab.objectives.dpo_pro import DPOPRO as DPOPRO
     from alignlab.objectives.grpo import GRPO as GRPO

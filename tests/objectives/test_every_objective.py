@@ -23,6 +23,15 @@ DEFAULTS = {
         'KLPenalty.kl_estimator': 'k1',
         'KLPenalty.kl_horizon': 10000,
     },
+    "objectives.distill": {
+        'PART_ELEMENTS': 1 << 24,
+        'Distill.teacher': '',
+        'Distill.beta': 0.5,
+        'Distill.temperature': 1.0,
+        'Distill.min_responses': 1,
+        'Distill.max_responses': 1,
+        'Distill.best_only': True,
+    },
     "objectives.dpo": {
         'DPO.beta': 0.1,
         'DPO.label_smoothing': 0.0,

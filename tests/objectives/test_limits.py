@@ -309,6 +309,7 @@ def test_every_objective_of_fixed_responses_has_a_case():
 PENALTY = {"kl_coef": 0.05, "kl_estimator": "k1", "kl_target": None, "kl_horizon": 10_000}
 DEFAULTS = {
     "cpo": {"beta": 0.1, "nll_weight": 1.0},
+    "distill": {"teacher": "", "beta": 0.5, "temperature": 1.0},
     "dpo": {"beta": 0.1, "label_smoothing": 0.0, "robust": False, "nll_weight": 0.0},
     "dpo_pro": {"beta": 0.1},
     "grpo": {

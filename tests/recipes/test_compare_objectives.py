@@ -102,7 +102,7 @@ def test_trainings_drop_bad_records_where_the_data_source_does():
 
 
 def test_all_preference_objectives_are_compared():
-    known = set(registry.names("objective")) - {"reward_model"}
+    known = set(registry.names("objective")) - {"reward_model", "distill"}
     compared = {branch.objective or name for name, branch in BRANCHES.items() if branch.learn}
     assert known <= compared | {"sft"}
 

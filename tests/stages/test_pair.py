@@ -1,6 +1,9 @@
 """Pairs: best against worst, ties and unscored responses counted, nothing invented."""
 
+import pytest
+
 from alignlab.context import RunContext
+from alignlab.errors import BadInput
 from alignlab.runs import Run
 from alignlab.stages.pair import (
     PairSettings,
@@ -91,3 +94,43 @@ def test_demonstrations_beat_the_student(tmp_path):
 def test_positive_only_keeps_the_winners(tmp_path):
     groups, _ = made(tmp_path, [[("a", 1), ("b", 5)]])
     assert [d.response.text for d in best_as_demonstrations(groups)] == ["b"]
+
+
+LENGTHS = [("aaaaaaaa", 10), ("bbb", 8), ("c", 6), ("ddd", 2), ("eeeeeee", 1), ("ffff", 0)]
+"""Range of scores 10: with rho=0.25 the tiers are 7.5 to 10 and 0 to 2.5."""
+
+
+@pytest.mark.parametrize(
+    ("rho", "chosen", "rejected"),
+    [(None, "aaaaaaaa", "ffff"), (0, "aaaaaaaa", "ffff"), (0.2, "bbb", "eeeeeee"),
+     (0.25, "bbb", "eeeeeee"), (0.05, "aaaaaaaa", "ffff"), (0.1, "aaaaaaaa", "eeeeeee"),
+     (0.4, "c", "eeeeeee")],
+)  # fmt: skip
+def test_short_ones_of_the_top_tier_beat_long_ones_of_the_bottom(tmp_path, rho, chosen, rejected):
+    (group,), count = made(tmp_path, [LENGTHS], PairSettings(rho=rho))
+    assert [r.text for r in group.responses] == [chosen, rejected]
+    known = dict(LENGTHS)
+    assert group.scores == (known[chosen], known[rejected])
+    by_length = (chosen, rejected) != ("aaaaaaaa", "ffff")
+    assert ('"other than best and worst, by length": 1' in count) == by_length
+
+
+def test_a_width_of_zero_breaks_ties_by_length(tmp_path):
+    scored = [[("long one", 5), ("short", 5), ("x", 0), ("longer", 0)] for _ in range(20)]
+    groups, _ = made(tmp_path, scored, PairSettings(rho=0))
+    assert {tuple(r.text for r in g.responses) for g in groups} == {("short", "longer")}
+
+
+def test_the_gap_is_that_of_the_pair_by_length(tmp_path):
+    scored = [[("aaa", 10), ("b", 7), ("cccc", 3), ("d", 0)]]
+    settings = PairSettings(rho=0.3, min_gap=5)
+    groups, count = made(tmp_path, scored, settings)
+    assert groups == []
+    assert '"best and worst differ by less than 5": 1' in count
+
+
+def test_a_length_rule_over_lists_is_refused():
+    with pytest.raises(BadInput, match=r"pairs\.rho: has no effect with pairs\.keep=all"):
+        PairSettings(keep="all", rho=0.2)
+    with pytest.raises(BadInput, match="rho"):
+        PairSettings(rho=0.5)

@@ -24,6 +24,7 @@ from alignlab.objectives.reward_model import RewardModel
 from alignlab.objectives.sft import SFT
 from alignlab.training.conditioning import (
     FILE,
+    AtBin,
     RewardBins,
     fit_bins,
     load_bins,
@@ -213,6 +214,10 @@ def test_generation_asks_for_the_best_bin(tmp_path):
     best = with_best_reward_prefix(engine, tmp_path)
     best.complete([CompletionRequest("a", (Message("user", "hi"),), Sampling(), 0, prefix="So")])
     assert engine.prefixes == ["[reward 3 of 3]\nSo"]
+    worst = AtBin(best, 1, 3, "worst")
+    worst.complete([CompletionRequest("a", (Message("user", "hi"),), Sampling(), 0, prefix="So")])
+    assert engine.prefixes == ["[reward 1 of 3]\nSo"]
+    assert worst.name == "worst"
     assert best.name == "recorder"
     with pytest.raises(BadInput, match="log-probabilities"):
         best.choice_logprobs([], ["a"])

@@ -17,6 +17,7 @@ from alignlab.errors import BadInput
 from alignlab.measuring.best_of_n import best_of_values
 from alignlab.measuring.measure import BranchResult, HeldOut, Judgement, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.critic import scored_answers
 from alignlab.recipes.objective_branches import (
     BranchInputs,
     CompareObjectivesConfig,
@@ -28,7 +29,6 @@ from alignlab.recipes.study import (
     Recipe,
     Study,
     answer_held_out,
-    answers_of,
     finish,
     imitation_start,
     run_all,
@@ -62,14 +62,10 @@ def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurem
 
 def of_samples(study: Study[CompareObjectivesConfig]) -> BranchInputs:
     """Sample M1's answers, score them with the critic, and group them."""
-    context, config, start = study.context, study.config, study.start
-    known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
-    answered = answers_of(study, start.m1, known[: config.most_prompts or None])
-    critic = context.judge(config.feedback, start.m1)
-    feedback = judge(context, critic, answered.prompts, answered.responses)
-    every = replace(config.pairs, keep="all")
-    groups = pair(context, answered.prompts, answered.responses, feedback, every)
-    return BranchInputs(answered, tuple(feedback), tuple(groups))
+    answered, feedback = scored_answers(study)
+    every = replace(study.config.pairs, keep="all")
+    groups = pair(study.context, answered.prompts, answered.responses, feedback, every)
+    return BranchInputs(answered, feedback, tuple(groups))
 
 
 def of_data(study: Study[CompareObjectivesConfig]) -> BranchInputs:

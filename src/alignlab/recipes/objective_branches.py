@@ -18,10 +18,9 @@ from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
-from alignlab.recipes.judging import engine_of
-from alignlab.recipes.study import Answered, Study, StudyConfig, answer_held_out, answers_of
+from alignlab.recipes.critic import CriticConfig
+from alignlab.recipes.study import Answered, Study, answer_held_out, answers_of
 from alignlab.stages.best_of import best_of
-from alignlab.stages.eft import EFTSettings
 from alignlab.stages.few_shot import FewShot
 from alignlab.stages.judge import judge
 from alignlab.stages.pair import pair
@@ -35,16 +34,11 @@ from alignlab.types import Checkpoint, CritiquedResponse, Demonstration, Feedbac
 
 
 @dataclass(frozen=True)
-class CompareObjectivesConfig(StudyConfig):
+class CompareObjectivesConfig(CriticConfig):
     """Settings of the comparison of objectives."""
 
-    feedback: str = "llm:self"
-    """Critic of M1's answers, a feedback source: llm:openai:MODEL@URL, reward_model:FOLDER, ..."""
     groups: Literal["samples", "data"] = "samples"
     """Groups to train on: M1's scored answers, or the ranked responses of the data."""
-    prompts: NonNegativeInt | str | tuple[str, ...] = 400
-    """Prompts that M1 answers: a source or several, as in `data`, or a number of the seed data's
-    own (of its demonstrations if there are no others); 0 is all."""
     branches: tuple[str, ...] = ()
     """Branches to compare: objectives, names in `methods`, and zero_shot, few_shot, raft, rso,
     rloo_critic, random_scores; empty is all that the feedback allows."""
@@ -66,34 +60,21 @@ class CompareObjectivesConfig(StudyConfig):
     divergence: NonNegativeInt = 128
     """Number of test prompts on which each model's KL divergence from M1 is measured; 0 measures
     none."""
-    iterations: int = 1
-    """Number of rounds: one."""
-    eft: EFTSettings = field(default_factory=lambda: EFTSettings(targets="human"))
-    """Without effect: M1 is not trained on judgements here."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.iterations != 1 or self.select.prompts:
-            raise BadInput(
-                "settings iterations and select.prompts: have no effect in compare_objectives; "
-                "leave them out"
-            )
+        self.refuse_rounds("compare_objectives")
+        if self.pairs.rho is not None:
+            raise BadInput("setting pairs.rho: has no effect in compare_objectives; leave it out")
         if len(set(self.branches)) < len(self.branches):
             raise BadInput(f"setting branches: expected different names, found {self.branches}")
         for name in (*self.branches, *self.methods):
             learner(self, name)
 
     @property
-    def teacher_specs(self) -> dict[str, str]:
-        """Return the critic, if it is a model other than M1."""
-        asked = engine_of(self.feedback)
-        is_teacher = self.groups == "samples" and ":" in asked
-        return {"feedback": self.feedback} if is_teacher else {}
-
-    @property
-    def measuring_judge(self) -> str:
-        """Return the judge of answers; without one the critic, or none for groups of the data."""
-        return super().measuring_judge or ("" if self.groups == "data" else self.feedback)
+    def asks_critic(self) -> bool:
+        """Return whether the critic scores M1's answers, which groups of the data replace."""
+        return self.groups == "samples"
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -207,7 +188,8 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
         if name in config.methods:
             raise BadInput(f"setting methods.{name}: has no effect: nothing is trained")
         return Learner(None, None)
-    objectives = set(registry.names("objective")) - {"reward_model"}
+    # A teacher's logits are no scores of a critic.
+    objectives = set(registry.names("objective")) - {"reward_model", "distill"}
     wanted = chosen.objective or kind.objective or name
     if wanted not in objectives:
         raise unknown_name("branch", wanted, objectives | set(BRANCHES) | set(config.methods))

@@ -72,10 +72,10 @@ class SelfRefineConfig(TeacherConfig):
         for name in self.controls:
             if name not in CONTROLS:
                 raise unknown_name("control", name, CONTROLS)
-        if self.pairs.keep == "all" or self.pairs.min_gap:
+        if self.pairs.keep == "all" or self.pairs.min_gap or self.pairs.rho is not None:
             raise BadInput(
-                "settings pairs.keep=all and pairs.min_gap: have no effect in self_refine: the "
-                "refined answer is preferred to the first"
+                "settings pairs.keep=all, pairs.min_gap and pairs.rho: have no effect in "
+                "self_refine: the refined answer is preferred to the first"
             )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from alignlab.context import RunContext
+from alignlab.errors import BadInput
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
 from alignlab.recipes.judging import SELF
 from alignlab.recipes.self_rewarding import AnswersOf, answers_to_own_prompts
@@ -60,7 +61,16 @@ def study_reward(context: RunContext, config: TeacherConfig) -> StudyMeasurement
 
 
 def study_demonstration(context: RunContext, config: TeacherConfig) -> StudyMeasurements:
-    """Train M1, then run rounds of the teacher's answers preferred to the student's."""
+    """Train M1, then run rounds of the teacher's answers preferred to the student's.
+
+    Raises:
+        BadInput: a rule over scores, which these pairs lack.
+    """
+    if config.pairs.min_gap or config.pairs.rho is not None:
+        raise BadInput(
+            "settings pairs.min_gap and pairs.rho: have no effect in teacher_demonstration: the "
+            "teacher's answer is preferred to the student's"
+        )
     begun = warm_start(context, replace(config, sample=replace(config.sample, n=1)))
     result, answers = first_answers(begun), answers_to_own_prompts()
     label = " teacher demonstration"

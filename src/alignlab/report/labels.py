@@ -53,6 +53,7 @@ METRICS = {
     "chrf": "chrF",
     "accuracy": "Accuracy",
     "accuracy_change": "Change of accuracy",
+    "score_change": "Change of score",
     "accuracy_ties_half": "Accuracy (ties half)",
     "section_mean": "Mean over sections",
     "agreement": "Agreement",

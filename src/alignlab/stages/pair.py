@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from alignlab import seeds
 from alignlab.configs import Bounded, NonNegative
 from alignlab.context import RunContext
+from alignlab.errors import BadInput
 from alignlab.stages.judge import by_prompt, scores
 from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prompt, Response
+
+OTHER_THAN_ENDS = "other than best and worst, by length"
+"""Reason under which pairs are counted that the length rule changed."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,15 @@ class PairSettings(Bounded):
     objectives; "winners": the best response is imitated (SFT), the positive-only ablation."""
     min_gap: NonNegative = 0.0
     """Minimum difference of score between best and worst; equal scores never form a pair."""
+    rho: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+    """Width of the tiers of a length rule (arXiv 2407.19594: 0 to 0.4), as a share of a prompt's
+    range of scores: the shortest response of the top tier is preferred to the longest of the
+    bottom tier, by characters; without it best and worst are taken, whatever their lengths."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rho is not None and self.keep == "all":
+            raise BadInput("setting pairs.rho: has no effect with pairs.keep=all; leave it out")
 
 
 def pair(
@@ -44,6 +59,7 @@ def pair(
             return stage.records("groups", PreferenceGroup).read()
         known, source = scores(feedback), feedback[0].source if feedback else ""
         dropped: Counter[str] = Counter()
+        changed: Counter[str] = Counter()
         groups = []
         for prompt, several in by_prompt(prompts, responses):
             group = _group(prompt, several, known, source, context.seed_for("ties"))
@@ -52,8 +68,10 @@ def pair(
                 dropped[accepted] += 1
             else:
                 groups.append(accepted)
+                if group is not None and settings.rho is not None:
+                    changed[OTHER_THAN_ENDS] += accepted != group.best_and_worst()
         stage.write("groups", PreferenceGroup, groups)
-        stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
+        stage.count([Count(stage.name, "groups", len(groups), dict(dropped), dict(+changed))])
         return groups
 
 
@@ -111,10 +129,27 @@ def _accept(group: PreferenceGroup | None, settings: PairSettings) -> Preference
     """Return the part of a prompt's ordered responses to train on, or the reason for none."""
     if group is None:
         return "fewer than two different scored responses"
-    gap = group.scores[0] - group.scores[-1]
     pair = group.best_and_worst()
     if pair is None:
         return "all scores are equal"
-    if gap < settings.min_gap:
+    if settings.rho is not None:
+        pair = _by_length(group, settings.rho)
+    if pair.scores[0] - pair.scores[-1] < settings.min_gap:
         return f"best and worst differ by less than {settings.min_gap}"
     return group if settings.keep == "all" else pair
+
+
+def _by_length(group: PreferenceGroup, rho: float) -> PreferenceGroup:
+    """Prefer the shortest response of the top tier to the longest of the bottom tier.
+
+    With scores from s_min to s_max the tiers are [(1-rho) s_max + rho s_min, s_max] and
+    [s_min, (1-rho) s_min + rho s_max]; of equally long ones the better is chosen, the worse
+    rejected.
+    """
+    high, low = group.scores[0], group.scores[-1]
+    every = list(zip(group.responses, group.scores, strict=True))
+    top = [one for one in every if one[1] >= (1 - rho) * high + rho * low]
+    bottom = [one for one in every if one[1] <= (1 - rho) * low + rho * high]
+    chosen = min(top, key=lambda one: len(one[0].text))
+    rejected = max(reversed(bottom), key=lambda one: len(one[0].text))
+    return replace(group, responses=(chosen[0], rejected[0]), scores=(chosen[1], rejected[1]))

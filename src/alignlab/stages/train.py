@@ -15,6 +15,7 @@ from alignlab import progress, seeds
 from alignlab.context import RunContext
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import GroupRewards, Objective, input_of
+from alignlab.objectives.distill import Distill
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder
 from alignlab.runs import slug
@@ -130,6 +131,8 @@ def _planned(
                 validate(cast(LanguageModel, parent))
     checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
     reference = tokens if lesson.objective.needs_reference else 0
+    if isinstance(lesson.objective, Distill):  # the teacher reads every response in every pass
+        reference = tokens * config.epochs
     size = Trained(tokens * config.epochs, reference, steps, len(records) * config.epochs)
     return recorder.train(stage.name, parent, checkpoint, size)
 

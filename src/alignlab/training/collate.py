@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alignlab.models.logits import TokenLogits
 from alignlab.models.moments import TokenMoments
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import TokenLogps
 from alignlab.objectives.base import GroupLogps, GroupRewards, TailedLogps, WeightedLogps
+from alignlab.objectives.distill import TeacherLogits
 
 
 def group_logps(
@@ -77,6 +79,32 @@ def weighted_logps(
     aligned = replace(scored, logp_R=scored.logp_R.detach() - scored.moment_R)
     mean_BK = _Grid(groups, scored.logp_R.device).spread(aligned.sequence_N()) / whole.length_BK
     return WeightedLogps(**_fields(whole), weight_BK=mean_BK.exp())
+
+
+def teacher_logits(
+    scored: TokenLogits, taught: TokenLogits, groups: Sequence[TokenGroup]
+) -> TeacherLogits:
+    """Arrange a micro-batch's logits under student and teacher, which share their tokens.
+
+    Args:
+        scored: logits of the student at the groups' response tokens, in order.
+        taught: logits of the teacher at the same tokens.
+        groups: groups of the micro-batch.
+    """
+    lengths = torch.tensor([group.response_tokens for group in groups])
+    device = scored.logp_R.device
+
+    def teacher(part: slice) -> Tensor:
+        with torch.no_grad():
+            return taught.logits(part)
+
+    return TeacherLogits(
+        scored.logits,
+        teacher,
+        min(scored.vocabulary, taught.vocabulary),
+        torch.arange(len(groups)).repeat_interleave(lengths).to(device),
+        lengths.double().to(device),
+    )
 
 
 def _fields(logps: GroupLogps) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Condition responses on their rewards: bins of scores, and a prefix that names the bin.
 
-The prefix starts the assistant's turn: a sampler requests the best bin by the `prefix` of a
-request.
+The prefix starts the assistant's turn: a sampler requests the best bin, or another one, by the
+`prefix` of a request.
 """
 
 from __future__ import annotations
@@ -45,11 +45,16 @@ class RewardBins:
         return self._name(1 + int(np.searchsorted(self.edges, score, side="right")))
 
     def _name(self, number: int) -> str:
-        return f"[reward {number} of {self.count}]\n"
+        return bin_prefix(number, self.count)
 
     def save(self, folder: str | Path) -> None:
         """Write the bins into a model's folder."""
         (Path(folder) / FILE).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+
+def bin_prefix(number: int, count: int) -> str:
+    """Return the prefix of one of `count` bins; 1 is the worst."""
+    return f"[reward {number} of {count}]\n"
 
 
 def fit_bins(scores: Sequence[float], bins: int) -> RewardBins:
@@ -109,9 +114,15 @@ class BestBin:
         self.name = completer.name
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
-        """Complete each request after the best bin's prefix."""
+        """Complete each request after the best bin's prefix, or that of the bin it names."""
+        count = self._bins.count
+        known = tuple(bin_prefix(number, count) for number in range(1, count + 1))
         best = self._bins.best
-        return self._completer.complete([replace(r, prefix=best + r.prefix) for r in requests])
+        asked = [
+            r if r.prefix.startswith(known) else replace(r, prefix=best + r.prefix)
+            for r in requests
+        ]
+        return self._completer.complete(asked)
 
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
@@ -120,6 +131,25 @@ class BestBin:
         if not isinstance(self._completer, ChoiceScorer):
             raise BadInput(f"{self.name}: expected log-probabilities, which it does not give")
         return self._completer.choice_logprobs(requests, choices)
+
+
+class AtBin:
+    """Completer of a reward-conditioned model that requests one of its bins.
+
+    Args:
+        completer: engine of the model.
+        number: the bin; 1 is the worst.
+        count: number of bins of the model.
+        name: identity of the model with this request.
+    """
+
+    def __init__(self, completer: Completer, number: int, count: int, name: str) -> None:
+        self._completer, self._prefix, self.name = completer, bin_prefix(number, count), name
+
+    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
+        """Complete each request after the bin's prefix."""
+        asked = [replace(r, prefix=self._prefix + r.prefix) for r in requests]
+        return self._completer.complete(asked)
 
 
 def with_best_reward_prefix(completer: Completer, folder: str | Path) -> Completer:

@@ -16,6 +16,7 @@ import torch
 
 from alignlab.errors import BadInput
 from alignlab.models.heads import RewardScorer
+from alignlab.models.logits import LogitScorer
 from alignlab.models.moments import MomentScorer
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import EmbeddingNoise, ResponseScorer, Scorer
@@ -30,12 +31,14 @@ from alignlab.objectives.base import (
     WeightedLogps,
     input_of,
 )
+from alignlab.objectives.distill import TeacherLogits
 from alignlab.objectives.rollout_batch import RolloutLogps, ValuedLogps
 from alignlab.training.budget import TokenBudget
 from alignlab.training.collate import (
     group_logps,
     group_rewards,
     tailed_logps,
+    teacher_logits,
     weighted_logps,
 )
 from alignlab.training.rollout_records import rollout_logps, valued_logps
@@ -57,6 +60,8 @@ class StepInputs(ABC):
 
     scorer_class: type[Scorer[Any]] = ResponseScorer
     """Class of the scorer that these inputs need."""
+    teacher: Scorer[Any] | None = None
+    """Scorer of a teacher, for inputs that hold its values."""
 
     def __init__(
         self,
@@ -200,10 +205,31 @@ class ValuedInputs(StepInputs):
         return valued_logps(scored, members, known or ())
 
 
+class TeacherInputs(StepInputs):
+    """Inputs of the logits of student and teacher."""
+
+    scorer_class = LogitScorer
+
+    @contextmanager
+    def of(self, batch: Sequence[int], noise: EmbeddingNoise | None) -> Iterator[TeacherLogits]:
+        """Yield the logits on the groups with these indices."""
+        assert self.teacher is not None
+        members = [self.groups[i] for i in batch]
+        with torch.no_grad(), self.teacher.scored(members) as found:
+            taught = found
+        with self.scorer.scored(members, noise) as scored:
+            yield teacher_logits(scored, taught, members)
+
+    def make(self, scored: Any, members: Sequence[TokenGroup], known: Reference | None) -> Any:
+        """Do nothing: `of` makes the inputs from two scorers."""
+        raise NotImplementedError
+
+
 _INPUTS: dict[type, type[StepInputs]] = {
     GroupLogps: GroupInputs,
     TailedLogps: TailedInputs,
     WeightedLogps: WeightedInputs,
+    TeacherLogits: TeacherInputs,
     LabelledLogps: LabelledInputs,
     CommentedLogps: CommentedInputs,
     GroupRewards: RewardInputs,

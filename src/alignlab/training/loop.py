@@ -25,6 +25,7 @@ from alignlab.training.metrics import MetricSums
 from alignlab.training.reference_logps import group_hash, reference_logps
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
 from alignlab.training.step import StepRunner
+from alignlab.training.teacher import teacher_of
 from alignlab.training.trainer_state import (
     OnStep,
     TrainerState,
@@ -82,8 +83,10 @@ def train(
     if input_of(objective) is GroupRewards:
         lm = heads.with_reward_head(lm, seed=derived_seed("head", config.seed) % 2**32)
     config = with_dtype(config, lm, world)
+    teacher = teacher_of(objective, lm, config.dtype, world)
     lm, start = begin(lm, config, Path(out), world)
     with step_runner(lm.model, objective, config, Path(out), world, lm.tokenizer) as runner:
+        runner.teacher = teacher
         runner.plan(groups)
         per_epoch = steps_per_epoch(len(groups), config)
         state = TrainerState(

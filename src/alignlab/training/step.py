@@ -52,6 +52,8 @@ class StepRunner:
     """Output folder, which gets a batch whose loss or gradient is not finite."""
     world: DistributedContext = SINGLE_PROCESS
     """Processes that share every step."""
+    teacher: Scorer[Any] | None = None
+    """Scorer of the teacher, for an objective over its logits."""
 
     def __post_init__(self) -> None:
         self.budget = TokenBudget(
@@ -81,6 +83,7 @@ class StepRunner:
             RunFailed: the loss or the gradient's norm is not finite.
         """
         inputs = inputs_for(self.objective)(self.scorer, groups, reference, self.budget)
+        inputs.teacher = self.teacher
 
         def work(one: Pass) -> _Done:
             with self._drawn(number, one.number) as noise, inputs.of(one.batch, noise) as given:
