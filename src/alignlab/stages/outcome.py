@@ -76,7 +76,7 @@ def outcome_pairs(
                 groups += found
         paired = len({group.id for group in groups})
         if labels == "coin":
-            groups = [_by_coin(group, context.seed_for("coin")) for group in groups]
+            groups = [by_coin(group, context.seed_for("coin")) for group in groups]
         stage.write("groups", PreferenceGroup, groups)
         stage.count(
             [Count(stage.name, "questions", paired, dict(dropped)),
@@ -116,7 +116,7 @@ def _drawn(marked: Sequence[tuple[Response, bool]], *, right: bool, seed: int) -
     return sorted(texts.values(), key=lambda r: seeds.derive(seed, r.id))
 
 
-def _by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
+def by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
     """Prefer either response of a pair with probability one half, whichever is right."""
     one, other = sorted(group.responses, key=lambda r: r.id)
     heads = seeds.generator(seed, one.id, other.id).random() < 0.5
