@@ -14,6 +14,7 @@ from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.study import ObjectiveSettings, Study, StudyConfig, answers_of, sft
+from alignlab.stages.demonstrate import references_as_demonstrations
 from alignlab.stages.pair import PairSettings, demonstration_pairs
 from alignlab.stages.train import train
 from alignlab.training.config import TrainConfig
@@ -27,6 +28,9 @@ Labels = Literal["origin", "coin"]
 class DemonstrationsConfig(StudyConfig):
     """Settings of learning from demonstrations."""
 
+    shown: Literal["responses", "references"] = "responses"
+    """Demonstrations to learn from: the data's responses, or the reference answers to the same
+    prompts."""
     bad: Fraction = 0.0
     """Share of the demonstrations whose response is another prompt's, for M1 and all branches."""
     mixed: bool = True
@@ -54,6 +58,8 @@ class DemonstrationsConfig(StudyConfig):
         for name in self.branches:
             if name not in BRANCHES:
                 raise unknown_name("branch", name, BRANCHES)
+        if "key" in self.branches and self.shown == "references":
+            raise BadInput("branch key: has no effect with shown=references; leave it out")
         if "truth" in self.branches and not self.measure.truth:
             raise BadInput("branch truth: expected measure.truth, a source of the truth")
         if self.pairs != PairSettings() or self.select.prompts:
@@ -218,13 +224,7 @@ def imitate_references(step: Round, model: Checkpoint) -> Learned:
     Raises:
         BadInput: the data has no reference answers.
     """
-    shown = [
-        replace(d, response=replace(d.response, id=f"{d.prompt.id}/key", text=d.prompt.reference))
-        for d in step.given.shown
-        if d.prompt.reference
-    ]
-    if not shown:
-        raise BadInput("branch key: expected reference answers in the data, found none")
+    shown = references_as_demonstrations(step.given.shown)
     made = f"{model.name} after SFT on {len(shown)} references"
     return Learned(sft(step.study, model, shown, step.name, made))
 

@@ -11,6 +11,7 @@ M1 on the pairs of all rounds; its KL is to the round's first model; its policy 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -40,10 +41,10 @@ from alignlab.recipes.study import (
     run_all,
 )
 from alignlab.registry import register
-from alignlab.stages.demonstrate import spoil
+from alignlab.stages.demonstrate import references_as_demonstrations, spoil
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.pair import PairSettings, pair
-from alignlab.types import Corpus, PreferenceGroup
+from alignlab.types import Corpus, Demonstration, PreferenceGroup
 
 THE_DATA = "the demonstrations"
 """Name of the demonstrations among the models, in tables of figures."""
@@ -53,8 +54,10 @@ def study(context: RunContext, config: DemonstrationsConfig) -> StudyMeasurement
     """Train M1 on the demonstrations, then every branch, and measure them."""
 
     def prepare(corpus: Corpus) -> Corpus:
-        shown = spoil(context, corpus.demonstrations, config.bad)
-        return replace(corpus, demonstrations=tuple(shown))
+        shown: Sequence[Demonstration] = corpus.demonstrations
+        if config.shown == "references":
+            shown = references_as_demonstrations(shown)
+        return replace(corpus, demonstrations=tuple(spoil(context, shown, config.bad)))
 
     begun = imitation_start(context, config, prepare=prepare)
     given, m1 = _given(begun), begun.start.m1
@@ -72,7 +75,8 @@ def study(context: RunContext, config: DemonstrationsConfig) -> StudyMeasurement
 def _usual(study: Study[DemonstrationsConfig]) -> list[str]:
     """Return the branches that the data and the judges allow."""
     lacking = set() if study.config.measure.truth else {"truth"}
-    if not any(d.prompt.reference for d in study.start.corpus.demonstrations):
+    shown = study.start.corpus.demonstrations
+    if study.config.shown == "references" or not any(d.prompt.reference for d in shown):
         lacking.add("key")
     return [name for name in BRANCHES if name not in lacking]
 

@@ -1,4 +1,4 @@
-"""Spoil a share of demonstrations, to try how a training bears poor ones."""
+"""Change demonstrations: reference answers in their place, or poor ones among them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,25 @@ from dataclasses import replace
 from alignlab import seeds
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.types import Count, Demonstration
+from alignlab.types import Count, Demonstration, Response, SampledBy
 
 SWAPPED = "response of another prompt"
+
+
+def references_as_demonstrations(shown: Sequence[Demonstration]) -> list[Demonstration]:
+    """Return the reference answers to the prompts as demonstrations; prompts without are left out.
+
+    Raises:
+        BadInput: no prompt has a reference answer.
+    """
+    found = [
+        replace(d, response=Response(f"{d.prompt.id}/key", d.prompt.id, text, SampledBy("key")))
+        for d in shown
+        if (text := d.prompt.reference)
+    ]
+    if not found:
+        raise BadInput(f"expected reference answers to {len(shown)} prompts, found none")
+    return found
 
 
 def spoil(
