@@ -192,5 +192,5 @@ def test_refusals_name_the_setting(settings: tuple[str, ...], message: str):
 
 
 def test_a_judge_must_be_named_where_the_ai_judge_is_another_model():
-    with pytest.raises(BadInput, match="setting measure.judge: expected the judge"):
+    with pytest.raises(BadInput, match=r"setting measure\.judge: expected the judge"):
         plan("measure.judge=auto", "ai_judge=llm:sandbox:strong")
