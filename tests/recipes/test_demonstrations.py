@@ -104,7 +104,8 @@ def test_each_part_is_answered_by_the_newest_model(finished: Path):
     both = [{g["prompt"]["id"] for g in some} for some in asked.values()]
     assert not both[0] & both[1]
     (later,) = {
-        r["sampler"]["model"] for r in records(finished, "irft/iteration-2/part-1/*-sample/*.jsonl")
+        r["sampler"]["model"]
+        for r in records(finished, "irft/iteration-2/part-1/*-sample/responses.jsonl")
     }
     assert later == "M2 IRFT"
 

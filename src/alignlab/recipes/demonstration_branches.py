@@ -60,8 +60,6 @@ class DemonstrationsConfig(StudyConfig):
                 raise unknown_name("branch", name, BRANCHES)
         if "key" in self.branches and self.shown == "references":
             raise BadInput("branch key: has no effect with shown=references; leave it out")
-        if "truth" in self.branches and not self.measure.truth:
-            raise BadInput("branch truth: expected measure.truth, a source of the truth")
         if self.pairs != PairSettings() or self.select.prompts:
             raise BadInput(
                 "settings pairs and select.prompts: have no effect in demonstrations, which "
@@ -183,7 +181,13 @@ def rft(step: Round, model: Checkpoint) -> Learned:
 
 
 def raise_truth(step: Round, model: Checkpoint) -> Learned:
-    """Raise the gold score itself by the same policy gradient: the upper bound for any reward."""
+    """Raise the gold score itself by the same policy gradient: the upper bound for any reward.
+
+    Raises:
+        BadInput: there is no source of gold scores.
+    """
+    if not step.study.config.measure.truth:
+        raise BadInput("branch truth: expected measure.truth, a source of the truth, found none")
     source = step.study.context.judge(step.study.config.measure.truth, step.study.start.m1)
     return Learned(_raised(step, model, source, "the truth"))
 

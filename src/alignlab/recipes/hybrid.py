@@ -93,10 +93,6 @@ class HybridConfig(StudyConfig):
                 "settings iterations and pairs.min_gap: have no effect in hybrid, which runs one "
                 "round and whose labels have no common scale; leave them out"
             )
-        for name, setting in (("red_team", "harm"), ("truth", "measure.truth")):
-            named = self.harm if name == "red_team" else self.measure.truth
-            if name in self.branches and not named:
-                raise BadInput(f"branch {name}: expected {setting}, a feedback source, found none")
         if self.types == "random":
             raise BadInput("setting types: random is branch random_types; leave it out")
 
@@ -114,12 +110,18 @@ class HybridConfig(StudyConfig):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Return the branches to run, in the order of `BRANCHES`."""
-        lacking = set() if self.harm else {"red_team"}
-        lacking |= set() if self.measure.truth else {"truth"}
-        return tuple(
-            n for n in BRANCHES if (n in self.branches if self.branches else n not in lacking)
-        )
+        """Return the branches to run, in the order of `BRANCHES`.
+
+        Raises:
+            BadInput: one is named that needs a source which is not.
+        """
+        needs = {"red_team": ("harm", self.harm), "truth": ("measure.truth", self.measure.truth)}
+        lacking = {name for name, (_, source) in needs.items() if not source}
+        for name in lacking & set(self.branches):
+            raise BadInput(
+                f"branch {name}: expected {needs[name][0]}, a feedback source, found none"
+            )
+        return tuple(n for n in BRANCHES if n in (self.branches or set(BRANCHES) - lacking))
 
 
 @dataclass(frozen=True)
