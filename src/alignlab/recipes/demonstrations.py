@@ -146,16 +146,21 @@ def _score_of_data(study: Study[DemonstrationsConfig], given: BranchInputs) -> P
     )
 
 
+COMPARED = {"sft": ("spin", "irft", "rft", "coin"), "spin": ("irft", "rft")}
+"""Branch -> branches whose models are compared with its model of the same round."""
+
+
 def _between_branches(measured: StudyMeasurements) -> list[PerPromptMetric]:
     """Compute differences of score between branches of the same round."""
-    values, against = values_by_prompt(measured.scored), []
-    titles = {name: title for name, (_, title) in BRANCHES.items()}
-    for one, other in (("spin", "sft"), ("irft", "sft"), ("rft", "sft"),
-                       ("irft", "spin"), ("rft", "spin"), ("coin", "sft")):  # fmt: skip
-        end = f" {titles[one]}"
-        names = [m for m in values if m.endswith(end)]
-        against += [(m, m.removesuffix(end) + f" {titles[other]}") for m in names]
-    return changes(values, against, "score", "score_change")
+    values, found = values_by_prompt(measured.scored), list[PerPromptMetric]()
+    for other, several in COMPARED.items():
+        base = BRANCHES[other][1]
+        ends = [f" {BRANCHES[name][1]}" for name in several]
+        against = [
+            (m, f"{m.removesuffix(end)} {base}") for end in ends for m in values if m.endswith(end)
+        ]
+        found += changes(values, against, f"against {base}", "score_change")
+    return found
 
 
 register("recipe", "demonstrations")(
