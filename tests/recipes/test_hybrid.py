@@ -108,10 +108,12 @@ def test_attacks_are_measured_and_counted(finished: Path):
     (row,) = rows(finished, benchmark="red_team", metric="attack_success")
     found = records(finished, "red_team/red-team/*-instruct-filtered/prompts.jsonl")
     assert (row["model"], row["n"] + row["unscored"]) == ("M1", len(found))
-    study = json.loads((finished / "study.json").read_text())
     pairs = records(finished, "red_team/red-team/*-red-team/groups.jsonl")
-    made = study["models"]["M2 routed labels and red team"]
-    assert f", {len(pairs)} of them by the red team" in made
+    (mended,) = rows(finished, benchmark="red_team", metric="mended")
+    assert mended["value"] == pytest.approx(len(pairs) / mended["n"])
+    (count,) = records(finished, "red_team/*-m2-routed-labels-and-red-team/counts.jsonl")
+    routed = records(finished, "red_team/*-pair/groups.jsonl")
+    assert count["kept"] + sum(count["dropped"].values()) == len(routed) + len(pairs)
 
 
 def test_answers_that_are_all_right_are_ordered_by_the_judge():

@@ -123,7 +123,7 @@ class Round(NamedTuple):
         """Train the model by the study's objective, relative to itself."""
         config = self.study.config
         spec = config.train_spec(config.objective.build(), config.preference)
-        made = f"{model.name} after {config.preference_method} on {len(groups)} pairs"
+        made = f"{model.name} after {config.preference_method}, demonstrations over own answers"
         return train(self.study.context, model, groups, spec, name=name, made=made)
 
 
@@ -229,7 +229,7 @@ def imitate_references(step: Round, model: Checkpoint) -> Learned:
         BadInput: the data has no reference answers.
     """
     shown = references_as_demonstrations(step.given.shown)
-    made = f"{model.name} after SFT on {len(shown)} references"
+    made = f"{model.name} after SFT on the data's references"
     return Learned(sft(step.study, model, shown, step.name, made))
 
 

@@ -218,20 +218,18 @@ class Labelled(NamedTuple):
 
     groups: list[PreferenceGroup]
     values: tuple[PerPromptMetric, ...] = ()
-    note: str = ""
-    """End of the line in the report on the model's making."""
 
 
 def _run(study: Study[HybridConfig], given: BranchInputs, name: str) -> BranchResult:
     """Label M1's answers by the branch's source, and train M1 on the pairs."""
     label, title = BRANCHES[name]
     m1, config = study.start.m1, study.config
-    groups, values, note = label(study, given)
+    groups, values = label(study, given)
     called = f"M2 {title}"
     if name == "sft":
         learned = _imitated(study, groups, called)
     else:
-        how = f"{config.preference_method} on {len(groups)} pairs, {title}{note}"
+        how = f"{config.preference_method} on pairs of its answers, {title}"
         learned = preference_train(study, m1, groups, called, f"{m1.name} after {how}")
     return answer_held_out(study, learned) + BranchResult(values=values)
 
@@ -275,11 +273,17 @@ def by_route_and_coin(study: Study[HybridConfig], given: BranchInputs) -> Labell
 def by_route_and_red_team(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
     """Add the red team's pairs to the routed ones."""
     groups, found = routed_pairs(study, given), _red_team(study, given)
-    ids, hits = tuple(found.succeeded), tuple(found.succeeded.values())
+    ids, mended = tuple(found.succeeded), {g.prompt.id for g in found.pairs}
+    shares = {
+        "attack_success": tuple(found.succeeded.values()),
+        "mended": tuple(float(key in mended) for key in ids),
+    }
     lost, model = len(found.attacks) - len(ids), study.start.m1.name
-    metric = PerPromptMetric(model, "red_team", "attack_success", ids, hits, unscored=lost)
-    note = f", {len(found.pairs)} of them by the red team"
-    return Labelled([*groups, *found.pairs], (metric,), note)
+    values = tuple(
+        PerPromptMetric(model, "red_team", metric, ids, share, unscored=lost)
+        for metric, share in shares.items()
+    )
+    return Labelled([*groups, *found.pairs], values)
 
 
 def _paired(
@@ -302,7 +306,7 @@ def _imitated(
         epochs=2 * config.preference.epochs,  # a pair trains two responses
         batch_size=config.preference.batch_size,
     )
-    made = f"{m1.name} after SFT on {len(shown)} winners of the routed pairs"
+    made = f"{m1.name} after SFT on winners of the routed pairs, {loop.epochs} epochs"
     return sft(study.using(sft=loop), m1, shown, name, made)
 
 
