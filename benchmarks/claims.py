@@ -63,6 +63,8 @@ def line(run: Path, claim: str, of: str) -> str:
     own = values(run, model, of)
     base = dict.fromkeys(own, 0.5) if of == "preferred" else values(run, other, of)
     keys = [key for key in own if key in base]
+    if len({prompt for _, prompt in keys}) < 2:
+        raise BadInput(f"{claim}: expected 2 prompts or more that both answered, found fewer")
     apart = np.array([own[key] - base[key] for key in keys])
     seeds, prompts = [seed for seed, _ in keys], [prompt for _, prompt in keys]
     found = bootstrap_mean(apart, prompts_N=prompts, seeds_N=seeds)

@@ -43,9 +43,14 @@ def test_a_claim_is_held_failed_or_undecided(tmp_path):
 
 def test_answers_without_a_verdict_on_either_side_are_left_out(tmp_path):
     for seed in (0, 1):
-        write(tmp_path, "satisfied", "m2", seed, [Score(1.0), Unscored("?"), Score(1.0)])
-        write(tmp_path, "satisfied", "m1", seed, [Score(0.0), Score(1.0), Unscored("?")])
-    assert cells(tmp_path, "M2 > M1", "satisfied")[1:3] == ["+1.000", "+1.000 / +1.000"]
+        write(
+            tmp_path, "satisfied", "m2", seed, [Score(1.0), Unscored("?"), Score(1.0), Score(1.0)]
+        )
+        write(
+            tmp_path, "satisfied", "m1", seed, [Score(0.0), Score(1.0), Unscored("?"), Score(1.0)]
+        )
+    found = cells(tmp_path, "M2 > M1", "satisfied")
+    assert (found[1], found[4]) == ("+0.500", "2")  # prompts 0 and 3: 1 and 0
 
 
 def test_preferences_are_against_one_half(tmp_path):
@@ -59,4 +64,8 @@ def test_what_cannot_be_tested_is_refused(tmp_path):
     with pytest.raises(BadInput, match="expected MODEL > MODEL"):
         claims.line(tmp_path, "M2 beats M1", "score")
     with pytest.raises(BadInput, match="expected verdicts score on M2"):
+        claims.line(tmp_path, "M2 > M1", "score")
+    for model in ("m1", "m2"):
+        write(tmp_path, "score", model, 0, [Score(1.0)])
+    with pytest.raises(BadInput, match="expected 2 prompts or more"):
         claims.line(tmp_path, "M2 > M1", "score")

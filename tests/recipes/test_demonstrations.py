@@ -112,7 +112,7 @@ def test_each_part_is_answered_by_the_newest_model(finished: Path):
 
 def test_rounds_join_the_pairs_that_the_paper_joins(finished: Path):
     def trained(branch: str, name: str) -> int:
-        (counted,) = records(finished, f"{branch}/iteration-2/*-{name}/counts.jsonl")
+        (counted,) = records(finished, f"{branch}/iteration-2/[0-9][0-9]-{name}/counts.jsonl")
         return int(counted["kept"])
 
     first, second = (len(pairs(finished, f"spin/iteration-{n}")) for n in (1, 2))
@@ -184,7 +184,7 @@ def test_without_references_or_truth_their_branches_are_left_out(tmp_path: Path)
     assert set(found) == MODELS - {"M2 SFT on references"} - {
         f"M{n} policy gradient on the truth" for n in (2, 3)
     }
-    with pytest.raises(BadInput, match="branch key: expected reference answers"):
+    with pytest.raises(BadInput, match="expected reference answers to 35 prompts"):
         plan(f"data={file}?test_share=0.2", "measure.truth=", "measure.judge=longer",
              "branches=[key]")  # fmt: skip
 

@@ -65,11 +65,11 @@ class DemonstrationsConfig(StudyConfig):
                 "settings pairs and select.prompts: have no effect in demonstrations, which "
                 "prefers demonstrations to own answers; leave them out"
             )
-        if not is_policy_gradient(self.policy.build()):
+        if not is_policy_gradient(registry.get("objective", self.policy.name)):
             raise BadInput(
                 f"setting policy.name: expected a policy gradient (rloo), found {self.policy.name}"
             )
-        self.objective.build()
+        self.policy.build()
 
 
 @dataclass(frozen=True)
