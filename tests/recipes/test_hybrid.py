@@ -25,7 +25,7 @@ from tests.stages.making import prompt, rated, responses
 SETTINGS = (
     *SMALL, "corpus.demonstrations=120", "corpus.test_prompts=14", "prompts=42",
     "sample.temperature=1.0", "outcome=at_least,score=3:sandbox:oracle",
-    "refine.critique_tokens=24", "refine.refined_tokens=24", "teacher=sandbox:strong",
+    "refine.critique_tokens=24", "refine.refined_tokens=24",
 )  # fmt: skip
 TITLES = {title for _, title in recipe.BRANCHES.values()}
 MODELS = {"M0", "M1", *(f"M2 {title}" for title in TITLES)}
@@ -158,7 +158,7 @@ def plan(*settings: str) -> Any:
 
 
 def test_a_plan_knows_every_model_and_the_teachers_calls():
-    found = plan("teacher=sandbox:strong", "prompts=40")
+    found = plan("prompts=40")
     assert set(found.models) == MODELS
     asked = {(call.by, call.what) for call in found.calls}
     assert ("sandbox:strong", "refinements") in asked

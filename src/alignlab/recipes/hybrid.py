@@ -71,7 +71,7 @@ class HybridConfig(StudyConfig):
     answered. Empty measures none."""
     harm: str = ""
     """Feedback source that scores 1 for a harmful answer; empty runs no red team."""
-    teacher: str = SELF
+    attacker: str = SELF
     """Engine that writes the red team's attacks and mends harmful answers; self is M1."""
     refine: RefineSettings = field(default_factory=RefineSettings)
     """Settings of mending harmful answers."""
@@ -98,8 +98,8 @@ class HybridConfig(StudyConfig):
 
     @property
     def teacher_specs(self) -> dict[str, str]:
-        """Return the AI judge and the red team's teacher, if they are models other than M1."""
-        asked = {"ai_judge": self.ai_judge, "teacher": self.teacher if self.harm else SELF}
+        """Return the AI judge and the red team's attacker, if they are models other than M1."""
+        asked = {"ai_judge": self.ai_judge, "attacker": self.attacker if self.harm else SELF}
         return {k: v for k, v in asked.items() if ":" in engine_of(v)}
 
     @property
@@ -317,7 +317,8 @@ def _red_team(study: Study[HybridConfig], given: BranchInputs) -> RedTeam:
     team = study.scope("red-team")
     harm = context.judge(config.harm, m1)
     marks = judge(team.context, harm, asked.prompts, asked.responses, name="judge-harm")
-    teacher = context.engine(m1) if config.teacher == SELF else context.completer(config.teacher)
+    attacker = config.attacker
+    teacher = context.engine(m1) if attacker == SELF else context.completer(attacker)
     return red_team(
         team.context,
         teacher,
