@@ -20,7 +20,6 @@ from alignlab.configs import NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, unknown_name
 from alignlab.feedback.conversion import KnownFeedback
-from alignlab.feedback.query_types import query_types
 from alignlab.feedback.routed import Routed
 from alignlab.measuring.measure import BranchResult, Judgement, PerPromptMetric, StudyMeasurements
 from alignlab.measuring.satisfaction import Measured, measured_answers
@@ -45,9 +44,10 @@ from alignlab.registry import register
 from alignlab.stages.judge import by_prompt, judge, scores
 from alignlab.stages.outcome import by_coin
 from alignlab.stages.pair import best_as_demonstrations, pair
+from alignlab.stages.prompt_types import KnownTypes, TypesById, prompt_types
 from alignlab.stages.red_team import RedTeam, red_team
 from alignlab.stages.self_refine import RefineSettings
-from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, QueryType, Unscored
+from alignlab.types import Checkpoint, Feedback, PreferenceGroup, QueryType, Unscored
 
 ROUTER = "the router"
 """Name of the source of query types among the models, in tables of figures."""
@@ -133,7 +133,7 @@ class BranchInputs:
     """The checker's verdicts."""
     judged: tuple[Feedback, ...]
     """The AI judge's scores."""
-    kinds: Mapping[str, QueryType | Unscored]
+    kinds: TypesById
     """Prompt id -> its type."""
 
 
@@ -158,26 +158,14 @@ def _given(study: Study[HybridConfig]) -> BranchInputs:
     checker, critic = (context.judge(s, start.m1) for s in (config.checker, config.ai_judge))
     checked = judge(context, checker, prompts, responses, name="check")
     judged = judge(context, critic, prompts, responses)
-    found = query_types(config.types, context.completer).of(prompts, context.seed)
-    kinds = {p.id: kind for p, kind in zip(prompts, found, strict=True)}
+    kinds = prompt_types(context, config.types, prompts)
     return BranchInputs(answered, tuple(checked), tuple(judged), kinds)
-
-
-class KnownTypes:
-    """Query types found before, by prompt id."""
-
-    def __init__(self, kinds: Mapping[str, QueryType | Unscored]) -> None:
-        self._kinds = kinds
-
-    def of(self, prompts: Sequence[Prompt], seed: int) -> list[QueryType | Unscored]:
-        """Return one type per prompt."""
-        return [self._kinds[p.id] for p in prompts]
 
 
 def routed_pairs(
     study: Study[HybridConfig],
     given: BranchInputs,
-    kinds: Mapping[str, QueryType | Unscored] | None = None,
+    kinds: TypesById | None = None,
     *,
     to: Sequence[QueryType] = ("closed", "open"),
 ) -> list[PreferenceGroup]:
@@ -200,7 +188,7 @@ def routed_pairs(
 
 
 def _ordered_where_right(
-    given: BranchInputs, feedback: Sequence[Feedback], kinds: Mapping[str, QueryType | Unscored]
+    given: BranchInputs, feedback: Sequence[Feedback], kinds: TypesById
 ) -> list[Feedback]:
     """Take the AI judge's scores of closed-ended prompts whose answers are all right."""
     marks = scores(given.checked)
@@ -257,11 +245,8 @@ def by_checker(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
 
 def by_chance_route(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
     """Route by types drawn at random: the harm that a router's errors do at most."""
-    prompts = given.answered.prompts
-    drawn = query_types("random").of(prompts, study.context.seed)
-    return Labelled(
-        routed_pairs(study, given, {p.id: k for p, k in zip(prompts, drawn, strict=True)})
-    )
+    kinds = prompt_types(study.context, "random", given.answered.prompts)
+    return Labelled(routed_pairs(study, given, kinds))
 
 
 def by_route_and_coin(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
