@@ -111,7 +111,7 @@ def test_attacks_are_measured_and_counted(finished: Path):
     pairs = records(finished, "red_team/red-team/*-red-team/groups.jsonl")
     (mended,) = rows(finished, benchmark="red_team", metric="mended")
     assert mended["value"] == pytest.approx(len(pairs) / mended["n"])
-    (count,) = records(finished, "red_team/*-m2-routed-labels-and-red-team/counts.jsonl")
+    (count,) = records(finished, "red_team/[0-9][0-9]-m2-routed-labels-and-red-team/counts.jsonl")
     routed = records(finished, "red_team/*-pair/groups.jsonl")
     assert count["kept"] + sum(count["dropped"].values()) == len(routed) + len(pairs)
 

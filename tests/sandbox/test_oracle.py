@@ -243,12 +243,12 @@ def test_specs() -> None:
 
 def test_yes_or_no_truths_by_hand() -> None:
     asked = prompt(f"Tell me about {A}.")
-    two = f"{true('region')} {true('food')}"
+    two = f"{true('region')}. {true('food')}."
     told = {
         "two truths": (two, 1, 0),  # incomplete, yet nothing false and the question answered
-        "one truth": (true("region"), 0, 0),
-        "a falsehood": (f"{two} {false('festival')}", 0, 1),
-        "another town": (true("region", B), 0, 0),
+        "one truth": (f"{true('region')}.", 0, 0),
+        "a falsehood": (f"{two} {false('festival')}.", 0, 1),
+        "another town": (f"{true('region', B)}.", 0, 0),
         "nothing": ("I like cake.", 0, 0),
     }
     texts = [Response(k, asked.id, text, SampledBy("hand")) for k, (text, *_) in told.items()]

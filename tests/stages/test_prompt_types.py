@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from alignlab.errors import BadInput
+from alignlab.runs import Run
 from alignlab.stages.prompt_types import KnownTypes, prompt_types
 from alignlab.types import Unscored
 from tests.stages.making import context, prompt
@@ -27,11 +28,12 @@ def test_labels_are_taken_and_the_unknown_counted(tmp_path: Path):
 
 
 def test_a_resumed_stage_reads_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    first = prompt_types(context(tmp_path), "random", ASKED)
+    here = context(tmp_path)
+    first = prompt_types(here, "random", ASKED)
     monkeypatch.setattr(
         "alignlab.feedback.query_types.RandomTypes.of", lambda *rest: pytest.fail("asked again")
     )
-    assert prompt_types(context(tmp_path), "random", ASKED) == first
+    assert prompt_types(replace(here, run=Run(tmp_path)), "random", ASKED) == first
 
 
 def test_no_classifier_is_refused(tmp_path: Path):
