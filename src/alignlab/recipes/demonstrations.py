@@ -1,7 +1,7 @@
 """Learn from demonstrations alone, with a reward learned along the way (arXiv 2405.17888).
 
 M1 imitates the data's demonstrations. Each round then prefers the demonstrations to the newest
-model's own answers: SPIN (arXiv 2401.10020's successor 2401.01335) by DPO on all of them at once,
+model's own answers: SPIN (arXiv 2401.01335) by DPO on all of them at once,
 IRFT by DPO on one part after the other, each part answered by the newest model, RFT by a reward
 model of such pairs and a policy gradient. Controls: more imitation at equal trained responses,
 SPIN's pairs preferred by coin, imitation of the data's reference answers and a policy gradient on
