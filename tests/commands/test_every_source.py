@@ -46,6 +46,7 @@ SOURCES = {
     "reference": f"reference:{STRONG}",
     "relevance": "relevance:tfidf",
     "reward_model": "reward_model:{dir}/reward",
+    "routed": f"routed:closed=longer|open=llm:{STRONG}",
     "sandbox": "sandbox:oracle",
     "sentences": f"sentences:{STRONG}",
     "steamshp": "steamshp:{dir}/t5?least_mass=0",

@@ -237,9 +237,27 @@ def test_specs() -> None:
     assert registry.get("feedback", "sandbox") is make_oracle
     assert make_oracle("oracle").name == "sandbox:oracle"
     assert make_oracle("oracle?noise=1.5").name == "sandbox:oracle?noise=1.5"
-    for bad in ("orcale", "oracle?nose=1", "oracle?noise=-1", "oracle?noise=loud"):
+    for bad in ("orcale", "oracle?nose=1", "oracle?noise=-1", "oracle?noise=loud", "false?noise=1"):
         with pytest.raises(BadInput):
             make_oracle(bad)
+
+
+def test_yes_or_no_truths_by_hand() -> None:
+    asked = prompt(f"Tell me about {A}.")
+    two = f"{true('region')}. {true('food')}."
+    told = {
+        "two truths": (two, 1, 0),  # incomplete, yet nothing false and the question answered
+        "one truth": (f"{true('region')}.", 0, 0),
+        "a falsehood": (f"{two} {false('festival')}.", 0, 1),
+        "another town": (f"{true('region', B)}.", 0, 0),
+        "nothing": ("I like cake.", 0, 0),
+    }
+    texts = [Response(k, asked.id, text, SampledBy("hand")) for k, (text, *_) in told.items()]
+    for place, name in enumerate(("satisfied", "false"), start=1):
+        source = make_oracle(name)
+        found = {f.response_ids[0]: f.verdict for f in source.rate([(asked, texts)], 0)}
+        assert found == {k: Score(float(v[place]), (float(v[place]),)) for k, v in told.items()}
+        assert source.name == f"sandbox:{name}"
 
 
 def test_every_attribute_is_used() -> None:

@@ -1,6 +1,7 @@
 """Texts that ask for good and bad responses: their places, lessons of them, and the coin."""
 
-from alignlab.stages.affix import AffixSettings, affix_lessons, by_coin
+from alignlab.stages.affix import AffixSettings, affix_lessons
+from alignlab.stages.coin import by_coin
 from alignlab.types import Message, PreferenceGroup, Prompt
 from tests.stages.making import prompt, responses
 
@@ -43,9 +44,10 @@ def test_lessons_are_the_best_and_the_worst_of_a_group():
 
 def test_a_coin_is_fair_and_keeps_the_pairs():
     groups = [group(n, 1.0, 0.0) for n in range(200)]
-    tossed = by_coin(groups, seed=1)
+    tossed = [by_coin(each, seed=1) for each in groups]
     assert [set(g.responses) for g in tossed] == [set(g.responses) for g in groups]
     assert {g.scores for g in tossed} == {(1.0, 0.0)}
     kept = sum(g.responses == h.responses for g, h in zip(groups, tossed, strict=True))
     assert 70 < kept < 130
-    assert by_coin(groups, seed=1) == tossed != by_coin(groups, seed=2)
+    assert tossed == [by_coin(each, seed=1) for each in groups]
+    assert tossed != [by_coin(each, seed=2) for each in groups]

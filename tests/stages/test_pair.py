@@ -1,5 +1,7 @@
 """Pairs: best against worst, ties and unscored responses counted, nothing invented."""
 
+from dataclasses import replace
+
 import pytest
 
 from alignlab.context import RunContext
@@ -89,6 +91,28 @@ def test_demonstrations_beat_the_student(tmp_path):
     (file,) = tmp_path.rglob("counts.jsonl")
     assert '"a response is missing": 1' in file.read_text()
     assert '"both responses say the same": 1' in file.read_text()
+
+
+def test_a_rejected_response_that_was_cut_off_makes_no_pair_of_whole_ones(tmp_path):
+    asked = [prompt(n) for n in range(2)]
+    chosen = [r for p in asked for r in responses(p, "good", by="teacher")]
+    rejected = [r for p in asked for r in responses(p, "bad")]
+    rejected[0] = replace(rejected[0], finish="length")
+    groups = demonstration_pairs(context(tmp_path / "a"), asked, chosen, rejected, whole=True)
+    assert [g.prompt.id for g in groups] == ["p1"]
+    (file,) = tmp_path.rglob("counts.jsonl")
+    assert '"the rejected response was cut off": 1' in file.read_text()
+    assert len(demonstration_pairs(context(tmp_path / "b"), asked, chosen, rejected)) == 2
+
+
+def test_the_coin_keeps_the_pairs_by_origin(tmp_path):
+    asked = [prompt(n) for n in range(400)]
+    chosen = [r for p in asked for r in responses(p, "good", by="teacher")]
+    rejected = [r for p in asked for r in responses(p, "bad")]
+    groups = demonstration_pairs(context(tmp_path), asked, chosen, rejected, labels="coin")
+    assert {frozenset(r.text for r in g.responses) for g in groups} == {frozenset({"good", "bad"})}
+    first = sum(g.responses[0].text == "good" for g in groups)
+    assert abs(first - 200) < 3.3 * 10  # the deviation of 400 fair draws is 10
 
 
 def test_positive_only_keeps_the_winners(tmp_path):

@@ -19,6 +19,18 @@ def feedback_on(
     ]
 
 
+class KnownFeedback:
+    """Source that repeats earlier feedback, so that no response is judged (or paid for) twice."""
+
+    def __init__(self, name: str, feedback: Iterable[Feedback]) -> None:
+        self.name = name
+        self._known = {f.response_ids[0]: f for f in feedback}
+
+    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
+        """Return the known feedback on every response."""
+        return [self._known[response.id] for _, responses in items for response in responses]
+
+
 class JudgeByScore:
     """Judge of pairs that compares the scores a source gives each response on its own.
 

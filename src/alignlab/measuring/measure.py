@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from alignlab import seeds
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
-from alignlab.feedback.conversion import JudgeByScore
+from alignlab.feedback.conversion import JudgeByScore, KnownFeedback
 from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.runs import slug
 from alignlab.stages.judge import by_prompt, judge
@@ -155,7 +156,7 @@ def measure(
     prompts, baseline = held_out.prompts, itself.name
     source = context.judge(settings.judge, itself)
     scored = {m: _score(context, source, prompts, m, a) for m, a in result.answers.items()}
-    pairs: PairJudge = JudgeByScore(_Known(source.name, scored))
+    pairs: PairJudge = JudgeByScore(KnownFeedback(source.name, chain(*scored.values())))
     if settings.pair_judge:
         pairs = context.pair_judge(settings.pair_judge, itself)
     examples = _drawn(prompts, settings.examples, context.seed)
@@ -177,18 +178,6 @@ def measure(
         made=result.made,
         self_judged=settings.judge.rpartition(":")[2] == "self",
     )
-
-
-class _Known:
-    """Source that repeats known feedback, so that no answer is judged (or paid for) twice."""
-
-    def __init__(self, name: str, scored: Mapping[str, Sequence[Feedback]]) -> None:
-        self.name = name
-        self._known = {f.response_ids[0]: f for several in scored.values() for f in several}
-
-    def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
-        """Return the known feedback on every response."""
-        return [self._known[response.id] for _, responses in items for response in responses]
 
 
 def _score(

@@ -23,6 +23,7 @@ from alignlab.answers.libraries import structured
 from alignlab.configs import NonNegative
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.judging import AUTO
@@ -57,7 +58,6 @@ from alignlab.types import (
     Prompt,
     Response,
     SampledBy,
-    Score,
 )
 
 K = TypeVar("K", bound="CheckedConfig")
@@ -365,10 +365,7 @@ def accuracies(
     Args:
         twins: end of a model's name, and that of the model that it is held against.
     """
-    right = {
-        model: {f.prompt_id: f.verdict.value for f in feedback if isinstance(f.verdict, Score)}
-        for model, feedback in measured.scored.items()
-    }
+    right = values_by_prompt(measured.scored)
     lost = {model: len(several) - len(right[model]) for model, several in measured.scored.items()}
     found = [
         PerPromptMetric(m, "qa", "accuracy", tuple(own), tuple(own.values()), unscored=lost[m])
@@ -376,14 +373,7 @@ def accuracies(
     ]
     against = [(m, measured.baseline) for m in right if m != measured.baseline]
     against += [(m, m.replace(one, two)) for one, two in twins for m in right if m.endswith(one)]
-    for model, other in against:
-        both = [p for p in right[model] if p in right.get(other, {})]
-        changes = tuple(right[model][p] - right[other][p] for p in both)
-        if both:
-            found.append(
-                PerPromptMetric(model, "qa", "accuracy_change", tuple(both), changes, other)
-            )
-    return found
+    return found + changes(right, against, "qa", "accuracy_change")
 
 
 register("recipe", "outcome_pairs")(

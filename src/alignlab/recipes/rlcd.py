@@ -33,7 +33,8 @@ from alignlab.recipes.study import (
     sft,
 )
 from alignlab.registry import register
-from alignlab.stages.affix import AffixSettings, affix_lessons, by_coin, contrast_pairs
+from alignlab.stages.affix import AffixSettings, affix_lessons, contrast_pairs
+from alignlab.stages.coin import by_coin
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.pair import PairSettings, best_as_demonstrations, pair
 from alignlab.stages.seed import seed
@@ -141,7 +142,8 @@ def prefer_positive(study: Study[RLCDConfig], given: Contrast) -> BranchResult:
 
 def prefer_by_coin(study: Study[RLCDConfig], given: Contrast) -> BranchResult:
     """Prefer either answer of the same pairs by coin, the control."""
-    groups = by_coin(given.pairs, study.context.seed_for("coin"))
+    seed = study.context.seed_for("coin")
+    groups = [by_coin(pair, seed) for pair in given.pairs]
     return _preferred(study, groups, "coin", "the same pairs by coin")
 
 

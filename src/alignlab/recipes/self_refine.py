@@ -35,9 +35,9 @@ from alignlab.recipes.study import (
 )
 from alignlab.recipes.teacher import TeacherConfig
 from alignlab.registry import register
+from alignlab.stages.coin import by_coin
 from alignlab.stages.judges import model_judge
 from alignlab.stages.pair import best_as_demonstrations, demonstration_pairs
-from alignlab.stages.pseudo_labels import by_coin
 from alignlab.stages.self_refine import (
     Refined,
     RefineSettings,

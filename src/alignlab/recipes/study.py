@@ -262,9 +262,19 @@ def warm_start(context: RunContext, config: C) -> Study[C]:
     return replace(study, start=replace(start, baseline=baseline, m1=m1))
 
 
-def imitation_start(context: RunContext, config: C, *, from_groups: bool = False) -> Study[C]:
-    """Train M0 on demonstrations only: M1."""
-    corpus = seed(context, config.roles, config.corpus, from_groups=from_groups)
+def imitation_start(
+    context: RunContext,
+    config: C,
+    *,
+    from_groups: bool = False,
+    prepare: Callable[[Corpus], Corpus] = lambda corpus: corpus,
+) -> Study[C]:
+    """Train M0 on demonstrations only: M1.
+
+    Args:
+        prepare: changes the data before M1 is trained on them.
+    """
+    corpus = prepare(seed(context, config.roles, config.corpus, from_groups=from_groups))
     m0 = replace(resolve_model(config.model), made="the base model")
     study = Study(context, config, WarmStart(corpus, m0, m0, m0, corpus.prompts))
     m1 = sft(study, m0, corpus.demonstrations, "M1", "M0 tuned on demonstrations")

@@ -12,7 +12,7 @@ An answer that states nothing about the asked town scores 0. A question outside 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -190,18 +190,29 @@ def _excess(
     return ""
 
 
+SHARES: dict[str, tuple[str, Callable[[Assessment], bool]]] = {
+    "satisfied": (
+        "the question answered in substance with nothing false (arXiv 2403.08309)",
+        lambda a: not any(a.lost[:3]),
+    ),
+    "false": ("something false about the asked town", lambda a: not a.lost[0] and a.lost[2] != ""),
+}
+"""Name of a yes-or-no truth -> its meaning, and its value for an assessed answer."""
+
+
 class Oracle:
     """Feedback source and pair judge of true scores, optionally with noise."""
 
-    def __init__(self, noise: float = 0.0) -> None:
+    def __init__(self, noise: float = 0.0, share: str = "") -> None:
         """Set the noise of scores.
 
         Args:
             noise: standard deviation in points of a Gaussian error, seeded by response id; noisy
                 scores are rounded and clipped to 0..5.
+            share: name of a yes-or-no truth of `SHARES`, scored 1 or 0; empty scores 0 to 5.
         """
-        self.noise = noise
-        self.name = "sandbox:oracle" + (f"?noise={noise:g}" if noise else "")
+        self.noise, self._share = noise, share
+        self.name = f"sandbox:{share or 'oracle'}" + (f"?noise={noise:g}" if noise else "")
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Score every response; responses to unknown questions are unscored."""
@@ -220,6 +231,8 @@ class Oracle:
         if question is not None:
             assessment = assess(prompt.text, question, response.text)
             score = noisy(assessment.score, self.noise, generator(seed, "oracle", response.id))
+            if self._share:
+                score = int(SHARES[self._share][1](assessment))
             verdict, reasons = Score(float(score), (float(score),)), assessment.reasons
         return Feedback(prompt.id, (response.id,), self.name, verdict, reasons)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from alignlab import seeds
 from alignlab.configs import Bounded
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
@@ -72,17 +71,6 @@ def contrast_pairs(
     better = drawn([affix.positively(p) for p in prompts], "positive")
     worse = drawn([affix.negatively(p) for p in prompts], "negative")
     return demonstration_pairs(context, prompts, better, worse, source="affixes")
-
-
-def by_coin(groups: Sequence[PreferenceGroup], seed: int) -> list[PreferenceGroup]:
-    """Prefer either response of each pair with probability one half, the control."""
-    found = []
-    for group in groups:
-        one, other = sorted(group.responses, key=lambda r: r.id)
-        heads = seeds.generator(seed, one.id, other.id).random() < 0.5
-        both = (one, other) if heads else (other, one)
-        found.append(replace(group, responses=both, source="coin"))
-    return found
 
 
 def affix_lessons(groups: Sequence[PreferenceGroup], affix: AffixSettings) -> list[Demonstration]:

@@ -85,7 +85,7 @@ def outcome_pairs(
             groups = [
                 pair
                 for prompt, several in by_prompt(prompts, responses)
-                for pair in _by_coin(prompt, several, pairs[prompt.id], seed)
+                for pair in _chance_pairs(prompt, several, pairs[prompt.id], seed)
             ]
         stage.write("groups", PreferenceGroup, groups)
         stage.count(
@@ -136,7 +136,7 @@ def _drawn(marked: Sequence[tuple[Response, bool]], *, right: bool, seed: int) -
     return sorted(texts.values(), key=lambda r: seeds.derive(seed, r.id))
 
 
-def _by_coin(
+def _chance_pairs(
     prompt: Prompt, responses: Sequence[Response], pairs: int, seed: int
 ) -> list[PreferenceGroup]:
     """Pair responses in random order, each preferred to the next of a different text.

@@ -13,6 +13,7 @@ from alignlab import seeds
 from alignlab.configs import Bounded, NonNegative
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
+from alignlab.stages.coin import by_coin
 from alignlab.stages.judge import by_prompt, scores
 from alignlab.types import Count, Demonstration, Feedback, PreferenceGroup, Prompt, Response
 
@@ -83,8 +84,15 @@ def demonstration_pairs(
     *,
     name: str = "pair",
     source: str = "demonstration",
+    whole: bool = False,
+    labels: Literal["origin", "coin"] = "origin",
 ) -> list[PreferenceGroup]:
-    """Prefer responses by origin: the teacher's over the student's, refined over first ones."""
+    """Prefer responses by origin: the teacher's over the student's, refined over first ones.
+
+    Args:
+        whole: drop pairs whose rejected response was cut off, which is a sign of its origin.
+        labels: "coin" takes the same pairs and draws the preferred response of each, the control.
+    """
     with context.run.stage(name) as stage:
         if stage.done:
             return stage.records("groups", PreferenceGroup).read()
@@ -97,9 +105,13 @@ def demonstration_pairs(
                 dropped["a response is missing"] += 1
             elif better[prompt.id].text == worse[prompt.id].text:
                 dropped["both responses say the same"] += 1
+            elif whole and worse[prompt.id].finish == "length":
+                dropped["the rejected response was cut off"] += 1
             else:
                 both = (better[prompt.id], worse[prompt.id])
                 groups.append(PreferenceGroup(prompt, both, (1.0, 0.0), source))
+        if labels == "coin":
+            groups = [by_coin(group, context.seed_for("coin")) for group in groups]
         stage.write("groups", PreferenceGroup, groups)
         stage.count([Count(stage.name, "groups", len(groups), dict(dropped))])
         return groups

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from alignlab import seeds
 from alignlab.configs import Bounded, Fraction, PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
+from alignlab.stages.coin import by_coin
 from alignlab.types import Count, PreferenceGroup
 
 UNSCORED, TIED, UNSURE = "no reward of a response", "equal rewards", "not sure enough"
@@ -185,13 +185,6 @@ def _labelled(pair: PreferenceGroup, rewards: tuple[float, float]) -> Preference
         source="reward model",
         probability=None,
     )
-
-
-def by_coin(group: PreferenceGroup, seed: int) -> PreferenceGroup:
-    """Prefer either response of a pair with probability one half, and keep its scores."""
-    one, other = sorted(group.responses, key=lambda r: r.id)
-    heads = seeds.generator(seed, one.id, other.id).random() < 0.5
-    return replace(group, responses=(one, other) if heads else (other, one), source="coin")
 
 
 def sigmoid(value: float) -> float:

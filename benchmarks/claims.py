@@ -1,0 +1,103 @@
+"""Put claims of the form "this model over that one" to the test in a study repeated over seeds.
+
+    python benchmarks/claims.py runs/demonstrations "M2 SPIN > M2 longer SFT" --of score
+    python benchmarks/claims.py runs/hybrid "M2 routed labels > M1" --of satisfied
+
+prints a Markdown table: the mean paired difference, by seed too, its 95% interval when prompts and
+seeds are both resampled, the difference that so many prompts detect at 80% power, and the verdict:
+held (the interval lies above 0), failed (below 0) or undecided. `--of` names the verdicts: score,
+or another stage of one verdict per answer (satisfied, right, harmful, preferred). A preference is
+against M1, and its claim is about a win rate above one half.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import bootstrap_mean
+from alignlab.evaluation.metrics.power import detectable
+from alignlab.runs import read_records, slug
+from alignlab.types import Feedback, Preference, Score
+
+Values = dict[tuple[int, str], float]
+"""(Training seed, prompt id) -> value of an answer."""
+
+
+def values(run: Path, model: str, of: str) -> Values:
+    """Read a model's verdicts of one kind.
+
+    Raises:
+        BadInput: the run has none.
+    """
+    found: Values = {}
+    for file in sorted(run.glob(f"stages/seed-*/[0-9]*-{of}-{slug(model)}/feedback.jsonl")):
+        seed = int(file.parts[-3].removeprefix("seed-"))
+        for feedback in read_records(file, Feedback):
+            value = _value(feedback)
+            if value is not None:
+                found[seed, feedback.prompt_id] = value
+    if not found:
+        raise BadInput(f"{run}: expected verdicts {of} on {model} over seeds, found none")
+    return found
+
+
+def _value(feedback: Feedback) -> float | None:
+    verdict = feedback.verdict
+    if isinstance(verdict, Score):
+        return verdict.value
+    if isinstance(verdict, Preference):
+        return 0.5 if verdict.winner is None else float(verdict.winner == 0)
+    return None
+
+
+def line(run: Path, claim: str, of: str) -> str:
+    """Test one claim, and return its row."""
+    model, sign, other = claim.partition(" > ")
+    if not sign:
+        raise BadInput(f"claim {claim!r}: expected MODEL > MODEL")
+    own = values(run, model, of)
+    base = dict.fromkeys(own, 0.5) if of == "preferred" else values(run, other, of)
+    keys = [key for key in own if key in base]
+    if len({prompt for _, prompt in keys}) < 2:
+        raise BadInput(f"{claim}: expected 2 prompts or more that both answered, found fewer")
+    apart = np.array([own[key] - base[key] for key in keys])
+    seeds, prompts = [seed for seed, _ in keys], [prompt for _, prompt in keys]
+    found = bootstrap_mean(apart, prompts_N=prompts, seeds_N=seeds)
+    each = " / ".join(
+        f"{np.mean([a for a, s in zip(apart, seeds, strict=True) if s == one]):+.3f}"
+        for one in dict.fromkeys(seeds)
+    )
+    means = [apart[[i for i, p in enumerate(prompts) if p == one]].mean()
+             for one in dict.fromkeys(prompts)]  # fmt: skip
+    least = detectable(len(means), float(np.std(means, ddof=1)))
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    verdict = "held" if found.low > 0 else "failed" if found.high < 0 else "undecided"
+    return (
+        f"| {claim} | {found.value:+.3f} | {each} | [{found.low:+.3f}, {found.high:+.3f}] "
+        f"| {len(means)} | {least:.3f} | {verdict} |"
+    )
+
+
+def table(run: Path, claims: Sequence[str], of: str) -> str:
+    """Return the Markdown table of some claims."""
+    head = [
+        f"| {of} | difference | by seed | 95% over prompts and seeds | prompts | detectable | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *(line(run, claim, of) for claim in claims)])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("claims", nargs="+", metavar="CLAIM")
+    parser.add_argument("--of", default="score")
+    given = parser.parse_args()
+    print(table(given.run, given.claims, given.of))

@@ -1,0 +1,71 @@
+"""Claims by hand: differences by seed, verdicts, and what is refused."""
+
+import importlib.util
+
+import pytest
+
+from alignlab.errors import BadInput
+from alignlab.records import to_line
+from alignlab.types import Feedback, Preference, Score, Unscored
+from tests.conftest import ROOT
+
+spec = importlib.util.spec_from_file_location("claims", ROOT / "benchmarks" / "claims.py")
+assert spec is not None
+assert spec.loader is not None
+claims = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(claims)
+
+
+def write(run, of, model, seed, verdicts):
+    folder = run / f"stages/seed-{seed}/09-{of}-{model}"
+    folder.mkdir(parents=True)
+    feedback = [Feedback(f"p{i}", (f"{model}/{i}",), "judge", v) for i, v in enumerate(verdicts)]
+    (folder / "feedback.jsonl").write_text("".join(map(to_line, feedback)))
+
+
+def cells(run, claim, of="score"):
+    return [cell.strip() for cell in claims.line(run, claim, of).strip("|").split("|")]
+
+
+def test_a_claim_is_held_failed_or_undecided(tmp_path):
+    better = [Score(4.0)] * 30 + [Score(2.0)] * 10
+    for seed in (0, 1):
+        write(tmp_path, "score", "m2", seed, better)
+        write(tmp_path, "score", "m1", seed, [Score(2.0)] * 40)
+        write(tmp_path, "score", "m3", seed, [Score(1.0 + 2 * (i % 2)) for i in range(40)])
+    claim, apart, each, _, prompts, _, verdict = cells(tmp_path, "M2 > M1")
+    assert (claim, apart, each, prompts, verdict) == (
+        "M2 > M1", "+1.500", "+1.500 / +1.500", "40", "held",
+    )  # fmt: skip
+    assert cells(tmp_path, "M1 > M2")[-1] == "failed"
+    assert cells(tmp_path, "M3 > M1")[-1] == "undecided"
+
+
+def test_answers_without_a_verdict_on_either_side_are_left_out(tmp_path):
+    for seed in (0, 1):
+        write(
+            tmp_path, "satisfied", "m2", seed, [Score(1.0), Unscored("?"), Score(1.0), Score(1.0)]
+        )
+        write(
+            tmp_path, "satisfied", "m1", seed, [Score(0.0), Score(1.0), Unscored("?"), Score(1.0)]
+        )
+    found = cells(tmp_path, "M2 > M1", "satisfied")
+    assert (found[1], found[4]) == ("+0.500", "2")  # prompts 0 and 3: 1 and 0
+
+
+def test_preferences_are_against_one_half(tmp_path):
+    for seed in (0, 1):
+        verdicts = [Preference(0)] * 6 + [Preference(None)] * 2 + [Preference(1)] * 2
+        write(tmp_path, "preferred", "m2", seed, verdicts)
+    assert cells(tmp_path, "M2 > M1", "preferred")[1] == "+0.200"  # 0.7 against 0.5
+
+
+def test_what_cannot_be_tested_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="expected MODEL > MODEL"):
+        claims.line(tmp_path, "M2 beats M1", "score")
+    with pytest.raises(BadInput, match="expected verdicts score on M2"):
+        claims.line(tmp_path, "M2 > M1", "score")
+    for model in ("m1", "m2"):
+        write(tmp_path, "score", model, 0, [Score(1.0)])
+    with pytest.raises(BadInput, match="expected 2 prompts or more"):
+        claims.line(tmp_path, "M2 > M1", "score")
