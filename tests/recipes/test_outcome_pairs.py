@@ -107,6 +107,12 @@ def test_imitation_trains_as_many_responses_as_pairs_do(finished: Path):
     assert steps["sft"] == 2 * steps["pairs"]  # of one response where a pair has two
 
 
+def test_the_making_of_a_model_states_the_pairs_of_the_run(finished: Path):
+    pairs = records(finished, "pairs/iteration-1/*-pair/groups.jsonl")
+    models = json.loads((finished / "study.json").read_text())["models"]
+    assert f" on {len(pairs)} pairs " in models["M2 outcome pairs"]
+
+
 def test_no_model_judges(finished: Path):
     study = json.loads((finished / "study.json").read_text())
     assert not study.get("judge")

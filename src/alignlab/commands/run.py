@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
 from alignlab.training.ranks import main_process_only
 from alignlab.types import StudyDescription, Unscored
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @main_process_only
@@ -59,21 +62,21 @@ def run(
     identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, given)
     where = chosen.hardware, chosen.chat_template, chosen.track
     with open_run(out, identity, *where, repair=repair) as context:
-        context.run.describe(
-            StudyDescription(
-                known.name,
-                known.question,
-                known.baseline,
-                plan.models,
-                judge=chosen.judge_note,
-                fitness=fitness,
-                options=known.options_of(plan.models),
-            )
+        description = StudyDescription(
+            known.name,
+            known.question,
+            known.baseline,
+            plan.models,
+            judge=chosen.judge_note,
+            fitness=fitness,
+            options=known.options_of(plan.models),
         )
+        context.run.describe(description)
         note_plan(context.run, plan)
         progress.say(head(plan, known.question))
         began = time.monotonic()
         measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]
+        context.run.describe(replace(description, models=made_in(measured, plan.models)))
         results(context, measured)
         context.run.finish()
         _add_wall_time(context.run, time.monotonic() - began)
@@ -81,6 +84,31 @@ def run(
         report = write_report(out)
         _refuse_unjudged(measured, report)
         return report
+
+
+def made_in(measured: Sequence[StudyMeasurements], planned: Mapping[str, str]) -> dict[str, str]:
+    """Describe the making of each model with the counts of the run; a range where seeds differ.
+
+    Args:
+        planned: model -> its making by the plan, which counts what the settings allow.
+    """
+    return {
+        model: _ranges([m.made[model] for m in measured if model in m.made] or [text])
+        for model, text in planned.items()
+    }
+
+
+def _ranges(texts: Sequence[str]) -> str:
+    """Merge texts that differ in numbers alone; others are their first."""
+    if len({_NUMBER.sub("#", text) for text in texts}) > 1:
+        return texts[0]
+    several = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    merged = iter([_range(sorted(set(numbers), key=float)) for numbers in several])
+    return _NUMBER.sub(lambda _: next(merged), texts[0])
+
+
+def _range(numbers: Sequence[str]) -> str:
+    return numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def _refuse_unjudged(measured: Sequence[StudyMeasurements], report: Path) -> None:
