@@ -113,9 +113,10 @@ def test_the_making_of_a_model_states_the_pairs_of_the_run(finished: Path):
     assert f" on {len(pairs)} pairs " in models["M2 outcome pairs"]
 
 
-def test_no_model_judges(finished: Path):
+def test_the_checker_is_named_and_no_model_judges(finished: Path):
     study = json.loads((finished / "study.json").read_text())
-    assert not study.get("judge")
+    checker = "at_least,score=3:sandbox:oracle"
+    assert study["judge"] == f"Judged by {checker}, which gives the true scores."
     assert not study.get("fitness")
     sources = {f["source"] for f in records(finished, "*-judge-examples/feedback.jsonl")}
     assert sources == {"sandbox:oracle >= 3"}
