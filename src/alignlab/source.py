@@ -129,12 +129,15 @@ def evaluate(module: str, node: ast.AST) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         called = _called(module, node)
         if isinstance(called, Place):
-            given = {k.arg: evaluate(module, k.value) for k in node.keywords if k.arg}
+            # Positional arguments are the first fields; `strict` would need all of them.
+            given = dict(zip(fields_of(called), (evaluate(module, a) for a in node.args)))  # noqa: B905
+            given |= {k.arg: evaluate(module, k.value) for k in node.keywords if k.arg}
             return Instance(called, given)
         if called in ("tuple", "dict", "list", "frozenset") and not node.args:
             return {} if called == "dict" else ()
         if called in ("Path", "tuple", "frozenset"):
-            return evaluate(module, node.args[0])
+            value = evaluate(module, node.args[0])
+            return tuple(value) if isinstance(value, dict) else value
     raise Unread(ast.unparse(node))
 
 

@@ -105,7 +105,7 @@ def test_reasoning_is_trained_on_and_not_scored(monkeypatch):
     monkeypatch.setattr(LocalEngine, "__init__", lambda self, lm: None)
     monkeypatch.setattr(LocalEngine, "draw", lambda self, requests: [drawn])
     prompt = Prompt("p", (Message("user", "Sure?"),))
-    environment = rollout._environment(LengthJudge(), RolloutConfig(responses=4))
+    environment = rollout._environment(LengthJudge(), RolloutConfig(responses=4), None)
     (group,) = environment.sample(None, [prompt], 0)
     assert [sample.text for sample in group.samples] == ["Yes.", "", "No.", "Done"]
     assert [sample.thought for sample in group.samples] == [True, True, False, True]

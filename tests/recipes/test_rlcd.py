@@ -129,7 +129,6 @@ def test_a_plan_knows_every_model_and_asks_no_critic_without_its_branch():
         (("branches=[pairs]",), "branch"),
         (("iterations=2",), "have no effect in rlcd"),
         (("pairs.min_gap=1",), "have no effect in rlcd"),
-        (("taught=9999",), "setting taught: expected at most"),
         (("affix.positive=x", "affix.negative=x"), "two different texts"),
         (("affix.positive=",), "two different texts"),
         (("branches=[truth]", "measure.truth="), "expected a source of the truth"),

@@ -49,8 +49,8 @@ class RLCDConfig(CriticConfig):
 
     affix: AffixSettings = field(default_factory=AffixSettings)
     taught: NonNegativeInt = 0
-    """Number of the data's ranked groups whose best and worst responses teach M1 the two texts
-    along with the demonstrations; 0 for a model that follows instructions already."""
+    """Maximum number of the data's ranked groups whose best and worst responses teach M1 the two
+    texts along with the demonstrations; 0 for a model that follows instructions already."""
     branches: tuple[str, ...] = ()
     """Branches to run, by name; empty runs all."""
 
@@ -114,17 +114,17 @@ def _start(context: RunContext, config: RLCDConfig) -> Study[RLCDConfig]:
     m0 = replace(resolve_model(config.model), made="the base model")
     begun = Study(context, config, WarmStart(corpus, m0, m0, m0, corpus.prompts))
     groups = corpus.groups[: config.taught]
-    if len(groups) < config.taught:
+    if config.taught and not groups:
         raise BadInput(
-            f"setting taught: expected at most the {len(groups)} ranked groups of {corpus.name}, "
-            f"found {config.taught}"
+            f"setting taught: expected ranked groups in {corpus.name}, found none; taught=0 for a "
+            "model that follows instructions"
         )
     lessons, made = affix_lessons(groups, config.affix), "M0 tuned on demonstrations"
     if lessons:
         made += f" and on {len(lessons)} ranked responses after the two texts"
     with context.run.stage("affix-lessons") as stage:
         if not stage.done and config.taught:
-            equal = config.taught - len(lessons) // 2
+            equal = len(groups) - len(lessons) // 2
             lost = {"all scores are equal": equal} if equal else {}
             stage.count([Count(stage.name, "groups", len(lessons) // 2, lost)])
     m1 = sft(begun, m0, [*corpus.demonstrations, *lessons], "M1", made)
