@@ -141,3 +141,8 @@ def test_our_own_bugs_keep_their_traceback(alignlab, monkeypatch):
     monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(ZeroDivisionError):
         alignlab("run")
+
+
+def test_judges_and_rewards_are_listed_as_sources_of_feedback(alignlab):
+    feedback = alignlab("list", "feedback").out
+    assert alignlab("list", "rewards").out == alignlab("list", "judges").out == feedback

@@ -148,10 +148,11 @@ class Plan:
 
     def __str__(self) -> str:
         does = "resumes" if self.resumes else "writes"
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         models = [f"{name}: {how}" if how else name for name, how in self.models.items()]
         return "\n".join(
             [
-                *listed("run", [f"{self.recipe}, preset {self.preset}, {self.seeds} seed(s)"]),
+                *listed("run", [f"{self.recipe}, preset {self.preset}, {seeds}"]),
                 *listed("folder", [f"{does} {self.out}"]),
                 *listed("model", [self.model]),
                 *listed("data", self.data),

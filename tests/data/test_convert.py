@@ -172,3 +172,15 @@ def test_refusals_leave_no_file(write: Write, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=complaint):
             convert(source, tmp_path / "out" / out, **more)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+def test_it_never_writes_over_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"}) + "\n")
+    before = path.read_bytes()
+    for spec in (str(path), f"preference:{path}?test_share=0", str(tmp_path)):
+        with pytest.raises(BadInput, match="found the source, which it would replace"):
+            convert(spec, path, to="groups")
+    assert path.read_bytes() == before
+    assert convert(str(path), tmp_path / "groups.jsonl", to="groups").rows == 1
+    assert convert("sandbox?ift=2", tmp_path / "made.jsonl", to="groups").rows

@@ -13,6 +13,7 @@ from alignlab.models.chat_template import end_of_turn
 from alignlab.models.dtypes import stored_parameters
 from alignlab.models.facts import model_facts
 from alignlab.models.load import device_of, fingerprint, load, save
+from alignlab.models.tokenizer import plain_tokenizer
 from tests.models.helpers import TEMPLATE, tiny_lm, tiny_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -319,3 +320,9 @@ def test_the_type_auto_of_a_small_model_is_float32(tmp_path):
     folder = save(tiny_lm("llama"), tmp_path / "model", dtype="bfloat16")
     assert load(folder, dtype="auto", device="cpu").model.dtype == torch.float32
     assert load(folder, device="cpu").model.dtype == torch.bfloat16
+
+
+def test_a_folder_without_a_tokenizer_is_told_in_one_whole_line(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"expected a tokenizer, found no tokenizer\.json and noth"):
+        plain_tokenizer(tmp_path)

@@ -80,7 +80,8 @@ class Result:
         return self.rows[index]
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.title}: {len(self.rows)} rows>"
+        rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows)} rows"
+        return f"<{type(self).__name__} {self.title}: {rows}>"
 
 
 class FolderResult(Result):

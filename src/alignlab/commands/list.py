@@ -17,19 +17,22 @@ KINDS = {
     "engines": "engine",
     "data": "data",
 }
+ALSO = {"judges": "feedback", "rewards": "feedback"}
+"""Other words for a kind -> the kind."""
 
 
 def list_parts(what: str = "recipes") -> dict[str, str]:
     """List the parts of a kind, each with a one-line description.
 
     Args:
-        what: recipes, objectives, feedback (sources), engines, benchmarks or data.
+        what: recipes, objectives, feedback (judges and rewards), engines, benchmarks or data.
 
     Raises:
         BadInput: no such kind.
     """
     from alignlab.api.settings import benchmarks
 
+    what = ALSO.get(what, what)
     if what == "benchmarks":
         return benchmarks()
     if what not in KINDS:

@@ -128,7 +128,9 @@ def _plain(prompt: Prompt) -> str:
 
 def _lines(report: CheckReport) -> Iterator[str]:
     yield from report.problems
-    yield f"{report.spec}: {report.source or 'not readable'}, {len(report.problems)} bad records"
+    bad = len(report.problems)
+    records = "bad record" if bad == 1 else "bad records"
+    yield f"{report.spec}: {report.source or 'not readable'}, {bad} {records}"
     for kind, number in report.records.items():
         yield f"  {kind}: {number}"
     for count in report.counts:

@@ -13,7 +13,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alignlab.data.sources import load
+from alignlab.data.formats import Format
+from alignlab.data.options import split_rest
+from alignlab.data.sources import find_source, load
 from alignlab.data.split_dedupe import STAGE
 from alignlab.data.writers import PAIRS, WRITERS, Pairs, Written
 from alignlab.errors import BadInput, unknown_name
@@ -60,8 +62,8 @@ def convert(
             of different scores.
 
     Raises:
-        BadInput: the source is bad, the layout or the file type is unknown, or the source has no
-            record that the layout can hold.
+        BadInput: the source is bad or would be overwritten, the layout or the file type is
+            unknown, or the source has no record that the layout can hold.
     """
     if to not in WRITERS:
         raise unknown_name("layout to write", to, WRITERS)
@@ -69,6 +71,7 @@ def convert(
         raise BadInput(f"pairs={pairs}: expected {' or '.join(PAIRS)}, for to=preference alone")
     path = Path(out_path)
     writer_of(path)
+    _refuse_source(spec, path)
     corpus = _part(load(spec), part)
     written = WRITERS[to](corpus, pairs or "best_worst")
     if not written.rows:
@@ -91,6 +94,16 @@ def write_rows(path: Path, written: Written) -> None:
     unfinished = path.with_name(path.name + ".part")
     write(unfinished, written)
     os.replace(unfinished, path)
+
+
+def _refuse_source(spec: str, path: Path) -> None:
+    """Refuse to write over the source, or over a file of the folder that is the source."""
+    named, rest = find_source(spec)
+    if named is not None and not isinstance(named, Format):
+        return  # data made from settings: no file
+    source, out = Path(split_rest(rest)[0]).expanduser().resolve(), path.resolve()
+    if out.exists() and (out == source or source in out.parents):
+        raise BadInput(f"{path}: expected a new file, found the source, which it would replace")
 
 
 def _part(corpus: Corpus, part: Part) -> Corpus:

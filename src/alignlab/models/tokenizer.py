@@ -99,7 +99,13 @@ def plain_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
         BadInput: there is none, or it cannot be read.
     """
     with expecting("a tokenizer", folder):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        try:
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except ValueError as error:
+            if not str(error).startswith("Couldn't instantiate the backend tokenizer"):
+                raise
+            found = "found no tokenizer.json and nothing else that can be read as one"
+            raise BadInput(f"{folder}: expected a tokenizer, {found}") from error
 
 
 def _set_template(tokenizer: Any, given: str, folder: Path) -> tuple[int, ...]:
