@@ -159,7 +159,8 @@ def test_ten_items_by_keyboard_a_reload_in_the_middle_and_a_second_annotator(
 ) -> None:
     page.goto(f"{site[0]}/run/one/people")
     page.fill("#new input[name=number]", "10")
-    page.click("#new button")
+    with page.expect_navigation():
+        page.click("#new button")
     page.wait_for_selector("form.begin")
     run = site[1] / "one"
     for annotator, key in (("anna", "a"), ("ben", "b")):
@@ -237,7 +238,8 @@ def test_accessibility(browser: Any, site: Site, theme: str, width: int) -> None
     report = write_report(site[1] / "one").as_uri()
     compared = al.compare(site[1] / "one", site[1] / "two", out=site[1] / "c.html").report.as_uri()
     opened.goto(f"{site[0]}/run/one/people")
-    opened.click("#new button")
+    with opened.expect_navigation():
+        opened.click("#new button")
     opened.wait_for_selector("form.begin")
     rated = f"{opened.locator('form.begin').first.get_attribute('action')}?annotator=axe"
     addresses = (
