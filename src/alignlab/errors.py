@@ -34,6 +34,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
     return BadInput(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
 
 
+def refuse_unknown(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Check that all names are known.
+
+    Raises:
+        BadInput: one is not; it is named, with the nearest known one.
+    """
+    every = set(known)
+    for name in names:
+        if name not in every:
+            raise unknown_name(kind, name, every)
+
+
 @contextmanager
 def expecting(expected: str, spec: object) -> Iterator[None]:
     """Turn errors of a library on reading a file into one line of `BadInput`."""

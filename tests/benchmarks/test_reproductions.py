@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,6 @@ def test_the_page_is_what_the_script_prints() -> None:
 def test_runs_hold_no_paths_of_a_machine() -> None:
     for file in ledger.RUNS.rglob("*.json"):
         text = file.read_text()
-        assert not any(folder in text for folder in ("/home/", "/tmp/", "/root/")), file
+        assert not re.search(r"[\"= ]/[a-z]+/", text), file
         assert json.loads(text)
     assert sum(file.stat().st_size for file in ledger.RUNS.rglob("*")) < 5e6

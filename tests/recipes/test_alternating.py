@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from alignlab.recipes import alternating as recipe
 from alignlab.stages.clean import without_repeated
 from alignlab.training.rollout_config import RolloutConfig
 from tests.recipes.kill_resume import contents, differences
+from tests.recipes.reading import records, rows
 from tests.recipes.small import SMALL
 
 SETTINGS = (
@@ -36,16 +36,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("alternating", *SETTINGS, f"out={out}")
     progress.use(None)
     return out
-
-
-def records(out: Path, pattern: str) -> list[dict[str, Any]]:
-    (file,) = out.glob(f"stages/{pattern}")
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
-    found = json.loads((out / "summary.json").read_text())["rows"]
-    return [r for r in found if all(r[k] == v for k, v in wanted.items())]
 
 
 def test_every_model_is_measured_whole_and_by_sentence(finished: Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from alignlab.recipes.hybrid import BranchInputs
 from alignlab.recipes.study import Answered
 from alignlab.types import Checkpoint, Unscored
 from tests.recipes.kill_resume import contents, differences
+from tests.recipes.reading import records, rows
 from tests.recipes.small import SMALL
 from tests.stages.making import prompt, rated, responses
 
@@ -38,16 +38,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("hybrid", *SETTINGS, f"out={out}")
     progress.use(None)
     return out
-
-
-def records(out: Path, pattern: str) -> list[dict[str, Any]]:
-    (file,) = out.glob(f"stages/{pattern}")
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
-    found = json.loads((out / "summary.json").read_text())["rows"]
-    return [r for r in found if all(r[k] == v for k, v in wanted.items())]
 
 
 def scores(out: Path, pattern: str) -> dict[str, float | None]:

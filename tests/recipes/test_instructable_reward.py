@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
 from alignlab.recipes import instructable_reward as recipe
 from tests.recipes.kill_resume import contents, differences
+from tests.recipes.reading import records, rows
 from tests.recipes.small import SMALL
 
 SETTINGS = (
@@ -31,16 +31,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("instructable_reward", *SETTINGS, f"out={out}")
     progress.use(None)
     return out
-
-
-def records(out: Path, pattern: str) -> list[dict[str, Any]]:
-    (file,) = out.glob(f"stages/{pattern}")
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
-    found = json.loads((out / "summary.json").read_text())["rows"]
-    return [r for r in found if all(r[k] == v for k, v in wanted.items())]
 
 
 def test_policies_and_reward_models_are_measured_by_principle(finished: Path):

@@ -15,6 +15,7 @@ from alignlab.errors import BadInput
 from alignlab.recipes import offline_rl as recipe
 from alignlab.types import PreferenceGroup
 from tests.recipes.kill_resume import contents, differences
+from tests.recipes.reading import records, rows
 from tests.recipes.small import SMALL
 from tests.stages.making import prompt, responses
 
@@ -33,16 +34,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("offline_rl", *SETTINGS, f"out={out}")
     progress.use(None)
     return out
-
-
-def records(out: Path, pattern: str) -> list[dict[str, Any]]:
-    (file,) = out.glob(f"stages/{pattern}")
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
-    found = json.loads((out / "summary.json").read_text())["rows"]
-    return [r for r in found if all(r[k] == v for k, v in wanted.items())]
 
 
 def test_every_branch_is_compared_with_m1_and_with_the_twin(finished: Path):

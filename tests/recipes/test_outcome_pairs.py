@@ -14,6 +14,7 @@ from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
 from alignlab.recipes import outcome_pairs as recipe
 from tests.recipes.kill_resume import contents, differences
+from tests.recipes.reading import records, rows
 from tests.recipes.small import SMALL
 
 # M1 of so few steps answers too seldom without a fault: 3 points are right here.
@@ -34,16 +35,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("outcome_pairs", *SETTINGS, f"out={out}")
     progress.use(None)
     return out
-
-
-def records(out: Path, pattern: str) -> list[dict[str, Any]]:
-    (file,) = out.glob(f"stages/{pattern}")
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
-    found = json.loads((out / "summary.json").read_text())["rows"]
-    return [r for r in found if all(r[k] == v for k, v in wanted.items())]
 
 
 def test_every_branch_is_measured_by_accuracy(finished: Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
 from alignlab.recipes import rlcd as recipe
 from tests.recipes.kill_resume import contents, differences
+from tests.recipes.reading import records, rows
 from tests.recipes.small import SMALL
 
 SETTINGS = (*SMALL, "prompts=12", "taught=12", "sample.temperature=1.0")
@@ -27,16 +27,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("rlcd", *SETTINGS, f"out={out}")
     progress.use(None)
     return out
-
-
-def records(out: Path, pattern: str) -> list[dict[str, Any]]:
-    (file,) = out.glob(f"stages/{pattern}")
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
-    found = json.loads((out / "summary.json").read_text())["rows"]
-    return [r for r in found if all(r[k] == v for k, v in wanted.items())]
 
 
 def test_every_branch_is_measured(finished: Path):

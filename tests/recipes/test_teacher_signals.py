@@ -15,6 +15,7 @@ from alignlab.errors import BadInput
 from alignlab.recipes import signal_branches
 from alignlab.recipes.signals import KINDS, MODELS
 from tests.recipes.kill_resume import contents, differences
+from tests.recipes.reading import rows
 from tests.recipes.small import SMALL
 
 BUDGET = 1200
@@ -38,11 +39,6 @@ def records(out: Path, pattern: str) -> list[dict[str, Any]]:
     files = sorted(out.glob(f"stages/{pattern}"))
     assert files, pattern
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
-
-
-def rows(out: Path, **wanted: Any) -> list[dict[str, Any]]:
-    found = json.loads((out / "summary.json").read_text())["rows"]
-    return [r for r in found if all(r[k] == v for k, v in wanted.items())]
 
 
 def bought(out: Path, metric: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from functools import reduce
 
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.errors import BadInput, RunFailed, refuse_unknown
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.feedback.steps import StepOptions
 from alignlab.feedback.teachers import Criticised, Refiner
@@ -78,9 +78,7 @@ class AlternatingConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
         if self.select.prompts:
             raise BadInput("setting select.prompts: has no effect in alternating; leave it out")
         if (self.steps.values, self.steps.at) != ("judged", "sentence"):

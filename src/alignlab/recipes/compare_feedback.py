@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from alignlab.context import RunContext
-from alignlab.errors import unknown_name
+from alignlab.errors import refuse_unknown
 from alignlab.feedback.rules import RandomJudge
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
 from alignlab.parallel import Branch
@@ -54,9 +54,7 @@ class CompareConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from alignlab import registry
 from alignlab.configs import Fraction, NonNegativeInt, PositiveInt
-from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.errors import BadInput, RunFailed, refuse_unknown
 from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
@@ -55,9 +55,7 @@ class DemonstrationsConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
         if "key" in self.branches and self.shown == "references":
             raise BadInput("branch key: has no effect with shown=references; leave it out")
         if self.pairs != PairSettings() or self.select.prompts:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from alignlab.configs import NonNegativeInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, unknown_name
+from alignlab.errors import BadInput, refuse_unknown
 from alignlab.feedback.conversion import KnownFeedback
 from alignlab.feedback.routed import Routed
 from alignlab.measuring.measure import BranchResult, Judgement, PerPromptMetric, StudyMeasurements
@@ -85,9 +85,7 @@ class HybridConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
         if self.iterations != 1 or self.pairs.min_gap:
             raise BadInput(
                 "settings iterations and pairs.min_gap: have no effect in hybrid, which runs one "

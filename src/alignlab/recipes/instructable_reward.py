@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.errors import BadInput, RunFailed, refuse_unknown, unknown_name
 from alignlab.feedback.principled import Principled
 from alignlab.feedback.principles import Principle, read_negated
 from alignlab.measuring.instructability import differing_pairs, instructability
@@ -94,9 +94,7 @@ class InstructableRewardConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.branches:
-            if name not in POLICIES:
-                raise unknown_name("branch", name, POLICIES)
+        refuse_unknown("branch", self.branches, POLICIES)
         if self.iterations != 1 or self.select.prompts:
             raise BadInput(
                 "settings iterations and select.prompts: have no effect in instructable_reward; "

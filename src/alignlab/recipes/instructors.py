@@ -20,7 +20,7 @@ from functools import reduce
 from alignlab import seeds
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.errors import BadInput, RunFailed, refuse_unknown
 from alignlab.feedback.teachers import Criticised
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
@@ -92,9 +92,7 @@ class InstructorsConfig(CheckedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
 
     @property
     def teacher_specs(self) -> dict[str, str]:

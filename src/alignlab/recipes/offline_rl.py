@@ -21,7 +21,7 @@ from pydantic import Field
 from alignlab import seeds
 from alignlab.configs import NonNegative
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.errors import BadInput, RunFailed, refuse_unknown
 from alignlab.measuring.best_of_n import best_of_values
 from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
@@ -75,9 +75,7 @@ class OfflineRLConfig(CriticConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.refuse_rounds("offline_rl")
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
         if self.sample.n < 2:
             raise BadInput("setting sample.n: expected 2 answers or more to a prompt, found 1")
         if self.pairs.keep != "best_worst":

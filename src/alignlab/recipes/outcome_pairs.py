@@ -22,7 +22,7 @@ from alignlab import registry
 from alignlab.answers.libraries import structured
 from alignlab.configs import NonNegative
 from alignlab.context import RunContext, resolve_model
-from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.errors import BadInput, RunFailed, refuse_unknown
 from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
@@ -113,9 +113,7 @@ class OutcomePairsConfig(CheckedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
         if "nll_weight" in self.objective.options:
             raise BadInput("setting objective.options.nll_weight: set nll_weight instead")
         self.paired_objective(self.nll_weight).build()

@@ -17,7 +17,7 @@ from functools import reduce
 
 from alignlab.configs import NonNegativeInt
 from alignlab.context import RunContext, resolve_model
-from alignlab.errors import BadInput, unknown_name
+from alignlab.errors import BadInput, refuse_unknown
 from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
@@ -57,9 +57,7 @@ class RLCDConfig(CriticConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.refuse_rounds("rlcd")
-        for name in self.branches:
-            if name not in BRANCHES:
-                raise unknown_name("branch", name, BRANCHES)
+        refuse_unknown("branch", self.branches, BRANCHES)
         if self.pairs != PairSettings():
             raise BadInput("settings pairs: have no effect in rlcd; leave them out")
         if "truth" in self.branches and not self.measure.truth:

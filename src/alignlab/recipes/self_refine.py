@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, unknown_name
+from alignlab.errors import BadInput, refuse_unknown
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
 from alignlab.recipes.judging import SELF
@@ -69,9 +69,7 @@ class SelfRefineConfig(TeacherConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.controls:
-            if name not in CONTROLS:
-                raise unknown_name("control", name, CONTROLS)
+        refuse_unknown("control", self.controls, CONTROLS)
         if self.pairs.keep == "all" or self.pairs.min_gap or self.pairs.rho is not None:
             raise BadInput(
                 "settings pairs.keep=all, pairs.min_gap and pairs.rho: have no effect in "

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from alignlab.configs import Fraction, NonNegative, NonNegativeInt, PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, unknown_name
+from alignlab.errors import BadInput, refuse_unknown
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric
 from alignlab.protocols import Completer
@@ -98,9 +98,7 @@ class TeacherSignalsConfig(StudyConfig):
             )
         if self.sample.n < 2:
             raise BadInput("setting sample.n: expected 2 answers or more to compare, found 1")
-        for name in self.branches:
-            if name not in MODELS:
-                raise unknown_name("branch", name, MODELS)
+        refuse_unknown("branch", self.branches, MODELS)
         if "logits" in self.branches and not (self.logits_of or self.stand_in):
             raise BadInput(
                 f"branch logits: expected a teacher with logits, found {self.teacher}; name one "

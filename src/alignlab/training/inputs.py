@@ -221,8 +221,8 @@ class TeacherInputs(StepInputs):
             yield teacher_logits(scored, taught, members)
 
     def make(self, scored: Any, members: Sequence[TokenGroup], known: Reference | None) -> Any:
-        """Do nothing: `of` makes the inputs from two scorers."""
-        raise NotImplementedError
+        """Refuse: the inputs come from two scorers, in `of`."""
+        raise TypeError("the logits of a teacher are inputs of `of` alone")
 
 
 _INPUTS: dict[type, type[StepInputs]] = {
