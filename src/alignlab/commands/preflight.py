@@ -25,6 +25,7 @@ from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import base_of_adapter, is_adapter
 from alignlab.models.locate import HUB_SMALL_FILES, locate
 from alignlab.models.memory import reading_bytes, sampling_bytes, training_bytes
+from alignlab.models.prepacked import MOST_BYTES, MOST_ROWS
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.models.tokenizer import read_tokenizer
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
@@ -334,6 +335,10 @@ def _sampling(facts: ModelFacts, config: StudyConfig) -> Memory:
     prompts = math.ceil(rows / sample.n) * min(facts.context, most)
     width = _asked_width(config, facts)
     size = sampling_bytes(facts, prompts=prompts, rows=rows, tokens=sample.max_tokens, width=width)
+    weights = facts.parameters * width
+    copied = weights if width == 2 and rows <= MOST_ROWS and weights <= MOST_BYTES else 0
     return Memory(
-        "sampling", size / 1e9, f"weights, {rows} samples of {sample.max_tokens:,} tokens"
+        "sampling",
+        (size + copied) / 1e9,
+        f"weights, {rows} samples of {sample.max_tokens:,} tokens",
     )

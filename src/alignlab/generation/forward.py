@@ -25,7 +25,7 @@ class Forward:
     """Forward pass of a model with the arguments of its signature, inspected once."""
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         accepted = inspect.signature(inner.forward).parameters
         self._takes_positions = "position_ids" in accepted
@@ -49,7 +49,7 @@ class Forward:
         inputs["use_cache"] = cache is not None
         if cache is not None:
             inputs["past_key_values"] = cache
-        logits_PTV: Tensor = self._model(**inputs).logits
+        logits_PTV: Tensor = self.model(**inputs).logits
         return logits_PTV[:, -keep:]
 
 
