@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignlab.commands._support.train_setup import build_objective, choose, objective_class
+from alignlab.commands._support.training_memory import training_memory
 from alignlab.commands.diagnose import ModelSample, diagnose_data, sampling
 from alignlab.commands.train import TrainSettings, records_for, refuse_idle_settings
 from alignlab.context import resolve_model
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
 from alignlab.finding import Finding
-from alignlab.models.facts import model_facts
+from alignlab.models.dtypes import device_of, resolve_dtype
+from alignlab.models.facts import ModelFacts, model_facts
+from alignlab.models.packed import TokenGroup
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import is_policy_gradient
-from alignlab.plan import listed
+from alignlab.plan import Memory, listed
 from alignlab.types import PreferenceGroup
 
 
@@ -30,6 +34,8 @@ class TrainingCheck:
     data: str
     """Records to train on, and those left out, by reason."""
     findings: tuple[Finding, ...]
+    memory: Memory | None = None
+    """Memory of the training; None where no model was loaded to tokenise records."""
 
     def __str__(self) -> str:
         return "\n".join(
@@ -37,6 +43,7 @@ class TrainingCheck:
                 *listed("train", [self.objective]),
                 *listed("model", [self.model]),
                 *listed("data", [self.data]),
+                *listed("memory", [str(self.memory)] if self.memory else []),
                 *listed("success", self.findings),
             ]
         )
@@ -75,10 +82,12 @@ def check_training(
     records, tally = records_for(learned, corpus, chosen.pairs, seed=chosen.seed)
     facts = model_facts(resolve_model(model).path, chat_template=chosen.chat_template or None)
     found = diagnose_data(corpus)
+    memory = None
     if sample:
         with sampling(chosen.hardware(), chosen.chat_template, chosen.seed) as context:
             asked = ModelSample(context, model, chosen.lengths, sample)
             found += asked.audited(learned, records)
+            memory = _memory(facts, chosen, asked.prepared(learned, records).groups)
             found += asked.off_policy([r for r in records if isinstance(r, PreferenceGroup)])
     left_out = ", ".join(f"{why} {n}" for why, n in tally.dropped.items())
     return TrainingCheck(
@@ -86,4 +95,18 @@ def check_training(
         model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters",
         data=f"{tally.kept:,} {tally.what}" + f" ({left_out} left out)" * bool(left_out),
         findings=tuple(found),
+        memory=memory,
+    )
+
+
+def _memory(
+    facts: ModelFacts, settings: TrainSettings, groups: Sequence[TokenGroup]
+) -> Memory | None:
+    """Estimate the memory of a training on groups like these; None without any."""
+    if not groups:
+        return None
+    tokens = sum(len(g.prompt_T) + sum(map(len, g.responses)) for g in groups)
+    dtype = resolve_dtype(settings.dtype, device_of(settings.device), facts.parameters)
+    return training_memory(
+        facts, settings, half=dtype == "bfloat16", group=-(-tokens // len(groups)), what="one pass"
     )
