@@ -12,7 +12,10 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-_NAMES = r"(?:antml:|seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?(?:_content)?|scratchpad|reflection)"
+_NAMES = (
+    r"(?:antml:|seed:)?"
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?(?:_content)?|scratchpad|reflection)"
+)
 _OPEN = (
     rf"(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|thinking\|>|<\|START_THINKING\|>|<\|begin_of_thought\|>)"
 )

@@ -168,9 +168,11 @@ def test_what_save_to_disk_wrote(tmp_path: Path) -> None:
 def test_an_arrow_file(tmp_path: Path) -> None:
     """`write_feather` and `new_file` write Arrow's file format, not a stream."""
     table = pa.table({"prompt": ["a"], "chosen": ["b"], "rejected": ["c"]})
-    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink:
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
     assert len(load(str(tmp_path / "a.arrow")).groups) == 1
 
 

@@ -29,8 +29,10 @@ _ANSWERS = re.compile(
 _CHOICE = re.compile("(is_)?(chosen|preferred|accepted|selected|desirable)|thumbs_up")
 """Names of marks that say of the row's answer that it is a good one."""
 _WEIGHT = re.compile("((sample|example|loss|row)_)?weight")
-_CONTEXT = re.compile("sys(tem)?([ _-]?(prompt|message|instructions?|msg))?|history|context|instructions",
-                      re.IGNORECASE)  # fmt: skip
+_CONTEXT = re.compile(
+    "sys(tem)?([ _-]?(prompt|message|instructions?|msg))?|history|context|instructions",
+    re.IGNORECASE,
+)
 """Names of texts that stand before a prompt."""
 _OF_A_SIDE = re.compile(r"(chosen|rejected|accepted)([_ -].*)?|.*[_ -](chosen|rejected)", re.DOTALL)
 _ABOUT_A_TEXT = re.compile(
