@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.turns import neutral, opened_thought, own_turn, strip_thoughts, thought_marks
+from alignlab.turns import (
+    neutral,
+    opened_thought,
+    own_turn,
+    strip_markers,
+    strip_thoughts,
+    thought_marks,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +75,23 @@ def test_tokens_that_mark_reasoning() -> None:
     assert thought_marks(["<|channel|>", "<|end|>", "<|x|>"]) == {"<|channel|>", "<|end|>"}
     assert thought_marks(["<|channel>", "<channel|>", "<eos>"]) == {"<|channel>", "<channel|>"}
     assert thought_marks(["<eos>"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("Plum.", "Plum."),
+        (" Plum. ", " Plum. "),
+        ("Plum.</s>", "Plum."),
+        ("Plum.<|eot_id|><|end_of_text|>", "Plum."),
+        ("<|im_start|>assistant\nPlum.<|im_end|>\n", "Plum."),
+        ("<start_of_turn>model\nPlum.<end_of_turn>", "Plum."),
+        ("Plum.<|endoftext|><pad><pad>", "Plum."),
+        ("Use <s>old</s>", "Use <s>old</s>"),
+        ("The token <|im_end|> ends a turn.", "The token <|im_end|> ends a turn."),
+        ("<|im_end|>", ""),
+    ],
+)
+def test_markers_around_an_answer(text: str, bare: str) -> None:
+    """Outputs decoded with their special tokens would be judged with them, and gain length."""
+    assert strip_markers(text) == bare

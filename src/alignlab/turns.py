@@ -12,7 +12,10 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-_NAMES = r"(?:antml:|seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|reflection)"
+_NAMES = (
+    r"(?:antml:|seed:)?"
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?(?:_content)?|scratchpad|reflection)"
+)
 _OPEN = (
     rf"(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|thinking\|>|<\|START_THINKING\|>|<\|begin_of_thought\|>)"
 )
@@ -54,6 +57,12 @@ _MARKER = re.compile(
 """Markers between turns in common chat templates."""
 
 
+_END_TOKENS = re.compile(
+    r"(?:\s*(?:<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end_of_role|end|return)\|>"
+    r"|<end_of_turn>|<eos>|<pad>|</s>|<[|｜]end▁of▁sentence[|｜]>))+\s*\Z"
+)
+
+
 def own_turn(text: str) -> str:
     """Return the final text of a reply.
 
@@ -66,6 +75,21 @@ def own_turn(text: str) -> str:
         text = text[lead.end() :]
     marker = _MARKER.search(text)
     return text[: marker.start()] if marker else text
+
+
+def strip_markers(text: str) -> str:
+    """Remove an assistant's header and the end tokens around an answer.
+
+    Texts decoded with their special tokens hold them. A text without them is returned unchanged;
+    `</s>` counts only where it closes no `<s>`, which is markup.
+    """
+    bare = text
+    while (lead := _LEAD.match(bare)) and not lead[0].strip().startswith("<s>"):
+        bare = bare[lead.end() :]
+    ends = _END_TOKENS.search(bare)
+    if ends and ("</s>" not in ends[0] or "<s>" not in bare):
+        bare = bare[: ends.start()]
+    return text if bare == text else bare.strip()
 
 
 def strip_thoughts(text: str) -> str:

@@ -165,6 +165,17 @@ def test_what_save_to_disk_wrote(tmp_path: Path) -> None:
     assert (len(corpus.groups), len(corpus.test_groups)) == (4, 2)
 
 
+def test_an_arrow_file(tmp_path: Path) -> None:
+    """`write_feather` and `new_file` write Arrow's file format, not a stream."""
+    table = pa.table({"prompt": ["a"], "chosen": ["b"], "rejected": ["c"]})
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    assert len(load(str(tmp_path / "a.arrow")).groups) == 1
+
+
 def test_a_choice_of_rows_and_damage_are_refused(write: Write, tmp_path: Path) -> None:
     folder = write({}.__repr__(), "d/dataset_info.json").parent
     write(b"not arrow", "d/data.arrow")

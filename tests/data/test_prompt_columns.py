@@ -50,7 +50,7 @@ def test_the_question_stands_in_another_column(
     assert asked.messages == (Message("user", text),)
 
 
-@pytest.mark.parametrize("field", ["system", "system_prompt"])
+@pytest.mark.parametrize("field", ["system", "system_prompt", "system_message"])
 @pytest.mark.parametrize(
     "columns", [{"prompt": "How many?"}, {"question": "How many?"}, {"messages": SAID}]
 )
@@ -147,3 +147,14 @@ def test_one_answer_that_opens_the_other(write: Write) -> None:
 def test_an_instruction_with_input_is_rated_whole(write: Write) -> None:
     row = {"instruction": "Add.", "input": "1 1", "generations": ["2", "3"], "ratings": [2, 1]}
     assert load(str(write([row]))).groups[0].prompt.text == "Add.\n\n1 1"
+
+
+def test_a_prompt_next_to_its_conversation(write: Write) -> None:
+    """UltraChat and No Robots repeat the first question (alignment-handbook issue 67)."""
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    (one,) = load(str(write([{"prompt": "Hi ", "messages": said}]))).demonstrations
+    assert one.prompt.text == "Hi"
+    with pytest.raises(BadInput, match="field 'prompt': expected the same prompt"):
+        load(str(write([{"prompt": "Bye", "messages": said}])))
+    (asked,) = load(str(write([{"prompt": "Hi", "messages": said[:1]}]))).prompts
+    assert asked.text == "Hi"

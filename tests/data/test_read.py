@@ -113,6 +113,23 @@ def test_folder_with_train_and_test_files(write: Write) -> None:
     }
 
 
+def test_val_is_held_out(write: Write) -> None:
+    """Files named `val` are validation data, asked for in hiyouga/LlamaFactory issue 2597."""
+    path = write(ROWS[:2], "d/train.jsonl")
+    write(ROWS[2:], "d/val.jsonl")
+    write(ROWS[:1], "d/interval.jsonl")
+    rows = read_table(str(path.parent), Faults()).rows
+    assert [row.held_out for row in rows] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.json"])
+def test_a_pointer_of_git_lfs_is_named(write: Write, name: str) -> None:
+    """A clone without Git LFS holds pointers (microsoft/OmniParser issue 34)."""
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
+    with pytest.raises(BadInput, match=r"git lfs pull.*, found its LFS pointer"):
+        read_table(str(write(text, name)), Faults())
+
+
 def test_test_in_a_word_is_no_test_file(write: Write) -> None:
     path = write(ROWS[:2], "d/latest.jsonl")
     write(ROWS[2:], "d/more.jsonl")

@@ -77,6 +77,16 @@ def turns(*weights: Any, name: str = "weight") -> dict[str, Any]:
         ),
         ({"history": "Hi", "human_ref_A": "a", "human_ref_B": "b", "labels": 1,
           "system": "Be brief."}, "system"),
+        # A system turn under another name (axolotl pull request 2397, verifiers issue 542).
+        ({**PAIR, "system prompt": "Be brief."}, "system prompt"),
+        ({**PAIR, "systemPrompt": "Be brief."}, "systemPrompt"),
+        ({**PAIR, "instructions": "Be brief."}, "instructions"),
+        ({**PAIR, "context": "The shop is shut."}, "context"),
+        ({**PAIR, "sample_weight": 0.0}, "sample_weight"),
+        ({**PAIR, "weight": "0"}, "weight"),
+        ({"prompt": "Hi", "completion": "Go", "is_chosen": False}, "is_chosen"),
+        ({"prompt": "Hi", "completion": "Go", "preferred": "false"}, "preferred"),
+        ({"prompt": "Hi", "completion": "Go", "thumbs_up": 0}, "thumbs_up"),
     ],
 )  # fmt: skip
 def test_refused(write: Write, row: dict[str, Any], field: str) -> None:
@@ -195,6 +205,11 @@ def test_other_fields_are_counted_by_name(write: Write) -> None:
     assert "changed: field 'id' not read 2; field 'messages[].name'" in str(check(str(path)))
     written = convert(str(path), path.with_name("o.jsonl"), to="messages")
     assert "field 'messages[].name' not read 2" in str(written)
+
+
+def test_a_context_that_the_prompt_holds_is_no_matter(write: Write) -> None:
+    row = {**PAIR, "prompt": "The shop is shut. When does it open?", "context": "The shop is shut."}
+    assert len(load(str(write([row]))).groups) == 1
 
 
 def test_text_labels_and_names_of_models_are_no_matter(write: Write) -> None:

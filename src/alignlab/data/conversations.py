@@ -21,6 +21,7 @@ ROLES: Mapping[str, Role] = {
     "human": "user",
     "assistant": "assistant",
     "gpt": "assistant",
+    "ai": "assistant",
     "chatgpt": "assistant",
     "bing": "assistant",
     "bard": "assistant",
@@ -28,6 +29,8 @@ ROLES: Mapping[str, Role] = {
 }
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
 """Columns that hold the prompt, by priority."""
+SYSTEM = ("system", "system_prompt", "system_message")
+"""Columns that hold the system turn."""
 NO_ANSWER = Dropped("does not end in an assistant turn")
 _WEIGHTS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight",
             "train_on_turn", "train_turn")  # fmt: skip
@@ -154,6 +157,8 @@ def prompt_of(row: Row, answers: tuple[str, ...] = ()) -> tuple[Message, ...]:
         text = row.text(field)
         if field in ("instruction", "question", "query"):
             text = _with_input(row, text)
+        elif _agrees(row.peek("context") or "", text):
+            row.get("context")  # the prompt holds it
         asked = (Message("user", text),)
     shown = "\n".join(message.content for message in asked)
     for other in filled[1:]:
@@ -176,12 +181,12 @@ def history(row: Row) -> list[Message]:
 
 
 def with_system(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Prepend the system turn of a `system` or `system_prompt` column to a conversation.
+    """Prepend the system turn of a column of `SYSTEM` to a conversation.
 
     Raises:
         BadInput: the conversation opens with another system turn.
     """
-    for field in ("system", "system_prompt"):
+    for field in SYSTEM:
         if _is_blank(row, field):
             continue
         system = Message("system", row.text(field))
@@ -259,6 +264,35 @@ def _agrees(value: Any, shown: str) -> bool:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     inside = shown if isinstance(value, str) else json.dumps(shown, ensure_ascii=False)[1:-1]
     return trimmed(text) in shown or trimmed(inside) in text
+
+
+def check_prompt(row: Row, dialogue: tuple[Message, ...]) -> None:
+    """Check that the `prompt` column of a conversation repeats some of its turns.
+
+    Raises:
+        BadInput: it is another prompt.
+    """
+    if _is_blank(row, "prompt"):
+        return
+    if is_turns(row, "prompt"):
+        agrees = all(message in dialogue for message in turns(row, "prompt"))
+    else:
+        agrees = _agrees(row.get("prompt"), "\n".join(m.content for m in dialogue))
+    if not agrees:
+        _refuse_second_prompt(row, "the conversation", "prompt")
+
+
+def is_answered(row: Row) -> bool:
+    """Return true if a column of turns ends in the assistant's."""
+    for field in ("messages", "conversations"):
+        value = row.values.get(field)
+        found = structure_in(value) if isinstance(value, str) else value
+        last = found[-1] if isinstance(found, list) and found else None
+        if isinstance(last, Mapping):
+            role = str(last.get("role") or last.get("from")).lower()
+            if ROLES.get(role) == "assistant":
+                return True
+    return False
 
 
 def _refuse_second_prompt(row: Row, used: str, other: str) -> None:

@@ -23,6 +23,7 @@ from alignlab.data.conversations import (
     NO_ANSWER,
     Exchange,
     Turn,
+    check_prompt,
     compared,
     desirability,
     last_exchange,
@@ -57,6 +58,7 @@ def chat_records(row: Row, field: str, options: ChatOptions, origin: Origin) -> 
     """Build the demonstrations, the labelled answer or the pair of one conversation."""
     weighted = weighted_turns(row, field)
     dialogue = with_system(row, tuple(each.message for each in weighted))
+    check_prompt(row, dialogue)
     last = last_exchange(dialogue)
     if last is None:
         return [NO_ANSWER]

@@ -24,6 +24,7 @@ from alignlab.data.build_records import (
 )
 from alignlab.data.conversations import (
     PROMPTS,
+    SYSTEM,
     answer_turns,
     compared,
     is_turns,
@@ -138,7 +139,7 @@ def _implicit(row: Row, origin: Origin, scores: tuple[float, float]) -> BuildRes
     assert row.reading is not None
     for unread in row.reading.unread():
         name = str(unread.name)
-        known = _LABEL.fullmatch(name) or name in ("system", "system_prompt")
+        known = _LABEL.fullmatch(name) or name in SYSTEM
         if isinstance(unread.value, str) and not known and name not in row.reading.ignored:
             expected = (
                 f"the prompt in a column named {', '.join(PROMPTS[:4])} (?ignore={name} if chosen "

@@ -22,6 +22,7 @@ from alignlab.data.conversations import (
     Exchange,
     answer_turns,
     desirability,
+    is_answered,
     last_exchange,
     prompt_of,
 )
@@ -84,7 +85,7 @@ def comments(row: Row, options: Options) -> list[BuildResult]:
     return [commented(exchange.context, ResponseDraft(exchange.answer), feedback, origin)]
 
 
-@row_format("prompts", columns=[("prompt",)])
+@row_format("prompts", columns=[("prompt",)], looks=lambda row: not is_answered(row))
 def prompts(row: Row, options: Options) -> list[BuildResult]:
     """Prompts without answers, as text or as turns."""
     return [prompt(prompt_of(row), origin_of(row, "prompts"))]

@@ -29,7 +29,8 @@ _DESCRIPTIONS = frozenset(
     ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 )
 """Metadata files of the datasets package."""
-_TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|valid|validation)([^a-z]|$)")
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|val|valid|validation)([^a-z]|$)")
 
 
 @dataclass
@@ -147,6 +148,7 @@ def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
     empty = True
     try:
         with _open(path) as handle:
+            refuse_pointer(path)
             for row in reader(str(path), handle, faults):
                 empty = False
                 yield row
@@ -154,6 +156,13 @@ def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
         raise bad_record(path, None, None, "a complete gzip file", str(error)) from None
     if empty and len(faults.found) == before:
         raise bad_record(path, None, None, "at least one record", "an empty file")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file that Git LFS left in place of a large one."""
+    with path.open("rb") as handle:
+        if handle.read(len(_POINTER)) == _POINTER:
+            raise bad_record(path, None, None, "the file itself (git lfs pull)", "its LFS pointer")
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -199,8 +208,17 @@ def _parquet(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
 
 
 def _arrow(file: str, handle: IO[bytes], faults: Faults) -> Iterator[Row]:
-    """Read an Arrow stream, as `save_to_disk` of the datasets package writes it."""
-    return _batches(file, lambda: pa.ipc.open_stream(handle), "an Arrow stream", faults)
+    """Read an Arrow stream, as `save_to_disk` of the datasets package writes it, or a file."""
+    content = handle.read()
+    if content.startswith(b"ARROW1"):
+        whole = pa.ipc.open_file
+        yield from _batches(file, lambda: _parts(whole(content)), "an Arrow file", faults)
+        return
+    yield from _batches(file, lambda: pa.ipc.open_stream(content), "an Arrow stream", faults)
+
+
+def _parts(source: Any) -> Iterator[pa.RecordBatch]:
+    return (source.get_batch(n) for n in range(source.num_record_batches))
 
 
 def _batches(

@@ -157,9 +157,9 @@ class Row:
         """Read true or false, also from 1/0 or from text (CSV)."""
         value = self.get(field)
         plain = value.strip().lower() if isinstance(value, str) else value
-        if plain in (True, "true", "1"):
+        if plain in (True, "true", "1", "1.0"):
             return True
-        if plain in (False, "false", "0"):
+        if plain in (False, "false", "0", "0.0"):
             return False
         raise self.bad(field, "true or false")
 

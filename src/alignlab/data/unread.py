@@ -26,6 +26,14 @@ _ANSWERS = re.compile(
     "(completion|response|output|answer|generation|candidate)[_ -]?([ab12]|left|right)",
     re.IGNORECASE,
 )
+_CHOICE = re.compile("(is_)?(chosen|preferred|accepted|selected|desirable)|thumbs_up")
+"""Names of marks that say of the row's answer that it is a good one."""
+_WEIGHT = re.compile("((sample|example|loss|row)_)?weight")
+_CONTEXT = re.compile(
+    "sys(tem)?([ _-]?(prompt|message|instructions?|msg))?|history|context|instructions",
+    re.IGNORECASE,
+)
+"""Names of texts that stand before a prompt."""
 _OF_A_SIDE = re.compile(r"(chosen|rejected|accepted)([_ -].*)?|.*[_ -](chosen|rejected)", re.DOTALL)
 _ABOUT_A_TEXT = re.compile(
     r".*[_ -](models?|source|generator|policy|by|ids?|uuid|hash|names?|scores?|ratings?|avg[_-].*|"
@@ -101,6 +109,8 @@ def _label(unread: Unread) -> str:
 
 def _changes_meaning(unread: Unread) -> bool:
     name = str(unread.name)
+    if _CHOICE.fullmatch(name) and unread.value in (False, 0, "false", "False", "0"):
+        return True
     if unread.value is False and name not in ("label", "kto_tag"):
         return False
     if _ANYWHERE.fullmatch(name):
@@ -111,9 +121,11 @@ def _changes_meaning(unread: Unread) -> bool:
         return False
     if name == "label":
         return unread.value in (True, False, "true", "false", "True", "False")
+    if _WEIGHT.fullmatch(name):
+        return unread.value in (0, "0", "0.0")
     if not isinstance(unread.value, str | list | dict):
         return False
-    if name in ("system", "system_prompt", "history"):
+    if _CONTEXT.fullmatch(name):
         return True
     if _ANSWERS.fullmatch(name):
         return True

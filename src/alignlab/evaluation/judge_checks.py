@@ -53,13 +53,15 @@ def judge_checks(inputs: BenchmarkInputs, judgements: Sequence[Feedback]) -> lis
 
 
 def thought_rows(inputs: BenchmarkInputs, benchmark: str) -> list[EvalResult]:
-    """Count the answers whose thoughts were removed, for each model with any."""
+    """Count the answers without their thoughts or a template's tokens, for models with any."""
     return [
-        subject(inputs, a.model, benchmark).count(
-            "thoughts_removed", float(a.thoughts), len(a.turns)
-        )
+        subject(inputs, a.model, benchmark).count(metric, float(changed), len(a.turns))
         for a in inputs.everyone
-        if a.thoughts
+        for metric, changed in (
+            ("thoughts_removed", a.thoughts),
+            ("template_tokens_removed", a.markers),
+        )
+        if changed
     ]
 
 

@@ -7,14 +7,14 @@ with cached answers (so that a killed run repeats no call), and writes the repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from alignlab.evaluation.result_rows import Subject
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
-from alignlab.turns import strip_thoughts
+from alignlab.turns import strip_markers, strip_thoughts
 from alignlab.types import (
     Corpus,
     EvalResult,
@@ -99,20 +99,29 @@ class ModelAnswers:
     """Reason -> rows of a file of answers that were left out."""
     thoughts: int = 0
     """Number of answers whose thoughts were removed."""
+    markers: int = 0
+    """Number of answers without the template's tokens that stood around them."""
 
     def without_thoughts(self) -> ModelAnswers:
-        """Return the answers without the thoughts that precede them."""
-        turns = {
-            key: tuple(replace(r, text=strip_thoughts(r.text)) for r in several)
-            for key, several in self.turns.items()
-        }
-        changed = sum(turns[key] != several for key, several in self.turns.items())
-        return replace(self, turns=turns, thoughts=changed)
+        """Return the answers without their thoughts and the template's tokens around them."""
+        bare, markers = _changed(self.turns, strip_markers)
+        turns, thoughts = _changed(bare, strip_thoughts)
+        return replace(self, turns=turns, thoughts=thoughts, markers=markers)
 
     def last(self, question: Question) -> Response | None:
         """Return the answer to the last turn; None where the model gave none."""
         found = self.turns.get(question.id)
         return None if found is None else found[-1]
+
+
+def _changed(
+    turns: Mapping[str, tuple[Response, ...]], rule: Callable[[str], str]
+) -> tuple[dict[str, tuple[Response, ...]], int]:
+    """Apply a rule to every answer's text, and count the questions whose answers changed."""
+    found = {
+        key: tuple(replace(r, text=rule(r.text)) for r in several) for key, several in turns.items()
+    }
+    return found, sum(found[key] != several for key, several in turns.items())
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ METRICS = {
     "facts": "Facts per answer",
     "unread_sentences": "Unread sentences",
     "thoughts_removed": "Answers without their thoughts",
+    "template_tokens_removed": "Answers without a template's tokens",
     "relevant_ratio": "Relevant sentences per answer",
     "relevant_share": "Relevant sentences",
     "sentence_value": "Mean value of a sentence",

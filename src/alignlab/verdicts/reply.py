@@ -11,7 +11,7 @@ from alignlab.turns import own_turn
 from alignlab.verdicts import languages
 
 _NORMAL = {i: i - 0xFEE0 for i in range(0xFF01, 0xFF5F)} | str.maketrans(
-    "\u3000\u00a0\u202f【】∶﹕−’。", "   []::-'.", "\u200b\u200c\u200d\u2060\ufeff"
+    "\u3000\u00a0\u202f【】∶﹕−’。⁄∕", "   []::-'.//", "\u200b\u200c\u200d\u2060\ufeff"
 )
 """Full-width and typographic characters -> their plain form."""
 _LATEX = re.compile(r"\\(?:text\w*|mathbf|mathrm)\s*\{(?P<inner>[^{}]*)\}|\\[()]")
@@ -30,6 +30,15 @@ _JSON = json.JSONDecoder(object_pairs_hook=_once)
 
 _HEADING = re.compile(
     r"justif\w*(?:\s+(?:for|of|the|my|your|this|total|final|overall))*\s*$", re.IGNORECASE
+)
+_NOT_OWN = re.compile(
+    r"\b(?:base|initial|preliminary|previous|starting|max(?:imum)?|min(?:imum)?|highest|lowest|possible"
+    r"|confidence)[ *_-]+$",
+    re.IGNORECASE,
+)
+"""Words before a label of a score that is not the verdict: an end of the scale, a first step."""
+_OF_A_SIDE = re.compile(
+    r"\b(?:answer|assistant|response|model|option)\s+\W*[ab12]\W*\s*$", re.IGNORECASE
 )
 _TOTAL = re.compile(r"\b(?:total|final|overall|my|the)\s+$", re.IGNORECASE)
 _WHOLE = re.compile(
@@ -135,13 +144,15 @@ def _labels(text: str, name: str) -> Iterator[re.Match[str]]:
             own = capital or not before.strip(DECORATION + "-•") or before.rstrip()[-1] in ends
         else:
             own = label["sign"] != "=" or capital or _TOTAL.search(before) is not None
-        if own and not _HEADING.search(before):
+        if own and not _HEADING.search(before) and not _NOT_OWN.search(before):
             yield label
 
 
 def _aspect(text: str, label: re.Match[str]) -> bool:
     """Return true for the label of an aspect, such as "Clarity score"."""
     before = text[text.rfind("\n", 0, label.start()) + 1 : label.start()]
+    if _OF_A_SIDE.search(before):
+        return True
     named = re.fullmatch(r"[\W\d_]*(\w+(?:[ -]\w+)?)[ *_]+", before)
     return named is not None and not _WHOLE.search(named[1])
 

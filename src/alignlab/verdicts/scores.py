@@ -24,7 +24,8 @@ _TOP = re.compile(
 _MORE = re.compile(
     r"[)\]}>\"'*_` \t]*(?:(?<=[*_`])\d|[%‰]|per\s?cent\b|pct\b|[½¼¾⅓⅔]"
     rf"|{languages.RANGE}|{languages.TOP}|(?:{languages.WORDS_BETWEEN})[ \t]+\d"
-    r"|[-–]?ish\b|\+(?!\w)|/\s*\S|[ \t]\d"
+    r"|[-–]?ish\b|\+(?!\w)|/(?!/)\s*\S|[ \t]\d"
+    r"|at\s+(?:most|least|best|worst)\b|(?:is|was|seems|feels|would\s+be)\s+(?:\w+\s+){0,2}too\b"
     r"|(?:or|and)\s+(?:more|less|above|below|higher|lower|up|so)\b"
     r"|(?:[-–—+±=×^,;:&|~…→⇒]|->|\\to\b|=>|\.\.+|to\b|or\b|and\b|plus\b|minus\b|vs\b\.?|versus\b|bis\b|und\b|oder\b"
     r"|through\b)[ \t]*(?:(?:maybe|perhaps|even|rather|possibly)\s+)?[\[(\"'*_`]*[+-]?\d)",
@@ -38,8 +39,8 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(
-    r"(?:\b(?:actually|rather|instead|make\s+(?:that|it)|i\s+mean|sorry|wait|no|now|then|becomes?|finally|later"
-    r"|on\s+(?:second\s+thought|reflection)|after\s+\w+)\b[,:;.\s—–-]*"
+    r"(?:\b(?:actually|rather|instead|make\s+(?:that|it)|i\s+mean|sorry|wait|no|now|then|becomes?|final(?:ly)?|later|hmm+|reconsider\w*"
+    r"|on\s+(?:second\s+thought|reflection|balance)|after\s+\w+)\b[,:;.\s—–-]*"
     r"(?:(?:make\s+(?:that|it)|i\s+(?:mean|give)|it\s+is|it's|a)\s+)?|(?:->|=>|→|⇒)\s*"
     rf"|\b(?:corrected|revised|previously|formerly|(?<=\()was)\b:?\s*|^\s*\(\s*(?={_N}\s*\)))({_N})\b(?!\s*(?:/|of\b))",
     re.IGNORECASE,
@@ -60,7 +61,7 @@ _SCALE = re.compile(
 )
 _ON_SCALE = re.compile(
     rf"\bscale\s*:?\s*(?:of|from|is)?\s*(?:{_N}\s*(?:[-–—~]|to|through)\s*)?({_N})"
-    rf"|\b({_N})[- ]point\s+scale",
+    rf"|\b({_N})[- ]point\s+scale|^\s*[\[(]\s*{_N}\s*[-–—]\s*({_N})\s*[\])]",
     re.IGNORECASE,
 )
 _NUMBER_END = re.compile(r"[)\]}>\"'*_`$\s]*(?:points?|stars?)?[.!\s*_`$\"']*", re.IGNORECASE)
@@ -143,7 +144,7 @@ def _number(text: str, start: int, high: float) -> tuple[float | None, int]:
     others += _HEDGED.findall(sentence)
     if top:  # "5/5 for style, 2/5 for content"
         others += re.findall(rf"({_N})\s*(?:/|out\s+of)\s*{re.escape(top['top'])}\b", sentence)
-    scales = [float(of or point) for of, point in _ON_SCALE.findall(line)]
+    scales = [float("".join(tops)) for tops in _ON_SCALE.findall(line)]
     split = (
         _MORE.match(text, end)
         or _MORE.match(bare)

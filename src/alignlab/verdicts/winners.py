@@ -13,27 +13,29 @@ NOUN = rf"(?:answer|assistant|response|model|option|candidate|output|reply|{lang
 _SIDE = re.compile(
     r"(?:(?:the|is|it's|it\s+is|clearly)\s+){0,2}"
     rf"(?P<edge>(?:an?\s+)?(?:\w+\s+){{0,2}}(?:edge|preference|advantage|lead|win)\s+(?:to|for)\s+)?"
-    rf"(?P<noun>[<*_`]*{NOUN}[\s_]*)?[\[(<\"'*_`${{]*(?P<side>[ab])"
-    rf"(?!(?!{languages.BETTER})\w|-[ab]\b)",
+    rf"(?P<noun>[<*_`\[(\"']*{NOUN}[\s_]*)?[\[(<\"'*_`${{]*(?P<side>[ab])"
+    rf"(?!(?!{languages.BETTER})[^\W_]|_+[^\W_]|-[ab]\b)",
     re.IGNORECASE,
 )
 _TIE = re.compile(
-    rf"(?:it's\s+|it\s+is\s+)?(?:an?\s+|[\[(<\"']*)(?:tie|draw|{languages.TIES})\b", re.IGNORECASE
+    rf"(?:it's\s+|it\s+is\s+)?(?:an?\s+|[\[(<\"']*)(?:tie|draw|{languages.TIES})\b"
+    r"(?:\s*\(both\s*(?:are\s+)?(?:bad|good)\)?)?",
+    re.IGNORECASE,
 )
 _CLOSERS = r"[*_`$\"')\]>}\s]*"
 _AFTER_A = re.compile(
     rf"{_CLOSERS}(?:$|{languages.BETTER}|[.,:;!?(\[<=|/&~+→≈–—-]|>+\s*B)|'s\b|[*_`\"')\]>}}]*\s+(?:is|was|wins?|because|since|as"
     r"|for|by|with|due|but|over|than|slightly|clearly|not|though|although|has|does|gives|answers"
     r"|answered|serves|in|on|provides|explains|offers|includes|covers|addresses|follows|stays|shows"
-    r"|states|uses|makes|better|more|[Bb]\b|[^\w\s])",
+    rf"|states|uses|makes|(?:better|more)\b(?!\s+(?:\w+\s+){{0,3}}{NOUN}\b)|[Bb]\b|[^\w\s])",
 )
 """Text after the letter A that rules out the article."""
 _SECOND = re.compile(
     rf"{_CLOSERS}(?:(?:[/|,;?&=≈+~<→]|->|=>|or\b|and\b|vs\b\.?|versus\b|then\b"
     rf"|(?:{languages.WORDS_BETWEEN})\b)\s*)+"
-    r"[*_`\[(\"']*(?:(?:also|maybe|perhaps|even|an?|the)\s+)*"
+    r"[*_`\[(\"']*(?:(?:also|maybe|perhaps|even|slightly|possibly|probably|leaning|an?|the)\s+)*"
     rf"(?:{NOUN}\s+)?(?:(?-i:[ABb])|tie|draw|both|neither)\b"
-    rf"|{_CLOSERS}(?:is\s+not|isn't|\((?:an?\s+)?(?:tie|draw|or))\b",
+    rf"|{_CLOSERS}(?:(?:is|was)\s+(?:\w+ly\s+)?(?:not|worse|wrong|incorrect|inferior|weaker|less)\b|isn't|wasn't|loses\b|\((?:an?\s+)?(?:tie|draw|or))\b",
     re.IGNORECASE,
 )
 _RETRACTED = re.compile(
