@@ -67,9 +67,8 @@ def test_written_critiques_are_read_back_in_one_order() -> None:
 
 
 def test_a_unit_in_other_words_is_the_same_unit() -> None:
-    assert distinct([Unit("1", "style", "a"), Unit("2", "style", "a"), Unit("1", "style", "b")]) == (
-        Unit("1", "style", "a"), Unit("2", "style", "a"),
-    )  # fmt: skip
+    one, other = Unit("1", "style", "a"), Unit("2", "style", "a")
+    assert distinct([one, other, Unit("1", "style", "b")]) == (one, other)
 
 
 def test_classes_are_read_whole_or_not_at_all() -> None:
