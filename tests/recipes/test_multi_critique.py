@@ -18,8 +18,9 @@ from tests.recipes.reading import records, rows
 from tests.recipes.small import SMALL
 
 CRITICS = ("sandbox:strong?judge_noise=2&invents=0.05", "sandbox:weak?judge_noise=1&invents=0.3")
+CHOSEN = f'critics=["{CRITICS[0]}", "{CRITICS[1]}"]'
 SETTINGS = (
-    *SMALL, f"critics=[{','.join(CRITICS)}]", "prompts=32", "taught=20", "sft.epochs=6",
+    *SMALL, CHOSEN, "prompts=32", "criticised=20", "sft.epochs=6",
     "sft.lr=0.001", "sample.temperature=1.0", "critiques.critique_tokens=16",
     "critiques.revisions=1",
 )  # fmt: skip
@@ -104,7 +105,7 @@ def plan(*settings: str) -> Any:
 
 
 def test_a_plan_knows_every_model() -> None:
-    assert set(plan(f"critics=[{','.join(CRITICS)}]").models) == MODELS
+    assert set(plan(CHOSEN).models) == MODELS
 
 
 def test_branches_without_the_truth() -> None:
@@ -131,7 +132,7 @@ def test_branches_without_the_truth() -> None:
         (("iterations=2",), "have no effect in multi_critique"),
         (("critiques.meta_prompt=refine",), "expected a template with {faults}"),
         (("critiques.critique_prompt=nope",), "unknown judge prompt 'nope'"),
-        (("prompts=300", "taught=300"), "taught: expected fewer than the 300 prompts"),
+        (("prompts=300", "criticised=300"), "criticised: expected fewer than the 300 prompts"),
         (("measure.judge=auto", "measure.truth="), "expected the judge that measures"),
     ],
 )

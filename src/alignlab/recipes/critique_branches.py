@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from alignlab.configs import Bounded, NonNegative, NonNegativeInt, PositiveInt
@@ -26,6 +26,7 @@ from alignlab.stages.coin import by_coin
 from alignlab.stages.critiques import Judged, Named, Rule, criticise, merge, severity
 from alignlab.stages.pair import best_as_demonstrations
 from alignlab.stages.revisions import revise
+from alignlab.stages.sample import sample
 from alignlab.types import (
     Checkpoint,
     Demonstration,
@@ -115,7 +116,7 @@ class MultiCritiqueConfig(StudyConfig):
     prompts: NonNegativeInt | str | tuple[str, ...] = 800
     """Prompts that M1 answers: a source or several, as in `data`, or a number of the seed data's
     own (of its demonstrations if there are no others); 0 is all."""
-    taught: PositiveInt = 400
+    criticised: PositiveInt = 400
     """Number of them on whose answers critics are imitated; the others form pairs of critiques."""
     iterations: int = 1
     """Number of rounds: one."""
@@ -197,6 +198,14 @@ class CritiquePairs:
     judged: tuple[PreferenceGroup, ...]
     validated: tuple[PreferenceGroup, ...]
     true: tuple[PreferenceGroup, ...]
+
+
+def answered_once(study: Study[MultiCritiqueConfig], prompts: Sequence[Prompt]) -> Answered:
+    """Sample one answer of M1 to every prompt."""
+    context, m1 = study.context, study.start.m1
+    once = replace(study.config.sample, n=1)
+    responses = sample(context, context.engine(m1), prompts, once)
+    return Answered(m1, tuple(prompts), tuple(responses))
 
 
 def model_of(study: Study[MultiCritiqueConfig], spec: str) -> Completer:

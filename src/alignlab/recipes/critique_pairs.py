@@ -11,13 +11,14 @@ from alignlab.measuring.critique_truth import f1
 from alignlab.recipes.critique_branches import (
     CritiquePairs,
     MultiCritiqueConfig,
+    answered_once,
     critic_by,
     critique_prompt,
     meta_critic,
     model_of,
     reviser,
 )
-from alignlab.recipes.study import Answered, Study, answers_of
+from alignlab.recipes.study import Answered, Study
 from alignlab.stages.critiques import Named, classify, criticise, severity, units_of
 from alignlab.stages.pair import pair
 from alignlab.stages.revisions import validated_pairs
@@ -78,8 +79,7 @@ def _own_critiques(
 ) -> OwnCritiques:
     """Sample M1's answers, and several critiques of each by the critic."""
     context, config = study.context, study.config
-    once = study.using(sample=replace(config.sample, n=1))
-    answered = answers_of(once, study.start.m1, prompts)
+    answered = answered_once(study, prompts)
     engine = context.engine(model)
     critic, asked = critic_by(study, engine), {p.id: p for p in prompts}
     requests = [critique_prompt(critic, asked[r.prompt_id], r) for r in answered.responses]

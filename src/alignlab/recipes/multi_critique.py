@@ -33,6 +33,7 @@ from alignlab.recipes.critique_branches import (
     Criticisms,
     CritiqueInputs,
     MultiCritiqueConfig,
+    answered_once,
     critic_by,
     measured_units,
     meta_critic,
@@ -46,7 +47,6 @@ from alignlab.recipes.study import (
     Recipe,
     Study,
     answer_held_out,
-    answers_of,
     finish,
     imitation_start,
     run_all,
@@ -63,9 +63,8 @@ def study(context: RunContext, config: MultiCritiqueConfig) -> StudyMeasurements
     shown, rest = _prompts(begun)
     result = answer_held_out(begun, m1)
     tests = Answered(m1, begun.start.corpus.test_prompts, tuple(result.answers[m1.name]))
-    once = begun.using(sample=replace(config.sample, n=1))
     given = CritiqueInputs(
-        _criticisms(begun.scope("shown"), answers_of(once, m1, shown)),
+        _criticisms(begun.scope("shown"), answered_once(begun, shown)),
         _criticisms(begun.scope("held-out"), tests),
     )
     result += _critics(begun.scope("held-out-critics"), given.tests)
@@ -98,12 +97,12 @@ def _prompts(study: Study[MultiCritiqueConfig]) -> tuple[Sequence[Prompt], Seque
     config, start = study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
     known = known[: config.most_prompts or None]
-    if config.chosen(PREFERRED) and len(known) <= config.taught:
+    if config.chosen(PREFERRED) and len(known) <= config.criticised:
         raise BadInput(
-            f"setting taught: expected fewer than the {len(known)} prompts there are, so that some "
-            f"are left for pairs of critiques, found {config.taught}"
+            f"setting criticised: expected fewer than the {len(known)} prompts there are, so that "
+            f"some are left for pairs of critiques, found {config.criticised}"
         )
-    return known[: config.taught], known[config.taught :]
+    return known[: config.criticised], known[config.criticised :]
 
 
 def _criticisms(study: Study[MultiCritiqueConfig], answered: Answered) -> Criticisms:
