@@ -4,11 +4,11 @@
     python benchmarks/claims.py runs/hybrid "M2 routed labels > M1" --of satisfied
 
 prints a Markdown table: the mean paired difference, by seed too, its 95% interval when prompts and
-seeds are both resampled (prompts alone, for one seed), the difference that so many prompts detect at 80% power, and the verdict:
-held (the interval lies above 0), failed (below 0) or undecided. `--of` names the verdicts: score,
-or another stage of one verdict per answer (satisfied, right, harmful, preferred, faults: the F1 of
-a critique). A preference is
-against M1, and its claim is about a win rate above one half.
+seeds are both resampled (prompts alone, for one seed), the difference that so many prompts detect
+at 80% power, and the verdict: held (the interval lies above 0), failed (below 0) or undecided.
+`--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
+harmful, preferred; faults, the F1 of a critique). A preference is against M1, and its claim is
+about a win rate above one half.
 """
 
 from __future__ import annotations
