@@ -25,7 +25,7 @@ SETTINGS = (
     "critiques.revisions=1",
 )  # fmt: skip
 MODELS = {
-    "M1", *CRITICS, "the truth", "critics, merged", "critics, units of most critics",
+    "M1", *CRITICS, "the truth", "the commonest fault, always", "critics, merged", "critics, units of most critics",
     "critics, all units", "critics, units kept by coin",
     *(f"C1 {label}" for label in branches.TAUGHT.values()),
     *(f"C2 {label}" for label in branches.PREFERRED.values()),
@@ -79,9 +79,8 @@ def test_branches_of_pairs_differ_by_the_labels_alone(finished: Path) -> None:
                for g in judged)  # fmt: skip
 
 
-@pytest.mark.parametrize("at", ["teach", "critique_pairs"])
 def test_a_study_that_stopped_ends_as_one_that_did_not(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*rest: Any, **how: Any) -> None:
         raise KeyboardInterrupt
@@ -89,7 +88,7 @@ def test_a_study_that_stopped_ends_as_one_that_did_not(
     out = tmp_path / "run"
     progress.use(progress.Silent())
     with monkeypatch.context() as patched:
-        patched.setattr(f"alignlab.recipes.multi_critique.{at}", stop)
+        patched.setattr("alignlab.recipes.critique_pairs.validated_pairs", stop)
         with pytest.raises(KeyboardInterrupt):
             run("multi_critique", *SETTINGS, f"out={out}")
     assert not (out / "summary.json").exists()

@@ -11,7 +11,7 @@ from alignlab.feedback.critique_units import MetaCritic, Unit
 from alignlab.feedback.model_judge import critique_judge
 from alignlab.feedback.rules import LengthJudge
 from alignlab.feedback.teachers import Criticised, Refiner
-from alignlab.stages.critiques import classify, criticise, merge, severity
+from alignlab.stages.critiques import classify, commonest, criticise, merge, severity
 from alignlab.stages.revisions import DISAGREE, UNSCORED, revise, validated_pairs
 from alignlab.types import PreferenceGroup
 from tests.feedback.worlds import by
@@ -68,6 +68,11 @@ def test_the_coin_keeps_as_many_units_as_the_meta_judge() -> None:
     assert shares == pytest.approx([1 / 3] * 3, abs=0.08)
     assert kept == merge((named,), judged, "coin", 1)
     assert kept != merge((named,), judged, "coin", 2)
+
+
+def test_the_commonest_fault() -> None:
+    assert commonest({R0: (A, Unit("", "b", "x")), R1: (B,), R2: ()}) == (B,)
+    assert commonest({R0: ()}) == ()
 
 
 def test_the_severity_of_a_critique() -> None:

@@ -5,7 +5,7 @@ or major; the valid ones of all critics are merged into one critique, which M1 i
 C1 then criticises further answers several times; of two critiques the one whose faults the meta
 judge finds more severe is preferred, if revisions by it also score higher (MARV), and DPO yields
 C2. Controls of C1, on the same answers: the best single critic, units kept by a coin as often as by
-the meta judge, all units, units of most critics, the truth. Controls of C2: pairs by the meta judge
+the meta judge, all units, units of most critics, the truth; and one critique for all. Controls of C2: pairs by the meta judge
 alone, by coin, SFT on the better critiques at equal trained responses, pairs by the truth. Critics
 are measured by the true faults of M1's held-out answers, and by the answers as revised by them.
 Departures: DPO in the place of a reward model with PPO; pairs are of C1's own critiques; three
@@ -52,8 +52,12 @@ from alignlab.recipes.study import (
     run_all,
 )
 from alignlab.registry import register
-from alignlab.stages.critiques import Named, classify, criticise
+from alignlab.stages.critiques import Named, classify, commonest, criticise
 from alignlab.types import Prompt
+
+
+ALWAYS = "the commonest fault, always"
+"""Name of the critic that reads nothing, the floor of every other."""
 
 
 def study(context: RunContext, config: MultiCritiqueConfig) -> StudyMeasurements:
@@ -67,7 +71,7 @@ def study(context: RunContext, config: MultiCritiqueConfig) -> StudyMeasurements
         _criticisms(begun.scope("shown"), answered_once(begun, shown)),
         _criticisms(begun.scope("held-out"), tests),
     )
-    result += _critics(begun.scope("held-out-critics"), given.tests)
+    result += _critics(begun.scope("held-out-critics"), given)
     names = config.chosen(TAUGHT)
     branches = [Branch(n, teach, (begun.scope(n), given, n)) for n in names]
     taught = dict(zip(names, run_all(begun, branches), strict=True))
@@ -129,18 +133,22 @@ def _together(critiques: Sequence[Named]) -> Mapping[str, Sequence[Unit]]:
     return found
 
 
-def _critics(study: Study[MultiCritiqueConfig], tests: Criticisms) -> BranchResult:
-    """Measure the critics, their merged critiques and the truth on the held-out answers."""
-    config = study.config
+def _critics(study: Study[MultiCritiqueConfig], given: CritiqueInputs) -> BranchResult:
+    """Measure the critics, their merged critiques and the controls on the held-out answers."""
+    config, tests, seed = study.config, given.tests, study.context.seed_for("merge")
     found = [
         (spec, named, "a critic") for spec, named in zip(config.critics, tests.critics, strict=True)
     ]
     for name in config.chosen(TAUGHT):
         if name in RULES:
-            merged = tests.merged(RULES[name], study.context.seed_for("merge"))
+            merged = tests.merged(RULES[name], seed)
             found.append((_all(name), merged, f"critiques of all critics: {TAUGHT[name]}"))
     if config.truth_critic:
         found.append((_all("truth"), tests.true, f"critiques of {config.truth_critic}"))
+    usual = commonest(given.shown.true or given.shown.merged("meta", seed))
+    always = {response.id: usual for response in tests.answered.responses}
+    words = ", ".join(unit.kind for unit in usual) or "none"
+    found.append((ALWAYS, always, f"the same critique of every answer: {words}"))
     measured = (measured_units(study, tests, named, name, made) for name, named, made in found)
     return reduce(BranchResult.__add__, measured, BranchResult())
 
@@ -162,6 +170,7 @@ def _claims(config: MultiCritiqueConfig) -> list[tuple[str, str]]:
         *((c1["merged"], c1[n]) for n in TAUGHT if n not in ("merged", "truth")),
         (c1["truth"], c1["merged"]),
         (c1["truth"], c1["coin"]),
+        *((c1[n], ALWAYS) for n in TAUGHT),
     ]
     everyone += [(model, c1["merged"]) for model in c2.values()]
     return everyone + [(c2["validated"], c2[n]) for n in ("judged", "pair_coin", "imitated")]

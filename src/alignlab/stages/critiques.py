@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -160,6 +161,12 @@ def merge(critiques: Sequence[Named], judged: Judged, rule: Rule, seed: int) -> 
         every = distinct(unit for one in critiques for unit in one.get(response, ()))
         found[response] = tuple(unit for unit in every if kept(response, unit))
     return found
+
+
+def commonest(named: Named) -> tuple[Unit, ...]:
+    """Return the unit that most critiques name, without words; none if no critique names any."""
+    found = Counter(unit.key for units in named.values() for unit in units)
+    return tuple(Unit(*key) for key, _ in found.most_common(1))
 
 
 def severity(units: Sequence[Unit], classes: Mapping[tuple[str, str], UnitClass]) -> float:
