@@ -25,7 +25,8 @@ SETTINGS = (
     "critiques.revisions=1",
 )  # fmt: skip
 MODELS = {
-    "M1", *CRITICS, "the truth", "the commonest fault, always", "critics, merged", "critics, units of most critics",
+    "M1", *CRITICS, "the truth", "the commonest fault, always", "critics, merged",
+    "critics, units of most critics",
     "critics, all units", "critics, units kept by coin",
     *(f"C1 {label}" for label in branches.TAUGHT.values()),
     *(f"C2 {label}" for label in branches.PREFERRED.values()),

@@ -4,10 +4,12 @@ Several models criticise M1's answers, fault by fault. A meta judge calls each f
 or major; the valid ones of all critics are merged into one critique, which M1 imitates: critic C1.
 C1 then criticises further answers several times; of two critiques the one whose faults the meta
 judge finds more severe is preferred, if revisions by it also score higher (MARV), and DPO yields
+C2.
 C2. Controls of C1, on the same answers: the best single critic, units kept by a coin as often as by
-the meta judge, all units, units of most critics, the truth; and one critique for all. Controls of C2: pairs by the meta judge
-alone, by coin, SFT on the better critiques at equal trained responses, pairs by the truth. Critics
-are measured by the true faults of M1's held-out answers, and by the answers as revised by them.
+the meta judge, all units, units of most critics, the truth; and one critique for all answers.
+Controls of C2: pairs by the meta judge alone, by coin, SFT on the better critiques at equal trained
+responses, pairs by the truth. Critics are measured by the true faults of M1's held-out answers, and
+by the answers as revised by them.
 Departures: DPO in the place of a reward model with PPO; pairs are of C1's own critiques; three
 classes of units for seven; no written criteria or reference response for the critics.
 """
@@ -54,7 +56,6 @@ from alignlab.recipes.study import (
 from alignlab.registry import register
 from alignlab.stages.critiques import Named, classify, commonest, criticise
 from alignlab.types import Prompt
-
 
 ALWAYS = "the commonest fault, always"
 """Name of the critic that reads nothing, the floor of every other."""
