@@ -4,7 +4,6 @@ Several models criticise M1's answers, fault by fault. A meta judge calls each f
 or major; the valid ones of all critics are merged into one critique, which M1 imitates: critic C1.
 C1 then criticises further answers several times; of two critiques the one whose faults the meta
 judge finds more severe is preferred, if revisions by it also score higher (MARV), and DPO yields
-C2.
 C2. Controls of C1, on the same answers: the best single critic, units kept by a coin as often as by
 the meta judge, all units, units of most critics, the truth; and one critique for all answers.
 Controls of C2: pairs by the meta judge alone, by coin, SFT on the better critiques at equal trained
