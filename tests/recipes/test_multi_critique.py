@@ -20,8 +20,8 @@ from tests.recipes.small import SMALL
 CRITICS = ("sandbox:strong?judge_noise=2&invents=0.05", "sandbox:weak?judge_noise=1&invents=0.3")
 CHOSEN = f'critics=["{CRITICS[0]}", "{CRITICS[1]}"]'
 SETTINGS = (
-    *SMALL, CHOSEN, "prompts=32", "criticised=20", "sft.epochs=6",
-    "sft.lr=0.001", "sample.temperature=1.0", "critiques.critique_tokens=16",
+    *SMALL, CHOSEN, "prompts=32", "criticised=20", "sft.epochs=4",
+    "sft.lr=0.002", "sample.temperature=1.0", "critiques.critique_tokens=16",
     "critiques.revisions=1",
 )  # fmt: skip
 MODELS = {
@@ -80,6 +80,7 @@ def test_branches_of_pairs_differ_by_the_labels_alone(finished: Path) -> None:
                for g in judged)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_study_that_stopped_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
