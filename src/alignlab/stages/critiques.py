@@ -74,6 +74,7 @@ def units_of(context: RunContext, texts: Mapping[str, str], *, name: str) -> Nam
     with context.run.stage(f"units-{slug(name)}") as stage:
         found = stage.records("units", CritiqueUnits)
         if not stage.done:
+            read: dict[str, tuple[Unit, ...]]
             if context.recorder:
                 read = {key: (Unit("", f"fault {n}"),) for n, key in enumerate(texts)}
             else:
