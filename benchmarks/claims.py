@@ -1,13 +1,14 @@
-"""Put claims of the form "this model over that one" to the test in a study repeated over seeds.
+"""Put claims of the form "this model over that one" to the test in a study.
 
     python benchmarks/claims.py runs/demonstrations "M2 SPIN > M2 longer SFT" --of score
     python benchmarks/claims.py runs/hybrid "M2 routed labels > M1" --of satisfied
 
 prints a Markdown table: the mean paired difference, by seed too, its 95% interval when prompts and
-seeds are both resampled, the difference that so many prompts detect at 80% power, and the verdict:
-held (the interval lies above 0), failed (below 0) or undecided. `--of` names the verdicts: score,
-or another stage of one verdict per answer (satisfied, right, harmful, preferred). A preference is
-against M1, and its claim is about a win rate above one half.
+seeds are both resampled (prompts alone, for one seed), the difference that so many prompts detect
+at 80% power, and the verdict: held (the interval lies above 0), failed (below 0) or undecided.
+`--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
+harmful, preferred; faults, the F1 of a critique). A preference is against M1, and its claim is
+about a win rate above one half.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ def values(run: Path, model: str, of: str) -> Values:
         BadInput: the run has none.
     """
     found: Values = {}
-    for file in sorted(run.glob(f"stages/seed-*/[0-9]*-{of}-{slug(model)}/feedback.jsonl")):
-        seed = int(file.parts[-3].removeprefix("seed-"))
+    for file in sorted(run.glob(f"stages/**/[0-9]*-{of}-{slug(model)}/feedback.jsonl")):
+        scopes = file.relative_to(run).parts
+        seed = int(scopes[1].removeprefix("seed-")) if scopes[1].startswith("seed-") else 0
         for feedback in read_records(file, Feedback):
             value = _value(feedback)
             if value is not None:
                 found[seed, feedback.prompt_id] = value
     if not found:
-        raise BadInput(f"{run}: expected verdicts {of} on {model} over seeds, found none")
+        raise BadInput(f"{run}: expected verdicts {of} on {model}, found none")
     return found
 
 

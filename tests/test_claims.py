@@ -41,6 +41,15 @@ def test_a_claim_is_held_failed_or_undecided(tmp_path):
     assert cells(tmp_path, "M3 > M1")[-1] == "undecided"
 
 
+def test_a_study_of_one_seed_keeps_its_stages_without_a_folder_of_the_seed(tmp_path):
+    for model, value in (("m2", 3.0), ("m1", 2.0)):
+        folder = tmp_path / f"stages/critics/09-faults-{model}"
+        folder.mkdir(parents=True)
+        feedback = [Feedback(f"p{i}", (f"r{i}",), "j", Score(value)) for i in range(3)]
+        (folder / "feedback.jsonl").write_text("".join(map(to_line, feedback)))
+    assert cells(tmp_path, "M2 > M1", "faults")[1:3] == ["+1.000", "+1.000"]
+
+
 def test_answers_without_a_verdict_on_either_side_are_left_out(tmp_path):
     for seed in (0, 1):
         write(

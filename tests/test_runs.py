@@ -252,6 +252,17 @@ def test_settings_that_an_earlier_version_lacked_must_hold_their_defaults(tmp_pa
         pass
 
 
+def test_a_folder_of_another_command_is_named_without_its_settings(tmp_path):
+    close(Run.start(tmp_path / "r", RunIdentity("generate", {"model": "m", "n": 1}, (0,))))
+    with pytest.raises(BadInput) as error:
+        Run.start(tmp_path / "r", RunIdentity("judge", {"judge": "longer"}, (0,)))
+    assert str(error.value) == (
+        f"{tmp_path}/r: expected a run of judge, found one of generate; use another out="
+    )
+    # A renamed recipe goes on.
+    close(Run.start(tmp_path / "r", RunIdentity("sample", {"model": "m", "n": 1}, (0,))))
+
+
 def test_every_setting_that_changed_is_listed_with_the_users_own_first(tmp_path):
     close(start(tmp_path / "r", sft={"lr": 1, "epochs": 2}, zeta=5, alpha=1))
     now = {"beta": 0.1, "sft": {"lr": 1, "epochs": 3}, "zeta": 6, "alpha": 2, "new": 7}

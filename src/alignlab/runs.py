@@ -93,7 +93,18 @@ class Run:
         if known in [damage.file for damage in found]:
             write_text(known, config)
         before = yaml.safe_load(known.read_text())
-        refuse_change(path, before, identity.config, identity.settings, identity.given)
+        try:
+            refuse_change(path, before, identity.config, identity.settings, identity.given)
+        except BadInput:
+            starts = (e.get("recipe", "") for e in events(path) if e.get("event") == "start")
+            begun = next(starts, identity.recipe)
+            if begun == identity.recipe:
+                raise
+            # Settings of another command have nothing to do with these.
+            raise BadInput(
+                f"{path}: expected a run of {identity.recipe}, found one of {begun}; use another "
+                "out="
+            ) from None
         cut_torn_line(path / "events.jsonl")
         if found:
             integrity.repair(path, found, new_manifest(identity))

@@ -154,7 +154,7 @@ def test_all_recipes_are_tried():
     elsewhere = {
         "relevance_reward", "outcome_pairs", "alternating", "instructable_reward",
         "self_evolved_reward", "instructors", "offline_rl", "rlcd", "teacher_signals",
-        "demonstrations", "hybrid",
+        "demonstrations", "hybrid", "multi_critique",
     }  # fmt: skip
     tried = {registry.get("recipe", study.split()[0]).name for study in STUDIES}
     assert tried | elsewhere == set(registry.names("recipe"))

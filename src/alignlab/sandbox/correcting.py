@@ -14,7 +14,7 @@ from alignlab.sandbox.sentences import Sentence, valued_sentences
 from alignlab.sandbox.statements import clause, joined, lower_first
 from alignlab.sandbox.world import NAMES, Fact, world
 
-_MARK = re.compile(r"^\s*\d[.)]\s+")
+MARK = re.compile(r"^\s*\d[.)]\s+")
 
 
 def corrected(
@@ -34,22 +34,22 @@ def corrected(
         missed: probability of overlooking a sentence's fault.
     """
     found = valued_sentences(asked, question, answer)
-    spare = _unstated(rng, question, found)
+    spare = unstated(rng, question, found)
     kept: list[str] = []
     for one in found:
-        text = _MARK.sub("", one.text)
+        text = MARK.sub("", one.text)
         if one.fault and not happens(rng, missed):
-            text = _mended(rng, question, one, spare)
+            text = mended_sentence(rng, question, one, spare)
         if text:
             kept.append(text)
     if not kept:
-        kept = [_fresh(rng, question, spare)]
+        kept = [fresh_sentence(rng, question, spare)]
     if question.family == "three":
         return "\n".join(f"{n}. {text}" for n, text in enumerate(kept, 1))
     return " ".join(kept)
 
 
-def _unstated(
+def unstated(
     rng: np.random.Generator, question: SandboxQuestion, found: list[Sentence]
 ) -> Iterator[Fact]:
     """Yield true facts that were asked for and are not claimed, in random order."""
@@ -59,18 +59,20 @@ def _unstated(
     return iter([f for f in shuffled(rng, useful) if (f.entity, f.attribute) not in claims])
 
 
-def _fresh(rng: np.random.Generator, question: SandboxQuestion, spare: Iterator[Fact]) -> str:
+def fresh_sentence(
+    rng: np.random.Generator, question: SandboxQuestion, spare: Iterator[Fact]
+) -> str:
     """Write a sentence of the next unstated fact; empty where none is left."""
     fact = next(spare, None)
     return "" if fact is None else _answered(question, fact, clause(rng, fact) + ".")
 
 
-def _mended(
+def mended_sentence(
     rng: np.random.Generator, question: SandboxQuestion, one: Sentence, spare: Iterator[Fact]
 ) -> str:
     """Write a faulty sentence anew; empty to leave it out."""
     if one.fault in ("unclear", "unfinished"):
-        return _fresh(rng, question, spare)
+        return fresh_sentence(rng, question, spare)
     if one.fault != "false":
         return ""
     known = [c for line in one.lines for c in line.claims if c.entity in world().entities]

@@ -21,6 +21,7 @@ _CORRECTION_WANTED = re.compile(r"\bcorrect it sentence by sentence\b", re.IGNOR
 _PROBLEMS_WANTED = re.compile(r"\bname the problems\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"<sentence>\s*(.*?)\s*</sentence>", re.DOTALL | re.IGNORECASE)
 _SENTENCES = re.compile(r"<sentences>\s*(.*?)\s*</sentences>", re.DOTALL | re.IGNORECASE)
+_FAULTS = re.compile(r"<faults>\s*(.*?)\s*</faults>", re.DOTALL | re.IGNORECASE)
 _TYPE_WANTED = re.compile(r"\bopen-ended or closed-ended\b", re.IGNORECASE)
 _PROMPT_WANTED = re.compile(r"one line of the form \"Question: \.\.\.\"\.?\s*$")
 _REVIEW_WANTED = re.compile(r"\b((?:(?:Weaknesses|Score|Suggestions), )*)Improved response\s*$")
@@ -36,6 +37,7 @@ Task = Literal[
     "sentence",
     "sentences",
     "type",
+    "faults",
 ]
 
 
@@ -45,8 +47,8 @@ class JudgeRequest:
 
     Tasks: rate one response or compare two ("judge"), criticise ("critique" in full, "problems" in
     short), "refine", "review" and rewrite in one reply, "correct" sentence by sentence, ask a new
-    question ("instruct"), rate the relevance of a "sentence", value numbered "sentences", or
-    classify the question's "type".
+    question ("instruct"), rate the relevance of a "sentence", value numbered "sentences", classify
+    the question's "type", or judge numbered "faults" that critics named.
     """
 
     question: str
@@ -59,7 +61,7 @@ class JudgeRequest:
     critique: str = ""
     """Critique of the response to refine."""
     fields: tuple[str, ...] = ()
-    """Labels of a review before the improved response, for task "review"."""
+    """Labels of a review before the improved response, for task "review"; lines of "faults"."""
 
 
 def judge_request(question: str, response: str) -> str:
@@ -98,6 +100,9 @@ def read_judge_request(text: str) -> JudgeRequest | None:
         asked = _TYPE_WANTED.search(text[: question.start()])
         return None if asked is None else JudgeRequest(question[1], (), task="type")
     after = text[response.end() :]
+    if (named := _FAULTS.search(after)) is not None:
+        faults = tuple(named[1].splitlines())
+        return JudgeRequest(question[1], (response[1].strip(),), task="faults", fields=faults)
     if (wanted := _REVIEW_WANTED.search(after)) is not None:
         fields = tuple(label for label in wanted[1].split(", ") if label)
         return JudgeRequest(question[1], (response[1].strip(),), task="review", fields=fields)

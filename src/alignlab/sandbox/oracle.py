@@ -26,6 +26,8 @@ from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscor
 TOP = 5
 LABELS = ("wrong subject", "too little", "something false", "unclear", "incomplete")
 """Label of each lost point, in the order of the points."""
+SEVERE = LABELS[:3]
+"""Lost points without which a question is not answered, or is answered wrongly."""
 VISITOR = ("region", "food", "festival")
 """Attributes that a description for a visitor must contain."""
 
@@ -193,7 +195,7 @@ def _excess(
 SHARES: dict[str, tuple[str, Callable[[Assessment], bool]]] = {
     "satisfied": (
         "the question answered in substance with nothing false (arXiv 2403.08309)",
-        lambda a: not any(a.lost[:3]),
+        lambda a: not any(a.lost[: len(SEVERE)]),
     ),
     "false": ("something false about the asked town", lambda a: not a.lost[0] and a.lost[2] != ""),
 }

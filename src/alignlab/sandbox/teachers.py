@@ -7,8 +7,11 @@ A teacher knows every fact. The request decides the reply:
     question               an answer
     critique prompt        the points lost by the oracle, each missed with probability judge_noise/5
                            and the others named with probability invents
-    refinement prompt      the response if it or its critique is faultless, else a new answer
+    refinement prompt      the response if it or its critique is faultless, else a new answer; with
+                           obeys, the response with what the critique names mended or spoilt
     correction prompt      the response, each fault of a sentence mended or overlooked as above
+    numbered faults        major or minor if the response has it, else invalid, each wrong with
+                           probability judge_noise/5
     review prompt          weaknesses as in a critique, a score, suggestions, and a refinement
     new-question prompt    a question of the family of the judged one
     type prompt            open or closed
@@ -30,7 +33,8 @@ from alignlab.sandbox.answers import LEVELS, write_answer
 from alignlab.sandbox.correcting import corrected
 from alignlab.sandbox.draws import pick
 from alignlab.sandbox.judging import JudgeRequest, judgement, read_judge_request
-from alignlab.sandbox.oracle import LABELS, TOP, Assessment, assess, is_about, noisy
+from alignlab.sandbox.obeying import obeyed
+from alignlab.sandbox.oracle import LABELS, SEVERE, TOP, Assessment, assess, is_about, noisy
 from alignlab.sandbox.questions import (
     FAMILIES,
     SandboxQuestion,
@@ -62,6 +66,10 @@ class TeacherOptions:
     """Standard deviation of scores, in points; by default that of the teacher's level."""
     invents: float = 0.0
     """Probability that a critique names a fault that the response does not have, for each fault."""
+    obeys: bool = False
+    """Refine by the letter of a critique: mend the named faults that the response has, and spoil
+    what a named fault that it lacks finds wrong; else a critique only says that there are faults,
+    and the teacher writes a new answer."""
 
 
 class Teacher:
@@ -85,10 +93,12 @@ class Teacher:
         self.invents = 0.0 if options is None else options.invents
         if not 0 <= self.invents <= 1:
             raise BadInput(f"sandbox:{level} invents: expected 0 to 1, found {self.invents}")
+        self.obeys = options is not None and options.obeys
         self.level = LEVELS[level]
         self.judge_noise = JUDGE_NOISE[level] if noise is None else noise
         changed = [] if noise is None else [f"judge_noise={noise:g}"]
         changed += [f"invents={self.invents:g}"] if self.invents else []
+        changed += ["obeys=true"] if self.obeys else []
         self.name = f"sandbox:{level}" + (f"?{'&'.join(changed)}" if changed else "")
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
@@ -141,6 +151,12 @@ class Teacher:
         if judged.task == "correct":
             missed = self.judge_noise / TOP
             return corrected(rng, judged.question, question, judged.responses[0], missed)
+        if judged.task == "faults":
+            return self._judge_faults(rng, judged.fields, assessed[0])
+        if judged.task == "refine" and self.obeys:
+            named = [label for label in LABELS if label in judged.critique]
+            seen = self._seen(rng, named)
+            return obeyed(rng, judged.question, judged.responses[0], seen, self.level)
         if judged.task == "refine":
             if assessed[0].score == TOP or judged.critique in FAULTLESS:
                 return judged.responses[0]
@@ -176,6 +192,18 @@ class Teacher:
         if not seen:
             return FAULTLESS[in_full]
         return f"Faults: {'; '.join(seen)}." if in_full else f"Problems: {', '.join(seen)}."
+
+    def _judge_faults(
+        self, rng: np.random.Generator, lines: Sequence[str], assessed: Assessment
+    ) -> str:
+        """Judge numbered faults, each wrongly with probability judge_noise/5."""
+        classes = []
+        for line in lines:
+            label = next((label for label in LABELS if label in line), "")
+            severity = "major" if label in SEVERE else "minor"
+            right = rng.random() >= self.judge_noise / TOP
+            classes.append(severity if (label in assessed.labels) == right else "invalid")
+        return "\n".join(f"{n}: {found}" for n, found in enumerate(classes, 1))
 
     def _seen(self, rng: np.random.Generator, faults: Sequence[str]) -> list[str]:
         """Return the faults that are not overlooked."""

@@ -2,8 +2,9 @@
 
 A file may start with settings between lines of "---" (`low`, `high`, `prefix`). `{prompt}` stands
 for the question, `{response}` for the response (`{response_a}`, `{response_b}` in a comparison);
-`{reference}`, `{principles}`, `{criterion}`, `{sentence}`, `{critique}`, `{other_prompt}`,
-`{other_response}`, `{examples}` and `{fields}` for further texts of some judges and teachers.
+`{reference}`, `{principles}`, `{criterion}`, `{sentence}`, `{critique}`, `{faults}`,
+`{other_prompt}`, `{other_response}`, `{examples}` and `{fields}` for further texts of some judges
+and teachers.
 The judged text stands between tags and cannot close them: tags and chat markers inside it lose
 their angle bracket, so a response cannot fake its own end.
 """
@@ -27,7 +28,7 @@ from alignlab.verdicts import parse_score
 
 _PLACES = (
     "prompt", "response", "response_a", "response_b", "reference", "principles", "criterion",
-    "sentence", "critique", "other_prompt", "other_response", "examples", "fields",
+    "sentence", "critique", "faults", "other_prompt", "other_response", "examples", "fields",
 )  # fmt: skip
 _PLACE = re.compile(rf"\{{({'|'.join(_PLACES)})\}}")
 _SETTINGS = {"low", "high", "prefix"}
