@@ -14,7 +14,7 @@ from pathlib import Path
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.records import from_line, to_line, whole_lines
-from alignlab.training.environment import Sample, SampledGroup
+from alignlab.training.environment import EngineDraw, Sample, SampledGroup
 from alignlab.types import Prompt
 
 FILE = "drawn_rollouts.jsonl"
@@ -40,6 +40,18 @@ class DrawnRollout:
     samples: tuple[Sample, ...]
 
 
+@dataclass(frozen=True)
+class BatchEnd:
+    """End of a committed batch."""
+
+    step: int
+    refill: int
+    prompts: int
+    """Number of the batch's prompts, which the lines before this one answer."""
+    checked: tuple[tuple[float, ...], ...]
+    """Log-probabilities of responses of the step before, scored again by the same weights."""
+
+
 class DrawnRollouts:
     """File of the rollouts of a run by batch; a batch is committed whole.
 
@@ -56,6 +68,7 @@ class DrawnRollouts:
     def __init__(self, path: Path, run: str, *, done: int, ahead: int) -> None:
         self.path, self._ahead = path, ahead
         self._batches: dict[Place, list[DrawnRollout]] = {}
+        self._checked: dict[Place, tuple[tuple[float, ...], ...]] = {}
         lines = [line for _, line in whole_lines(path)]
         kept = self._read(lines, run, done)
         if not lines:
@@ -69,21 +82,24 @@ class DrawnRollouts:
         """Return True for a batch that is committed and not yet taken."""
         return place in self._batches
 
-    def commit(self, place: Place, version: int, groups: Sequence[SampledGroup]) -> None:
+    def commit(self, place: Place, draw: EngineDraw) -> None:
         """Write a batch to disk."""
         step, refill = place
+        stale = step - 1 - draw.version
         batch = [
-            DrawnRollout(
-                step, refill, version, step - 1 - version, g.prompt.id, g.prompt_T, g.samples
-            )
-            for g in groups
+            DrawnRollout(step, refill, draw.version, stale, g.prompt.id, g.prompt_T, g.samples)
+            for g in draw.groups
         ]
-        end = json.dumps({"step": step, "refill": refill, "prompts": len(batch)}) + "\n"
+        end = BatchEnd(step, refill, len(batch), tuple(draw.checked))
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write("".join(map(to_line, batch)) + end)
+            stream.write("".join(map(to_line, [*batch, end])))
             stream.flush()
             os.fsync(stream.fileno())
-        self._batches[place] = batch
+        self._batches[place], self._checked[place] = batch, end.checked
+
+    def checked(self, place: Place) -> tuple[tuple[float, ...], ...]:
+        """Return the log-probabilities that were computed with a committed batch."""
+        return self._checked[place]
 
     def take(self, place: Place, prompts: Sequence[Prompt]) -> list[SampledGroup]:
         """Return a committed batch, once.
@@ -92,6 +108,7 @@ class DrawnRollouts:
             BadInput: it answers other prompts.
         """
         batch = self._batches.pop(place)
+        self._checked.pop(place)
         if [one.prompt_id for one in batch] != [prompt.id for prompt in prompts]:
             raise BadInput(f"{self.path}: step {place[0]}: expected answers to the step's prompts, "
                            "found others")  # fmt: skip
@@ -109,23 +126,26 @@ class DrawnRollouts:
             )
         kept, batch = 1, list[DrawnRollout]()
         for number, line in enumerate(lines[1:], start=2):
-            plain = json.loads(line)
-            if "prompts" not in plain:
+            if '"prompts"' not in line.partition("[")[0]:
                 batch.append(from_line(DrawnRollout, line))
                 continue
-            place = (plain["step"], plain["refill"])
-            self._check(number, place, batch, plain["prompts"])
-            if place[0] > done:
-                self._batches[place] = batch
+            end = from_line(BatchEnd, line)
+            self._check(number, end, batch)
+            if end.step > done:
+                place = (end.step, end.refill)
+                self._batches[place], self._checked[place] = batch, end.checked
             kept, batch = number, []
         return kept
 
-    def _check(self, number: int, place: Place, batch: list[DrawnRollout], prompts: int) -> None:
+    def _check(self, number: int, end: BatchEnd, batch: list[DrawnRollout]) -> None:
         """Refuse a batch that is not whole, doubled, or too stale."""
-        expected = f"{prompts} prompts of step {place[0]}, at most {self._ahead} steps stale"
-        whole = len(batch) == prompts and place not in self._batches
+        place = (end.step, end.refill)
+        whole = len(batch) == end.prompts and place not in self._batches
         if not whole or any(
             (one.step, one.refill) != place or not 0 <= one.staleness <= self._ahead
             for one in batch
         ):
+            expected = (
+                f"{end.prompts} prompts of step {end.step}, at most {self._ahead} steps stale"
+            )
             raise bad_record(self.path, number, None, expected, "others")

@@ -19,6 +19,7 @@ from torch import Tensor
 from alignlab.models.packed import TokenGroup
 from alignlab.training.rollout_records import RolloutRecord, TokenScores
 
+
 class Difference(NamedTuple):
     """Absolute differences of two sets of log-probabilities of the same tokens, in nats."""
 

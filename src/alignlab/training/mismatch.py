@@ -128,7 +128,9 @@ def _by_response(
     found: dict[Checked, Tensor] = {}
     for group, scored in zip(groups, policy, strict=True):
         parts = scored.logp_R.split([len(response) for response in group.responses])
-        found |= {Checked(group.prompt_T, r): p for r, p in zip(group.responses, parts, strict=True)}
+        found |= {
+            Checked(group.prompt_T, r): p for r, p in zip(group.responses, parts, strict=True)
+        }
     return found
 
 

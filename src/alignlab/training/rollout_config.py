@@ -9,6 +9,9 @@ from alignlab.configs import NonNegative, NonNegativeInt, Positive, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.training.config import TrainConfig
 
+IMPORTANCE_CAP = 2.0
+"""Largest importance weight by default."""
+
 
 @dataclass(frozen=True)
 class RolloutConfig(TrainConfig):

@@ -14,9 +14,6 @@ from alignlab.training.metrics import MetricSums
 from alignlab.training.trainer_state import TrainerState
 from alignlab.types import Prompt
 
-CHECKED = 4
-"""Number of prompts of a step of which an engine that is ahead scores a response again."""
-
 
 class _Asked(NamedTuple):
     """Responses that an engine was asked for."""
@@ -70,6 +67,7 @@ class EngineSampler:
         self._engine = environment.engine
         self._version: int | None = None
         self._asked: _Asked | None = None
+        self._begun: tuple[Place, Sequence[Checked]] | None = None
         self._committed: DrawnRollouts | None = None
         if self._world.is_main:
             run, done = trainer.progress.run, trainer.progress.step
@@ -90,7 +88,7 @@ class EngineSampler:
         place: Place,
         prompts: Sequence[Prompt],
         seed: int,
-        now: Sequence[SampledGroup],
+        checked: Sequence[Checked],
         metric_sums: MetricSums,
     ) -> None:
         """Ask for a coming step's responses by the weights as they are; they are not waited for.
@@ -99,21 +97,26 @@ class EngineSampler:
             place: the coming step.
             prompts: its prompts.
             seed: seed of its draws.
-            now: batch of this step, of which the engine scores some responses again.
+            checked: responses of this step that the engine scores again by the same weights.
             metric_sums: sums of the metrics of this step.
         """
+        self._begun = place, checked
         if self._missing(place):
             self._follow(metric_sums)
-            checked = [Checked(g.prompt_T, g.samples[0].tokens) for g in now[:CHECKED] if g.samples]
             self._on_main(lambda: self._ask(_Asked(place, prompts, seed, checked)))
 
-    def finish(self) -> tuple[Sequence[Checked], list[tuple[float, ...]]]:
+    def finish(self) -> tuple[Sequence[Checked], Sequence[tuple[float, ...]]]:
         """Commit the responses asked for; return what was checked, and its log-probabilities."""
+        if self._begun is None:
+            return (), ()
+        (place, checked), self._begun = self._begun, None
 
-        def answered() -> tuple[Sequence[Checked], list[tuple[float, ...]]]:
-            return ((), []) if self._asked is None else (self._asked.checked, self._answered())
+        def answered() -> Sequence[tuple[float, ...]]:
+            if self._asked is not None:
+                self._answered()
+            return self._file.checked(place)
 
-        return self._world.broadcast_from_main(answered)
+        return checked, self._world.broadcast_from_main(answered)
 
     @property
     def _file(self) -> DrawnRollouts:
@@ -147,8 +150,8 @@ class EngineSampler:
         self._asked = asked
         self._engine.ask(asked.prompts, asked.seed, asked.checked)
 
-    def _answered(self) -> list[tuple[float, ...]]:
-        """Wait for the engine, and commit what it drew; return the scores of what was checked."""
+    def _answered(self) -> None:
+        """Wait for the engine, and commit what it drew."""
         asked, self._asked = self._asked, None
         assert asked is not None
         assert self._engine is not None
@@ -158,5 +161,4 @@ class EngineSampler:
                 f"rollouts of step {asked.place[0]}: expected draws by the weights of step "
                 f"{self._version}, found those of step {found.version}"
             )
-        self._file.commit(asked.place, found.version, found.groups)
-        return found.checked
+        self._file.commit(asked.place, found)

@@ -35,7 +35,9 @@ def rewarded_group(
     Raises:
         RunFailed: a reward is not finite, or not of a token of its response.
     """
-    scored = [(s, reward) for s, reward in zip(one.samples, found, strict=True) if reward is not None]
+    scored = [
+        (s, reward) for s, reward in zip(one.samples, found, strict=True) if reward is not None
+    ]
     kept = [
         (sample.tokens, _penalised(sample, reward, 0.0 if sample.ended else no_end_penalty))
         for sample, reward in scored
