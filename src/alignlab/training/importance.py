@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from alignlab.models.packed import TokenGroup
+from alignlab.training.metrics import MetricSums
 from alignlab.training.rollout_records import RolloutRecord, TokenScores
 
 
@@ -32,6 +33,11 @@ class Difference(NamedTuple):
         """Return the mean over tokens."""
         return self.total / self.tokens
 
+    def add_to(self, metric_sums: MetricSums) -> None:
+        """Add mean and maximum to the metrics of a step."""
+        metric_sums.add("sampler/mismatch", self.total, self.tokens)
+        metric_sums.add("sampler/mismatch_max", self.largest, 1)
+
 
 def difference(ones: Sequence[Tensor], others: Sequence[Tensor]) -> Difference:
     """Compare log-probabilities in nats; at least one token."""
@@ -42,6 +48,15 @@ def difference(ones: Sequence[Tensor], others: Sequence[Tensor]) -> Difference:
 def drawn_R(group: TokenGroup) -> Tensor:
     """Return the sampler's log-probabilities of a group's tokens, response after response."""
     return torch.tensor([p for logps in group.drawn_logps for p in logps], dtype=torch.float64)
+
+
+def add_difference(
+    groups: Sequence[TokenGroup], policy: Sequence[TokenScores], metric_sums: MetricSums
+) -> Difference:
+    """Add the difference of a batch's sampler and trainer to the metrics, and return it."""
+    found = difference([drawn_R(group) for group in groups], [each.logp_R for each in policy])
+    found.add_to(metric_sums)
+    return found
 
 
 class Weighted(NamedTuple):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from alignlab.models.packed import TokenGroup
 from alignlab.training.environment import Checked
-from alignlab.training.importance import Difference, difference, drawn_R
+from alignlab.training.importance import Difference, add_difference, difference
 from alignlab.training.metrics import MetricSums
 from alignlab.training.rollout_records import TokenScores, token_scores
 from alignlab.training.step import StepRunner
@@ -42,8 +42,6 @@ class SamplerAlarm:
     def __init__(self, runner: StepRunner, bound: float | None) -> None:
         self._runner, self._bound = runner, bound
         self._file = runner.out / FILE
-        self.rung = 0
-        """Number of steps that exceeded the bound, in this process."""
 
     def start(self, groups: Sequence[TokenGroup], policy: Sequence[TokenScores]) -> None:
         """Measure the trainer's own rounding on the first batch of a run; collective."""
@@ -66,8 +64,7 @@ class SamplerAlarm:
         metric_sums: MetricSums,
     ) -> None:
         """Compare a batch with the trainer's log-probabilities of the weights that drew it."""
-        ones = [drawn_R(group) for group in groups]
-        self._compare(step, difference(ones, [scored.logp_R for scored in policy]), metric_sums)
+        self._judge(step, add_difference(groups, policy, metric_sums), metric_sums)
 
     def checked(
         self,
@@ -93,18 +90,16 @@ class SamplerAlarm:
         ]
         if both:
             ones, others = zip(*both, strict=True)
-            self._compare(step, difference(ones, others), metric_sums)
+            found = difference(ones, others)
+            found.add_to(metric_sums)
+            self._judge(step, found, metric_sums)
 
-    def _compare(self, step: int, found: Difference, metric_sums: MetricSums) -> None:
+    def _judge(self, step: int, found: Difference, metric_sums: MetricSums) -> None:
         bound = self._bound
         assert bound is not None
         rings = not found.mean <= bound  # NaN rings too
-        metric_sums.add("sampler/mismatch", found.total, found.tokens)
-        metric_sums.add("sampler/mismatch_max", found.largest, 1)
         metric_sums.add("sampler/bound", bound, 1)
         metric_sums.add("sampler/alarm", float(rings), 1)
-        if rings:
-            self.rung += 1
         if rings and self._runner.world.is_main:
             log.warning(
                 "step %d: the engine samples from another model than the one in training: mean "

@@ -9,7 +9,6 @@ step): a killed run resumes from its newest checkpoint and ends as an uninterrup
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -22,9 +21,9 @@ import numpy as np
 
 from alignlab.errors import RunFailed
 from alignlab.models import adapters
-from alignlab.models.load import DTYPES, LanguageModel
+from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
-from alignlab.models.scorer import ResponseScorer, Scorer
+from alignlab.models.scorer import Scorer
 from alignlab.models.values import ModelWithValueHead, save_value_head, value_head
 from alignlab.objectives.rollout_batch import (
     CreditState,
@@ -37,7 +36,9 @@ from alignlab.training import rollout_samples
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, Reward, SampledGroup
+from alignlab.training.importance import add_difference
 from alignlab.training.metrics import MetricSums
+from alignlab.training.reference_logps import frozen_reference
 from alignlab.training.rollout_checks import refuse_rollouts
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.rollout_records import (
@@ -125,7 +126,7 @@ def train_rollouts(
     out = Path(out)
     config = with_dtype(config, lm, world)
     lm, start = begin(lm, config, out, world)
-    frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world)
+    frozen = None if adapters.is_adapted(lm.model) else frozen_reference(lm, config, world)
     valued = (
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
@@ -156,23 +157,6 @@ def train_rollouts(
         counts.thoughts_alone,
         loop.credit_state,
         counts.replaced,
-    )
-
-
-def _frozen(lm: LanguageModel, config: RolloutConfig, world: DistributedContext) -> ResponseScorer:
-    """Return a scorer of a copy of the weights in the compute type, sharded as the policy is."""
-    model = copy.deepcopy(lm.model).requires_grad_(False).eval()
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(DTYPES[config.dtype])
-    through = None
-    if world.sharded:
-        # Importing FSDP2 takes a second, which other trainings need not pay.
-        from alignlab.training.sharding import shared_out
-
-        through = shared_out(model, world)
-    padded_because = "dropout is on" if config.dropout else None
-    return ResponseScorer(
-        model, padded_because=padded_because, through=through, tokenizer=lm.tokenizer
     )
 
 
@@ -261,6 +245,8 @@ class _Loop:
         records = rollout_records(groups, rollouts, credit)
         if self.served is not None:
             records = self.served.corrected(step, groups, policy, records, metric_sums)
+        elif all(group.drawn_logps for group in groups):
+            add_difference(groups, policy, metric_sums)
         return _Batch(groups, records, policy)
 
     def _sampled(self, step: int, metric_sums: MetricSums) -> list[TokenGroup]:
