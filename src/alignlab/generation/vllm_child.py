@@ -35,11 +35,11 @@ def register_memory_transfer() -> None:
     from vllm.model_executor.model_loader import reload
 
     @dataclass
-    class Init(WeightTransferInitInfo):
+    class Init(WeightTransferInitInfo):  # type: ignore[misc]
         file: str
 
     @dataclass
-    class Update(WeightTransferUpdateInfo):
+    class Update(WeightTransferUpdateInfo):  # type: ignore[misc]
         pass
 
     class MemoryTransfer(WeightTransferEngine):  # type: ignore[misc]

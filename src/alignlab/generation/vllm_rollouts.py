@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
@@ -169,7 +169,9 @@ class VllmRollouts:
             lm: the model, whole, in its compute type.
         """
         if self._options.transfer == "memory":
-            save_file(dict(_named(lm)), self._shared)
+            # `save_file` writes next to the file and renames, which a file without a name forbids.
+            with open(self._shared, "wb") as file:
+                file.write(save(dict(_named(lm))))
             self._call("start_weight_update")
             self._call("update_weights", update_info={})
             self._call("finish_weight_update")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from alignlab import seeds
 from alignlab.generation.token_text import TokenText
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 
 LOG = "rollout_engine.log"
 """File of a stage with what the engine prints."""
-
-
-class Limits(Protocol):
-    """Settings of a training that an engine needs."""
-
-    responses: int
-    max_tokens: int
 
 
 def check_engine(config: RolloutConfig) -> None:
@@ -93,7 +86,7 @@ class ServedPolicy:
     """
 
     def __init__(
-        self, lm: LanguageModel, rollouts: VllmRollouts, config: Limits, *, context: int
+        self, lm: LanguageModel, rollouts: VllmRollouts, config: RolloutConfig, *, context: int
     ) -> None:
         self._lm, self._rollouts, self._config = lm, rollouts, config
         self._context, self._text = context, TokenText(lm)

@@ -90,11 +90,11 @@ def weighted(
     ratios: list[Tensor] = []
     for group, scored, record in zip(groups, policy, records, strict=True):
         log_ratio_R = scored.logp_R - drawn_R(group)
-        lengths = torch.tensor([len(response) for response in group.responses])
+        lengths = [len(response) for response in group.responses]
         if by_response:
-            log_ratio_K = torch.stack([part.sum() for part in log_ratio_R.split(lengths.tolist())])
+            log_ratio_K = torch.stack([part.sum() for part in torch.split(log_ratio_R, lengths)])
             ratios.append(log_ratio_K.exp())
-            weight_R = ratios[-1].clamp(max=cap).repeat_interleave(lengths)
+            weight_R = ratios[-1].clamp(max=cap).repeat_interleave(torch.tensor(lengths))
         else:
             ratios.append(log_ratio_R.exp())
             weight_R = ratios[-1].clamp(max=cap)

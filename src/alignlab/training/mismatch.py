@@ -13,6 +13,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from alignlab.models.packed import TokenGroup
@@ -122,7 +123,7 @@ def _by_response(
     """Return the trainer's log-probabilities of each response's tokens."""
     found: dict[Checked, Tensor] = {}
     for group, scored in zip(groups, policy, strict=True):
-        parts = scored.logp_R.split([len(response) for response in group.responses])
+        parts = torch.split(scored.logp_R, [len(response) for response in group.responses])
         found |= {
             Checked(group.prompt_T, r): p for r, p in zip(group.responses, parts, strict=True)
         }

@@ -90,15 +90,14 @@ def _found(steps: Steps) -> Iterator[tuple[str, str]]:
         if broken := next((k for k, v in step.items() if v is None or _is_nan(v)), None):
             yield "not finite", f"{broken} is not a finite number at step {step.get('step')}"
             break
-    stale = [step for step in steps if step.get("sampler/alarm")]
-    if stale:
+    if stale := [step for step in steps if step.get("sampler/alarm")]:
         mean, bound = (stale[0].get(f"sampler/{what}", math.nan) for what in ("mismatch", "bound"))
         yield (
             "sampler",
             (
-                f"the engine sampled from another model than the one in training at {len(stale)} of "
-                f"{len(steps)} logged steps, first at step {stale[0].get('step')}: log-probabilities "
-                f"differ by {mean:.2g} nats per token, expected at most {bound:.2g}"
+                "the engine sampled from another model than the one in training at "
+                f"{len(stale)} of {len(steps)} logged steps, first at step {stale[0].get('step')}: "
+                f"log-probabilities differ by {mean:.2g} nats per token, expected at most {bound:.2g}"
             ),
         )
     kl = _ends([s.get("objective/kl") for s in steps])
