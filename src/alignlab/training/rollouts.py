@@ -215,7 +215,7 @@ class _Loop:
                 trainer, self.objective, self.config, self.environment, self._coming
             )
         for step in range(trainer.progress.step, trainer.total):
-            metric_sums = MetricSums(trainer.progress.window)
+            metric_sums, started = MetricSums(trainer.progress.window), time.perf_counter()
             lr = learning_rate(step, trainer.total, self.config)
             batch = self._batch(step, metric_sums)
             began = time.perf_counter()
@@ -223,6 +223,7 @@ class _Loop:
             metric_sums.add("time/learning", time.perf_counter() - began, 1)
             if self.served is not None:
                 self.served.finish(step, batch.groups, batch.policy, metric_sums)
+            metric_sums.add("time/seconds_per_step", time.perf_counter() - started, 1)
             trainer.progress.carried = asdict(self.credit_state) | asdict(self.counts)
             tokens = self.config.updates * sum(group.tokens for group in batch.groups)
             written = trainer.done(metric_sums, lr, tokens)
