@@ -97,7 +97,8 @@ def _found(steps: Steps) -> Iterator[tuple[str, str]]:
             (
                 "the engine sampled from another model than the one in training at "
                 f"{len(stale)} of {len(steps)} logged steps, first at step {stale[0].get('step')}: "
-                f"log-probabilities differ by {mean:.2g} nats per token, expected at most {bound:.2g}"
+                f"log-probabilities differ by {mean:.2g} nats per token, at most {bound:.2g} "
+                "expected"
             ),
         )
     kl = _ends([s.get("objective/kl") for s in steps])
