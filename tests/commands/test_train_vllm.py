@@ -26,7 +26,7 @@ pytestmark = pytest.mark.heavy
 STEPS = 10
 SETTINGS = {
     "lr": 2e-5, "steps": STEPS, "batch_size": 4, "responses": 2, "max_tokens": 32,
-    "max_prompt_tokens": 128, "save_every": 2, "seed": 1, "dtype": "bfloat16", "device": "cpu",
+    "max_prompt_tokens": 128, "save_every": 2, "keep_checkpoints": 1, "seed": 1, "dtype": "bfloat16", "device": "cpu",
     "engine": "vllm?cache_gib=0.5",
 }  # fmt: skip
 QUESTIONS = (
@@ -88,10 +88,14 @@ def kill_when(asked: list[str], ready: Any) -> None:
         running.send_signal(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("ahead", [0, 1])
-def test_the_engine_follows_through_a_kill(given: dict[str, str], tmp_path: Path, ahead: int):
+@pytest.mark.parametrize(
+    ("ahead", "more"), [(0, {}), (1, {"lora.r": 8, "lr": 5e-4})], ids=["at once", "ahead, LoRA"]
+)
+def test_the_engine_follows_through_a_kill(
+    given: dict[str, str], tmp_path: Path, ahead: int, more: dict[str, Any]
+) -> None:
     out = tmp_path / "run"
-    asked = command(given, out, ahead=ahead)
+    asked = command(given, out, ahead=ahead, **more)
     kill_when(asked, lambda: b'"step": 5,' in rollouts_of(out))
     before = rollouts_of(out)
     printed = finish(asked)
