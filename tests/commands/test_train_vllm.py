@@ -26,7 +26,8 @@ pytestmark = pytest.mark.heavy
 STEPS = 10
 SETTINGS = {
     "lr": 2e-5, "steps": STEPS, "batch_size": 4, "responses": 2, "max_tokens": 32,
-    "max_prompt_tokens": 128, "save_every": 2, "keep_checkpoints": 1, "seed": 1, "dtype": "bfloat16", "device": "cpu",
+    "max_prompt_tokens": 128, "save_every": 2, "keep_checkpoints": 1, "seed": 1,
+    "dtype": "bfloat16", "device": "cpu",
     "engine": "vllm?cache_gib=0.5",
 }  # fmt: skip
 QUESTIONS = (
