@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import tempfile
 from pathlib import Path
@@ -48,7 +49,7 @@ def timed(asked: argparse.Namespace, out: Path, settings: dict[str, Any]) -> dic
     al.train(
         "rloo", asked.model, str(data), reward=vowels, out=out / "run", lr=1e-6, steps=asked.steps,
         batch_size=asked.prompts, responses=asked.responses, max_tokens=asked.max_tokens,
-        max_prompt_tokens=128, dtype=asked.dtype, save_every=0, seed=1, threads=asked.threads,
+        max_prompt_tokens=128, dtype=asked.dtype, save_every=0, save_dtype="bfloat16", seed=1, threads=asked.threads,
         **settings,
     )  # fmt: skip
     (file,) = (out / "run").rglob("metrics.jsonl")
@@ -61,6 +62,7 @@ def timed(asked: argparse.Namespace, out: Path, settings: dict[str, Any]) -> dic
     found["sampling"] -= found["syncing"]  # which is part of it
     found["step"] = median("time/seconds_per_step")
     length = "completions/mean_length"
+    shutil.rmtree(out)  # models fill a disk
     found["tokens"] = asked.prompts * asked.responses * median(length)
     found["mismatch"] = median("sampler/mismatch")
     return found
