@@ -49,7 +49,8 @@ def timed(asked: argparse.Namespace, out: Path, settings: dict[str, Any]) -> dic
     al.train(
         "rloo", asked.model, str(data), reward=vowels, out=out / "run", lr=1e-6, steps=asked.steps,
         batch_size=asked.prompts, responses=asked.responses, max_tokens=asked.max_tokens,
-        max_prompt_tokens=128, dtype=asked.dtype, save_every=0, save_dtype="bfloat16", seed=1, threads=asked.threads,
+        max_prompt_tokens=128, dtype=asked.dtype, save_every=0, save_dtype="bfloat16", seed=1,
+        threads=asked.threads,
         **settings,
     )  # fmt: skip
     (file,) = (out / "run").rglob("metrics.jsonl")
