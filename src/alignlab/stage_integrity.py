@@ -22,7 +22,7 @@ from alignlab.files import file_digest
 
 LARGE = 256 * 2**20
 """Bytes from which reports take a weight file as whole if it is older than its stage's status."""
-_VOLATILE = ("commits.jsonl", "metrics.jsonl", "rollout_samples.jsonl")
+_VOLATILE = ("commits.jsonl", "drawn_rollouts.jsonl", "metrics.jsonl", "rollout_samples.jsonl")
 """Files of a stage that hold times, or that no later stage reads."""
 
 

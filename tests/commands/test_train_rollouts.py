@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from alignlab import progress
 from alignlab.commands.train import train
 from alignlab.errors import BadInput, RunFailed
 from alignlab.feedback.rules import LengthJudge
+from alignlab.generation import vllm_child
 from alignlab.generation.local import Drawn, LocalEngine
 from alignlab.models.load import save
 from alignlab.records import read_records
@@ -150,6 +152,8 @@ def test_reasoning_that_the_template_opens_is_counted(prompts, tmp_path):
         ("ppo", (), "longest", "longest"),
         ("grpo", ("objective.beta=0.5",), "longer", "beta"),
         ("reinforce", ("updates=2",), "longer", "learns from a rollout once"),
+        ("rloo", ("engine=sglang",), "longer", "expected local or vllm, found 'sglang'"),
+        ("rloo", ("ahead=1",), "longer", "ahead: has no effect with engine=local"),
     ],
 )
 def test_what_cannot_work_is_refused(objective, settings, reward, line, model, prompts, tmp_path):
@@ -158,6 +162,49 @@ def test_what_cannot_work_is_refused(objective, settings, reward, line, model, p
             objective, *QUICK, *settings, model=model, data=prompts, reward=reward,
             out=tmp_path / "run",
         )  # fmt: skip
+
+
+FAKE = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("vllm_child", {vllm_child.__file__!r})
+child = importlib.util.module_from_spec(spec)
+sys.modules["vllm_child"] = child
+spec.loader.exec_module(child)
+
+class Server:
+    # Stands for vLLM: the letter of its seed, then the end of the turn.
+    def open(self, **given): pass
+    def init_weight_transfer_engine(self, **given): pass
+    def start_weight_update(self): pass
+    def update_weights(self, **given): pass
+    def finish_weight_update(self): pass
+    def commit(self, version): self.version = version
+    def sample(self, prompts, seeds, limits, end, checked):
+        return {{"version": self.version, "checked": [[-4.5] * last for _, last in checked],
+                "samples": [[[40 + s % 20, end[-1]], [-4.5, -4.5]] for s in seeds]}}
+
+child.main(Server())
+"""
+
+
+def test_an_engine_in_a_process_of_its_own(model, prompts, tmp_path, monkeypatch):
+    script = tmp_path / "fake.py"
+    script.write_text(FAKE)
+    monkeypatch.setattr(vllm_child, "__file__", str(script))
+    monkeypatch.setenv("ALIGNLAB_VLLM_PYTHON", sys.executable)
+    done = train(
+        "rloo", *QUICK, "engine=vllm", "ahead=1", "mismatch_alarm=9", model=model, data=prompts,
+        reward="longer", out=tmp_path / "run",
+    )  # fmt: skip
+    stage = Path(done.metrics).parent
+    drawn = [json.loads(x) for x in (stage / "drawn_rollouts.jsonl").read_text().splitlines()]
+    texts = {s["text"] for line in drawn if "samples" in line for s in line["samples"]}
+    assert len(texts) > 5
+    assert {len(text) for text in texts} == {1}  # without the end of the turn
+    assert [line["sampler/staleness"] for line in metrics_of(done)] == [0, 1, 1]
+    assert [line.get("sampler/alarm") for line in metrics_of(done)] == [0, 0, None]
+    (told,) = read_records(stage / "trained.jsonl", RolledOut)
+    assert (told.steps, told.rollouts) == (3, 36)
 
 
 def test_the_command_line(alignlab, model, prompts, tmp_path):

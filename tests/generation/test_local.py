@@ -13,6 +13,7 @@ from alignlab.errors import BadInput
 from alignlab.generation.decode import DecodeBatch, decode
 from alignlab.generation.local import LocalEngine
 from alignlab.generation.shared import Reader
+from alignlab.generation.token_text import TokenText
 from alignlab.models.chat_template import encode_prompt
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.types import CompletionRequest
@@ -254,7 +255,7 @@ def test_special_tokens_that_mark_reasoning_stay_in_the_text(marks, texts, kept)
     lm = tiny_lm()
     lm.tokenizer.add_special_tokens({"extra_special_tokens": [*marks, "<|im_start|>"]})
     ids = [n for text in texts for n in lm.tokenizer.encode(text, add_special_tokens=False)]
-    assert LocalEngine(lm)._texts([ids]) == [kept]
+    assert TokenText(lm).texts([ids]) == [kept]
 
 
 def test_a_tag_that_the_template_opens_opens_the_completion() -> None:

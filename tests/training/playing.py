@@ -18,7 +18,9 @@ def sampler(config: RolloutConfig) -> Callable[..., list[SampledGroup]]:
         requests = [CompletionRequest(p.id, p.messages, sampling, seed) for p in prompts]
         return [
             SampledGroup(
-                p, d[0].prompt, tuple(Sample(x.text, x.tokens, x.finish == "stop") for x in d)
+                p,
+                d[0].prompt,
+                tuple(Sample(x.text, x.tokens, x.finish == "stop", logprobs=x.logprobs) for x in d),
             )
             for p, d in zip(prompts, LocalEngine(lm).draw(requests), strict=True)
         ]

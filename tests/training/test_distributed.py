@@ -25,7 +25,8 @@ from tests.training.trainings import LONG, ROLLOUTS, TRAININGS, settings
 
 pytestmark = pytest.mark.slow
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+PATHS = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}
 
 
 @pytest.fixture(scope="module")

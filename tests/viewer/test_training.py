@@ -142,8 +142,13 @@ def rung(steps: list[dict[str, Any]]) -> list[str]:
             {"completions__repetition": lambda i: 0.05 if i < 9 else 0.26},
             {"completions__repetition": lambda i: 0.05 if i < 9 else 0.24},
         ),
+        (
+            "sampler",
+            {"sampler__alarm": lambda i: float(i == 2), "sampler__mismatch": lambda i: 0.1 * i},
+            {"sampler__alarm": lambda i: 0.0, "sampler__mismatch": lambda i: 0.1 * i},
+        ),
     ],
-    ids=["not finite", "kl", "entropy", "longer", "shorter", "cut", "repetition"],
+    ids=["not finite", "kl", "entropy", "longer", "shorter", "cut", "repetition", "sampler"],
 )
 def test_alarms_ring_and_keep_silent(kind: str, rings: Any, silent: Any) -> None:
     assert rung(lines(**rings)) == [kind]

@@ -29,6 +29,7 @@ from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import mean_score
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rollout import rollout as rollout_stage
+from alignlab.stages.rollout_engine import check_engine
 from alignlab.stages.sample import SampleSettings
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Count, Prompt
@@ -119,8 +120,9 @@ def _split(prompts: list[Prompt], validation: int) -> tuple[list[Prompt], list[P
 
 
 def _refuse_idle(chosen: RolloutSettings, given: Mapping[str, Any]) -> None:
-    """Refuse settings that were set but have no effect."""
+    """Refuse settings that were set but have no effect, and an engine that is not there."""
     refuse_idle(chosen, given)
+    check_engine(chosen)
     first_only = chosen.updates == chosen.minibatches == 1
     clips = [key for key in ("clip", "clip_high", "value_clip") if key in chosen.objective]
     if first_only and clips:

@@ -21,18 +21,15 @@ from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
 from alignlab.generation.engines import check_sampling, failed, first_stop
 from alignlab.generation.next_token import NextTokenScorer
 from alignlab.generation.shared import Reader
-from alignlab.models.chat_template import encode_prompt, stop_tokens
+from alignlab.generation.token_text import TokenText
+from alignlab.models.chat_template import encode_prompt
 from alignlab.models.footprint import rows_in_memory
 from alignlab.models.load import LanguageModel, context_length, load
 from alignlab.models.logprobs import score_groups
 from alignlab.models.scorer import ResponseScorer
 from alignlab.registry import register
 from alignlab.specs import read_options
-from alignlab.turns import opened_thought, thought_marks
 from alignlab.types import Completion, CompletionRequest, Finish, Sampling
-
-_TAG_TOKENS = 16
-"""Last tokens of a prompt that can hold a reasoning tag and the white space after it."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +82,9 @@ class LocalEngine:
         self.lm = lm
         self.name = name or lm.name
         self.batch_size = batch_size
-        self._end = torch.tensor(sorted(stop_tokens(lm)), device=lm.device)
+        self._text = TokenText(lm)
+        self._end = torch.tensor(sorted(self._text.end), device=lm.device)
         self._context = context_length(lm)
-        special = {
-            number: token.content
-            for number, token in lm.tokenizer.added_tokens_decoder.items()
-            if token.special
-        }
-        marks = thought_marks(special.values())
-        self._unseen = {n for n, text in special.items() if text not in marks} if marks else None
         self._reader = Reader(lm.model, lm.tokenizer)
         self._scorer: ResponseScorer | None = None
         self._next_token: NextTokenScorer | None = None
@@ -215,14 +206,13 @@ class LocalEngine:
         self, requests: Sequence[CompletionRequest], rows: Sequence[_Row], drawn: Decoded
     ) -> Iterator[Drawn]:
         """Decode tokens to texts and cut them at stop strings."""
-        end = set(self._end.tolist())
+        end = self._text.end
         tokens = [
             ids[:length]
             for ids, length in zip(drawn.tokens_BT.tolist(), drawn.length_B.tolist(), strict=True)
         ]
-        texts = self._texts([ids[:-1] if ids[-1] in end else ids for ids in tokens])
-        ends = {row.prompt: row.prompt[-_TAG_TOKENS:] for row in rows}
-        opened = {p: opened_thought(self.lm.tokenizer.decode(end)) for p, end in ends.items()}
+        texts = self._text.responses(tokens)
+        opened = {p: self._text.opened(p) for p in {row.prompt for row in rows}}
         logprobs_BT = drawn.logprobs_BT.cpu().double()
         for k, row in enumerate(rows):
             request = requests[row.request]
@@ -241,23 +231,12 @@ class LocalEngine:
                 logprobs=tuple(logprobs_BT[k, :used].tolist()),
             )
 
-    def _texts(self, tokens: Sequence[Sequence[int]]) -> list[str]:
-        """Decode without special tokens, except those that mark reasoning."""
-        if self._unseen is not None:
-            tokens = [[t for t in ids if t not in self._unseen] for ids in tokens]
-        texts: list[str] = self.lm.tokenizer.batch_decode(
-            tokens,
-            skip_special_tokens=self._unseen is None,
-            clean_up_tokenization_spaces=False,
-        )
-        return texts
-
     def _stop_check(self, sampling: Sampling) -> Callable[[Tensor], Tensor]:
         # A character takes at most four tokens (its bytes); one more for a dropped first space.
         tail = STOP_EVERY + 1 + 4 * max(len(stop) for stop in sampling.stop)
 
         def stopped(tokens_LT: Tensor) -> Tensor:
-            texts = self._texts(tokens_LT[:, -tail:].tolist())
+            texts = self._text.texts(tokens_LT[:, -tail:].tolist())
             found = [first_stop(text, sampling.stop) is not None for text in texts]
             return torch.tensor(found, dtype=torch.bool, device=tokens_LT.device)
 
@@ -265,7 +244,7 @@ class LocalEngine:
 
     def _tokens_until(self, tokens: Sequence[int], stop: tuple[str, ...]) -> int:
         """Return the fewest tokens whose text holds a stop string."""
-        texts = self._texts([tokens[:k] for k in range(1, len(tokens) + 1)])
+        texts = self._text.texts([tokens[:k] for k in range(1, len(tokens) + 1)])
         found = [first_stop(text, stop) is not None for text in texts]
         return found.index(True) + 1
 

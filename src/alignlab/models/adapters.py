@@ -5,6 +5,7 @@ LoRA: arXiv 2106.09685. DoRA: arXiv 2402.09353.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -147,3 +148,13 @@ def merged(lm: LanguageModel) -> LanguageModel:
         return replace(lm, model=merged_into_dequantised(lm.model))
     # peft froze the weights under the adapter; the merged model may be trained like any other.
     return replace(lm, model=lm.model.merge_and_unload().requires_grad_(True))
+
+
+def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield a model's weights by the names of its files, an adapter merged into a copy.
+
+    Tied weights come once; the model stays as it is.
+    """
+    if is_adapted(model):
+        model = copy.deepcopy(model).merge_and_unload()
+    yield from model.named_parameters()

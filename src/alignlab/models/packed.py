@@ -52,6 +52,9 @@ class TokenGroup:
     rewards: tuple[tuple[tuple[int, float], ...], ...] = ()
     """Rewards inside each response, as (index of the token, value), whose sums are the scores;
     empty: each score rewards the last token."""
+    drawn_logps: tuple[tuple[float, ...], ...] = ()
+    """Log-probability in nats of each response token under the weights that drew it; empty where
+    the responses were not drawn, or without them."""
 
     def __post_init__(self) -> None:
         if not self.prompt_T or not self.responses or not all(self.responses):

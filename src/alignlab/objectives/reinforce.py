@@ -39,6 +39,7 @@ class Reinforce(KLPenalty):
 
     min_responses: ClassVar[int] = 1
     once: ClassVar[bool] = True
+    by_response: ClassVar[bool] = True
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
         """Credit every token with its response's reward, or the rest of it, less the baseline."""

@@ -49,6 +49,7 @@ class RLOO(KLPenalty):
     """Normalise the advantages of a batch to mean 0 and std 1."""
 
     group_relative: ClassVar[bool] = True
+    by_response: ClassVar[bool] = True
 
     def credit(self, rollouts: Rollouts, state: CreditState) -> Credit:
         """Credit every token with its reward, or the rest of it, less the mean of the others'."""

@@ -126,6 +126,8 @@ class PolicyGradient(Protocol):
     """True where each rollout serves one update only, of the policy that drew it."""
     group_relative: ClassVar[bool] = False
     """True where credit is relative to the prompt's other responses: equal scores give none."""
+    by_response: ClassVar[bool] = False
+    """True where the whole response is one action: importance weights are of responses."""
 
     def start(self) -> CreditState:
         """Return the state before the first batch."""

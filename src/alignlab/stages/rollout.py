@@ -12,12 +12,13 @@ from alignlab import meter, seeds
 from alignlab.configs import Bounded, PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.generation.local import Drawn, LocalEngine
+from alignlab.generation.local import LocalEngine
 from alignlab.models.chat_template import encode_prompt, templated
 from alignlab.models.load import LanguageModel, context_length, fingerprint
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.protocols import FeedbackSource
 from alignlab.runs import Stage, slug
+from alignlab.stages.rollout_engine import as_sample, check_engine, serving
 from alignlab.stages.sample import THOUGHTS
 from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
 from alignlab.training.config import SaveDtype
@@ -27,7 +28,6 @@ from alignlab.training.rollout_checks import refuse_unfit
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.step_rewards import place_steps
 from alignlab.training.token_groups import REFUSED
-from alignlab.turns import strip_thoughts
 from alignlab.types import (
     Checkpoint,
     CompletionRequest,
@@ -116,6 +116,7 @@ def rollout(
         RunFailed: the loss is not a number, or nothing could be scored.
     """
     config = lesson.config
+    check_engine(config)
     if context.recorder:
         refuse_unfit(lesson.objective, config)
         return _planned(context, parent, prompts, reward, (config, name, made, validate))
@@ -206,17 +207,19 @@ def _learn(
     from alignlab.training.trainer_state import TrainingCallbacks
 
     config, student = cast(RolloutConfig, task.config), task.student(lm)
-    return train_rollouts(
-        student,
-        task.lesson.objective,
-        task.items,
-        config,
-        task.out,
-        environment=_environment(reward, config, student),
-        hooks=TrainingCallbacks(validate, on_step),
-        world=world,
-        save_dtype=task.lesson.save_dtype,
-    )
+    environment = _environment(reward, config, student)
+    with serving(student, task.lesson, config, task.out, world) as engine:
+        return train_rollouts(
+            student,
+            task.lesson.objective,
+            task.items,
+            config,
+            task.out,
+            environment=replace(environment, engine=engine),
+            hooks=TrainingCallbacks(validate, on_step),
+            world=world,
+            save_dtype=task.lesson.save_dtype,
+        )
 
 
 class _Fitting(NamedTuple):
@@ -264,7 +267,10 @@ def _environment(
             SampledGroup(
                 prompt,
                 several[0].prompt,
-                tuple(as_sample(drawn) for drawn in several),
+                tuple(
+                    as_sample(d.text, d.tokens, d.logprobs, ended=d.finish == "stop")
+                    for d in several
+                ),
             )
             for prompt, several in zip(prompts, LocalEngine(lm).draw(requests), strict=True)
         ]
@@ -286,12 +292,6 @@ def _environment(
         ]
 
     return Environment(sample, score)
-
-
-def as_sample(drawn: Drawn) -> Sample:
-    """Convert a drawn response; its reasoning is trained on, and not scored."""
-    answer = strip_thoughts(drawn.text)
-    return Sample(answer, drawn.tokens, drawn.finish == "stop", thought=answer != drawn.text)
 
 
 def _responses(group: SampledGroup, sampling: Sampling, seed: int) -> list[Response]:

@@ -6,7 +6,8 @@ optimiser updates the masters, and gradients of micro-batches are summed in floa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class Weights:
 
     def __init__(self, model: Any, dtype: str) -> None:
         self.compute = DTYPES[dtype]
+        self._model = model
         self.through: Any = None
         """Caller of forward passes for sharded weights (see `Scorer`); None calls them directly."""
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -81,6 +83,21 @@ class Weights:
         if not self._shared:
             with torch.no_grad():
                 torch._foreach_copy_([p.data for p in self._used], [m.data for m in self.masters])
+
+    @contextmanager
+    def cast_to(self, dtype: str) -> Iterator[None]:
+        """Compute in another type inside the block, from the masters and the frozen originals."""
+        original = {id(p): data for p, data in self._frozen}
+        masters = {id(p): m.data for p, m in zip(self._used, self.masters, strict=True)}
+        used = [(p, p.data) for p in self._model.parameters() if p.is_floating_point()]
+        try:
+            for parameter, data in used:
+                exact = masters.get(id(parameter), original.get(id(parameter), data))
+                parameter.data = exact.to(DTYPES[dtype])
+            yield
+        finally:
+            for parameter, data in used:
+                parameter.data = data
 
     def load(self, values: Mapping[str, Tensor]) -> None:
         """Set masters and model to named values."""

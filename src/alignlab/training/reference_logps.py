@@ -6,6 +6,7 @@ hash of its tokens: entries cannot be stale.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,9 +15,13 @@ from typing import Any
 
 import torch
 
+from alignlab.models.dtypes import DTYPES
+from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
-from alignlab.models.scorer import Scorer, TokenLogps
+from alignlab.models.scorer import ResponseScorer, Scorer, TokenLogps
 from alignlab.training.budget import TokenBudget
+from alignlab.training.config import TrainConfig
+from alignlab.training.distributed import DistributedContext
 
 
 def weights_hash(model: Any) -> str:
@@ -81,3 +86,22 @@ def _read(file: Path) -> dict[str, tuple[float, ...]]:
                 continue  # a line truncated by a kill
             known[entry["group"]] = tuple(entry["logps"])
     return known
+
+
+def frozen_reference(
+    lm: LanguageModel, config: TrainConfig, world: DistributedContext
+) -> ResponseScorer:
+    """Return a scorer of a copy of the weights in the compute type, sharded as the policy is."""
+    model = copy.deepcopy(lm.model).requires_grad_(False).eval()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(DTYPES[config.dtype])
+    through = None
+    if world.sharded:
+        # Importing FSDP2 takes a second, which other trainings need not pay.
+        from alignlab.training.sharding import shared_out
+
+        through = shared_out(model, world)
+    padded_because = "dropout is on" if config.dropout else None
+    return ResponseScorer(
+        model, padded_because=padded_because, through=through, tokenizer=lm.tokenizer
+    )

@@ -32,6 +32,11 @@ def refuse_rollouts(
     refuse_unfit(objective, config)
     if config.validate_every and hooks.validate is None and world.is_main:
         raise BadInput("train: validate_every: expected a validation with it, found none")
+    if world.sharded and config.serves and config.mismatch_alarm is None:
+        raise BadInput(
+            "train: mismatch_alarm: expected a bound in nats with engine and parallel=fsdp, where "
+            "the trainer's own rounding is not measured; found none"
+        )
     if world.sharded and objective.takes is ValuedLogps:
         raise BadInput(
             f"train: parallel: {name}'s value head cannot be shared out among processes; use "

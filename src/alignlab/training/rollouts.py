@@ -1,6 +1,7 @@
 """Train a policy on its own scored responses by a policy-gradient objective.
 
-Responses are sampled from the live weights, without a copy of the model. The reference of the KL
+Responses are sampled from the live weights, without a copy of the model, or by an engine whose
+weights follow them (`samplers.py`). The reference of the KL
 is the model without its adapter, or one frozen copy of the initial weights in the compute type.
 Optimiser steps are those of offline training (`StepRunner`). All randomness derives from (seed,
 step): a killed run resumes from its newest checkpoint and ends as an uninterrupted one.
@@ -8,7 +9,6 @@ step): a killed run resumes from its newest checkpoint and ends as an uninterrup
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ import numpy as np
 
 from alignlab.errors import RunFailed
 from alignlab.models import adapters
-from alignlab.models.load import DTYPES, LanguageModel
+from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
-from alignlab.models.scorer import ResponseScorer, Scorer
+from alignlab.models.scorer import Scorer
 from alignlab.models.values import ModelWithValueHead, save_value_head, value_head
 from alignlab.objectives.rollout_batch import (
     CreditState,
@@ -36,17 +36,22 @@ from alignlab.training import rollout_samples
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, Reward, SampledGroup
+from alignlab.training.importance import add_difference
 from alignlab.training.metrics import MetricSums
+from alignlab.training.reference_logps import frozen_reference
 from alignlab.training.rollout_checks import refuse_rollouts
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.rollout_records import (
     RolloutRecord,
+    TokenScores,
     as_rollouts,
     rollout_records,
     token_scores,
 )
 from alignlab.training.rollout_samples import SamplesFile
+from alignlab.training.samplers import LocalSampler
 from alignlab.training.schedule import derived_seed, epoch_order, learning_rate, steps_per_epoch
+from alignlab.training.served_rollouts import Coming, ServedRollouts
 from alignlab.training.step_rewards import rewarded_group, steps_of, total
 from alignlab.training.trainer_state import (
     TrainerState,
@@ -121,7 +126,7 @@ def train_rollouts(
     out = Path(out)
     config = with_dtype(config, lm, world)
     lm, start = begin(lm, config, out, world)
-    frozen = None if adapters.is_adapted(lm.model) else _frozen(lm, config, world)
+    frozen = None if adapters.is_adapted(lm.model) else frozen_reference(lm, config, world)
     valued = (
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
@@ -155,28 +160,13 @@ def train_rollouts(
     )
 
 
-def _frozen(lm: LanguageModel, config: RolloutConfig, world: DistributedContext) -> ResponseScorer:
-    """Return a scorer of a copy of the weights in the compute type, sharded as the policy is."""
-    model = copy.deepcopy(lm.model).requires_grad_(False).eval()
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(DTYPES[config.dtype])
-    through = None
-    if world.sharded:
-        # Importing FSDP2 takes a second, which other trainings need not pay.
-        from alignlab.training.sharding import shared_out
-
-        through = shared_out(model, world)
-    padded_because = "dropout is on" if config.dropout else None
-    return ResponseScorer(
-        model, padded_because=padded_because, through=through, tokenizer=lm.tokenizer
-    )
-
-
 class _Batch(NamedTuple):
     """Groups of a step with their token values."""
 
     groups: list[TokenGroup]
     known: list[RolloutRecord]
+    policy: list[TokenScores]
+    """Scores under the weights before the step."""
 
 
 @dataclass(frozen=True)
@@ -219,13 +209,21 @@ class _Loop:
         file = self.trainer.out / rollout_samples.FILE
         writes = trainer.world.is_main
         self.samples = SamplesFile(file, trainer.progress.step, writes=writes)
+        self.local, self.served = LocalSampler(trainer, self.environment), None
+        if self.config.serves:
+            self.served = ServedRollouts(
+                trainer, self.objective, self.config, self.environment, self._coming
+            )
         for step in range(trainer.progress.step, trainer.total):
-            metric_sums = MetricSums(trainer.progress.window)
+            metric_sums, started = MetricSums(trainer.progress.window), time.perf_counter()
             lr = learning_rate(step, trainer.total, self.config)
             batch = self._batch(step, metric_sums)
             began = time.perf_counter()
             self._learn(step, batch, lr, metric_sums)
             metric_sums.add("time/learning", time.perf_counter() - began, 1)
+            if self.served is not None:
+                self.served.finish(step, batch.groups, batch.policy, metric_sums)
+            metric_sums.add("time/seconds_per_step", time.perf_counter() - started, 1)
             trainer.progress.carried = asdict(self.credit_state) | asdict(self.counts)
             tokens = self.config.updates * sum(group.tokens for group in batch.groups)
             written = trainer.done(metric_sums, lr, tokens)
@@ -245,7 +243,12 @@ class _Loop:
         credit = self.objective.credit(rollouts, self.credit_state)
         metric_sums.add_groups(credit.metrics)
         self.credit_state = credit.state
-        return _Batch(groups, rollout_records(groups, rollouts, credit))
+        records = rollout_records(groups, rollouts, credit)
+        if self.served is not None:
+            records = self.served.corrected(step, groups, policy, records, metric_sums)
+        elif all(group.drawn_logps for group in groups):
+            add_difference(groups, policy, metric_sums)
+        return _Batch(groups, records, policy)
 
     def _sampled(self, step: int, metric_sums: MetricSums) -> list[TokenGroup]:
         """Sample and score a step's responses; with `refills`, replace prompts of equal scores.
@@ -277,7 +280,9 @@ class _Loop:
         """Sample and score responses to prompts; return groups with enough scored ones."""
         place = (step, refill) if refill else (step,)
         began = time.perf_counter()
-        sampled = self._answers(prompts, derived_seed("rollout", self.config.seed, *place))
+        seed = derived_seed("rollout", self.config.seed, *place)
+        sampler = self.served or self.local
+        sampled = sampler.draw((step + 1, refill), prompts, seed, metric_sums)
         metric_sums.add("time/sampling", time.perf_counter() - began, not refill)
         began = time.perf_counter()
         groups = self._scored(place, sampled, metric_sums)
@@ -290,24 +295,18 @@ class _Loop:
         order = epoch_order(len(self.prompts), self.config, epoch)[within]
         return [self.prompts[i] for i in order]
 
+    def _coming(self, step: int) -> Coming | None:
+        """Return the prompts of a coming step, and the seed of its draws; None after the last."""
+        if step >= self.trainer.total:
+            return None
+        return Coming(self._prompts(step), derived_seed("rollout", self.config.seed, step))
+
     def _others(self, step: int, first: Sequence[Prompt]) -> Iterator[Prompt]:
         """Yield the other prompts in an order drawn for the step."""
         seed = derived_seed("refill", self.config.seed, step)
         order = np.random.Generator(np.random.Philox(seed)).permutation(len(self.prompts))
         drawn = {prompt.id for prompt in first}
         return (self.prompts[i] for i in order if self.prompts[i].id not in drawn)
-
-    def _answers(self, prompts: Sequence[Prompt], seed: int) -> list[SampledGroup]:
-        """Sample responses to prompts, in their order on every rank."""
-        trainer = self.trainer
-        world, weights = trainer.world, trainer.runner.weights
-        if world.sharded:
-            whole = weights.model(trainer.lm, weights.values())
-            return world.broadcast_from_main(lambda: self.environment.sample(whole, prompts, seed))
-        own = prompts[world.rank :: world.size]
-        drawn = self.environment.sample(trainer.lm, own, seed) if own else []
-        shares = world.all_gather(drawn)
-        return [shares[i % world.size][i // world.size] for i in range(len(prompts))]
 
     def _scored(
         self, place: tuple[int, ...], sampled: list[SampledGroup], metric_sums: MetricSums

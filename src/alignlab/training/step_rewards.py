@@ -35,10 +35,12 @@ def rewarded_group(
     Raises:
         RunFailed: a reward is not finite, or not of a token of its response.
     """
+    scored = [
+        (s, reward) for s, reward in zip(one.samples, found, strict=True) if reward is not None
+    ]
     kept = [
         (sample.tokens, _penalised(sample, reward, 0.0 if sample.ended else no_end_penalty))
-        for sample, reward in zip(one.samples, found, strict=True)
-        if reward is not None
+        for sample, reward in scored
     ]
     if not kept:
         return None
@@ -50,7 +52,14 @@ def rewarded_group(
             r if isinstance(r, tuple) else (TokenReward(len(t) - 1, r),) for t, r in kept
         )
     scores = tuple(math.fsum(e.value for e in r) if isinstance(r, tuple) else r for _, r in kept)
-    return TokenGroup(one.prompt.id, one.prompt_T, tuple(t for t, _ in kept), scores, None, rewards)
+    return TokenGroup(
+        one.prompt.id,
+        one.prompt_T,
+        tuple(tokens for tokens, _ in kept),
+        scores,
+        rewards=rewards,
+        drawn_logps=tuple(s.logprobs for s, _ in scored) if scored[0][0].logprobs else (),
+    )
 
 
 def _penalised(

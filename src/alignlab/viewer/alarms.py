@@ -41,7 +41,8 @@ class Alarm:
 
     stage: str
     kind: str
-    """`not finite`, `kl`, `entropy`, `length`, `cut`, `repetition` or `hacking`."""
+    """`not finite`, `kl`, `entropy`, `length`, `cut`, `repetition`,
+    `sampler` or `hacking`."""
     text: str
 
 
@@ -89,6 +90,17 @@ def _found(steps: Steps) -> Iterator[tuple[str, str]]:
         if broken := next((k for k, v in step.items() if v is None or _is_nan(v)), None):
             yield "not finite", f"{broken} is not a finite number at step {step.get('step')}"
             break
+    if stale := [step for step in steps if step.get("sampler/alarm")]:
+        mean, bound = (stale[0].get(f"sampler/{what}", math.nan) for what in ("mismatch", "bound"))
+        yield (
+            "sampler",
+            (
+                "the engine sampled from another model than the one in training at "
+                f"{len(stale)} of {len(steps)} logged steps, first at step {stale[0].get('step')}: "
+                f"log-probabilities differ by {mean:.2g} nats per token, at most {bound:.2g} "
+                "expected"
+            ),
+        )
     kl = _ends([s.get("objective/kl") for s in steps])
     if kl and kl[1] > KL_LARGE:
         yield "kl", f"KL divergence from the reference is {kl[1]:.1f} nats per response"
