@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_LOG_TO_DRIVER": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    "RAY_BACKEND_LOG_LEVEL": "error",
 }
 """Variables of Ray: nothing is reported, little is logged."""
 STORE_BYTES = 256_000_000
@@ -211,6 +212,8 @@ def connected(address: str) -> Iterator[Session]:
         with _environment({} if is_elsewhere(address) else _own()):
             try:
                 _start(ray, address, place)
+                _handle(_stop)
+                _silence(ray)
                 yield _session(ray)
             finally:
                 with suppress(Exception):
@@ -224,7 +227,7 @@ def _session(ray: Any) -> Session:
 
 
 def _start(ray: Any, address: str, place: Path) -> None:
-    """Connect to the cluster at an address, or start Ray on this machine's loopback alone."""
+    """Connect to the cluster at an address, or start Ray on this machine."""
     known = {"log_to_driver": False, "logging_level": "CRITICAL"}
     if is_elsewhere(address):
         where = os.environ[ADDRESS] if address == AUTO else address
@@ -244,15 +247,18 @@ def _start(ray: Any, address: str, place: Path) -> None:
         object_store_memory=STORE_BYTES,
         include_dashboard=False,
         _memory=node.memory,
-        _node_ip_address="127.0.0.1",
         _temp_dir=str(place),
         **known,
     )
 
 
+@cache
 def _own() -> Mapping[str, str]:
-    """Return variables that let this command alone use the Ray that it starts."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    """Return variables that let this process alone use the Ray that it starts.
+
+    Ray keeps the first token of a process, and writes one into the home folder if none is given.
+    """
+    return {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)}
 
 
 def _place() -> Path:
@@ -263,7 +269,7 @@ def _place() -> Path:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ.get(name) for name in (*values, "RAY_AUTH_MODE")}
     os.environ.update(values)
     try:
         yield
@@ -277,10 +283,27 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which Ray replaces."""
+    """Keep the handler of SIGTERM, which Ray replaces by one that prints stacks."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        with suppress(ValueError):  # in another thread than the main one Ray sets none either
-            signal.signal(signal.SIGTERM, before)
+        _handle(before)
+
+
+def _silence(ray: Any) -> None:
+    """Keep Ray's messages about lost workers from stdout; the tasks' own lines tell of them."""
+    private = ray._private.worker
+    if hasattr(private, "print_to_stdstream"):  # no setting does this
+        private.print_to_stdstream = lambda *args, **kwargs: None
+
+
+def _handle(handler: Any) -> None:
+    with suppress(ValueError):  # in another thread than the main one Ray sets none either
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _stop(number: int, frame: Any) -> None:
+    """End the process in order, so that Ray ends too."""
+    del frame
+    raise SystemExit(128 + number)

@@ -133,17 +133,17 @@ class Tasks:
                 attempt.of_task,
                 needs.cpus,
                 attempt.task.work,
-                self._site({node.id: needs.slots(node) for node in self._layout.nodes}),
+                self._site({n.id: (n.address, needs.slots(n)) for n in self._layout.nodes}),
             )
             write_text(*order.claim)
             resources = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory}
             do = self._do.options(name=order.name, scheduling_strategy="SPREAD", **resources)
             self._flying[do.remote(order, self._mailbox)] = attempt
 
-    def _site(self, slots: dict[str, int]) -> Site:
+    def _site(self, nodes: dict[str, tuple[str, int]]) -> Site:
         run, known = self._run, worker.versions()
         return Site(
-            run.path.absolute(), Path.cwd(), run.lease, known, slots, worker.carried(os.environ)
+            run.path.absolute(), Path.cwd(), run.lease, known, nodes, worker.carried(os.environ)
         )
 
     def _ready(self) -> Iterable[tuple[_Attempt, Ended]]:

@@ -50,8 +50,8 @@ class Site:
     lease: Lease | None
     versions: Mapping[str, str]
     """Versions that a node must have."""
-    slots: Mapping[str, int]
-    """Name of a node -> tasks that run on it at once."""
+    nodes: Mapping[str, tuple[str, int]]
+    """Ray's name of a node -> its address, and the number of tasks that run on it at once."""
     environment: Mapping[str, str] = field(repr=False)
 
 
@@ -122,6 +122,7 @@ def do(order: Order, mailbox: Any) -> Ended:
         _enter(order)
         with _claimed(order), _shown(Outbox(mailbox)):
             function, arguments = pickle.loads(order.work)
+            _share(order)
             result = pickle.dumps(function(*arguments))
         return Ended(result, None, _peak_gigabytes())
     except Exception as error:
@@ -172,14 +173,14 @@ def carried(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _enter(order: Order) -> None:
-    """Set environment, folder, threads and share of the memory.
+    """Set environment and folder.
 
     Raises:
         BadInput: the node is not as the command's machine.
     """
     site = order.site
     if found := differing(site.versions):
-        raise BadInput(f"node {_node()}: {found}; install the same on every node")
+        raise BadInput(f"node {_here(site)[0]}: {found}; install the same on every node")
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
         if name not in site.environment:
             del os.environ[name]  # Ray sets OMP_NUM_THREADS
@@ -187,12 +188,17 @@ def _enter(order: Order) -> None:
     try:
         os.chdir(site.folder)
     except OSError:
-        raise BadInput(f"node {_node()}: expected the folder {site.folder}, found none") from None
-    import torch
+        raise BadInput(
+            f"node {_here(site)[0]}: expected the folder {site.folder}, found none"
+        ) from None
 
-    torch.set_num_threads(order.cpus)
+
+def _share(order: Order) -> None:
+    """Set this process's threads, and its share of the node's free memory."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(order.cpus)
     machine.limit_share(None)
-    machine.limit_share(machine.free_memory() // max(1, site.slots.get(_node_id(), 1)))
+    machine.limit_share(machine.free_memory() // max(1, _here(order.site)[1]))
 
 
 @contextmanager
@@ -205,7 +211,9 @@ def _claimed(order: Order) -> Iterator[None]:
         args = (lease, done)
         threading.Thread(target=_watch, args=args, name="claim", daemon=True).start()
     run = Run(order.site.run)
-    run.event("task", task=order.name, attempt=order.attempt, node=_node(), pid=os.getpid())
+    run.event(
+        "task", task=order.name, attempt=order.attempt, node=_here(order.site)[0], pid=os.getpid()
+    )
     try:
         yield
     finally:
@@ -247,7 +255,7 @@ def _sendable(error: Exception, order: Order) -> Exception:
     """Return an error that can be pickled, with its traceback as a note."""
     if not isinstance(error, BadInput | RunFailed):
         error.add_note(
-            f"in {order.name} on {_node()}:\n{''.join(traceback.format_exception(error))}"
+            f"in {order.name} on {_here(order.site)[0]}:\n{''.join(traceback.format_exception(error))}"
         )
     try:
         pickle.loads(pickle.dumps(error))
@@ -261,14 +269,9 @@ def _peak_gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _node() -> str:
-    """Return the address of this node."""
+def _here(site: Site) -> tuple[str, int]:
+    """Return this node's address, and the number of tasks that run on it at once."""
     import ray
 
-    return str(ray.util.get_node_ip_address())
-
-
-def _node_id() -> str:
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id())
+    node = str(ray.get_runtime_context().get_node_id())
+    return site.nodes.get(node, (f"{node[:8]}, which came later", 1))

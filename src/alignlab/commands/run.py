@@ -65,7 +65,7 @@ def run(
 
 
 class _Start(NamedTuple):
-    """What is known when a run starts, apart from its settings."""
+    """State of a run at its start, apart from its settings."""
 
     plan: Plan
     cluster: Placed
