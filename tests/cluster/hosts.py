@@ -100,7 +100,7 @@ class Hosts:
         return f"{self.prefix}v{host}"
 
     def start(self, host: int) -> None:
-        """Start the Ray node of a host (0 is the head), and wait until it belongs to the cluster."""
+        """Start the Ray node of a host (0 is the head), and wait until it is in."""
         place = self._folder / f"{host}-{time.monotonic_ns()}"
         place.mkdir()
         address = self.addresses[host]

@@ -57,7 +57,7 @@ def units(run: Run, number: int, die_at: int = -1, pause: float = 0.0) -> list[i
                     torn.write('{"torn')  # what a kill leaves behind the last unit
                 kill()
             time.sleep(pause)
-            file.append(str(unit), [Count("toy", f"unit {unit}", os.getpid())])
+            file.append(str(unit), [Count("toy", f"unit {unit}", unit)])
         return [count.kept for count in file.read()]
 
 

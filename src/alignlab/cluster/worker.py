@@ -254,9 +254,8 @@ class _Warnings(logging.Handler):
 def _sendable(error: Exception, order: Order) -> Exception:
     """Return an error that can be pickled, with its traceback as a note."""
     if not isinstance(error, BadInput | RunFailed):
-        error.add_note(
-            f"in {order.name} on {_here(order.site)[0]}:\n{''.join(traceback.format_exception(error))}"
-        )
+        trace = "".join(traceback.format_exception(error))
+        error.add_note(f"in {order.name} on {_here(order.site)[0]}:\n{trace}")
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
