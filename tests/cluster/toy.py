@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from alignlab import leases, progress
+from alignlab import progress
 from alignlab.cluster.tasks import Task
 from alignlab.errors import BadInput
 from alignlab.runs import Run
@@ -62,12 +62,25 @@ def units(run: Run, number: int, die_at: int = -1, pause: float = 0.0) -> list[i
 
 
 def outlive(run: Run, flag: str) -> str:
-    """Go on after the claim was lost, as a worker that was cut off would."""
-    Path(flag).write_text(str(os.getpid()))
+    """Go on after the claim was lost, as a worker that was cut off would; once."""
+    if Path(flag).exists():
+        return "another attempt"
     with run.stage("work") as stage:
         file = stage.records("counts", Count)
-        assert leases._claim is not None
         for unit in range(600):
-            time.sleep(0.1)
             file.append(str(unit), [Count("toy", "unit", unit)])
+            Path(flag).write_text(str(os.getpid()))
+            time.sleep(0.1)
     return "written to the end"
+
+
+def span(seconds: float) -> tuple[float, float]:
+    """When a task began and ended."""
+    began = time.time()
+    time.sleep(seconds)
+    return began, time.time()
+
+
+def rest(flag: str) -> None:
+    Path(flag).write_text(str(os.getpid()))
+    time.sleep(600)
