@@ -26,6 +26,7 @@ from typing import Any
 
 from alignlab import leases, machine, parallel, progress
 from alignlab.errors import BadInput, RunFailed
+from alignlab.files import write_text
 from alignlab.leases import Lease
 from alignlab.runs import Run
 
@@ -73,6 +74,11 @@ class Order:
         """Return the file and the text under which the attempt may write."""
         lease = "" if self.site.lease is None else self.site.lease.id
         return self.site.run / ".tasks" / str(self.number), f"{lease} {self.attempt}\n"
+
+    @property
+    def started(self) -> Path:
+        """Return the file into which the attempt writes the name of its node."""
+        return self.claim[0].with_suffix(f".{self.attempt}")
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,7 @@ def _claimed(order: Order) -> Iterator[None]:
         lease.check()
         args = (lease, done)
         threading.Thread(target=_watch, args=args, name="claim", daemon=True).start()
+    write_text(order.started, _node_id())
     run = Run(order.site.run)
     run.event(
         "task", task=order.name, attempt=order.attempt, node=_here(order.site)[0], pid=os.getpid()
@@ -270,7 +277,12 @@ def _peak_gigabytes() -> float:
 
 def _here(site: Site) -> tuple[str, int]:
     """Return this node's address, and the number of tasks that run on it at once."""
+    node = _node_id()
+    return site.nodes.get(node, (f"{node[:8]}, which came later", 1))
+
+
+def _node_id() -> str:
+    """Return Ray's name of this node."""
     import ray
 
-    node = str(ray.get_runtime_context().get_node_id())
-    return site.nodes.get(node, (f"{node[:8]}, which came later", 1))
+    return str(ray.get_runtime_context().get_node_id())
