@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ GRACE_S = 4 * worker.WATCH_S
 """Seconds before a task is given to another worker: a lost one that lives ends in less."""
 FETCH_S = 120.0
 """Seconds that a finished result may take to arrive."""
-LOOK_S = 10.0
+LOOK_S = 5.0
 """Seconds between two looks at the nodes."""
 
 
@@ -50,9 +50,14 @@ class Task:
 class _Attempt:
     task: Task
     number: int
-    of_task: int
-    """1 for the first attempt."""
+    """Number of the task in the command."""
+    of_task: int = 1
+    """1 for the first attempt at the task."""
+    lost: int = 0
+    """Attempts that were lost before."""
     not_before: float = 0.0
+    started: Path | None = None
+    """File that names the node as soon as the attempt has started; None for one not yet sent."""
 
 
 Then = Callable[[Task, bytes], Iterable[Task]]
@@ -75,6 +80,7 @@ class Tasks:
         self._numbers = 0
         self._looked = time.monotonic()
         self._stuck = False
+        self._alive = {node.id for node in layout.nodes}
         here = session.on_node(ray.get_runtime_context().get_node_id())
         mailbox = ray.remote(num_cpus=0, max_restarts=0)(worker.Mailbox)
         self._mailbox: Any = mailbox.options(scheduling_strategy=here).remote()
@@ -116,7 +122,7 @@ class Tasks:
     def _add(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
             self._numbers += 1
-            self._waiting.append(_Attempt(task, self._numbers, 1))
+            self._waiting.append(_Attempt(task, self._numbers))
 
     def _submit(self, claims: Path) -> None:
         """Send the tasks that may run now to the cluster, which places them as nodes are free."""
@@ -138,7 +144,8 @@ class Tasks:
             write_text(*order.claim)
             resources = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory}
             do = self._do.options(name=order.name, scheduling_strategy="SPREAD", **resources)
-            self._flying[do.remote(order, self._mailbox)] = attempt
+            sent = do.remote(order, self._mailbox)
+            self._flying[sent] = replace(attempt, started=order.started)
 
     def _site(self, nodes: dict[str, tuple[str, int]]) -> Site:
         run, known = self._run, worker.versions()
@@ -189,14 +196,19 @@ class Tasks:
 
     def _lose(self, attempt: _Attempt, reason: str, detail: str) -> None:
         """Count a lost attempt, and wait with the next until its worker has seen it."""
-        task, done = attempt.task, attempt.of_task
-        self._run.event("lost", task=task.name, attempt=done, reason=reason, detail=detail)
-        if done > RETRIES:
-            raise RunFailed(f"{task.name}: lost {done} times ({reason}); the same command resumes")
-        progress.say(f"{task.name}: {reason}; attempt {done + 1} of {RETRIES + 1} goes on")
-        claim = self._run.path / ".tasks" / str(attempt.number)
-        write_text(claim, "lost\n")
-        self._waiting.append(_Attempt(task, attempt.number, done + 1, time.monotonic() + GRACE_S))
+        name, lost = attempt.task.name, attempt.lost + 1
+        self._run.event("lost", task=name, attempt=attempt.of_task, reason=reason, detail=detail)
+        if lost > RETRIES:
+            raise RunFailed(f"{name}: lost {lost} times ({reason}); the same command resumes")
+        progress.say(f"{name}: {reason}; attempt {lost + 1} of {RETRIES + 1} goes on")
+        self._repeat(replace(attempt, lost=lost))
+
+    def _repeat(self, attempt: _Attempt) -> None:
+        """Take the task from its worker, and send it again when the worker has seen that."""
+        write_text(self._run.path / ".tasks" / str(attempt.number), "lost\n")
+        later = time.monotonic() + GRACE_S
+        again = replace(attempt, of_task=attempt.of_task + 1, not_before=later, started=None)
+        self._waiting.append(again)
 
     def _show(self) -> None:
         """Show the progress of the tasks."""
@@ -214,13 +226,37 @@ class Tasks:
                 progress.show(update)
 
     def _look(self) -> None:
-        """Tell once if no node is left that could run the waiting tasks."""
+        """Give up attempts on dead nodes; tell once if no node is left for the others.
+
+        Ray notices that a node is cut off, but goes on waiting for answers from it for minutes or
+        for ever, as its connections are not closed.
+        """
         if time.monotonic() - self._looked < LOOK_S or not self._flying:
             return
         self._looked = time.monotonic()
         nodes = self._session.nodes()
+        alive = {node.id for node in nodes}
+        if self._alive - alive:
+            self._leave(alive)
+        self._alive = alive
         needs = [self._layout.needs(attempt.task.among) for attempt in self._flying.values()]
-        stuck = not any(need.slots(node) for node in nodes for need in needs)
+        stuck = bool(needs) and not any(need.slots(n) for n in nodes for need in needs)
         if stuck and not self._stuck:
             progress.say(f"no node is left with {needs[0]} for a task; waiting for one")
         self._stuck = stuck
+
+    def _leave(self, alive: set[str]) -> None:
+        """Repeat attempts on nodes that are not alive, or that may be on their way to one."""
+        for reference, attempt in list(self._flying.items()):
+            node = ""
+            with suppress(OSError):
+                node = attempt.started.read_text() if attempt.started else ""
+            if node in alive:
+                continue
+            del self._flying[reference]
+            with suppress(Exception):
+                self._session.ray.cancel(reference, force=True)
+            if node:
+                self._lose(attempt, "its node is gone", f"node {node}")
+            else:
+                self._repeat(attempt)
