@@ -47,6 +47,11 @@ def act_under(claim: Path | None, text: str = "") -> None:
     _claim = None if claim is None else (claim, text)
 
 
+def is_claimed() -> bool:
+    """Return whether this process does a task of a cluster, whose others may be other machines."""
+    return _claim is not None
+
+
 def this_host() -> tuple[str, str]:
     """Return this machine's name and the id of its kernel's boot."""
     try:

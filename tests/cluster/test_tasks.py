@@ -23,6 +23,7 @@ from alignlab.cluster.placement import Layout
 from alignlab.cluster.session import Session, connected
 from alignlab.cluster.tasks import Task, Tasks
 from alignlab.errors import BadInput, RunFailed
+from alignlab.generation.cache import AnswerCache, Spent
 from alignlab.redo import events
 from alignlab.runs import Run, RunIdentity
 from alignlab.types import Count
@@ -226,6 +227,23 @@ def test_a_claim_is_checked_with_the_lease(run, tmp_path):
     finally:
         leases.act_under(None)
     run.lease.check()
+
+
+def test_answers_are_cached_without_memory_in_common(tmp_path):
+    file = tmp_path / "cache/calls.sqlite"
+    first = AnswerCache(file)  # of a session without a cluster
+    first.put("a", "s", "one", Spent())
+    first.close()
+    leases.act_under(tmp_path / "1", "mine 1\n")
+    try:
+        here, there = AnswerCache(file), AnswerCache(file)
+        here.put("b", "s", "two", Spent())
+        there.put("c", "s", "three", Spent())
+        assert [here.get(key) for key in "abc"] == ["one", "two", "three"]
+        (mode,) = here._db.execute("PRAGMA journal_mode").fetchone()
+        assert mode == "truncate"
+    finally:
+        leases.act_under(None)
 
 
 def test_an_address_is_checked_and_ray_is_asked_for_by_its_extra(monkeypatch):
