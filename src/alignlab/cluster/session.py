@@ -38,7 +38,7 @@ STORE_BYTES = 256_000_000
 """Memory for results on their way, of a Ray started here."""
 SOCKETS = 40
 """Most characters of the folder of temporary files: paths of sockets have at most 107."""
-LOOK_S = 60.0
+LOOK_S = 120.0
 """Seconds that a node has to answer the first question."""
 BEAT_S = 2.0
 """Seconds between two looks at the head."""

@@ -96,7 +96,8 @@ class Tasks:
             Exception: a task's own error.
         """
         claims = self._run.path / ".tasks"
-        claims.mkdir(exist_ok=True)
+        shutil.rmtree(claims, ignore_errors=True)  # of a killed command
+        claims.mkdir()
         self._add(tasks)
         try:
             while self._waiting or self._flying:
@@ -116,8 +117,9 @@ class Tasks:
                     self._session.ray.cancel(reference, force=True)
             raise
         finally:
-            # A worker that lives on ends without its claim.
-            shutil.rmtree(claims, ignore_errors=True)
+            # A worker that lives on ends without its claim; those of another command are its own.
+            if self._run.lease is None or not self._run.lease.is_lost():
+                shutil.rmtree(claims, ignore_errors=True)
 
     def _add(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
@@ -196,6 +198,8 @@ class Tasks:
 
     def _lose(self, attempt: _Attempt, reason: str, detail: str) -> None:
         """Count a lost attempt, and wait with the next until its worker has seen it."""
+        if self._run.lease is not None:
+            self._run.lease.check()  # workers end where another command took the run
         name, lost = attempt.task.name, attempt.lost + 1
         self._run.event("lost", task=name, attempt=attempt.of_task, reason=reason, detail=detail)
         if lost > RETRIES:

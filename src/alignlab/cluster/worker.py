@@ -223,6 +223,10 @@ def _claimed(order: Order) -> Iterator[None]:
     )
     try:
         yield
+    except Exception:
+        if lease is not None and lease.is_lost():
+            os._exit(1)  # not an error of the task, which another worker does
+        raise
     finally:
         done.set()
         leases.act_under(None)
