@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import shutil
@@ -163,6 +164,16 @@ class Head:
         host, _, port = address.rpartition(":")
         self._address = (host.strip("[]"), int(port))
         self._looked = self._heard = time.monotonic()
+        self.is_gone = False
+        """True after `check` has raised."""
+
+    def answers(self) -> bool:
+        """Return whether the head's port can be reached now."""
+        try:
+            socket.create_connection(self._address, timeout=BEAT_S).close()
+        except OSError:
+            return False
+        return True
 
     def check(self) -> None:
         """Look at the head, every few seconds.
@@ -182,6 +193,7 @@ class Head:
         except OSError:
             pass
         if time.monotonic() - self._heard > most:
+            self.is_gone = True
             host, port = self._address
             raise RunFailed(
                 f"the head of the cluster at {host}:{port} does not answer; the same command "
@@ -208,16 +220,16 @@ def connected(address: str) -> Iterator[Session]:
         if ray.is_initialized():
             yield _session(ray)
             return
-        place = _place()
+        place, session = _place(), None
         with _environment({} if is_elsewhere(address) else _own()):
             try:
                 _start(ray, address, place)
                 _handle(_stop)
                 _silence(ray)
-                yield _session(ray)
+                session = _session(ray)
+                yield session
             finally:
-                with suppress(Exception):
-                    ray.shutdown()
+                _leave(ray, session)
                 shutil.rmtree(place, ignore_errors=True)
 
 
@@ -250,6 +262,16 @@ def _start(ray: Any, address: str, place: Path) -> None:
         _temp_dir=str(place),
         **known,
     )
+
+
+def _leave(ray: Any, session: Session | None) -> None:
+    """Disconnect, and end a Ray that was started here."""
+    if session is not None and session.head.is_gone:
+        # Ray would wait for the head, and then end this process with stacks instead of a line.
+        atexit.unregister(ray._private.worker.shutdown)
+        return
+    with suppress(Exception):
+        ray.shutdown()
 
 
 @cache

@@ -101,7 +101,7 @@ class Tasks:
         self._add(tasks)
         try:
             while self._waiting or self._flying:
-                self._submit(claims)
+                self._submit()
                 for attempt, ended in self._ready():
                     self.peak_gigabytes = max(self.peak_gigabytes, ended.peak_gigabytes)
                     if ended.error is not None:
@@ -115,6 +115,7 @@ class Tasks:
             for reference in self._flying:
                 with suppress(Exception):
                     self._session.ray.cancel(reference, force=True)
+            self._flying.clear()
             raise
         finally:
             # A worker that lives on ends without its claim; those of another command are its own.
@@ -126,7 +127,7 @@ class Tasks:
             self._numbers += 1
             self._waiting.append(_Attempt(task, self._numbers))
 
-    def _submit(self, claims: Path) -> None:
+    def _submit(self) -> None:
         """Send the tasks that may run now to the cluster, which places them as nodes are free."""
         most, now = self._layout.most, time.monotonic()
         for _ in range(len(self._waiting)):
@@ -238,6 +239,8 @@ class Tasks:
         if time.monotonic() - self._looked < LOOK_S or not self._flying:
             return
         self._looked = time.monotonic()
+        if not self._session.head.answers():
+            return  # Ray would wait for it, and then end this process
         nodes = self._session.nodes()
         alive = {node.id for node in nodes}
         if self._alive - alive:
