@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -54,7 +56,7 @@ class Hosts:
     """A cluster of hosts; leaving the block ends their processes and removes all traces."""
 
     def __init__(self, number: int = 3, cpus: int = 1, network: str = "10.77.0") -> None:
-        self.prefix = f"al{os.getpid() % 10000}"
+        self.prefix = f"al{os.getpid()}"  # names of cables have at most 15 characters
         self.names = [f"{self.prefix}h{i}" for i in range(number)]
         self.addresses = [f"{network}.{i + 1}" for i in range(number)]
         self.address = f"{self.addresses[0]}:{PORT}"
@@ -63,6 +65,9 @@ class Hosts:
         self._folder = Path(tempfile.mkdtemp(prefix="alh-"))
 
     def __enter__(self) -> Hosts:
+        sweep()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
             self._connect()
             for host in range(len(self.names)):
@@ -173,6 +178,21 @@ class Hosts:
             subprocess.run(["ip", "link", "del", self._cable(host)], capture_output=True)
         subprocess.run(["ip", "link", "del", f"{self.prefix}b"], capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove hosts whose process was killed before it could."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+    for name in (line.split()[0] for line in listed.splitlines() if line.strip()):
+        owner = re.fullmatch(r"al(\d+)h(\d+)", name)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
+            for pid in map(int, pids.stdout.split()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for thing in (("netns", name), ("link", f"al{owner[1]}v{owner[2]}")):
+                subprocess.run(["ip", thing[0], "del", thing[1]], capture_output=True)
+            subprocess.run(["ip", "link", "del", f"al{owner[1]}b"], capture_output=True)
 
 
 def environment() -> dict[str, str]:

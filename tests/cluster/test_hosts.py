@@ -38,7 +38,7 @@ STUDY = (
     "hardware.threads=1",
     "branches=[teacher_reward,random_judge,sft_strong]",
 )
-LIMIT_S = 900
+LIMIT_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,13 @@ def whole(hosts: Hosts) -> Hosts:
 def toy(hosts: Hosts, out: Path, pause: float = 0.5) -> subprocess.Popen[bytes]:
     """Start tasks without models from the head."""
     words = [hosts.address, str(out), str(PARTS), str(UNITS), str(pause)]
-    return hosts.run(0, [sys.executable, *TOY, *words], out.with_suffix(".log"))
+    return begun(hosts, 0, [sys.executable, *TOY, *words], out)
+
+
+def begun(hosts: Hosts, host: int, argv: list[str], out: Path) -> subprocess.Popen[bytes]:
+    """Start a command on a host, whose run is watched from here."""
+    _running[out] = hosts.run(host, argv, out.with_suffix(".log"))
+    return _running[out]
 
 
 def ended(process: subprocess.Popen[bytes], out: Path) -> str:
@@ -74,6 +80,9 @@ def ended(process: subprocess.Popen[bytes], out: Path) -> str:
     printed = out.with_suffix(".log").read_text()
     assert code == 0, printed
     return printed
+
+
+_running: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 def started(out: Path, number: int = 1) -> list[dict[str, Any]]:
@@ -89,7 +98,8 @@ def lost(out: Path, number: int = 1) -> list[dict[str, Any]]:
 def until(read: Callable[[], list[Any]], number: int, out: Path) -> list[Any]:
     deadline = time.monotonic() + LIMIT_S
     while len(found := read()) < number:
-        assert time.monotonic() < deadline, out.with_suffix(".log").read_text()
+        over = time.monotonic() > deadline or _running[out].poll() is not None
+        assert not over or len(read()) >= number, out.with_suffix(".log").read_text()
         time.sleep(0.1)
     return found
 
@@ -174,7 +184,7 @@ def test_the_head_is_killed_and_the_command_repeated(whole: Hosts, tmp_path: Pat
 def test_a_command_whose_head_is_gone_ends_with_one_line(whole: Hosts, tmp_path: Path):
     out = tmp_path / "run"
     words = [whole.address, str(out), str(PARTS), str(UNITS), "1.0"]
-    process = whole.run(1, [sys.executable, *TOY, *words], out.with_suffix(".log"))
+    process = begun(whole, 1, [sys.executable, *TOY, *words], out)
     started(out, 3)
     whole.kill(0)
     assert process.wait(120) == 1
@@ -200,7 +210,7 @@ def test_a_study_on_three_hosts_equals_one_on_this_machine(whole: Hosts, tmp_pat
             stdout=log, stderr=log, timeout=LIMIT_S, check=True,
         )  # fmt: skip
     argv = [*alone, f"hardware.cluster={whole.address}", f"out={there}"]
-    process = whole.run(0, argv, there.with_suffix(".log"))
+    process = begun(whole, 0, argv, there)
     # A branch's worker is killed, too, as soon as there is one.
     (branch, *_) = until(
         lambda: [e for e in started(there) if e["task"] != "study" and _begun(there, e)], 1, there

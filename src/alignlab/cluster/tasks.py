@@ -111,11 +111,11 @@ class Tasks:
                 self._session.head.check()
                 self._look()
         except BaseException:
-            # Records survive any kill, so there is nothing to wait for.
-            for reference in self._flying:
+            # Records survive any kill, so there is nothing to wait for. Without a head Ray would
+            # wait for it, and then end this process.
+            for reference in () if self._session.head.is_gone else tuple(self._flying):
                 with suppress(Exception):
                     self._session.ray.cancel(reference, force=True)
-            self._flying.clear()
             raise
         finally:
             # A worker that lives on ends without its claim; those of another command are its own.
