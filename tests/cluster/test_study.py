@@ -49,7 +49,7 @@ def test_the_plan_shows_the_places(alignlab, monkeypatch):
     assert shown.code == 0, shown.err
     lines = shown.out.splitlines()
     (at,) = [i for i, line in enumerate(lines) if line.startswith("places")]
-    assert lines[at].startswith("places    up to 4 tasks ready at a time, 1 CPU, 0.")
+    assert lines[at].startswith("places    up to 4 tasks ready at a time, 1 CPU, 1.0 GB each")
     assert lines[at].endswith("GB each: 4 at once")
     assert lines[at + 1].strip() == "this machine: 8 CPUs, 16.0 GB; 8 tasks at once"
 
