@@ -8,7 +8,9 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +49,8 @@ SILENT_S = 45.0
 """Seconds of silence of the head after which a run ends; Ray would end the process at 60."""
 REFUSED_S = 10.0
 """The same where its machine answers that nobody listens."""
+HELD_S = 3.0
+"""Seconds that a command has to end by itself when the head is gone."""
 
 
 def require_ray() -> None:
@@ -166,6 +170,8 @@ class Head:
         self._looked = self._heard = time.monotonic()
         self.is_gone = False
         """True after `check` has raised."""
+        self.left = threading.Event()
+        """Set when the command has left the cluster."""
 
     def answers(self) -> bool:
         """Return whether the head's port can be reached now."""
@@ -182,7 +188,7 @@ class Head:
             RunFailed: it is silent for too long.
         """
         now = time.monotonic()
-        if now - self._looked < BEAT_S:
+        if now - self._looked < BEAT_S and not self.is_gone:
             return
         self._looked, most = now, SILENT_S
         try:
@@ -199,6 +205,20 @@ class Head:
                 f"the head of the cluster at {host}:{port} does not answer; the same command "
                 "resumes when it does"
             )
+
+    def watch(self) -> None:
+        """Look at the head until the command has left, and end a process that Ray holds up.
+
+        Calls of Ray that need the head do not return without it.
+        """
+        while not self.left.wait(BEAT_S):
+            try:
+                self.check()
+            except RunFailed as error:
+                if not self.left.wait(HELD_S):
+                    print(f"alignlab: {error}", file=sys.stderr, flush=True)
+                    os._exit(1)
+                return
 
 
 @contextmanager
@@ -227,8 +247,11 @@ def connected(address: str) -> Iterator[Session]:
                 _handle(_stop)
                 _silence(ray)
                 session = _session(ray)
+                threading.Thread(target=session.head.watch, name="head", daemon=True).start()
                 yield session
             finally:
+                if session is not None:
+                    session.head.left.set()
                 _leave(ray, session)
                 shutil.rmtree(place, ignore_errors=True)
 
