@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from alignlab import machine, registry, seeds
+from alignlab.cluster.session import refuse_address, require_ray
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
@@ -60,11 +61,18 @@ class Hardware(Bounded):
     parallel: Parallel = "auto"
     """Parallelism of a training under torchrun or accelerate: "data" (full weights on every
     process) or "fsdp" (sharded weights); "auto" follows accelerate's configuration, else data."""
+    cluster: str = ""
+    """Ray cluster whose nodes run the seeds and branches of a study: HOST:PORT of its head, or
+    "auto" (RAY_ADDRESS where it is set, else this machine); needs pip install 'alignlab[ray]'.
+    Empty runs processes of this machine; with a cluster, workers is the most tasks at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_dtype(self.dtype, "setting hardware.dtype")
-        if self.device != "auto":
+        if self.cluster:
+            refuse_address(self.cluster)
+            require_ray()
+        elif self.device != "auto":
             _find_device(self.device)
         self._check_launch()
 
@@ -73,6 +81,11 @@ class Hardware(Bounded):
         sharded(self.parallel)
         if not is_launched():
             return
+        if self.cluster:
+            raise BadInput(
+                "setting hardware.cluster: has no effect here: torchrun or accelerate has started "
+                "the processes"
+            )
         if self.workers > 1:
             raise BadInput(
                 "setting hardware.workers: has no effect here: torchrun or accelerate says how "

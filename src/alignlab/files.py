@@ -10,9 +10,11 @@ import itertools
 import json
 import os
 import time
+import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ CsvRows = Iterator[tuple[int, list[str]]]
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step: a reader or a killed writer never leaves half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Processes of several machines, which may have one number, write into one folder.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
@@ -133,6 +136,26 @@ def lock(path: Path, busy: str, patience_s: float = 10.0) -> int:
                 os.close(handle)
                 raise RunFailed(busy) from None
             time.sleep(0.05)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file that processes of several machines write.
+
+    Under a lock, as the end of a file on a network file system may be known from a cache.
+    """
+    with path.open("a", encoding="utf-8") as file:
+        with suppress(OSError):  # some file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(line)
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Keep other processes out of such a block of theirs with the same file, which must exist."""
+    with path.open("r+b") as file:
+        with suppress(OSError):  # some file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def cut_torn_line(path: Path) -> None:

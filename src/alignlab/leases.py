@@ -5,6 +5,10 @@ lease is a file that names its holder (host, boot of its kernel, process); the h
 time every ten seconds, by the clock of the file system. Under one kernel the file lock decides, and
 what a dead process left there is taken over at once. A lease of another machine is never taken over
 without being asked: its silence may be that of the network.
+
+A worker of a cluster acts under the lease of the command that sent it, and under a claim: a file
+that names its attempt at a task. When the task is given to another worker the file changes, and the
+first one, which may only have been cut off, writes nothing more.
 """
 
 from __future__ import annotations
@@ -31,6 +35,21 @@ BEAT_S = 10.0
 STALE_S = 120.0
 """Seconds of silence after which a holder may be dead; caches of a network file system hold times
 for up to 60."""
+
+
+_claim: tuple[Path, str] | None = None
+"""File and text under which this process may write, in a worker of a cluster."""
+
+
+def act_under(claim: Path | None, text: str = "") -> None:
+    """Let this process write only as long as a file holds a text; None ends it."""
+    global _claim
+    _claim = None if claim is None else (claim, text)
+
+
+def is_claimed() -> bool:
+    """Return whether this process does a task of a cluster, whose others may be other machines."""
+    return _claim is not None
 
 
 def this_host() -> tuple[str, str]:
@@ -70,6 +89,11 @@ class Lease:
         threading.Thread(target=_beat, args=args, name="lease", daemon=True).start()
         return lease
 
+    @property
+    def id(self) -> str:
+        """Return the name of this hold, which no other has."""
+        return str(json.loads(self._text)["lease"])
+
     def check(self) -> None:
         """Check that the run is still this process's.
 
@@ -80,6 +104,12 @@ class Lease:
             found = holder(self.path)
             by = f"process {found['pid']} on {found['host']}" if found else "somebody"
             raise RunFailed(f"{self.path.parent}: {by} took over this run; nothing more is written")
+        if _claim is not None and not _is(*_claim):
+            raise RunFailed(f"{_claim[0]}: another worker took over; nothing more is written")
+
+    def is_lost(self) -> bool:
+        """Return whether the run, or the task of this process, was taken over."""
+        return not _is(self.path, self._text) or (_claim is not None and not _is(*_claim))
 
     def release(self) -> None:
         """Remove the lease, if it is still this process's."""

@@ -8,9 +8,10 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,23 @@ class Branch:
     arguments: tuple[Any, ...]
 
 
+Runner = Callable[[Sequence[Branch]], list[Any]]
+"""Function that runs branches and returns their results in order."""
+
+_elsewhere: Runner | None = None
+
+
+@contextmanager
+def elsewhere(runner: Runner) -> Iterator[None]:
+    """Let a function run the branches of the block, instead of processes of this machine."""
+    global _elsewhere
+    before, _elsewhere = _elsewhere, runner
+    try:
+        yield
+    finally:
+        _elsewhere = before
+
+
 def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list[Any]:
     """Run every branch and return their results in order.
 
@@ -39,6 +57,8 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
         RunFailed: a worker was killed.
         Exception: the first error of a branch, unchanged.
     """
+    if _elsewhere is not None:
+        return _elsewhere(branches)
     if workers <= 1 or len(branches) <= 1:
         return [branch.function(*branch.arguments) for branch in branches]
     context = multiprocessing.get_context("spawn")
@@ -70,20 +90,26 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
         listener.join(timeout=2)
 
 
-class _QueueSink:
-    """Sink that sends a worker's progress to the main process, a few times a second."""
+class QueueSink:
+    """Sink that sends a worker's progress to the main process, a few times a second.
+
+    Args:
+        updates: queue, or an object with its method `put`.
+    """
 
     def __init__(self, updates: Any) -> None:
         self._updates = updates
         self._sent: dict[str, float] = {}
 
     def show(self, update: progress.Update) -> None:
+        """Send an update, unless one of its task was sent just before."""
         now = time.monotonic()
         if update.finished or now - self._sent.get(update.task, 0.0) > 0.2:
             self._sent[update.task] = now
             self._updates.put(update)
 
     def say(self, text: str) -> None:
+        """Send lines of text."""
         self._updates.put(text)
 
 
@@ -93,7 +119,7 @@ def _begin_worker(updates: Any, parent: int, threads: int, share: int) -> None:
     machine.limit_share(share)
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    progress.use(_QueueSink(updates))
+    progress.use(QueueSink(updates))
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 

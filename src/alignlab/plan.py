@@ -141,6 +141,8 @@ class Plan:
     """Time of all seeds, branches shared among the processes; None: not estimated."""
     money: tuple[Price, ...] = ()
     """Costs of the endpoints whose specs give prices."""
+    places: tuple[str, ...] = ()
+    """Tasks at once, and nodes of the cluster; empty without `hardware.cluster`."""
     endpoints: tuple[str, ...] = ()
     """Probed endpoints, each with the request fields that it refuses."""
     findings: tuple[Finding, ...] = ()
@@ -158,6 +160,7 @@ class Plan:
                 *listed("data", self.data),
                 *listed("compares", models),
                 *listed("memory", self.memory),
+                *listed("places", self.places),
                 *listed("disk", [self._disk()]),
                 *listed("asks for", self.calls),
                 *listed("time", self._times()),

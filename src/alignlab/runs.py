@@ -25,7 +25,16 @@ import yaml
 from alignlab import integrity, meter, progress
 from alignlab.changed_settings import refuse_change
 from alignlab.errors import BadInput
-from alignlab.files import cut_torn_line, file_digest, lock, read_json, write_json, write_text
+from alignlab.files import (
+    append_line,
+    cut_torn_line,
+    exclusively,
+    file_digest,
+    lock,
+    read_json,
+    write_json,
+    write_text,
+)
 from alignlab.leases import NAME as LEASE
 from alignlab.leases import Lease
 from alignlab.records import read_records, to_dict, to_line
@@ -134,6 +143,15 @@ class Run:
         part.lease = self.lease
         return part
 
+    @property
+    def opened(self) -> int:
+        """Return how many stages of this scope were opened."""
+        return self._stages
+
+    def skip(self, stages: int) -> None:
+        """Number the next stage after so many, which another process opened."""
+        self._stages = stages
+
     def stage(
         self, name: str, *, config: Any = None, inputs: Mapping[str, str] | None = None
     ) -> Stage:
@@ -145,8 +163,7 @@ class Run:
     def event(self, event: str, **details: Any) -> None:
         """Append one line to events.jsonl."""
         line = json.dumps({"time": timestamp(), "event": event, **details}) + "\n"
-        with (self.path / "events.jsonl").open("a") as file:
-            file.write(line)
+        append_line(self.path / "events.jsonl", line)
 
     def describe(self, study: StudyDescription) -> None:
         """Write what the run asks and compares, for the report."""
@@ -173,13 +190,14 @@ class Run:
         Raises:
             BadInput: the run was started with other contents of one of them.
         """
-        inputs = self.manifest()["inputs"]
-        for path, digest in files.items():
-            if inputs.setdefault(path, digest) != digest:
-                raise BadInput(f"{path}: changed since this run was started; use another out=")
-        if files:
-            self.event("inputs", files=dict(files))  # from which a lost manifest is restored
-        self.change_manifest(inputs=inputs)
+        with exclusively(self.path / "config.yaml"):
+            inputs = self.manifest()["inputs"]
+            for path, digest in files.items():
+                if inputs.setdefault(path, digest) != digest:
+                    raise BadInput(f"{path}: changed since this run was started; use another out=")
+            if files:
+                self.event("inputs", files=dict(files))  # from which a lost manifest is restored
+            self.change_manifest(inputs=inputs)
 
     def note_type(self, model: str, dtype: str, device: str) -> None:
         """Record the type and device that a model computed in, once each."""

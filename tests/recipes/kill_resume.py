@@ -161,7 +161,8 @@ def contents(run: Path) -> dict[str, bytes]:
             kept[name] = file.read_bytes()
     kept["summary.json"] = _without(run / "summary.json", "wall_seconds")
     # A plan is an estimate for this machine, an outcome its times.
-    of_machine = ("wall_seconds", "created", "command", "machine", "sha256", "plan", "outcome")
+    of_machine = ("wall_seconds", "created", "command", "machine", "sha256", "plan", "outcome",
+                  "cluster")  # fmt: skip
     kept["manifest.json"] = _without(run / "manifest.json", *of_machine)
     kept["study.json"] = (run / "study.json").read_bytes()
     return kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from alignlab import registry
 from alignlab.commands._support.measured_speed import speeds
+from alignlab.commands._support.placed import nearest_folder, planned
 from alignlab.commands.diagnose import diagnose_study
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble
@@ -47,8 +47,10 @@ def check(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, {}, out=f"runs/{recipe}")
-    folder = _writable(Path(chosen.out))
-    plan = plan_study(known, chosen, speeds=partial(speeds, measure=measure))
+    folder = nearest_folder(Path(chosen.out))
+    with planned(chosen) as cluster:
+        nodes = cluster.nodes
+    plan = plan_study(known, chosen, speeds=partial(speeds, measure=measure), nodes=nodes)
     endpoints = probe_endpoints(to_dict(chosen))
     for endpoint in endpoints:
         if not endpoint.answers:
@@ -56,13 +58,3 @@ def check(
     found = diagnose_study(chosen, plan, sample=sample, ask=ask)
     free = shutil.disk_usage(folder).free / 1e9
     return replace(plan, endpoints=tuple(map(str, endpoints)), findings=found, free_gigabytes=free)
-
-
-def _writable(out: Path) -> Path:
-    """Return the nearest existing folder, which must be writable; create none."""
-    folder = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: expected a folder, found a file")
-    if not os.access(folder, os.W_OK):
-        raise BadInput(f"{folder}: expected a folder that can be written, found one that cannot")
-    return folder

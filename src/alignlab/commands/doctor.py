@@ -26,6 +26,7 @@ OPTIONAL = {
     "hub": "datasets",
     "lm-eval": "lm-eval",
     "quant": "bitsandbytes",
+    "ray": "ray",
     "relevance": "sentence-transformers",
     "track": "tensorboard",
     "vllm": "vllm",

@@ -15,7 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from alignlab import progress
+from alignlab.cluster.placement import Node
 from alignlab.commands._support.measured_speed import Asked, Texts, cache_file
+from alignlab.commands._support.placed import layout_of
 from alignlab.commands._support.training_memory import training_memory
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
@@ -46,12 +48,19 @@ Speeds = Callable[[Mapping[Asked, Texts], RunContext], Mapping[Asked, Speed]]
 """Function that returns the speed of each model of a plan on this machine."""
 
 
-def plan_study(recipe: Recipe, config: StudyConfig, *, speeds: Speeds | None = None) -> Plan:
+def plan_study(
+    recipe: Recipe,
+    config: StudyConfig,
+    *,
+    speeds: Speeds | None = None,
+    nodes: Sequence[Node] = (),
+) -> Plan:
     """Plan a study by running it with stand-ins.
 
     Args:
         speeds: returns the speeds of the study's models, for the estimate of time; None estimates
             none.
+        nodes: nodes of the cluster that runs it; empty for this machine's processes.
 
     Raises:
         BadInput: a part named in the settings cannot be built, the data are bad, or a step would
@@ -80,7 +89,17 @@ def plan_study(recipe: Recipe, config: StudyConfig, *, speeds: Speeds | None = N
         disk_gigabytes=_disk(recorder, config),
         money=_money(calls),
     )
-    return plan if speeds is None else _timed(plan, recipe, config, recorder, speeds)
+    if speeds is not None:
+        plan = _timed(plan, recipe, config, recorder, speeds, nodes)
+    if not nodes:
+        return plan
+    layout = layout_of(config.hardware, nodes, plan.memory)
+    return replace(plan, places=tuple(layout.lines(_most_tasks(recorder, config))))
+
+
+def _most_tasks(recorder: Recorder, config: StudyConfig) -> int:
+    """Return the number of tasks that the largest group of branches comes to, over all seeds."""
+    return max((len(group) for group in recorder.branches), default=1) * config.seeds
 
 
 def _sizes(recorder: Recorder) -> tuple[int, int]:
@@ -113,7 +132,12 @@ def _context(run: Run, config: StudyConfig, recorder: Recorder | None) -> RunCon
 
 
 def _timed(
-    plan: Plan, recipe: Recipe, config: StudyConfig, recorder: Recorder, speeds: Speeds
+    plan: Plan,
+    recipe: Recipe,
+    config: StudyConfig,
+    recorder: Recorder,
+    speeds: Speeds,
+    nodes: Sequence[Node],
 ) -> Plan:
     """Add the predicted time, from a second dry run with texts of typical length."""
     typical = typical_lengths(recorder.examples, *model_tokenizer(recorder, config))
@@ -125,12 +149,16 @@ def _timed(
         workers = context.workers
     likely, most = (_stage_seconds(r.work, speed) for r in (again, recorder))
     stages = tuple(StageTime(stage, taken, most[stage]) for stage, taken in likely.items())
-    total, bound = (_total(r, speed, workers) * config.seeds for r in (again, recorder))
-    time = Time(total, bound, _basis(speed.values()), _busy(workers))
     facts = model_facts(
         resolve_model(config.model).path, chat_template=config.chat_template or None
     )
     needed = memory(facts, config, *_sizes(again))
+    if nodes:  # as fast as this machine, and all seeds at once
+        workers = layout_of(config.hardware, nodes, needed).at_once(_most_tasks(recorder, config))
+        total, bound = (_total(r, speed, workers, config.seeds) for r in (again, recorder))
+    else:
+        total, bound = (_total(r, speed, workers) * config.seeds for r in (again, recorder))
+    time = Time(total, bound, _basis(speed.values()), 1.0 if nodes else _busy(workers))
     return replace(plan, stages=stages, time=time, memory=needed)
 
 
@@ -196,16 +224,17 @@ def _stage_seconds(work: Sequence[Work], speed: Mapping[Asked, Speed]) -> dict[s
     return found
 
 
-def _total(recorder: Recorder, speed: Mapping[Asked, Speed], workers: int) -> float:
-    """Return the seconds of one seed, where branches share the processes."""
+def _total(recorder: Recorder, speed: Mapping[Asked, Speed], workers: int, seeds: int = 1) -> float:
+    """Return the seconds of seeds that run side by side, whose branches share the processes."""
     branches: dict[str, float] = {}
     for one in recorder.work:
         taken = seconds(one.compute, speed[_asked(one)]) if one.model else 0.0
         branches[one.branch] = branches.get(one.branch, 0.0) + taken
-    total = branches.get("", 0.0)
+    total = branches.get("", 0.0) * math.ceil(seeds / workers)
     for number, names in enumerate(recorder.branches, 1):
         order = [f"{number}/{name}" for name in names]
-        total += elapsed(branches, [name for name in order if name in branches], workers)
+        known = [name for name in order if name in branches for _ in range(seeds)]
+        total += elapsed(branches, known, workers)
     return total
 
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignlab import configs, progress, registry
 from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.commands._support.measured_speed import speeds
 from alignlab.commands._support.outcome import note_outcome, note_plan
+from alignlab.commands._support.placed import Placed, placed
 from alignlab.commands._support.terminal import head
 from alignlab.commands._support.train_setup import refuse_large
 from alignlab.commands.preflight import plan_study
@@ -23,6 +24,7 @@ from alignlab.errors import RunFailed
 from alignlab.measuring import card_cache
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.measuring.results import results
+from alignlab.plan import Plan
 from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
@@ -52,35 +54,54 @@ def run(
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
     fitness = _fitness(chosen)
-    plan = plan_study(known, chosen, speeds=partial(speeds, measure=False))
-    for loop in (chosen.sft, chosen.preference):
-        refuse_large(chosen.model, loop, chosen.hardware.device)
-    out = Path(chosen.out)
+    with placed(chosen) as cluster:
+        plan = plan_study(known, chosen, speeds=partial(speeds, measure=False), nodes=cluster.nodes)
+        for loop in (chosen.sft, chosen.preference):
+            if not cluster.nodes:
+                refuse_large(chosen.model, loop, chosen.hardware.device)
+        layers = setting_layers(config, overrides, settings)
+        given = tuple(key for layer in layers for key in configs.dotted(layer))
+        return _run(known, chosen, _Start(plan, cluster, fitness, given, repair))
+
+
+class _Start(NamedTuple):
+    """State of a run at its start, apart from its settings."""
+
+    plan: Plan
+    cluster: Placed
+    fitness: str
+    given: tuple[str, ...]
+    """Dotted names of the settings that the user chose."""
+    repair: bool
+
+
+def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
+    """Run a planned study, or resume it; return the report's path."""
+    plan, out = start.plan, Path(chosen.out)
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
-    layers = setting_layers(config, overrides, settings)
-    given = tuple(key for layer in layers for key in configs.dotted(layer))
-    identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, given)
+    identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, start.given)
     where = chosen.hardware, chosen.chat_template, chosen.track
-    with open_run(out, identity, *where, repair=repair) as context:
+    with open_run(out, identity, *where, repair=start.repair) as context:
         description = StudyDescription(
             known.name,
             known.question,
             known.baseline,
             plan.models,
             judge=chosen.judge_note,
-            fitness=fitness,
+            fitness=start.fitness,
             options=known.options_of(plan.models),
         )
         context.run.describe(description)
         note_plan(context.run, plan)
         progress.say(head(plan, known.question))
         began = time.monotonic()
-        measured = [known.study(_of_seed(context, seed, len(seeds)), chosen) for seed in seeds]
+        contexts = [_of_seed(context, seed, len(seeds)) for seed in seeds]
+        measured, cluster = start.cluster.run(known, contexts, chosen, plan)
         context.run.describe(replace(description, models=made_in(measured, plan.models)))
         results(context, measured)
         context.run.finish()
         _add_wall_time(context.run, time.monotonic() - began)
-        note_outcome(context.run)
+        note_outcome(context.run, cluster)
         report = write_report(out)
         _refuse_unjudged(measured, report)
         return report
@@ -172,7 +193,7 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     plain.pop("out")
     plain.pop("track")
     plain["measure"].pop("card")
-    for key in ("workers", "parallel"):
+    for key in ("workers", "parallel", "cluster"):
         plain["hardware"].pop(key)
     return plain
 

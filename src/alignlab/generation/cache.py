@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alignlab import leases
 from alignlab.errors import BadInput, RunFailed
 from alignlab.types import Usage
 
@@ -68,7 +69,9 @@ class AnswerCache:
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            # Processes of several machines have no memory in common, which WAL needs.
+            mode = "TRUNCATE" if leases.is_claimed() else "WAL"
+            self._db.execute(f"PRAGMA journal_mode={mode}")
             # Safe when the process is killed, without a wait for the disk after every answer, in
             # which no call would go on; only a power cut can lose the last ones.
             self._db.execute("PRAGMA synchronous=NORMAL")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from alignlab.files import read_json
 from alignlab.plan import Outcome, Plan, StageOutcome, label
@@ -21,8 +23,14 @@ def note_plan(run: Run, plan: Plan) -> None:
         run.change_manifest(plan=to_dict(plan))
 
 
-def note_outcome(run: Run) -> None:
-    """Write the costs of a finished run and of its plan into the manifest."""
+def note_outcome(run: Run, cluster: Mapping[str, Any] | None = None) -> None:
+    """Write the costs of a finished run and of its plan into the manifest.
+
+    Args:
+        cluster: nodes, attempts that were lost, and peak memory of a task; None or empty without
+            a cluster.
+    """
+    cluster = cluster or {}
     manifest = run.manifest()
     plan = from_dict(Plan, manifest["plan"])
     spent = run.path / "cache" / "spent.json"
@@ -30,13 +38,15 @@ def note_outcome(run: Run) -> None:
     outcome = Outcome(
         seconds=manifest["wall_seconds"],
         predicted_seconds=plan.time.seconds if plan.time else 0.0,
-        peak_gigabytes=round(peak_gigabytes(), 3),
+        peak_gigabytes=round(max(peak_gigabytes(), cluster.get("peak_gigabytes", 0.0)), 3),
         predicted_gigabytes=max((one.gigabytes for one in plan.memory), default=0.0),
         dollars=dollars,
         most_dollars=sum(price.dollars for price in plan.money),
         stages=stage_outcomes(run.path / "stages", plan),
     )
     run.change_manifest(outcome=to_dict(outcome) | {"error": outcome.error})
+    if cluster:
+        run.change_manifest(cluster=cluster)
 
 
 def stage_outcomes(folder: Path, plan: Plan) -> tuple[StageOutcome, ...]:

@@ -1,0 +1,97 @@
+"""Measure the overhead of Ray on one machine, and the scaling of independent branches on hosts.
+
+    python -m benchmarks.cluster [--repeat 3] [--tasks 8] [--seconds 10]   # as root
+    python -m benchmarks.cluster --demo [key=value ...]
+
+The first form runs tasks that compute for a fixed number of CPU seconds, on two hosts (network
+namespaces) with one CPU each and on one, so that nothing but placement differs. The second compares
+the demo on two processes of this machine with the demo on a Ray of its cores. Both ways alternate.
+Other programs must be idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.cluster.hosts import Hosts, environment, missing
+from tests.conftest import ROOT
+
+BUSY = "tests.cluster.busy_run"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", action="store_true", help="overhead of Ray on the demo")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=10.0, help="CPU seconds of a task")
+    parser.add_argument("settings", nargs="*", metavar="key=value")
+    given = parser.parse_intermixed_args()
+    if given.demo:
+        overhead(given.repeat, given.settings)
+    else:
+        if reason := missing():
+            print(reason, file=sys.stderr)
+            return 2
+        scaling(given.repeat, given.tasks, given.seconds)
+    return 0
+
+
+def overhead(repeat: int, settings: list[str]) -> None:
+    """Print the time of the demo on processes and on Ray, alternated."""
+    ways = {"processes": "hardware.workers=2", "ray": "hardware.cluster=auto"}
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(repeat):
+        for way, setting in ways.items():
+            out = Path(tempfile.mkdtemp(prefix="cluster-")) / "run"
+            argv = [sys.executable, "-m", "alignlab", "run", "compare_feedback", *settings]
+            argv += [setting, "hardware.threads=1", f"out={out}"]
+            taken[way].append(timed(argv))
+            shutil.rmtree(out.parent)
+    row("demo, 2 processes", taken["processes"])
+    row("demo, Ray of 2 CPUs", taken["ray"])
+    ratios = [ray / own - 1 for own, ray in zip(taken["processes"], taken["ray"], strict=True)]
+    print(f"overhead of Ray: median {statistics.median(ratios):+.1%}, all {ratios}")
+
+
+def scaling(repeat: int, tasks: int, seconds: float) -> None:
+    """Print the time of equal tasks on one host and on two; the start of Ray is not counted."""
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(repeat):
+        for number in taken:
+            with Hosts(number, cpus=1) as hosts:
+                log = Path(tempfile.mkstemp(prefix="cluster-", suffix=".log")[1])
+                argv = [sys.executable, "-m", BUSY, hosts.address, str(tasks), str(seconds)]
+                code = hosts.run(0, argv, log).wait()
+                printed = log.read_text()
+                log.unlink()
+                if code:
+                    raise RuntimeError(printed)
+                taken[number].append(float(printed.split()[-1]))
+    row(f"{tasks} tasks of {seconds:g} CPU seconds, 1 host", taken[1])
+    row(f"{tasks} tasks of {seconds:g} CPU seconds, 2 hosts", taken[2])
+    ratios = [one / two for one, two in zip(taken[1], taken[2], strict=True)]
+    print(f"scaling on 2 hosts: median {statistics.median(ratios):.2f}x, all {ratios}")
+
+
+def timed(argv: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(argv, cwd=ROOT, env=environment(), check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)  # fmt: skip
+    return time.perf_counter() - began
+
+
+def row(what: str, seconds: list[float]) -> None:
+    low, high = min(seconds), max(seconds)
+    print(f"{what:45}{statistics.median(seconds):8.1f} s   ({low:.1f} to {high:.1f})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""Submit the tasks of a command to a cluster, and give lost ones to other workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from alignlab import progress
+from alignlab.cluster import worker
+from alignlab.cluster.placement import Layout
+from alignlab.cluster.session import Session
+from alignlab.cluster.worker import Ended, Order, Site
+from alignlab.errors import RunFailed, first_line
+from alignlab.files import write_text
+from alignlab.runs import Run
+
+RETRIES = 3
+"""Further attempts at a task whose worker or node was lost; its own errors are not tried again."""
+POLL_S = 0.3
+"""Seconds between two looks at the tasks and their progress."""
+GRACE_S = 4 * worker.WATCH_S
+"""Seconds before a task is given to another worker: a lost one that lives ends in less."""
+FETCH_S = 120.0
+"""Seconds that a finished result may take to arrive."""
+LOOK_S = 5.0
+"""Seconds between two looks at the nodes."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Unit of work that runs on one node."""
+
+    name: str
+    key: Any
+    """Identity of the task for its sender."""
+    work: bytes = field(repr=False)
+    """Pickled function and arguments."""
+    among: int
+    """Number of tasks that can run at the same time, this one included."""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    task: Task
+    number: int
+    """Number of the task in the command."""
+    of_task: int = 1
+    """1 for the first attempt at the task."""
+    lost: int = 0
+    """Attempts that were lost before."""
+    not_before: float = 0.0
+    started: Path | None = None
+    """File that names the node as soon as the attempt has started; None for one not yet sent."""
+
+
+Then = Callable[[Task, bytes], Iterable[Task]]
+"""Function that takes a task's pickled result and returns the tasks that follow."""
+
+
+class Tasks:
+    """Tasks of one command on a cluster.
+
+    Args:
+        run: run directory, whose lease the tasks act under.
+        layout: rules by which tasks share the nodes; its nodes are those at the beginning.
+    """
+
+    def __init__(self, session: Session, run: Run, layout: Layout) -> None:
+        ray = session.ray
+        self._session, self._run, self._layout = session, run, layout
+        self._waiting: deque[_Attempt] = deque()
+        self._flying: dict[Any, _Attempt] = {}
+        self._numbers = 0
+        self._looked = time.monotonic()
+        self._stuck = False
+        self._alive = {node.id for node in layout.nodes}
+        here = session.on_node(ray.get_runtime_context().get_node_id())
+        mailbox = ray.remote(num_cpus=0, max_restarts=0)(worker.Mailbox)
+        self._mailbox: Any = mailbox.options(scheduling_strategy=here).remote()
+        self._do = ray.remote(max_retries=0)(worker.do)
+        self.peak_gigabytes = 0.0
+        """Peak memory of the largest task."""
+
+    def run(self, tasks: Iterable[Task], then: Then) -> None:
+        """Run tasks, and those that follow them, to the end.
+
+        Raises:
+            RunFailed: a task was lost too often, or the cluster's head is gone.
+            Exception: a task's own error.
+        """
+        claims = self._run.path / ".tasks"
+        shutil.rmtree(claims, ignore_errors=True)  # of a killed command
+        claims.mkdir()
+        self._add(tasks)
+        try:
+            while self._waiting or self._flying:
+                self._submit()
+                for attempt, ended in self._ready():
+                    self.peak_gigabytes = max(self.peak_gigabytes, ended.peak_gigabytes)
+                    if ended.error is not None:
+                        raise ended.error
+                    self._add(then(attempt.task, ended.result))
+                self._show()
+                self._session.head.check()
+                self._look()
+        except BaseException:
+            # Records survive any kill, so there is nothing to wait for. Without a head Ray would
+            # wait for it, and then end this process.
+            for reference in () if self._session.head.is_gone else tuple(self._flying):
+                with suppress(Exception):
+                    self._session.ray.cancel(reference, force=True)
+            raise
+        finally:
+            # A worker that lives on ends without its claim; those of another command are its own.
+            if self._run.lease is None or not self._run.lease.is_lost():
+                shutil.rmtree(claims, ignore_errors=True)
+
+    def _add(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            self._numbers += 1
+            self._waiting.append(_Attempt(task, self._numbers))
+
+    def _submit(self) -> None:
+        """Send the tasks that may run now to the cluster, which places them as nodes are free."""
+        most, now = self._layout.most, time.monotonic()
+        for _ in range(len(self._waiting)):
+            attempt = self._waiting.popleft()
+            if attempt.not_before > now or (most and len(self._flying) >= most):
+                self._waiting.append(attempt)
+                continue
+            needs = self._layout.needs(attempt.task.among)
+            order = Order(
+                attempt.task.name,
+                attempt.number,
+                attempt.of_task,
+                needs.cpus,
+                attempt.task.work,
+                self._site({n.id: (n.address, needs.slots(n)) for n in self._layout.nodes}),
+            )
+            write_text(*order.claim)
+            resources = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory}
+            do = self._do.options(name=order.name, scheduling_strategy="SPREAD", **resources)
+            sent = do.remote(order, self._mailbox)
+            self._flying[sent] = replace(attempt, started=order.started)
+
+    def _site(self, nodes: dict[str, tuple[str, int]]) -> Site:
+        run, known = self._run, worker.versions()
+        return Site(
+            run.path.absolute(), Path.cwd(), run.lease, known, nodes, worker.carried(os.environ)
+        )
+
+    def _ready(self) -> Iterable[tuple[_Attempt, Ended]]:
+        """Wait for the next ends of tasks; those of lost ones come again."""
+        if not self._flying:
+            time.sleep(POLL_S)
+            return
+        ready, _ = self._session.ray.wait(list(self._flying), num_returns=1, timeout=POLL_S)
+        for reference in ready:
+            attempt = self._flying.pop(reference)
+            ended = self._ended(reference, attempt)
+            if ended is not None:
+                yield attempt, ended
+
+    def _ended(self, reference: Any, attempt: _Attempt) -> Ended | None:
+        """Return how a task ended; None for one that was lost and is tried again.
+
+        Raises:
+            RunFailed: it was lost too often, or could not be started.
+        """
+        errors = self._session.ray.exceptions
+        reasons = {
+            errors.OutOfMemoryError: "its node ran out of memory",
+            errors.NodeDiedError: "its node is gone",
+            errors.WorkerCrashedError: "its worker is gone",
+            errors.ObjectLostError: "its result was lost with its node",
+            errors.GetTimeoutError: "its result did not arrive",
+        }
+        try:
+            ended: Ended = self._session.ray.get(reference, timeout=FETCH_S)
+            return ended
+        except tuple(reasons) as error:
+            reason = next(text for kind, text in reasons.items() if isinstance(error, kind))
+            detail = first_line(error)
+        except errors.RayTaskError as error:
+            raise RunFailed(f"{attempt.task.name}: {first_line(error.cause or error)}") from None
+        except errors.RayError as error:
+            raise RunFailed(
+                f"{attempt.task.name}: Ray failed: {first_line(error)}; the same command resumes"
+            ) from None
+        self._lose(attempt, reason, detail)
+        return None
+
+    def _lose(self, attempt: _Attempt, reason: str, detail: str) -> None:
+        """Count a lost attempt, and wait with the next until its worker has seen it."""
+        if self._run.lease is not None:
+            self._run.lease.check()  # workers end where another command took the run
+        name, lost = attempt.task.name, attempt.lost + 1
+        self._run.event("lost", task=name, attempt=attempt.of_task, reason=reason, detail=detail)
+        if lost > RETRIES:
+            raise RunFailed(f"{name}: lost {lost} times ({reason}); the same command resumes")
+        progress.say(f"{name}: {reason}; attempt {lost + 1} of {RETRIES + 1} goes on")
+        self._repeat(replace(attempt, lost=lost))
+
+    def _repeat(self, attempt: _Attempt) -> None:
+        """Take the task from its worker, and send it again when the worker has seen that."""
+        write_text(self._run.path / ".tasks" / str(attempt.number), "lost\n")
+        later = time.monotonic() + GRACE_S
+        again = replace(attempt, of_task=attempt.of_task + 1, not_before=later, started=None)
+        self._waiting.append(again)
+
+    def _show(self) -> None:
+        """Show the progress of the tasks."""
+        if self._mailbox is None:
+            return
+        try:
+            taken = self._session.ray.get(self._mailbox.take.remote(), timeout=FETCH_S)
+        except self._session.ray.exceptions.RayError:
+            self._mailbox = None
+            return
+        for update in taken:
+            if isinstance(update, str):
+                progress.say(update)
+            else:
+                progress.show(update)
+
+    def _look(self) -> None:
+        """Give up attempts on dead nodes; tell once if no node is left for the others.
+
+        Ray notices that a node is cut off, but goes on waiting for answers from it for minutes or
+        for ever, as its connections are not closed.
+        """
+        if time.monotonic() - self._looked < LOOK_S or not self._flying:
+            return
+        self._looked = time.monotonic()
+        if not self._session.head.answers():
+            return  # Ray would wait for it, and then end this process
+        nodes = self._session.nodes()
+        alive = {node.id for node in nodes}
+        if self._alive - alive:
+            self._leave(alive)
+        self._alive = alive
+        needs = [self._layout.needs(attempt.task.among) for attempt in self._flying.values()]
+        stuck = bool(needs) and not any(need.slots(n) for n in nodes for need in needs)
+        if stuck and not self._stuck:
+            progress.say(f"no node is left with {needs[0]} for a task; waiting for one")
+        self._stuck = stuck
+
+    def _leave(self, alive: set[str]) -> None:
+        """Repeat attempts on nodes that are not alive, or that may be on their way to one."""
+        for reference, attempt in list(self._flying.items()):
+            node = ""
+            with suppress(OSError):
+                node = attempt.started.read_text() if attempt.started else ""
+            if node in alive:
+                continue
+            del self._flying[reference]
+            with suppress(Exception):
+                self._session.ray.cancel(reference, force=True)
+            if node:
+                self._lose(attempt, "its node is gone", f"node {node}")
+            else:
+                self._repeat(attempt)

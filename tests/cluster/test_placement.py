@@ -1,0 +1,95 @@
+"""CPUs, GPUs and memory of tasks, and how many run at once, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from alignlab.cluster.placement import PROCESS_BYTES, Layout, Needs, Node, needs_gpu
+from alignlab.errors import BadInput
+
+GB = 10**9
+SMALL = Node("10.0.0.1", 2, 0, 4 * GB)
+LARGE = Node("10.0.0.2", 8, 0, 16 * GB)
+GPUS = Node("10.0.0.3", 64, 8, 500 * GB)
+
+
+@pytest.fixture(autouse=True)
+def _no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("node", "needs", "slots"),
+    [
+        (SMALL, Needs(1), 2),
+        (SMALL, Needs(1, 0, 3 * GB), 1),  # memory
+        (SMALL, Needs(4), 0),
+        (SMALL, Needs(1, 1), 0),  # no GPU
+        (GPUS, Needs(8, 1, 100 * GB), 5),
+        (GPUS, Needs(8, 2), 4),
+    ],
+)
+def test_slots_of_a_node(node: Node, needs: Needs, slots: int):
+    assert needs.slots(node) == slots
+
+
+def test_cpus_are_shared_out_and_none_gets_more_than_the_smallest_node_has():
+    layout = Layout([SMALL, LARGE], memory=GB)
+    assert layout.needs(1) == Needs(2, 0, GB + PROCESS_BYTES)  # not 10: no node has so many
+    assert layout.needs(5).cpus == 2  # 10 CPUs for 5 tasks
+    assert layout.needs(6).cpus == 1
+    assert layout.needs(100).cpus == 1
+    assert layout.at_once(5) == 5  # 1 on the small node, 4 on the large one
+    assert layout.at_once(100) == 10
+
+
+def test_threads_and_their_usual_number_are_kept(monkeypatch: pytest.MonkeyPatch):
+    assert Layout([LARGE], threads=4).needs(100).cpus == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert Layout([LARGE]).needs(1).cpus == 3
+
+
+def test_a_gpu_each_and_its_part_of_the_cpus():
+    layout = Layout([SMALL, GPUS], gpu=True)
+    assert layout.needs(4).cpus == 8  # 64 CPUs for 8 GPUs
+    assert layout.needs(4).gpus == 1
+    assert layout.at_once(100) == 8
+
+
+def test_a_plan_above_every_node_takes_the_largest_alone():
+    layout = Layout([SMALL, LARGE], memory=100 * GB)
+    assert layout.needs(2).memory == 16 * GB
+    assert layout.at_once(2) == 1
+
+
+def test_no_more_at_once_than_asked_for():
+    assert Layout([LARGE], most=3).at_once(8) == 3
+    lines = list(Layout([SMALL, LARGE], memory=2 * GB, most=3).lines(10))
+    assert lines == [
+        "up to 10 tasks ready at a time, 1 CPU, 2.5 GB each: 3 at once, at most 3",
+        "10.0.0.1: 2 CPUs, 4.0 GB; 1 task at once",
+        "10.0.0.2: 8 CPUs, 16.0 GB; 6 tasks at once",
+    ]
+
+
+def test_what_no_node_can_run_is_refused():
+    with pytest.raises(BadInput, match=r"node with 16 CPUs, 0\.5 GB for a task, found 10"):
+        Layout([LARGE], threads=16).at_once(2)
+    with pytest.raises(BadInput, match="expected nodes that run tasks, found none"):
+        Layout([]).needs(1)
+
+
+@pytest.mark.parametrize(
+    ("device", "nodes", "found"),
+    [("auto", [SMALL], False), ("auto", [SMALL, GPUS], True), ("cuda", [GPUS], True),
+     ("cpu", [GPUS], False)],
+)  # fmt: skip
+def test_who_gets_a_gpu(device: str, nodes: list[Node], found: bool):
+    assert needs_gpu(device, nodes) is found
+
+
+def test_a_gpu_that_is_not_there_or_named_is_refused():
+    with pytest.raises(BadInput, match=r"a cluster with GPUs, found none on its 1 node$"):
+        needs_gpu("cuda", [SMALL])
+    with pytest.raises(BadInput, match="a GPU of its own, found 'cuda:1'"):
+        needs_gpu("cuda:1", [GPUS])
