@@ -179,10 +179,17 @@ class RunContext:
         _open.cache_clear()
         machine.give_back_memory()
         if config.quant == "none":
-            # Sharded weights go to their devices layer by layer.
-            place = "cpu" if self.hardware.sharded else self.hardware.device
-            read = load_reward_model if rewards and classifier_in(model.path) else _load
-            lm = read(model.path, device=place, dtype="float32", chat_template=self.chat_template)
+            shards = self.hardware.sharded
+            scalar = rewards and classifier_in(model.path)
+            # A fresh head or adapter is drawn next to weights in memory.
+            fresh = config.lora is not None or (rewards and not scalar)
+            lm = (load_reward_model if scalar else _load)(
+                model.path,
+                device="cpu" if shards else self.hardware.device,  # shards move layer by layer
+                dtype="float32",
+                chat_template=self.chat_template,
+                deferred=shards and not fresh,
+            )
             self._note_type(f"{model.name}, training", lm, config.dtype)
             return lm
         if self.hardware.sharded:
@@ -314,9 +321,11 @@ def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
     return Checkpoint(name, spec)
 
 
-def _load(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
+def _load(
+    path: str, device: str, dtype: str, chat_template: str | None, deferred: bool = False
+) -> LanguageModel:
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    return load(path, device=device, dtype=dtype, chat_template=chat_template)
+    return load(path, device=device, dtype=dtype, chat_template=chat_template, deferred=deferred)
 
 
 _open = lru_cache(maxsize=3)(_load)

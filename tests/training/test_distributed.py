@@ -21,7 +21,7 @@ from alignlab.commands.train import train
 from alignlab.models.load import load, save
 from tests.conftest import ROOT
 from tests.models.helpers import tiny_lm
-from tests.training.trainings import LONG, ROLLOUTS, TRAININGS, settings
+from tests.training.trainings import LONGS, ROLLOUTS, TRAININGS, settings
 
 pytestmark = pytest.mark.slow
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

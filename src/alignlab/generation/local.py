@@ -94,7 +94,7 @@ class LocalEngine:
         }
         marks = thought_marks(special.values())
         self._unseen = {n for n, text in special.items() if text not in marks} if marks else None
-        self._reader = Reader(lm.model, lm.tokenizer)
+        self._reader = Reader(lm.model, lm.tokenizer, lm.through)
         self._scorer: ResponseScorer | None = None
         self._next_token: NextTokenScorer | None = None
 
@@ -150,7 +150,9 @@ class LocalEngine:
                 items.append(item)
         if items:
             if self._next_token is None:
-                self._next_token = NextTokenScorer(self.lm.model, tokenizer=self.lm.tokenizer)
+                self._next_token = NextTokenScorer(
+                    self.lm.model, through=self.lm.through, tokenizer=self.lm.tokenizer
+                )
             found = choice_logprobs(self._next_token, items)
         else:
             found = []
@@ -187,7 +189,9 @@ class LocalEngine:
                 groups.append(group)
         if groups:
             if self._scorer is None:
-                self._scorer = ResponseScorer(self.lm.model, tokenizer=self.lm.tokenizer)
+                self._scorer = ResponseScorer(
+                    self.lm.model, through=self.lm.through, tokenizer=self.lm.tokenizer
+                )
             found = score_groups(self._scorer, groups, token_budget)
             for index, scored in zip(fitting, found, strict=True):
                 results[index] = scored.sums
@@ -208,7 +212,8 @@ class LocalEngine:
             top_p=sampling.top_p,
         )
         stopped = self._stop_check(sampling) if sampling.stop else None
-        drawn = decode(self._reader, batch, self._end, stopped)
+        sharded = self.lm.through is not None
+        drawn = decode(self._reader, batch, self._end, stopped, trains=sharded)
         return self._read(requests, rows, drawn)
 
     def _read(

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import Scorer, TokenLogps
 from alignlab.training.budget import TokenBudget
 
 
-def weights_hash(model: Any) -> str:
-    """Hash a model's parameters in memory; 16 hex digits."""
+def weights_hash(model: Any, read: Callable[[str], Tensor] | None = None) -> str:
+    """Hash a model's parameters; 16 hex digits.
+
+    Args:
+        model: the model.
+        read: reads the parameters that are on the meta device, one at a time, by name.
+    """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        if read is not None and tensor.is_meta:
+            tensor = read(name).to(tensor.dtype)
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignlab.errors import BadInput
-from alignlab.objectives.rollout_batch import PolicyGradient, ValuedLogps, is_policy_gradient
+from alignlab.objectives.rollout_batch import PolicyGradient, is_policy_gradient
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.trainer_state import TrainingCallbacks
@@ -32,11 +32,6 @@ def refuse_rollouts(
     refuse_unfit(objective, config)
     if config.validate_every and hooks.validate is None and world.is_main:
         raise BadInput("train: validate_every: expected a validation with it, found none")
-    if world.sharded and objective.takes is ValuedLogps:
-        raise BadInput(
-            f"train: parallel: {name}'s value head cannot be shared out among processes; use "
-            "parallel=data"
-        )
 
 
 def refuse_unfit(objective: PolicyGradient, config: RolloutConfig) -> None:

@@ -108,8 +108,7 @@ def train_rollouts(
         hooks: validation that chooses the best model, and a callback after every step.
         world: processes that train together; each calls this function with the same arguments.
             The environment's reward and `hooks` are used on the main rank only. Each rank samples
-            its share of the prompts; with sharded weights the main rank samples all of them from
-            its whole copy.
+            its share of the prompts; with sharded weights all ranks make each pass together.
         save_dtype: type of the saved weights; "input" is the type in the model's files.
 
     Raises:
@@ -126,7 +125,7 @@ def train_rollouts(
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
     model = valued or lm.model
-    with step_runner(model, objective, config, out, world, lm.tokenizer) as runner:
+    with step_runner(model, objective, config, out, world, lm) as runner:
         responses = ((0,) * config.max_tokens,) * config.responses
         runner.plan([TokenGroup("of the longest responses", (0,), responses)])
         per_epoch = steps_per_epoch(len(prompts), config)
@@ -139,9 +138,10 @@ def train_rollouts(
         )
         loop = _Loop(state, objective, config, prompts, environment, frozen or runner.scorer)
         state.run([start, fingerprint(list(prompts))], loop.steps)
+        head = None if valued is None else runner.weights.values("head.")
     result = state.saved(save_dtype, started)
-    if valued is not None and world.is_main:
-        save_value_head(valued.head, out / "model")
+    if head and world.is_main:
+        save_value_head(head, out / "model")
     counts = loop.counts
     return RolloutResult(
         result,
@@ -163,9 +163,9 @@ def _frozen(lm: LanguageModel, config: RolloutConfig, world: DistributedContext)
     through = None
     if world.sharded:
         # Importing FSDP2 takes a second, which other trainings need not pay.
-        from alignlab.training.sharding import shared_out
+        from alignlab.training.shards import shared_out
 
-        through = shared_out(model, world)
+        through = shared_out(model, world, lm.weights)
     padded_because = "dropout is on" if config.dropout else None
     return ResponseScorer(
         model, padded_because=padded_because, through=through, tokenizer=lm.tokenizer
@@ -301,11 +301,9 @@ class _Loop:
         """Sample responses to prompts, in their order on every rank."""
         trainer = self.trainer
         world, weights = trainer.world, trainer.runner.weights
-        if world.sharded:
-            whole = weights.model(trainer.lm, weights.values())
-            return world.broadcast_from_main(lambda: self.environment.sample(whole, prompts, seed))
         own = prompts[world.rank :: world.size]
-        drawn = self.environment.sample(trainer.lm, own, seed) if own else []
+        with weights.sampling(trainer.lm) as lm:
+            drawn = self.environment.sample(lm, own, seed) if own else []
         shares = world.all_gather(drawn)
         return [shares[i % world.size][i // world.size] for i in range(len(prompts))]
 

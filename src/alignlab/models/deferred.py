@@ -1,0 +1,90 @@
+"""Build a model without its weights, and read these in parts from safetensors files.
+
+Parameters are on the meta device, which holds no memory. A process that shares the weights with
+others then reads the rows of its shards alone (`training/shards.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoConfig, GenerationConfig
+
+from alignlab.errors import expecting
+from alignlab.models.attention import keep_soft_cap
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights of a model in safetensors files, read by name and rows."""
+
+    files: Mapping[str, Path]
+    """File of each weight; a weight that is tied to another has the other's."""
+    keys: Mapping[str, str]
+    """Name of each weight in its file."""
+
+    def rows(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Read rows [start, stop) of a weight in the type of its file; all by default."""
+        with safe_open(self.files[name], framework="pt") as file:
+            found: Tensor = file.get_slice(self.keys[name])[start:stop]
+        return found
+
+
+class Deferred(NamedTuple):
+    """Model on the meta device, with the files of its weights."""
+
+    model: Any
+    weights: StoredWeights
+
+
+def deferred_model(
+    folder: Path, model_class: Any, dtype: torch.dtype, trust_remote_code: bool = False
+) -> Deferred | str:
+    """Build a folder's model on the meta device; its buffers are real.
+
+    Returns:
+        The model, or the reason why its weights have to be read whole: files that name the weights
+        otherwise than the model does, as transformers converts them on loading.
+    """
+    with expecting("a decoder in Hugging Face format with safetensors weights", folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with init_empty_weights(include_buffers=False):
+            model = model_class.from_config(
+                config, dtype=dtype, trust_remote_code=trust_remote_code
+            )
+        model.tie_weights()
+        if model.can_generate() and (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+        held = _shapes(folder)
+    keep_soft_cap(model)
+    first = {id(p): name for name, p in model.named_parameters()}
+    keys, files = {}, {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        key = first[id(parameter)] if name not in held else name
+        file, shape = held.get(key, (folder, ()))
+        if shape != tuple(parameter.shape):
+            return f"{folder.name}: expected {key} of shape {tuple(parameter.shape)}, found {shape}"
+        keys[name], files[name] = key, file
+    if buffers := [n for n in model.state_dict() if n not in keys]:
+        return f"{folder.name}: {buffers[0]} is a stored buffer"
+    return Deferred(model, StoredWeights(files, keys))
+
+
+def _shapes(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    """Return file and shape of every tensor in a folder's safetensors files."""
+    found: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+                found[name] = path, tuple(file.get_slice(name).get_shape())
+    return found
