@@ -171,7 +171,8 @@ def _read_parts(folder: Path, weights: Weights) -> dict[str, Tensor]:
     """Read this process's parts of the weights from a folder of shards."""
     from alignlab.training import shard_files
 
-    parts = {name: torch.empty_like(m) for name, m in zip(weights.names, weights.masters, strict=True)}
+    masters = zip(weights.names, weights.masters, strict=True)
+    parts = {name: torch.empty_like(master) for name, master in masters}
     named = {f"weight.{name}": (i, part) for i, (name, part) in enumerate(parts.items())}
     shard_files.read(
         folder, {n: weights.placed(i, part) for n, (i, part) in named.items() if part.numel()}

@@ -22,6 +22,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.tensor import DTensor
 
 from alignlab.training.distributed import DistributedContext
 
@@ -60,7 +61,7 @@ class BackgroundSaves:
             folder.mkdir(parents=True)
         self._world.wait()
         self._finish = finish if self._world.is_main else None
-        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        writer = _Writer(str(folder), save_distributed=True)
         saved: Any = dcp.async_save(dict(tensors), storage_writer=writer, process_group=_group())
         self._pending = saved
         saved.add_done_callback(lambda done: done.exception() or self._finish_once())
@@ -92,6 +93,22 @@ def read(folder: Path, into: Mapping[str, Tensor]) -> None:
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         reader = HuggingFaceStorageReader(str(folder))
         dcp.load(dict(into), storage_reader=reader, no_dist=True)
+
+
+class _Writer(HuggingFaceStorageWriter):
+    """Writer whose copies are made by hand: DTensors made of parts cannot be deep-copied."""
+
+    def stage(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return copies of the tensors on the CPU, which training does not change."""
+        self.per_thread_copy_ahead = 0
+        copies: dict[str, Tensor] = {}
+        for name, tensor in state_dict.items():
+            if isinstance(tensor, DTensor):
+                tensor._local_tensor = tensor._local_tensor.to("cpu", copy=True)
+                copies[name] = tensor
+            else:
+                copies[name] = tensor.to("cpu", copy=True)
+        return copies
 
 
 @cache
