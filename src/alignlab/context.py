@@ -13,7 +13,8 @@ import torch
 import transformers
 
 from alignlab import machine, registry, seeds
-from alignlab.configs import Bounded, NonNegativeInt
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
+from alignlab.engine_pool import EnginePool, PooledModel, stop_engines
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.feedback.reward_model import RewardSource
@@ -31,6 +32,7 @@ from alignlab.models.dtypes import (
 )
 from alignlab.models.heads import load_reward_model
 from alignlab.models.load import LanguageModel, classifier_in, load
+from alignlab.models.locate import locate
 from alignlab.models.quant import load_quantised
 from alignlab.models.rewarders import ChatRewarder
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
@@ -60,13 +62,32 @@ class Hardware(Bounded):
     parallel: Parallel = "auto"
     """Parallelism of a training under torchrun or accelerate: "data" (full weights on every
     process) or "fsdp" (sharded weights); "auto" follows accelerate's configuration, else data."""
+    engines: PositiveInt = 1
+    """Processes that sample from one model at once, a GPU each where there are GPUs; the texts are
+    those of a single one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_dtype(self.dtype, "setting hardware.dtype")
         if self.device != "auto":
             _find_device(self.device)
+        self._check_engines()
         self._check_launch()
+
+    def _check_engines(self) -> None:
+        """Refuse more engines than there are GPUs for them."""
+        if self.engines == 1 or self.kind == "cpu":
+            return
+        if ":" in self.device:
+            raise BadInput(
+                "setting hardware.engines: expected auto or cuda as the device of several "
+                f"engines, found {self.device!r}"
+            )
+        if self.engines > torch.cuda.device_count():
+            raise BadInput(
+                f"setting hardware.engines: expected at most {torch.cuda.device_count()}, the GPUs "
+                f"of this machine, found {self.engines}"
+            )
 
     def _check_launch(self) -> None:
         """Refuse settings that a launch by torchrun or accelerate overrides or forbids."""
@@ -177,6 +198,7 @@ class RunContext:
             BadInput: quantised weights would have to be sharded.
         """
         _open.cache_clear()
+        stop_engines()
         machine.give_back_memory()
         if config.quant == "none":
             shards = self.hardware.sharded
@@ -209,8 +231,19 @@ class RunContext:
         """Return the local engine of a checkpoint; responses carry the checkpoint's name."""
         if self.recorder:
             return self.recorder.engine(model)
+        if self.hardware.engines > 1:
+            return metered(EnginePool(self._pooled(model)))
         lm = self.open(model)
         return metered(with_best_reward_prefix(LocalEngine(lm, name=model.name), lm.path))
+
+    def _pooled(self, model: Checkpoint) -> PooledModel:
+        """Return the settings of a model's engines, which share the threads of this process."""
+        hardware, folder = self.hardware, locate(model.path)
+        on = [f"cuda:{k}" if hardware.kind == "cuda" else "cpu" for k in range(hardware.engines)]
+        dtype = resolve_dtype(hardware.dtype, device_of(on[0]), stored_parameters(folder))
+        self.run.note_type(model.name, dtype, hardware.kind)
+        threads = hardware.threads or max(1, self.threads // hardware.engines)
+        return PooledModel(model.name, model.path, dtype, self.chat_template, tuple(on), threads)
 
     def completer(self, spec: str) -> Completer:
         """Return a completer by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""

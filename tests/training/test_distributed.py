@@ -27,7 +27,8 @@ from tests.training.trainings import LONGS, ROLLOUTS, TRAININGS, requests, setti
 
 pytestmark = pytest.mark.slow
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+SOURCES = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": SOURCES}
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +209,9 @@ def command_of(name, inputs, out):
 
 
 def lines_written(out):
-    return sum(len(Path(file).read_text().splitlines()) for file in glob(f"{out}/stages/*/m*.jsonl"))
+    return sum(
+        len(Path(file).read_text().splitlines()) for file in glob(f"{out}/stages/*/m*.jsonl")
+    )
 
 
 def kill_when(due, command):

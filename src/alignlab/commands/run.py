@@ -172,7 +172,7 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     plain.pop("out")
     plain.pop("track")
     plain["measure"].pop("card")
-    for key in ("workers", "parallel"):
+    for key in ("workers", "parallel", "engines"):
         plain["hardware"].pop(key)
     return plain
 
