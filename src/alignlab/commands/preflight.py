@@ -24,7 +24,7 @@ from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import base_of_adapter, is_adapter
 from alignlab.models.locate import HUB_SMALL_FILES, locate
-from alignlab.models.memory import reading_bytes, sampling_bytes, training_bytes
+from alignlab.models.memory import NF4_BYTES, reading_bytes, sampling_bytes, training_bytes
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.models.tokenizer import read_tokenizer
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
@@ -319,7 +319,7 @@ def _weight_bytes(settings: TrainConfig, *, half: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
     if settings.quant == "none":
         return 8 if half else 6
-    return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
+    return NF4_BYTES if settings.quant == "nf4" else 1
 
 
 def _asked_width(config: StudyConfig, facts: ModelFacts) -> int:
