@@ -26,6 +26,8 @@ from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.training.conditioning import with_best_reward_prefix
 from alignlab.types import Completion, CompletionRequest
 
+KILLED = "a sampling process was killed (out of memory?); repeat to resume"
+
 
 @dataclass(frozen=True)
 class PooledModel:
@@ -97,7 +99,10 @@ class EnginePool:
         loads = [sum(not call.done() for call in calls) for calls in self._calls]
         least = loads.index(min(loads))
         model, device = self._model, self._model.devices[least]
-        future = self._executors[least].submit(work, model, device, *arguments)
+        try:
+            future = self._executors[least].submit(work, model, device, *arguments)
+        except BrokenProcessPool:
+            raise RunFailed(KILLED) from None
         self._calls[least] = [*(c for c in self._calls[least] if not c.done()), future]
         return future
 
@@ -126,9 +131,7 @@ def _result(call: Future[Any]) -> Any:
     try:
         return call.result()
     except BrokenProcessPool:
-        raise RunFailed(
-            "a sampling process was killed (out of memory?); repeat to resume"
-        ) from None
+        raise RunFailed(KILLED) from None
 
 
 def _begin(parent: int, threads: int, share: int) -> None:

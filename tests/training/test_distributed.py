@@ -177,7 +177,7 @@ def test_killed_and_resumed_by_two_or_by_one(inputs, runs, tmp_path):
         return stalls.exists() and lines_written(out) >= 7
 
     kill_when(late, [*LAUNCH, script, str(stalls), *command])
-    [stage] = map(Path, glob(f"{out}/stages/*"))
+    [stage] = (Path(file).parent for file in glob(f"{out}/stages/*/metrics.jsonl"))
     assert sorted(path.name for path in stage.glob("checkpoint-*")) == [
         "checkpoint-2", "checkpoint-4", "checkpoint-6.partial",
     ]  # fmt: skip
