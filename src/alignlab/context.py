@@ -203,8 +203,10 @@ class RunContext:
         if config.quant == "none":
             shards = self.hardware.sharded
             scalar = rewards and classifier_in(model.path)
-            # A fresh head or adapter is drawn next to weights in memory.
-            fresh = config.lora is not None or (rewards and not scalar)
+            # A fresh head is drawn next to weights in memory; DoRA reads weights, and an adapter
+            # of the vocabulary head may untie it.
+            adapter = config.lora is not None and (config.lora.dora or bool(config.lora.targets))
+            fresh = adapter or (rewards and not scalar)
             lm = (load_reward_model if scalar else _load)(
                 model.path,
                 device="cpu" if shards else self.hardware.device,  # shards move layer by layer

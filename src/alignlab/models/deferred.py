@@ -7,7 +7,8 @@ others then reads the rows of its shards alone (`training/shards.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +79,34 @@ def deferred_model(
     if buffers := [n for n in model.state_dict() if n not in keys]:
         return f"{folder.name}: {buffers[0]} is a stored buffer"
     return Deferred(model, StoredWeights(files, keys))
+
+
+@contextmanager
+def placeholders(model: Any) -> Iterator[None]:
+    """Put zeros on the CPU, which take no memory, in the place of parameters on the meta device.
+
+    Inside the block peft attaches an adapter as it does to weights in memory. Afterwards the
+    parameters are back, frozen where the block froze their placeholders.
+    """
+    held: dict[int, torch.nn.Parameter] = {}
+    for parameter in model.parameters():
+        if parameter.is_meta:
+            zeros = torch.zeros((), dtype=parameter.dtype).expand(parameter.shape)
+            held[id(parameter)] = torch.nn.Parameter(zeros, parameter.requires_grad)
+    back = {id(held[id(p)]): p for p in model.parameters() if id(p) in held}
+    exchange(model, held)
+    yield
+    for parameter in held.values():
+        back[id(parameter)].requires_grad_(parameter.requires_grad)
+    exchange(model, back)
+
+
+def exchange(model: Any, made: Mapping[int, torch.nn.Parameter]) -> None:
+    """Set parameters of all modules, by the identity of those that they replace."""
+    for module in model.modules():
+        for key, parameter in module._parameters.items():
+            if id(parameter) in made:
+                module._parameters[key] = made[id(parameter)]
 
 
 def _shapes(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:

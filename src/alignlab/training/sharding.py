@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from alignlab.models.adapters import base_of
-from alignlab.models.deferred import StoredWeights
+from alignlab.models.deferred import StoredWeights, exchange
 from alignlab.models.load import LanguageModel
 from alignlab.models.values import ModelWithValueHead
 from alignlab.training.distributed import DistributedContext
@@ -136,10 +136,7 @@ class ShardedWeights(Weights):
                 assert self._stored is not None
                 rows = self._stored.rows(name.replace(".base_layer.", ".")).to(parameter.dtype)
                 made[id(parameter)] = torch.nn.Parameter(rows, parameter.requires_grad)
-        for module in whole.modules():
-            for key, parameter in module._parameters.items():
-                if id(parameter) in made:
-                    module._parameters[key] = made[id(parameter)]
+        exchange(whole, made)
         return replace(lm, model=inner, device=torch.device("cpu"), weights=None)
 
     def restore(self) -> None:

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from alignlab.models.adapters import base_of
-from alignlab.models.deferred import StoredWeights
+from alignlab.models.deferred import StoredWeights, exchange
 from alignlab.models.values import ModelWithValueHead
 from alignlab.training.distributed import DistributedContext
 
@@ -71,10 +71,7 @@ def fill(
             spread(rows.to(world.device, parameter.dtype), parameter), parameter.requires_grad
         )
         read[id(made[id(parameter)])] = rows
-    for module in root.modules():
-        for key, parameter in module._parameters.items():
-            if id(parameter) in made:
-                module._parameters[key] = made[id(parameter)]
+    exchange(root, made)
     root.to(world.device)  # FSDP2 takes over exchanged shards where a module is moved
     return read
 
