@@ -56,6 +56,8 @@ class Work:
     seed: int
     liger: bool = False
     """Let TRL use Liger's loss."""
+    template: str | None = None
+    """Template of a model that has none; None for one that has its own."""
 
     def groups(self) -> list[TokenGroup]:
         if self.data.endswith(".json"):
@@ -89,7 +91,7 @@ def alignlab_side(work: Work) -> None:
     from alignlab.objectives.dpo_pro import DPOPRO
     from alignlab.training.loop import train
 
-    lm = load(work.model, dtype="float32")
+    lm = load(work.model, dtype="float32", chat_template=work.template)
     shape = lm.model.config.get_text_config()
     flops = [step_flops(shape, batch) for batch in work.batches()]
     turns = Turns()

@@ -294,6 +294,7 @@ def _real_row(given: argparse.Namespace, model: Path, dtype: str, k: int, scratc
         trl_batch=given.trl_batch,
         trl_weights=given.trl_weights,
         seed=given.seed,
+        template=template,
     )
     return compare(work, model.name, given.clock, folder)
 

@@ -11,7 +11,7 @@ import pytest
 
 from alignlab import registry
 from alignlab.api import settings
-from alignlab.cli import COMMANDS
+from alignlab.command_table import COMMANDS
 from tests.conftest import ROOT
 
 QUICK = (

@@ -44,7 +44,10 @@ def test_a_training_is_diagnosed(data):
     assert checked.value.data == "60 preference groups"
     assert len(checked.warnings) == 2
     assert not checked.failed
+    assert checked.value.memory.what == "training (one pass)"
+    assert "memory    training (one pass): about 0." in str(checked)
     quick = al.check("dpo", model="sandbox:knows_all", data=data(30), sample=0)
+    assert quick.value.memory is None
     assert levels(quick) == dict.fromkeys(("length", "format", "labels", "duplicates"), "ok")
 
 

@@ -97,7 +97,7 @@ def check(
     ask: bool = False,
     strict: bool = False,
     rough: bool = False,
-    processes: int = 1,
+    processes: int = 0,
     **settings: Any,
 ) -> Text:
     """Validate data, model and settings, predict costs, and diagnose; run nothing.
@@ -120,8 +120,8 @@ def check(
         strict: exit with code 1 if a diagnosis warns.
         rough: estimate the time from matrix products instead of measuring the models, which takes
             some seconds once for each model and machine.
-        processes: processes that share the weights (parallel=fsdp) in the estimate of a training's
-            memory.
+        processes: of a training, estimate the memory of one of so many processes on GPUs that share
+            the weights (parallel=fsdp); 1 is a single GPU, 0 estimates none.
         settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
@@ -135,7 +135,7 @@ def check(
         where = model, data, processes
         checked = _check_training(recipe, overrides, config, sample, where, settings)
         return _text(checked, f"check of {recipe}", strict=strict)
-    if processes != 1:
+    if processes:
         raise BadInput(f"check {recipe}: processes: has no effect on a study, found {processes}")
     values = _values(recipe, overrides, config, model=model, data=data, **settings)
     if out:

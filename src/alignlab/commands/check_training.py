@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignlab.commands._support.train_setup import build_objective, choose, objective_class
+from alignlab.commands._support.training_memory import process_memory, training_memory
 from alignlab.commands.diagnose import ModelSample, diagnose_data, sampling
 from alignlab.commands.train import TrainSettings, records_for, refuse_idle_settings
 from alignlab.context import resolve_model
@@ -15,13 +17,7 @@ from alignlab.errors import BadInput
 from alignlab.finding import Finding
 from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
-from alignlab.models.memory import (
-    NF4_BYTES,
-    PROCESS,
-    TrainingShape,
-    adapter_parameters,
-    process_parts,
-)
+from alignlab.models.packed import TokenGroup
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.plan import Memory, listed
@@ -37,9 +33,11 @@ class TrainingCheck:
     """Model on one line."""
     data: str
     """Records to train on, and those left out, by reason."""
-    memory: tuple[Memory, ...]
-    """Memory of one process: of the training on GPUs, and of process 0 while it saves shards."""
     findings: tuple[Finding, ...]
+    memory: Memory | None = None
+    """Memory of the training; None where no model was loaded to tokenise records."""
+    processes: tuple[Memory, ...] = ()
+    """Memory of one process of a training on GPUs, and of the one that saves."""
 
     def __str__(self) -> str:
         return "\n".join(
@@ -47,7 +45,7 @@ class TrainingCheck:
                 *listed("train", [self.objective]),
                 *listed("model", [self.model]),
                 *listed("data", [self.data]),
-                *listed("memory", self.memory),
+                *listed("memory", [*([self.memory] if self.memory else []), *self.processes]),
                 *listed("success", self.findings),
             ]
         )
@@ -60,7 +58,7 @@ def check_training(
     data: str,
     config: str | Path | None = None,
     sample: int = 0,
-    processes: int = 1,
+    processes: int = 0,
 ) -> TrainingCheck:
     """Check settings, data and model of a training, and diagnose them.
 
@@ -72,13 +70,14 @@ def check_training(
         config: a YAML file of settings, under the overrides.
         sample: number of pairs that the model is asked about; 0 loads no model, and needs neither
             its weights nor its tokenizer.
-        processes: processes that share the weights (parallel=fsdp) in the estimate of memory.
+        processes: estimate the memory of one of so many processes on GPUs that share the weights
+            (parallel=fsdp); 1 is a single GPU, 0 estimates none.
 
     Raises:
         BadInput: any error that the training would raise before its first step.
     """
-    if processes < 1:
-        raise BadInput(f"processes: expected 1 or more, found {processes}")
+    if processes < 0:
+        raise BadInput(f"processes: expected 0 or more, found {processes}")
     if is_policy_gradient(objective_class(objective)):
         raise BadInput(
             f"check {objective}: expected an objective over given responses, found one over "
@@ -93,10 +92,12 @@ def check_training(
     bare = sample == 0 and Path(path).is_dir() and not any(Path(path).glob("*.safetensors"))
     facts = model_facts(path, chat_template=chosen.chat_template or None, shape_only=bare)
     found = diagnose_data(corpus)
+    memory = None
     if sample:
         with sampling(chosen.hardware(), chosen.chat_template, chosen.seed) as context:
             asked = ModelSample(context, model, chosen.lengths, sample)
             found += asked.audited(learned, records)
+            memory = _memory(facts, chosen, asked.prepared(learned, records).groups)
             found += asked.off_policy([r for r in records if isinstance(r, PreferenceGroup)])
     left_out = ", ".join(f"{why} {n}" for why, n in tally.dropped.items())
     return TrainingCheck(
@@ -104,35 +105,31 @@ def check_training(
         model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters"
         + ", a plan alone: there are no weights" * bare,
         data=f"{tally.kept:,} {tally.what}" + f" ({left_out} left out)" * bool(left_out),
-        memory=_memory(facts, chosen, processes),
         findings=tuple(found),
+        memory=memory,
+        processes=_processes(facts, chosen, processes) if processes else (),
     )
 
 
-def _memory(facts: ModelFacts, chosen: TrainSettings, processes: int) -> tuple[Memory, ...]:
-    """Estimate the memory of one process on GPUs, and of process 0 while a result is saved."""
-    if processes > 1 and chosen.quant != "none":
-        raise BadInput("train: quant: quantised weights are not shared out; expected processes=1")
+def _processes(facts: ModelFacts, chosen: TrainSettings, processes: int) -> tuple[Memory, ...]:
     dtype = resolve_dtype(chosen.dtype, device_of(chosen.device), facts.parameters)
-    trainable = facts.parameters
-    if chosen.lora is not None:
-        trainable = adapter_parameters(facts, chosen.lora.r)
-    frozen = {"nf4": NF4_BYTES, "int8": 1.0}.get(chosen.quant)
-    shape = TrainingShape(
-        trainable,
-        chosen.token_budget,
-        2 if dtype == "bfloat16" else 4,
-        chosen.gradient_checkpointing,
-        processes,
-        frozen,
+    return process_memory(
+        facts,
+        chosen,
+        half=dtype == "bfloat16",
+        processes=processes,
+        save_dtype=chosen.save_dtype,
     )
-    parts = process_parts(facts, shape)
-    of = ", ".join(f"{what} {size / 1e9:.3g}" for what, size in parts.items() if size)
-    what = "training, one process" if processes == 1 else f"training, each of {processes} processes"
-    note = f"on a GPU, {dtype}, {shape.positions:,} tokens a pass: {of}"
-    found = [Memory(what, sum(parts.values()) / 1e9, note)]
-    if processes > 1:
-        # Gathered float32 values, and their copy in the type of the file.
-        whole = facts.parameters * (4 if chosen.save_dtype == "float32" else 6) + PROCESS
-        found.append(Memory("saving, process 0", whole / 1e9, "on the CPU, the gathered model"))
-    return tuple(found)
+
+
+def _memory(
+    facts: ModelFacts, settings: TrainSettings, groups: Sequence[TokenGroup]
+) -> Memory | None:
+    """Estimate the memory of a training on groups like these; None without any."""
+    if not groups:
+        return None
+    tokens = sum(len(g.prompt_T) + sum(map(len, g.responses)) for g in groups)
+    dtype = resolve_dtype(settings.dtype, device_of(settings.device), facts.parameters)
+    return training_memory(
+        facts, settings, half=dtype == "bfloat16", group=-(-tokens // len(groups)), what="one pass"
+    )

@@ -30,7 +30,7 @@ from alignlab.runs import Run
 from alignlab.stages.judges import model_judge
 from alignlab.training.config import LengthSettings
 from alignlab.training.record_kinds import Record, prepare_for
-from alignlab.training.token_groups import prepare
+from alignlab.training.token_groups import Prepared, prepare
 from alignlab.types import Corpus, PreferenceGroup
 
 R = TypeVar("R", bound=Record)
@@ -59,13 +59,18 @@ class ModelSample:
         seed = self.context.seed
         return sorted(records, key=lambda r: seeds.derive(seed, "check", r.id))[:most]
 
-    def audited(self, objective: Objective, records: Sequence[Record]) -> list[Finding]:
-        """Diagnose template, mask and end token, and show an example as it is trained."""
+    def prepared(self, objective: Objective, records: Sequence[Record]) -> Prepared:
+        """Tokenise a sample of the records as the objective's training does."""
         some = self.drawn(records, AUDITED)
-        groups, tally = prepare_for(
+        return prepare_for(
             self.lm, objective, some, seed=self.context.seed, drop_bad=True, **asdict(self.lengths)
         )
-        found = audit(self.lm, groups, tally, some[0].prompt.messages)
+
+    def audited(self, objective: Objective, records: Sequence[Record]) -> list[Finding]:
+        """Diagnose template, mask and end token, and show an example as it is trained."""
+        first = self.drawn(records, 1)[0]
+        groups, tally = self.prepared(objective, records)
+        found = audit(self.lm, groups, tally, first.prompt.messages)
         shown = decoded(self.lm, groups[0]).replace("\n", "\\n")
         return [*found, Finding("example", "ok", f"trained is the part in ⟦ ⟧: {shown}")]
 

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from alignlab import progress
 from alignlab.commands._support.measured_speed import Asked, Texts, cache_file
+from alignlab.commands._support.training_memory import training_memory
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed
@@ -24,7 +25,8 @@ from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import base_of_adapter, is_adapter
 from alignlab.models.locate import HUB_SMALL_FILES, locate
-from alignlab.models.memory import NF4_BYTES, reading_bytes, sampling_bytes, training_bytes
+from alignlab.models.memory import reading_bytes, sampling_bytes
+from alignlab.models.prepacked import MOST_BYTES, MOST_ROWS
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.models.tokenizer import read_tokenizer
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
@@ -33,7 +35,6 @@ from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun, is_stand_
 from alignlab.runs import Run
 from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
-from alignlab.training.config import TrainConfig
 from alignlab.work import CHARACTERS, Lengths, Work
 
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
@@ -232,7 +233,16 @@ def memory(
         judged: tokens of a judge prompt; 0 if the study's models judge nothing in one pass.
         group: tokens of a group of the largest training; 0 fills the token budget.
     """
-    trained = [_training(facts, config, what, group) for what in ("sft", "preference")]
+    trained = [
+        training_memory(
+            facts,
+            settings,
+            half=_resolved(settings.dtype, config, facts) == "bfloat16",
+            group=group,
+            what=what,
+        )
+        for what, settings in (("sft", config.sft), ("preference", config.preference))
+    ]
     found = [max(trained, key=lambda m: m.gigabytes), _sampling(facts, config)]
     if judged:
         size = reading_bytes(facts, positions=BATCH * judged, width=_asked_width(config, facts))
@@ -289,37 +299,8 @@ def _used(recorder: Recorder) -> tuple[Used, ...]:
     )
 
 
-def _training(facts: ModelFacts, config: StudyConfig, what: str, group: int) -> Memory:
-    """Estimate the memory of weights, gradients, Adam's moments and activations of one pass."""
-    settings = config.sft if what == "sft" else config.preference
-    half = _resolved(settings.dtype, config, facts) == "bfloat16"
-    trainable = facts.parameters
-    if settings.lora is not None:
-        # Two thin matrices for each of about seven square ones per layer.
-        trainable = facts.layers * 7 * 2 * settings.lora.r * facts.hidden
-    step = settings.batch_size * group or settings.token_budget
-    positions = min(settings.token_budget, step)
-    size = training_bytes(
-        facts,
-        weights=_weight_bytes(settings, half=half),
-        trainable=trainable,
-        positions=positions,
-        width=2 if half else 4,
-        layers=1 if settings.gradient_checkpointing else facts.layers,
-    )
-    of = f"weights, gradients, optimiser, {positions:,} tokens a pass"
-    return Memory(f"training ({what})", size / 1e9, of)
-
-
 def _resolved(dtype: str, config: StudyConfig, facts: ModelFacts) -> str:
     return resolve_dtype(dtype, device_of(config.hardware.device), facts.parameters)
-
-
-def _weight_bytes(settings: TrainConfig, *, half: bool) -> float:
-    """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
-    if settings.quant == "none":
-        return 8 if half else 6
-    return NF4_BYTES if settings.quant == "nf4" else 1
 
 
 def _asked_width(config: StudyConfig, facts: ModelFacts) -> int:
@@ -334,6 +315,10 @@ def _sampling(facts: ModelFacts, config: StudyConfig) -> Memory:
     prompts = math.ceil(rows / sample.n) * min(facts.context, most)
     width = _asked_width(config, facts)
     size = sampling_bytes(facts, prompts=prompts, rows=rows, tokens=sample.max_tokens, width=width)
+    weights = facts.parameters * width
+    copied = weights if width == 2 and rows <= MOST_ROWS and weights <= MOST_BYTES else 0
     return Memory(
-        "sampling", size / 1e9, f"weights, {rows} samples of {sample.max_tokens:,} tokens"
+        "sampling",
+        (size + copied) / 1e9,
+        f"weights, {rows} samples of {sample.max_tokens:,} tokens",
     )

@@ -32,7 +32,7 @@ class Forward:
     def __init__(
         self, model: Any, through: Callable[[Callable[[], Tensor]], Tensor] | None = None
     ) -> None:
-        self._model, self._through = model, through
+        self.model, self.through = model, through
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         accepted = inspect.signature(inner.forward).parameters
         self._takes_positions = "position_ids" in accepted
@@ -58,10 +58,10 @@ class Forward:
             inputs["past_key_values"] = cache
 
         def forward() -> Tensor:
-            logits_PTV: Tensor = self._model(**inputs).logits
+            logits_PTV: Tensor = self.model(**inputs).logits
             return logits_PTV[:, -keep:]
 
-        return forward() if self._through is None else self._through(forward)
+        return forward() if self.through is None else self.through(forward)
 
 
 def left_padded(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from alignlab.generation.one_query import OneQueryCache, PromptStates, attending
 from alignlab.models.adapters import base_of
 from alignlab.models.attention import UnsupportedAttention
 from alignlab.models.head import at_least_float32
+from alignlab.models.prepacked import prepacked
 from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
 
 log = logging.getLogger(__name__)
@@ -117,12 +119,15 @@ class SharedReading:
         self._forward, self._configs, self._prompts = forward, configs, prompts
         self.cache = OneQueryCache([])
         self._position_L1 = torch.empty(0)
+        self._products: AbstractContextManager[None] = nullcontext()
 
     def start(self, prompt_of_L: Tensor, steps: int) -> Tensor:
         """Read the prompts; return the logits of each row's first token, shape (L, V).
 
         Rows are sorted by prompt.
         """
+        if self._forward.through is None:  # shards are gathered anew for each product
+            self._products = prepacked(self._forward.model, len(prompt_of_L), steps)
         device = prompt_of_L.device
         lengths = [len(p) for p in self._prompts]
         logits = []
@@ -147,7 +152,7 @@ class SharedReading:
 
     def step(self, token_L: Tensor) -> Tensor:
         """Feed each row's newest token; return the logits of its next one, shape (L, V)."""
-        with attending(self._configs, self.cache):
+        with attending(self._configs, self.cache), self._products:
             logits_L1V = self._forward(token_L[:, None], None, self._position_L1, cache=self.cache)
         self.cache.advance()
         self._position_L1 = self._position_L1 + 1

@@ -19,6 +19,7 @@ from alignlab import machine
 from alignlab.errors import BadInput
 from alignlab.models import attention, head
 from alignlab.models.packed import TokenGroup, rounded_up
+from alignlab.models.prepacked import MOST_BYTES, copied_bytes
 
 if TYPE_CHECKING:
     from alignlab.models.scorer import Scorer
@@ -220,7 +221,8 @@ def rows_in_memory(base: Any, prompt: int, tokens: int, most: int) -> int:
     cached = 2 * config.num_hidden_layers * wide * base.dtype.itemsize
     # The cache is doubled while it grows; logits, their softmax and a mask are float32.
     row = (prompt + 2 * tokens) * cached + 16 * config.vocab_size
-    return max(1, min(most, int(machine.plannable_memory() // row)))
+    free = machine.plannable_memory() - min(copied_bytes(base), MOST_BYTES)
+    return max(1, min(most, int(free // row)))
 
 
 def may_bind(base: Any, tokens: int, reserved: int = 0) -> bool:
