@@ -59,7 +59,7 @@ class Reader:
         self._forward = Forward(model, through)
         self._configs = _configs(self._base)
         self._tokenizer = tokenizer
-        found = once_per_model(self._base, SharedReading, self._probe)
+        found = once_per_model(self._base, SharedReading, self._probe, self._of_stand_in)
         self._limit = found.limit
         self.fallback = found.reason
         """Reason why readings use the model's own attention; None when they are shared."""
@@ -78,6 +78,11 @@ class Reader:
                 "samples do not share their prompt's attention: %s; %s", self.fallback, COST
             )
         return PlainReading(self._model, prompts, self._through)
+
+    def _of_stand_in(self, base: Any) -> Verdict:
+        """Judge whether sharing is right for a model that stands in for a sharded one."""
+        other = Reader(base, self._tokenizer)
+        return Verdict(other.fallback, other._limit)
 
     def _probe(self) -> Verdict:
         """Judge whether sharing is right for this model."""

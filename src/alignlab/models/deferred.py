@@ -6,6 +6,7 @@ others then reads the rows of its shards alone (`training/shards.py`).
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from alignlab.errors import expecting
 from alignlab.models.attention import keep_soft_cap
+from alignlab.models.probe import cut_layers
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,30 @@ def deferred_model(
     if buffers := [n for n in model.state_dict() if n not in keys]:
         return f"{folder.name}: {buffers[0]} is a stored buffer"
     return Deferred(model, StoredWeights(files, keys))
+
+
+def first_layers_read(model: Any, weights: StoredWeights, device: Any) -> Any:
+    """Return the first layers of a model on the meta device with their weights, for a probe.
+
+    Args:
+        model: a transformers model, which stays as it is.
+        weights: files of its weights.
+        device: device of the layers.
+    """
+    found = copy.deepcopy(model)
+    cut_layers(found)
+    made: dict[int, torch.nn.Parameter] = {}
+    for name, parameter in found.named_parameters():
+        if parameter.is_meta:
+            rows = weights.rows(plain_name(name)).to(device, parameter.dtype)
+            made[id(parameter)] = torch.nn.Parameter(rows, parameter.requires_grad)
+    exchange(found, made)
+    return found.to(device)
+
+
+def plain_name(name: str) -> str:
+    """Return a parameter's name without the level that peft adds to an adapted layer's weight."""
+    return name.replace(".base_layer.", ".")
 
 
 @contextmanager

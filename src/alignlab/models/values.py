@@ -98,6 +98,9 @@ class ValueScorer(ResponseScorer):
         self.head = model.head
         super().__init__(model.model, **options)
 
+    def _beside(self, base: Any) -> ResponseScorer:
+        return ResponseScorer(base, padded_because="it is probed", tokenizer=self._tokenizer)
+
     def _predicted(self, hidden_Rd: Tensor, targets: Targets) -> TokenValues:
         logps = super()._predicted(hidden_Rd, targets)
         return TokenValues(logps.logp_R, targets, self._values_of(hidden_Rd)[: len(logps.logp_R)])

@@ -17,12 +17,21 @@ import torch
 from torch import Tensor
 
 from alignlab.models.adapters import base_of
-from alignlab.models.deferred import StoredWeights, exchange
+from alignlab.models.deferred import StoredWeights, exchange, plain_name
 from alignlab.models.load import LanguageModel
 from alignlab.models.values import ModelWithValueHead
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.precision import Weights
-from alignlab.training.shards import cut, fill, forwarding, in_step, own, shard, spread
+from alignlab.training.shards import (
+    cut,
+    fill,
+    forwarding,
+    in_step,
+    own,
+    shard,
+    spread,
+    stand_in_for,
+)
 
 
 class ShardedWeights(Weights):
@@ -50,8 +59,10 @@ class ShardedWeights(Weights):
         whole = self.masters
         self._frozen = []
         self._base = base_of(model)
-        shard(self._base, world)
         inner = base_of(model.model) if isinstance(model, ModelWithValueHead) else self._base
+        if stored is not None:
+            stand_in_for(inner, stored, world)
+        shard(self._base, world)
         read = fill(self._base, inner, stored, world) if stored else {}
         trained = dict(model.named_parameters())
         self._used = [trained[name] for name in self.names]
@@ -134,7 +145,7 @@ class ShardedWeights(Weights):
         for name, parameter in base_of(inner).named_parameters():
             if parameter.is_meta and id(parameter) not in made:  # under an adapter
                 assert self._stored is not None
-                rows = self._stored.rows(name.replace(".base_layer.", ".")).to(parameter.dtype)
+                rows = self._stored.rows(plain_name(name)).to(parameter.dtype)
                 made[id(parameter)] = torch.nn.Parameter(rows, parameter.requires_grad)
         exchange(whole, made)
         return replace(lm, model=inner, device=torch.device("cpu"), weights=None)

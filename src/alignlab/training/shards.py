@@ -6,6 +6,7 @@ parameters are cut along their rows, as `torch.chunk` cuts.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from alignlab.models.adapters import base_of
-from alignlab.models.deferred import StoredWeights, exchange
+from alignlab.models.deferred import StoredWeights, exchange, first_layers_read, plain_name
+from alignlab.models.probe import set_stand_in
 from alignlab.models.values import ModelWithValueHead
 from alignlab.training.distributed import DistributedContext
 
@@ -31,10 +33,18 @@ Through = Callable[[Callable[[], Any]], Any]
 def shared_out(model: Any, world: DistributedContext, stored: StoredWeights | None) -> Through:
     """Shard a model that is not trained; return the caller of its forward passes."""
     base = base_of(model)
+    if stored is not None:
+        stand_in_for(base, stored, world)
     shard(base, world)
     if stored is not None:
         fill(base, base, stored, world)
     return forwarding(base)
+
+
+def stand_in_for(base: Any, stored: StoredWeights, world: DistributedContext) -> None:
+    """Let probes of a model on the meta device run on its first layers, before it is sharded."""
+    bare = copy.deepcopy(base)
+    set_stand_in(base, lambda: first_layers_read(bare, stored, world.device))
 
 
 def shard(base: Any, world: DistributedContext) -> None:
@@ -65,8 +75,7 @@ def fill(
     for name, parameter in base.named_parameters():
         if not isinstance(parameter, DTensor) or not parameter.is_meta:
             continue
-        # peft moves an adapted layer's weight one level down.
-        rows = stored.rows(name.replace(".base_layer.", "."), *bounds(len(parameter), world))
+        rows = stored.rows(plain_name(name), *bounds(len(parameter), world))
         made[id(parameter)] = torch.nn.Parameter(
             spread(rows.to(world.device, parameter.dtype), parameter), parameter.requires_grad
         )
