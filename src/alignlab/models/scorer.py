@@ -129,11 +129,11 @@ class Scorer(ABC, Generic[S]):
 
     def _of_stand_in(self, base: Any) -> Verdict:
         """Judge the path on a model that stands in for a sharded one, by the same layout."""
-        other = self._beside(base)
+        other = self._unprobed(base)
         other._layout = self._layout
         return other._probe()
 
-    def _beside(self, base: Any) -> Scorer[Any]:
+    def _unprobed(self, base: Any) -> Scorer[Any]:
         """Return a scorer of another model that is not probed."""
         return type(self)(base, padded_because="it is probed", tokenizer=self._tokenizer)
 

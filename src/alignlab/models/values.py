@@ -98,7 +98,7 @@ class ValueScorer(ResponseScorer):
         self.head = model.head
         super().__init__(model.model, **options)
 
-    def _beside(self, base: Any) -> ResponseScorer:
+    def _unprobed(self, base: Any) -> ResponseScorer:
         return ResponseScorer(base, padded_because="it is probed", tokenizer=self._tokenizer)
 
     def _predicted(self, hidden_Rd: Tensor, targets: Targets) -> TokenValues:
