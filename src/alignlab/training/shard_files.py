@@ -19,9 +19,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.tensor import DTensor
 
 from alignlab.training.distributed import DistributedContext
@@ -62,15 +66,19 @@ class BackgroundSaves:
         self._world.wait()
         self._finish = finish if self._world.is_main else None
         writer = _Writer(str(folder), save_distributed=True)
-        saved: Any = dcp.async_save(dict(tensors), storage_writer=writer, process_group=_group())
+        saved: Any = async_save(dict(tensors), storage_writer=writer, process_group=_group())
         self._pending = saved
-        saved.add_done_callback(lambda done: done.exception() or self._finish_once())
+        saved.add_done_callback(self._finish_whole)
 
     def settle(self) -> None:
         """Wait for the save under way, if there is one; raise its error."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+            self._finish_once()
+
+    def _finish_whole(self, saved: Future[Any]) -> None:
+        if saved.exception() is None:
             self._finish_once()
 
     def _finish_once(self) -> None:
@@ -92,7 +100,7 @@ def read(folder: Path, into: Mapping[str, Tensor]) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         reader = HuggingFaceStorageReader(str(folder))
-        dcp.load(dict(into), storage_reader=reader, no_dist=True)
+        load(dict(into), storage_reader=reader, no_dist=True)
 
 
 class _Writer(HuggingFaceStorageWriter):
