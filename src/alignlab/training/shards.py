@@ -77,7 +77,8 @@ def fill(
             continue
         rows = stored.rows(plain_name(name), *bounds(len(parameter), world))
         made[id(parameter)] = torch.nn.Parameter(
-            spread(rows.to(world.device, parameter.dtype, copy=True), parameter), parameter.requires_grad
+            spread(rows.to(world.device, parameter.dtype, copy=True), parameter),
+            parameter.requires_grad,
         )
         read[id(made[id(parameter)])] = rows
     exchange(root, made)
