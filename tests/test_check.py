@@ -191,7 +191,12 @@ def test_memory_of_a_process_by_hand():
         "gathered weights and gradients": 0,
         "pass": 8 * stored * 2 + rows,
         "libraries": 450_000_000,
+        "kept by the allocator": int(0.2 * (2000 * 20 + 16 * stored + rows + 450_000_000)),
     }
+    # SmolLM2-135M in two CPU processes, layers recomputed: measured peaks of 2.92 and 2.99 GB.
+    smollm = ModelFacts("m", "llama", 134_515_008, 30, 576, 192, 49_152, 8192, 1536, 576)
+    two = process_parts(smollm, TrainingShape(134_515_008, 1024, 2, True, 2))
+    assert sum(two.values()) / 1e9 == pytest.approx(2.96, rel=0.15)
     four = process_parts(facts, TrainingShape(2000, 8, 2, checkpointing=True, processes=4))
     assert four["weights"] == 2000 * 6 / 4
     assert four["gradients and optimiser"] == 2000 * 14 / 4
@@ -226,7 +231,7 @@ def test_a_configuration_alone_is_planned(alignlab, tmp_path):
     found = [
         alignlab(*asked, "--processes", "1", "lora.r=16"), alignlab(*asked, "--processes", "8")
     ]  # fmt: skip
-    for done, size in zip(found, ("about 46 GB", "about 25 GB"), strict=True):
+    for done, size in zip(found, ("about 55 GB", "about 29 GB"), strict=True):
         assert done.code == 0, done.err
         assert "6,738,415,616 parameters, a plan alone: there are no weights" in done.out
         assert size in done.out
