@@ -15,8 +15,8 @@ PROCESS = 450_000_000
 """Bytes of a process that has imported torch and transformers and holds no model."""
 
 KEPT_SHARE = 0.2
-"""Memory that allocators keep, as a share of the tensors: SmolLM2-135M took 2.9 to 3.0 GB in two CPU
-processes with FSDP2 in bfloat16, of which 2.4 are counted."""
+"""Memory that allocators keep, as a share of the rest: SmolLM2-135M took 2.9 to 3.0 GB in each of
+two CPU processes with FSDP2 in bfloat16, of which 2.4 are counted."""
 NF4_BYTES = 0.52
 """Bytes of a weight in NF4: 4 bits, and a byte for each 64 of them for the scales."""
 
