@@ -17,7 +17,15 @@ from alignlab.commands.run import assemble, run
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.models.facts import ModelFacts, model_facts
-from alignlab.models.memory import stored_per_position, training_bytes
+from alignlab.models.memory import (
+    TrainingShape,
+    adapter_parameters,
+    head_bytes,
+    layer_parameters,
+    process_parts,
+    stored_per_position,
+    training_bytes,
+)
 from alignlab.plan import Calls, Plan, Used
 from alignlab.recipes.study import StudyConfig
 from alignlab.recording import STUDENT, Recorder
@@ -168,6 +176,71 @@ def test_stored_tensors_are_those_of_a_real_model():
         smollm, weights=8, trainable=134_515_008, positions=2048, width=2, layers=30
     )
     assert size / 1e9 == pytest.approx(5.24, rel=0.15)
+
+
+def test_memory_of_a_process_by_hand():
+    # 2 layers of 2 * 10 * (10 + 5) + 10 * (3 * 20 + 2) = 920; embeddings and last norm: 160.
+    facts = ModelFacts("m", "llama", 2000, 2, 10, 5, 15, 64, 20, 10)
+    assert layer_parameters(facts) == 920
+    stored = stored_per_position(facts, 2)
+    rows = head_bytes(facts, 8, 2)
+    whole = process_parts(facts, TrainingShape(2000, 8, 2))
+    assert whole == {
+        "weights": 2000 * 6,
+        "gradients and optimiser": 2000 * 14,
+        "gathered weights and gradients": 0,
+        "pass": 8 * stored * 2 + rows,
+        "libraries": 450_000_000,
+        "kept by the allocator": int(0.2 * (2000 * 20 + 16 * stored + rows + 450_000_000)),
+    }
+    # SmolLM2-135M in two CPU processes, layers recomputed: measured peaks of 2.92 and 2.99 GB.
+    smollm = ModelFacts("m", "llama", 134_515_008, 30, 576, 192, 49_152, 8192, 1536, 576)
+    two = process_parts(smollm, TrainingShape(134_515_008, 1024, 2, True, 2))
+    assert sum(two.values()) / 1e9 == pytest.approx(2.96, rel=0.15)
+    four = process_parts(facts, TrainingShape(2000, 8, 2, checkpointing=True, processes=4))
+    assert four["weights"] == 2000 * 6 / 4
+    assert four["gradients and optimiser"] == 2000 * 14 / 4
+    assert four["gathered weights and gradients"] == 2 * (160 + 2 * 920) + 6 * 920
+    assert four["pass"] == 8 * (stored + 2 * 10 * 2) + rows
+    # Rank 3: 3 * (4 * 10 + 2 * 10 + 2 * 5) of attention, 3 * 3 * (10 + 20) of the network.
+    assert adapter_parameters(facts, 3) == 2 * (3 * 70 + 9 * 30)
+    adapted = process_parts(facts, TrainingShape(960, 8, 2))
+    assert adapted["weights"] == 2000 * 6
+    assert adapted["gradients and optimiser"] == 960 * 14
+    shared = process_parts(facts, TrainingShape(960, 8, 2, processes=2))
+    assert shared["weights"] == (2000 * 2 + 960 * 4) / 2
+    nf4 = process_parts(facts, TrainingShape(960, 8, 2, frozen=0.52))
+    assert nf4["weights"] == 2000 * 0.52 + 960 * 6
+
+
+def test_a_configuration_alone_is_planned(alignlab, tmp_path):
+    shape = {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096,
+        "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 32, "vocab_size": 32000, "max_position_embeddings": 4096,
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    (tmp_path / "7b").mkdir()
+    (tmp_path / "7b" / "config.json").write_text(json.dumps(shape))
+    row = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    asked = (
+        "check", "dpo", "--model", str(tmp_path / "7b"), "--data", str(tmp_path / "pairs.jsonl"),
+        "--sample", "0", "dtype=bfloat16", "gradient_checkpointing=true",
+    )  # fmt: skip
+    found = [
+        alignlab(*asked, "--processes", "1", "lora.r=16"), alignlab(*asked, "--processes", "8")
+    ]  # fmt: skip
+    for done, size in zip(found, ("about 55 GB", "about 29 GB"), strict=True):
+        assert done.code == 0, done.err
+        assert "6,738,415,616 parameters, a plan alone: there are no weights" in done.out
+        assert size in done.out
+    assert "each of 8 processes" in found[1].out
+    assert "saving, process 0: about 41 GB" in found[1].out
+    refused = alignlab(*asked[:6], "--sample", "1")
+    assert refused.code == 2
+    quantised = alignlab(*asked, "--processes", "8", "lora.r=16", "quant=nf4")
+    assert quantised.code == 2
 
 
 def test_an_adapter_needs_less_memory(tmp_path):

@@ -14,7 +14,8 @@ import transformers
 
 from alignlab import machine, registry, seeds
 from alignlab.cluster.session import refuse_address, require_ray
-from alignlab.configs import Bounded, NonNegativeInt
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
+from alignlab.engine_pool import EnginePool, PooledModel, stop_engines
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.feedback.reward_model import RewardSource
@@ -32,6 +33,7 @@ from alignlab.models.dtypes import (
 )
 from alignlab.models.heads import load_reward_model
 from alignlab.models.load import LanguageModel, classifier_in, load
+from alignlab.models.locate import locate
 from alignlab.models.quant import load_quantised
 from alignlab.models.rewarders import ChatRewarder
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
@@ -65,6 +67,9 @@ class Hardware(Bounded):
     """Ray cluster whose nodes run the seeds and branches of a study: HOST:PORT of its head, or
     "auto" (RAY_ADDRESS where it is set, else this machine); needs pip install 'alignlab[ray]'.
     Empty runs processes of this machine; with a cluster, workers is the most tasks at once."""
+    engines: PositiveInt = 1
+    """Processes that sample from one model at once, a GPU each where there are GPUs; the texts are
+    those of a single one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +79,23 @@ class Hardware(Bounded):
             require_ray()
         elif self.device != "auto":
             _find_device(self.device)
+        self._check_engines()
         self._check_launch()
+
+    def _check_engines(self) -> None:
+        """Refuse more engines than there are GPUs for them."""
+        if self.engines == 1 or self.kind == "cpu":
+            return
+        if ":" in self.device:
+            raise BadInput(
+                "setting hardware.engines: expected auto or cuda as the device of several "
+                f"engines, found {self.device!r}"
+            )
+        if self.engines > torch.cuda.device_count():
+            raise BadInput(
+                f"setting hardware.engines: expected at most {torch.cuda.device_count()}, the GPUs "
+                f"of this machine, found {self.engines}"
+            )
 
     def _check_launch(self) -> None:
         """Refuse settings that a launch by torchrun or accelerate overrides or forbids."""
@@ -190,12 +211,22 @@ class RunContext:
             BadInput: quantised weights would have to be sharded.
         """
         _open.cache_clear()
+        stop_engines()
         machine.give_back_memory()
         if config.quant == "none":
-            # Sharded weights go to their devices layer by layer.
-            place = "cpu" if self.hardware.sharded else self.hardware.device
-            read = load_reward_model if rewards and classifier_in(model.path) else _load
-            lm = read(model.path, device=place, dtype="float32", chat_template=self.chat_template)
+            shards = self.hardware.sharded
+            scalar = rewards and classifier_in(model.path)
+            # A fresh head is drawn next to weights in memory; DoRA reads weights, and an adapter
+            # of the vocabulary head may untie it.
+            adapter = config.lora is not None and (config.lora.dora or bool(config.lora.targets))
+            fresh = adapter or (rewards and not scalar)
+            lm = (load_reward_model if scalar else _load)(
+                model.path,
+                device="cpu" if shards else self.hardware.device,  # shards move layer by layer
+                dtype="float32",
+                chat_template=self.chat_template,
+                deferred=shards and not fresh,
+            )
             self._note_type(f"{model.name}, training", lm, config.dtype)
             return lm
         if self.hardware.sharded:
@@ -215,8 +246,19 @@ class RunContext:
         """Return the local engine of a checkpoint; responses carry the checkpoint's name."""
         if self.recorder:
             return self.recorder.engine(model)
+        if self.hardware.engines > 1:
+            return metered(EnginePool(self._pooled(model)))
         lm = self.open(model)
         return metered(with_best_reward_prefix(LocalEngine(lm, name=model.name), lm.path))
+
+    def _pooled(self, model: Checkpoint) -> PooledModel:
+        """Return the settings of a model's engines, which share the threads of this process."""
+        hardware, folder = self.hardware, locate(model.path)
+        on = [f"cuda:{k}" if hardware.kind == "cuda" else "cpu" for k in range(hardware.engines)]
+        dtype = resolve_dtype(hardware.dtype, device_of(on[0]), stored_parameters(folder))
+        self.run.note_type(model.name, dtype, hardware.kind)
+        threads = hardware.threads or max(1, self.threads // hardware.engines)
+        return PooledModel(model.name, model.path, dtype, self.chat_template, tuple(on), threads)
 
     def completer(self, spec: str) -> Completer:
         """Return a completer by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
@@ -327,9 +369,11 @@ def resolve_model(spec: str, name: str = "M0") -> Checkpoint:
     return Checkpoint(name, spec)
 
 
-def _load(path: str, device: str, dtype: str, chat_template: str | None) -> LanguageModel:
+def _load(
+    path: str, device: str, dtype: str, chat_template: str | None, deferred: bool = False
+) -> LanguageModel:
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    return load(path, device=device, dtype=dtype, chat_template=chat_template)
+    return load(path, device=device, dtype=dtype, chat_template=chat_template, deferred=deferred)
 
 
 _open = lru_cache(maxsize=3)(_load)

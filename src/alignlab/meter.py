@@ -35,6 +35,8 @@ class _Completer:
     def __init__(self, inner: Completer) -> None:
         self._inner = inner
         self.name = inner.name
+        self.begin = getattr(inner, "begin", None)
+        """Starts on requests that follow (see `EnginePool`); None where nothing works ahead."""
 
     def continues_text(self) -> bool:
         """Return true if the completer continues plain text, the default of completers."""

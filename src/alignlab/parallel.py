@@ -120,10 +120,10 @@ def _begin_worker(updates: Any, parent: int, threads: int, share: int) -> None:
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.use(QueueSink(updates))
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=die_with, args=(parent,), daemon=True).start()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Exit this process when its parent is gone, so that a killed run leaves no workers."""
     while os.getppid() == parent:
         time.sleep(0.2)

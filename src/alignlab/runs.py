@@ -341,6 +341,7 @@ class Stage:
         *,
         chunk: int,
         title: str,
+        ahead: Callable[[Sequence[S]], bool] | None = None,
     ) -> list[T]:
         """Work through items chunk by chunk, each chunk written once, and return all records.
 
@@ -350,6 +351,7 @@ class Stage:
             name: name of the record file, without its ending.
             chunk: items per unit; the same in every run of the stage.
             title: title of the progress bar.
+            ahead: starts the work on a later chunk; False where it has no room for more.
         """
         file = self.records(name, cls)
         parts = [(str(i // chunk), items[i : i + chunk]) for i in range(0, len(items), chunk)]
@@ -358,7 +360,9 @@ class Stage:
             return file.read()
         with progress.task(title, len(items)) as bar:
             bar.advance(len(items) - sum(len(some) for _, some in todo))
-            for unit, some in todo:
+            for number, (unit, some) in enumerate(todo):
+                if ahead is not None:
+                    all(ahead(later) for _, later in todo[number:])
                 before = meter.mark()
                 found = work(some)
                 lost = Counter(f.reason for f in found if isinstance(f, Unscored))

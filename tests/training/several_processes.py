@@ -3,6 +3,7 @@ the other. Arguments: folder of the model and the data, folder for the runs."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import contextmanager
@@ -12,9 +13,12 @@ import torch
 
 from alignlab.commands.train import train
 from alignlab.errors import BadInput
+from alignlab.generation.local import LocalEngine
+from alignlab.models.load import load
 from alignlab.models.scorer import ResponseScorer
-from alignlab.training.ranks import run_on_all_ranks
-from tests.training.trainings import FITTING, LONG, ROLLOUTS, TRAININGS, settings
+from alignlab.training.distributed import DistributedContext
+from alignlab.training.ranks import main_process_only, run_on_all_ranks
+from tests.training.trainings import FITTING, LONGS, ROLLOUTS, TRAININGS, requests, settings
 
 SCORED = ResponseScorer.scored
 
@@ -26,6 +30,29 @@ def small_memory(scorer, groups, noise=None):
         raise torch.OutOfMemoryError("CUDA out of memory.")
     with SCORED(scorer, groups, noise) as found:
         yield found
+
+
+@main_process_only
+def draw(folder: str, count: int):
+    return run_on_all_ranks(drawn, folder, count, sharded=True, device="cpu", here={})
+
+
+def drawn(world: DistributedContext, folder: str, count: int):
+    """Answers sampled from shards, in order, with the share of the weights that each rank holds."""
+    from alignlab.training.sharding import ShardedWeights
+
+    lm = load(folder, dtype="float32", device="cpu", deferred=True)
+    every = sum(p.numel() for p in lm.model.parameters())
+    weights = ShardedWeights(lm.model, "float32", world, lm.weights)
+    assert weights._copy is None or all(p.is_meta for p in weights._copy.parameters())
+    own = requests(count)[world.rank :: world.size]
+    with weights.sampling(lm) as sharded:
+        tokens = [d.tokens for several in LocalEngine(sharded).draw(own) for d in several]
+    shares = world.all_gather([tokens, sum(m.numel() for m in weights.masters) / every])
+    return {
+        "tokens": [shares[i % world.size][0][i // world.size] for i in range(count)],
+        "held": [held for _, held in shares],
+    }
 
 
 def main(inputs: Path, out: Path) -> None:
@@ -40,9 +67,14 @@ def main(inputs: Path, out: Path) -> None:
                 **settings(training),
                 parallel=parallel,
             )
-    whole = settings(LONG) | {"parallel": "fsdp"}
-    data = str(inputs / LONG.data)
-    train(LONG.objective, model=str(inputs / "model"), data=data, out=out / "whole", **whole)
+    for name, long in LONGS.items():
+        whole = settings(long) | {"parallel": "fsdp"}
+        data, to = str(inputs / long.data), out / f"whole-{name}"
+        train(long.objective, model=str(inputs / "model"), data=data, out=to, **whole)
+    for count in (1, 5):  # of one answer, process 1 has none
+        found = draw(str(inputs / "model"), count)
+        if rank == "0":
+            (out / f"drawn-{count}.json").write_text(json.dumps(found))
     # Memory runs out in one process alone, and both go on with its budget.
     if rank == "1":
         ResponseScorer.scored = small_memory

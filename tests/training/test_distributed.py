@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import torch
 from safetensors.torch import load_file
 
 from alignlab.commands.train import train
+from alignlab.generation.local import LocalEngine
 from alignlab.models.load import load, save
 from tests.conftest import ROOT
 from tests.models.helpers import tiny_lm
-from tests.training.trainings import LONG, ROLLOUTS, TRAININGS, settings
+from tests.training.trainings import LONGS, ROLLOUTS, TRAININGS, requests, settings
 
 pytestmark = pytest.mark.slow
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -141,38 +143,110 @@ def test_what_the_leader_refuses_is_refused_in_all(runs):
     assert not (runs / "never").exists()
 
 
+def test_ppos_values_are_those_of_one_process(inputs, runs, tmp_path):
+    alone(inputs, tmp_path / "one", ROLLOUTS["ppo"])
+    one, *several = (
+        load_file(glob(f"{run}/stages/*/model/value_head.safetensors")[0])
+        for run in (tmp_path / "one", runs / "ppo-data", runs / "ppo-fsdp")
+    )
+    assert float(one["weight"].abs().max()) > 1e-4
+    for head in several:
+        for name in ("weight", "bias"):
+            torch.testing.assert_close(head[name], one[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_shards_are_sampled_as_the_whole_model_is(inputs, runs, count):
+    """Without a whole copy in any process, where one of them may have nothing to draw."""
+    lm = load(inputs / "model", dtype="float32", device="cpu")
+    whole = [d.tokens for several in LocalEngine(lm).draw(requests(count)) for d in several]
+    found = json.loads((runs / f"drawn-{count}.json").read_text())
+    assert [tuple(tokens) for tokens in found["tokens"]] == whole
+    assert len({len(tokens) for tokens in whole}) == count
+    assert sum(found["held"]) == pytest.approx(1)
+    assert max(found["held"]) < 0.55
+
+
 def test_killed_and_resumed_by_two_or_by_one(inputs, runs, tmp_path):
-    out = tmp_path / "killed"
-    command = [
-        *LAUNCH, "-m", "alignlab", "train", LONG.objective,
-        "--model", str(inputs / "model"), "--data", str(inputs / LONG.data), "--out", str(out),
-        *_as_arguments(settings(LONG)), "parallel=fsdp",
+    """Steps go on while a checkpoint is saved; killed in it, the one before it is resumed."""
+    out, stalls = tmp_path / "killed", tmp_path / "stalls"
+    command = command_of("dpo", inputs, out)
+    script = str(Path(__file__).with_name("stalled_save.py"))
+
+    def late():
+        return stalls.exists() and lines_written(out) >= 7
+
+    kill_when(late, [*LAUNCH, script, str(stalls), *command])
+    [stage] = (Path(file).parent for file in glob(f"{out}/stages/*/metrics.jsonl"))
+    assert sorted(path.name for path in stage.glob("checkpoint-*")) == [
+        "checkpoint-2", "checkpoint-4", "checkpoint-6.partial",
     ]  # fmt: skip
+    assert not (stage / "model").exists()
+    resumes(inputs, out, runs, "dpo", command)
+
+
+def test_ppo_killed_and_resumed_by_two_or_by_one(inputs, runs, tmp_path):
+    out = tmp_path / "killed"
+    command = command_of("ppo", inputs, out)
+
+    def saved():
+        return bool(glob(f"{out}/stages/*/checkpoint-*[0-9]/training_state.json"))
+
+    kill_when(saved, [*LAUNCH, "-m", "alignlab", *command])
+    resumes(inputs, out, runs, "ppo", command)
+
+
+def command_of(name, inputs, out):
+    """The arguments of alignlab for a training by shards."""
+    long = LONGS[name]
+    chosen = settings(long)
+    reward = ["--reward", chosen.pop("reward")] if "reward" in chosen else []
+    return [
+        "train", long.objective, "--model", str(inputs / "model"), *reward,
+        "--data", str(inputs / long.data), "--out", str(out),
+        *_as_arguments(chosen), "parallel=fsdp",
+    ]  # fmt: skip
+
+
+def lines_written(out):
+    return sum(
+        len(Path(file).read_text().splitlines()) for file in glob(f"{out}/stages/*/m*.jsonl")
+    )
+
+
+def kill_when(due, command):
+    """Start processes, and kill all of them in the midst of their work."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     running = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **quiet)
     try:
         deadline = time.monotonic() + 300
-        while not glob(f"{out}/stages/*/checkpoint-*[0-9]/training_state.json"):
+        while not due():
             assert running.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:
-        os.killpg(running.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-    assert not glob(f"{out}/stages/*/model/config.json")
-    shutil.copytree(out, tmp_path / "by-one")
 
-    resumed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
+
+def resumes(inputs, out, runs, name, command):
+    """What was killed ends as a whole run: by two processes bit for bit, by one up to rounding."""
+    assert not glob(f"{out}/stages/*/model/config.json")
+    by_one, whole = out.with_name("by-one"), runs / f"whole-{name}"
+    shutil.copytree(out, by_one)
+    again = [*LAUNCH, "-m", "alignlab", *command]
+    resumed = subprocess.run(again, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert resumed.stdout.count("model: ") == 1
-    whole, again = weights_of(runs / "whole"), weights_of(out)
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
-    assert lines_of(runs / "whole") == lines_of(out)
-    events = (out / "events.jsonl").read_text()
-    assert '"resume"' in events
-
-    alone(inputs, tmp_path / "by-one", LONG)
-    assert_close(runs / "whole", tmp_path / "by-one", 1e-5)
+    for file in glob(f"{whole}/stages/*/model/*.safetensors"):
+        [other] = glob(f"{out}/stages/*/model/{Path(file).name}")
+        one, two = load_file(file), load_file(other)
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    assert lines_of(whole) == lines_of(out)
+    assert '"resume"' in (out / "events.jsonl").read_text()
+    alone(inputs, by_one, LONGS[name])
+    assert_close(whole, by_one, 1e-5)
 
 
 def _as_arguments(plain, prefix=""):

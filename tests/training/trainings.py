@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from alignlab.types import CompletionRequest, Message, Sampling
+
 FITTING = 100
 """Tokens of a micro-batch above which memory runs out, where that is tried."""
 
@@ -26,16 +28,28 @@ TRAININGS = {
     "lora": Training("dpo", settings={"lora": {"r": 2}}),
     "bfloat16": Training("dpo", settings={"dtype": "bfloat16", "gradient_checkpointing": True}),
 }
+DRAWN = {"steps": 3, "responses": 4, "max_tokens": 8, "reward": "random", "dtype": "float32"}
+VALIDATED = DRAWN | {"validation": 3, "validate_every": 1}
 ROLLOUTS = {
-    name: Training(
-        name,
-        "demonstrations.jsonl",
-        {"steps": 3, "responses": 4, "max_tokens": 8, "reward": "random", "dtype": "float32"},
-        parallel,
-    )
-    for name, parallel in (("rloo", ("data", "fsdp")), ("ppo", ("data",)))
+    "rloo": Training("rloo", "demonstrations.jsonl", DRAWN),
+    "ppo": Training("ppo", "demonstrations.jsonl", DRAWN),
+    "validated": Training("rloo", "demonstrations.jsonl", VALIDATED),
 }
-LONG = Training("dpo", settings={"epochs": 12})
+LONGS = {
+    "dpo": Training("dpo", settings={"epochs": 12}),
+    "ppo": Training("ppo", "demonstrations.jsonl", DRAWN | {"steps": 14}),
+}
+"""Trainings that are killed and resumed."""
+
+
+def requests(count: int) -> list[CompletionRequest]:
+    """Greedy requests whose prompts and answers are of unequal lengths."""
+    return [
+        CompletionRequest(
+            str(i), (Message("user", "abc" * (i + 1)),), Sampling(0, 1, 4 + 7 * i % 19, 1), 0
+        )
+        for i in range(count)
+    ]
 
 
 def settings(training: Training) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def check(
     ask: bool = False,
     strict: bool = False,
     rough: bool = False,
+    processes: int = 0,
     **settings: Any,
 ) -> Text:
     """Validate data, model and settings, predict costs, and diagnose; run nothing.
@@ -119,6 +120,8 @@ def check(
         strict: exit with code 1 if a diagnosis warns.
         rough: estimate the time from matrix products instead of measuring the models, which takes
             some seconds once for each model and machine.
+        processes: of a training, estimate the memory of one of so many processes on GPUs that share
+            the weights (parallel=fsdp); 1 is a single GPU, 0 estimates none.
         settings: settings by keyword; nested mappings for nested settings.
 
     Raises:
@@ -129,8 +132,11 @@ def check(
     if known.is_objective(recipe):
         if out or ask:
             raise BadInput(f"check {recipe}: out and ask: have no effect for a training")
-        checked = _check_training(recipe, overrides, config, sample, model, data, settings)
+        where = model, data, processes
+        checked = _check_training(recipe, overrides, config, sample, where, settings)
         return _text(checked, f"check of {recipe}", strict=strict)
+    if processes:
+        raise BadInput(f"check {recipe}: processes: has no effect on a study, found {processes}")
     values = _values(recipe, overrides, config, model=model, data=data, **settings)
     if out:
         values["out"] = str(out)
@@ -155,11 +161,11 @@ def _check_training(
     overrides: tuple[str, ...],
     config: str | Path | None,
     sample: int,
-    model: ModelLike | None,
-    data: DataLike | None,
+    where: tuple[ModelLike | None, DataLike | None, int],
     settings: dict[str, Any],
 ) -> Any:
     values = known.given(config, overrides, settings)
+    model, data, processes = where
     model, data = values.pop("model", model), values.pop("data", data)
     if model is None or data is None:
         missing = "--model" if model is None else "--data"
@@ -174,6 +180,7 @@ def _check_training(
         model=model_spec(model),
         data=data_spec(data),
         sample=sample,
+        processes=processes,
     )
 
 

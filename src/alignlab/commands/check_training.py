@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.commands._support.train_setup import build_objective, choose, objective_class
-from alignlab.commands._support.training_memory import training_memory
+from alignlab.commands._support.training_memory import process_memory, training_memory
 from alignlab.commands.diagnose import ModelSample, diagnose_data, sampling
 from alignlab.commands.train import TrainSettings, records_for, refuse_idle_settings
 from alignlab.context import resolve_model
@@ -36,6 +36,8 @@ class TrainingCheck:
     findings: tuple[Finding, ...]
     memory: Memory | None = None
     """Memory of the training; None where no model was loaded to tokenise records."""
+    processes: tuple[Memory, ...] = ()
+    """Memory of one process of a training on GPUs, and of the one that saves."""
 
     def __str__(self) -> str:
         return "\n".join(
@@ -43,7 +45,7 @@ class TrainingCheck:
                 *listed("train", [self.objective]),
                 *listed("model", [self.model]),
                 *listed("data", [self.data]),
-                *listed("memory", [str(self.memory)] if self.memory else []),
+                *listed("memory", [*([self.memory] if self.memory else []), *self.processes]),
                 *listed("success", self.findings),
             ]
         )
@@ -56,6 +58,7 @@ def check_training(
     data: str,
     config: str | Path | None = None,
     sample: int = 0,
+    processes: int = 0,
 ) -> TrainingCheck:
     """Check settings, data and model of a training, and diagnose them.
 
@@ -65,11 +68,16 @@ def check_training(
         model: spec of the model to start from.
         data: spec of the data.
         config: a YAML file of settings, under the overrides.
-        sample: number of pairs that the model is asked about; 0 loads no model.
+        sample: number of pairs that the model is asked about; 0 loads no model, and needs neither
+            its weights nor its tokenizer.
+        processes: estimate the memory of one of so many processes on GPUs that share the weights
+            (parallel=fsdp); 1 is a single GPU, 0 estimates none.
 
     Raises:
         BadInput: any error that the training would raise before its first step.
     """
+    if processes < 0:
+        raise BadInput(f"processes: expected 0 or more, found {processes}")
     if is_policy_gradient(objective_class(objective)):
         raise BadInput(
             f"check {objective}: expected an objective over given responses, found one over "
@@ -80,7 +88,9 @@ def check_training(
     refuse_idle_settings(chosen, given)
     corpus = load_data(data)
     records, tally = records_for(learned, corpus, chosen.pairs, seed=chosen.seed)
-    facts = model_facts(resolve_model(model).path, chat_template=chosen.chat_template or None)
+    path = resolve_model(model).path
+    bare = sample == 0 and Path(path).is_dir() and not any(Path(path).glob("*.safetensors"))
+    facts = model_facts(path, chat_template=chosen.chat_template or None, shape_only=bare)
     found = diagnose_data(corpus)
     memory = None
     if sample:
@@ -92,10 +102,23 @@ def check_training(
     left_out = ", ".join(f"{why} {n}" for why, n in tally.dropped.items())
     return TrainingCheck(
         objective=repr(learned),
-        model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters",
+        model=f"{facts.path}: {facts.kind}, {facts.parameters:,} parameters"
+        + ", a plan alone: there are no weights" * bare,
         data=f"{tally.kept:,} {tally.what}" + f" ({left_out} left out)" * bool(left_out),
         findings=tuple(found),
         memory=memory,
+        processes=_processes(facts, chosen, processes) if processes else (),
+    )
+
+
+def _processes(facts: ModelFacts, chosen: TrainSettings, processes: int) -> tuple[Memory, ...]:
+    dtype = resolve_dtype(chosen.dtype, device_of(chosen.device), facts.parameters)
+    return process_memory(
+        facts,
+        chosen,
+        half=dtype == "bfloat16",
+        processes=processes,
+        save_dtype=chosen.save_dtype,
     )
 
 

@@ -17,6 +17,7 @@ from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
 from alignlab.data.writers import WRITERS, Written
+from alignlab.errors import BadInput
 from alignlab.files import read_json
 from alignlab.measuring.entrants import entrant
 from alignlab.records import to_dict
@@ -45,7 +46,10 @@ class GenerateSettings(SampleSettings):
     """Type of models: "float32", "bfloat16", or "auto" (bfloat16 from 10 million parameters on a
     GPU, or a CPU fast in it; else float32; see `alignlab doctor`)."""
     threads: NonNegativeInt = 0
-    """Torch threads; 0 is one per core."""
+    """Torch threads, of each engine; 0 shares the cores."""
+    engines: PositiveInt = 1
+    """Processes that sample from the model at once, a GPU each where there are GPUs; each draws
+    whole chunks, with the texts of a single one."""
 
 
 def generate(
@@ -64,12 +68,17 @@ def generate(
     corpus = load_data(str(prompts))
     taken = prompts_of(corpus)[: chosen.limit or None]
     identity = to_dict(chosen) | {"model": model, "prompts": str(prompts)}
-    for without_effect in ("threads", "device"):
+    for without_effect in ("threads", "device", "engines"):
         identity.pop(without_effect)
-    hardware = Hardware(chosen.device, chosen.dtype, workers=1, threads=chosen.threads)
+    hardware = Hardware(
+        chosen.device, chosen.dtype, workers=1, threads=chosen.threads, engines=chosen.engines
+    )
     with open_file_run(path, "generate", identity, chosen.seed, hardware) as context:
         context.run.add_inputs(corpus.files)
-        completer = entrant(context, model).make()
+        asked = entrant(context, model)
+        if chosen.engines > 1 and not asked.folder:
+            raise BadInput(f"setting engines: has no effect on {model}, which is no local model")
+        completer = asked.make()
         drawn = sample(context, completer, taken, part_of(SampleSettings, chosen))
         answers = [response for response in drawn if response.text]
         write_rows(path, Written(_rows(taken, answers)))

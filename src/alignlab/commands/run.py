@@ -193,7 +193,7 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     plain.pop("out")
     plain.pop("track")
     plain["measure"].pop("card")
-    for key in ("workers", "parallel", "cluster"):
+    for key in ("workers", "parallel", "cluster", "engines"):
         plain["hardware"].pop(key)
     return plain
 

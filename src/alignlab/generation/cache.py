@@ -31,6 +31,10 @@ CREATE TABLE IF NOT EXISTS spent (
     calls INTEGER NOT NULL, usd REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS limits (source TEXT PRIMARY KEY, limits TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS servers (
+    source TEXT NOT NULL, url TEXT NOT NULL, answered INTEGER NOT NULL,
+    handed_over INTEGER NOT NULL, PRIMARY KEY (source, url)
+);
 INSERT OR IGNORE INTO spent
     SELECT source, SUM(prompt_tokens), SUM(tokens), SUM(calls), 0 FROM answers
     WHERE NOT EXISTS (SELECT * FROM spent) GROUP BY source
@@ -39,6 +43,11 @@ _ADD = """
 INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET
     prompt_tokens = prompt_tokens + excluded.prompt_tokens, tokens = tokens + excluded.tokens,
     calls = calls + excluded.calls, usd = usd + excluded.usd
+"""
+
+_ADD_SERVER = """
+INSERT INTO servers VALUES (?, ?, ?, ?) ON CONFLICT (source, url) DO UPDATE SET
+    answered = answered + excluded.answered, handed_over = handed_over + excluded.handed_over
 """
 
 
@@ -119,12 +128,23 @@ class AnswerCache:
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO limits VALUES (?, ?)", (source, json.dumps(limits)))
 
+    def add_servers(self, source: str, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Add answered and handed-over calls of each server of a pool."""
+        with self._writing() as db:
+            rows = [(source, url, *numbers) for url, numbers in counts.items()]
+            db.executemany(_ADD_SERVER, rows)
+
     def account(self) -> dict[str, dict[str, Any]]:
-        """Return tokens, calls and dollars by source, as plain JSON values."""
+        """Return tokens, calls and dollars by source, as plain JSON values; of pools, by server."""
         with self._reading() as db:
             rows = db.execute("SELECT * FROM spent ORDER BY source").fetchall()
+            servers = db.execute("SELECT * FROM servers ORDER BY source, url").fetchall()
         names = ("prompt_tokens", "tokens", "calls", "usd")
-        return {source: dict(zip(names, row, strict=True)) for source, *row in rows}
+        found = {source: dict(zip(names, row, strict=True)) for source, *row in rows}
+        for source, url, answered, handed_over in servers:
+            pool = found.setdefault(source, {}).setdefault("servers", {})
+            pool[url] = {"answered": answered, "handed_over": handed_over}
+        return found
 
     def close(self) -> None:
         """Close the database."""

@@ -64,12 +64,13 @@ class Decoded:
     """New tokens per row, the end token included."""
 
 
-@torch.inference_mode()
 def decode(
     read: Callable[[Sequence[Sequence[int]], int], Reading],
     batch: DecodeBatch,
     end_tokens: Tensor,
     stopped: Callable[[Tensor], Tensor] | None = None,
+    *,
+    trains: bool = False,
 ) -> Decoded:
     """Continue every row until an end token, its limit, or a stop string.
 
@@ -79,7 +80,20 @@ def decode(
         end_tokens: tokens that end a row.
         stopped: given the tokens so far of the unfinished rows, shape (rows, steps), every few
             steps, says which of them hold a stop string.
+        trains: compute without gradient instead of in inference mode: shards that are gathered in
+            inference mode cannot be trained afterwards.
     """
+    with torch.no_grad() if trains else torch.inference_mode():
+        return _decode(read, batch, end_tokens, stopped)
+
+
+def _decode(
+    read: Callable[[Sequence[Sequence[int]], int], Reading],
+    batch: DecodeBatch,
+    end_tokens: Tensor,
+    stopped: Callable[[Tensor], Tensor] | None,
+) -> Decoded:
+    """Continue every row, as `decode` does."""
     rows, steps = batch.uniform_BT.shape
     device = batch.uniform_BT.device
     tokens_BT = torch.zeros((rows, steps), dtype=torch.long, device=device)

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
-
-import openai
 
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.generation.account import Account, Prices
 from alignlab.generation.cache import AnswerCache, request_key
 from alignlab.generation.engines import failed
-from alignlab.generation.http import CallFailed, RetryPolicy, chat
+from alignlab.generation.http import CallFailed, RetryPolicy
+from alignlab.generation.pool import ServerPool
 from alignlab.generation.refusals import EFFECTS, EndpointLimits, hint
 from alignlab.generation.replies import ChatAnswer
 from alignlab.records import from_dict, to_dict
@@ -35,8 +32,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
-WORKERS_PER_CLIENT = 32
-"""Calls per client: a client scans all its connections at every call and takes 20 ms to make."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class OpenAIConfig(Prices, RetryPolicy):
     """Options of an endpoint: concurrency, retries, prices, budgets and refused fields."""
 
     concurrency: PositiveInt = 16
-    """Most calls under way at once."""
+    """Most calls under way at once, over all addresses."""
     give_up_after: PositiveInt = 8
     """Calls in a row that exhaust their attempts before the server counts as dead; also first calls
     refused for one reason before the run is stopped."""
@@ -73,12 +68,26 @@ class EndpointNotFound(RunFailed):
 
 
 class Endpoint:
-    """One model at one address, with its learnt limits and its account."""
+    """One model at one address, or at several that share its calls, with limits and account.
+
+    Args:
+        model: name of the model, the same at every address.
+        url: addresses, separated by commas. The first identifies the endpoint: others may be added
+            later without a second call for what it answered.
+        config: options.
+        cache_dir: folder of the answers; None remembers them for the endpoint's lifetime.
+    """
 
     def __init__(self, model: str, url: str, config: OpenAIConfig, cache_dir: Path | None):
-        self.url, self.config = url.rstrip("/"), config
+        urls = [one.rstrip("/") for one in url.split(",")]
+        if wrong := next((u for u in urls if not u.startswith(("http://", "https://"))), None):
+            raise BadInput(f"openai: expected addresses that start with http, found {wrong!r}")
+        if len(set(urls)) < len(urls):
+            raise BadInput(f"openai: expected different addresses, found {url}")
+        self.url, self.config = urls[0], config
         self.source = f"{model}@{self.url}"
-        self._key = _key_for(self.url)
+        self._key, *_ = [_key_for(one) for one in urls]
+        self.pool = ServerPool(urls, config)
         self._cache = AnswerCache(cache_dir / "calls.sqlite" if cache_dir else None)
         self.account = Account(self.source, config, self._cache)
         learnt = self._cache.limits(self.source)
@@ -110,6 +119,7 @@ class Endpoint:
             try:
                 answers |= _run(self._call_all(open_calls))
             finally:
+                self._report_servers()
                 self.account.write()
         return [answers[key] for key in keys]
 
@@ -121,6 +131,17 @@ class Endpoint:
         self.limits = limits
         learnt = tuple(name for name in limits.without if name not in self.config.left_out)
         self._cache.put_limits(self.source, to_dict(replace(limits, without=learnt)))
+
+    def _report_servers(self) -> None:
+        """Add a pool's calls by server to the cache, and log failures."""
+        counts = self.pool.take_counts()
+        if len(counts) == 1:
+            return
+        self._cache.add_servers(self.source, counts)
+        if lost := {url: failed for url, (_, failed) in counts.items() if failed}:
+            shown = ", ".join(f"{url} answered {done}" for url, (done, _) in counts.items())
+            moved = ", ".join(f"{number} of {url}" for url, number in lost.items())
+            log.warning("calls handed over after a failure: %s; %s", moved, shown)
 
     def _key_of(self, payload: dict[str, Any]) -> str:
         return request_key({"url": self.url, **payload})
@@ -136,37 +157,29 @@ class Endpoint:
         stop: list[RunFailed] = []
         workers = min(self.config.concurrency, len(open_calls))
 
-        async def work(client: openai.AsyncOpenAI) -> None:
+        async def work() -> None:
             # A worker that fails for all tells the others, which finish (and keep) what they began.
             for key, payload in queue:
                 try:
-                    answers[key] = await self._call(client, payload)
+                    answers[key] = await self._call(payload)
                 except RunFailed as error:
                     stop.append(error)
                 if stop:
                     return
 
-        async with AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(
-                    openai.AsyncOpenAI(
-                        api_key=self._key or "none", base_url=self.url, timeout=None, max_retries=0
-                    )
-                )
-                for _ in range(math.ceil(workers / WORKERS_PER_CLIENT))
-            ]
-            await asyncio.gather(*(work(clients[k % len(clients)]) for k in range(workers)))
+        async with self.pool.opened(self._key or "none", workers):
+            await asyncio.gather(*(work() for _ in range(workers)))
         if stop:
             raise stop[0]
         return answers
 
-    async def _call(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
+    async def _call(self, payload: dict[str, Any]) -> ChatAnswer:
         """Send one request; ask for the rest where a server returns fewer samples than `n`."""
         answer = ChatAnswer((), (), Usage())
         while (missing := payload["n"] - len(answer.completions)) > 0:
             rest = {**payload, "n": missing, "seed": payload["seed"] + len(answer.completions)}
             try:
-                more = await self._part(client, rest)
+                more = await self._part(rest)
             except CallFailed as error:
                 # Samples that came are as good as if the others had been asked for apart.
                 lost = (failed(str(error)),) * missing
@@ -174,7 +187,7 @@ class Endpoint:
             answer = replace(more, completions=(*answer.completions, *more.completions[:missing]))
         return answer
 
-    async def _part(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
+    async def _part(self, payload: dict[str, Any]) -> ChatAnswer:
         """Send one call, paid once: each is stored under its key before the next is made.
 
         The key is of the request as meant, whatever fields the endpoint's limits leave out.
@@ -184,7 +197,7 @@ class Endpoint:
         if held is not None:
             return held
         try:
-            answer = await self._adapted(client, payload)
+            answer = await self._adapted(payload)
         except CallFailed as error:
             self.account.record_failed(error.usage)
             self.dead_calls = self.dead_calls + 1 if error.exhausted else 0
@@ -199,13 +212,13 @@ class Endpoint:
         self.account.record(key, answer)
         return answer
 
-    async def _adapted(self, client: openai.AsyncOpenAI, payload: dict[str, Any]) -> ChatAnswer:
+    async def _adapted(self, payload: dict[str, Any]) -> ChatAnswer:
         """Send one call without the fields that the endpoint turns out to refuse."""
         while True:
             sent = self.limits.apply(payload)
             try:
                 with self.account.call():
-                    return await chat(client, sent, self.config)
+                    return await self.pool.chat(sent)
             except CallFailed as error:
                 if error.refusal is None:
                     raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,10 +22,17 @@ class Padded(NamedTuple):
 
 
 class Forward:
-    """Forward pass of a model with the arguments of its signature, inspected once."""
+    """Forward pass of a model with the arguments of its signature, inspected once.
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    Args:
+        model: a transformers model, or a peft model around one.
+        through: caller of forward passes of sharded weights; None calls them directly.
+    """
+
+    def __init__(
+        self, model: Any, through: Callable[[Callable[[], Tensor]], Tensor] | None = None
+    ) -> None:
+        self.model, self.through = model, through
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         accepted = inspect.signature(inner.forward).parameters
         self._takes_positions = "position_ids" in accepted
@@ -49,8 +56,12 @@ class Forward:
         inputs["use_cache"] = cache is not None
         if cache is not None:
             inputs["past_key_values"] = cache
-        logits_PTV: Tensor = self.model(**inputs).logits
-        return logits_PTV[:, -keep:]
+
+        def forward() -> Tensor:
+            logits_PTV: Tensor = self.model(**inputs).logits
+            return logits_PTV[:, -keep:]
+
+        return forward() if self.through is None else self.through(forward)
 
 
 def left_padded(
@@ -66,7 +77,7 @@ def left_padded(
     return Padded(ids_PT, mask_PT, (mask_PT.cumsum(dim=-1) - 1).clamp(min=0))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # sharded weights gathered in inference mode could not be trained afterwards
 def last_logits(model: Any, prompts: Sequence[Sequence[int]], *, keep: int = 1) -> Tensor:
     """Return logits at the last `keep` positions of each prompt, shape (P, keep, V)."""
     return Forward(model)(*left_padded(prompts, model.device), keep=keep)
@@ -78,8 +89,13 @@ class PlainReading:
     For models that `shared.py` cannot serve.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
-        self._forward = Forward(model)
+    def __init__(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        through: Callable[[Callable[[], Tensor]], Tensor] | None = None,
+    ) -> None:
+        self._forward = Forward(model, through)
         self._cache = new_cache(model.config)
         self._prompts = prompts
         self._mask_LC: Tensor | None = None

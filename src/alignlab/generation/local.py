@@ -85,7 +85,7 @@ class LocalEngine:
         self._text = TokenText(lm)
         self._end = torch.tensor(sorted(self._text.end), device=lm.device)
         self._context = context_length(lm)
-        self._reader = Reader(lm.model, lm.tokenizer)
+        self._reader = Reader(lm.model, lm.tokenizer, lm.through)
         self._scorer: ResponseScorer | None = None
         self._next_token: NextTokenScorer | None = None
 
@@ -141,7 +141,9 @@ class LocalEngine:
                 items.append(item)
         if items:
             if self._next_token is None:
-                self._next_token = NextTokenScorer(self.lm.model, tokenizer=self.lm.tokenizer)
+                self._next_token = NextTokenScorer(
+                    self.lm.model, through=self.lm.through, tokenizer=self.lm.tokenizer
+                )
             found = choice_logprobs(self._next_token, items)
         else:
             found = []
@@ -178,7 +180,9 @@ class LocalEngine:
                 groups.append(group)
         if groups:
             if self._scorer is None:
-                self._scorer = ResponseScorer(self.lm.model, tokenizer=self.lm.tokenizer)
+                self._scorer = ResponseScorer(
+                    self.lm.model, through=self.lm.through, tokenizer=self.lm.tokenizer
+                )
             found = score_groups(self._scorer, groups, token_budget)
             for index, scored in zip(fitting, found, strict=True):
                 results[index] = scored.sums
@@ -199,7 +203,8 @@ class LocalEngine:
             top_p=sampling.top_p,
         )
         stopped = self._stop_check(sampling) if sampling.stop else None
-        drawn = decode(self._reader, batch, self._end, stopped)
+        sharded = self.lm.through is not None
+        drawn = decode(self._reader, batch, self._end, stopped, trains=sharded)
         return self._read(requests, rows, drawn)
 
     def _read(

@@ -199,7 +199,10 @@ class OpenAIEngine:
 
 @register("engine", "openai")
 def openai_engine(rest: str, *, cache_dir: Path | None = None) -> OpenAIEngine:
-    """`openai:MODEL[@URL][?concurrency=8&budget_usd=5&...]`: the options are OpenAIConfig's."""
+    """`openai:MODEL[@URL[,URL...]][?concurrency=8&budget_usd=5&...]`: options as in OpenAIConfig.
+
+    Several addresses of one model share its calls.
+    """
     named = read_options(rest, OpenAIConfig)
     model, _, address = named.name.partition("@http")
     return OpenAIEngine(

@@ -7,7 +7,7 @@ prompts. Models that fail it decode as in `forward.py`; the reason and its cost 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -40,15 +40,26 @@ WIDTH_MULTIPLE = 16
 
 
 class Reader:
-    """Factory of readings for a model: shared where that is exact, else with its own attention."""
+    """Factory of readings for a model: shared where that is exact, else with its own attention.
 
-    def __init__(self, model: Any, tokenizer: Any = None) -> None:
-        self._model = model
+    Args:
+        model: a transformers model, or a peft model around one.
+        tokenizer: tokenizer of the model, for a probe on likely text.
+        through: caller of forward passes of sharded weights; None calls them directly.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        through: Callable[[Callable[[], Tensor]], Tensor] | None = None,
+    ) -> None:
+        self._model, self._through = model, through
         self._base = base_of(model)
-        self._forward = Forward(model)
+        self._forward = Forward(model, through)
         self._configs = _configs(self._base)
         self._tokenizer = tokenizer
-        found = once_per_model(self._base, SharedReading, self._probe)
+        found = once_per_model(self._base, SharedReading, self._probe, self._of_stand_in)
         self._limit = found.limit
         self.fallback = found.reason
         """Reason why readings use the model's own attention; None when they are shared."""
@@ -66,7 +77,12 @@ class Reader:
             log.warning(
                 "samples do not share their prompt's attention: %s; %s", self.fallback, COST
             )
-        return PlainReading(self._model, prompts)
+        return PlainReading(self._model, prompts, self._through)
+
+    def _of_stand_in(self, base: Any) -> Verdict:
+        """Judge whether sharing is right for a model that stands in for a sharded one."""
+        other = Reader(base, self._tokenizer)
+        return Verdict(other.fallback, other._limit)
 
     def _probe(self) -> Verdict:
         """Judge whether sharing is right for this model."""
@@ -81,7 +97,7 @@ class Reader:
         caches: list[OneQueryCache] = []
 
         def own() -> Tensor:
-            return _forced(PlainReading(self._model, prompts), token_TL)
+            return _forced(PlainReading(self._model, prompts, self._through), token_TL)
 
         def shared() -> Tensor:
             reading = SharedReading(self._forward, self._configs, prompts)
@@ -115,7 +131,8 @@ class SharedReading:
 
         Rows are sorted by prompt.
         """
-        self._products = prepacked(self._forward.model, len(prompt_of_L), steps)
+        if self._forward.through is None:  # shards are gathered anew for each product
+            self._products = prepacked(self._forward.model, len(prompt_of_L), steps)
         device = prompt_of_L.device
         lengths = [len(p) for p in self._prompts]
         logits = []

@@ -98,6 +98,11 @@ def _turn(
     name = f"answer-{slug(model.name)}" + (f"-turn-{turn + 1}" if turn else "")
     inputs = {"by": model.spec, "asked": fingerprint(requests)}
     engine = cache(model.make)  # made when the first chunk is asked
+
+    def ahead(some: Sequence[CompletionRequest]) -> bool:
+        begin = getattr(engine(), "begin", None)
+        return begin is not None and bool(begin(some))
+
     with context.run.stage(name, config=sampling, inputs=inputs) as stage:
         found = stage.map(
             "responses",
@@ -106,6 +111,7 @@ def _turn(
             lambda some: _complete(engine(), model.name, some, turn),
             chunk=chunk,
             title=context.title(f"{model.name} answers"),
+            ahead=ahead,
         )
         if not stage.done:
             lost = len(requests) - len(found)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alignlab.configs import BelowOne, Bounded, Positive, PositiveInt
 from alignlab.errors import BadInput
+from alignlab.models.deferred import placeholders
 from alignlab.models.load import LanguageModel, untie_adapted
 from alignlab.models.quant import is_quantised, merged_into_dequantised
 
@@ -57,7 +58,7 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
         use_dora=config.dora,
         trainable_token_indices=_rows_to_train(lm, config),
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), placeholders(lm.model):
         torch.manual_seed(seed)
         try:
             model = get_peft_model(lm.model, settings)

@@ -39,8 +39,15 @@ class ModelFacts:
     """Norms of the residual stream in one layer."""
 
 
-def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelFacts:
+def model_facts(
+    spec: str | Path, *, chat_template: str | None = None, shape_only: bool = False
+) -> ModelFacts:
     """Read a model's configuration, tokenizer and chat template; for an adapter, its base's.
+
+    Args:
+        spec: folder or hub id.
+        chat_template: template in use, where it is not the model's own.
+        shape_only: read the configuration alone; a folder needs no tokenizer and no weights.
 
     Raises:
         BadInput: no such model, no decoder, no safetensors weights, or no chat template.
@@ -48,10 +55,11 @@ def model_facts(spec: str | Path, *, chat_template: str | None = None) -> ModelF
     folder = locate(spec, files=HUB_SMALL_FILES)
     if is_adapter(folder):
         base = base_of_adapter(folder)
-        return replace(model_facts(base, chat_template=chat_template), path=str(folder))
-    read_tokenizer(folder, chat_template)
-    local = Path(spec).is_dir()
-    if local and not any(folder.glob("*.safetensors")):
+        facts = model_facts(base, chat_template=chat_template, shape_only=shape_only)
+        return replace(facts, path=str(folder))
+    if not shape_only:
+        read_tokenizer(folder, chat_template)
+    if not shape_only and Path(spec).is_dir() and not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: expected weights in safetensors files, found none")
     config, parameters, norms = _decoder(folder)
     text = config.get_text_config(decoder=True)

@@ -114,8 +114,9 @@ def load_reward_model(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = "auto",
     chat_template: str | Path | None = None,
+    deferred: bool = False,
 ) -> LanguageModel:
-    """Load a saved reward model with its tokenizer.
+    """Load a saved reward model with its tokenizer; `deferred` as in `load`.
 
     Raises:
         BadInput: no such model, or it is no classifier of one label.
@@ -126,6 +127,7 @@ def load_reward_model(
         dtype=dtype,
         chat_template=chat_template,
         model_class=AutoModelForSequenceClassification,
+        deferred=deferred,
     )
     if not is_reward_model(lm.model) or lm.model.config.num_labels != 1:
         raise BadInput(f"{path}: expected a reward model (a classifier of one label)")

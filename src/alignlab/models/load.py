@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from transformers.utils import logging as hf_logging
 from alignlab.errors import BadInput, expecting
 from alignlab.models import chat_template as templates
 from alignlab.models.attention import keep_soft_cap
+from alignlab.models.deferred import StoredWeights as StoredWeights
+from alignlab.models.deferred import deferred_model
 from alignlab.models.dtypes import DTYPES as DTYPES
 from alignlab.models.dtypes import check_dtype, resolve_dtype, stored_parameters
 from alignlab.models.dtypes import device_of as device_of
@@ -28,6 +31,8 @@ from alignlab.models.locate import locate, short_name
 from alignlab.models.new_tokens import embed_tokens
 from alignlab.models.saving import save_weights
 from alignlab.models.tokenizer import ReadTokenizer, plain_tokenizer, read_tokenizer
+
+log = logging.getLogger(__name__)
 
 _ADAPTER = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -53,6 +58,11 @@ class LanguageModel:
     """Type of the weights in the files at `path`; None where unknown."""
     added: tuple[int, ...] = ()
     """Ids of the tokens that the chat template added on loading; not trained yet."""
+    through: Callable[[Callable[[], Any]], Any] | None = None
+    """Caller of forward passes of weights that processes share (see `Scorer`); None calls them
+    directly."""
+    weights: StoredWeights | None = None
+    """Files of the weights of a model on the meta device; None where they are in memory."""
 
 
 @contextmanager
@@ -76,6 +86,7 @@ def load(
     chat_template: str | Path | None = None,
     trust_remote_code: bool = False,
     model_class: Any = AutoModelForCausalLM,
+    deferred: bool = False,
 ) -> LanguageModel:
     """Load a decoder and its tokenizer from safetensors files.
 
@@ -90,6 +101,8 @@ def load(
             instead of the tokenizer's own; tokens that a named one adds get embeddings.
         trust_remote_code: run code that comes with the model.
         model_class: class of transformers for another head than the vocabulary's.
+        deferred: leave the weights on the meta device, to be read in parts (`weights`), where the
+            files allow it and no row is to be added.
 
     Raises:
         BadInput: no such model, no safetensors weights, no chat template, or a template whose
@@ -104,12 +117,17 @@ def load(
     put_on = None if adapter is None else locate(adapter)
     tokenizer, added = _tokenizer_with(folder, put_on, chat_template, trust_remote_code)
     chosen = device_of(device)
-    model = _read_model(folder, model_class, _dtype(dtype, chosen, folder), trust_remote_code)
+    kind, weights = _dtype(dtype, chosen, folder), None
+    if deferred and not added and put_on is None:
+        model, weights = _deferred(folder, model_class, kind, trust_remote_code)
+    else:
+        model = _read_model(folder, model_class, kind, trust_remote_code)
     model.name_or_path = str(spec)  # an adapter of this model names it as its base
     embed_tokens(model, added, tokenizer.eos_token_id)
     if put_on is not None:
         model = _with_adapter(model, str(adapter), put_on)
-    if not getattr(model, "is_quantized", False):  # quantised weights are loaded in place
+    # Quantised weights are loaded in place, deferred ones later.
+    if weights is None and not getattr(model, "is_quantized", False):
         model.to(chosen)
     model.eval()
     template = tokenizer.chat_template if chat_template is not None else None
@@ -117,7 +135,9 @@ def load(
     if put_on is not None:
         digest = hashlib.sha256(f"{digest}+{fingerprint(put_on)}".encode()).hexdigest()[:16]
     name, stored = short_name(spec, folder), _stored(folder)
-    lm = LanguageModel(model, tokenizer, name, str(folder), digest, chosen, stored, added)
+    lm = LanguageModel(
+        model, tokenizer, name, str(folder), digest, chosen, stored, added, weights=weights
+    )
     templates.check_template(lm)
     return lm
 
@@ -142,6 +162,17 @@ def _read_model(folder: Path, model_class: Any, dtype: Any, trust_remote_code: b
         )
     keep_soft_cap(model)
     return model
+
+
+def _deferred(
+    folder: Path, model_class: Any, dtype: Any, trust_remote_code: bool
+) -> tuple[Any, StoredWeights | None]:
+    """Build a model on the meta device where its files allow it, else read its weights."""
+    found = deferred_model(folder, model_class, dtype, trust_remote_code)
+    if isinstance(found, str):
+        log.warning("each process reads the whole model into memory first: %s", found)
+        return _read_model(folder, model_class, dtype, trust_remote_code), None
+    return found
 
 
 def is_adapter(folder: Path) -> bool:

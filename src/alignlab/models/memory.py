@@ -6,11 +6,19 @@ Bytes are counted from the tensors that the packed path holds at its peak; each 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from alignlab.models import head
 from alignlab.models.facts import ModelFacts
 
 PROCESS = 450_000_000
 """Bytes of a process that has imported torch and transformers and holds no model."""
+
+KEPT_SHARE = 0.2
+"""Memory that allocators keep, as a share of the rest: SmolLM2-135M took 2.9 to 3.0 GB in each of
+two CPU processes with FSDP2 in bfloat16, of which 2.4 are counted."""
+NF4_BYTES = 0.52
+"""Bytes of a weight in NF4: 4 bits, and a byte for each 64 of them for the scales."""
 
 
 def stored_per_position(facts: ModelFacts, width: int) -> int:
@@ -84,3 +92,71 @@ def reading_bytes(facts: ModelFacts, *, positions: int, width: int) -> int:
     held = width * (3 * facts.intermediate + 4 * facts.hidden + facts.query_width)
     cached = 2 * facts.layers * facts.kv_width * width
     return int(PROCESS + facts.parameters * width + positions * (held + cached))
+
+
+class TrainingShape(NamedTuple):
+    """Sizes of a training that decide its memory."""
+
+    trainable: int
+    """Parameters in training."""
+    positions: int
+    """Tokens of one forward and backward pass."""
+    width: int
+    """Bytes of a number in the compute type."""
+    checkpointing: bool = False
+    """True where layers are recomputed in the backward pass."""
+    processes: int = 1
+    """Processes that share weights, gradients and optimiser states (FSDP2)."""
+    frozen: float | None = None
+    """Bytes of a quantised parameter; None for plain weights."""
+
+
+def process_parts(facts: ModelFacts, shape: TrainingShape) -> dict[str, int]:
+    """Return the memory in bytes of one process of a training on GPUs, by its parts.
+
+    Weights: float32 masters of what is trained and a copy of all in the compute type, which are one
+    in float32; in a single process also the float32 original of frozen weights. Optimiser: float32
+    gradients and two moments, and a pass's gradient. Gathered: the embeddings with the head, two
+    layers, and the gradients of the larger of these, before and after their cast to float32. Pass:
+    activations and the head. The allocator keeps a share of what was freed.
+    """
+    P, T, width, N = facts.parameters, shape.trainable, shape.width, shape.processes
+    if shape.frozen is not None:
+        weights = P * shape.frozen + T * (4 + width)
+    elif N > 1:
+        weights = P * width + (T * 4 if width < 4 else 0)
+    else:
+        weights = P * 4 + (P * width if width < 4 else 0)
+    layer = layer_parameters(facts)
+    rest = max(0, P - layer * facts.layers)
+    gathered = width * (rest + 2 * layer)
+    if T == P:
+        gathered += (width + 4) * max(rest, layer)
+    stored = stored_per_position(facts, width)
+    stored = (
+        stored + facts.layers * facts.hidden * width
+        if shape.checkpointing
+        else (stored * facts.layers)
+    )
+    parts = {
+        "weights": int(weights / N),
+        "gradients and optimiser": int(T * (12 + width) / N),
+        "gathered weights and gradients": gathered if N > 1 else 0,
+        "pass": shape.positions * stored + head_bytes(facts, shape.positions, width),
+        "libraries": PROCESS,
+    }
+    return parts | {"kept by the allocator": int(KEPT_SHARE * sum(parts.values()))}
+
+
+def layer_parameters(facts: ModelFacts) -> int:
+    """Return the parameters of a layer: queries, keys, values, output, gated network, norms."""
+    attention = 2 * facts.hidden * (facts.query_width + facts.kv_width)
+    return attention + facts.hidden * (3 * facts.intermediate + facts.norms)
+
+
+def adapter_parameters(facts: ModelFacts, rank: int) -> int:
+    """Return the parameters of a low-rank adapter of all of a layer's linear layers."""
+    # A matrix of a inputs and b outputs gets rank * (a + b).
+    attention = 2 * (2 * facts.hidden + facts.query_width + facts.kv_width)
+    network = 3 * (facts.hidden + facts.intermediate)
+    return facts.layers * rank * (attention + network)

@@ -61,17 +61,40 @@ class Verdict(NamedTuple):
 
 
 _found: WeakKeyDictionary[Any, dict[Any, Verdict]] = WeakKeyDictionary()
+_stand_ins: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
 
 
-def once_per_model(base: Any, path: Any, probe: Callable[[], Verdict]) -> Verdict:
+def set_stand_in(base: Any, make: Callable[[], Any]) -> None:
+    """Let a smaller model be probed instead of a sharded one, whose weights have no float32 copy.
+
+    Args:
+        base: the sharded transformers model.
+        make: makes its first layers with their weights whole.
+    """
+    _stand_ins[base] = make
+
+
+def once_per_model(
+    base: Any,
+    path: Any,
+    probe: Callable[[], Verdict],
+    of_stand_in: Callable[[Any], Verdict] | None = None,
+) -> Verdict:
     """Return the verdict on a path of a model in its present type, probed at most once.
 
     Training changes weights, not the arithmetic; an adapter adds modules and is probed again.
+
+    Args:
+        base: the transformers model.
+        path: name of the path.
+        probe: judges the path on the model.
+        of_stand_in: judges it on the model that stands in for this one, if one does.
     """
     verdicts = _found.setdefault(base, {})
     key = (path, base.dtype, base.device.type, sum(1 for _ in base.modules()))
     if key not in verdicts:
-        verdicts[key] = probe()
+        make = _stand_ins.get(base)
+        verdicts[key] = of_stand_in(make()) if make and of_stand_in else probe()
     return verdicts[key]
 
 
@@ -217,18 +240,22 @@ def _in_float32(base: Any) -> Iterator[None]:
 @contextmanager
 def _first_layers(base: Any) -> Iterator[None]:
     """Leave out a large model's later layers."""
+    put_back = cut_layers(base)
+    try:
+        yield
+    finally:
+        put_back()
+
+
+def cut_layers(base: Any) -> Callable[[], None]:
+    """Leave out a large model's later layers; return the function that puts them back."""
     body = base.base_model
     lists = [(n, m) for n, m in body.named_children() if isinstance(m, torch.nn.ModuleList)]
     name, layers = max(lists, key=lambda named: len(named[1]), default=("", ()))
     count = _layers_compared(layers, getattr(base.config.get_text_config(), "layer_types", None))
-    if count >= len(layers):
-        yield
-        return
-    setattr(body, name, layers[:count])
-    try:
-        yield
-    finally:
-        setattr(body, name, layers)
+    if count < len(layers):
+        setattr(body, name, layers[:count])
+    return lambda: setattr(body, name, layers) if name else None
 
 
 def _layers_compared(layers: Any, kinds: Sequence[str] | None) -> int:

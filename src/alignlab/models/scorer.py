@@ -113,7 +113,7 @@ class Scorer(ABC, Generic[S]):
         self._warned = False
         self._layout: Callable[[PackedBatch], Layout | flex.Spans] = layout
         if padded_because is None:
-            found = once_per_model(self.base, self.path, self._probe)
+            found = once_per_model(self.base, self.path, self._probe, self._of_stand_in)
             self.padded_because, self.limit = found.reason, found.limit
             if found.reason is None and flex_wanted(self.base):
                 self._attend_by_flex(found)
@@ -121,10 +121,21 @@ class Scorer(ABC, Generic[S]):
     def _attend_by_flex(self, tiles: Verdict) -> None:
         """Attend by FlexAttention where its probe gives the same verdict as that of the tiles."""
         self._layout = flex.spans
-        found = once_per_model(self.base, f"{self.path}, FlexAttention", self._probe)
+        path = f"{self.path}, FlexAttention"
+        found = once_per_model(self.base, path, self._probe, self._of_stand_in)
         if found != tiles:
             log.warning("FlexAttention is not used: %s", found.reason or "it ignores the window")
             self._layout = layout
+
+    def _of_stand_in(self, base: Any) -> Verdict:
+        """Judge the path on a model that stands in for a sharded one, by the same layout."""
+        other = self._unprobed(base)
+        other._layout = self._layout
+        return other._probe()
+
+    def _unprobed(self, base: Any) -> Scorer[Any]:
+        """Return a scorer of another model that is not probed."""
+        return type(self)(base, padded_because="it is probed", tokenizer=self._tokenizer)
 
     @contextmanager
     def scored(

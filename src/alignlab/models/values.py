@@ -7,7 +7,7 @@ log-probabilities and values come from one forward pass. Its weights start at ze
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +64,11 @@ def value_head(lm: LanguageModel) -> torch.nn.Linear:
     return head
 
 
-def save_value_head(head: torch.nn.Linear, folder: str | Path) -> Path:
-    """Write the weights of a value head into a model's folder, atomically."""
+def save_value_head(head: Mapping[str, Tensor], folder: str | Path) -> Path:
+    """Write `weight` and `bias` of a value head into a model's folder, atomically."""
     path = Path(folder) / FILE
     partial = path.with_suffix(".partial")
-    save_file({k: v.float().contiguous() for k, v in head.state_dict().items()}, partial)
+    save_file({k: v.float().contiguous() for k, v in head.items()}, partial)
     os.replace(partial, path)
     return path
 
@@ -97,6 +97,9 @@ class ValueScorer(ResponseScorer):
     def __init__(self, model: ModelWithValueHead, **options: Any) -> None:
         self.head = model.head
         super().__init__(model.model, **options)
+
+    def _unprobed(self, base: Any) -> ResponseScorer:
+        return ResponseScorer(base, padded_because="it is probed", tokenizer=self._tokenizer)
 
     def _predicted(self, hidden_Rd: Tensor, targets: Targets) -> TokenValues:
         logps = super()._predicted(hidden_Rd, targets)

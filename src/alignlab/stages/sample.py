@@ -59,18 +59,29 @@ def sample(
     """
     sampling, seed = settings.sampling(), context.seed_for(purpose)
 
+    def asked(some: Sequence[Prompt]) -> list[CompletionRequest]:
+        return [CompletionRequest(p.id, p.messages, sampling, seed) for p in some]
+
     def draw(some: Sequence[Prompt]) -> list[Response | Changed[Response]]:
-        requests = [CompletionRequest(p.id, p.messages, sampling, seed) for p in some]
         return [
             _without_thoughts(_response(completer, prompt, sampling, seed, index, completion))
-            for prompt, several in zip(some, completer.complete(requests), strict=True)
+            for prompt, several in zip(some, completer.complete(asked(some)), strict=True)
             for index, completion in enumerate(several)
             if completion.finish != "error"
         ]
 
     with context.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
         title = context.title(f"{completer.name} answers")
-        found = stage.map("responses", Response, prompts, draw, chunk=settings.chunk, title=title)
+        begin = getattr(completer, "begin", None)
+        found = stage.map(
+            "responses",
+            Response,
+            prompts,
+            draw,
+            chunk=settings.chunk,
+            title=title,
+            ahead=None if begin is None else lambda some: bool(begin(asked(some))),
+        )
         if not stage.done:
             lost = len(prompts) * settings.n - len(found)
             dropped = {"failed": lost} if lost else {}

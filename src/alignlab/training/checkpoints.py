@@ -1,17 +1,18 @@
 """Write and read checkpoint-N folders: weights, optimiser and progress.
 
-Random states are not saved: every draw derives from (seed, step). Files hold whole tensors, so that
-a run may be resumed on another number of processes.
+Random states are not saved: every draw derives from (seed, step). Files hold whole tensors, or
+shards with their places (`shard_files.py`), which are written in the background. Either is read by
+any number of processes, each its own part.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -24,8 +25,13 @@ from alignlab.models.load import LanguageModel, replace_folder, save
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.precision import Weights
 
+if TYPE_CHECKING:
+    from alignlab.training.shard_files import BackgroundSaves
+
 STATE = "training_state"
 """Stem of the two files of a training's state."""
+BEST = "best"
+"""Stem of the file, or name of the folder of shards, of the best weights by validation."""
 
 
 @dataclass
@@ -69,13 +75,10 @@ def write(
 ) -> None:
     """Write checkpoint-N of the current step, atomically, and delete all but the newest `keep`.
 
-    The folder is also a model (or adapter) in Hugging Face format. Collective: all ranks call it,
-    and the main rank writes.
+    The folder is also a model (or adapter) in Hugging Face format.
     """
-    values = weights.values()
-    tensors = {f"weight.{name}": value for name, value in values.items()}
+    tensors = {f"weight.{name}": value for name, value in weights.values().items()}
     tensors |= _optimizer_values(weights, optimizer)
-    lm = weights.model(lm, values)
     if not world.is_main:
         return
     path = out / f"checkpoint-{progress.step}"
@@ -84,8 +87,97 @@ def write(
     save_file({k: v.contiguous() for k, v in tensors.items()}, partial / f"{STATE}.safetensors")
     (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
     replace_folder(partial, path)
+    _drop_old(out, keep)
+
+
+def write_shards(
+    saves: BackgroundSaves,
+    weights: Weights,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    out: Path,
+    *,
+    keep: int,
+) -> None:
+    """Write checkpoint-N of the current step in the background, each process its shards.
+
+    The folder gets its name when it is whole; then all but the newest `keep` are deleted.
+    """
+    path, state = out / f"checkpoint-{progress.step}", json.dumps(asdict(progress))
+    partial = path.with_name(path.name + ".partial")
+
+    def finish() -> None:
+        (partial / f"{STATE}.json").write_text(state, encoding="utf-8")
+        replace_folder(partial, path)
+        _drop_old(out, keep)
+
+    tensors = _weight_parts(weights)
+    order = _indices(weights, optimizer)
+    for i, found in optimizer.state_dict()["state"].items():
+        for key, value in found.items():
+            if not value.ndim:  # steps are equal in all processes
+                tensors |= {f"optimizer.{i}.{key}": value.reshape(1)} if saves.is_main else {}
+            elif value.numel():
+                tensors[f"optimizer.{i}.{key}"] = weights.placed(order[i], value)
+    saves.start(tensors, partial, finish)
+
+
+def write_best(
+    saves: BackgroundSaves | None, weights: Weights, out: Path, world: DistributedContext
+) -> None:
+    """Keep the current weights as the best by validation; shards are written in the background."""
+    if saves is None:
+        values = weights.values()
+        if world.is_main:
+            shutil.rmtree(out / BEST, ignore_errors=True)
+            partial = out / f"{BEST}.partial"
+            save_file({name: value.contiguous() for name, value in values.items()}, partial)
+            partial.replace(out / f"{BEST}.safetensors")
+        return
+
+    def finish() -> None:
+        replace_folder(out / f"{BEST}.partial", out / BEST)
+        (out / f"{BEST}.safetensors").unlink(missing_ok=True)
+
+    saves.start(_weight_parts(weights), out / f"{BEST}.partial", finish)
+
+
+def read_best(weights: Weights, out: Path) -> None:
+    """Load the best weights by validation."""
+    if (out / BEST).is_dir():
+        weights.load_parts(_read_parts(out / BEST, weights))
+        return
+    with safe_open(out / f"{BEST}.safetensors", framework="pt") as file:
+        weights.load(_Named(file, ""))
+
+
+def _drop_old(out: Path, keep: int) -> None:
+    """Delete all but the newest checkpoints."""
     for old in sorted(out.glob("checkpoint-*[0-9]"), key=_step)[:-keep]:
         shutil.rmtree(old)
+
+
+def _weight_parts(weights: Weights) -> dict[str, Tensor]:
+    """Return this process's parts of the weights, by name in files."""
+    named = zip(weights.names, weights.masters, strict=True)
+    return {
+        f"weight.{name}": weights.placed(i, master)
+        for i, (name, master) in enumerate(named)
+        if master.numel()
+    }
+
+
+def _read_parts(folder: Path, weights: Weights) -> dict[str, Tensor]:
+    """Read this process's parts of the weights from a folder of shards."""
+    from alignlab.training import shard_files
+
+    masters = zip(weights.names, weights.masters, strict=True)
+    parts = {name: torch.empty_like(master) for name, master in masters}
+    named = {f"weight.{name}": (i, part) for i, (name, part) in enumerate(parts.items())}
+    shard_files.read(
+        folder, {n: weights.placed(i, part) for n, (i, part) in named.items() if part.numel()}
+    )
+    return parts
 
 
 def read(path: Path, weights: Weights, optimizer: torch.optim.Optimizer, run: str) -> Progress:
@@ -102,6 +194,12 @@ def read(path: Path, weights: Weights, optimizer: torch.optim.Optimizer, run: st
         )
     order = _indices(weights, optimizer)
     states: dict[int, dict[str, Tensor]] = {}
+    if not (path / f"{STATE}.safetensors").is_file():
+        weights.load_parts(_read_parts(path, weights))
+        states = _read_optimizer(path, weights, order)
+        param_groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": states, "param_groups": param_groups})
+        return progress
     # One tensor at a time: with sharded weights a process may have memory for its shards alone.
     with safe_open(path / f"{STATE}.safetensors", framework="pt") as file:
         weights.load(_Named(file))
@@ -116,18 +214,40 @@ def read(path: Path, weights: Weights, optimizer: torch.optim.Optimizer, run: st
     return progress
 
 
+def _read_optimizer(
+    path: Path, weights: Weights, order: Sequence[int]
+) -> dict[int, dict[str, Tensor]]:
+    """Read this process's parts of the optimiser's states from a folder of shards."""
+    from alignlab.training import shard_files
+
+    states: dict[int, dict[str, Tensor]] = {}
+    into: dict[str, Tensor] = {}
+    for name in shard_files.shapes(path):
+        if not name.startswith("optimizer."):
+            continue
+        _, i, key = name.split(".", 2)
+        master = weights.masters[order[int(i)]]
+        part = torch.empty(1) if key == "step" else torch.empty_like(master, requires_grad=False)
+        states.setdefault(int(i), {})[key] = part.squeeze() if key == "step" else part
+        if part.numel():
+            into[name] = part if key == "step" else weights.placed(order[int(i)], part)
+    shard_files.read(path, into)
+    return states
+
+
 class _Named(Mapping[str, Tensor]):
     """Weights in a checkpoint's file by name, each read on access."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(self, file: Any, prefix: str = "weight.") -> None:
+        self._file, self._prefix = file, prefix
 
     def __getitem__(self, name: str) -> Tensor:
-        found: Tensor = self._file.get_tensor(f"weight.{name}")
+        found: Tensor = self._file.get_tensor(self._prefix + name)
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return (k[7:] for k in self._file.keys() if k.startswith("weight."))  # noqa: SIM118
+        start = self._prefix
+        return (k[len(start) :] for k in self._file.keys() if k.startswith(start))  # noqa: SIM118
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

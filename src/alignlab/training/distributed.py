@@ -68,6 +68,14 @@ class DistributedContext:
         dist.all_gather_object(found, value, group=self.control)
         return found
 
+    def anywhere(self, flag: bool) -> bool:
+        """Return True on every process where the flag is True on one."""
+        if self.is_single:
+            return flag
+        found = torch.tensor([int(flag)])
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(found)
+
     def wait(self) -> None:
         """Wait until every process calls this (a barrier)."""
         self.all_gather(None)

@@ -106,23 +106,47 @@ class Weights:
                 master.copy_(self.part(i, values[name]))
         self.refresh()
 
+    def load_parts(self, parts: Mapping[str, Tensor]) -> None:
+        """Set masters and model to this process's parts by name."""
+        with torch.no_grad():
+            for name, master in zip(self.names, self.masters, strict=True):
+                master.copy_(parts[name])
+        self.refresh()
+
     def part(self, index: int, whole: Tensor) -> Tensor:
         """Return this process's part of a tensor of the shape of a trained parameter."""
         return whole
+
+    def placed(self, index: int, part: Tensor) -> Tensor:
+        """Return a part of a trained parameter's shape in its place in the whole, for files."""
+        return part.detach()
 
     def whole(self, index: int, part: Tensor) -> Tensor | None:
         """Return a whole tensor from its parts; with sharded weights, None on worker ranks."""
         return part.detach()
 
-    def values(self) -> dict[str, Tensor]:
-        """Return the whole masters by name; with sharded weights, none on worker ranks."""
+    def values(self, prefix: str = "") -> dict[str, Tensor]:
+        """Return the whole masters by name; with sharded weights, none on worker ranks.
+
+        Args:
+            prefix: start of the names to return, which is taken off; all by default.
+        """
         named = zip(self.names, self.masters, strict=True)
-        found = {name: self.whole(i, master) for i, (name, master) in enumerate(named)}
+        found = {
+            name.removeprefix(prefix): self.whole(i, master)
+            for i, (name, master) in enumerate(named)
+            if name.startswith(prefix)
+        }
         return {name: value for name, value in found.items() if value is not None}
 
     def model(self, lm: LanguageModel, values: Mapping[str, Tensor]) -> LanguageModel:
-        """Return the model with the weights of `values()`, for saving or sampling."""
+        """Return the model with the weights of `values()`, for saving."""
         return lm
+
+    @contextmanager
+    def sampling(self, lm: LanguageModel) -> Iterator[LanguageModel]:
+        """Yield the model as it is sampled from in training; every process enters the block."""
+        yield lm
 
     def restore(self) -> None:
         """Set the model's trained parameters to the float32 masters, at the end of training."""

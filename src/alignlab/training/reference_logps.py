@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from alignlab.models.dtypes import DTYPES
 from alignlab.models.load import LanguageModel
@@ -24,11 +25,18 @@ from alignlab.training.config import TrainConfig
 from alignlab.training.distributed import DistributedContext
 
 
-def weights_hash(model: Any) -> str:
-    """Hash a model's parameters in memory; 16 hex digits."""
+def weights_hash(model: Any, read: Callable[[str], Tensor] | None = None) -> str:
+    """Hash a model's parameters; 16 hex digits.
+
+    Args:
+        model: the model.
+        read: reads the parameters that are on the meta device, one at a time, by name.
+    """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        if read is not None and tensor.is_meta:
+            tensor = read(name).to(tensor.dtype)
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
@@ -98,9 +106,9 @@ def frozen_reference(
     through = None
     if world.sharded:
         # Importing FSDP2 takes a second, which other trainings need not pay.
-        from alignlab.training.sharding import shared_out
+        from alignlab.training.shards import shared_out
 
-        through = shared_out(model, world)
+        through = shared_out(model, world, lm.weights)
     padded_because = "dropout is on" if config.dropout else None
     return ResponseScorer(
         model, padded_because=padded_because, through=through, tokenizer=lm.tokenizer

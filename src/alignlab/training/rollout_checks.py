@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignlab.errors import BadInput
-from alignlab.objectives.rollout_batch import PolicyGradient, ValuedLogps, is_policy_gradient
+from alignlab.objectives.rollout_batch import PolicyGradient, is_policy_gradient
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.training.trainer_state import TrainingCallbacks
@@ -36,11 +36,6 @@ def refuse_rollouts(
         raise BadInput(
             "train: mismatch_alarm: expected a bound in nats with engine and parallel=fsdp, where "
             "the trainer's own rounding is not measured; found none"
-        )
-    if world.sharded and objective.takes is ValuedLogps:
-        raise BadInput(
-            f"train: parallel: {name}'s value head cannot be shared out among processes; use "
-            "parallel=data"
         )
 
 

@@ -113,8 +113,7 @@ def train_rollouts(
         hooks: validation that chooses the best model, and a callback after every step.
         world: processes that train together; each calls this function with the same arguments.
             The environment's reward and `hooks` are used on the main rank only. Each rank samples
-            its share of the prompts; with sharded weights the main rank samples all of them from
-            its whole copy.
+            its share of the prompts; with sharded weights all ranks make each pass together.
         save_dtype: type of the saved weights; "input" is the type in the model's files.
 
     Raises:
@@ -131,7 +130,7 @@ def train_rollouts(
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
     model = valued or lm.model
-    with step_runner(model, objective, config, out, world, lm.tokenizer) as runner:
+    with step_runner(model, objective, config, out, world, lm) as runner:
         responses = ((0,) * config.max_tokens,) * config.responses
         runner.plan([TokenGroup("of the longest responses", (0,), responses)])
         per_epoch = steps_per_epoch(len(prompts), config)
@@ -144,9 +143,10 @@ def train_rollouts(
         )
         loop = _Loop(state, objective, config, prompts, environment, frozen or runner.scorer)
         state.run([start, fingerprint(list(prompts))], loop.steps)
+        head = None if valued is None else runner.weights.values("head.")
     result = state.saved(save_dtype, started)
-    if valued is not None and world.is_main:
-        save_value_head(valued.head, out / "model")
+    if head and world.is_main:
+        save_value_head(head, out / "model")
     counts = loop.counts
     return RolloutResult(
         result,

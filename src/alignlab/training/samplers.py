@@ -42,12 +42,12 @@ class LocalSampler:
         self, place: Place, prompts: Sequence[Prompt], seed: int, metric_sums: MetricSums
     ) -> list[SampledGroup]:
         """Sample responses to prompts, in their order on every rank."""
-        world, sample = self._trainer.world, self._environment.sample
-        whole = whole_model(self._trainer)
-        if world.sharded:
-            return world.broadcast_from_main(lambda: sample(whole, prompts, seed))
+        trainer, sample = self._trainer, self._environment.sample
+        world, weights = trainer.world, trainer.runner.weights
         own = prompts[world.rank :: world.size]
-        shares = world.all_gather(sample(whole, own, seed) if own else [])
+        with weights.sampling(trainer.lm) as lm:
+            drawn = sample(lm, own, seed) if own else []
+        shares = world.all_gather(drawn)
         return [shares[i % world.size][i // world.size] for i in range(len(prompts))]
 
 

@@ -1,58 +1,90 @@
-"""Shard weights over processes by FSDP2 (`torch.distributed.fsdp.fully_shard`).
+"""Train weights of which each process holds shards (FSDP2, `shards.py`).
 
-Each decoder layer is a unit, and the rest of the model (embeddings, last norm, head) another. The
-model holds shards in the compute type; masters and optimiser states are float32 values of the same
-shards, as ordinary tensors, so that any optimiser applies.
+The model holds shards in the compute type; masters and optimiser states are float32 values of the
+same shards, as ordinary tensors, so that any optimiser applies. Responses are sampled from the
+shards; a whole model exists on the main rank only while a result is saved.
 """
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
-from types import MethodType
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from alignlab.models.adapters import base_of
+from alignlab.models.deferred import StoredWeights, exchange, plain_name
 from alignlab.models.load import LanguageModel
+from alignlab.models.values import ModelWithValueHead
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.precision import Weights
+from alignlab.training.shards import (
+    cut,
+    fill,
+    forwarding,
+    in_step,
+    own,
+    shard,
+    spread,
+    stand_in_for,
+)
 
 
 class ShardedWeights(Weights):
     """Weights in training of which each process holds shards; methods are collective.
 
     Args:
-        model: the same whole model in every process, on the CPU; its layers move to this process's
-            device one by one and become shards.
+        model: the same model in every process: whole on the CPU, whose layers move to this
+            process's device one by one and become shards; or on the meta device.
         dtype: "float32" or "bfloat16".
         world: processes that hold the shards.
+        stored: files of the weights on the meta device, of which each process reads its shards.
     """
 
-    def __init__(self, model: Any, dtype: str, world: DistributedContext) -> None:
-        self._world = world
-        # The main rank samples and saves from a whole copy: gathering shards for each forward pass
-        # would block all ranks.
-        self._whole = copy.deepcopy(model) if world.is_main else None
+    def __init__(
+        self,
+        model: Any,
+        dtype: str,
+        world: DistributedContext,
+        stored: StoredWeights | None = None,
+    ) -> None:
+        self._world, self._stored = world, stored
+        # A result is saved from this copy; on the meta device it takes no memory.
+        self._copy = copy.deepcopy(model) if world.is_main else None
         super().__init__(model, dtype)
         whole = self.masters
+        self._frozen = []
         self._base = base_of(model)
-        _shard(self._base, world)
+        inner = base_of(model.model) if isinstance(model, ModelWithValueHead) else self._base
+        if stored is not None:
+            stand_in_for(inner, stored, world)
+        shard(self._base, world)
+        read = fill(self._base, inner, stored, world) if stored else {}
         trained = dict(model.named_parameters())
         self._used = [trained[name] for name in self.names]
-        self._frozen = []
         self.masters = [
-            _own(parameter) if self._shared else _own(_like(parameter, master.detach()))
-            for parameter, master in zip(self._used, whole, strict=True)
+            self._master(parameter, before, read.get(id(parameter)))
+            for parameter, before in zip(self._used, whole, strict=True)
         ]
-        self.through = _forwarding(self._base)
+        self.through = forwarding(self._base)
+
+    def _master(self, parameter: Tensor, whole: Tensor, rows: Tensor | None) -> Tensor:
+        """Return this process's float32 shard of a trained parameter.
+
+        Args:
+            parameter: the sharded parameter, whose memory float32 masters share.
+            whole: its values before it was cut; on the meta device without rows of a file.
+            rows: its shard as read from a file.
+        """
+        if self._shared:
+            return own(parameter)
+        if rows is not None:
+            return rows.to(self._world.device, torch.float32)
+        return cut(whole.detach(), parameter)
 
     def collect_gradients(self) -> None:
         """Add the shards' gradients to the masters', as sums over processes."""
@@ -60,8 +92,8 @@ class ShardedWeights(Weights):
             if parameter.grad is None:
                 continue
             # FSDP2 averages gradients; a step divides by the total weight of all processes itself.
-            own = _own(parameter.grad).float() * self._world.size
-            master.grad = own if master.grad is None else master.grad.add_(own)
+            found = own(parameter.grad).float() * self._world.size
+            master.grad = found if master.grad is None else master.grad.add_(found)
             parameter.grad = None
 
     def refresh(self) -> None:
@@ -71,106 +103,52 @@ class ShardedWeights(Weights):
         if not self._shared:
             with torch.no_grad():
                 for parameter, master in zip(self._used, self.masters, strict=True):
-                    _own(parameter).copy_(master)
+                    own(parameter).copy_(master)
 
     def part(self, index: int, whole: Tensor) -> Tensor:
         """Return this process's shard of a tensor of the shape of a trained parameter."""
-        return _own(_like(self._used[index], whole.to(self._used[index].device)))
+        return cut(whole, self._used[index])
+
+    def placed(self, index: int, part: Tensor) -> Tensor:
+        """Return a shard as a part of the whole tensor, which no process holds."""
+        return spread(part, self._used[index])
 
     def whole(self, index: int, part: Tensor) -> Tensor | None:
         """Gather a tensor from the shards of all processes; None on worker ranks."""
-        like = self._used[index]
-        assert isinstance(like, DTensor)
-        spread = DTensor.from_local(
-            part.detach(),
-            like.device_mesh,
-            like.placements,
-            run_check=False,
-            shape=like.shape,
-            stride=like.stride(),
-        )
         # Collective: every process must call it, in the same order, though only one needs it.
-        full = spread.full_tensor()
+        full = spread(part, self._used[index]).full_tensor()
         return full.cpu() if self._world.is_main else None
 
+    @contextmanager
+    def sampling(self, lm: LanguageModel) -> Iterator[LanguageModel]:
+        """Yield the sharded model for sampling; each process may draw another number of tokens."""
+        device = self.masters[0].device
+        token_11 = torch.zeros((1, 1), dtype=torch.long, device=device)
+
+        def idle() -> Tensor:
+            logits: Tensor = lm.model(input_ids=token_11, use_cache=False).logits
+            return logits
+
+        with in_step(self.through, idle, self._world) as through:
+            yield replace(lm, device=device, through=through)
+
     def model(self, lm: LanguageModel, values: Mapping[str, Tensor]) -> LanguageModel:
-        """Return the main rank's whole copy on the CPU, with the given weights; else `lm`."""
-        if self._whole is None:
+        """Return a whole model on the main rank's CPU, with the given weights; else `lm`."""
+        if self._copy is None:
             return lm
-        with torch.no_grad():
-            for name, parameter in self._whole.named_parameters():
-                if name in values:
-                    parameter.data = values[name].clone()
-        return replace(lm, model=self._whole, device=torch.device("cpu"))
+        whole = self._copy if self._stored is None else copy.deepcopy(self._copy)
+        inner = whole.model if isinstance(whole, ModelWithValueHead) else whole
+        made: dict[int, torch.nn.Parameter] = {}
+        for name, parameter in whole.named_parameters():
+            if name in values:
+                made[id(parameter)] = torch.nn.Parameter(values[name], parameter.requires_grad)
+        for name, parameter in base_of(inner).named_parameters():
+            if parameter.is_meta and id(parameter) not in made:  # under an adapter
+                assert self._stored is not None
+                rows = self._stored.rows(plain_name(name)).to(parameter.dtype)
+                made[id(parameter)] = torch.nn.Parameter(rows, parameter.requires_grad)
+        exchange(whole, made)
+        return replace(lm, model=inner, device=torch.device("cpu"), weights=None)
 
     def restore(self) -> None:
         """Do nothing: the trained model is the whole copy that `model` returns."""
-
-
-def shared_out(model: Any, world: DistributedContext) -> Callable[[Callable[[], Any]], Any]:
-    """Shard a model that is not trained; return the caller of its forward passes."""
-    base = base_of(model)
-    _shard(base, world)
-    return _forwarding(base)
-
-
-def _forwarding(base: Any) -> Callable[[Callable[[], Any]], Any]:
-    """Return a caller of functions of the sharded model that gathers weights around them."""
-    # FSDP2 gathers weights around registered methods alone; scorers call the body and the head
-    # separately, so that both calls must lie inside one registered method.
-    base.forward_through = MethodType(lambda self, forward: forward(), base)
-    register_fsdp_forward_method(base, "forward_through")
-
-    def call(make: Callable[[], Any]) -> Any:
-        found: list[Any] = []
-
-        def forward() -> list[Tensor]:
-            found.append(make())
-            return _tensors(found[0])
-
-        with warnings.catch_warnings():
-            # FSDP2 warns of in-place writes to views of its outputs, which nothing here makes.
-            warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
-            base.forward_through(forward)
-        return found[0]
-
-    return call
-
-
-def _tensors(found: Any) -> list[Tensor]:
-    """Return the tensors of a scorer's output, on which FSDP2 sets its backward hooks."""
-    assert is_dataclass(found)
-    values = [getattr(found, field.name) for field in fields(found)]
-    return [value for value in values if isinstance(value, Tensor)]
-
-
-def _shard(base: Any, world: DistributedContext) -> None:
-    """Shard a model in place, layer by layer, with gradients reduced in float32."""
-    mesh = init_device_mesh(world.device, (world.size,))
-    policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    for layer in _layers(base):
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
-    fully_shard(base, mesh=mesh, mp_policy=policy)
-
-
-def _layers(base: Any) -> list[Any]:
-    """Return the decoder layers: the modules that transformers marks as not to be split."""
-    names = set(getattr(base, "_no_split_modules", None) or ())
-    found = [module for module in base.modules() if type(module).__name__ in names]
-    if found:
-        return found
-    # Models with custom code mark nothing: their decoder layers are the longest list of modules.
-    lists = [m for m in base.modules() if isinstance(m, torch.nn.ModuleList)]
-    return list(max(lists, key=len, default=()))
-
-
-def _own(tensor: Tensor) -> Tensor:
-    """Return this process's shard, in the same memory."""
-    assert isinstance(tensor, DTensor)
-    return tensor._local_tensor.detach()
-
-
-def _like(parameter: Tensor, whole: Tensor) -> Tensor:
-    """Shard a tensor that every process holds whole, placed as a parameter."""
-    assert isinstance(parameter, DTensor)
-    return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)

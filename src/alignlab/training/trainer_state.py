@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from alignlab.models import adapters
 from alignlab.models.dtypes import resolve_dtype
@@ -33,6 +31,9 @@ from alignlab.training.reference_logps import weights_hash
 from alignlab.training.regularise import training_mode
 from alignlab.training.schedule import derived_seed
 from alignlab.training.step import StepRunner
+
+if TYPE_CHECKING:
+    from alignlab.training.shard_files import BackgroundSaves
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,12 @@ class TrainerState:
         self.loss = math.nan
         self.world = runner.world
         self._validates = self.world.broadcast_from_main(lambda: hooks.validate is not None)
+        self._saves: BackgroundSaves | None = None
+        if self.world.sharded:
+            # Importing torch.distributed.checkpoint takes time, which other trainings need not pay.
+            from alignlab.training.shard_files import BackgroundSaves
+
+            self._saves = BackgroundSaves(self.world)
 
     def run(self, identity: Sequence[str], steps: Callable[[], float]) -> None:
         """Resume from the newest checkpoint and do the remaining steps.
@@ -124,6 +131,8 @@ class TrainerState:
             self.lm.model, dropout=config.dropout, checkpointing=config.gradient_checkpointing
         ):
             self.loss = steps()
+        if self._saves is not None:
+            self._saves.settle()
         self.lm = weights.model(self.lm, weights.values())
 
     def _resume(self, identity: Sequence[str]) -> None:
@@ -172,8 +181,10 @@ class TrainerState:
     def take_best(self) -> None:
         """Load the best weights by validation into the model."""
         if self.progress.best_step not in (None, self.progress.step):
+            if self._saves is not None:
+                self._saves.settle()
             self.world.wait()  # until the main rank has written the file
-            self.runner.weights.load(load_file(self.out / "best.safetensors"))
+            checkpoints.read_best(self.runner.weights, self.out)
 
     def saved(self, dtype: SaveDtype, started: float) -> TrainResult:
         """Save the trained model (out/model, an adapter in out/adapter) on the main rank.
@@ -226,12 +237,10 @@ class TrainerState:
         last = progress.step == self.total
         due = config.validate_every and progress.step % config.validate_every == 0
         if self._validates and (due or last):
-            values = self.runner.weights.values()
-            value = self._value(values)
+            value = self._value()
             if progress.best_value is None or value > progress.best_value:
                 progress.best_step, progress.best_value = progress.step, value
-                if self.world.is_main:
-                    _save_weights(values, self.out / "best.safetensors")
+                checkpoints.write_best(self._saves, self.runner.weights, self.out, self.world)
             log.info("step %d: validation %.6g", progress.step, value)
             metric_sums.add("validation", value, 1)
 
@@ -239,27 +248,24 @@ class TrainerState:
         """Save a checkpoint where due after a step."""
         progress, config = self.progress, self.config
         last = progress.step == self.total
-        if config.save_every and progress.step % config.save_every == 0 and not last:
-            checkpoints.write(
-                self.lm,
-                self.runner.weights,
-                self.runner.optimizer,
-                progress,
-                self.out,
-                keep=config.keep_checkpoints,
-                world=self.world,
-            )
+        if not config.save_every or progress.step % config.save_every or last:
+            return
+        states = self.runner.weights, self.runner.optimizer, progress, self.out
+        keep = config.keep_checkpoints
+        if self._saves is not None:
+            checkpoints.write_shards(self._saves, *states, keep=keep)
+        else:
+            checkpoints.write(self.lm, *states, keep=keep, world=self.world)
 
-    def _value(self, values: Mapping[str, Tensor]) -> float:
-        """Validate the weights on the main rank, while the others wait."""
-        lm = self.runner.weights.model(self.lm, values)
-
-        def ask() -> float:
-            assert self.hooks.validate is not None
-            with eval_mode(lm.model):
-                return float(self.hooks.validate(lm))
-
-        return self.world.broadcast_from_main(ask)
+    def _value(self) -> float:
+        """Validate the weights on the main rank, while the others wait or make its passes."""
+        value = math.nan
+        with self.runner.weights.sampling(self.lm) as lm:
+            if self.world.is_main:
+                assert self.hooks.validate is not None
+                with eval_mode(lm.model):
+                    value = float(self.hooks.validate(lm))
+        return self.world.broadcast_from_main(lambda: value)
 
 
 def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
@@ -298,7 +304,8 @@ def begin(
     """
     if world.is_main:
         out.mkdir(parents=True, exist_ok=True)
-    start = world.broadcast_from_main(lambda: weights_hash(lm.model))
+    read = lm.weights.rows if lm.weights is not None else None
+    start = world.broadcast_from_main(lambda: weights_hash(lm.model, read))
     if config.lora is None:
         return lm, start
     return adapters.attach(lm, config.lora, seed=derived_seed("lora", config.seed) % 2**32), start
@@ -311,14 +318,19 @@ def step_runner(
     config: TrainConfig,
     out: Path,
     world: DistributedContext,
-    tokenizer: Any = None,
+    lm: LanguageModel,
 ) -> Iterator[StepRunner]:
-    """Yield the runner of a model's training steps; afterwards the weights are float32."""
+    """Yield the runner of a model's training steps; afterwards the weights are float32.
+
+    Args:
+        model: the model of `lm`, with a value head where the objective needs one.
+        lm: tokenizer of the model, and files of weights that are on the meta device.
+    """
     if world.sharded:
         # Importing FSDP2 takes a second, which other trainings need not pay.
         from alignlab.training.sharding import ShardedWeights
 
-        weights: Weights = ShardedWeights(model, config.dtype, world)
+        weights: Weights = ShardedWeights(model, config.dtype, world, lm.weights)
     else:
         weights = Weights(model, config.dtype)
     try:
@@ -326,15 +338,8 @@ def step_runner(
             model,
             padded_because="dropout is on" if config.dropout else None,
             through=weights.through,
-            tokenizer=tokenizer,
+            tokenizer=lm.tokenizer,
         )
         yield StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
     finally:
         weights.restore()
-
-
-def _save_weights(values: Mapping[str, Tensor], file: Path) -> None:
-    """Write named tensors, atomically."""
-    partial = file.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in values.items()}, partial)
-    partial.replace(file)

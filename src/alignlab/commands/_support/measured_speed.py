@@ -234,7 +234,7 @@ def training_speed(lm: LanguageModel, texts: Texts, clock: Clock) -> tuple[float
         config = replace(texts.training, token_budget=TRAINED)
         lm, _ = begin(lm, config, Path(folder), SINGLE_PROCESS)
         config = with_dtype(config, lm, SINGLE_PROCESS)
-        where = Path(folder), SINGLE_PROCESS, lm.tokenizer
+        where = Path(folder), SINGLE_PROCESS, lm
         with step_runner(lm.model, SFT(), config, *where) as runner:
 
             def stepped(some: Sequence[TokenGroup]) -> float:

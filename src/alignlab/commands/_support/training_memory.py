@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from alignlab.errors import BadInput
 from alignlab.models.facts import ModelFacts
-from alignlab.models.memory import training_bytes
+from alignlab.models.memory import (
+    NF4_BYTES,
+    PROCESS,
+    TrainingShape,
+    adapter_parameters,
+    process_parts,
+    training_bytes,
+)
 from alignlab.plan import Memory
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import SaveDtype, TrainConfig
 
 
 def training_memory(
@@ -41,4 +49,45 @@ def _weight_bytes(settings: TrainConfig, *, half: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
     if settings.quant == "none":
         return 8 if half else 6
-    return 0.52 if settings.quant == "nf4" else 1  # 4 bits, and 1/8 byte per 64 for the scales
+    return NF4_BYTES if settings.quant == "nf4" else 1
+
+
+def process_memory(
+    facts: ModelFacts, settings: TrainConfig, *, half: bool, processes: int, save_dtype: SaveDtype
+) -> tuple[Memory, ...]:
+    """Estimate the memory of one process on GPUs, and of process 0 while it saves the result.
+
+    Args:
+        facts: shape of the model.
+        settings: settings of the training, whose passes fill the token budget.
+        half: True where it computes in bfloat16.
+        processes: processes that share the weights (parallel=fsdp); 1 for a single GPU.
+        save_dtype: type of the saved weights.
+
+    Raises:
+        BadInput: quantised weights for several processes.
+    """
+    if processes > 1 and settings.quant != "none":
+        raise BadInput("train: quant: quantised weights are not shared out; expected processes=1")
+    trainable = facts.parameters
+    if settings.lora is not None:
+        trainable = adapter_parameters(facts, settings.lora.r)
+    shape = TrainingShape(
+        trainable,
+        settings.token_budget,
+        2 if half else 4,
+        settings.gradient_checkpointing,
+        processes,
+        {"nf4": NF4_BYTES, "int8": 1.0}.get(settings.quant),
+    )
+    parts = process_parts(facts, shape)
+    of = ", ".join(f"{what} {size / 1e9:.3g}" for what, size in parts.items() if size)
+    what = "training, one GPU" if processes == 1 else f"training, each of {processes} processes"
+    dtype = "bfloat16" if half else "float32"
+    note = f"{dtype}, {shape.positions:,} tokens a pass: {of}"
+    found = [Memory(what, sum(parts.values()) / 1e9, note)]
+    if processes > 1:
+        # Gathered float32 values, and their copy in the type of the file.
+        whole = facts.parameters * (4 if save_dtype == "float32" else 6) + PROCESS
+        found.append(Memory("saving, process 0", whole / 1e9, "on the CPU, the gathered model"))
+    return tuple(found)
