@@ -112,6 +112,7 @@ DEFAULTS = {
         'Reinforce.baseline': 'batch',
         'Reinforce.min_responses': 1,
         'Reinforce.once': True,
+        'Reinforce.by_response': True,
         'Reinforce.kl_coef': 0.05,
         'Reinforce.kl_estimator': 'k1',
         'Reinforce.kl_horizon': 10000,
@@ -131,6 +132,7 @@ DEFAULTS = {
     "objectives.rloo": {
         'RLOO.clip': 0.2,
         'RLOO.normalise': False,
+        'RLOO.by_response': True,
         'RLOO.group_relative': True,
         'RLOO.kl_coef': 0.05,
         'RLOO.kl_estimator': 'k1',
@@ -146,6 +148,7 @@ DEFAULTS = {
         'PolicyGradient.best_only': False,
         'PolicyGradient.soft_labels': False,
         'PolicyGradient.once': False,
+        'PolicyGradient.by_response': False,
         'PolicyGradient.group_relative': False,
     },
     "objectives.rrhf": {
