@@ -186,9 +186,9 @@ class CritiqueInputs:
     """Critiques that all branches share."""
 
     shown: Criticisms
-    """Of the answers on which critics are imitated."""
+    """Critiques of the answers whose critiques are imitated."""
     tests: Criticisms
-    """Of M1's answers to the held-out prompts."""
+    """Critiques of M1's answers to the held-out prompts."""
 
 
 @dataclass(frozen=True)
