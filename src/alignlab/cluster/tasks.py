@@ -105,6 +105,7 @@ class Tasks:
                 for attempt, ended in self._ready():
                     self.peak_gigabytes = max(self.peak_gigabytes, ended.peak_gigabytes)
                     if ended.error is not None:
+                        self._show()
                         raise ended.error
                     self._add(then(attempt.task, ended.result))
                 self._show()

@@ -39,6 +39,8 @@ SAME = ("numpy", "tokenizers", "torch", "transformers")
 """Libraries whose versions decide what a study computes."""
 WATCH_S = 0.5
 """Seconds between two looks at a task's claim."""
+FLUSH_S = 10.0
+"""Seconds that the last updates of a task may take to arrive."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,23 @@ class Mailbox:
         return taken
 
 
-@dataclass(frozen=True)
 class Outbox:
     """Sender to a mailbox; what a dead one does not receive is lost."""
 
-    mailbox: Any
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+        self._last: Any = None
 
     def put(self, update: Any) -> None:
         """Send an update and do not wait."""
-        self.mailbox.put.remote(update)
+        self._last = self._mailbox.put.remote(update)
+
+    def flush(self) -> None:
+        """Wait until the mailbox has all updates, which it receives in their order."""
+        import ray
+
+        if self._last is not None:
+            ray.wait([self._last], timeout=FLUSH_S)
 
 
 def do(order: Order, mailbox: Any) -> Ended:
@@ -250,6 +260,8 @@ def _shown(outbox: Outbox) -> Iterator[None]:
     finally:
         log.removeHandler(warn)
         progress.use(progress.Silent())
+        # Warnings of a task must not be overtaken by its result.
+        outbox.flush()
 
 
 class _Warnings(logging.Handler):
