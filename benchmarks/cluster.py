@@ -58,7 +58,8 @@ def overhead(repeat: int, settings: list[str]) -> None:
     row("demo, 2 processes", taken["processes"])
     row("demo, Ray of 2 CPUs", taken["ray"])
     ratios = [ray / own - 1 for own, ray in zip(taken["processes"], taken["ray"], strict=True)]
-    print(f"overhead of Ray: median {statistics.median(ratios):+.1%}, all {ratios}")
+    each = ", ".join(f"{ratio:+.1%}" for ratio in ratios)
+    print(f"overhead of Ray: median {statistics.median(ratios):+.1%}, all {each}")
 
 
 def scaling(repeat: int, tasks: int, seconds: float) -> None:
@@ -78,7 +79,8 @@ def scaling(repeat: int, tasks: int, seconds: float) -> None:
     row(f"{tasks} tasks of {seconds:g} CPU seconds, 1 host", taken[1])
     row(f"{tasks} tasks of {seconds:g} CPU seconds, 2 hosts", taken[2])
     ratios = [one / two for one, two in zip(taken[1], taken[2], strict=True)]
-    print(f"scaling on 2 hosts: median {statistics.median(ratios):.2f}x, all {ratios}")
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"scaling on 2 hosts: median {statistics.median(ratios):.2f}x, all {each}")
 
 
 def timed(argv: list[str]) -> float:
