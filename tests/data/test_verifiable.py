@@ -62,9 +62,26 @@ def test_gym_items_are_those_of_their_seed() -> None:
     assert not {p.id for p in split.prompts} & {p.id for p in split.test_prompts}
 
 
+def test_gym_items_are_demonstrations_answered_by_their_key() -> None:
+    pytest.importorskip("reasoning_gym")
+    spec = "gym:chain_sum?n=40&seed=3&test_share=0.5&max_terms=2"
+    without, some = load(spec), load(f"{spec}&demonstrations=5")
+    assert some.test_prompts == without.test_prompts
+    assert tuple(d.prompt for d in some.demonstrations) + some.prompts == without.prompts
+    assert len(some.demonstrations) == 5
+    for one in some.demonstrations:
+        assert check(one.response.text, one.prompt.reference, one.prompt.text).score == 1
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        (
+            "gym:chain_sum?n=9&demonstrations=10",
+            "expected at least demonstrations=10 training items, found 9",
+        ),
+        ("gym:chain_sum?demonstrations=-1", "demonstrations"),
+        ("gym:game_of_life_halting?n=2&demonstrations=1&grid_size_x=0", "reasoning-gym refuses"),
         ("gym:chain_sun", "unknown gym task 'chain_sun'; did you mean 'chain_sum'"),
         ("gym:chain_sum?terms=3", "unknown setting of gym:chain_sum 'terms'; did you mean"),
         ("gym:chain_sum?n=0", "n"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from alignlab import progress, registry
+from alignlab.answers.libraries import key_of
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
@@ -154,9 +155,9 @@ def test_a_base_model_learns_from_a_task_without_demonstrations():
 
 
 def test_keys_are_answers():
-    assert recipe.key_of("#### 7") == "#### 7"
-    assert recipe.key_of('{"gym": "chain_sum", "answer": "7", "metadata": "{}"}') == "7"
-    assert recipe.key_of('{"instruction_id_list": ["x"], "kwargs": [{}]}') == ""
+    assert key_of("#### 7") == "#### 7"
+    assert key_of('{"gym": "chain_sum", "answer": "7", "metadata": "{}"}') == "7"
+    assert key_of('{"instruction_id_list": ["x"], "kwargs": [{}]}') == ""
 
 
 @pytest.mark.parametrize(

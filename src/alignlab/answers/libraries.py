@@ -71,6 +71,12 @@ def reference_words(reference: str | None) -> str:
     return str((values or {}).get("answer") or reference or "")
 
 
+def key_of(reference: str) -> str:
+    """Return a reference as an answer to imitate; empty for instructions."""
+    values = structured(reference)
+    return reference if values is None else str(values.get("answer") or "")
+
+
 def instructions_followed(
     values: Mapping[str, Any], prompt: str, response: str
 ) -> list[bool] | str:

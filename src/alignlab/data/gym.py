@@ -7,18 +7,18 @@ The reference holds the answer and whatever the task's checker reads, so that th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any
 
-from alignlab.answers.libraries import gym_reference, needs
-from alignlab.configs import Bounded, PositiveInt, build
-from alignlab.data.build_records import Kept, Origin, prompt, user
+from alignlab.answers.libraries import gym_reference, key_of, needs
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt, build
+from alignlab.data.build_records import Kept, Origin, content_id, prompt, user
 from alignlab.data.options import Options, split_rest
 from alignlab.errors import BadInput, unknown_name
 from alignlab.registry import register
-from alignlab.types import Corpus, Count, Prompt
+from alignlab.types import Corpus, Count, Demonstration, Prompt, Response, SampledBy
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class GymOptions(Bounded):
     """Seed of the items."""
     test_share: float = 0.0
     """Share of the prompts held out for testing, 0 to 1, chosen by a hash of prompt and seed."""
+    demonstrations: NonNegativeInt = 0
+    """Number of training items answered by their key, as demonstrations in place of prompts."""
 
 
 @register("data", "gym")
@@ -60,11 +62,37 @@ def load_gym(rest: str) -> Corpus:
         found[made.record.id] = made.record
     splits = Options(test_share=options.test_share, seed=options.seed * bool(options.test_share))
     test = tuple(p for p in found.values() if splits.holds_out(p.id))
-    train = tuple(p for p in found.values() if p not in test)
+    train = tuple(p for p in found.values() if not splits.holds_out(p.id))
+    shown = _answered(task, train, options.demonstrations)
+    train = train[len(shown) :]
     # Items depend on the package's version, which stands in for a file's digest.
     files = {f"gym:{task}": f"reasoning-gym {version('reasoning-gym')}"}
     counts = (Count("records", "items", len(found), changed),)
-    return Corpus(source, prompts=train, test_prompts=test, counts=counts, files=files)
+    return Corpus(source, shown, prompts=train, test_prompts=test, counts=counts, files=files)
+
+
+def _answered(task: str, prompts: Sequence[Prompt], wanted: int) -> tuple[Demonstration, ...]:
+    """Answer the first prompts by their key.
+
+    Raises:
+        BadInput: there are fewer prompts, or the task has no key but only a checker.
+    """
+    if wanted > len(prompts):
+        raise BadInput(
+            f"gym:{task}: expected at least demonstrations={wanted} training items, "
+            f"found {len(prompts)}"
+        )
+    keys = [key_of(p.reference or "") for p in prompts[:wanted]]
+    if not all(keys):
+        raise BadInput(
+            f"gym:{task}: expected items with a key for demonstrations={wanted}, found an item "
+            "that only its checker can judge"
+        )
+    answers = (
+        Response(content_id(p.id, key), p.id, key, SampledBy("key"))
+        for p, key in zip(prompts, keys, strict=False)
+    )
+    return tuple(map(Demonstration, prompts, answers))
 
 
 def _dataset(task: str, options: GymOptions, settings: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 
+from alignlab.answers.libraries import key_of
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, RunFailed, refuse_unknown
@@ -28,7 +29,6 @@ from alignlab.measuring.sentence_values import sentence_values
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
 from alignlab.recipes.contrasts import score_changes
-from alignlab.recipes.outcome_pairs import key_of
 from alignlab.recipes.study import (
     ObjectiveSettings,
     Recipe,

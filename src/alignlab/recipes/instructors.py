@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from alignlab import seeds
+from alignlab.answers.libraries import key_of
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, RunFailed, refuse_unknown
@@ -29,7 +30,6 @@ from alignlab.recipes.outcome_pairs import (
     Outcomes,
     accuracies,
     checked_start,
-    key_of,
     ones_and_zeros,
     outcomes_of,
     with_questions,

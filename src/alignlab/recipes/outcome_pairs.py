@@ -19,7 +19,7 @@ from functools import reduce
 from typing import Literal, TypeVar
 
 from alignlab import registry
-from alignlab.answers.libraries import structured
+from alignlab.answers.libraries import key_of
 from alignlab.configs import NonNegative
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, RunFailed, refuse_unknown
@@ -337,12 +337,6 @@ def imitate_key(
 def ones_and_zeros(spec: str) -> str:
     """Return the spec of a source of 1 for scores of at least 1, or of the threshold it names."""
     return spec if spec.startswith(("at_least:", "at_least,")) else f"at_least:{spec}"
-
-
-def key_of(reference: str) -> str:
-    """Return a reference as an answer to imitate; empty for instructions."""
-    values = structured(reference)
-    return reference if values is None else str(values.get("answer") or "")
 
 
 BRANCHES: Mapping[str, tuple[Learn, str]] = {
