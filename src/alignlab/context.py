@@ -20,6 +20,7 @@ from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.feedback.reward_model import RewardSource
 from alignlab.generation import engines
+from alignlab.generation.deferred import DeferredEngine
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
 from alignlab.meter import metered
@@ -243,13 +244,20 @@ class RunContext:
         )
 
     def engine(self, model: Checkpoint) -> Completer:
-        """Return the local engine of a checkpoint; responses carry the checkpoint's name."""
+        """Return the local engine of a checkpoint; responses carry the checkpoint's name.
+
+        The model is loaded at the first request.
+        """
         if self.recorder:
             return self.recorder.engine(model)
         if self.hardware.engines > 1:
             return metered(EnginePool(self._pooled(model)))
-        lm = self.open(model)
-        return metered(with_best_reward_prefix(LocalEngine(lm, name=model.name), lm.path))
+
+        def load_engine() -> Completer:
+            lm = self.open(model)
+            return with_best_reward_prefix(LocalEngine(lm, name=model.name), lm.path)
+
+        return metered(DeferredEngine(model.name, load_engine))
 
     def _pooled(self, model: Checkpoint) -> PooledModel:
         """Return the settings of a model's engines, which share the threads of this process."""

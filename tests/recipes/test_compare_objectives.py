@@ -10,7 +10,7 @@ from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
 from alignlab.recipes.objective_branches import BRANCHES, learner
 from alignlab.records import read_records
-from alignlab.types import Drift, PreferenceGroup
+from alignlab.types import Drift, PreferenceGroup, Response
 from tests.conftest import shared_path
 from tests.recipes.small import SMALL
 
@@ -280,3 +280,63 @@ def test_settings_that_a_branch_refuses_stop_the_study_at_its_plan(
     with pytest.raises(BadInput, match=problem):
         run("compare_objectives", f"branches=[{branch}]", setting, out=str(tmp_path / "run"))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_best_learning_rate_is_kept_and_the_other_weights_go(tmp_path):
+    words = (
+        *TINY, "measure.judge=longer", "feedback=longer", "branches=[zero_shot,dpo,raft]",
+        "tune={lrs: [1e-9, 1e-3], prompts: 6}",
+    )  # fmt: skip
+    out = tmp_path / "run"
+    progress.use(progress.Silent())
+    run("compare_objectives", *words, out=str(out))
+    tried = {(r["model"], r["metric"]): r for r in rows(out, benchmark="tuning")}
+    assert set(tried) == {(m, f"score at {r}") for m in ("dpo", "raft") for r in ("1e-09", "0.001")}
+    assert {r["n"] for r in tried.values()} == {6}
+    for model in ("dpo", "raft"):
+        slow, fast = (tried[model, f"score at {r}"]["value"] for r in ("1e-09", "0.001"))
+        kept = "0.001" if fast > slow else "1e-09"
+        for rate in ("1e-09", "0.001"):
+            folder = out / "stages" / model / f"lr-{rate}"
+            assert any(folder.rglob("model.safetensors")) == (rate == kept)
+        text = json.loads((out / "study.json").read_text())["models"]
+        assert f"learning rate {float(kept):g}" in json.dumps(text)
+    # No question of the search is trained on or tested on.
+    asked = {p.prompt_id for p in read_records(
+        next(out.glob("stages/dpo/lr-0.001/*-answer-dpo/responses.jsonl")), Response)}  # fmt: skip
+    learnt = {g.prompt.id for g in read_records(
+        next(out.glob("stages/*-pair/groups.jsonl")), PreferenceGroup)}  # fmt: skip
+    tested = {p.prompt_id for p in read_records(
+        next(out.glob("stages/*-answer-m1/responses.jsonl")), Response)}  # fmt: skip
+    assert not asked & (learnt | tested)
+    before = rows(out)
+    (out / "report.html").unlink()
+    run("compare_objectives", *words, out=str(out))
+    assert rows(out) == before
+    progress.use(None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tune.lrs=[1e-4]"], "tune.lrs: expected two or more different rates"),
+        (["tune.lrs=[1e-4,1e-4]"], "tune.lrs: expected two or more different rates"),
+        (["tune.lrs=[1e-4,-1]"], "lrs"),
+    ],
+)
+def test_bad_searches_are_refused(words, message):
+    with pytest.raises(BadInput, match=message):
+        assemble(registry.get("recipe", "compare_objectives"), None, words, {})
+
+
+def test_searches_are_planned():
+    recipe = registry.get("recipe", "compare_objectives")
+    words = [*TINY, "measure.judge=longer", "feedback=longer", "branches=[zero_shot,dpo,raft]"]
+    once = plan_study(recipe, assemble(recipe, None, words, {}))
+    found = plan_study(
+        recipe, assemble(recipe, None, [*words, "tune={lrs: [1e-5, 1e-4], prompts: 6}"], {})
+    )
+    assert list(found.models) == list(once.models) == ["M1", "zero_shot", "dpo", "raft"]
+    with pytest.raises(BadInput, match=r"tune.prompts: expected fewer than the data's \d+ prompts"):
+        plan_study(recipe, assemble(recipe, None, [
+            *words, "tune={lrs: [1e-5, 1e-4], prompts: 10000}"], {}))  # fmt: skip

@@ -33,6 +33,7 @@ from alignlab.recipes.study import (
     imitation_start,
     run_all,
 )
+from alignlab.recipes.tuning import hold_out
 from alignlab.registry import get, register
 from alignlab.runs import slug
 from alignlab.stages.judge import judge
@@ -46,6 +47,7 @@ REWARD_MODEL = "reward model"
 def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurements:
     """Train M1, build groups, train every branch, and measure them."""
     begun = imitation_start(context, config, from_groups=config.groups == "data")
+    begun = replace(begun, start=hold_out(begun.start, config.tune))
     m1 = begun.start.m1
     given = of_data(begun) if config.groups == "data" else of_samples(begun)
     chosen = [n for n in config.chosen if config.branches or n != "joint_feedback" or given.words]

@@ -20,6 +20,7 @@ from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.critic import CriticConfig
 from alignlab.recipes.study import Answered, Study, answer_held_out, answers_of
+from alignlab.recipes.tuning import TuneSettings, search
 from alignlab.stages.best_of import best_of
 from alignlab.stages.few_shot import FewShot
 from alignlab.stages.judge import judge
@@ -57,6 +58,9 @@ class CompareObjectivesConfig(CriticConfig):
     model."""
     shots: PositiveInt = 2
     """Number of demonstrations in a few-shot prompt."""
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    """Search of the learning rate; it replaces those of `preference`, `rollout` and `methods`,
+    the preset's included."""
     divergence: NonNegativeInt = 128
     """Number of test prompts on which each model's KL divergence from M1 is measured; 0 measures
     none."""
@@ -143,6 +147,15 @@ class Comparison(NamedTuple):
     def scope(self, name: str) -> Comparison:
         """Return the branch with a nested scope of the run to write into."""
         return self._replace(study=self.study.scope(name))
+
+    def at_rate(self, study: Study[CompareObjectivesConfig], rate: float) -> Comparison:
+        """Return the branch with another learning rate, in another scope of the run."""
+        methods = study.config.methods
+        own = methods.get(self.name, {})
+        changed = {**own, "train": {**own.get("train", {}), "lr": rate}}
+        config = study.config
+        tried = replace(config, methods={**methods, self.name: changed}, tune=TuneSettings())
+        return self._replace(study=replace(study, config=tried))
 
     def critic(self) -> FeedbackSource:
         """Return the scorer of new answers: the critic, or the data's reward model."""
@@ -234,7 +247,12 @@ def run_branch(
     if kind.learn is None:
         return _prompted(branch)
     learn = _policy_gradient if is_policy_gradient(branch.learner.objective) else kind.learn
-    return _measured(branch, learn(branch))
+    rates = study.config.tune.lrs
+    if not rates:
+        return _measured(branch, learn(branch))
+    critic = branch.critic()
+    best, tried = search(study, rates, lambda s, r: learn(branch.at_rate(s, r)), critic)
+    return _measured(branch, best) + BranchResult(values=tuple(tried))
 
 
 def _prompted(branch: Comparison) -> BranchResult:

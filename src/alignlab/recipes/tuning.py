@@ -1,0 +1,107 @@
+"""Search the learning rate of every trained branch alike, on prompts used for nothing else."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from alignlab.configs import Bounded, Positive, PositiveInt
+from alignlab.context import RunContext
+from alignlab.errors import BadInput, RunFailed
+from alignlab.measuring.measure import PerPromptMetric
+from alignlab.protocols import FeedbackSource
+from alignlab.recipes.study import C, Study, StudyConfig, WarmStart
+from alignlab.released import release_weights
+from alignlab.stages.judge import judge, scores
+from alignlab.stages.sample import answer
+from alignlab.types import Checkpoint
+
+
+@dataclass(frozen=True)
+class TuneSettings(Bounded):
+    """Search of learning rates at an equal budget for every trained branch."""
+
+    lrs: tuple[Positive, ...] = ()
+    """Learning rates that every trained branch tries; it keeps the model whose answers the critic
+    scores highest. Empty searches none."""
+    prompts: PositiveInt = 100
+    """Number of the data's own prompts, used for nothing else, that the tried models answer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.lrs)) != len(self.lrs) or len(self.lrs) == 1:
+            raise BadInput(
+                f"setting tune.lrs: expected two or more different rates, found {self.lrs}"
+            )
+
+
+def hold_out(start: WarmStart, settings: TuneSettings) -> WarmStart:
+    """Reserve the last of the data's own prompts for the search, if there is one.
+
+    Raises:
+        BadInput: the data has no more prompts than that.
+    """
+    if not settings.lrs:
+        return start
+    kept = len(start.prompts) - settings.prompts
+    if kept < 1:
+        raise BadInput(
+            f"setting tune.prompts: expected fewer than the data's {len(start.prompts)} prompts, "
+            f"found {settings.prompts}"
+        )
+    return replace(start, prompts=start.prompts[:kept], validation=start.prompts[kept:])
+
+
+def search(
+    study: Study[C],
+    rates: Sequence[float],
+    train: Callable[[Study[C], float], Checkpoint],
+    critic: FeedbackSource,
+) -> tuple[Checkpoint, list[PerPromptMetric]]:
+    """Train at every rate, and keep the model whose answers score highest (the first of equals).
+
+    Weights of the other models are deleted; their answers and scores stay.
+
+    Args:
+        train: study in a scope of its own, learning rate -> model.
+
+    Returns:
+        The model, and the scores of all by prompt.
+    """
+    tried = []
+    for rate in rates:
+        step = study.scope(f"lr-{rate:g}")
+        model = train(step, rate)
+        tried.append((model, _scores(step.context, model, critic, study, rate), step))
+    best = max(tried, key=lambda one: statistics.fmean(one[1].values))
+    for other in tried:
+        if other is not best and not study.context.recorder:
+            run = other[2].context.run
+            release_weights(run.path.joinpath("stages", *run.scope_names))
+    return best[0], [values for _, values, _ in tried]
+
+
+def _scores(
+    context: RunContext,
+    model: Checkpoint,
+    critic: FeedbackSource,
+    study: Study[StudyConfig],
+    rate: float,
+) -> PerPromptMetric:
+    """Score a model's answers to the prompts of the search.
+
+    Raises:
+        RunFailed: the critic could score none.
+    """
+    prompts = study.start.validation
+    responses = answer(context, context.engine(model), prompts, study.config.sample)
+    feedback = judge(context, critic, prompts, responses, name="judge-tuning")
+    known, by_id = scores(feedback), {r.id: r.prompt_id for r in responses}
+    if not known:
+        raise RunFailed(f"{critic.name} could score no answer of {model.name} at {rate:g}")
+    ids = tuple(by_id[key] for key in known)
+    lost = len(responses) - len(known)
+    return PerPromptMetric(
+        model.name, "tuning", f"score at {rate:g}", ids, tuple(known.values()), unscored=lost
+    )
