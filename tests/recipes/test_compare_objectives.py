@@ -337,6 +337,7 @@ def test_searches_are_planned():
         recipe, assemble(recipe, None, [*words, "tune={lrs: [1e-5, 1e-4], prompts: 6}"], {})
     )
     assert list(found.models) == list(once.models) == ["M1", "zero_shot", "dpo", "raft"]
+    assert found.disk_gigabytes < 1.1 * once.disk_gigabytes
     with pytest.raises(BadInput, match=r"tune.prompts: expected fewer than the data's \d+ prompts"):
         plan_study(recipe, assemble(recipe, None, [
             *words, "tune={lrs: [1e-5, 1e-4], prompts: 10000}"], {}))  # fmt: skip

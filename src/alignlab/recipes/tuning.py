@@ -69,15 +69,18 @@ def search(
     Returns:
         The model, and the scores of all by prompt.
     """
-    tried = []
+    recorder, tried, planned = study.context.recorder, [], []
     for rate in rates:
         step = study.scope(f"lr-{rate:g}")
         model = train(step, rate)
-        tried.append((model, _scores(step.context, model, critic, study, rate), step))
+        tried.append((model, _scores(step.context, model, critic, study, rate), step.context.run))
+        planned.append(len(recorder.trained) if recorder else 0)
     best = max(tried, key=lambda one: statistics.fmean(one[1].values))
-    for other in tried:
-        if other is not best and not study.context.recorder:
-            run = other[2].context.run
+    if recorder:
+        del recorder.trained[planned[0] :]  # the weights of one model take disk space
+    for other in [] if recorder else tried:
+        if other is not best:
+            run = other[2]
             release_weights(run.path.joinpath("stages", *run.scope_names))
     return best[0], [values for _, values, _ in tried]
 
