@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
+import shutil
+import weakref
 
 import pytest
 import torch
@@ -9,11 +12,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alignlab.errors import BadInput
 from alignlab.machine import file_mapped
 from alignlab.models.adapters import LoraConfig, adapter_off, attach, is_adapted, merged
-from alignlab.models.chat_template import end_of_turn
+from alignlab.models.chat_template import encode_prompt, end_of_turn
 from alignlab.models.dtypes import stored_parameters
 from alignlab.models.facts import model_facts
 from alignlab.models.load import device_of, fingerprint, load, save
-from alignlab.models.tokenizer import plain_tokenizer
+from alignlab.models.tokenizer import plain_tokenizer, read_tokenizer
+from alignlab.types import Message
 from tests.models.helpers import TEMPLATE, tiny_lm, tiny_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -326,3 +330,41 @@ def test_a_folder_without_a_tokenizer_is_told_in_one_whole_line(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(BadInput, match=r"expected a tokenizer, found no tokenizer\.json and noth"):
         plain_tokenizer(tmp_path)
+
+
+def test_tokenizers_of_equal_files_share_their_vocabulary_and_nothing_else(tmp_path):
+    _, folder = saved(tmp_path)
+    copied = tmp_path / "two"
+    shutil.copytree(folder, copied)
+    first, second = plain_tokenizer(folder), plain_tokenizer(copied)
+    assert first._tokenizer is second._tokenizer
+    before = second.chat_template, second.pad_token, len(second)
+    first.chat_template, first.pad_token = "other", first.eos_token
+    first.model_max_length = 7
+    third = plain_tokenizer(folder)
+    for one in (second, third):
+        assert (one.chat_template, one.pad_token, len(one)) == before
+        assert one.model_max_length != 7
+    (copied / "tokenizer_config.json").write_text(
+        json.dumps({**json.loads((copied / "tokenizer_config.json").read_text()), "x": 1})
+    )
+    assert plain_tokenizer(copied)._tokenizer is not third._tokenizer
+
+
+def test_tokens_of_a_template_reach_no_other_tokenizer(tmp_path):
+    _, folder = saved(tmp_path)
+    before = plain_tokenizer(folder)
+    size = len(before)
+    added = read_tokenizer(folder, "chatml")
+    if added.added:
+        assert len(added.tokenizer) > size
+    assert len(before) == len(plain_tokenizer(folder)) == size
+
+
+def test_a_tokenizer_is_not_kept_by_what_is_known_of_it(tmp_path):
+    lm = tiny_lm()
+    encode_prompt(lm, [Message("user", "Hello")])
+    kept = weakref.ref(lm.tokenizer)
+    del lm
+    gc.collect()
+    assert kept() is None

@@ -11,9 +11,9 @@ characters, so that no text ends a turn or opens another.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 
@@ -22,6 +22,8 @@ from alignlab.types import Message
 
 if TYPE_CHECKING:
     from alignlab.models.load import LanguageModel
+
+T = TypeVar("T")
 
 _PROBE = "Zq7"
 """Content of a test turn that locates the template's end-of-turn token."""
@@ -194,7 +196,23 @@ def _embedded(lm: LanguageModel, tokens: list[int]) -> list[int]:
     return tokens
 
 
-@lru_cache(maxsize=32)
+def _by_tokenizer(work: Callable[..., T]) -> Callable[..., T]:
+    """Keep results by tokenizer and further arguments, as long as the tokenizer lives.
+
+    A tokenizer takes up to 300 MB (Gemma 3), so that no cache may hold it.
+    """
+    kept: WeakKeyDictionary[Any, dict[tuple[Any, ...], T]] = WeakKeyDictionary()
+
+    def known(tokenizer: Any, *rest: Any) -> T:
+        own = kept.setdefault(tokenizer, {})
+        if rest not in own:
+            own[rest] = work(tokenizer, *rest)
+        return own[rest]
+
+    return known
+
+
+@_by_tokenizer
 def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
     """Return a pattern that matches any special token, longer ones first."""
     added = tokenizer.added_tokens_decoder.values()
@@ -203,7 +221,7 @@ def _special_tokens(tokenizer: Any) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
-@lru_cache(maxsize=32)
+@_by_tokenizer
 def _written_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
     """Return the special tokens of the template and those around whole sequences."""
     turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
@@ -212,7 +230,7 @@ def _written_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
     return tuple(sorted(filter(None, found)))
 
 
-@lru_cache(maxsize=32)
+@_by_tokenizer
 def _end_of_turn(tokenizer: Any, template: str) -> int:
     """Return the first special token that the template writes after an assistant's turn."""
     turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
