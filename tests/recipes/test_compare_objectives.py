@@ -341,3 +341,16 @@ def test_searches_are_planned():
     with pytest.raises(BadInput, match=r"tune.prompts: expected fewer than the data's \d+ prompts"):
         plan_study(recipe, assemble(recipe, None, [
             *words, "tune={lrs: [1e-5, 1e-4], prompts: 10000}"], {}))  # fmt: skip
+
+
+def test_rewards_of_two_values_have_two_bins(tmp_path, caplog):
+    (tmp_path / "own.py").write_text(
+        "def odd(response, prompt):\n    return float(len(response) % 2)\n"
+    )
+    words = [*TINY, f"feedback=python:{tmp_path}/own.py:odd", "measure.judge=longer"]
+    progress.use(progress.Silent())
+    run("compare_objectives", *words, "branches=[reward_conditioned]", out=str(tmp_path / "run"))
+    progress.use(None)
+    made = json.loads((tmp_path / "run/study.json").read_text())["models"]["reward_conditioned"]
+    assert "bins=2" in json.dumps(made)
+    assert "reward_conditioned: the scores fill 2 bins, not 4" in caplog.text

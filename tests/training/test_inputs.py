@@ -28,6 +28,7 @@ from alignlab.training.conditioning import (
     RewardBins,
     fit_bins,
     load_bins,
+    most_bins,
     with_best_reward_prefix,
 )
 from alignlab.training.config import TrainConfig
@@ -175,6 +176,10 @@ def test_reward_bins():
     assert two.best == "[reward 2 of 2]\n"
     with pytest.raises(BadInput, match="at most the 2 different scores"):
         fit_bins([1.0, 2.0], 3)
+    assert most_bins([0.0, 1.0] * 4, 5) == 2
+    assert most_bins([0.0, 0.5, 1.0], 5) == 3
+    assert most_bins([0.0] * 97 + [1.0, 2.0, 3.0], 3) == 2  # too uneven for three
+    assert most_bins([float(x) for x in range(20)], 5) == 5
     with pytest.raises(BadInput, match="unevenly"):
         fit_bins([1.0] * 50 + [2.0, 3.0, 4.0], 3)
 

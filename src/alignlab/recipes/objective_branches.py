@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from alignlab.measuring.held_out import held_out_values
 from alignlab.measuring.measure import BranchResult
 from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.objectives.base import Objective
+from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.critic import CriticConfig
@@ -28,10 +30,13 @@ from alignlab.stages.pair import pair
 from alignlab.stages.rso import RSOSettings, rso
 from alignlab.stages.sample import answer
 from alignlab.stages.train import train
+from alignlab.training.conditioning import most_bins
 from alignlab.training.config import TrainConfig
 from alignlab.training.record_kinds import Record, record_kind
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Checkpoint, CritiquedResponse, Demonstration, Feedback, PreferenceGroup
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,12 +155,29 @@ class Comparison(NamedTuple):
 
     def at_rate(self, study: Study[CompareObjectivesConfig], rate: float) -> Comparison:
         """Return the branch with another learning rate, in another scope of the run."""
-        methods = study.config.methods
+        tried = self._replace(study=study.using(tune=TuneSettings()))
+        return tried._with("train", lr=rate)
+
+    def fitted(self) -> Comparison:
+        """Return the branch with no more bins of rewards than its scores can fill."""
+        objective = self.learner.objective
+        # Stand-ins of a plan have few scores.
+        if not isinstance(objective, RewardConditioned) or self.study.context.recorder:
+            return self
+        scores = [score for group in self.given.groups for score in group.scores]
+        bins = most_bins(scores, objective.bins)
+        if bins < objective.bins:
+            log.warning(
+                "%s: the scores fill %d bins, not %d", self.name, bins, objective.bins
+            )  # fmt: skip
+        return self._with("options", bins=bins)
+
+    def _with(self, part: str, **values: Any) -> Comparison:
+        """Return the branch with other values of its options or of its training loop."""
+        methods = self.study.config.methods
         own = methods.get(self.name, {})
-        changed = {**own, "train": {**own.get("train", {}), "lr": rate}}
-        config = study.config
-        tried = replace(config, methods={**methods, self.name: changed}, tune=TuneSettings())
-        return self._replace(study=replace(study, config=tried))
+        changed = {**own, part: {**own.get(part, {}), **values}}
+        return self._replace(study=self.study.using(methods={**methods, self.name: changed}))
 
     def critic(self) -> FeedbackSource:
         """Return the scorer of new answers: the critic, or the data's reward model."""
@@ -246,12 +268,13 @@ def run_branch(
     kind = BRANCHES.get(name, OTHER)
     if kind.learn is None:
         return _prompted(branch)
+    branch = branch.fitted()
     learn = _policy_gradient if is_policy_gradient(branch.learner.objective) else kind.learn
     rates = study.config.tune.lrs
     if not rates:
         return _measured(branch, learn(branch))
     critic = branch.critic()
-    best, tried = search(study, rates, lambda s, r: learn(branch.at_rate(s, r)), critic)
+    best, tried = search(branch.study, rates, lambda s, r: learn(branch.at_rate(s, r)), critic)
     return _measured(branch, best) + BranchResult(values=tuple(tried))
 
 

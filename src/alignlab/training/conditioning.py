@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -79,6 +80,14 @@ def fit_bins(scores: Sequence[float], bins: int) -> RewardBins:
             "take fewer"
         )
     return RewardBins(tuple(cuts))
+
+
+def most_bins(scores: Sequence[float], wanted: int) -> int:
+    """Return the largest number of bins that the scores can fill, from `wanted` down to 2."""
+    for bins in range(wanted, 2, -1):
+        with suppress(BadInput):
+            return fit_bins(scores, bins).count
+    return 2
 
 
 def load_bins(folder: str | Path) -> RewardBins:
