@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -317,16 +317,24 @@ class RunContext:
         return source.rate(items, seed)
 
     def learned_reward(self, model: Checkpoint) -> FeedbackSource:
-        """Return a checkpoint with a scalar head as a feedback source of the checkpoint's name."""
+        """Return a checkpoint with a scalar head as a feedback source of the checkpoint's name.
+
+        The model is loaded at the first request.
+        """
         if self.recorder:
             return self.recorder.source(model.name)
-        lm = load_reward_model(
-            model.path,
-            device=self.hardware.device,
-            dtype=self.hardware.dtype,
-            chat_template=self.chat_template,
-        )
-        return RewardSource(ChatRewarder(lm), model.name)
+
+        @cache
+        def rewarder() -> ChatRewarder:
+            lm = load_reward_model(
+                model.path,
+                device=self.hardware.device,
+                dtype=self.hardware.dtype,
+                chat_template=self.chat_template,
+            )
+            return ChatRewarder(lm)
+
+        return RewardSource(lambda items: rewarder()(items), model.name)
 
     def _note_type(self, name: str, lm: LanguageModel, dtype: str = "") -> None:
         """Record a model's type in the run."""

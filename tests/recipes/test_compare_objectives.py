@@ -8,6 +8,7 @@ from alignlab import progress, registry
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
+from alignlab.recipes import study as study_module
 from alignlab.recipes.objective_branches import BRANCHES, learner
 from alignlab.records import read_records
 from alignlab.types import Drift, PreferenceGroup, Response
@@ -354,3 +355,29 @@ def test_rewards_of_two_values_have_two_bins(tmp_path, caplog):
     made = json.loads((tmp_path / "run/study.json").read_text())["models"]["reward_conditioned"]
     assert "bins=2" in json.dumps(made)
     assert "reward_conditioned: the scores fill 2 bins, not 4" in caplog.text
+
+
+@pytest.mark.parametrize("groups", ["samples", "data"])
+def test_weights_go_when_their_branch_is_measured(tmp_path, monkeypatch, groups):
+    words = [*TINY, f"groups={groups}", "measure.judge=longer", "branches=[dpo,raft,rloo]"]
+    progress.use(progress.Silent())
+    run("compare_objectives", *words, out=str(tmp_path / "kept"))
+    counted = []
+    release = study_module.release_weights
+    monkeypatch.setattr(study_module, "release_weights", lambda f: (
+        release(f), counted.append(len(list((tmp_path / "gone").rglob("model.safetensors"))))
+    ))  # fmt: skip
+    gone = [*words, "keep_weights=false"]
+    run("compare_objectives", *gone, out=str(tmp_path / "gone"))
+    assert len(set(counted)) == 1  # M1 and the reward model, after each of three branches
+    assert len(counted) == 3
+    assert not list((tmp_path / "gone").rglob("*.safetensors"))
+    assert rows(tmp_path / "gone") == rows(tmp_path / "kept")
+    # Nothing is computed or loaded again, and nothing is missed.
+    (tmp_path / "gone/report.html").unlink()
+    run("compare_objectives", *gone, out=str(tmp_path / "gone"))
+    assert rows(tmp_path / "gone") == rows(tmp_path / "kept")
+    progress.use(None)
+    recipe = registry.get("recipe", "compare_objectives")
+    many, few = (plan_study(recipe, assemble(recipe, None, w, {})) for w in (words, gone))
+    assert few.disk_gigabytes < many.disk_gigabytes

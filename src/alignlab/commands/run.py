@@ -28,6 +28,7 @@ from alignlab.plan import Plan
 from alignlab.recipes.preset import preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
+from alignlab.released import release_weights
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
 from alignlab.training.ranks import main_process_only
@@ -102,6 +103,8 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         context.run.finish()
         _add_wall_time(context.run, time.monotonic() - began)
         note_outcome(context.run, cluster)
+        if not chosen.keep_weights:
+            release_weights(context.run.path / "stages")
         report = write_report(out)
         _refuse_unjudged(measured, report)
         return report
@@ -192,6 +195,7 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     plain: dict[str, Any] = to_dict(config)
     plain.pop("out")
     plain.pop("track")
+    plain.pop("keep_weights")
     plain["measure"].pop("card")
     for key in ("workers", "parallel", "cluster", "engines"):
         plain["hardware"].pop(key)

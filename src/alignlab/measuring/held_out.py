@@ -89,6 +89,26 @@ def held_out_values(
     """Return the outcomes of `held_out` comparison by comparison, so that seeds can be pooled."""
     if context.recorder:
         return ()
+    after, tested = models[1], data[1]
+    inputs = {"model": after.name, "groups": str(len(tested))}
+    with context.run.stage("held-out-values", inputs=inputs) as stage:
+        return tuple(
+            stage.once(
+                "values",
+                PerPromptMetric,
+                lambda: _values(context, objective, models, data, lengths),
+                title=context.title(f"held-out groups by {after.name}"),
+            )
+        )
+
+
+def _values(
+    context: RunContext,
+    objective: Objective,
+    models: tuple[Checkpoint, Checkpoint],
+    data: tuple[Sequence[PreferenceGroup], Sequence[PreferenceGroup]],
+    lengths: LengthSettings,
+) -> tuple[PerPromptMetric, ...]:
     before, after = models
     known, tested = data
     ordered = [g for g in tested if _pairs(g.scores)]

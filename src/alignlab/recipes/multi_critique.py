@@ -74,7 +74,7 @@ def study(context: RunContext, config: MultiCritiqueConfig) -> StudyMeasurements
     result += _critics(begun.scope("held-out-critics"), given)
     names = config.chosen(TAUGHT)
     branches = [Branch(n, teach, (begun.scope(n), given, n)) for n in names]
-    taught = dict(zip(names, run_all(begun, branches), strict=True))
+    taught = dict(zip(names, run_all(begun, branches, used_later=True), strict=True))
     result = reduce(BranchResult.__add__, taught.values(), result)
     if names := config.chosen(PREFERRED):
         c1 = taught["merged"].checkpoints[-1]

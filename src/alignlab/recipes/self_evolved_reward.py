@@ -59,7 +59,7 @@ def study(context: RunContext, config: SelfEvolvedRewardConfig) -> StudyMeasurem
     )
     result = answer_held_out(begun, begun.start.m1) + BranchResult(values=known)
     branches = [Branch(n, evolve, (begun.scope(n), given, first, n)) for n in config.branches]
-    evolved = dict(zip(config.branches, run_all(begun, branches), strict=True))
+    evolved = dict(zip(config.branches, run_all(begun, branches, used_later=True), strict=True))
     result = reduce(BranchResult.__add__, evolved.values(), result)
     own = [f"RM{number}" for number in range(1, config.iterations + 1)]
     rivals = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from alignlab import registry
@@ -22,6 +23,7 @@ from alignlab.measuring.measure import (
 from alignlab.parallel import Branch, run_branches
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.judging import AUTO, SELF, judge_note, require_named
+from alignlab.released import release_weights
 from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
 from alignlab.stages.eft import EFTSettings, build_eft
@@ -87,6 +89,9 @@ class StudyConfig(Bounded):
     track: Track = "none"
     """Tracker of metrics in addition to their files: tensorboard, wandb or trackio; needs pip
     install 'alignlab[track]'."""
+    keep_weights: bool = True
+    """Weights of the study's models stay in the run directory; false deletes a branch's as soon as
+    it is measured, and the others at the end. Answers, scores and figures stay."""
     hardware: Hardware = field(default_factory=Hardware)
     corpus: SeedSettings = field(default_factory=SeedSettings)
     eft: EFTSettings = field(default_factory=EFTSettings)
@@ -406,17 +411,44 @@ def judge_label(model: Checkpoint, settings: JudgeSettings) -> str:
     return f"{model.name}, {how}"
 
 
-def run_all(study: Study[StudyConfig], branches: Sequence[Branch]) -> list[BranchResult]:
-    """Run branches on the processes of the study, and return their results in order."""
+def run_all(
+    study: Study[StudyConfig], branches: Sequence[Branch], *, used_later: bool = False
+) -> list[BranchResult]:
+    """Run branches on the processes of the study, and return their results in order.
+
+    Args:
+        branches: functions whose first argument is the study in a scope of its own.
+        used_later: later branches load these branches' models, which `keep_weights=false` keeps
+            until the end.
+    """
     context = study.context
+    releases = not (study.config.keep_weights or used_later)
     if recorder := context.recorder:
         recorder.branches.append([branch.name for branch in branches])
-        results = []
+        results, begun = [], len(recorder.trained)
+        kept: list[list[Checkpoint]] = []
         for branch in branches:
             with recorder.in_branch(len(recorder.branches), branch.name):
                 results.append(branch.function(*branch.arguments))
+            if releases:
+                kept.append(recorder.trained[begun:])
+                del recorder.trained[begun:]
+        for some in sorted(kept, key=len)[-context.workers :]:  # on the disk at one time
+            recorder.trained += some
         return results
+    if releases:
+        branches = [replace(b, function=partial(_then_release, b.function)) for b in branches]
     return run_branches(branches, context.workers, context.threads_of(len(branches)))
+
+
+def _then_release(
+    function: Callable[..., BranchResult], study: Study[StudyConfig], *rest: Any
+) -> BranchResult:
+    """Run a branch, and delete the weights in its scope."""
+    result = function(study, *rest)
+    run = study.context.run
+    release_weights(run.path.joinpath("stages", *run.scope_names))
+    return result
 
 
 def finish(
