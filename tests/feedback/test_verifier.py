@@ -137,3 +137,36 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "math_verify", None)
     with pytest.raises(BadInput, match=r"needs math-verify .*pip install 'alignlab\[verify\]'"):
         check("\\boxed{x}", "$x^2+1$")
+
+
+@pytest.mark.parametrize(
+    ("response", "score"),
+    [
+        ("12", 1.0),
+        ("7 + 5 = 12.", 1.0),
+        ("The answer to this arithmetic problem is 12.", 1.0),
+        ("7 + 5 equals **12**.", 1.0),
+        ("It makes $12.", 1.0),
+        ("<answer>12</answer>", 1.0),
+        ("7 + 5 = 12, so that the answer is 13.", 0.0),
+        ("12 - 5 = 7", 0.0),
+        ("The answer is 5. Then 12.", 0.0),
+        ("I do not know.", 0.0),
+    ],
+)
+def test_numbers_of_gym_tasks_are_read_from_sentences(response: str, score: float) -> None:
+    pytest.importorskip("reasoning_gym")
+    values = {"gym": "chain_sum", "answer": "12", "metadata": "{}"}
+    found = check(response, json.dumps(values), "7 + 5 =")
+    assert (found.score == 1) == (score == 1)
+    cut = check("7 + 5 = 1", json.dumps(values), "7 + 5 =", finish="length")
+    assert (cut.score, cut.reason) == (0.0, "cut off before an answer")
+
+
+def test_answers_of_gym_tasks_that_are_no_numbers_are_read_whole() -> None:
+    gym = pytest.importorskip("reasoning_gym")
+    entry = next(
+        e for e in gym.create_dataset("puzzle24", size=20, seed=2) if "/" in str(e["answer"])
+    )
+    found = check(str(entry["answer"]), gym_reference("puzzle24", entry), entry["question"])
+    assert found.score == 1

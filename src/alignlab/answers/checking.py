@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -129,13 +130,26 @@ def check(
 def _gym(
     values: Mapping[str, Any], question: str, text: str, cut: bool, options: AnswerOptions
 ) -> Checked:
-    """Score by the task's checker the marked answer, or the whole response without a marker."""
+    """Score by the task's checker the marked answer, or the whole response without a marker.
+
+    Checkers read a bare answer. Where the task's own is a number and these are not right, the
+    response is read as for references that are numbers: "7 + 5 = 12." answers 12.
+    """
     found = _last(text, cut)
     answer = found.text.strip() if found else ("" if cut else text.strip())
+    score = libraries.gym_score(values, question, answer) if answer else 0.0
+    key = str(values.get("answer") or "")
+    if score != 1 and forms.form_of(key) == "number":
+        read = None
+        with suppress(forms.Ambiguous):
+            read = _find(text, key, question, replace(options, extract="number"), "", cut)
+        if read:
+            whole = read.key.lstrip("-").isdigit()  # without currency, unit and separators
+            answer = read.key if whole else read.text
+            score = libraries.gym_score(values, question, answer)
     if not answer:
         reason = CUT_OFF if cut else NO_ANSWER
         return Checked(None if options.strict else 0.0, None, reason=reason)
-    score = libraries.gym_score(values, question, answer)
     if isinstance(score, str):
         return Checked(None, answer, answer, score)
     if not math.isfinite(score):
