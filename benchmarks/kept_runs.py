@@ -5,7 +5,7 @@
 writes `summary.json` (the run's own, on fewer lines), `manifest.json` (command, seeds, versions and
 the commit, nothing about the machine) and `values.json`: each model's scores, and its outcomes
 against the baseline (1 a win, = a tie, 0 a loss, ? no verdict), prompt by prompt and seed by seed.
-No text of a prompt or a response is kept. `--without` marks prompts whose text is also a test
+Folders of absolute paths are named MODELS. No text of a prompt or a response is kept. `--without` marks prompts whose text is also a test
 prompt of other data, on which settings were chosen, say; tables leave them out.
 """
 
@@ -123,6 +123,7 @@ def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) 
     manifest["command"] = re.sub(r"(?<=out[ =])\S+", f"runs/{folder.name}", manifest["command"])
     if not (commit := commit or manifest.get("commit", "")):
         raise BadInput(f"{run}: expected a commit in manifest.json or as --commit, found none")
+    manifest["command"] = without_folders(manifest["command"])
     short = {field: manifest[field] for field in MANIFEST} | {
         "commit": commit,
         "libraries": {name: manifest["versions"].get(name) for name in LIBRARIES},
@@ -130,10 +131,15 @@ def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(short, indent=1) + "\n")
     summary = read_json(run / "summary.json")
-    lines = ",\n".join(json.dumps(row) for row in summary.pop("rows"))
-    head = json.dumps(summary)[:-1]
+    lines = without_folders(",\n".join(json.dumps(row) for row in summary.pop("rows")))
+    head = without_folders(json.dumps(summary)[:-1])
     (folder / "summary.json").write_text(f'{head}, "rows": [\n{lines}\n]}}\n')
     (folder / "values.json").write_text(_values(run, without))
+
+
+def without_folders(text: str) -> str:
+    """Replace the folders of absolute paths after ":" or "=" by the word MODELS."""
+    return re.sub(r"(?<=[:=])/(?:[^/\s'\"]+/)+", "MODELS/", text)
 
 
 def _values(run: Path, without: str | None) -> str:

@@ -129,3 +129,10 @@ def test_runs_hold_no_paths_of_a_machine() -> None:
         assert not re.search(r"[\"= ]/[a-z]+/", text), file
         assert json.loads(text)
     assert sum(file.stat().st_size for file in ledger.RUNS.rglob("*")) < 5e6
+
+
+def test_kept_runs_name_no_folder_of_a_machine():
+    command = "alignlab run x model=/a/b/m strong=local:/a/b/q?x=1 url=http://h:80/v1 out=runs/x"
+    assert kept.without_folders(command) == (
+        "alignlab run x model=MODELS/m strong=local:MODELS/q?x=1 url=http://h:80/v1 out=runs/x"
+    )
