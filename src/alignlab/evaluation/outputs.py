@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.task_files import BenchmarkRow, id_text, read_rows
 from alignlab.evaluation.tasks import ModelAnswers, Question
 from alignlab.types import Response, SampledBy
 
@@ -67,9 +67,10 @@ def read_outputs(
                 for turn, text in enumerate(texts)
             )
     if not found:
+        null = f" ({left_out[NULL]} null)" if left_out[NULL] else ""
         raise BadInput(
             f"{path}: expected answers to the benchmark's questions (joined by id or by the "
-            f"question's text), found none in {len(rows)} rows"
+            f"question's text), found none in {len(rows)} rows{null}"
         )
     return ModelAnswers(model, found, dict(+left_out))
 
@@ -166,7 +167,7 @@ def _refuse_shifted(rows: Sequence[BenchmarkRow], by_id: Mapping[str, Question])
 
 
 def _ids(values: Mapping[str, Any]) -> list[str]:
-    return [str(values[field]) for field in IDS if values.get(field) is not None]
+    return [id_text(values[field]) for field in IDS if values.get(field) is not None]
 
 
 def _asked(values: Mapping[str, Any]) -> Iterable[str]:
