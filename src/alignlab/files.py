@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import logging
 import os
 import time
 import uuid
@@ -21,6 +22,8 @@ from typing import Any
 from alignlab.errors import BadInput, RunFailed
 
 CsvRows = Iterator[tuple[int, list[str]]]
+
+log = logging.getLogger(__name__)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -123,13 +126,16 @@ def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             "the sheet saved as CSV"
         ) from None
     try:
-        cells = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows()
+        first, *others = load_workbook(path, read_only=True, data_only=True).worksheets
+        cells = first.iter_rows()
         rows = [[None if cell.data_type == "e" else cell.value for cell in row] for row in cells]
         filled = [(n, row) for n, row in enumerate(rows, start=1) if any(v is not None for v in row)]
         head = filled[0][1] if filled else []
         names = _different(["" if name is None else str(name).strip() for name in head])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, csv.Error) as error:
         raise BadInput(f"{path}: expected a spreadsheet, found: {error}") from None
+    if others:
+        log.warning("%s: sheets that are not read: %s", path, ", ".join(s.title for s in others))
     for number, row in filled[1:]:
         yield number, dict(zip(names, row, strict=False))
 
