@@ -98,6 +98,9 @@ RIGHT = [
     ("Yes, it is, because of the law.", "yes"),
     ("Answer: No, never.", "No"),
     ("It is \\boxed{\\text{Evelyn}}.", "\\text{Evelyn}"),
+    # texts that look like formulas
+    ("km/h", "km/h"),
+    ("Answer: https://a.org/b", "https://a.org/b"),
     # thoughts
     ("<think>The answer is 6.</think>The answer is 7.", "7"),
     ("<think>\n#### 6\n</think>\n7", "7"),

@@ -193,3 +193,12 @@ def test_an_answer_too_many_names_its_question(tmp_path: Path) -> None:
 def test_an_error_says_how_many_answers_are_null(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"found none in 2 rows \(2 null\)"):
         read(tmp_path, questions("a", "b"), row("a", None), row("b", None))
+
+
+@pytest.mark.parametrize(("field", "value"), [("finish", "length"), ("finish_reason", "length")])
+def test_answers_that_were_cut_off_are_known_as_such(
+    tmp_path: Path, field: str, value: str
+) -> None:
+    rows = [row("a", "so 5", **{field: value}), row("b", "so 6", **{field: "stop"})]
+    found = read(tmp_path, questions("a", "b"), *rows)
+    assert [turns[-1].finish for turns in found.turns.values()] == ["length", "stop"]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ def read_outputs(
                 Response(f"{question.id}/{model}/{turn}", question.id, text, SampledBy(model))
                 for turn, text in enumerate(texts)
             )
+            if "length" in (row.values.get("finish"), row.values.get("finish_reason")):
+                *before, last = found[question.id]
+                found[question.id] = (*before, replace(last, finish="length"))
     if not found:
         null = f" ({left_out[NULL]} null)" if left_out[NULL] else ""
         raise BadInput(
