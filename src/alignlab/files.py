@@ -129,7 +129,9 @@ def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         first, *others = load_workbook(path, read_only=True, data_only=True).worksheets
         cells = first.iter_rows()
         rows = [[None if cell.data_type == "e" else cell.value for cell in row] for row in cells]
-        filled = [(n, row) for n, row in enumerate(rows, start=1) if any(v is not None for v in row)]
+        filled = [
+            (n, row) for n, row in enumerate(rows, start=1) if any(v is not None for v in row)
+        ]
         head = filled[0][1] if filled else []
         names = _different(["" if name is None else str(name).strip() for name in head])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, csv.Error) as error:

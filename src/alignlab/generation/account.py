@@ -103,12 +103,14 @@ class Account:
         if calls and not tokens and budgets[:2] != (None, None):
             raise RunFailed(
                 f"{self._source}: expected the endpoint to state its tokens, which a budget in "
-                f"dollars or tokens counts, found none in {spent.usage.calls} answers; budget_calls "
-                "counts calls"
+                f"dollars or tokens counts, found none in {calls} answers; budget_calls counts "
+                "calls"
             )
         usd = max(spent.usd, prices.price(spent.usage).usd)
         units = ("${:g}", "{} tokens", "{} calls")
-        for budget, used, unit in zip(budgets, (usd, tokens, calls + self._under_way), units, strict=True):
+        for budget, used, unit in zip(
+            budgets, (usd, tokens, calls + self._under_way), units, strict=True
+        ):
             if budget is not None and used >= budget:
                 raise RunFailed(
                     f"{self._source}: the budget of {unit.format(budget)} is spent "
