@@ -20,7 +20,7 @@ _NAMED = re.compile(
 )
 _BETWEEN = re.compile(r"\s*(?:[-\u2013~,;&]|\b(?:to|or|and)\b)?\s*[$\u20ac\u00a3]?\s*")
 _BETWEEN_UNITS = re.compile(r"\s*-?[A-Za-z]+,?\s*(?:and\s*)?")
-_TWICE = re.compile(r"\b([A-Za-z]\w*)\s*=[^=]*(?:[,;]|\bor\b|\band\b)\s*\1\s*=")
+_TWICE = re.compile(r"\b([A-Za-z]\w*)\s*=[^=]*\b(?:or|and)\s+\1\s*=")
 _EITHER_SIGN = re.compile(r"(?:\u00b1|\\pm)\s*\$?$")
 _PART_BEFORE = re.compile(rf"\d[.,]$|{_EITHER_SIGN.pattern}")
 _PART_AFTER = re.compile(r"\^|[.,]\d")
