@@ -76,6 +76,7 @@ SCORES: dict[str, list[tuple[str, float | None]]] = {
         ("Score:\u00a04", 4),
         ("S\u200bcore: \u200b4", 4),
         ("<score>4</score>", 4),
+        ("<score>3</score> On reflection, <score>4", None),
         ("<score> 4/5 </score> It is good.", 4),
         (r"The total is $\boxed{4}$.", 4),
         (r"\boxed{\text{4}}", 4),

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import logging
 import os
 import time
 import uuid
@@ -21,6 +22,8 @@ from typing import Any
 from alignlab.errors import BadInput, RunFailed
 
 CsvRows = Iterator[tuple[int, list[str]]]
+
+log = logging.getLogger(__name__)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,6 +70,9 @@ def csv_reader(lines: Iterator[str], delimiter: str) -> tuple[list[str], CsvRows
 
     Spreadsheets separate with semicolons where the comma is in numbers, and may say so (`sep=;`);
     names lose the blanks around them.
+
+    Raises:
+        csv.Error: two columns have one name.
     """
     before, head = 0, ""
     for before, head in enumerate(lines):  # noqa: B007 - the last values count
@@ -78,7 +84,7 @@ def csv_reader(lines: Iterator[str], delimiter: str) -> tuple[list[str], CsvRows
         delimiter = next((mark for mark in ";\t" if mark in head), ",")
     csv.field_size_limit(2**31 - 1)  # one answer may be longer than the default 131,072
     records = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
-    names = [name.strip() for name in next(records, [])]
+    names = _different([name.strip() for name in next(records, [])])
 
     def numbered() -> CsvRows:
         start = before + records.line_num + 1
@@ -90,11 +96,27 @@ def csv_reader(lines: Iterator[str], delimiter: str) -> tuple[list[str], CsvRows
     return names, numbered()
 
 
+def _different(names: list[str]) -> list[str]:
+    """Return the names of columns, of which the second of a name would hide the first.
+
+    Raises:
+        csv.Error: two are equal and not blank.
+    """
+    if again := next((name for name in names if name and names.count(name) > 1), None):
+        found = ", ".join(names)
+        raise csv.Error(f"two columns of the name {again!r} ({found})")
+    return names
+
+
 def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read the first sheet of a spreadsheet (.xlsx): row number and cells by column, blank as null.
 
+    The first row that is not blank names the columns. Errors of formulas (`#NAME?`, as of a text
+    that begins with =) are null.
+
     Raises:
-        BadInput: openpyxl is not installed, or the file is no spreadsheet.
+        BadInput: openpyxl is not installed, the file is no spreadsheet, or two columns have one
+            name.
     """
     try:
         from openpyxl import load_workbook
@@ -104,14 +126,20 @@ def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             "the sheet saved as CSV"
         ) from None
     try:
-        cells = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows()
-        rows = [[cell.value for cell in row] for row in cells]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        first, *others = load_workbook(path, read_only=True, data_only=True).worksheets
+        cells = first.iter_rows()
+        rows = [[None if cell.data_type == "e" else cell.value for cell in row] for row in cells]
+        filled = [
+            (n, row) for n, row in enumerate(rows, start=1) if any(v is not None for v in row)
+        ]
+        head = filled[0][1] if filled else []
+        names = _different(["" if name is None else str(name).strip() for name in head])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, csv.Error) as error:
         raise BadInput(f"{path}: expected a spreadsheet, found: {error}") from None
-    names = [str(name) for name in rows[0]] if rows else []
-    for number, row in enumerate(rows[1:], start=2):
-        if any(value is not None for value in row):
-            yield number, dict(zip(names, row, strict=False))
+    if others:
+        log.warning("%s: sheets that are not read: %s", path, ", ".join(s.title for s in others))
+    for number, row in filled[1:]:
+        yield number, dict(zip(names, row, strict=False))
 
 
 def file_digest(path: Path) -> str:

@@ -68,6 +68,13 @@ def test_bad_records_are_refused_or_left_out_and_named():
     assert "line 7" in data.bad_records[0]
 
 
+def test_the_fault_of_a_file_of_which_nothing_can_be_read_is_named(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_bytes("prompt,completion\n\u00e9,b\n".encode("latin-1"))
+    with pytest.raises(al.BadInput, match="line 2: expected UTF-8 text, found byte 0xe9"):
+        al.load_data(str(file))
+
+
 def test_the_layout_of_rows_may_be_named():
     rows = [{"prompt": "Hi", "completion": "Yes.", "label": True}]
     assert al.load_data(rows, format="unpaired").corpus.labelled

@@ -184,7 +184,9 @@ def test_tulu_gathers_the_evaluators_votes(tmp_path: Path) -> None:
         load(str(file))
 
 
-def test_a_spreadsheet_needs_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spreadsheet_needs_openpyxl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "eval_annotations.xlsx"
     file.write_bytes(b"PK")
     monkeypatch.setitem(sys.modules, "openpyxl", None)
@@ -192,14 +194,26 @@ def test_a_spreadsheet_needs_openpyxl(tmp_path: Path, monkeypatch: pytest.Monkey
         load(str(file))
     assert "\n" not in str(error.value)
     row = tulu("tie", "ann", 1)
-    cells = [list(row), list(row.values()), [None] * len(row)]
+    blank = [None] * len(row)
+    cells = [blank, [f" {name} " for name in row], list(row.values()), blank]
     sheet = SimpleNamespace(
-        iter_rows=lambda: [[SimpleNamespace(value=value) for value in line] for line in cells]
+        iter_rows=lambda: [
+            [SimpleNamespace(value=v, data_type="e" if v == "#NAME?" else "s") for v in line]
+            for line in cells
+        ]
     )
+    book = [sheet, SimpleNamespace(title="Annotator 2")]
     fake = ModuleType("openpyxl")
-    fake.load_workbook = lambda *_, **__: SimpleNamespace(worksheets=[sheet])  # type: ignore[attr-defined]
+    fake.load_workbook = lambda *_, **__: SimpleNamespace(worksheets=book)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "openpyxl", fake)
     assert shown(load(str(file))) == [("tulu_eval", "Q?", ["of m", "of n"], [0.5, 0.5])]
+    assert "sheets that are not read: Annotator 2" in caplog.text
+    cells[2] = ["#NAME?" if v == "of m" else v for v in cells[2]]  # a formula's error is no answer
+    with pytest.raises(BadInput, match="found null"):
+        load(str(file))
+    cells[1][0] = cells[1][1]
+    with pytest.raises(BadInput, match="two columns of the name"):
+        load(str(file))
 
 
 @pytest.mark.parametrize(

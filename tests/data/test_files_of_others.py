@@ -84,7 +84,7 @@ def test_lines_are_counted_from_the_head_of_the_file(write: Write) -> None:
 def test_columns_of_one_name_are_refused(write: Write) -> None:
     path = write("prompt,chosen,rejected,prompt \nHi,Hello,Go,Ho\n", "a.csv")
     problems = check(str(path)).problems
-    assert "expected columns of different names, found prompt, chosen, rejected" in problems[0]
+    assert "two columns of the name 'prompt' (prompt, chosen, rejected, prompt)" in problems[0]
 
 
 def as_csv(form: Callable[[Any], str]) -> str:

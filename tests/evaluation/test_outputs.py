@@ -38,6 +38,9 @@ def row(text: str | None, output: Any, **more: Any) -> dict[str, Any]:
 
 
 JOINED = {
+    "ids as a table with gaps writes them": [
+        row(None, "a", id=0.0), row(None, "b", id="1.0"), row(None, "c", id=2.0),
+    ],
     "the file numbers its own rows": [
         row(RIVERS[2], "c", id=0), row(RIVERS[1], "b", id=1), row(RIVERS[0], "a", id=2),
     ],
@@ -185,3 +188,17 @@ def test_an_answer_too_many_names_its_question(tmp_path: Path) -> None:
         BadInput, match=r"line 2: expected one answer .*, found another to question 1"
     ):
         read(tmp_path, questions(*RIVERS), row(None, "a", id=1), row(None, "b", id=1))
+
+
+def test_an_error_says_how_many_answers_are_null(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"found none in 2 rows \(2 null\)"):
+        read(tmp_path, questions("a", "b"), row("a", None), row("b", None))
+
+
+@pytest.mark.parametrize(("field", "value"), [("finish", "length"), ("finish_reason", "length")])
+def test_answers_that_were_cut_off_are_known_as_such(
+    tmp_path: Path, field: str, value: str
+) -> None:
+    rows = [row("a", "so 5", **{field: value}), row("b", "so 6", **{field: "stop"})]
+    found = read(tmp_path, questions("a", "b"), *rows)
+    assert [turns[-1].finish for turns in found.turns.values()] == ["length", "stop"]

@@ -112,6 +112,13 @@ def test_instructions_are_checked_by_if_verifiable() -> None:
     half = check("It rained, hard. The end.", reference, "Tell.")
     assert (half.score, half.reason) == (0, "1 of 2 instructions followed")
     assert check("", reference, "Tell.").score == 0
+    for text in ("A `</think>` closes thoughts. The end.", "A '</think>"):
+        known = check(text, json.dumps(given | {"kwargs": [{}, {"end_phrase": "The end."}]}))
+        assert known.score == float(text.endswith("The end."))
+    lacking = json.dumps({"instruction_id_list": ["keywords:frequency"], "kwargs": [{}]})
+    found = check("No such word.", lacking, "Write.")
+    reason = "instruction 'keywords:frequency' without its argument 'keyword'"
+    assert (found.score, found.reason) == (None, reason)
     strange = json.dumps({"instruction_id_list": ["no:such"], "kwargs": [{}]})
     found = check("It rained.", strange, "Tell.")
     assert (found.score, found.reason) == (None, "unknown instruction 'no:such'")

@@ -404,3 +404,34 @@ def test_spec_and_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="OPENAI_API_KEY"):
         openai_engine("m")
     assert openai_engine("m@http://localhost:1/v1").name == "openai:m"
+
+
+def test_a_budget_needs_an_endpoint_that_states_its_tokens() -> None:
+    with serve(lambda body, _: completion("a", prompt_tokens=0, tokens=0)) as seen:
+        engine = _engine(seen.url, budget_tokens=1000, concurrency=1)
+        with pytest.raises(RunFailed, match="found none in 1 answers; budget_calls counts calls"):
+            engine.complete([ask("r", "q"), ask("s", "p")])
+        assert len(_engine(seen.url, budget_calls=2).complete([ask("r", "q"), ask("s", "p")])) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "named", "logged"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", False),
+        ("openai/gpt-4o", "gpt-4o", False),
+        ("qwen", "/models/Qwen2.5.gguf", False),
+        ("gpt-4o", None, False),
+        ("gpt-4o", "gpt-3.5-turbo", True),
+    ],
+)
+def test_an_answer_of_another_model_is_logged_once(
+    asked: str, named: str | None, logged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(body: dict, _: int) -> Reply:
+        reply = echo(body)
+        return Reply(body={**reply.body, "model": named})
+
+    with serve(answer) as seen:
+        engine = OpenAIEngine(asked, seen.url, config=OpenAIConfig(**QUICK))
+        engine.complete([ask("r", "q"), ask("s", "p")])
+    assert caplog.text.count("the answers name another model: gpt-3.5-turbo") == int(logged)

@@ -171,6 +171,8 @@ def test_content_without_an_answer_is_no_text(content: Any) -> None:
 FINISHES = {
     "stop": "stop", "eos": "stop", None: "stop", "length": "length", "MAX_TOKENS": "length",
     "model_length": "length", "content_filter": "error", "SAFETY": "error", "sensitive": "error",
+    "max_output_tokens": "length", "token_limit": "length", "incomplete": "length",
+    "stop_sequence": "stop", "tool_calls": "stop",
 }  # fmt: skip
 
 
@@ -190,6 +192,7 @@ ERRORS: list[tuple[dict[str, Any], int, str]] = [
     ({"choices": [{"message": {"content": "half"}, "finish_reason": "network_error"}]}, 0,
      "network_error"),
     ({"choices": [{"message": {"content": "half"}, "finish_reason": "abort"}]}, 0, "abort"),
+    ({"choices": [{"message": {"content": "half"}, "finish_reason": "cancelled"}]}, 0, "cancelled"),
 ]  # fmt: skip
 
 
@@ -207,3 +210,17 @@ def test_log_probabilities_as_a_mapping() -> None:
     assert read_reply(raw, ASKED, KEY).top_logprobs == (("A", -0.5), ("B", -1.0))
     for empty in (None, {}, {"content": None}, {"content": []}, {"content": [{"token": "A"}]}):
         assert read_reply(_reply("A", logprobs=empty), ASKED, KEY).top_logprobs == ()
+
+
+@pytest.mark.parametrize("logprob", [0.4, float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_log_probability_is_not_read(logprob: float) -> None:
+    top = [{"token": "a", "logprob": logprob}]
+    raw = _reply("a", logprobs={"content": [{"top_logprobs": top}]})
+    assert read_reply(raw, ASKED, KEY).top_logprobs == ()
+
+
+def test_counts_of_tokens_as_floats_are_read() -> None:
+    raw = _reply("a", usage={"prompt_tokens": 9.0, "completion_tokens": 7.0})
+    assert read_reply(raw, ASKED, KEY).usage == Usage(9, 7, 1)
+    total = _reply("a", usage={"prompt_tokens": 9, "total_tokens": 16})
+    assert read_reply(total, ASKED, KEY).usage == Usage(9, 7, 1)

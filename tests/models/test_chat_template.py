@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tokenizers import AddedToken
 
 from alignlab.errors import BadInput
 from alignlab.models.chat_template import (
@@ -10,6 +11,7 @@ from alignlab.models.chat_template import (
     encode_prompt,
     encode_response,
     end_of_turn,
+    prompt_gap,
     special_in,
     stop_tokens,
     template_end,
@@ -132,6 +134,7 @@ DROPS_SYSTEM = (
         (PICKY, "uau", "refuses turns of user, assistant, user"),
         (DROPS_SYSTEM, "su", "leaves the system turn out"),
         ("{{ messages[-1].content }}<|im_end|>", "uau", "leaves the user turn out"),
+        (DROPS_SYSTEM.replace("system", "assistant"), "uau", "leaves the assistant turn out"),
     ],
 )
 def test_a_template_that_refuses_turns_or_leaves_one_out_is_one_line(template, roles, line):
@@ -140,6 +143,39 @@ def test_a_template_that_refuses_turns_or_leaves_one_out_is_one_line(template, r
     with pytest.raises(BadInput, match=f"the chat template {line}") as caught:
         encode_prompt(lm_with(template), turns)
     assert "\n" not in str(caught.value)
+
+
+def test_thoughts_of_earlier_answers_may_be_left_out():
+    lm = lm_with(TEMPLATE.replace("m.content", "m.content.split('</think>')[-1]"))
+    turns = [Message("user", "a"), Message("assistant", "<think>b</think> c"), Message("user", "d")]
+    text = "".join(lm.tokenizer.convert_ids_to_tokens(encode_prompt(lm, turns)))
+    assert text.startswith("<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n c<|im_end|>")
+
+
+def test_an_end_of_turn_need_not_be_a_special_token():
+    lm = lm_with(TEMPLATE.replace("<|im_end|>", "<end>"))
+    lm.tokenizer.add_tokens([AddedToken("<end>", special=False), AddedToken(" ", special=False)])
+    assert lm.tokenizer.convert_ids_to_tokens(end_of_turn(lm)) == "<end>"
+
+
+def test_templates_by_name_are_read_by_their_default():
+    lm = lm_with({"default": TEMPLATE, "tool_use": "none"})
+    assert encode_prompt(lm, ASK) == encode_prompt(lm_with(TEMPLATE), ASK)
+    assert end_of_turn(lm) == end_of_turn(lm_with(TEMPLATE))
+
+
+@pytest.mark.parametrize(
+    ("template", "gap"),
+    [
+        (TEMPLATE, ""),
+        ("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}", ""),
+        (TEMPLATE.partition("{% if add")[0], r"writes '<|im_start|>assistant\n' before an answer"),
+        (TEMPLATE.replace("assistant\n{%", "assistant\n<think>\n{%"), "begins none of"),
+    ],
+)
+def test_prompts_that_the_templates_answers_do_not_follow_are_found(template, gap):
+    found = prompt_gap(lm_with(template))
+    assert gap in found if gap else found == ""
 
 
 def test_a_token_without_an_embedding_is_named():

@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignlab.errors import BadInput
@@ -143,8 +144,10 @@ def test_adapters_first_weights_follow_the_seed(tmp_path):
 def test_adapter_errors(tmp_path):
     with pytest.raises(BadInput, match="has no adapter"):
         save(tiny_lm(), tmp_path / "x", adapter_only=True)
-    with pytest.raises(BadInput, match="lora: "):
-        attach(tiny_lm(), LoraConfig(targets=("nothing",)), seed=0)
+    with pytest.raises(BadInput, match="lora: Target module LlamaRMSNorm"):
+        attach(tiny_lm(), LoraConfig(targets=("input_layernorm",)), seed=0)
+    with pytest.raises(BadInput, match="has no layer 'nothing'"):
+        attach(tiny_lm(), LoraConfig(targets=("q_proj", "nothing")), seed=0)
     lm = attach(tiny_lm(), LoraConfig(r=2), seed=0)
     with pytest.raises(BadInput, match="already has an adapter"):
         attach(lm, LoraConfig(), seed=0)
@@ -223,6 +226,48 @@ def test_an_adapters_folder_is_its_base_with_the_adapter_merged(tmp_path, with_t
     assert (facts.path, facts.parameters) == (str(folder), model_facts(base).parameters)
     with pytest.raises(BadInput, match="found an adapter"):
         load(folder, adapter=folder)
+
+
+@pytest.mark.parametrize(
+    ("rename", "targets", "found"),
+    [
+        (("model.layers", "model.language_model.layers"), None, "missing weights"),
+        (("layers.1.", "layers.9."), None, "missing weights"),
+        (("", ""), ["q_proj"], "further weights"),
+    ],
+)
+def test_an_adapter_of_which_a_part_would_be_left_out_is_refused(tmp_path, rename, targets, found):
+    base = save(tiny_lm(), tmp_path / "base")
+    folder = save(attach(load(base), LoraConfig(r=2), seed=1), tmp_path / "a", adapter_only=True)
+    file, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    weights = {name.replace(*rename): tensor for name, tensor in load_file(file).items()}
+    save_file(weights, file)
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps(settings | ({"target_modules": targets} if targets else {})))
+    with pytest.raises(BadInput, match=found):
+        load(base, adapter=folder)
+    with pytest.raises(BadInput, match=found):
+        load(folder)
+
+
+def test_an_adapter_on_another_model_than_its_own_is_named(tmp_path, caplog):
+    base, other = save(tiny_lm(), tmp_path / "base"), save(tiny_lm(), tmp_path / "other")
+    folder = save(attach(load(base), LoraConfig(r=2), seed=1), tmp_path / "a", adapter_only=True)
+    load(base, adapter=folder)
+    assert "trained on" not in caplog.text
+    load(other, adapter=folder)
+    assert f"trained on {base}, put on {other}" in caplog.text
+
+
+def test_a_folder_of_a_model_and_an_adapter_is_refused(tmp_path):
+    """transformers adds the adapter to the weights, of which it may be a part already."""
+    base = save(tiny_lm(), tmp_path / "base")
+    folder = save(attach(load(base), LoraConfig(r=2), seed=1), tmp_path / "a", adapter_only=True)
+    shutil.copy(base / "config.json", folder)
+    assert not is_adapted(load(folder).model)  # the base's settings alone are no model
+    shutil.copy(base / "model.safetensors", folder)
+    with pytest.raises(BadInput, match="expected a model or an adapter, found both"):
+        load(folder)
 
 
 @pytest.mark.parametrize("where", ["base", "adapter"])

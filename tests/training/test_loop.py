@@ -147,6 +147,16 @@ def test_the_best_model_is_kept(tmp_path):
             assert torch.equal(saved[name], tensor)
 
 
+def test_weights_of_an_unknown_value_are_not_the_best(tmp_path):
+    groups = random_groups(6, (2,))
+    for given, best in (([math.nan, 3.0, 2.0], (2, 3.0)), ([math.nan] * 3, (None, None))):
+        config = replace(QUICK, validate_every=1, batch_size=2, epochs=1)
+        values = iter(given)
+        out = tmp_path / str(best[0])
+        result = train(tiny_lm(), DPO(), groups, config, out, validate=lambda _, v=values: next(v))
+        assert (result.best_step, result.best_value) == best
+
+
 def test_result_loads_in_plain_transformers(tmp_path):
     result = train(tiny_lm(), SFT(), random_groups(4, (1,)), QUICK, tmp_path)
     again = load(tmp_path / "model")

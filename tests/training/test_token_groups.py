@@ -141,6 +141,15 @@ def test_one_response_that_is_too_long_is_enough():
     assert count.changed == {"response cut": 1}
 
 
+def test_responses_that_differ_after_the_cut_alone_are_counted():
+    pair = (response("AAAAAB"), response("AAAAAC"))
+    group = PreferenceGroup(prompt("a"), pair, (2.0, 1.0), "judge")
+    (kept,), _ = prepare(tiny_lm(), [group], max_response_tokens=6, too_long="cut")
+    assert len(set(kept.responses)) == 2
+    groups, count = prepare(tiny_lm(), [group], max_response_tokens=5, too_long="cut")
+    assert (groups, count.dropped) == ([], {"responses equal once they are cut": 1})
+
+
 def test_the_limits_are_inclusive():
     lm = tiny_lm()
     asked = len(prepare(lm, [demonstration("abc", "A")]).groups[0].prompt_T)

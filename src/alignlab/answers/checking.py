@@ -214,14 +214,16 @@ def _math(
     mark: Marked | None, text: str, reference: str, question: str, tolerance: float
 ) -> _Read | None:
     content = text.strip().rstrip(".").strip("* ")
+    words = forms.plain_words(content)
+    same = words == forms.plain_words(reference)  # "km/h" and "C:/a" are no formulas
     parsed = libraries.formula(content) if mark else libraries.formulas(text)
     parsed = parsed or (libraries.formulas(content) if mark else [])
     wanted = libraries.formula(reference)
-    if not wanted:
+    if not wanted and not same:
         raise BadInput(f"reference {reference[:60]!r}: expected a formula, found none in it")
     if not parsed:
-        return None
-    right = libraries.same_formula(wanted, parsed)
+        return _Read(content, words, True) if same else None
+    right = same or libraries.same_formula(wanted, parsed)
     return _Read(str(parsed[-1]), str(parsed[0]), right)
 
 

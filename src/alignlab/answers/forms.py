@@ -18,10 +18,19 @@ _OPTION = re.compile(r"^\s*(?:\*\*)?\(?([A-J])[).:]\s*(?:\*\*)?\s*(\S.*)$", re.M
 _NAMED = re.compile(
     r"(?<![\w'])(?:\(([A-Ja-j])\)|([A-J])(?=[).:,;*]|\s*$|\s*\n)|([B-HJ])(?![\w'\u2019])|^([a-j])[).:])"
 )
-_BETWEEN = r"\s*(?:-|\u2013|~|\bto\b|\bor\b)\s*[$\u20ac\u00a3]?\s*$"
+_BETWEEN = re.compile(r"\s*(?:[-\u2013~,;&]|\b(?:to|or|and)\b)?\s*[$\u20ac\u00a3]?\s*")
+_BETWEEN_UNITS = re.compile(r"\s*-?[A-Za-z]+,?\s*(?:and\s*)?")
+_TWICE = re.compile(r"\b([A-Za-z]\w*)\s*=[^=]*\b(?:or|and)\s+\1\s*=")
+_EITHER_SIGN = re.compile(r"(?:\u00b1|\\pm)\s*\$?$")
+_PART_BEFORE = re.compile(rf"\d[.,]$|{_EITHER_SIGN.pattern}")
+_PART_AFTER = re.compile(r"\^|[.,]\d")
+_REJECTED = re.compile(
+    r"(?:^|[,(]?\s+\(?)(?:not|rather than|instead of)\s.*", re.IGNORECASE | re.DOTALL
+)
+_BOTH = re.compile(r"\W*(?:yes|true)\W*(?:and|or|/)\W*(?:no|false)\b", re.IGNORECASE)
 _SEVERAL = re.compile(r"\(?[A-J][).:]*\s*(?:or|and|,|/)\s*\(?[A-J]\b")
 _CALCULATION = re.compile(
-    r"\s*(?:(?<!\*)\*(?!\*)|[+/\u00d7\u00f7^]|\\(?:cdot|times|div)\b|[-\u2212\u2013]\s*[\d(])"
+    r"\.\d|\s*(?:(?<!\*)\*(?!\*)|[+/\u00d7\u00f7^]|\\(?:cdot|times|div)\b|[-\u2212\u2013]\s*[\d(])"
 )
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _MONEY = re.compile(
@@ -52,8 +61,8 @@ def number_of(text: str) -> Number | None:
     Of an equation it is the number after the last equals sign.
 
     Raises:
-        Ambiguous: two values are stated ("5 or 6", "5-6", "5 to 6"), or a calculation without its
-            result ("2*x + 4").
+        Ambiguous: two values are stated ("5 or 6", "5-6", "5, 6", "1.234,56", "5 hours 30 minutes",
+            "x = 5 or x = 6"), or a calculation without its result ("2*x + 4").
     """
     plain = plain_text(text)
     after = re.split(r"=|\u2248|\\approx", plain)[-1]
@@ -61,13 +70,19 @@ def number_of(text: str) -> Number | None:
     if not found:
         return None
     source = after if numbers_in(after) else plain
-    if _CALCULATION.match(source, found[0].end):
+    if _CALCULATION.match(source, found[0].end) or _EITHER_SIGN.search(source[: found[0].start]):
         raise Ambiguous
-    if len(found) > 1:
-        between = source[found[0].end : found[1].start] + _sign(found[1])
-        if re.fullmatch(_BETWEEN, between) and not found[0].equals(found[1]):
-            raise Ambiguous
+    if _TWICE.search(plain) or (len(found) > 1 and _two_values(source, found[0], found[1])):
+        raise Ambiguous
     return found[0]
+
+
+def _two_values(text: str, first: Number, second: Number) -> bool:
+    """Return whether two numbers in a row are a range, a list, or one amount in two units."""
+    between = text[first.end : second.start] + _sign(second)
+    if first.unit and second.unit and first.unit != second.unit:
+        return _BETWEEN_UNITS.fullmatch(between) is not None
+    return _BETWEEN.fullmatch(between) is not None and not first.equals(second)
 
 
 def last_number(text: str, question: str = "") -> Number | None:
@@ -76,11 +91,19 @@ def last_number(text: str, question: str = "") -> Number | None:
     Of the last sentence with numbers it is the only bold one, the one after the last equals sign,
     the only amount of money if the question's last sentence asks for money, or else the last; a
     percentage only if the question asks for one, or if there is no other number.
+
+    Raises:
+        Ambiguous: the last number is part of one that is not read (5,5; x 10^3; \\pm 5).
     """
     for sentence in reversed(sentences(plain_text(text))):
         found = numbers_in(sentence)
         if not found:
             continue
+        last = found[-1]
+        if _PART_BEFORE.search(sentence[: last.start]) or _PART_AFTER.match(sentence, last.end):
+            raise Ambiguous
+        if _TWICE.search(sentence):
+            raise Ambiguous
         bold = [n for part in _BOLD.findall(sentence) for n in numbers_in(part)]
         if len(bold) == 1:
             return bold[0]
@@ -102,11 +125,14 @@ def letter_of(text: str, question: str) -> str | None:
         Ambiguous: several options are named.
     """
     options = {letter: plain_words(words) for letter, words in _OPTION.findall(question)}
-    stripped = re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip().strip("*_$ ").strip()
+    stripped = re.sub(r"\\text\{([^{}]*)\}", r"\1", text).strip().strip("*_$ \"'`.").strip()
+    stripped = _REJECTED.sub("", stripped)
+    if re.fullmatch(r"\(?[a-j]\)?\.?", stripped):
+        return stripped.strip("().").upper()
     named: set[str] = {next(filter(None, m.groups())).upper() for m in _NAMED.finditer(stripped)}
     if _SEVERAL.search(stripped):
         raise Ambiguous
-    if re.match(r"\(?[A-J][).:]", stripped):  # "B) Paris, not A) London" names B
+    if re.match(r"\(?[A-J][).:]", stripped):
         return str(stripped.lstrip("(")[0])
     if len(named) > 1:
         raise Ambiguous
@@ -145,6 +171,8 @@ def text_of(found: Marked | None, response: str, reference: str) -> str | None:
     lines = [line for line in response.strip().splitlines() if line.strip()]
     text = found.text if found else (lines[0] if len(lines) == 1 else None)
     if plain_words(reference) in _BOOLEANS:
+        if _BOTH.match(text or ""):
+            raise Ambiguous
         first = re.match(r"\W*([A-Za-z]+)", text or (lines[0] if lines else ""))
         return first[1] if first and first[1].lower() in _BOOLEANS else None
     return text.strip() if text else None

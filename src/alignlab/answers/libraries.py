@@ -86,22 +86,35 @@ def instructions_followed(
         A flag per instruction, or the reason why they cannot be checked.
     """
     what = "instructions"
-    common = needs("if_verifiable.common", what)
     known: dict[str, Any] = {}
     for kind in ("ifbench", "ifeval"):
         registry = needs(f"if_verifiable.{kind}.instructions_registry", what)
         known |= registry.INSTRUCTION_DICT
-    names, arguments = list(values[INSTRUCTIONS]), list(values.get("kwargs") or [])
+    names = list(values[INSTRUCTIONS])
+    arguments = list(values.get("kwargs") or []) or [{}] * len(names)
     strange = [name for name in names if name not in known]
     if strange or not names:
         return f"unknown instruction {strange[0]!r}" if strange else "no instruction in reference"
     if not response.strip():
         return [False] * len(names)
+    # Without a seed, one text is taken for another language from call to call.
+    needs("langdetect", what).DetectorFactory.seed = 0
+    results: list[bool] = []
     try:
-        results, _ = common.evaluate_instructions(response, names, arguments, prompt, known)
+        for name, given in zip(names, arguments, strict=True):
+            checker, some = known[name](name), given or {}
+            checker.build_description(**some)
+            # Checkers draw an argument that is missing at random.
+            for key in checker.get_instruction_args_keys():
+                if some.get(key) is None and key != "prompt":
+                    return f"instruction {name!r} without its argument {key!r}"
+            if "prompt" in (checker.get_instruction_args() or ()):
+                checker.build_description(prompt=prompt)
+            results.append(bool(checker.check_following(response)))
     except Exception as error:  # checkers raise whatever a bad argument or missing data leads to
-        return f"if-verifiable: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    return [bool(one.strict_pass) for one in results]
+        lines = (line.strip("* ") for line in str(error).splitlines())
+        return f"if-verifiable: {type(error).__name__}: {next(filter(None, lines), '')}"
+    return results
 
 
 def gym_reference(task: str, entry: Mapping[str, Any]) -> str:

@@ -11,26 +11,33 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _GROUPS = "[,\u00a0\u202f'\u2019]"
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Letters of languages that write no space before a number."""
 _PLAIN = (
     rf"(?>(?:\d+(?:{_GROUPS}\d{{3}})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d+(?![\w.]))?|\.\d+)"
     r"(?!(?:st|nd|rd|th)\b)"
 )
 _NUMBER = re.compile(
-    r"(?<![\w.^])(?P<sign>(?<![)\]}%])[-\u2212\u2013]\s?)?(?P<money>[$\u20ac\u00a3\u00a5\u20b9]\s?)?"
+    rf"(?<![^\W{_CJK}]|[.^])(?P<sign>(?<![)\]}}%])[-\u2212\u2013]\s?|\bnegative\s+|"
+    r"(?:(?<!\w\s)|(?<=\bis\s))\bminus\s+)?(?P<money>[$\u20ac\u00a3\u00a5\u20b9]\s?)?"
     r"(?P<minus>-)?(?:(?:(?P<whole>\d+)\s+)?(?P<top>\d+)\s*/\s*(?P<bottom>\d+)(?![\d/])"
     rf"|(?P<plain>{_PLAIN}))"
     r"(?P<percent>\s?%|\s+(?:percent|per cent)\b)?"
-    r"(?:\s+(?P<scale>thousand|million|billion|trillion)\b)?",
+    r"(?:\s+(?P<scale>thousand|million|billion|trillion)\b|(?-i:(?P<suffix>[kKM]|bn)\b))?",
     re.IGNORECASE,
 )
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+           "k": 10**3, "m": 10**6, "bn": 10**9}  # fmt: skip
+_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{([^{}]+)\}|(\d))\s*(?:\{([^{}]+)\}|(\d))")
 _LATEX = (
     (re.compile(r"\{,\}|\\[,;!]"), ""),
     (re.compile(r"\\(?=[$%])"), ""),
+    (re.compile(r"\s?\^\s?(?:\\circ\b|\{\s?\\circ\s?\})|\\degree\b"), "\u00b0"),
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]*)\}"), r" \1"),
     (re.compile(r"\\[()\[\]]|\\(?:left|right|quad|displaystyle)\b"), " "),
 )
+_LONGEST = 1000
+"""Characters of the longest number read: a response may repeat a digit up to its token limit."""
 _UNITS = {
     "$": "dollar", "usd": "dollar", "\u20ac": "euro", "eur": "euro", "\u00a3": "pound sterling",
     "m": "metre", "meter": "metre", "km": "kilometre", "kilometer": "kilometre",
@@ -70,7 +77,7 @@ class Number:
 def plain_text(text: str) -> str:
     """Remove LaTeX markup around numbers: \\frac{1}{2} becomes 1/2, 1{,}000 becomes 1,000."""
     for _ in range(2):  # fractions inside \text{} and the reverse
-        text = _FRACTION.sub(lambda m: f" {m[1]}/{m[2]}", text)
+        text = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", text)
         for pattern, by in _LATEX:
             text = pattern.sub(by, text)
     return text
@@ -95,13 +102,15 @@ def whole_number(text: str) -> Number | None:
 
 
 def _number(match: re.Match[str], text: str) -> Number | None:
+    if len(match[0]) > _LONGEST or re.search(r"[eE][+-]?\d{4}", match[0]):
+        return None
     if match["bottom"]:
         if not int(match["bottom"]):
             return None
         value = Fraction(int(match["top"]), int(match["bottom"])) + int(match["whole"] or 0)
     else:
         value = Fraction(re.sub(_GROUPS, "", match["plain"]))
-    value *= _SCALES.get((match["scale"] or "").lower(), 1)
+    value *= _SCALES.get((match["scale"] or match["suffix"] or "").lower(), 1)
     if match["sign"] or match["minus"]:
         value = -value
     unit, shown = _unit(match, text), match[0].strip()

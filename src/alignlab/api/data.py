@@ -86,8 +86,13 @@ def load_data(data: DataLike, *, format: str = "", **options: Any) -> Data:
         spec = f"{spec}{mark}{'&'.join(given)}"
     faults = Faults(stop=False)
     rest = spec.removeprefix(MEMORY)
-    corpus = load_memory(rest, faults) if in_memory else read_spec(spec, faults)
-    if faults.found and "bad=drop" not in spec.partition("?")[2].split("&"):
+    drops = "bad=drop" in spec.partition("?")[2].split("&")
+    try:
+        corpus = load_memory(rest, faults) if in_memory else read_spec(spec, faults)
+    except BadInput as error:
+        # A file of which nothing can be read: the first fault is the reason.
+        raise (error if drops or not faults.found else faults.found[0]) from None
+    if faults.found and not drops:
         more = len(faults.found) - 1
         also = f"; {more} more bad records (bad='drop' leaves them out)" if more else ""
         raise BadInput(f"{faults.found[0]}{also}")

@@ -246,10 +246,6 @@ def _separated(delimiter: str) -> Callable[[str, IO[bytes], Faults], Iterator[Ro
         start = 1
         try:
             header, records = csv_reader(lines, delimiter)
-            if len(set(header)) < len(header):
-                found = listed(header)
-                faults.add(bad_record(file, None, None, "columns of different names", found))
-                return
             for start, cells in records:
                 if len(cells) == len(header):
                     yield Row(file, start, dict(zip(header, cells, strict=True)))

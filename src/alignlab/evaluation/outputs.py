@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.task_files import BenchmarkRow, id_text, read_rows
 from alignlab.evaluation.tasks import ModelAnswers, Question
 from alignlab.types import Response, SampledBy
 
@@ -66,10 +67,14 @@ def read_outputs(
                 Response(f"{question.id}/{model}/{turn}", question.id, text, SampledBy(model))
                 for turn, text in enumerate(texts)
             )
+            if "length" in (row.values.get("finish"), row.values.get("finish_reason")):
+                *before, last = found[question.id]
+                found[question.id] = (*before, replace(last, finish="length"))
     if not found:
+        null = f" ({left_out[NULL]} null)" if left_out[NULL] else ""
         raise BadInput(
             f"{path}: expected answers to the benchmark's questions (joined by id or by the "
-            f"question's text), found none in {len(rows)} rows"
+            f"question's text), found none in {len(rows)} rows{null}"
         )
     return ModelAnswers(model, found, dict(+left_out))
 
@@ -166,7 +171,7 @@ def _refuse_shifted(rows: Sequence[BenchmarkRow], by_id: Mapping[str, Question])
 
 
 def _ids(values: Mapping[str, Any]) -> list[str]:
-    return [str(values[field]) for field in IDS if values.get(field) is not None]
+    return [id_text(values[field]) for field in IDS if values.get(field) is not None]
 
 
 def _asked(values: Mapping[str, Any]) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,9 +49,10 @@ class BenchmarkRow:
         for name in names:
             found = self.values.get(name)
             if found is not None:
-                if isinstance(found, bool) or not isinstance(found, str | int):
+                whole = isinstance(found, float) and found.is_integer()
+                if isinstance(found, bool) or not (whole or isinstance(found, str | int)):
                     raise bad_record(self.file, self.line, name, "a text or a number", found)
-                return str(found)
+                return id_text(found)
         raise bad_record(self.file, self.line, names[0], "an id", f"fields {list(self.values)}")
 
     def texts(self, name: str) -> list[str]:
@@ -81,6 +83,12 @@ class BenchmarkRow:
         if not isinstance(found, str):
             raise bad_record(self.file, self.line, name, "a text", found)
         return found
+
+
+def id_text(value: Any) -> str:
+    """Return an identifier as text; 81.0, as tables write a column with gaps, is 81."""
+    text = str(value)
+    return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
 
 
 def read_rows(path: Path) -> list[BenchmarkRow]:

@@ -99,10 +99,18 @@ class Account:
             return
         spent = self.spent
         tokens = spent.usage.prompt_tokens + spent.usage.tokens
-        calls = spent.usage.calls + self._under_way
+        calls = spent.usage.calls
+        if calls and not tokens and budgets[:2] != (None, None):
+            raise RunFailed(
+                f"{self._source}: expected the endpoint to state its tokens, which a budget in "
+                f"dollars or tokens counts, found none in {calls} answers; budget_calls counts "
+                "calls"
+            )
         usd = max(spent.usd, prices.price(spent.usage).usd)
         units = ("${:g}", "{} tokens", "{} calls")
-        for budget, used, unit in zip(budgets, (usd, tokens, calls), units, strict=True):
+        for budget, used, unit in zip(
+            budgets, (usd, tokens, calls + self._under_way), units, strict=True
+        ):
             if budget is not None and used >= budget:
                 raise RunFailed(
                     f"{self._source}: the budget of {unit.format(budget)} is spent "

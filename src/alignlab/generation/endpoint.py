@@ -85,7 +85,8 @@ class Endpoint:
         if len(set(urls)) < len(urls):
             raise BadInput(f"openai: expected different addresses, found {url}")
         self.url, self.config = urls[0], config
-        self.source = f"{model}@{self.url}"
+        self.source, self._model = f"{model}@{self.url}", model
+        self._named: set[str] = set()
         self._key, *_ = [_key_for(one) for one in urls]
         self.pool = ServerPool(urls, config)
         self._cache = AnswerCache(cache_dir / "calls.sqlite" if cache_dir else None)
@@ -209,8 +210,17 @@ class Endpoint:
             self._stop_where_all_are_refused(error, payload)
             raise
         self.dead_calls, self.has_answered = 0, True
+        self._compare_model(answer.model)
         self.account.record(key, answer)
         return answer
+
+    def _compare_model(self, named: str) -> None:
+        """Log once that the endpoint answers with another model than was asked for."""
+        own, other = (re.sub(r"[^a-z0-9]", "", n.rpartition("/")[2].lower())
+                      for n in (self._model, named))  # fmt: skip
+        if named not in self._named and own not in other and other not in own:
+            log.warning("%s: the answers name another model: %s", self.source, named)
+        self._named.add(named)
 
     async def _adapted(self, payload: dict[str, Any]) -> ChatAnswer:
         """Send one call without the fields that the endpoint turns out to refuse."""

@@ -8,6 +8,7 @@ its status.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,16 @@ from alignlab.types import Completion, Finish, Usage
 
 ABSURD = 2**40
 """Largest count of tokens, or whole number, read from a reply."""
+ROUNDING = 1e-3
+"""Largest log-probability read from a reply, in nats."""
 SHOWN = 80
 """Characters of a reply shown in an error message."""
 SECRET_LENGTH = 16
 """Shortest key that is removed from texts; shorter ones may be words ("EMPTY", "none")."""
-_CUT = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
-_BROKEN = {"error", "network_error", "abort", "insufficient_system_resource"}
+_CUT = re.compile(r"length|max_|limit|context|truncat|incomplete")
+"""Finish reasons of a text that was cut off, as servers name them."""
+_BROKEN = re.compile(r"error|abort|cancel|time.?out|insufficient|malformed")
+"""Finish reasons of an upstream that broke off."""
 _FILTERED = {"content_filter", "sensitive", "safety", "recitation", "prohibited_content",
              "blocklist", "spii"}  # fmt: skip
 _SILENT = tuple(f"no text (finish reason {reason!r})" for reason in ("stop", None))
@@ -49,6 +54,8 @@ class ChatAnswer:
     top_logprobs: tuple[tuple[str, float], ...]
     """Likeliest first tokens of the first choice with their log-probabilities, where requested."""
     usage: Usage
+    model: str = ""
+    """Model that the reply names; empty where it names none."""
 
 
 def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnswer:
@@ -64,7 +71,8 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
         raise Unreadable(f"expected JSON, found {shown!r}") from None
     choices, stated = _at(body, "choices"), _at(body, "usage")
     prompt_tokens = _count(_at(stated, "prompt_tokens"))
-    usage = Usage(prompt_tokens, _count(_at(stated, "completion_tokens")), 1)
+    rest = _count(_at(stated, "total_tokens")) - prompt_tokens
+    usage = Usage(prompt_tokens, _count(_at(stated, "completion_tokens")) or max(0, rest), 1)
     paid = usage if isinstance(stated, dict) else Usage()
     error = _error_in(body, choices)
     if error is not None:
@@ -73,7 +81,13 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
     if not isinstance(choices, list) or not choices:
         shown = without_key(str(body), key)[:SHOWN]
         raise Unreadable(f"expected a chat completion, found {shown!r}", paid)
-    answer = ChatAnswer(_completions(choices, usage, key), _top_logprobs(choices[0]), usage)
+    named = _at(body, "model")
+    answer = ChatAnswer(
+        _completions(choices, usage, key),
+        _top_logprobs(choices[0]),
+        usage,
+        without_key(named, key)[:SHOWN] if isinstance(named, str) else "",
+    )
     if _lost_its_text(answer, payload):
         raise Unreadable("expected a text, found an empty one", paid)
     return answer
@@ -93,7 +107,7 @@ def _error_in(body: Any, choices: Any) -> Any:
     for part in (body, *several):
         if error := _at(part, "error"):
             return error
-        if part is not body and str(_at(part, "finish_reason")).lower() in _BROKEN:
+        if part is not body and _BROKEN.search(str(_at(part, "finish_reason")).lower()):
             return f"finish reason {_at(part, 'finish_reason')!r}"
     return None
 
@@ -110,7 +124,7 @@ def _completions(choices: Sequence[Any], usage: Usage, key: str) -> tuple[Comple
         text = _at(choice, "text") if message is None else _part(_at(message, "content"), "text")
         plain_reason = str(reason).lower()
         if isinstance(text, str) and not refusal and plain_reason not in _FILTERED:
-            finish: Finish = "length" if plain_reason in _CUT else "stop"
+            finish: Finish = "length" if _CUT.search(plain_reason) else "stop"
             unicode = _unicode(text, key)
             found.append(Completion(unicode, finish, tokens, usage.prompt_tokens))
             continue
@@ -157,7 +171,7 @@ def _unicode(text: str, key: str) -> str:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 < value < ABSURD else 0
+    return int(value) if isinstance(value, int | float) and 0 < value < ABSURD else 0
 
 
 def _top_logprobs(choice: Any) -> tuple[tuple[str, float], ...]:
@@ -167,13 +181,15 @@ def _top_logprobs(choice: Any) -> tuple[tuple[str, float], ...]:
     top = _at(content[0], "top_logprobs") if isinstance(content, list) and content else None
     if isinstance(legacy, list) and legacy and isinstance(legacy[0], dict):
         top = [{"token": token, "logprob": logprob} for token, logprob in legacy[0].items()]
-    return tuple(
+    found = tuple(
         (token, float(logprob))
         for one in (top if isinstance(top, list) else ())
         if isinstance(token := _at(one, "token"), str)
         and isinstance(logprob := _at(one, "logprob"), int | float)
-        and (isinstance(logprob, float) or abs(logprob) < ABSURD)
+        and abs(logprob) < ABSURD
     )
+    # Probabilities in place of their logarithms are none.
+    return () if any(logprob > ROUNDING for _, logprob in found) else found
 
 
 def _at(value: Any, field: str) -> Any:

@@ -49,6 +49,10 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
 
     if is_adapted(lm.model):
         raise BadInput(f"{lm.name} already has an adapter; merge it or load the model without")
+    names = [name for name, _ in lm.model.named_modules()]
+    for target in config.targets:
+        if not any(f".{name}".endswith(f".{target}") for name in names):
+            raise BadInput(f"lora.targets: {lm.name} has no layer {target!r}")
     settings = PeftLora(
         task_type=TaskType.SEQ_CLS if is_reward_model(lm.model) else TaskType.CAUSAL_LM,
         r=config.r,

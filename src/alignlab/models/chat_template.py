@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from jinja2 import TemplateError
 
 from alignlab.errors import BadInput
+from alignlab.turns import strip_thoughts
 from alignlab.types import Message
 
 if TYPE_CHECKING:
@@ -128,6 +129,25 @@ def without_template_end(lm: LanguageModel) -> str:
     return f"{{% set conversation %}}{body}{{% endset %}}{{{{ {end} }}}}"
 
 
+def prompt_gap(lm: LanguageModel) -> str:
+    """Describe how prompts for generation differ from the template's conversations; else empty.
+
+    Answers are trained where they are generated, right after the generation prompt.
+    """
+    turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
+    try:
+        asked = _render(lm.tokenizer, turns[:1], add_generation_prompt=True)
+        whole = _render(lm.tokenizer, turns, add_generation_prompt=False)
+    except BadInput:
+        return ""
+    if not whole.startswith(asked):
+        return f"the generation prompt {asked[-40:]!r} begins none of the template's answers"
+    written = whole[len(asked) : whole.rindex(_PROBE)]
+    if not written.strip():
+        return ""
+    return f"the template writes {written!r} before an answer, the generation prompt does not"
+
+
 def _rendered_ids(
     tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool
 ) -> list[int]:
@@ -141,7 +161,7 @@ def _rendered_ids(
     turns = [Message(m.role, text) for m, text in zip(messages, marked, strict=True)]
     text = _render(tokenizer, turns, add_generation_prompt=add_generation_prompt)
     for turn in turns:
-        if turn.role != "assistant" and turn.content.strip() not in text:
+        if _shown(turn) not in text:
             raise BadInput(f"the chat template leaves the {turn.role} turn out")
     if not has_special:
         return _ids(tokenizer, text)
@@ -155,6 +175,13 @@ def _rendered_ids(
             found += [*_text_ids(tokenizer, plain), tokenizer.convert_tokens_to_ids(part["own"])]
             plain = ""
     return found + _text_ids(tokenizer, plain + text[at:])
+
+
+def _shown(turn: Message) -> str:
+    """Return the text of a turn that a template must write: many leave out thoughts of answers."""
+    if turn.role != "assistant":
+        return turn.content.strip()
+    return "" if _OPEN in turn.content else strip_thoughts(turn.content.rpartition("</think>")[2])
 
 
 def _render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
@@ -201,13 +228,13 @@ def _by_tokenizer(work: Callable[..., T]) -> Callable[..., T]:
 
     A tokenizer takes up to 300 MB (Gemma 3), so that no cache may hold it.
     """
-    kept: WeakKeyDictionary[Any, dict[tuple[Any, ...], T]] = WeakKeyDictionary()
+    kept: WeakKeyDictionary[Any, dict[str, T]] = WeakKeyDictionary()
 
     def known(tokenizer: Any, *rest: Any) -> T:
-        own = kept.setdefault(tokenizer, {})
-        if rest not in own:
-            own[rest] = work(tokenizer, *rest)
-        return own[rest]
+        own, key = kept.setdefault(tokenizer, {}), repr(rest)  # templates may come by name
+        if key not in own:
+            own[key] = work(tokenizer, *rest)
+        return own[key]
 
     return known
 
@@ -232,12 +259,19 @@ def _written_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
 
 @_by_tokenizer
 def _end_of_turn(tokenizer: Any, template: str) -> int:
-    """Return the first special token that the template writes after an assistant's turn."""
+    """Return the first added token that the template writes after an assistant's turn.
+
+    Some tokenizers hold their end of turn as an added token that is not special.
+    """
     turns = [Message("user", _PROBE), Message("assistant", _PROBE)]
     text = _render(tokenizer, turns, add_generation_prompt=False)
-    ends = _special_tokens(tokenizer).search(text, text.rindex(_PROBE) + len(_PROBE))
-    if ends is not None:
-        return int(tokenizer.convert_tokens_to_ids(ends[0]))
+    after = text[text.rindex(_PROBE) + len(_PROBE) :]
+    added = {t.content for t in tokenizer.added_tokens_decoder.values()}
+    known = {*filter(str.strip, added), *tokenizer.all_special_tokens}
+    ends = [token for token in known if token in after]
+    if ends:
+        first = min(ends, key=lambda token: (after.index(token), -len(token)))
+        return int(tokenizer.convert_tokens_to_ids(first))
     if tokenizer.eos_token_id is None:
         raise BadInput(
             "the chat template ends a turn with no special token and the tokenizer "

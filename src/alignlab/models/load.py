@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,8 +176,19 @@ def _deferred(
 
 
 def is_adapter(folder: Path) -> bool:
-    """Return True for a folder that holds a PEFT adapter without its base model."""
-    return (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file()
+    """Return True for a folder that holds a PEFT adapter without its base model.
+
+    Raises:
+        BadInput: the folder holds a model's weights too, of which the adapter may be a part.
+    """
+    if not (folder / _ADAPTER).is_file():
+        return False
+    if any(folder.glob("model*.safetensors")):
+        raise BadInput(
+            f"{folder}: expected a model or an adapter, found both; move {_ADAPTER} away if the "
+            "adapter is merged already, or give the adapter's folder as the adapter"
+        )
+    return True
 
 
 def base_of_adapter(folder: Path) -> str:
@@ -293,9 +304,18 @@ def _refuse_classifier(folder: Path) -> None:
 def _with_adapter(model: Any, adapter: str, folder: Path) -> Any:
     from peft import PeftModel
 
-    embed_tokens(model, _rows_of_adapter(model, folder), None)
+    settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
+    embed_tokens(model, _rows_of_adapter(model, settings), None)
+    trained_on = str(settings.get("base_model_name_or_path") or "")
+    if trained_on and Path(trained_on).name != Path(str(model.name_or_path)).name:
+        log.warning("%s: trained on %s, put on %s", adapter, trained_on, model.name_or_path)
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
+        # peft leaves out weights of other names, and fills those that are missing.
+        loaded = adapted.load_adapter(str(folder), "default")
+        if wrong := [*loaded.missing_keys, *loaded.unexpected_keys]:
+            kind = "missing" if loaded.missing_keys else "further"
+            raise ValueError(f"{len(wrong)} {kind} weights, the first {wrong[0]}")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInput(
             f"{adapter}: expected a PEFT adapter for this model, found: "
@@ -305,9 +325,8 @@ def _with_adapter(model: Any, adapter: str, folder: Path) -> Any:
     return adapted
 
 
-def _rows_of_adapter(model: Any, folder: Path) -> list[int]:
+def _rows_of_adapter(model: Any, settings: Mapping[str, Any]) -> list[int]:
     """Return the tokens whose rows an adapter holds and the model lacks."""
-    settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
     held = settings.get("trainable_token_indices") or []
     ids = [i for part in held.values() for i in part] if isinstance(held, dict) else held
     rows = model.get_input_embeddings().weight.shape[0]

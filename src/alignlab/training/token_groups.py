@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alignlab.errors import BadInput
-from alignlab.models.chat_template import encode_prompt, encode_response, special_in, templated
+from alignlab.models.chat_template import (
+    encode_prompt,
+    encode_response,
+    prompt_gap,
+    special_in,
+    templated,
+)
 from alignlab.models.load import LanguageModel, context_length
 from alignlab.models.packed import TokenGroup
 from alignlab.training.config import LengthSettings
@@ -23,6 +30,8 @@ from alignlab.types import (
     PreferenceGroup,
     UnpairedPreference,
 )
+
+log = logging.getLogger(__name__)
 
 FEEDBACK_REQUEST = "What do you think of this answer?"
 """User turn between a response and the feedback on it."""
@@ -77,6 +86,8 @@ def tokenised(
     lm: LanguageModel, texts: Sequence[Texts], lengths: LengthSettings, drop_bad: bool
 ) -> Prepared:
     """Tokenise texts (see `prepare`); drop those longer than the model's context."""
+    if gap := prompt_gap(lm) if lm.tokenizer.chat_template else "":
+        log.warning("%s: %s: answers are trained right after it", lm.name, gap)
     groups: list[TokenGroup] = []
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
@@ -98,6 +109,9 @@ def tokenised(
             prompt_T=whole.prompt_T[-lengths.max_prompt_tokens :],
             responses=tuple(r[: lengths.max_response_tokens] for r in whole.responses),
         )
+        if len(set(group.responses)) < len(set(whole.responses)):
+            dropped["responses equal once they are cut"] += 1
+            continue
         if group.longest > context_length(lm):
             dropped["longer than the model's context"] += 1
             continue

@@ -50,7 +50,7 @@ class TrainingCallbacks:
     """Callbacks of a training."""
 
     validate: Validate | None = None
-    """Value by which the best model is chosen; None takes the last."""
+    """Value by which the best model is chosen; None takes the last, as values of NaN alone do."""
     on_step: OnStep | None = None
     """Callback after every step."""
 
@@ -238,7 +238,9 @@ class TrainerState:
         due = config.validate_every and progress.step % config.validate_every == 0
         if self._validates and (due or last):
             value = self._value()
-            if progress.best_value is None or value > progress.best_value:
+            best = progress.best_value
+            # No weights are the best by a value that is not a number.
+            if not math.isnan(value) and (best is None or value > best):
                 progress.best_step, progress.best_value = progress.step, value
                 checkpoints.write_best(self._saves, self.runner.weights, self.out, self.world)
             log.info("step %d: validation %.6g", progress.step, value)

@@ -54,6 +54,9 @@ _FORM = re.compile(
 )
 """Forms of a verdict without a label."""
 
+_UNCLOSED = re.compile(r"<(?:score|rating|verdict|winner|answer)>[^<]*\Z", re.IGNORECASE)
+"""Form at the end of a reply that was cut off: a later verdict than those before it."""
+
 _BETWEEN = re.compile(r"[\s*_`$]*(?:or|and|to|vs\.?|->|[-–—~,/&|→])[\s*_`$]*", re.IGNORECASE)
 """Text between two forms that makes them one unreadable verdict."""
 
@@ -124,6 +127,8 @@ def _forms(text: str, inside: Callable[[str], Any]) -> list[Verdict]:
             one_of_two = verdicts and _BETWEEN.fullmatch(text, end, form.start())
             verdicts.append(Verdict(form.start(), None if one_of_two else value))
             end = form.end()
+    if verdicts and _UNCLOSED.search(text, end):
+        verdicts.append(Verdict(len(text), None))
     return verdicts
 
 

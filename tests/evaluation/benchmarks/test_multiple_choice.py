@@ -127,12 +127,22 @@ def test_scored_items_are_not_scored_again(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(multiple_choice, "option_logprobs", score)
     lm, task = tiny(), MultipleChoice(tasks="winogrande")
-    items = [Item(str(n), ("a", "b"), ("c", "d"), 0) for n in range(100)]
+    items = [Item(str(n), (f"a{n}", "b"), ("c", "d"), 0) for n in range(100)]
     first = task._sums(lm, "winogrande", items[:70], tmp_path)
     file = next(tmp_path.glob("*.jsonl"))
     file.write_text(file.read_text().rstrip("\n")[:-9])  # a kill while the last chunk is written
     assert task._sums(lm, "winogrande", items, tmp_path)[:70] == first
     assert seen == [str(n) for n in (*range(70), *range(64, 100))]
+    # Another file's question of the same id has texts of its own.
+    task._sums(lm, "winogrande", [Item("0", ("x", "b"), ("c", "d"), 0)], tmp_path)
+    assert seen[-1] == "0"
+
+
+def test_an_option_without_text_is_refused(tmp_path: Path) -> None:
+    choices = {"text": ["sky", " "], "label": ["1", "2"]}
+    file = jsonl(tmp_path / "arc.jsonl", {**ARC, "choices": choices})
+    with pytest.raises(BadInput, match="line 1: expected options with text"):
+        items_of("arc_easy", file)
 
 
 @pytest.mark.heavy

@@ -99,17 +99,17 @@ class MultipleChoice(Bounded):
             for line in file.read_text(encoding="utf-8").splitlines():
                 if line.endswith("}"):  # the last one may have been cut off by a kill
                     known |= {k: tuple(v) for k, v in json.loads(line).items()}
-        left = [item for item in items if item.id not in known]
+        left = [item for item in items if _key(item) not in known]
         for start in range(0, len(left), CHUNK):
             some = left[start : start + CHUNK]
             sums = option_logprobs(lm, some, token_budget=self.token_budget)
-            found = {item.id: each for item, each in zip(some, sums, strict=True)}
+            found = {_key(item): each for item, each in zip(some, sums, strict=True)}
             known |= found
             if file:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with file.open("a", encoding="utf-8") as lines:
                     lines.write("\n" * bool(start == 0) + json.dumps(found) + "\n")
-        return [known[item.id] for item in items]
+        return [known[_key(item)] for item in items]
 
     def _rows(
         self, model: str, name: str, items: Sequence[Item], sums: Sequence[tuple[float, ...]]
@@ -128,6 +128,11 @@ class MultipleChoice(Bounded):
             replace(about.row(f"{name} {metric}", share_interval(values)), comparable=False)
             for metric, values in figures.items()
         ]
+
+
+def _key(item: Item) -> str:
+    """Return a key of an item's texts: another file may use its id, and one file twice."""
+    return fingerprint([item.contexts, item.continuations])
 
 
 def option_logprobs(
