@@ -235,7 +235,7 @@ class RecordingRun(Run):
     def stage(self, name: str, *, config: Any = None, inputs: Any = None) -> Stage:
         """Open the next stage."""
         self._stages += 1
-        folder = self.path.joinpath("stages", *self.scope_names, f"{self._stages:02d}-{name}")
+        folder = self.stages_folder / f"{self._stages:02d}-{name}"
         return _Stage(self, folder, {})
 
     def add_inputs(self, files: Any) -> None:

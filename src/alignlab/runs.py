@@ -144,6 +144,11 @@ class Run:
         return part
 
     @property
+    def stages_folder(self) -> Path:
+        """Return the folder of this scope's stages."""
+        return self.path.joinpath("stages", *self.scope_names)
+
+    @property
     def opened(self) -> int:
         """Return how many stages of this scope were opened."""
         return self._stages
@@ -157,7 +162,7 @@ class Run:
     ) -> Stage:
         """Open the next stage of this scope, to do, to resume or (if done) to read."""
         self._stages += 1
-        folder = self.path.joinpath("stages", *self.scope_names, f"{self._stages:02d}-{name}")
+        folder = self.stages_folder / f"{self._stages:02d}-{name}"
         return Stage(self, folder, {"name": name, "config": config, "inputs": inputs or {}})
 
     def event(self, event: str, **details: Any) -> None:

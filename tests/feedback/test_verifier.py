@@ -170,6 +170,15 @@ def test_numbers_of_gym_tasks_are_read_from_sentences(response: str, score: floa
     assert (cut.score, cut.reason) == (0.0, "cut off before an answer")
 
 
+def test_markers_alone_are_read_of_gym_tasks_where_asked() -> None:
+    pytest.importorskip("reasoning_gym")
+    reference = json.dumps({"gym": "chain_sum", "answer": "12", "metadata": "{}"})
+    markers = AnswerOptions(extract="answer")
+    assert check("7 + 5 = 12.", reference, "7 + 5 =").score == 1
+    assert check("7 + 5 = 12.", reference, "7 + 5 =", markers).score != 1
+    assert check("So the answer is 12.", reference, "7 + 5 =", markers).score == 1
+
+
 def test_answers_of_gym_tasks_that_are_no_numbers_are_read_whole() -> None:
     gym = pytest.importorskip("reasoning_gym")
     entry = next(

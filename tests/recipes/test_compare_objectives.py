@@ -8,7 +8,7 @@ from alignlab import progress, registry
 from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
-from alignlab.recipes import study as study_module
+from alignlab.recipes import branches as branches_module
 from alignlab.recipes.objective_branches import BRANCHES, learner
 from alignlab.records import read_records
 from alignlab.types import Drift, PreferenceGroup, Response
@@ -323,6 +323,7 @@ def test_the_best_learning_rate_is_kept_and_the_other_weights_go(tmp_path):
         (["tune.lrs=[1e-4]"], "tune.lrs: expected two or more different rates"),
         (["tune.lrs=[1e-4,1e-4]"], "tune.lrs: expected two or more different rates"),
         (["tune.lrs=[1e-4,-1]"], "lrs"),
+        (["tune.prompts=50"], "tune.prompts: has no effect without tune.lrs"),
     ],
 )
 def test_bad_searches_are_refused(words, message):
@@ -363,8 +364,8 @@ def test_weights_go_when_their_branch_is_measured(tmp_path, monkeypatch, groups)
     progress.use(progress.Silent())
     run("compare_objectives", *words, out=str(tmp_path / "kept"))
     counted = []
-    release = study_module.release_weights
-    monkeypatch.setattr(study_module, "release_weights", lambda f: (
+    release = branches_module.release_weights
+    monkeypatch.setattr(branches_module, "release_weights", lambda f: (
         release(f), counted.append(len(list((tmp_path / "gone").rglob("model.safetensors"))))
     ))  # fmt: skip
     gone = [*words, "keep_weights=false"]

@@ -139,7 +139,7 @@ def _gym(
     answer = found.text.strip() if found else ("" if cut else text.strip())
     score = libraries.gym_score(values, question, answer) if answer else 0.0
     key = str(values.get("answer") or "")
-    if score != 1 and forms.form_of(key) == "number":
+    if score != 1 and forms.form_of(key) == "number" and options.extract in ("auto", "number"):
         read = None
         with suppress(forms.Ambiguous):
             read = _find(text, key, question, replace(options, extract="number"), "", cut)

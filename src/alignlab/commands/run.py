@@ -104,7 +104,7 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         _add_wall_time(context.run, time.monotonic() - began)
         note_outcome(context.run, cluster)
         if not chosen.keep_weights:
-            release_weights(context.run.path / "stages")
+            release_weights(context.run.stages_folder)
         report = write_report(out)
         _refuse_unjudged(measured, report)
         return report

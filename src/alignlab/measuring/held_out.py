@@ -66,14 +66,8 @@ def held_out(
     ) as s:
         file = s.records("results", EvalResult)
         if "all" not in file.units:
-            ordered = [g for g in tested if _pairs(g.scores)]
-            counted = Count(s.name, "groups", len(ordered), {}, {})
-            if len(ordered) < len(tested):
-                counted = replace(counted, dropped={"equal scores": len(tested) - len(ordered)})
-            groups, tally = prepare(context.load(before), ordered, drop_bad=True, **asdict(lengths))
-            s.count([counted, replace(tally, stage=s.name)])
-            left = {g.id for g in groups}
-            measured = [g for g in ordered if g.id in left]
+            measured, groups, counts = _compared(context, before, tested, lengths)
+            s.count([replace(count, stage=s.name) for count in counts])
             rewarded = _rewarded(context, objective, models, groups)
             file.append("all", _rows(rewarded, measured, known, context.seed))
         return file.read()
@@ -111,10 +105,7 @@ def _values(
 ) -> tuple[PerPromptMetric, ...]:
     before, after = models
     known, tested = data
-    ordered = [g for g in tested if _pairs(g.scores)]
-    groups, _ = prepare(context.load(before), ordered, drop_bad=True, **asdict(lengths))
-    left = {g.id for g in groups}
-    measured = [g for g in ordered if g.id in left]
+    measured, groups, _ = _compared(context, before, tested, lengths)
     ids = tuple(g.prompt.cluster for g in measured for _ in _pairs(g.scores))
     rewarded = _rewarded(context, objective, models, groups)
     if not rewarded:
@@ -136,6 +127,21 @@ def _values(
         )
         for guess, values in guesses.items()
     )
+
+
+def _compared(
+    context: RunContext,
+    before: Checkpoint,
+    tested: Sequence[PreferenceGroup],
+    lengths: LengthSettings,
+) -> tuple[list[PreferenceGroup], list[TokenGroup], list[Count]]:
+    """Return the held-out groups that can be compared, with their tokens and the counts."""
+    ordered = [g for g in tested if _pairs(g.scores)]
+    equal = len(tested) - len(ordered)
+    counted = Count("", "groups", len(ordered), {"equal scores": equal} if equal else {}, {})
+    groups, tally = prepare(context.load(before), ordered, drop_bad=True, **asdict(lengths))
+    left = {g.id for g in groups}
+    return [g for g in ordered if g.id in left], list(groups), [counted, tally]
 
 
 def _pairs(scores: Sequence[float]) -> list[tuple[int, int]]:

@@ -28,6 +28,7 @@ from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.measuring.sentence_values import sentence_values
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.contrasts import score_changes
 from alignlab.recipes.study import (
     ObjectiveSettings,
@@ -39,7 +40,6 @@ from alignlab.recipes.study import (
     finish,
     first_answers,
     imitation_start,
-    run_all,
     sft,
 )
 from alignlab.registry import register

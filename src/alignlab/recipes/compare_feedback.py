@@ -16,6 +16,7 @@ from alignlab.errors import refuse_unknown
 from alignlab.feedback.rules import RandomJudge
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.self_rewarding import improve
 from alignlab.recipes.study import (
     Answered,
@@ -28,7 +29,6 @@ from alignlab.recipes.study import (
     first_answers,
     preference_train,
     prompts_of_rounds,
-    run_all,
     warm_start,
 )
 from alignlab.recipes.teacher import prefer_teacher, reward, sft_on_teacher

@@ -17,13 +17,14 @@ from alignlab.errors import BadInput
 from alignlab.measuring.best_of_n import best_of_values
 from alignlab.measuring.measure import BranchResult, HeldOut, Judgement, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.critic import scored_answers
 from alignlab.recipes.objective_branches import (
     BranchInputs,
     CompareObjectivesConfig,
-    run_branch,
     trains_reward,
 )
+from alignlab.recipes.objective_runs import run_branch
 from alignlab.recipes.study import (
     Answered,
     Recipe,
@@ -31,7 +32,6 @@ from alignlab.recipes.study import (
     answer_held_out,
     finish,
     imitation_start,
-    run_all,
 )
 from alignlab.recipes.tuning import hold_out
 from alignlab.registry import get, register

@@ -22,6 +22,7 @@ from alignlab.measuring.divergence import divergence
 from alignlab.measuring.held_out import held_out_values
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.demonstration_branches import (
     BRANCHES,
     BranchInputs,
@@ -38,7 +39,6 @@ from alignlab.recipes.study import (
     finish,
     first_answers,
     imitation_start,
-    run_all,
 )
 from alignlab.registry import register
 from alignlab.stages.demonstrate import references_as_demonstrations, spoil

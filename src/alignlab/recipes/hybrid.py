@@ -25,6 +25,7 @@ from alignlab.measuring.measure import BranchResult, Judgement, PerPromptMetric,
 from alignlab.measuring.satisfaction import Measured, measured_answers
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.judging import SELF, engine_of
 from alignlab.recipes.study import (
     Answered,
@@ -37,7 +38,6 @@ from alignlab.recipes.study import (
     first_answers,
     imitation_start,
     preference_train,
-    run_all,
     sft,
 )
 from alignlab.registry import register

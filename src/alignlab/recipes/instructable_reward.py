@@ -30,6 +30,7 @@ from alignlab.objectives.reward_model import RewardModel
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.contrasts import score_changes
 from alignlab.recipes.study import (
     Answered,
@@ -42,7 +43,6 @@ from alignlab.recipes.study import (
     finish,
     first_answers,
     imitation_start,
-    run_all,
     sft,
 )
 from alignlab.registry import register

@@ -25,6 +25,7 @@ from alignlab.errors import BadInput, RunFailed, refuse_unknown
 from alignlab.feedback.teachers import Criticised
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.outcome_pairs import (
     CheckedConfig,
     Outcomes,
@@ -40,7 +41,6 @@ from alignlab.recipes.study import (
     answer_held_out,
     finish,
     first_answers,
-    run_all,
     sft,
 )
 from alignlab.registry import register

@@ -26,6 +26,7 @@ from alignlab.measuring.changes import changes
 from alignlab.measuring.critique_truth import BENCHMARK, BY_RESPONSE
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.contrasts import score_changes
 from alignlab.recipes.critique_branches import (
     PREFERRED,
@@ -50,7 +51,6 @@ from alignlab.recipes.study import (
     answer_held_out,
     finish,
     imitation_start,
-    run_all,
 )
 from alignlab.registry import register
 from alignlab.stages.critiques import Named, classify, commonest, criticise

@@ -1,8 +1,7 @@
-"""Define the branches of `compare_objectives`: from shared groups to models and measurements."""
+"""Define the branches of `compare_objectives`: from shared groups to models."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -12,31 +11,22 @@ from alignlab import registry
 from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.errors import BadInput, unknown_name
 from alignlab.feedback.rules import RandomJudge
-from alignlab.measuring.divergence import divergence
-from alignlab.measuring.held_out import held_out_values
-from alignlab.measuring.measure import BranchResult
 from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.objectives.base import Objective
-from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.critic import CriticConfig
-from alignlab.recipes.study import Answered, Study, answer_held_out, answers_of
-from alignlab.recipes.tuning import TuneSettings, search
+from alignlab.recipes.study import Answered, Study, answers_of
+from alignlab.recipes.tuning import TuneSettings
 from alignlab.stages.best_of import best_of
-from alignlab.stages.few_shot import FewShot
 from alignlab.stages.judge import judge
 from alignlab.stages.pair import pair
 from alignlab.stages.rso import RSOSettings, rso
-from alignlab.stages.sample import answer
 from alignlab.stages.train import train
-from alignlab.training.conditioning import most_bins
 from alignlab.training.config import TrainConfig
 from alignlab.training.record_kinds import Record, record_kind
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Checkpoint, CritiquedResponse, Demonstration, Feedback, PreferenceGroup
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,26 +143,7 @@ class Comparison(NamedTuple):
         """Return the branch with a nested scope of the run to write into."""
         return self._replace(study=self.study.scope(name))
 
-    def at_rate(self, study: Study[CompareObjectivesConfig], rate: float) -> Comparison:
-        """Return the branch with another learning rate, in another scope of the run."""
-        tried = self._replace(study=study.using(tune=TuneSettings()))
-        return tried._with("train", lr=rate)
-
-    def fitted(self) -> Comparison:
-        """Return the branch with no more bins of rewards than its scores can fill."""
-        objective = self.learner.objective
-        # Stand-ins of a plan have few scores.
-        if not isinstance(objective, RewardConditioned) or self.study.context.recorder:
-            return self
-        scores = [score for group in self.given.groups for score in group.scores]
-        bins = most_bins(scores, objective.bins)
-        if bins < objective.bins:
-            log.warning(
-                "%s: the scores fill %d bins, not %d", self.name, bins, objective.bins
-            )  # fmt: skip
-        return self._with("options", bins=bins)
-
-    def _with(self, part: str, **values: Any) -> Comparison:
+    def overriding(self, part: Literal["options", "train"], **values: Any) -> Comparison:
         """Return the branch with other values of its options or of its training loop."""
         methods = self.study.config.methods
         own = methods.get(self.name, {})
@@ -260,33 +231,12 @@ def trains_reward(config: CompareObjectivesConfig, name: str) -> bool:
     return config.groups == "data" and name in ("raft", "rso")
 
 
-def run_branch(
-    study: Study[CompareObjectivesConfig], given: BranchInputs, name: str
-) -> BranchResult:
-    """Train a branch's model, and measure it."""
-    branch = Comparison(study, given, name)
-    kind = BRANCHES.get(name, OTHER)
-    if kind.learn is None:
-        return _prompted(branch)
-    branch = branch.fitted()
-    learn = _policy_gradient if is_policy_gradient(branch.learner.objective) else kind.learn
-    rates = study.config.tune.lrs
-    if not rates:
-        return _measured(branch, learn(branch))
-    critic = branch.critic()
-    best, tried = search(branch.study, rates, lambda s, r: learn(branch.at_rate(s, r)), critic)
-    return _measured(branch, best) + BranchResult(values=tuple(tried))
-
-
-def _prompted(branch: Comparison) -> BranchResult:
-    """Answer with the untrained base model, after demonstrations or without."""
-    study, name = branch.study, branch.name
-    context, config, start = study.context, study.config, study.start
-    base = context.engine(replace(start.m0, name=name))
-    if name == "few_shot":
-        base = FewShot(base, start.corpus.demonstrations[: config.shots], name)
-    answers = answer(context, base, start.corpus.test_prompts, config.sample)
-    return BranchResult(answers={name: answers}, made={name: described(config, name)})
+def training_of(branch: Comparison) -> Callable[[Comparison], Checkpoint] | None:
+    """Return the function that trains a branch's model; None if nothing is trained."""
+    learn = BRANCHES.get(branch.name, OTHER).learn
+    if learn is None:
+        return None
+    return _policy_gradient if is_policy_gradient(branch.learner.objective) else learn
 
 
 def _offline(branch: Comparison) -> Checkpoint:
@@ -393,22 +343,6 @@ def _grouped(
     feedback = judge(study.context, source, prompts, responses)
     every = replace(study.config.pairs, keep="all")
     return pair(study.context, prompts, responses, feedback, every)
-
-
-def _measured(branch: Comparison, learned: Checkpoint) -> BranchResult:
-    """Measure answers, divergence from M1, and accuracy on held-out groups like the data's."""
-    study, config = branch.study, branch.study.config
-    m1, corpus, result = study.start.m1, study.start.corpus, answer_held_out(study, learned)
-    if config.divergence:
-        prompts = corpus.test_prompts[: config.divergence]
-        far = divergence(study.context, learned, m1, prompts, config.sample.max_tokens)
-        result += BranchResult(values=(far,))
-    if config.groups == "data" and corpus.test_groups:
-        groups = (branch.given.groups, corpus.test_groups)
-        objective = branch.learner.objective
-        found = held_out_values(study.context, objective, (m1, learned), groups, config.lengths)
-        result += BranchResult(values=found)
-    return result
 
 
 OTHER = Kind(_offline)

@@ -28,6 +28,7 @@ from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurement
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.objectives.sft import SFT
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.critic import CriticConfig, scored_answers
 from alignlab.recipes.study import (
     Answered,
@@ -37,7 +38,6 @@ from alignlab.recipes.study import (
     finish,
     imitation_start,
     preference_train,
-    run_all,
 )
 from alignlab.registry import register
 from alignlab.stages.best_of import best_of

@@ -26,6 +26,7 @@ from alignlab.errors import BadInput, RunFailed, refuse_unknown
 from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.judging import AUTO
 from alignlab.recipes.study import (
     Answered,
@@ -39,7 +40,6 @@ from alignlab.recipes.study import (
     finish,
     first_answers,
     imitation_start,
-    run_all,
     sft,
 )
 from alignlab.registry import register

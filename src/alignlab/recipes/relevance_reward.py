@@ -27,6 +27,7 @@ from alignlab.models.load import LanguageModel
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.study import (
     Answered,
     Recipe,
@@ -36,7 +37,6 @@ from alignlab.recipes.study import (
     answers_of,
     finish,
     imitation_start,
-    run_all,
 )
 from alignlab.registry import get, register
 from alignlab.runs import slug

@@ -21,6 +21,7 @@ from alignlab.errors import BadInput, refuse_unknown
 from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.critic import CriticConfig, scored_answers
 from alignlab.recipes.study import (
     Recipe,
@@ -29,7 +30,6 @@ from alignlab.recipes.study import (
     answer_held_out,
     finish,
     preference_train,
-    run_all,
     sft,
 )
 from alignlab.registry import register

@@ -19,6 +19,7 @@ from alignlab.errors import BadInput
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements, SweepAxis
 from alignlab.models.facts import model_facts
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.judging import SELF
 from alignlab.recipes.self_rewarding import AnswersOf, answers_to_own_prompts, improve
 from alignlab.recipes.study import (
@@ -30,7 +31,6 @@ from alignlab.recipes.study import (
     finish,
     first_answers,
     prompts_of_rounds,
-    run_all,
     warm_start,
 )
 from alignlab.recipes.teacher import TeacherConfig, reward, teacher_rounds

@@ -25,6 +25,7 @@ from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.measuring.reward_pairs import longer_wins, pair_accuracy, rival_changes
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.reward_rounds import (
     FULL_MODEL,
     POLICIES,
@@ -38,7 +39,7 @@ from alignlab.recipes.reward_rounds import (
     rewards_of,
     train_reward,
 )
-from alignlab.recipes.study import Recipe, answer_held_out, finish, imitation_start, run_all, sft
+from alignlab.recipes.study import Recipe, answer_held_out, finish, imitation_start, sft
 from alignlab.registry import register
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.pair import best_as_demonstrations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from alignlab import registry
@@ -20,10 +19,8 @@ from alignlab.measuring.measure import (
     StudyMeasurements,
     measure,
 )
-from alignlab.parallel import Branch, run_branches
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.judging import AUTO, SELF, judge_note, require_named
-from alignlab.released import release_weights
 from alignlab.specs import drops_bad
 from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
 from alignlab.stages.eft import EFTSettings, build_eft
@@ -409,46 +406,6 @@ def judge_label(model: Checkpoint, settings: JudgeSettings) -> str:
     """Return a judge's name in the report: its model and its method."""
     how = "expected score" if settings.method == "expected" else f"{settings.samples} samples"
     return f"{model.name}, {how}"
-
-
-def run_all(
-    study: Study[StudyConfig], branches: Sequence[Branch], *, used_later: bool = False
-) -> list[BranchResult]:
-    """Run branches on the processes of the study, and return their results in order.
-
-    Args:
-        branches: functions whose first argument is the study in a scope of its own.
-        used_later: later branches load these branches' models, which `keep_weights=false` keeps
-            until the end.
-    """
-    context = study.context
-    releases = not (study.config.keep_weights or used_later)
-    if recorder := context.recorder:
-        recorder.branches.append([branch.name for branch in branches])
-        results, begun = [], len(recorder.trained)
-        kept: list[list[Checkpoint]] = []
-        for branch in branches:
-            with recorder.in_branch(len(recorder.branches), branch.name):
-                results.append(branch.function(*branch.arguments))
-            if releases:
-                kept.append(recorder.trained[begun:])
-                del recorder.trained[begun:]
-        for some in sorted(kept, key=len)[-context.workers :]:  # on the disk at one time
-            recorder.trained += some
-        return results
-    if releases:
-        branches = [replace(b, function=partial(_then_release, b.function)) for b in branches]
-    return run_branches(branches, context.workers, context.threads_of(len(branches)))
-
-
-def _then_release(
-    function: Callable[..., BranchResult], study: Study[StudyConfig], *rest: Any
-) -> BranchResult:
-    """Run a branch, and delete the weights in its scope."""
-    result = function(study, *rest)
-    run = study.context.run
-    release_weights(run.path.joinpath("stages", *run.scope_names))
-    return result
 
 
 def finish(

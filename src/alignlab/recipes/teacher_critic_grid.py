@@ -14,6 +14,7 @@ from functools import reduce
 from alignlab.context import RunContext, resolve_model
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.study import (
     Recipe,
     Study,
@@ -22,7 +23,6 @@ from alignlab.recipes.study import (
     finish,
     first_answers,
     own_prompts,
-    run_all,
     warm_start,
 )
 from alignlab.recipes.teacher import reward, sft_on_teacher

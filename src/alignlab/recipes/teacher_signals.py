@@ -21,6 +21,7 @@ from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.models.locate import HUB_SMALL_FILES, locate
 from alignlab.models.tokenizer import plain_tokenizer
 from alignlab.parallel import Branch
+from alignlab.recipes.branches import run_all
 from alignlab.recipes.signal_branches import run_signal
 from alignlab.recipes.signals import MODELS, SignalInputs, TeacherSignalsConfig
 from alignlab.recipes.study import (
@@ -30,7 +31,6 @@ from alignlab.recipes.study import (
     answers_of,
     finish,
     imitation_start,
-    run_all,
     sft,
 )
 from alignlab.registry import register

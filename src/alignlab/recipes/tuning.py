@@ -13,6 +13,7 @@ from alignlab.measuring.measure import PerPromptMetric
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.study import C, Study, StudyConfig, WarmStart
 from alignlab.released import release_weights
+from alignlab.runs import Run
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.sample import answer
 from alignlab.types import Checkpoint
@@ -34,6 +35,8 @@ class TuneSettings(Bounded):
             raise BadInput(
                 f"setting tune.lrs: expected two or more different rates, found {self.lrs}"
             )
+        if not self.lrs and self.prompts != TuneSettings.prompts:
+            raise BadInput("setting tune.prompts: has no effect without tune.lrs; leave it out")
 
 
 def hold_out(start: WarmStart, settings: TuneSettings) -> WarmStart:
@@ -69,19 +72,19 @@ def search(
     Returns:
         The model, and the scores of all by prompt.
     """
-    recorder, tried, planned = study.context.recorder, [], []
+    recorder = study.context.recorder
+    tried: list[tuple[Checkpoint, PerPromptMetric, Run]] = []
     for rate in rates:
         step = study.scope(f"lr-{rate:g}")
+        planned = len(recorder.trained) if recorder else 0
         model = train(step, rate)
+        if recorder and tried:  # the weights of one model take disk space
+            del recorder.trained[planned:]
         tried.append((model, _scores(step.context, model, critic, study, rate), step.context.run))
-        planned.append(len(recorder.trained) if recorder else 0)
     best = max(tried, key=lambda one: statistics.fmean(one[1].values))
-    if recorder:
-        del recorder.trained[planned[0] :]  # the weights of one model take disk space
-    for other in [] if recorder else tried:
+    for other in tried:
         if other is not best:
-            run = other[2]
-            release_weights(run.path.joinpath("stages", *run.scope_names))
+            release_weights(other[2].stages_folder)
     return best[0], [values for _, values, _ in tried]
 
 
