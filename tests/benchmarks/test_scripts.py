@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from alignlab.data.build_records import Origin, ResponseDraft
 from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair, autoj_pair, pandalm_pair
+from alignlab.records import to_line
+from alignlab.types import Message, Prompt, Response, SampledBy
 from tests.conftest import ROOT, shared_path
 
 
@@ -68,3 +71,20 @@ def test_a_refit_without_the_peer() -> None:
     row = refits.compare(shared_path("data/alpacaeval"), None, refits.QUICK, 1)
     assert (row.models, row.ratio, row.theirs_s) == (4, None, None)
     assert row.ours_s > 0
+
+
+def test_answers_of_teachers_are_checked_by_hand(tmp_path: Path) -> None:
+    prompts = [
+        Prompt(str(n), (Message("user", f"{n} + 1 ="),), "t", reference=str(n + 1))
+        for n in range(3)
+    ]
+    answers = [
+        Response(f"{n}/r", str(n), text, SampledBy("teacher"))
+        for n, text in enumerate(["0 + 1 = 1.", "3", "I do not know."])
+    ]
+    (tmp_path / "stages/01-propose").mkdir(parents=True)
+    (tmp_path / "stages/a/01-demonstrate").mkdir(parents=True)
+    (tmp_path / "stages/01-propose/prompts.jsonl").write_text("".join(map(to_line, prompts)))
+    file = tmp_path / "stages/a/01-demonstrate/responses.jsonl"
+    file.write_text("".join(map(to_line, answers)))
+    assert script("teacher_answers").right_answers(tmp_path) == {"teacher": [True, False, False]}

@@ -29,3 +29,9 @@ def test_other_differences_show_the_first_seed_and_unmeasured_models_the_plan():
     planned = {"M2": "plan", "M3": "as planned"}
     found = made_in([seed(M2="M1 after SFT"), seed(M2="M1 after DPO")], planned)
     assert found == {"M2": "M1 after SFT", "M3": "as planned"}
+
+
+def test_small_numbers_are_read_whole():
+    texts = [f"M1 after SFT, learning rate {rate}" for rate in ("5e-05", "1e-05")]
+    found = made_in([seed(M2=text) for text in texts], {"M2": "plan"})
+    assert found == {"M2": "M1 after SFT, learning rate 1e-05 to 5e-05"}

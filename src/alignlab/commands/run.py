@@ -34,7 +34,7 @@ from alignlab.runs import Run, RunIdentity
 from alignlab.training.ranks import main_process_only
 from alignlab.types import StudyDescription, Unscored
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 @main_process_only

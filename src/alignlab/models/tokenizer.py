@@ -115,8 +115,8 @@ def plain_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
 def _shared(folder: Path) -> Any:
     """Read a tokenizer, or return the one that was read from files of the same content.
 
-    The checkpoints of a study have equal tokenizers, and Gemma's takes 3 seconds and 300 MB. The
-    last two are kept.
+    The checkpoints of a study have equal tokenizers, and Gemma's takes seconds to read and 300 MB.
+    The last two are kept.
     """
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():

@@ -199,6 +199,8 @@ BENCHMARKS = {
     "ai_preference": "The AI judge's preference over the baseline",
     "red_team": "Red team",
     "routing": "Routing by query type",
+    "divergence": "Divergence from the reference",
+    "tuning": "Search of the learning rate",
 }
 
 
@@ -214,7 +216,8 @@ def metric(name: str) -> str:
 
 def benchmark(name: str) -> str:
     """Return the name of a benchmark."""
-    return BENCHMARKS.get(name, name.replace("_", " "))
+    words = name.replace("_", " ")
+    return BENCHMARKS.get(name, words[:1].upper() + words[1:])
 
 
 def group(name: str | None) -> str:
