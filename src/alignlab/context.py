@@ -33,7 +33,7 @@ from alignlab.models.dtypes import (
     stored_parameters,
 )
 from alignlab.models.heads import load_reward_model
-from alignlab.models.load import LanguageModel, classifier_in, load
+from alignlab.models.load import LanguageModel, classifier_in, load, stored_type
 from alignlab.models.locate import locate
 from alignlab.models.quant import load_quantised
 from alignlab.models.rewarders import ChatRewarder
@@ -224,10 +224,12 @@ class RunContext:
             lm = (load_reward_model if scalar else _load)(
                 model.path,
                 device="cpu" if shards else self.hardware.device,  # shards move layer by layer
-                dtype="float32",
+                dtype="float32" if rewards else self._trained_type(model, config),
                 chat_template=self.chat_template,
                 deferred=shards and not fresh,
             )
+            if lm.added:
+                lm.model.float()  # of the tokens that a template adds, an adapter trains rows
             self._note_type(f"{model.name}, training", lm, config.dtype)
             return lm
         if self.hardware.sharded:
@@ -242,6 +244,20 @@ class RunContext:
             device=self.hardware.device,
             chat_template=self.chat_template,
         )
+
+    def _trained_type(self, model: Checkpoint, config: TrainConfig) -> str:
+        """Return the type to load a model in that is trained.
+
+        Weights under an adapter stay as they are: those of bfloat16 files are held once, in it,
+        where the training computes in it.
+        """
+        folder = Path(model.path)
+        if config.lora is None or config.lora.dora or not folder.is_dir():
+            return "float32"
+        if self.hardware.sharded or stored_type(folder) != torch.bfloat16:
+            return "float32"
+        device = device_of(self.hardware.device)
+        return resolve_dtype(config.dtype, device, stored_parameters(folder))
 
     def engine(self, model: Checkpoint) -> Completer:
         """Return the local engine of a checkpoint; responses carry the checkpoint's name.

@@ -160,15 +160,18 @@ def test_a_worker_whose_task_was_given_away_ends_and_writes_nothing_more(
 
 
 def test_a_stopped_command_ends_its_tasks(session, run, shown, tmp_path):
-    flag = tmp_path / "pid"
+    flag, stopped = tmp_path / "pid", threading.Event()
 
     def stop() -> None:
         read(flag)
         _thread.interrupt_main()
+        while not stopped.wait(20):  # Python drops an interrupt that falls into a finaliser
+            _thread.interrupt_main()
 
-    threading.Thread(target=stop).start()
+    threading.Thread(target=stop, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         results(session, run, toy.task("a", toy.rest, str(flag)))
+    stopped.set()
     wait_for_end(read(flag))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from alignlab.commands._support.training_memory import training_memory
+from alignlab.commands._support.training_memory import process_memory, training_memory
 from alignlab.models.adapters import LoraConfig
 from alignlab.models.facts import ModelFacts
 from alignlab.models.memory import training_bytes
@@ -29,11 +29,20 @@ def test_a_pass_holds_a_step_or_the_token_budget(group: int, positions: int) -> 
     assert f"{positions:,} tokens a pass" in found.of
 
 
-def test_an_adapter_trains_two_thin_matrices_of_seven_in_each_layer() -> None:
+@pytest.mark.parametrize(("stored", "weights"), [("float32", 8), ("bfloat16", 2), ("", 8)])
+def test_an_adapter_trains_thin_matrices_over_weights_held_once(stored: str, weights: int) -> None:
     config = replace(CONFIG, lora=LoraConfig(r=8))
-    found = training_memory(FACTS, config, half=True, group=0, what="dpo")
-    trainable = 2 * 7 * (64 * 8 + 8 * 64)
+    facts = replace(FACTS, stored=stored)
+    found = training_memory(facts, config, half=True, group=0, what="dpo")
+    # Rank 8: 8 * (64 + 64) of queries and of the output, (64 + 32) of keys and of values, and
+    # 3 * (64 + 128) of the network.
+    trainable = 2 * 8 * (2 * 128 + 2 * 96 + 3 * 192)
     expected = training_bytes(
-        FACTS, weights=8, trainable=trainable, positions=2048, width=2, layers=2
+        facts, weights=weights, trainable=trainable, positions=2048, width=2, layers=2
     )
     assert found.gigabytes == expected / 1e9
+    one = process_memory(facts, config, half=True, processes=1, save_dtype="input")
+    assert len(one) == 1 + (weights == 2)
+    if weights == 2:
+        held = 2 * facts.parameters + 6 * trainable
+        assert f"weights {held / 1e9:.3g}" in one[0].of

@@ -194,6 +194,27 @@ def test_lora_trains_the_adapter_and_gives_a_merged_model(tmp_path):
     torch.testing.assert_close(merged.model(ids).logits, result.lm.model.eval()(ids).logits)
 
 
+def test_weights_of_bfloat16_files_under_an_adapter_are_held_once(tmp_path):
+    """In memory as float32 or as bfloat16: the same first step, and updates are not rounded.
+
+    peft rounds an adapter's initial weights to the type of the weights under it.
+    """
+    config = replace(QUICK, dtype="bfloat16", lora=LoraConfig(r=2), log_every=1, lr=0.01)
+    groups = random_groups(6, (2,))
+    wide, narrow = tiny_lm(), tiny_lm()
+    wide.model.to(torch.bfloat16).float()
+    narrow.model.to(torch.bfloat16)
+    one = train(wide, DPO(), groups, config, tmp_path / "wide")
+    other = train(narrow, DPO(), groups, config, tmp_path / "narrow")
+    assert {p.dtype for p in other.lm.model.parameters()} == {torch.float32}
+    first, same = (lines_of(tmp_path / name)[0] for name in ("wide", "narrow"))
+    assert first == same
+    for name, weight in weights_of(one).items():
+        torch.testing.assert_close(weights_of(other)[name], weight, rtol=0, atol=0.02)
+    changed = [p for p in other.lm.model.parameters() if not torch.equal(p, p.bfloat16().float())]
+    assert changed
+
+
 def test_neftune_noise_has_an_effect_and_follows_the_seed(tmp_path):
     groups = random_groups(4, (1,))
     noisy = replace(QUICK, epochs=1, neftune_alpha=5.0)

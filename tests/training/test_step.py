@@ -57,6 +57,30 @@ def taken(made, groups, *, lr=0.1, number=0):
     return [m.detach() - b for m, b in zip(made.weights.masters, before, strict=True)], window
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_frozen_weights_are_held_twice_only_where_a_cast_loses_digits(exact):
+    lm = tiny_lm()
+    if exact:
+        lm.model.to(torch.bfloat16).float()
+    before = {n: p.detach().clone() for n, p in lm.model.named_parameters()}
+    embeddings = lm.model.get_input_embeddings().weight
+    lm.model.requires_grad_(False)
+    embeddings.requires_grad_(True)
+    weights = Weights(lm.model, "bfloat16")
+    frozen = [f for f in weights._frozen if f.parameter is not embeddings]
+    # Norms are ones, exact in any type.
+    kept = [f.original for f in frozen if f.original is not None]
+    assert bool(kept) is not exact
+    assert {p.dtype for p in lm.model.parameters()} == {torch.bfloat16}
+    with weights.cast_to("float32"):
+        for name, parameter in lm.model.named_parameters():
+            assert torch.equal(parameter, before[name])
+    weights.restore()
+    for name, parameter in lm.model.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, before[name])
+
+
 def nll(logps):
     return -logps.policy_BK.sum(1)
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from alignlab.errors import BadInput, expecting
-from alignlab.models.load import base_of_adapter, is_adapter
+from alignlab.models.load import base_of_adapter, is_adapter, stored_type
 from alignlab.models.locate import HUB_SMALL_FILES, locate
 from alignlab.models.tokenizer import read_tokenizer
 
@@ -37,6 +37,8 @@ class ModelFacts:
     """Width of the queries of one position in one layer."""
     norms: int = 2
     """Norms of the residual stream in one layer."""
+    stored: str = ""
+    """Type of the weights in the files, or in a configuration without files; empty if unknown."""
 
 
 def model_facts(
@@ -77,6 +79,7 @@ def model_facts(
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         query_width=width * heads,
         norms=max(1, norms // text.num_hidden_layers),
+        stored=str(stored_type(folder) or config.dtype or "").removeprefix("torch."),
     )
 
 

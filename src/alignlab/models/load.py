@@ -134,7 +134,7 @@ def load(
     digest = fingerprint(folder, chat_template=template)
     if put_on is not None:
         digest = hashlib.sha256(f"{digest}+{fingerprint(put_on)}".encode()).hexdigest()[:16]
-    name, stored = short_name(spec, folder), _stored(folder)
+    name, stored = short_name(spec, folder), stored_type(folder)
     lm = LanguageModel(
         model, tokenizer, name, str(folder), digest, chosen, stored, added, weights=weights
     )
@@ -277,7 +277,7 @@ def context_length(lm: LanguageModel) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
-def _stored(folder: Path) -> torch.dtype | None:
+def stored_type(folder: Path) -> torch.dtype | None:
     """Return the floating type of the first weight in a folder's safetensors files."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as weights:

@@ -108,14 +108,16 @@ class TrainingShape(NamedTuple):
     processes: int = 1
     """Processes that share weights, gradients and optimiser states (FSDP2)."""
     frozen: float | None = None
-    """Bytes of a quantised parameter; None for plain weights."""
+    """Bytes of a frozen parameter that is quantised, or held once in the type of its bfloat16 file;
+    None for others."""
 
 
 def process_parts(facts: ModelFacts, shape: TrainingShape) -> dict[str, int]:
     """Return the memory in bytes of one process of a training on GPUs, by its parts.
 
     Weights: float32 masters of what is trained and a copy of all in the compute type, which are one
-    in float32; in a single process also the float32 original of frozen weights. Optimiser: float32
+    in float32; in a single process also the float32 original of frozen weights, unless their files
+    are in the compute type. Optimiser: float32
     gradients and two moments, and a pass's gradient. Gathered: the embeddings with the head, two
     layers, and the gradients of the larger of these, before and after their cast to float32. Pass:
     activations and the head. The allocator keeps a share of what was freed.

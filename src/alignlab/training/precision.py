@@ -17,6 +17,29 @@ from alignlab.machine import file_mapped
 from alignlab.models.load import DTYPES, LanguageModel
 
 
+class _Frozen:
+    """Frozen parameter, cast to the compute type.
+
+    Args:
+        parameter: the parameter, whose data is replaced.
+        compute: the compute type.
+    """
+
+    def __init__(self, parameter: Tensor, compute: torch.dtype) -> None:
+        data = parameter.data
+        cast = data.to(compute)
+        self.parameter = parameter
+        self._dtype = data.dtype
+        self.original = None if torch.equal(cast.to(data.dtype), data) else data
+        """Values before the cast; None where it is exact, as of bfloat16 values held in float32."""
+        parameter.data = cast
+
+    def restore(self) -> None:
+        """Give the parameter its values and type from before the cast."""
+        data = self.original
+        self.parameter.data = self.parameter.data.to(self._dtype) if data is None else data
+
+
 class Weights:
     """Weights of a model in training; its parameters are cast to the compute type.
 
@@ -34,13 +57,11 @@ class Weights:
         self.names = [name for name, _ in named]
         self._used = [parameter for _, parameter in named]
         self._frozen = [
-            (p, p.data)
+            _Frozen(p, self.compute)
             for p in model.parameters()
             if not p.requires_grad and p.is_floating_point() and p.dtype != self.compute
         ]
         self.masters = [p.detach().float().requires_grad_() for p in self._used]
-        for parameter, original in self._frozen:
-            parameter.data = original.to(self.compute)
         for parameter, master in zip(self._used, self.masters, strict=True):
             parameter.grad = None
             parameter.data = master.data.to(self.compute)
@@ -87,7 +108,7 @@ class Weights:
     @contextmanager
     def cast_to(self, dtype: str) -> Iterator[None]:
         """Compute in another type inside the block, from the masters and the frozen originals."""
-        original = {id(p): data for p, data in self._frozen}
+        original = {id(f.parameter): f.original for f in self._frozen if f.original is not None}
         masters = {id(p): m.data for p, m in zip(self._used, self.masters, strict=True)}
         used = [(p, p.data) for p in self._model.parameters() if p.is_floating_point()]
         try:
@@ -153,5 +174,5 @@ class Weights:
         for parameter, master in zip(self._used, self.masters, strict=True):
             parameter.grad = None
             parameter.data = master.data
-        for parameter, original in self._frozen:
-            parameter.data = original
+        for frozen in self._frozen:
+            frozen.restore()

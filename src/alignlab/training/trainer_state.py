@@ -194,13 +194,17 @@ class TrainerState:
             started: value of `time.perf_counter` at the start of the training.
 
         Returns:
-            Result with the model at its new path; its weights in memory stay float32. On worker
-            ranks an adapter stays unmerged.
+            Result with the model at its new path; its weights in memory are float32, on the CPU
+            where an adapter was trained on bfloat16 ones. On worker ranks an adapter stays
+            unmerged.
         """
         lm, folder = self.lm, self.out / "model"
         if self.world.is_main:
             if adapters.is_adapted(lm.model):
                 save(lm, self.out / "adapter", adapter_only=True)
+                if not is_quantised(lm.model) and lm.model.dtype != torch.float32:
+                    # The adapter's update would be rounded; and a GPU may not hold float32 weights.
+                    lm = replace(lm, model=lm.model.cpu().float(), device=torch.device("cpu"))
                 lm = adapters.merged(lm)
             save(lm, folder, dtype=lm.stored if dtype == "input" else dtype)
         digest = self.world.broadcast_from_main(lambda: fingerprint(folder))

@@ -30,12 +30,11 @@ def training_memory(
     """
     trainable = facts.parameters
     if settings.lora is not None:
-        # Two thin matrices for each of about seven square ones per layer.
-        trainable = facts.layers * 7 * 2 * settings.lora.r * facts.hidden
+        trainable = adapter_parameters(facts, settings.lora.r)
     positions = min(settings.token_budget, settings.batch_size * group or settings.token_budget)
     size = training_bytes(
         facts,
-        weights=_weight_bytes(settings, half=half),
+        weights=_weight_bytes(facts, settings, half=half),
         trainable=trainable,
         positions=positions,
         width=2 if half else 4,
@@ -45,11 +44,19 @@ def training_memory(
     return Memory(f"training ({what})", size / 1e9, of)
 
 
-def _weight_bytes(settings: TrainConfig, *, half: bool) -> float:
+def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
+    if held_once(facts, settings, half=half):
+        return 2
     if settings.quant == "none":
         return 8 if half else 6
     return NF4_BYTES if settings.quant == "nf4" else 1
+
+
+def held_once(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> bool:
+    """Return True where an adapter is trained on the bfloat16 weights of the files as they are."""
+    plain = settings.lora is not None and settings.quant == "none" and not settings.lora.dora
+    return plain and half and facts.stored == "bfloat16"
 
 
 def process_memory(
@@ -72,13 +79,14 @@ def process_memory(
     trainable = facts.parameters
     if settings.lora is not None:
         trainable = adapter_parameters(facts, settings.lora.r)
+    once = processes == 1 and held_once(facts, settings, half=half)
     shape = TrainingShape(
         trainable,
         settings.token_budget,
         2 if half else 4,
         settings.gradient_checkpointing,
         processes,
-        {"nf4": NF4_BYTES, "int8": 1.0}.get(settings.quant),
+        2.0 if once else {"nf4": NF4_BYTES, "int8": 1.0}.get(settings.quant),
     )
     parts = process_parts(facts, shape)
     of = ", ".join(f"{what} {size / 1e9:.3g}" for what, size in parts.items() if size)
@@ -86,8 +94,9 @@ def process_memory(
     dtype = "bfloat16" if half else "float32"
     note = f"{dtype}, {shape.positions:,} tokens a pass: {of}"
     found = [Memory(what, sum(parts.values()) / 1e9, note)]
-    if processes > 1:
-        # Gathered float32 values, and their copy in the type of the file.
+    if processes > 1 or once:
+        # Float32 values, and their copy in the type of the file.
         whole = facts.parameters * (4 if save_dtype == "float32" else 6) + PROCESS
-        found.append(Memory("saving, process 0", whole / 1e9, "on the CPU, the gathered model"))
+        of = "the merged model" if once else "the gathered model"
+        found.append(Memory("saving, process 0", whole / 1e9, f"on the CPU, {of}"))
     return tuple(found)
