@@ -15,6 +15,10 @@ class RunFailed(Exception):
     """Failed run (exhausted budget, dead server): exit code 1."""
 
 
+class NothingToLearn(RunFailed):
+    """Training whose feedback left no record; a study of several branches goes on without it."""
+
+
 def bad_record(
     file: object, line: int | None, field: str | None, expected: str, found: object
 ) -> BadInput:

@@ -441,6 +441,8 @@ class StudyDescription:
     """Sentence on the measuring judge's fitness, by its card; empty where it does not apply."""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Option that the question names -> the models that stand for it."""
+    left_out: str = ""
+    """Sentence on branches that had nothing to train on; empty without any."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from alignlab.commands._support.train_setup import refuse_large
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.errors import RunFailed
-from alignlab.measuring import card_cache
+from alignlab.measuring import card_cache, left_out
+from alignlab.measuring.left_out import in_every_seed
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.measuring.results import results
 from alignlab.plan import Plan
@@ -98,8 +99,12 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         began = time.monotonic()
         contexts = [_of_seed(context, seed, len(seeds)) for seed in seeds]
         measured, cluster = start.cluster.run(known, contexts, chosen, plan)
-        context.run.describe(replace(description, models=made_in(measured, plan.models)))
-        results(context, measured)
+        pooled = in_every_seed(measured)
+        models = made_in(measured, plan.models)
+        if missing := left_out.note(measured):
+            models = {name: text for name, text in models.items() if name in pooled[0].answers}
+        context.run.describe(replace(description, models=models, left_out=missing))
+        results(context, pooled)
         context.run.finish()
         _add_wall_time(context.run, time.monotonic() - began)
         note_outcome(context.run, cluster)

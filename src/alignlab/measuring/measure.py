@@ -89,6 +89,8 @@ class BranchResult:
     """Figures measured by the branch itself."""
     made: Mapping[str, str] = field(default_factory=dict)
     """Model -> its making, in one line."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Branch that had nothing to train on -> the reason."""
 
     def __add__(self, other: BranchResult) -> BranchResult:
         return BranchResult(
@@ -98,6 +100,7 @@ class BranchResult:
             tuple({p.id: p for p in self.prompts + other.prompts}.values()),
             self.values + other.values,
             {**self.made, **other.made},
+            {**self.left_out, **other.left_out},
         )
 
 
@@ -137,6 +140,8 @@ class StudyMeasurements:
     """Sizes of the models of a sweep; None without a sweep."""
     made: Mapping[str, str] = field(default_factory=dict)
     """Model -> its making, in one line."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Branch that had nothing to train on -> the reason."""
 
 
 def measure(
@@ -176,6 +181,7 @@ def measure(
         said=_said(context, own_judge, examples, result),
         values=result.values,
         made=result.made,
+        left_out=result.left_out,
         self_judged=settings.judge.rpartition(":")[2] == "self",
     )
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from alignlab import registry
 from alignlab.configs import Fraction, NonNegativeInt, PositiveInt
-from alignlab.errors import BadInput, RunFailed, refuse_unknown
+from alignlab.errors import BadInput, NothingToLearn, refuse_unknown
 from alignlab.measuring.overoptimization import watched_rollout
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
@@ -100,7 +100,7 @@ class Round(NamedTuple):
         """Sample the model's own answers, and prefer the demonstrations to them.
 
         Raises:
-            RunFailed: no own answer differs from its demonstration.
+            NothingToLearn: no own answer differs from its demonstration.
         """
         study, shown = self.study, self.given.shown
         prompts, own = [d.prompt for d in shown], self.given.first
@@ -111,7 +111,7 @@ class Round(NamedTuple):
             study.context, prompts, responses, own, whole=True, labels=labels
         )
         if not groups:
-            raise RunFailed(
+            raise NothingToLearn(
                 f"{self.name}: no own answer is whole and differs from its demonstration (see "
                 "counts.jsonl of the pair stage): raise sample.max_tokens or sample.temperature"
             )

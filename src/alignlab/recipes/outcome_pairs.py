@@ -22,7 +22,7 @@ from alignlab import registry
 from alignlab.answers.libraries import key_of
 from alignlab.configs import NonNegative
 from alignlab.context import RunContext, resolve_model
-from alignlab.errors import BadInput, RunFailed, refuse_unknown
+from alignlab.errors import BadInput, NothingToLearn, refuse_unknown
 from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
@@ -144,14 +144,14 @@ class Outcomes:
         """Pair right answers with wrong ones.
 
         Raises:
-            RunFailed: no question has both.
+            NothingToLearn: no question has both.
         """
         asked, settings = self.answered, study.config.by_outcome
         groups = outcome_pairs(
             study.context, asked.prompts, asked.responses, self.feedback, settings, labels=labels
         )
         if not groups:
-            raise RunFailed(
+            raise NothingToLearn(
                 f"no question has a right and a wrong answer of {asked.student.name} (see "
                 "counts.jsonl of the pair stage): take easier or harder questions, or raise "
                 "sample.n or sample.temperature"

@@ -137,7 +137,7 @@ def along_prompts(study: Study[ScalingConfig]) -> Sweep:
         for label, part in parts.items()
     ]
     branches.reverse()  # the longest first, so that workers end together
-    results = reversed(run_all(study, branches))
+    results = reversed(run_all(study, branches, needed=True))
     models = [(f"M{t + 1}{label}", part, t) for label, part in parts.items() for t in rounds]
     at = {name: float(part.size) for name, part, _ in models}
     series = {
@@ -155,7 +155,7 @@ def along_parameters(study: Study[ScalingConfig]) -> Sweep:
         Branch(label, _of_model, (study.scope(slug(label)).using(model=spec), label))
         for spec, label in zip(config.models, labels[1:], strict=True)
     ]
-    results = run_all(study, branches)
+    results = run_all(study, branches, needed=True)
     last, at, series = config.iterations + 1, {}, {}
     for label, size in zip(labels, sizes, strict=True):
         for t, curve in ((1, "before feedback"), (last, "after feedback")):

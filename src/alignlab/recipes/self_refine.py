@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, refuse_unknown
+from alignlab.errors import BadInput, NothingToLearn, refuse_unknown
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
+from alignlab.recipes.branches import or_left_out
 from alignlab.recipes.judging import SELF
 from alignlab.recipes.study import (
     Answered,
@@ -44,7 +45,7 @@ from alignlab.stages.self_refine import (
     better_refinements,
     refine_by,
 )
-from alignlab.types import PreferenceGroup, Prompt, Response
+from alignlab.types import Checkpoint, PreferenceGroup, Prompt, Response
 
 CONTROLS = {
     "coin": "R2 by coin",
@@ -96,11 +97,14 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
         own, better = _refined(step, given, SELF)
         pairs = _pairs(step, given, own)
         for control in config.controls if iteration == 1 else ():
-            result += _control(step.scope(control), given, pairs, control)
-        how = f"{config.preference_method}, its own refinements over its first answers"
-        name, made = f"R{iteration + 1}", f"{student.name} after {how}"
-        student = preference_train(step, student, pairs, name, made)
-        result += better + answer_held_out(step, student)
+            scope = step.scope(control)
+            result += or_left_out(CONTROLS[control], _control, scope, given, pairs, control)
+        result += better
+        trained = or_left_out(f"R{iteration + 1}", _round, step, student, pairs, iteration)
+        result += trained
+        if trained.left_out:
+            break
+        student = trained.checkpoints[-1]
     return finish(begun, result)
 
 
@@ -133,6 +137,18 @@ def _pairs(
     )
 
 
+def _round(
+    study: Study[SelfRefineConfig],
+    student: Checkpoint,
+    pairs: list[PreferenceGroup],
+    iteration: int,
+) -> BranchResult:
+    """Train on a round's pairs, and sample the model's held-out answers."""
+    how = f"{study.config.preference_method}, its own refinements over its first answers"
+    name, made = f"R{iteration + 1}", f"{student.name} after {how}"
+    return answer_held_out(study, preference_train(study, student, pairs, name, made))
+
+
 def _control(
     study: Study[SelfRefineConfig], given: Answered, pairs: list[PreferenceGroup], name: str
 ) -> BranchResult:
@@ -140,6 +156,10 @@ def _control(
     config, student, result = study.config, given.student, BranchResult()
     title, made = CONTROLS[name], f"R1 after {config.preference_method} on "
     if name == "imitate":
+        if not pairs:
+            raise NothingToLearn(
+                f"{title}: no refinement passes the gate (refine.keep, refine.gate)"
+            )
         shown = best_as_demonstrations(pairs)
         # A pair trains two responses.
         loop = replace(config.sft, epochs=2 * config.preference.epochs)

@@ -10,7 +10,7 @@ from alignlab import registry
 from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.context import Hardware, RunContext, resolve_model
 from alignlab.data.roles import DataRoles
-from alignlab.errors import BadInput, RunFailed
+from alignlab.errors import BadInput, NothingToLearn
 from alignlab.measuring.measure import (
     BranchResult,
     HeldOut,
@@ -314,15 +314,14 @@ def preference_train(
     """Train by the study's objective on preferences, or by SFT on the best responses only.
 
     Raises:
-        RunFailed: the feedback left no records to train on.
+        NothingToLearn: the feedback left no records to train on.
     """
     context, config, start = study.context, study.config, study.start
     if not groups:
-        raise RunFailed(
+        raise NothingToLearn(
             f"{name}: the feedback left no two responses of which one is better (see counts.jsonl "
             "of the pair stage); a model that cannot be read may give an expected score: "
             "judge.method=expected, critic.method=expected"
-            + ("; the others run without it: branches=[...]" if hasattr(config, "branches") else "")
         )
     if config.pairs.keep == "winners":
         return sft(study, parent, best_as_demonstrations(groups), name, made)

@@ -191,8 +191,11 @@ def _option(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> str:
 
 
 def with_judge(answer: Headline, study: StudyDescription) -> Headline:
-    """Add the sentence on the judge's fitness, in front where the judge is unfit."""
+    """Add the sentences on the judge's fitness, in front if unfit, and on branches left out."""
     fitness = without_folders(study.fitness)
+    if study.left_out:
+        second = f"{answer.second} {without_folders(study.left_out)}".strip()
+        answer = replace(answer, second=second)
     if study.recipe == "judge_card":
         return Headline(fitness, "", "")
     if fitness.startswith("The judge is unfit"):
