@@ -16,6 +16,10 @@ from alignlab.plan import Memory
 from alignlab.training.config import SaveDtype, TrainConfig
 
 
+SAVED = 6
+"""Bytes of a parameter while a merged model is saved: float32, and its copy in the file's type."""
+
+
 def training_memory(
     facts: ModelFacts, settings: TrainConfig, *, half: bool, group: int, what: str
 ) -> Memory:
@@ -41,6 +45,9 @@ def training_memory(
         layers=1 if settings.gradient_checkpointing else facts.layers,
     )
     of = f"weights, gradients, optimiser, {positions:,} tokens a pass"
+    saving = PROCESS + SAVED * facts.parameters
+    if held_once(facts, settings, half=half) and saving > size:
+        size, of = saving, "saving the merged model"
     return Memory(f"training ({what})", size / 1e9, of)
 
 
@@ -96,7 +103,7 @@ def process_memory(
     found = [Memory(what, sum(parts.values()) / 1e9, note)]
     if processes > 1 or once:
         # Float32 values, and their copy in the type of the file.
-        whole = facts.parameters * (4 if save_dtype == "float32" else 6) + PROCESS
+        whole = facts.parameters * (4 if save_dtype == "float32" else SAVED) + PROCESS
         of = "the merged model" if once else "the gathered model"
         found.append(Memory("saving, process 0", whole / 1e9, f"on the CPU, {of}"))
     return tuple(found)
