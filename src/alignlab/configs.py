@@ -130,18 +130,27 @@ def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
         BadInput: a key is unknown (the message names the nearest valid one), or a value has the
             wrong type or is out of bounds.
     """
-    merged: dict[str, Any] = _defaults(cls)
-    for layer in layers:
-        _check_keys(cls, layer, "")
-        merge(merged, layer)
     try:
-        config = TypeAdapter(cls).validate_python(merged)
+        config = TypeAdapter(cls).validate_python(merged(cls, *layers))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))
         raise BadInput(f"setting {key}: {_complaint(error)}") from None
     _refuse_unbounded(config)
     return config
+
+
+def merged(cls: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge a config's defaults and nested mappings, unvalidated; later layers win.
+
+    Raises:
+        BadInput: a key is unknown.
+    """
+    found: dict[str, Any] = _defaults(cls)
+    for layer in layers:
+        _check_keys(cls, layer, "")
+        merge(found, layer)
+    return found
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

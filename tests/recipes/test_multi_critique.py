@@ -140,3 +140,18 @@ def test_branches_without_the_truth() -> None:
 def test_refusals_name_the_setting(settings: tuple[str, ...], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         plan(*settings)
+
+
+def test_a_setting_may_need_one_of_the_preset():
+    """The preset of the sandbox names the critic whose critiques are the truth."""
+    config = assemble(registry.get("recipe", "multi_critique"), None, ["branches=[truth]"], {})
+    assert config.truth_critic.startswith("sandbox:")
+    with pytest.raises(BadInput, match="branch truth: expected truth_critic"):
+        assemble(
+            registry.get("recipe", "multi_critique"),
+            None,
+            ["branches=[truth]", "truth_critic="],
+            {},
+        )
+    with pytest.raises(BadInput, match="setting preset: expected auto, sandbox"):
+        assemble(registry.get("recipe", "multi_critique"), None, ["preset=tiny"], {})

@@ -26,7 +26,7 @@ from alignlab.measuring.left_out import in_every_seed
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.measuring.results import results
 from alignlab.plan import Plan
-from alignlab.recipes.preset import preset_for
+from alignlab.recipes.preset import NAMES, preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
 from alignlab.released import release_weights
@@ -178,9 +178,12 @@ def assemble(
         BadInput: an unknown key or a value of the wrong type.
     """
     given = setting_layers(file, overrides, settings)
-    first = configs.build(recipe.config, *given)
-    keys = {field.name for field in fields(recipe.config)}
-    name, preset = preset_for(first.model, first.preset, first.objective.name, keys)
+    # Settings may need those of the preset to be valid, so what decides it is read unvalidated.
+    first, keys = configs.merged(recipe.config, *given), {f.name for f in fields(recipe.config)}
+    objective = first["objective"]
+    if first["preset"] not in (*NAMES, "auto") or not isinstance(objective, Mapping):
+        configs.build(recipe.config, *given)  # refuses them
+    name, preset = preset_for(str(first["model"]), first["preset"], objective["name"], keys)
     chosen = configs.build(recipe.config, preset, *given)
     return replace(chosen, preset=name, out=chosen.out or out)
 
