@@ -22,6 +22,7 @@ from alignlab.objectives.preferred_ft import PreferredFT
 from alignlab.objectives.sft import SFT
 from alignlab.training.config import TrainConfig
 from alignlab.training.loop import train
+from alignlab.training.selection import is_better
 from tests.models.helpers import random_groups, tiny_lm
 
 QUICK = TrainConfig(lr=1e-3, epochs=2, batch_size=4, log_every=2, save_every=3, seed=5)
@@ -155,6 +156,32 @@ def test_weights_of_an_unknown_value_are_not_the_best(tmp_path):
         out = tmp_path / str(best[0])
         result = train(tiny_lm(), DPO(), groups, config, out, validate=lambda _, v=values: next(v))
         assert (result.best_step, result.best_value) == best
+
+
+def test_weights_are_compared_on_prompts_with_both_scores(tmp_path):
+    """An easier set of scored answers raises a mean; it must not select a checkpoint."""
+    given = [{"a": 2.0, "b": 4.0, "c": 4.0}, {"b": 3.5, "c": 3.5}, {"a": 2.5, "b": 4.0, "c": 4.0}]
+    config = replace(QUICK, validate_every=1, batch_size=2, epochs=1, log_every=1)
+    values = iter(given)
+    lm, groups = tiny_lm(), random_groups(6, (2,))
+    result = train(lm, DPO(), groups, config, tmp_path, validate=lambda _: next(values))
+    assert (result.best_step, result.best_value) == (3, 3.5)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    assert [line["validation/scored"] for line in lines] == [3, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "better"),
+    [
+        ({"a": 5.0}, {"a": 1.0, "b": 1.0, "c": 1.0}, False),  # a third has scores
+        ({"a": 0.0, "b": 0.0, "c": 0.0}, {"a": 5.0}, True),
+        ({"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 1.0, "c": 9.0}, True),
+        ({"a": 1.0}, {"a": 1.0}, False),
+        ({"a": 1.0}, {"b": 1.0}, False),
+    ],
+)
+def test_the_better_of_two_sets_of_scores(scores, best, better):
+    assert is_better(scores, best, "step 2") is better
 
 
 def test_result_loads_in_plain_transformers(tmp_path):

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.models.load import LanguageModel
 from alignlab.protocols import FeedbackSource
 from alignlab.runs import RecordFile, slug
 from alignlab.stages.rollout import RolloutLesson, rollout
 from alignlab.types import Checkpoint, Drift, Feedback, Prompt, Response, Score
+
+if TYPE_CHECKING:
+    from alignlab.training.trainer_state import Validate
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def watched_rollout(
     name: str,
     made: str = "",
     truth: FeedbackSource | None = None,
-    validate: Callable[[LanguageModel], float] | None = None,
+    validate: Validate | None = None,
 ) -> WatchedTraining:
     """Train as `rollout` does, and write a `Drift` for every step.
 

@@ -8,10 +8,10 @@ there are any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.context import RunContext
@@ -23,7 +23,6 @@ from alignlab.feedback.r3_ranges import write_ranges
 from alignlab.feedback.relevance import relevance_model
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.measuring.overoptimization import watched_rollout
-from alignlab.models.load import LanguageModel
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
@@ -40,11 +39,14 @@ from alignlab.recipes.study import (
 )
 from alignlab.registry import get, register
 from alignlab.runs import slug
-from alignlab.stages.checkpoint_selection import mean_score
+from alignlab.stages.checkpoint_selection import scores_by_prompt
 from alignlab.stages.judge import by_prompt
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Prompt, Response
+
+if TYPE_CHECKING:
+    from alignlab.training.trainer_state import Validate
 
 REWARDS = {
     "r3": R3Options(),
@@ -151,9 +153,9 @@ def run_reward(
     name = label(branch)
     reward = _reward(study, given, branch)
     truth = context.judge(config.measure.truth, m1) if config.measure.truth else None
-    validate: Callable[[LanguageModel], float] | None = None
+    validate: Validate | None = None
     if given.dev:
-        validate = mean_score(context, reward, given.dev, config.sample)
+        validate = scores_by_prompt(context, reward, given.dev, config.sample)
     lesson = lesson_of(config, branch)
     learned = watched_rollout(
         context,

@@ -22,7 +22,7 @@ from alignlab.measuring.measure import (
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.judging import AUTO, SELF, judge_note, require_named
 from alignlab.specs import drops_bad
-from alignlab.stages.checkpoint_selection import SelectSettings, mean_score
+from alignlab.stages.checkpoint_selection import SelectSettings, scores_by_prompt
 from alignlab.stages.eft import EFTSettings, build_eft
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
@@ -328,7 +328,7 @@ def preference_train(
     spec, value = config.train_spec(config.objective.build(), config.preference), None
     if config.select.prompts:
         source = context.judge(config.select.judge or config.measuring_judge, start.m1)
-        value = mean_score(context, source, start.validation, config.sample)
+        value = scores_by_prompt(context, source, start.validation, config.sample)
     return train(context, parent, groups, spec, name=name, made=made, validate=value)
 
 

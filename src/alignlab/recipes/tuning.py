@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from alignlab.released import release_weights
 from alignlab.runs import Run
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.sample import answer
+from alignlab.training.selection import is_better
 from alignlab.types import Checkpoint
 
 
@@ -64,6 +66,8 @@ def search(
 ) -> tuple[Checkpoint, list[PerPromptMetric]]:
     """Train at every rate, and keep the model whose answers score highest (the first of equals).
 
+    Two models are compared on the prompts that both have a score for.
+
     Weights of the other models are deleted; their answers and scores stay.
 
     Args:
@@ -81,11 +85,22 @@ def search(
         if recorder and tried:  # the weights of one model take disk space
             del recorder.trained[planned:]
         tried.append((model, _scores(step.context, model, critic, study, rate), step.context.run))
-    best = max(tried, key=lambda one: statistics.fmean(one[1].values))
+    best = tried[0]
+    for one in tried[1:]:
+        if is_better(_by_prompt(one[1]), _by_prompt(best[1]), f"{one[0].name}, {one[1].metric}"):
+            best = one
     for other in tried:
         if other is not best:
             release_weights(other[2].stages_folder)
     return best[0], [values for _, values, _ in tried]
+
+
+def _by_prompt(metric: PerPromptMetric) -> dict[str, float]:
+    """Return prompt id -> mean value."""
+    values = defaultdict[str, list[float]](list)
+    for prompt_id, value in zip(metric.prompt_ids, metric.values, strict=True):
+        values[prompt_id].append(value)
+    return {prompt_id: statistics.fmean(of) for prompt_id, of in values.items()}
 
 
 def _scores(

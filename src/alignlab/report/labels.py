@@ -103,6 +103,7 @@ METRICS = {
     "completions/repetition": "Repeated 4-grams within a response",
     "completions/clipped_ratio": "Responses cut off",
     "validation": "Validation score",
+    "validation/scored": "Validation answers with a score",
 }
 SHARES = frozenset(
     {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,14 +27,17 @@ class SelectSettings(Bounded):
     """Feedback source whose mean score selects the checkpoint; empty uses `measure.judge`."""
 
 
-def mean_score(
+def scores_by_prompt(
     context: RunContext, source: FeedbackSource, prompts: Sequence[Prompt], settings: SampleSettings
-) -> Callable[[LanguageModel], float]:
-    """Return a function: model -> mean score of its responses, with the random draws fixed."""
+) -> Callable[[LanguageModel], dict[str, float]]:
+    """Return a function: model -> prompt id -> score of its response, the random draws fixed.
+
+    Prompts whose response has no score are left out.
+    """
     sampling = replace(settings.sampling(), n=1)
     seed = context.seed_for("validation")
 
-    def value(lm: LanguageModel) -> float:
+    def value(lm: LanguageModel) -> dict[str, float]:
         requests = [CompletionRequest(p.id, p.messages, sampling, seed) for p in prompts]
         # A study that is planned hands over the checkpoint, which is not loaded.
         engine = context.engine(lm) if isinstance(lm, Checkpoint) else LocalEngine(lm)
@@ -45,10 +47,14 @@ def mean_score(
             if drawn.finish != "error"
             for text in [strip_thoughts(drawn.text)]
         ]
-        verdicts = [feedback.verdict for feedback in context.rate(source, items, seed)]
-        scores = [v.value for v in verdicts if isinstance(v, Score)]
+        rated = zip(items, context.rate(source, items, seed), strict=True)
+        scores = {
+            prompt.id: feedback.verdict.value
+            for (prompt, _), feedback in rated
+            if isinstance(feedback.verdict, Score)
+        }
         if not scores:
             raise RunFailed(f"{source.name} could score no answer to the validation prompts")
-        return statistics.fmean(scores)
+        return scores
 
     return value

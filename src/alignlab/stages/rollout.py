@@ -97,7 +97,7 @@ def rollout(
     *,
     name: str,
     made: str = "",
-    validate: Callable[[LanguageModel], float] | None = None,
+    validate: Validate | None = None,
 ) -> Checkpoint:
     """Train a copy of the parent on its own responses to the prompts, scored during training.
 
@@ -107,7 +107,7 @@ def rollout(
         reward: scores the responses; unscored ones are not trained on, and counted.
         name: name of the new checkpoint and of the stage.
         made: one line for the report on the checkpoint's making.
-        validate: value of a model on validation prompts (see `select.mean_score`); the best
+        validate: a model's scores (see `checkpoint_selection.scores_by_prompt`); the best
             checkpoint is saved.
 
     Raises:
@@ -170,7 +170,7 @@ def _planned(
     parent: Checkpoint,
     prompts: Sequence[Prompt],
     reward: FeedbackSource,
-    called: tuple[RolloutConfig, str, str, Callable[[LanguageModel], float] | None],
+    called: tuple[RolloutConfig, str, str, Validate | None],
 ) -> Checkpoint:
     """Record the rollouts, their rewards and the training in the plan of a study."""
     (config, name, made, validate), recorder = called, context.recorder

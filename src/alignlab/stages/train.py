@@ -28,7 +28,7 @@ from alignlab.types import Checkpoint, PreferenceGroup, Usage
 from alignlab.work import Trained
 
 if TYPE_CHECKING:
-    from alignlab.training.trainer_state import TrainResult
+    from alignlab.training.trainer_state import TrainResult, Validate
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def train(
     *,
     name: str,
     made: str = "",
-    validate: Callable[[LanguageModel], float] | None = None,
+    validate: Validate | None = None,
 ) -> Checkpoint:
     """Train a copy of the parent on the records; save it in Hugging Face format.
 
@@ -118,7 +118,7 @@ def _planned(
     parent: Checkpoint,
     records: Sequence[Record],
     lesson: TrainSpec,
-    called: tuple[str, str, Callable[[LanguageModel], float] | None],
+    called: tuple[str, str, Validate | None],
 ) -> Checkpoint:
     """Record a training, with its validations, in the plan of a study."""
     (name, made, validate), config, recorder = called, lesson.config, context.recorder

@@ -50,6 +50,8 @@ class Progress:
     """Step with the best validation value."""
     best_value: float | None = None
     """Best validation value."""
+    best_scores: dict[str, float] = field(default_factory=dict)
+    """Validation prompt id -> its score at `best_step`."""
     window: dict[str, list[float]] = field(default_factory=dict)
     """Name -> sum and weight of a metric since the last line."""
     carried: dict[str, float] = field(default_factory=dict)

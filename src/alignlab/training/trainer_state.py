@@ -30,6 +30,7 @@ from alignlab.training.precision import Weights
 from alignlab.training.reference_logps import weights_hash
 from alignlab.training.regularise import training_mode
 from alignlab.training.schedule import derived_seed
+from alignlab.training.selection import Scores, is_better, mean_of
 from alignlab.training.step import StepRunner
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=TrainConfig)
 
-Validate = Callable[[LanguageModel], float]
-"""Value of a model; higher is better."""
+Validate = Callable[[LanguageModel], float | Scores]
+"""Value of a model, or its scores by validation prompt; higher is better."""
 OnStep = Callable[[Mapping[str, float], int, int], None]
 """Callback with the mean metrics since the last line, the step, and the number of steps."""
 
@@ -241,14 +242,19 @@ class TrainerState:
         last = progress.step == self.total
         due = config.validate_every and progress.step % config.validate_every == 0
         if self._validates and (due or last):
-            value = self._value()
-            best = progress.best_value
+            scores = self._scores()
+            value, name = mean_of(scores), f"step {progress.step}"
             # No weights are the best by a value that is not a number.
-            if not math.isnan(value) and (best is None or value > best):
+            if not math.isnan(value) and (
+                progress.best_step is None or is_better(scores, progress.best_scores, name)
+            ):
                 progress.best_step, progress.best_value = progress.step, value
+                progress.best_scores = dict(scores)
                 checkpoints.write_best(self._saves, self.runner.weights, self.out, self.world)
             log.info("step %d: validation %.6g", progress.step, value)
             metric_sums.add("validation", value, 1)
+            if scores.keys() != {""}:
+                metric_sums.add("validation/scored", len(scores), 1)
 
     def _save(self) -> None:
         """Save a checkpoint where due after a step."""
@@ -263,15 +269,20 @@ class TrainerState:
         else:
             checkpoints.write(self.lm, *states, keep=keep, world=self.world)
 
-    def _value(self) -> float:
-        """Validate the weights on the main rank, while the others wait or make its passes."""
-        value = math.nan
+    def _scores(self) -> Scores:
+        """Validate the weights on the main rank, while the others wait or make its passes.
+
+        Returns:
+            Scores by validation prompt; a value of the whole under "".
+        """
+        scores: Scores = {}
         with self.runner.weights.sampling(self.lm) as lm:
             if self.world.is_main:
                 assert self.hooks.validate is not None
                 with eval_mode(lm.model):
-                    value = float(self.hooks.validate(lm))
-        return self.world.broadcast_from_main(lambda: value)
+                    value = self.hooks.validate(lm)
+                scores = value if isinstance(value, Mapping) else {"": float(value)}
+        return self.world.broadcast_from_main(lambda: scores)
 
 
 def adamw(weights: Weights, config: TrainConfig) -> torch.optim.Optimizer:
