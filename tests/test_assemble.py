@@ -52,3 +52,32 @@ def test_r3s_preset_is_its_papers_ppo():
     assert (policy.objective.kl_target, policy.objective.kl_coef) == (6.0, 0.2)
     assert (policy.config.updates, policy.config.lr) == (4, 1e-5)
     assert policy.config.lora.targets == ("q_proj", "v_proj")
+
+
+def test_settings_that_a_study_never_reads_are_named(caplog):
+    words = ["propose.n=5", "objective.name=ipo", "eft.limit=3", "sft.lr=0.1"]
+    assemble(registry.get("recipe", "alternating"), None, words, {})
+    expected = "settings without effect in alternating: propose.n, objective.name, eft.limit"
+    assert caplog.messages == [expected]
+    caplog.clear()
+    assemble(RECIPE, None, words, {})
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            ["sft.schedule=constant", "sft.min_lr_ratio=0.5"],
+            "setting sft.min_lr_ratio: has no effect with sft.schedule=constant; leave it out",
+        ),
+        (
+            ["preference.save_every=0", "preference.keep_checkpoints=3"],
+            "setting preference.keep_checkpoints: has no effect with preference.save_every=0",
+        ),
+    ],
+)
+def test_settings_that_another_makes_idle_are_refused(words, problem):
+    with pytest.raises(BadInput, match=problem):
+        made(*words)
+    made(words[0])

@@ -104,6 +104,9 @@ class Limits(configs.Bounded):
     count: configs.PositiveInt = 1
     rest: configs.NonNegative | None = None
     kind: Literal["a", "b", "c"] = "a"
+    steps: tuple[configs.PositiveInt, ...] = ()
+    source: configs.PositiveInt | str = 1
+    on: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,34 @@ def test_declared_bounds_hold_however_a_config_is_made(name, value, expected):
     assert str(built.value) == f"setting inner.{line}"
     with pytest.raises(BadInput):
         replace(Limits(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rate", True), ("count", True), ("rest", False), ("share", False), ("steps", (1, True))],
+)
+def test_true_and_false_are_no_numbers(name, value):
+    line = f"{name}: expected a number, found {value!r}"
+    with pytest.raises(BadInput) as direct:
+        Limits(**{name: value})
+    assert str(direct.value) == f"Limits: {line}"
+    with pytest.raises(BadInput) as built:
+        configs.build(Nest, {"inner": {name: value}})
+    assert str(built.value) == f"setting inner.{line}"
+
+
+def test_true_is_refused_where_no_bound_is_declared():
+    with pytest.raises(BadInput, match="setting seed: expected a number, found True"):
+        configs.build(Outer, configs.parse_overrides(["seed=true"]))
+    assert configs.build(Limits, {"on": 1}) == Limits(on=True)
+    assert configs.build(Outer, {"free": {"beta": 1}}).free == {"beta": 1.0}
+
+
+def test_numbers_as_text_are_converted_where_built_and_refused_in_python():
+    assert configs.build(Limits, {"rate": "0.5", "count": "3"}) == Limits(0.5, count=3)
+    with pytest.raises(BadInput, match=r"Limits: rate: expected a number, found '0.5'"):
+        Limits(rate="0.5")
+    assert Limits(source="3").source == "3"
 
 
 def test_bounds_leave_what_is_within_them():

@@ -48,17 +48,53 @@ class Bounded:
 
     def __post_init__(self) -> None:
         cls: Any = type(self)
+        hints = _hints(cls)
         for name, adapter in _bounds(cls):
+            value = getattr(self, name)
             try:
-                adapter.validate_python(getattr(self, name))
+                adapter.validate_python(value)
             except ValidationError as error:
-                raise BadInput(f"{type(self).__name__}: {name}: {_complaint(error)}") from None
+                raise BadInput(f"{cls.__name__}: {name}: {_complaint(error)}") from None
+            # pydantic takes "0.1" for 0.1, but the field still holds the text.
+            if isinstance(value, str) and _is_number(hints[name], str):
+                raise BadInput(f"{cls.__name__}: {name}: expected a number, found {value!r}")
+        _refuse_truth(cls, vars(self), f"{cls.__name__}: ")
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Return the type hints of a class, with their bounds."""
+    return get_type_hints(cls, include_extras=True)
+
+
+def _is_number(hint: Any, other: type) -> bool:
+    """Return whether a type hint holds numbers, and no values of another type."""
+    if isinstance(hint, type):
+        return issubclass(hint, int | float) and not issubclass(hint, bool)
+    parts = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    return any(_is_number(part, other) for part in parts) and other not in parts
+
+
+def _refuse_truth(cls: type, values: Mapping[str, Any], where: str) -> None:
+    """Refuse true and false for a number: Python takes them for 1 and 0.
+
+    Raises:
+        BadInput: such a value; nested settings are checked too.
+    """
+    hints = _hints(cls)
+    for key, value in values.items():
+        nested = _dataclass_in(hints.get(key))
+        if nested is not None and isinstance(value, Mapping):
+            _refuse_truth(nested, value, f"{where}{key}.")
+        several = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in several) and _is_number(hints.get(key), bool):
+            raise BadInput(f"{where}{key}: expected a number, found {value!r}")
 
 
 @cache
 def _bounds(cls: Any) -> tuple[tuple[str, TypeAdapter[Any]], ...]:
     """Return the fields that declare a bound, each with its validator."""
-    hints = get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     bounded = [f.name for f in dataclasses.fields(cls) if _declares_bound(hints[f.name])]
     return tuple((name, TypeAdapter(hints[name])) for name in bounded)
 
@@ -130,8 +166,10 @@ def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
         BadInput: a key is unknown (the message names the nearest valid one), or a value has the
             wrong type or is out of bounds.
     """
+    values = merged(cls, *layers)
+    _refuse_truth(cls, values, "setting ")
     try:
-        config = TypeAdapter(cls).validate_python(merged(cls, *layers))
+        config = TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))

@@ -26,7 +26,7 @@ from alignlab.errors import BadInput
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.specs import drops_bad
-from alignlab.stages.checkpoint_selection import mean_score
+from alignlab.stages.checkpoint_selection import scores_by_prompt
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.stages.rollout import rollout as rollout_stage
 from alignlab.stages.rollout_engine import check_engine
@@ -90,7 +90,7 @@ def rollout(
         if validation:
             # As the policy is sampled in training.
             drawn = SampleSettings(n=1, temperature=1, top_p=1, max_tokens=chosen.max_tokens)
-            validate = mean_score(context, source, validation, drawn)
+            validate = scores_by_prompt(context, source, validation, drawn)
         spec = RolloutLesson(
             learned,
             part_of(RolloutConfig, chosen),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from alignlab.commands._support.measured_speed import speeds
 from alignlab.commands._support.outcome import note_outcome, note_plan
 from alignlab.commands._support.placed import Placed, placed
 from alignlab.commands._support.terminal import head
-from alignlab.commands._support.train_setup import refuse_large
+from alignlab.commands._support.train_setup import refuse_idle, refuse_large
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.errors import RunFailed
@@ -32,8 +33,11 @@ from alignlab.records import to_dict
 from alignlab.released import release_weights
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
+from alignlab.training.config import TrainConfig
 from alignlab.training.ranks import main_process_only
 from alignlab.types import StudyDescription, Unscored
+
+log = logging.getLogger(__name__)
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
@@ -185,7 +189,30 @@ def assemble(
         configs.build(recipe.config, *given)  # refuses them
     name, preset = preset_for(str(first["model"]), first["preset"], objective["name"], keys)
     chosen = configs.build(recipe.config, preset, *given)
+    _check_idle(recipe, chosen, given)
     return replace(chosen, preset=name, out=chosen.out or out)
+
+
+def _check_idle(recipe: Recipe, chosen: StudyConfig, given: Sequence[Mapping[str, Any]]) -> None:
+    """Log given settings that the study never reads; refuse those without effect in a training.
+
+    Raises:
+        BadInput: a setting that another setting of the same training makes idle.
+    """
+    named: dict[str, Any] = {}
+    for layer in given:
+        configs.merge(named, layer)
+    idle = [
+        key
+        for key in configs.dotted(named)
+        if any(f"{key}.".startswith(f"{group}.") for group in recipe.idle)
+    ]
+    if idle:
+        log.warning("settings without effect in %s: %s", recipe.name, ", ".join(idle))
+    for one in fields(chosen):
+        loop = getattr(chosen, one.name)
+        if isinstance(loop, TrainConfig):
+            refuse_idle(loop, named.get(one.name, {}), section=f"{one.name}.")
 
 
 def _fitness(config: StudyConfig) -> str:

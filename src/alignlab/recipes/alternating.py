@@ -286,6 +286,7 @@ register("recipe", "alternating")(
         question="Does a reward for each sentence teach more than the same rewards summed at the "
         "end of the response, and do corrections mend what RL broke?",
         study=study,
+        idle=("eft", "propose", "objective", "preference"),
         options={"By sentence": ("RL by sentence",), "By response": ("RL by response",)},
     )
 )

@@ -137,5 +137,6 @@ register("recipe", "compare_objectives", old=("rl_free",))(
         question="Which objective makes most of the same scored answers, and does it take "
         "reinforcement learning?",
         study=study,
+        idle=("eft", "propose", "objective"),
     )
 )

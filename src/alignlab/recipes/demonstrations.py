@@ -170,6 +170,7 @@ register("recipe", "demonstrations")(
         question="Does a model get more out of demonstrations by preferring them to its own "
         "answers, or by a reward learned from both, than by imitating them longer?",
         study=study,
+        idle=("eft", "propose"),
         options={
             "Imitated longer": (f" {BRANCHES['sft'][1]}",),
             "Preferred to own answers (SPIN)": (f" {BRANCHES['spin'][1]}",),

@@ -12,7 +12,7 @@ model with PPO, on pairs, as the two labellers have no common scale.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ from alignlab.stages.coin import by_coin
 from alignlab.stages.judge import by_prompt, judge, scores
 from alignlab.stages.pair import best_as_demonstrations, pair
 from alignlab.stages.prompt_types import KnownTypes, TypesById, prompt_types
+from alignlab.stages.propose import ProposeSettings
 from alignlab.stages.red_team import RedTeam, red_team
 from alignlab.stages.self_refine import RefineSettings
 from alignlab.types import Checkpoint, Feedback, PreferenceGroup, QueryType, Unscored
@@ -365,6 +366,11 @@ register("recipe", "hybrid")(
         question="Does a model satisfy more when answers to closed questions are labelled by a "
         "checker and only the others by an AI judge?",
         study=study,
+        # The other half of `propose`, its filters, serve to refine prompts.
+        idle=(
+            "eft",
+            *(f"propose.{f.name}" for f in fields(ProposeSettings) if f.name != "filters"),
+        ),
         options={
             "Labels of an AI judge": (f" {BRANCHES['basic'][1]}",),
             "Labels routed by the kind of prompt": (f"M2 {BRANCHES['hybrid'][1]}",),

@@ -331,6 +331,7 @@ register("recipe", "instructable_reward")(
         question="Does a reward model follow the principles that it is shown, and does editing "
         "them steer a policy without new labels?",
         study=study,
+        idle=("eft", "propose", "objective", "preference"),
         options={
             "Principles": ("RL by principles",),
             "Coin labels": ("coin labels",),

@@ -248,6 +248,7 @@ register("recipe", "instructors")(
         question="Does a model learn more from questions that an instructor writes from its errors "
         "than from as many others?",
         study=study,
+        idle=("eft", "propose", "objective", "preference"),
         options={
             "Questions from errors": (BRANCHES["error"],),
             "Questions without errors": (BRANCHES["mimic"], BRANCHES["random"]),

@@ -183,6 +183,7 @@ register("recipe", "multi_critique")(
         question="Does a critic learn more from the merged critiques of several critics than from "
         "those of the best one, and from pairs that revisions validate than from judged ones?",
         study=study,
+        idle=("eft", "propose"),
         options={
             "Merged critiques": (f"C1 {TAUGHT['merged']}",),
             "The best single critic": (f"C1 {TAUGHT['single']}",),

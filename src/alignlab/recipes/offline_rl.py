@@ -315,6 +315,7 @@ register("recipe", "offline_rl")(
         question="Does a model that is trained on returns and asked for the best one beat "
         "preferring, imitating or drawing the best answer?",
         study=study,
+        idle=("eft", "propose"),
         options={
             "Return-conditioned": ("return-conditioned",),
             "Best answers imitated": ("best ",),

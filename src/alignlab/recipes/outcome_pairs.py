@@ -375,6 +375,7 @@ register("recipe", "outcome_pairs")(
         question="Does a model answer more questions right after preferring its own right answers "
         "to its wrong ones, or is imitating the right ones enough?",
         study=study,
+        idle=("eft", "propose"),
         options={
             "Right over wrong": (BRANCHES["pairs"][1],),
             "Right answers imitated": (BRANCHES["sft"][1],),

@@ -303,5 +303,6 @@ register("recipe", "relevance_reward")(
         question="Can a reward that reads relevance, length and repetition alone align a model "
         "without preference data?",
         study=study,
+        idle=("eft", "propose", "objective", "preference"),
     )
 )

@@ -233,6 +233,7 @@ register("recipe", "rlcd")(
         question="Do pairs of answers that were asked to be good and bad, without a judge, teach "
         "as much as a critic's pairs?",
         study=study,
+        idle=("eft", "propose"),
         options={
             "Contrast without a judge": (NAMES["contrast"],),
             "A critic's pairs": (NAMES["judged"],),

@@ -147,6 +147,7 @@ register("recipe", "self_evolved_reward")(
         question="Does a reward model that learns from its own sure labels of pairs come near one "
         "that has all labels, and does a policy gain by it?",
         study=study,
+        idle=("eft", "propose", "objective", "preference"),
         options={
             "The evolved reward": (POLICIES["last"],),
             "The seed reward": (POLICIES["seed"],),

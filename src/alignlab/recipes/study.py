@@ -188,6 +188,8 @@ class Recipe:
     """Question that the study answers, in one sentence; the report's title."""
     study: Callable[[RunContext, Any], StudyMeasurements]
     baseline: str = "M1"
+    idle: tuple[str, ...] = ()
+    """Settings of every study that have no effect in this one, or groups of them."""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Option that the question names -> parts of the names of the models that stand for it."""
 

@@ -97,6 +97,7 @@ register("recipe", "teacher_signals")(
         question="Which kind of a teacher's feedback serves best at equal teacher tokens: scores, "
         "rankings, labels, critiques, demonstrations or logits?",
         study=study,
+        idle=("eft", "propose"),
         options={
             "Judgements": tuple(MODELS[n] for n in ("scores", "rankings", "labels")),
             "Words": (MODELS["critiques"], MODELS["demonstrations"]),

@@ -116,24 +116,27 @@ def build_objective(objective: Any, options: Mapping[str, Any]) -> Any:
     return objective
 
 
-def refuse_idle(chosen: Any, given: Mapping[str, Any], *more: tuple[str, bool, str]) -> None:
+def refuse_idle(
+    chosen: Any, given: Mapping[str, Any], *more: tuple[str, bool, str], section: str = ""
+) -> None:
     """Refuse settings that were set but have no effect.
 
     Args:
         chosen: settings of a training loop.
         given: settings set by name.
         more: further triples of a setting's name, whether it has no effect, and where.
+        section: prefix of the names of a training among others.
 
     Raises:
         BadInput: a setting without effect is given.
     """
     for key, without_effect, why in (
-        ("min_lr_ratio", chosen.schedule == "constant", "with schedule=constant"),
-        ("keep_checkpoints", not chosen.save_every, "with save_every=0"),
+        ("min_lr_ratio", chosen.schedule == "constant", f"with {section}schedule=constant"),
+        ("keep_checkpoints", not chosen.save_every, f"with {section}save_every=0"),
         *more,
     ):
         if key in given and without_effect:
-            raise BadInput(f"setting {key}: has no effect {why}; leave it out")
+            raise BadInput(f"setting {section}{key}: has no effect {why}; leave it out")
 
 
 def check_token_budget(key: str, tokens: int, budget: int) -> None:
