@@ -232,3 +232,31 @@ def test_hub_reads_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(table.files["some/data"]) == 64
     assert complaint("no/such").endswith("Dataset 'no/such' doesn't exist on the Hub")
     assert "at least one record in split 'train'" in complaint("some/empty")
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["train-00000-of-00003.jsonl", "train-00002-of-00003.jsonl"], "found 2 (without part 1)"),
+        (["data-00000-of-00004.jsonl.gz"], "expected 4 parts, found 1 (without part 1, 2, 3)"),
+        (["train-00000-of-00002-0123456789abcdef.jsonl"], "found 1 (without part 1)"),
+        (["train-00001-of-00002.jsonl", "train-00002-of-00002.jsonl"], ""),
+        (["train-00000-of-00001.jsonl", "test-00000-of-00001.jsonl"], ""),
+        (["t-00000-of-00002-0123456789ab.jsonl", "t-00001-of-00002-ba9876543210.jsonl"], ""),
+        (["t-00000-of-00001.jsonl", "t-00000-of-00002.jsonl", "t-00001-of-00002.jsonl"], ""),
+        (["part-1.jsonl", "part-3.jsonl", "5-of-9.jsonl"], ""),
+    ],
+)
+def test_a_folder_without_one_of_its_parts_is_refused(
+    tmp_path: Path, names: list[str], missing: str
+) -> None:
+    """An interrupted download must not be taken for the whole."""
+    for n, name in enumerate(names):
+        content = f'{{"a": {n}}}\n'.encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    if not missing:
+        assert len(read_table(str(tmp_path), Faults()).rows) == len(names)
+        return
+    with pytest.raises(BadInput) as caught:
+        read_table(str(tmp_path), Faults())
+    assert missing in str(caught.value)

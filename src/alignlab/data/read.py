@@ -30,6 +30,10 @@ _DESCRIPTIONS = frozenset(
 )
 """Metadata files of the datasets package."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_PART = re.compile(
+    r"(?P<name>.*?)(?P<part>\d{3,})-of-(?P<of>\d{3,})(?:-[0-9a-f]{8,})?(?P<ending>\..*)"
+)
+"""Name of a part of a whole, as the datasets package numbers them."""
 _TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|val|valid|validation)([^a-z]|$)")
 
 
@@ -89,6 +93,7 @@ def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTabl
             _refuse_indices(path)
     if not data:
         raise BadInput(f"{folder}: expected data files ({_known()}), found none")
+    _refuse_missing_parts(data)
     tests = {p for p in data if _TEST_NAME.search(str(p.relative_to(folder)).lower())}
     if len(tests) == len(data):
         tests = set()  # a folder of test data alone is what was asked for
@@ -103,6 +108,26 @@ def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTabl
         {str(p): file_digest(p) for p in data},
         tuple(str(p) for p in inside if p not in data),
     )
+
+
+def _refuse_missing_parts(data: Iterable[Path]) -> None:
+    """Refuse files named as parts of a whole (train-00000-of-00003.parquet) if one is missing.
+
+    Raises:
+        BadInput: parts are missing; the message numbers them.
+    """
+    parts: dict[tuple[str, int], set[int]] = {}
+    for path in data:
+        if found := _PART.fullmatch(path.name):
+            whole = path.with_name(f"{found['name']}*-of-{found['of']}{found['ending']}")
+            parts.setdefault((str(whole), int(found["of"])), set()).add(int(found["part"]))
+    for (whole_name, of), there in parts.items():
+        missing = min((set(range(n, n + of)) - there for n in (0, 1)), key=len)
+        if missing:
+            raise BadInput(
+                f"{whole_name}: expected {of} parts, found {len(there)} (without part "
+                f"{listed(sorted(missing))}); name the files to read these alone"
+            )
 
 
 def _refuse_indices(state: Path) -> None:
