@@ -37,6 +37,17 @@ RIGHT = [
     ("7", "7"),
     ("So in 5 days she has 3 + 4 = 7 eggs in 2 boxes.", "7"),
     ("In the end, **7** eggs are left in 2 boxes.", "7"),
+    # notes below a number alone
+    ("7\n\n1. She has 3 white and 4 brown eggs.\n2. Nothing else counts.", "7"),
+    ("**7**\n\nNote: rounded from 6.8", "7"),
+    ("7 eggs\n- each box holds 12", "7"),
+    ("$7\n\nExplanation: it was $12 at first.", "7"),
+    ("7.\n\n(Rounded to 2 digits.)", "7"),
+    ("6\n\n1. Wait, she has 7", "7"),
+    ("12\n- 5\n7", "7"),
+    ("12\n- 3 white, 4 brown\n= 7", "7"),
+    ("6\n\nSteps: 3 and 4, so 7", "7"),
+    ("3\n4\n7", "7"),
     # numbers
     ("#### 1,234", "1234"),
     ("#### 1234", "1,234"),

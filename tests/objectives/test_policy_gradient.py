@@ -536,3 +536,14 @@ def test_equal_scores_keep_their_sign_when_scaled():
 def test_what_learns_from_rollouts():
     found = [is_policy_gradient(o) for o in (PPO(), GRPO, RLOO, Reinforce(), DPO(), DPO, None)]
     assert found == [True, True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_equal_scores_that_are_no_binary_fractions_count_as_equal(scale):
+    """0.1 + 0.1 + 0.1 over 3 is above 0.1: no spread, no advantage."""
+    scores = [0.1, 0.1, 0.1, 0.7, 0.7, 0.8]
+    batch = rollouts([[-1.0]] * 6, [[-1.0]] * 6, scores, group=[0, 0, 0, 1, 1, 1])
+    made = GRPO(scale=scale).credit(batch, GRPO().start())
+    assert made.metrics["frac_reward_zero_std"].tolist() == [1.0, 0.0]
+    assert made.advantage_NT[:3, 0].tolist() == [0.0, 0.0, 0.0]
+    assert made.advantage_NT[5, 0] > 0

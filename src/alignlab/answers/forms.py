@@ -32,6 +32,18 @@ _SEVERAL = re.compile(r"\(?[A-J][).:]*\s*(?:or|and|,|/)\s*\(?[A-J]\b")
 _CALCULATION = re.compile(
     r"\.\d|\s*(?:(?<!\*)\*(?!\*)|[+/\u00d7\u00f7^]|\\(?:cdot|times|div)\b|[-\u2212\u2013]\s*[\d(])"
 )
+_NOTES = re.compile(
+    r"\s*(?:(?:\d+[.)]|[-*\u2022])\s+[^\d\s]|\W{0,4}(?:notes?|rounded|explanation|reasoning|steps?|"
+    r"because|since|check|here(?:'s| is| are)|this is)\b)",
+    re.IGNORECASE,
+)
+"""Start of notes below an answer."""
+_RESULT = re.compile(
+    r"=\s*\S+\s*$|\b(?:so|thus|therefore|hence|total|altogether|wait|actually|sorry|correction|"
+    r"final)\b",
+    re.IGNORECASE,
+)
+"""Result in notes, which may be another than the number above them."""
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _MONEY = re.compile(
     r"\bhow much\b|[$\u20ac\u00a3]|\bdollars?\b|\bcosts?\b|\bmoney\b", re.IGNORECASE
@@ -90,11 +102,16 @@ def last_number(text: str, question: str = "") -> Number | None:
 
     Of the last sentence with numbers it is the only bold one, the one after the last equals sign,
     the only amount of money if the question's last sentence asks for money, or else the last; a
-    percentage only if the question asks for one, or if there is no other number.
+    percentage only if the question asks for one, or if there is no other number. A first line that
+    is a number alone, with notes below it, is the answer.
 
     Raises:
         Ambiguous: the last number is part of one that is not read (5,5; x 10^3; \\pm 5).
     """
+    first, _, notes = text.strip().partition("\n")
+    headed = whole_number(first) if _NOTES.match(notes) and not _RESULT.search(notes) else None
+    if headed is not None:
+        return headed
     for sentence in reversed(sentences(plain_text(text))):
         found = numbers_in(sentence)
         if not found:

@@ -196,6 +196,15 @@ def group_sums(value_N: Tensor, group_N: Tensor) -> Tensor:
     return value_N.new_zeros(groups).index_add(0, group_N, value_N)
 
 
+def group_extreme(steps: StepRewards, group_N: Tensor, how: Literal["amax", "amin"]) -> Tensor:
+    """Return the largest or smallest reward of a step in each group; (B,)."""
+    none = -torch.inf if how == "amax" else torch.inf
+    rewards_NT = steps.reward_NT.masked_fill(~steps.step_NT, none)
+    of_N = rewards_NT.amax(1) if how == "amax" else rewards_NT.amin(1)
+    extreme_B = of_N.new_full((int(group_N[-1]) + 1,), none)
+    return extreme_B.scatter_reduce(0, group_N, of_N, how)
+
+
 def rollout_metrics(rollouts: Rollouts, reward_N: Tensor, state: CreditState) -> dict[str, Tensor]:
     """Return metrics of a batch under TRL's names; one value per rollout.
 

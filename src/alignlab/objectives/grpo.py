@@ -28,6 +28,7 @@ from alignlab.errors import BadInput
 from alignlab.objectives.base import ObjectiveOutput
 from alignlab.objectives.credit import (
     clipped_surrogate,
+    group_extreme,
     group_sums,
     kl_of,
     over_rollouts,
@@ -89,10 +90,13 @@ class GRPO(Bounded, PolicyGradient):
         steps, group_N = step_rewards(rollouts), rollouts.group_N
         count_B = group_sums(steps.step_NT.sum(1).double(), group_N)
         mean_B = group_sums(steps.reward_NT.sum(1), group_N) / count_B
-        centred_NT = torch.where(steps.step_NT, steps.reward_NT - mean_B[group_N][:, None], 0.0)
+        # The mean of equal rewards can differ from them by a rounding error: 3 * 0.1 / 3 > 0.1.
+        varied_B = group_extreme(steps, group_N, "amax") > group_extreme(steps, group_N, "amin")
+        counts_NT = steps.step_NT & varied_B[group_N][:, None]
+        centred_NT = torch.where(counts_NT, steps.reward_NT - mean_B[group_N][:, None], 0.0)
         variance_B = group_sums((centred_NT**2).sum(1), group_N) / (count_B - 1)
         metrics = rollout_metrics(rollouts, rollouts.score_N, state)
-        metrics["frac_reward_zero_std"] = (variance_B == 0).double()
+        metrics["frac_reward_zero_std"] = (~varied_B).double()
         return Credit(
             to_go_NT(centred_NT / self._unit(variance_B, rollouts)[:, None]),
             None,
