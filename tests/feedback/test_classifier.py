@@ -7,6 +7,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from alignlab.errors import BadInput
+from alignlab.feedback.classifier import ClassifierSource
 from alignlab.feedback.specs import judge
 from alignlab.types import Message, Prompt, Response, SampledBy, Score, Unscored
 from tests.generation.tiny import GATED, tokenizer
@@ -71,3 +72,10 @@ def test_bad_specs(tmp_path):
         rate("classifier:")
     with pytest.raises(BadInput, match="expected a text classifier"):
         rate(f"classifier:{tmp_path / 'none'}")
+
+
+def test_a_probability_that_is_no_number_is_unscored():
+    source = ClassifierSource(lambda texts: [math.nan, 0.5][: len(texts)], "broken")
+    responses = [Response(f"r{i}", "p", t, SampledBy("m")) for i, t in enumerate(TEXTS)]
+    found = [f.verdict for f in source.rate([(PROMPT, responses)], 0)]
+    assert found == [Unscored("the score is not finite"), Score(0.5), Unscored("an empty response")]

@@ -115,3 +115,13 @@ def test_by_spec():
 def test_what_makes_no_ensemble_is_refused(text, why):
     with pytest.raises(BadInput, match=why):
         spec(text)
+
+
+@pytest.mark.parametrize("normalise", ["prompt", "call"])
+def test_equal_scores_become_0_where_their_std_is_a_rounding_error(normalise):
+    """The std of three scores of 0.1 is 1e-17: divided by it, they would be -1 and rule."""
+    items = [(prompt("p"), [response(str(i), "a") for i in range(3)])]
+    members = [Member(Says("flat", 0.1, 0.1, 0.1)), Member(Says("one", 0.0, 1.0, 2.0))]
+    options = EnsembleOptions(how="minimum", normalise=normalise)
+    found = [f.verdict.value for f in Ensemble(members, options).rate(items, seed=0)]
+    assert found == pytest.approx([-(1.5**0.5), 0.0, 0.0])

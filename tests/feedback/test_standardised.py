@@ -31,7 +31,7 @@ def test_what_is_unscored_stays_so():
     assert found.verdict == Unscored("too long")
 
 
-@pytest.mark.parametrize("known", [[], [3.0], [1.0, 1.0]])
+@pytest.mark.parametrize("known", [[], [3.0], [1.0, 1.0], [0.1] * 3, [0.7] * 6])
 def test_equal_scores_have_no_scale(known: list[float]):
     with pytest.raises(BadInput, match="reward longer: expected scores that differ"):
         Standardised.on(LengthJudge(), known)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
-from alignlab.feedback.conversion import feedback_on
+from alignlab.feedback.conversion import feedback_on, finite_score
 from alignlab.protocols import flatten
 from alignlab.registry import register
 from alignlab.specs import read_options
-from alignlab.types import Feedback, Prompt, Response, Score, Unscored
+from alignlab.types import Feedback, Prompt, Response, Unscored
 
 Classify = Callable[[Sequence[str]], list[float]]
 """Function from texts to the probability of the label for each."""
@@ -35,7 +35,7 @@ class ClassifierSource:
         texts = [response.text for _, response in flatten(items)]
         scores = iter(self._classify([text for text in texts if text.strip()]))
         empty = Unscored("an empty response")
-        verdicts = [Score(next(scores)) if text.strip() else empty for text in texts]
+        verdicts = [finite_score(next(scores)) if text.strip() else empty for text in texts]
         return feedback_on(items, self.name, verdicts)
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from alignlab.protocols import FeedbackSource, PairJudge, flatten
 from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
+
+
+def finite_score(value: float, samples: tuple[float | None, ...] = ()) -> Score | Unscored:
+    """Return a model's figure as a score; NaN and infinity are Unscored."""
+    return Score(value, samples) if math.isfinite(value) else Unscored("the score is not finite")
 
 
 def feedback_on(

@@ -142,6 +142,8 @@ def _normalised(score_MN: np.ndarray) -> np.ndarray:
     for scaled_N, score_N in zip(scaled_MN, score_MN, strict=True):
         known = np.isfinite(score_N)
         if known.any():
-            deviation = score_N[known].std()
-            scaled_N[known] = (score_N[known] - score_N[known].mean()) / (deviation or 1.0)
+            found = score_N[known]
+            # The std of equal scores can be a rounding error, which must not be divided by.
+            equal = found.min() == found.max()
+            scaled_N[known] = 0.0 if equal else (found - found.mean()) / found.std()
     return scaled_MN

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
-from alignlab.feedback.conversion import feedback_on
+from alignlab.feedback.conversion import feedback_on, finite_score
 from alignlab.protocols import flatten
 from alignlab.registry import register
-from alignlab.types import Feedback, Prompt, Response, Score, Unscored
+from alignlab.types import Feedback, Prompt, Response, Unscored
 
 
 class Relevance(Protocol):
@@ -90,7 +90,8 @@ class RelevanceSource:
         scores = iter(self.model.products([pair for pair in pairs if pair[1].strip()]))
         empty = Unscored("the response is empty")
         verdicts = [
-            Score(value := next(scores), (value,)) if text.strip() else empty for _, text in pairs
+            finite_score(value := next(scores), (value,)) if text.strip() else empty
+            for _, text in pairs
         ]
         return feedback_on(items, self.name, verdicts)
 

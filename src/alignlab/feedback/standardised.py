@@ -35,9 +35,11 @@ class Standardised:
         Raises:
             BadInput: the scores are all equal, or there is none.
         """
-        mean = math.fsum(scores) / max(1, len(scores))
+        if len(set(scores)) < 2:  # their std can be a rounding error above 0
+            return cls(source, 0.0, 0.0)
+        mean = math.fsum(scores) / len(scores)
         squares = math.fsum((score - mean) ** 2 for score in scores)
-        return cls(source, mean, math.sqrt(squares / max(1, len(scores))))
+        return cls(source, mean, math.sqrt(squares / len(scores)))
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return the source's feedback; scores are standardised, other verdicts stay."""

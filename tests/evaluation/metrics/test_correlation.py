@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
+from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.correlation import (
     kendall_interval,
     kendall_tau_b,
@@ -81,3 +84,9 @@ def test_constant_sides_and_draws_have_no_correlation(interval) -> None:  # type
     assert interval([1, 2, 3], [1, 1, 1], prompts) == NOTHING
     found = interval([1, 2, 3], [1, 2, 3], prompts)  # a ninth of the draws is one prompt thrice
     assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
+
+
+def test_what_is_no_number_has_no_rank() -> None:
+    for correlation in (spearman, kendall_tau_b):
+        with pytest.raises(BadInput, match="a rank correlation: expected numbers, found NaN"):
+            correlation([1, math.nan, 3], [1, 2, 3])

@@ -179,3 +179,9 @@ def test_memory_bounds_change_no_p_value(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_difference_needs_as_many_prompts_as_it_is_detectable_with() -> None:
     assert [prompts_needed(detectable(n, 0.7), 0.7) for n in range(1, 300)] == list(range(1, 300))
+
+
+def test_a_value_that_is_no_number_is_refused() -> None:
+    for found in (lambda: sign_flip_p([1, math.nan]), lambda: difference([math.nan, 1], [0, 0])):
+        with pytest.raises(BadInput, match="a paired difference: expected numbers, found NaN"):
+            found()

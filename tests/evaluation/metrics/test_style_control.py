@@ -86,3 +86,9 @@ def test_heavy_prompts_are_fitted_too() -> None:
     (found,) = _fit(np.ones((4, 1)), values, np.full(4, 100.0))
     wanted = brentq(lambda x: 100 * (values - expit(x)).sum() - RIDGE * x, -9, 9)
     assert found == pytest.approx(wanted, abs=1e-9)
+
+
+def test_an_equal_difference_of_all_pairs_is_no_style() -> None:
+    """Differences of 1/3 have a std of 5e-17, by rounding."""
+    own, other = np.array([2.0, 0, 0, 0]), np.array([1.0, 0, 0, 0])
+    assert not _standardised([(own, other)] * 7).any()

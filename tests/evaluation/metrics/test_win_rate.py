@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignlab.evaluation.metrics.intervals import Interval, bootstrap_mean, share_interval
+from alignlab.evaluation.metrics.intervals import Interval, bootstrap_mean, share_interval, wilson
 from alignlab.evaluation.metrics.win_rate import Outcome, outcome, standing, win_rate
 from alignlab.types import Feedback, Preference, Unscored
 
@@ -121,3 +121,10 @@ def test_standing_is_against_the_chance_given() -> None:
     assert standing(rate, 0.2) == "better"
     assert standing(rate, 0.4) == "worse"
     assert standing(rate, 0.25) == standing(rate, 0.35) == "not distinguishable"
+
+
+def test_equal_outcomes_of_many_prompts_are_not_certain() -> None:
+    """Resampling cannot vary equal outcomes: the bounds are Wilson's, as for few prompts."""
+    found = win_rate(outcomes(0, 200, 0)).rate
+    expected = wilson(100, 200)
+    assert (found.value, found.low, found.high) == (0.5, expected.low, expected.high)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import (
     NOTHING,
     Floats,
@@ -71,10 +72,16 @@ def _floats(values: list[float | None]) -> Floats:
 
 
 def _levels(x_N: ArrayLike, y_N: ArrayLike) -> tuple[Ints, Ints]:
-    """Return each value's position among the sorted distinct values, per side."""
-    x = np.unique(np.asarray(x_N, dtype=np.float64), return_inverse=True)[1]
-    y = np.unique(np.asarray(y_N, dtype=np.float64), return_inverse=True)[1]
-    return x.astype(np.int64), y.astype(np.int64)
+    """Return each value's position among the sorted distinct values, per side.
+
+    Raises:
+        BadInput: a value that is no number, which has no rank.
+    """
+    sides = [np.asarray(side, dtype=np.float64) for side in (x_N, y_N)]
+    if any(np.isnan(side).any() for side in sides):
+        raise BadInput("a rank correlation: expected numbers, found NaN")
+    x, y = (np.unique(side, return_inverse=True)[1].astype(np.int64) for side in sides)
+    return x, y
 
 
 def _weighted_spearman(x_N: Ints, y_N: Ints, weights_DN: Floats) -> list[float | None]:

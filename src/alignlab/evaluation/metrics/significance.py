@@ -55,7 +55,7 @@ def difference(
         draws: sign patterns drawn.
 
     Raises:
-        BadInput: lists of unlike lengths.
+        BadInput: lists of unlike lengths, or a value that is no number.
     """
     first, second = np.asarray(first_N, np.float64), np.asarray(second_N, np.float64)
     if first.shape != second.shape or first.ndim != 1:
@@ -82,8 +82,13 @@ def sign_flip_p(
     """Compute the two-sided p-value that differences are centred at 0; 1 where all are 0.
 
     For a win rate, pass each outcome less one half: ties are 0 and favour neither side.
+
+    Raises:
+        BadInput: a difference that is no number.
     """
     apart = np.asarray(apart_N, dtype=np.float64)
+    if np.isnan(apart).any():
+        raise BadInput("a paired difference: expected numbers, found NaN")
     prompt_N = np.arange(len(apart)) if prompts_N is None else labels(prompts_N)
     totals = np.bincount(prompt_N, weights=apart) if len(apart) else apart
     totals = totals[np.abs(totals) > _TOLERANCE]

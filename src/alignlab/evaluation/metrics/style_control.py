@@ -97,8 +97,9 @@ def _standardised(styles: Sequence[tuple[Floats, Floats]]) -> Floats:
     other_NF = np.array([other for _, other in styles])
     total_NF = own_NF + other_NF
     z_NF = np.divide(own_NF - other_NF, total_NF, out=np.zeros_like(total_NF), where=total_NF > 0)
-    spread_F = z_NF.std(0)
-    scaled_NF: Floats = np.divide(z_NF, spread_F, out=np.zeros_like(z_NF), where=spread_F > 0)
+    # The std of equal differences can be a rounding error, which must not be divided by.
+    varied_F = z_NF.min(0) < z_NF.max(0)
+    scaled_NF: Floats = np.divide(z_NF, z_NF.std(0), out=np.zeros_like(z_NF), where=varied_F)
     return scaled_NF
 
 

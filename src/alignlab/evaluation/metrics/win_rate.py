@@ -19,7 +19,7 @@ from alignlab.evaluation.metrics.intervals import (
     DRAWS,
     FEW,
     Interval,
-    bootstrap_mean,
+    bootstrap_ratio,
     share_interval,
 )
 from alignlab.types import Feedback, Preference
@@ -96,7 +96,11 @@ def win_rate(
     few = _is_few(rate, prompts=len(set(prompts)))
     if resample_seeds or not few:
         seeds = [o.seed for o in judged] if resample_seeds else None
-        drawn = bootstrap_mean(values_N, prompts_N=prompts, seeds_N=seeds, seed=seed, draws=draws)
+        ones_N = np.ones_like(values_N)
+        drawn = bootstrap_ratio(
+            values_N, ones_N, prompts_N=prompts, seeds_N=seeds, seed=seed, draws=draws,
+            is_share=True,
+        )  # fmt: skip
         rate = _wider(rate, drawn) if few else drawn
     return WinRate(
         wins=int((values_N > 0.5).sum()),
