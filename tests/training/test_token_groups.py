@@ -189,3 +189,17 @@ def test_the_longest_response_of_a_group_has_to_fit():
     long = "n" * (context_length(lm) - 1)
     pair = PreferenceGroup(prompt("b"), (response("yes"), response(long)), (1.0, 0.0), "judge")
     assert prepare(lm, [pair]).tally.dropped == {"longer than the model's context": 1}
+
+
+def test_a_cut_prompt_keeps_its_beginning_of_text():
+    lm = tiny_lm()
+    lm.tokenizer.bos_token = "<|im_start|>"
+    lm.tokenizer.chat_template = "{{ bos_token }}" + lm.tokenizer.chat_template
+    record = demonstration("abc" * 30, "A")
+    (whole,), _ = prepare(lm, [record])
+    (cut,), count = prepare(lm, [record], max_prompt_tokens=20, too_long="cut")
+    assert cut.prompt_T == (lm.tokenizer.bos_token_id, *whole.prompt_T[-19:])
+    assert count.changed == {"prompt cut": 1}
+    (one,), _ = prepare(lm, [record], max_prompt_tokens=1, too_long="cut")
+    assert one.prompt_T == whole.prompt_T[-1:]
+    lm.tokenizer.bos_token = None

@@ -32,8 +32,9 @@ class LengthSettings(Bounded):
     max_response_tokens: PositiveInt = 1024
     """Longest response, in tokens, its end-of-turn token included."""
     too_long: Literal["drop", "cut"] = "drop"
-    """Treatment of a longer record: drop it, or keep the last tokens of its prompt and the first of
-    its responses (then without end of turn); either is counted in the manifest."""
+    """Treatment of a longer record: drop it, or keep its prompt's beginning-of-text token and last
+    tokens, and the first of its responses (then without end of turn); either is counted in the
+    manifest."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def tokenised(
             continue
         group = replace(
             whole,
-            prompt_T=whole.prompt_T[-lengths.max_prompt_tokens :],
+            prompt_T=_cut(whole.prompt_T, lengths.max_prompt_tokens, lm.tokenizer.bos_token_id),
             responses=tuple(r[: lengths.max_response_tokens] for r in whole.responses),
         )
         if len(set(group.responses)) < len(set(whole.responses)):
@@ -120,6 +120,14 @@ def tokenised(
         changed.update(["special token in a text, as plain characters"] * special)
         groups.append(group)
     return Prepared(groups, Count("train", "groups", len(groups), dict(dropped), dict(changed)))
+
+
+def _cut(prompt_T: tuple[int, ...], most: int, bos: int | None) -> tuple[int, ...]:
+    """Return the last tokens of a prompt, after its token for the beginning of a text."""
+    if len(prompt_T) <= most:
+        return prompt_T
+    start = prompt_T[:1] if prompt_T[0] == bos and most > 1 else ()
+    return start + prompt_T[len(start) - most :]
 
 
 def _encoded(lm: LanguageModel, text: Texts) -> TokenGroup:

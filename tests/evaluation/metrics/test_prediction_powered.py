@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import wilson
 from alignlab.evaluation.metrics.prediction_powered import powered_mean
 from alignlab.seeds import generator
 
@@ -101,3 +102,11 @@ def test_intervals_cover_the_truth_and_a_good_judge_shortens_them(right):
         biased += abs(judge.mean() - truth) < 0.05
     assert 0.925 <= covered / runs <= 0.98
     assert width <= classical * {0.5: 1.01, 0.75: 0.97, 0.95: 0.75}[right]
+
+
+def test_equal_labels_have_wilsons_bounds():
+    found = powered_mean([1, 1, 0, 1, 1], [1, 1, 1, NAN, NAN])
+    expected = wilson(3, 3)
+    assert (found.people.value, found.people.low, found.people.high) == (
+        1.0, expected.low, expected.high
+    )  # fmt: skip

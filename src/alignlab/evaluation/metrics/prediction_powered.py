@@ -19,7 +19,14 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import LEVEL, NOTHING, Floats, Interval, labels
+from alignlab.evaluation.metrics.intervals import (
+    LEVEL,
+    NOTHING,
+    Floats,
+    Interval,
+    alike,
+    labels,
+)
 
 
 @dataclass(frozen=True)
@@ -108,5 +115,7 @@ def _interval(labelled: Floats, predicted: Floats, others: Floats, weight: float
     variance = float((labelled - weight * predicted).var(ddof=1)) / n
     if weight:
         variance += weight**2 * float(others.var(ddof=1)) / len(others)
+    if variance < 1e-15:  # equal labels, which leave the mean uncertain all the same
+        return alike(value, n, n=n)
     half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * math.sqrt(variance)
     return Interval(value, max(0.0, value - half), min(1.0, value + half), n)
