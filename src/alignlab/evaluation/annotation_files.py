@@ -66,7 +66,8 @@ def read_annotations(
     without them is missing.
 
     Raises:
-        BadInput: no such file, an empty one, a bad record, with its line and field, or a file
+        BadInput: no such file, an empty one, a bad record, with its line and field, a model
+            compared with several baselines or by several annotators, a row twice, or a file
             without log-probabilities where preferences is "tokens".
     """
     tabular = path.name.removesuffix(".gz").endswith(".csv")
@@ -74,6 +75,7 @@ def read_annotations(
         raise BadInput(f"{path}: expected annotations.json with log-probabilities, found a CSV")
     rows = read_rows(path)
     by_model: dict[str, list[Annotation]] = {}
+    (_refuse_repeated if tabular else _refuse_mixed)(rows)
     for annotation in map(_from_csv, rows) if tabular else _from_json(rows, preferences):
         by_model.setdefault(annotation.model, []).append(annotation)
     if preferences == "tokens" and not any(_logprobs(row.values) for row in rows):
@@ -144,6 +146,38 @@ def _logprobs(record: Mapping[str, Any]) -> dict[str, float] | None:
         return {str(t["token"]): float(t["logprob"]) for t in top if t["logprob"] is not None}
     except (KeyError, IndexError, TypeError, ValueError):
         return None
+
+
+def _refuse_repeated(rows: list[BenchmarkRow]) -> None:
+    """Refuse a row of a model that is there twice, as in tables that were joined twice."""
+    found = set()
+    for row in rows:
+        key = tuple(row.values.get(column) for column in ("annotator", "model", "row"))
+        if key in found:
+            raise bad_record(row.file, row.line, "row", "each row of a model once", key[2])
+        found.add(key)
+
+
+def _refuse_mixed(rows: list[BenchmarkRow]) -> None:
+    """Refuse annotations of a model against several baselines, or by several annotators.
+
+    A baseline that is the model of other rows was written in the place of the model.
+    """
+    models = {
+        v.get("generator_2") for v in (r.values for r in rows)
+        if v.get("generator_1") != v.get("generator_2")
+    }  # fmt: skip
+    first: dict[tuple[str, str], Any] = {}
+    for row in rows:
+        model, baseline = (str(row.values.get(f)) for f in ("generator_2", "generator_1"))
+        if baseline in models and baseline != model:
+            expected = "a baseline, which is no model of other rows"
+            raise bad_record(row.file, row.line, "generator_1", expected, baseline)
+        for field in ("generator_1", "annotator"):
+            found = row.values.get(field)
+            if first.setdefault((model, field), found) != found:
+                expected = f"{first[model, field]!r}, as in the other rows of {model}"
+                raise bad_record(row.file, row.line, field, expected, found)
 
 
 def _from_csv(row: BenchmarkRow) -> Annotation:

@@ -328,3 +328,39 @@ def test_annotations_without_log_probabilities_are_refused(tmp_path: Path) -> No
     path = annotated(tmp_path, {"raw_completion": raw}, {"raw_completion": known})
     (found,) = AlpacaEval(preferences="tokens").evaluate(path)
     assert (found.n_total, found.n_missing) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"generator_1": "other"}, "field 'generator_1': expected 'base', as in the other rows"),
+        ({"annotator": "b"}, "field 'annotator': expected 'a', as in the other rows of m"),
+        (
+            {"generator_1": "m", "generator_2": "base"},
+            "field 'generator_1': expected a baseline, which is no model of other rows, found base",
+        ),
+    ],
+)
+def test_annotations_of_several_comparisons_are_not_averaged(
+    tmp_path: Path, changed: dict[str, str], complaint: str
+) -> None:
+    plain = {
+        "instruction": "i", "output_1": "x", "output_2": "y", "annotator": "a",
+        "generator_1": "base", "generator_2": "m", "preference": 2.0,
+    }  # fmt: skip
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps([plain, plain | {"generator_2": "n", "generator_1": "base"}]))
+    assert list(read_annotations(path)) == ["m", "n"]
+    path.write_text(json.dumps([plain | {"generator_1": "m"}, plain | {"generator_2": "n"}]))
+    assert list(read_annotations(path)) == ["m", "n"]  # a baseline against itself
+    path.write_text(json.dumps([plain, plain | changed]))
+    with pytest.raises(BadInput) as error:
+        read_annotations(path)
+    assert complaint in str(error.value)
+
+
+def test_a_row_of_a_table_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + "m,0,0,1,1,2\nn,0,0,1,1,2\nm,0,0,1,1,2\n")
+    with pytest.raises(BadInput, match="line 4, field 'row': expected each row of a model once"):
+        read_annotations(path)
