@@ -32,7 +32,9 @@ from alignlab.records import to_dict
 from alignlab.released import release_weights
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
+from alignlab.training.config import TrainConfig
 from alignlab.training.ranks import main_process_only
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import StudyDescription, Unscored
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -57,10 +59,13 @@ def run(
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
     fitness = _fitness(chosen)
     with placed(chosen) as cluster:
-        plan = plan_study(known, chosen, speeds=partial(speeds, measure=False), nodes=cluster.nodes)
-        for loop in (chosen.sft, chosen.preference):
-            if not cluster.nodes:
-                refuse_large(chosen.model, loop, chosen.hardware.device)
+        plan = plan_study(
+            known,
+            chosen,
+            speeds=partial(speeds, measure=False),
+            nodes=cluster.nodes,
+            fits=None if cluster.nodes else partial(_refuse_large, chosen),
+        )
         layers = setting_layers(config, overrides, settings)
         given = tuple(key for layer in layers for key in configs.dotted(layer))
         return _run(known, chosen, _Start(plan, cluster, fitness, given, repair))
@@ -113,6 +118,12 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         report = write_report(out)
         _refuse_unjudged(measured, report)
         return report
+
+
+def _refuse_large(config: StudyConfig, loop: TrainConfig) -> None:
+    """Refuse a training of the study that exceeds the free memory."""
+    rolled = isinstance(loop, RolloutConfig)
+    refuse_large(config.model, loop, config.hardware.device, frozen_copy=rolled)
 
 
 def made_in(measured: Sequence[StudyMeasurements], planned: Mapping[str, str]) -> dict[str, str]:
