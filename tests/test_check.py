@@ -17,7 +17,7 @@ from alignlab.commands.preflight import memory, plan_study, typical_lengths
 from alignlab.commands.run import assemble, run
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.models.facts import ModelFacts, model_facts
+from alignlab.models.facts import ModelFacts, model_facts, parameter_count
 from alignlab.models.memory import (
     TrainingShape,
     adapter_parameters,
@@ -410,3 +410,21 @@ def test_only_the_trainings_of_a_study_have_to_fit():
 def vars_of(loop: TrainConfig) -> dict[str, Any]:
     """Return the settings that any training has."""
     return {field.name: getattr(loop, field.name) for field in fields(TrainConfig)}
+
+
+def test_a_training_that_does_not_fit_is_refused_by_its_setting(tmp_path, monkeypatch):
+    folder = str(checkpoint_path("knows_all"))
+    adapters = [f"{kind}.lora.r=2" for kind in ("sft", "preference")]
+    asked = [
+        *SMALL,
+        *adapters,
+        f"model={folder}",
+        "data=sandbox",
+        "branches=[rloo]",
+        "reward=model",
+    ]
+    free = 6 * parameter_count(folder) + 1000
+    monkeypatch.setattr("alignlab.machine.plannable_memory", lambda: free)
+    with pytest.raises(BadInput, match=r"^reward_training: memory: expected .* parameters, found"):
+        run("compare_objectives", *asked, f"out={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()

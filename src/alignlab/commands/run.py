@@ -20,7 +20,7 @@ from alignlab.commands._support.terminal import head
 from alignlab.commands._support.train_setup import refuse_large
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
-from alignlab.errors import RunFailed
+from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring import card_cache, left_out
 from alignlab.measuring.left_out import in_every_seed
 from alignlab.measuring.measure import StudyMeasurements
@@ -121,9 +121,13 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
 
 
 def _refuse_large(config: StudyConfig, loop: TrainConfig) -> None:
-    """Refuse a training of the study that exceeds the free memory."""
+    """Refuse a training of the study that exceeds the free memory, and name its setting."""
     rolled = isinstance(loop, RolloutConfig)
-    refuse_large(config.model, loop, config.hardware.device, frozen_copy=rolled)
+    try:
+        refuse_large(config.model, loop, config.hardware.device, frozen_copy=rolled)
+    except BadInput as error:
+        named = [f.name for f in fields(config) if getattr(config, f.name) == loop]
+        raise BadInput(": ".join([*named[:1], str(error)])) from None
 
 
 def made_in(measured: Sequence[StudyMeasurements], planned: Mapping[str, str]) -> dict[str, str]:
