@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from alignlab.commands.preflight import memory, plan_study, typical_lengths
 from alignlab.commands.run import assemble, run
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
-from alignlab.models.facts import ModelFacts, model_facts
+from alignlab.models.facts import ModelFacts, model_facts, parameter_count
 from alignlab.models.memory import (
     TrainingShape,
     adapter_parameters,
@@ -31,6 +32,8 @@ from alignlab.recipes.study import StudyConfig
 from alignlab.recording import STUDENT, Recorder
 from alignlab.sandbox import checkpoint_path
 from alignlab.speed import Speed
+from alignlab.training.config import TrainConfig
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Message, Prompt
 from alignlab.work import Lengths
 from tests.recipes.small import SMALL
@@ -385,3 +388,43 @@ def test_old_paths_of_modules_import_the_modules_of_today():
         assert import_module(old) is import_module(new), old
     assert import_module("alignlab.context").Lab is RunContext
     assert import_module("alignlab.context").__spec__.name == "alignlab.context"
+
+
+def test_only_the_trainings_of_a_study_have_to_fit():
+    found: list[TrainConfig] = []
+    recipe = registry.get("recipe", "relevance_reward")
+    config = assemble(recipe, None, SMALL, {})
+    plan = plan_study(recipe, config, fits=found.append)
+    assert config.sft in found
+    assert config.preference not in found
+    rolled = [loop for loop in found if isinstance(loop, RolloutConfig)]
+    assert rolled
+    assert plan.memory[0].what == "training (rollouts)"
+    assert plan.memory[0].of.endswith("reference")
+    # A full training on rollouts holds a copy of the weights as the reference.
+    alone = memory(SHAPE, config, judged=0, loops=rolled)[0].gigabytes
+    same = memory(SHAPE, config, judged=0, loops=[TrainConfig(**vars_of(rolled[0]))])[0].gigabytes
+    assert alone - same == pytest.approx(2)
+
+
+def vars_of(loop: TrainConfig) -> dict[str, Any]:
+    """Return the settings that any training has."""
+    return {field.name: getattr(loop, field.name) for field in fields(TrainConfig)}
+
+
+def test_a_training_that_does_not_fit_is_refused_by_its_setting(tmp_path, monkeypatch):
+    folder = str(checkpoint_path("knows_all"))
+    adapters = [f"{kind}.lora.r=2" for kind in ("sft", "preference")]
+    asked = [
+        *SMALL,
+        *adapters,
+        f"model={folder}",
+        "data=sandbox",
+        "branches=[rloo]",
+        "reward=model",
+    ]
+    free = 6 * parameter_count(folder) + 1000
+    monkeypatch.setattr("alignlab.machine.plannable_memory", lambda: free)
+    with pytest.raises(BadInput, match=r"^reward_training: memory: expected .* parameters, found"):
+        run("compare_objectives", *asked, f"out={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()

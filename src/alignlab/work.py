@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from alignlab.speed import NOTHING, Compute
 
@@ -64,3 +65,5 @@ class Trained:
     steps: int = 0
     records: int = 0
     """Records of all passes over the data; 0 where unknown."""
+    loop: Any = None
+    """Settings of the training, a `TrainConfig`."""

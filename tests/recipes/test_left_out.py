@@ -66,7 +66,7 @@ def test_refinements_that_no_gate_lets_pass_leave_r1(tmp_path):
     models = {r["model"] for r in rows(tmp_path / "run", metric="win_rate", group=None)}
     assert models == {"M0", "R1"}
     told = shown(tmp_path / "run")
-    assert "R2 by coin (R2 by coin: the feedback left no two responses" in told
+    assert "R2 by coin (the feedback left no two responses" in told
     assert "R2 SFT on its refinements (" in told
 
 

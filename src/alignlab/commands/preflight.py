@@ -37,6 +37,8 @@ from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun, is_stand_
 from alignlab.runs import Run
 from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
+from alignlab.training.config import TrainConfig
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.work import CHARACTERS, Lengths, Work
 
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
@@ -54,6 +56,7 @@ def plan_study(
     *,
     speeds: Speeds | None = None,
     nodes: Sequence[Node] = (),
+    fits: Callable[[TrainConfig], None] | None = None,
 ) -> Plan:
     """Plan a study by running it with stand-ins.
 
@@ -61,6 +64,8 @@ def plan_study(
         speeds: returns the speeds of the study's models, for the estimate of time; None estimates
             none.
         nodes: nodes of the cluster that runs it; empty for this machine's processes.
+        fits: function that refuses settings of a training which this machine cannot do; it is
+            called with those of every training of the study.
 
     Raises:
         BadInput: a part named in the settings cannot be built, the data are bad, or a step would
@@ -73,6 +78,8 @@ def plan_study(
     template, out = config.chat_template or None, Path(config.out or f"runs/{recipe.name}")
     facts = model_facts(resolve_model(config.model).path, chat_template=template)
     recorder, measured = _recorded(recipe, config, Lengths())
+    for loop in _loops(recorder) if fits is not None else ():
+        fits(loop)
     calls = _calls(recorder.work, config.seeds)
     plan = Plan(
         recipe=recipe.name,
@@ -85,7 +92,7 @@ def plan_study(
         data=_used(recorder),
         models={model: measured.made.get(model, "") for model in measured.answers},
         calls=calls,
-        memory=memory(facts, config, *_sizes(recorder)),
+        memory=memory(facts, config, *_sizes(recorder), loops=_loops(recorder)),
         disk_gigabytes=_disk(recorder, config),
         money=_money(calls),
     )
@@ -100,6 +107,15 @@ def plan_study(
 def _most_tasks(recorder: Recorder, config: StudyConfig) -> int:
     """Return the number of tasks that the largest group of branches comes to, over all seeds."""
     return max((len(group) for group in recorder.branches), default=1) * config.seeds
+
+
+def _loops(recorder: Recorder) -> tuple[TrainConfig, ...]:
+    """Return the different settings of the trainings of a study."""
+    found: list[TrainConfig] = []
+    for size in recorder.sizes:
+        if size.loop is not None and size.loop not in found:
+            found.append(size.loop)
+    return tuple(found)
 
 
 def _sizes(recorder: Recorder) -> tuple[int, int]:
@@ -152,7 +168,7 @@ def _timed(
     facts = model_facts(
         resolve_model(config.model).path, chat_template=config.chat_template or None
     )
-    needed = memory(facts, config, *_sizes(again))
+    needed = memory(facts, config, *_sizes(again), loops=_loops(again))
     if nodes:  # as fast as this machine, and all seeds at once
         workers = layout_of(config.hardware, nodes, needed).at_once(_most_tasks(recorder, config))
         total, bound = (_total(r, speed, workers, config.seeds) for r in (again, recorder))
@@ -252,15 +268,20 @@ def _busy(workers: int) -> float:
 
 
 def memory(
-    facts: ModelFacts, config: StudyConfig, judged: int, group: int = 0
+    facts: ModelFacts,
+    config: StudyConfig,
+    judged: int,
+    group: int = 0,
+    loops: Sequence[TrainConfig] = (),
 ) -> tuple[Memory, ...]:
-    """Estimate the peak memory of processes that train (the larger kind), sample and judge.
+    """Estimate the peak memory of processes that train (the largest kind), sample and judge.
 
     Args:
         facts: shape of the base model.
         config: settings of the study.
         judged: tokens of a judge prompt; 0 if the study's models judge nothing in one pass.
         group: tokens of a group of the largest training; 0 fills the token budget.
+        loops: settings of the study's trainings; empty stands for `sft` and `preference`.
     """
     trained = [
         training_memory(
@@ -268,9 +289,9 @@ def memory(
             settings,
             half=_resolved(settings.dtype, config, facts) == "bfloat16",
             group=group,
-            what=what,
+            what=_kind(settings, config),
         )
-        for what, settings in (("sft", config.sft), ("preference", config.preference))
+        for settings in loops or (config.sft, config.preference)
     ]
     found = [max(trained, key=lambda m: m.gigabytes), _sampling(facts, config)]
     if judged:
@@ -279,6 +300,13 @@ def memory(
             Memory("judging", size / 1e9, f"weights, {BATCH} prompts of {judged:,} tokens")
         )
     return tuple(found)
+
+
+def _kind(loop: TrainConfig, config: StudyConfig) -> str:
+    """Name a training by the setting that it comes from."""
+    if isinstance(loop, RolloutConfig):
+        return "rollouts"
+    return "preference" if loop == config.preference and loop != config.sft else "sft"
 
 
 def _calls(work: Sequence[Work], seeds: int) -> tuple[Calls, ...]:

@@ -21,7 +21,7 @@ from alignlab.commands._support.terminal import head
 from alignlab.commands._support.train_setup import refuse_idle, refuse_large
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
-from alignlab.errors import RunFailed
+from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring import card_cache, left_out
 from alignlab.measuring.left_out import in_every_seed
 from alignlab.measuring.measure import StudyMeasurements
@@ -35,6 +35,7 @@ from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity
 from alignlab.training.config import TrainConfig
 from alignlab.training.ranks import main_process_only
+from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import StudyDescription, Unscored
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,13 @@ def run(
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
     fitness = _fitness(chosen)
     with placed(chosen) as cluster:
-        plan = plan_study(known, chosen, speeds=partial(speeds, measure=False), nodes=cluster.nodes)
-        for loop in (chosen.sft, chosen.preference):
-            if not cluster.nodes:
-                refuse_large(chosen.model, loop, chosen.hardware.device)
+        plan = plan_study(
+            known,
+            chosen,
+            speeds=partial(speeds, measure=False),
+            nodes=cluster.nodes,
+            fits=None if cluster.nodes else partial(_refuse_large, chosen),
+        )
         layers = setting_layers(config, overrides, settings)
         given = tuple(key for layer in layers for key in configs.dotted(layer))
         return _run(known, chosen, _Start(plan, cluster, fitness, given, repair))
@@ -117,6 +121,16 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         report = write_report(out)
         _refuse_unjudged(measured, report)
         return report
+
+
+def _refuse_large(config: StudyConfig, loop: TrainConfig) -> None:
+    """Refuse a training of the study that exceeds the free memory, and name its setting."""
+    rolled = isinstance(loop, RolloutConfig)
+    try:
+        refuse_large(config.model, loop, config.hardware.device, frozen_copy=rolled)
+    except BadInput as error:
+        named = [f.name for f in fields(config) if getattr(config, f.name) == loop]
+        raise BadInput(": ".join([*named[:1], str(error)])) from None
 
 
 def made_in(measured: Sequence[StudyMeasurements], planned: Mapping[str, str]) -> dict[str, str]:

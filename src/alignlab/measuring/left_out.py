@@ -35,7 +35,11 @@ def in_every_seed(measured: Sequence[StudyMeasurements]) -> list[StudyMeasuremen
 def note(measured: Sequence[StudyMeasurements]) -> str:
     """Return a sentence on the branches that were left out, with the reason; empty without any."""
     seeds = Counter(name for m in measured for name in m.left_out)
-    reasons = {name: reason for m in measured for name, reason in m.left_out.items()}
+    reasons = {
+        name: reason.removeprefix(f"{name}: ")
+        for m in measured
+        for name, reason in m.left_out.items()
+    }
     if not seeds:
         return ""
     parts = [

@@ -189,7 +189,8 @@ def _planned(
     read = sum(map(recorder.tokens_of, batch)) + drawn
     checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
     # The policy's and the reference's log-probabilities of what was drawn are computed apart.
-    size = Trained(steps * config.updates * read, 2 * steps * read, steps * config.updates)
+    updates = steps * config.updates
+    size = Trained(config.updates * steps * read, 2 * steps * read, updates, loop=config)
     return recorder.train(stage.name, parent, checkpoint, size)
 
 

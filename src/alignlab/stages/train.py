@@ -133,7 +133,8 @@ def _planned(
     reference = tokens if lesson.objective.needs_reference else 0
     if isinstance(lesson.objective, Distill):  # the teacher reads every response in every pass
         reference = tokens * config.epochs
-    size = Trained(tokens * config.epochs, reference, steps, len(records) * config.epochs)
+    epochs = config.epochs
+    size = Trained(tokens * epochs, reference, steps, len(records) * epochs, config)
     return recorder.train(stage.name, parent, checkpoint, size)
 
 

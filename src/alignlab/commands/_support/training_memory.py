@@ -14,7 +14,7 @@ from alignlab.models.memory import (
 )
 from alignlab.plan import Memory
 from alignlab.training.config import SaveDtype, TrainConfig
-
+from alignlab.training.rollout_config import RolloutConfig
 
 SAVED = 6
 """Bytes of a parameter while a merged model is saved: float32, and its copy in the file's type."""
@@ -45,6 +45,9 @@ def training_memory(
         layers=1 if settings.gradient_checkpointing else facts.layers,
     )
     of = f"weights, gradients, optimiser, {positions:,} tokens a pass"
+    if isinstance(settings, RolloutConfig) and settings.lora is None:
+        size += facts.parameters * (2 if half else 4)
+        of += ", reference"
     saving = PROCESS + SAVED * facts.parameters
     if held_once(facts, settings, half=half) and saving > size:
         size, of = saving, "saving the merged model"
