@@ -85,3 +85,8 @@ def test_links_lead_somewhere(page: Path):
 def test_words_are_the_fields(page: Path):
     prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text("utf-8"), flags=re.DOTALL)
     assert re.findall(r"\b(?:beside|told|said)\b", prose, re.IGNORECASE) == []
+
+
+def test_no_page_holds_an_unfinished_merge():
+    marked = re.compile(r"^(<{7} |={7}$|>{7} )", re.MULTILINE)
+    assert [page.name for page in PAGES if marked.search(page.read_text("utf-8"))] == []
