@@ -28,7 +28,7 @@ def view(
     Args:
         folder: a run directory, or a folder of them.
         port: port to listen on, on this machine only; 0 uses a free one.
-        browser: whether to open the page.
+        browser: open the page in the browser.
         bundle: write a static copy into this folder instead of serving.
         say: prints the address.
 
