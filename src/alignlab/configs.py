@@ -35,6 +35,7 @@ _TRL = {
     "gradient_accumulation_steps": ("batch_size", "token_budget"),
     "lr_scheduler_type": ("schedule",),
     "warmup_steps": ("warmup_ratio",),
+    "lengths": ("max_prompt_tokens", "max_tokens"),
     "max_length": ("lengths.max_prompt_tokens", "lengths.max_response_tokens"),
     "max_prompt_length": ("max_prompt_tokens",),
     "max_completion_length": ("max_tokens", "lengths.max_response_tokens"),
@@ -53,7 +54,7 @@ _TRL = {
     "save_total_limit": ("keep_checkpoints",),
     "report_to": ("track",),
 }
-"""TRL's and transformers' names of settings -> ours."""
+"""Names of settings in TRL, transformers and other commands -> those that replace them."""
 
 _EXPECTED = {
     "greater_than": "above {gt:g}",

@@ -37,7 +37,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], meant: Sequence[str
         meant: names to suggest instead of the nearest.
     """
     names = sorted(known)
-    near = meant or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    near = meant or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return BadInput(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
 

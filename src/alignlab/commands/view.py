@@ -41,9 +41,7 @@ def view(
     library = Library(Path(folder))
     try:
         if bundle is not None:
-            first = write_bundle(library, Path(bundle))
-            say(f"bundle: {first}")
-            return str(first)
+            return str(write_bundle(library, Path(bundle)))
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
