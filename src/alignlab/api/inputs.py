@@ -179,7 +179,7 @@ def objective_parts(objective: Any) -> tuple[Any, dict[str, Any]]:
         options = given.pop("options", {})
         return name, {**options, **given}
     made: Any = objective() if isinstance(objective, type) else objective
-    if not (callable(made) and hasattr(made, "max_responses")):
+    if not (callable(made) and (hasattr(made, "max_responses") or hasattr(made, "takes"))):
         raise BadInput(
             'objective: expected a name, al.DPO(beta=0.1), or {"name": "dpo", "beta": 0.1}, '
             f"found {made!r}"
@@ -220,7 +220,7 @@ def _kept(parts: Sequence[tuple[Mapping[str, Any], bool]]) -> str:
     from alignlab.data.rows import Row
 
     rows = tuple(
-        Row(MEMORY, number, dict(values), held_out=held_out)
+        Row("data", number, dict(values), held_out=held_out)
         for number, (values, held_out) in enumerate(parts, start=1)
     )
     try:
