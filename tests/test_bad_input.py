@@ -123,6 +123,7 @@ def test_bad_settings(alignlab, tmp_path, command: str, setting: str, says: str)
         (("run", "self_rewardin"), "unknown recipe 'self_rewardin'; did you mean 'self_rewarding'"),
         (("run",), "Missing argument"),
         (("run", "compare", "--fast"), "No such option"),
+        (("train", "dpo", "--lr", "1e-6"), "settings are given without dashes, as lr=VALUE"),
         (("run", "compare", "branches=[teacher]"), "unknown branch 'teacher'; did you mean"),
         (("run", "compare", "--config", "none.yaml"), "none.yaml: no such configuration file"),
         (("rum", "compare"), "No such command 'rum'"),

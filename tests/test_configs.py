@@ -74,6 +74,12 @@ def test_bad_settings_are_one_clear_line(overrides, message):
         configs.build(Outer, configs.parse_overrides(overrides))
 
 
+@pytest.mark.parametrize("name", ["lr", "learning_rate"])
+def test_a_setting_is_suggested_by_its_last_part_and_by_trls_name(name: str):
+    with pytest.raises(BadInput, match=f"unknown setting '{name}'; did you mean 'inner.lr'"):
+        configs.refuse_unknown(configs.describe(Outer), {name: 1})
+
+
 def test_describe_gives_every_setting_its_sentence():
     options = {option.key: option for option in configs.describe(Outer)}
     assert options["inner.lr"].doc == "Learning rate."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alignlab.commands._support.measured_speed import line
+from alignlab.plan import Time
 from alignlab.speed import Compute, Speed, elapsed, from_throughput, seconds
 
 
@@ -23,6 +24,14 @@ def test_a_model_that_was_not_measured():
     # 2e9 operations at 1e11 a second, three times that with the backward pass.
     assert (speed.read, speed.train) == (pytest.approx(0.02), pytest.approx(0.06))
     assert not speed.measured
+    # Weights move in the time of 50 and 600 tokens, plus fixed costs; 15 ns a parameter on disk.
+    assert (speed.step, speed.update) == (pytest.approx(1.002), pytest.approx(12.02))
+    assert speed.load == pytest.approx(15.1)
+
+
+def test_a_rough_prediction_has_a_wider_range():
+    assert str(Time(40.0, 80.0, "measured")) == "about 40 s (28 s to 52 s)"
+    assert str(Time(40.0, 80.0, "rough", rough=True)) == "about 40 s (20 s to 80 s)"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.launched import is_launched, is_worker_rank, world_size
 from alignlab.source import Place
 
+STUDIES = ("demo", "run")
+"""Commands whose result is a report, of which `--quiet` prints the path alone."""
+
 NO_PROGRESS = ("annotate", "compare", "data convert", "annotations export", "annotations import")
 """Commands that write a file and show no progress."""
 
@@ -98,7 +101,8 @@ def _callback(command: Command) -> Callable[..., None]:
     if "as_json" not in shown and command.name not in ("demo", "report", "compare", "annotate"):
         shown["as_json"] = _flag("json", "Print JSON for a machine to read.", "as_json")
     if "out" in {p.name for p in parameters} and command.name not in NO_PROGRESS:
-        shown["quiet"] = _flag("quiet", "Show no progress, and of a study its report's path only.")
+        shorter = "; print the report's path alone" if command.name in STUDIES else ""
+        shown["quiet"] = _flag("quiet", f"Show no progress{shorter}.")
 
     def callback(**values: Any) -> None:
         options, as_json = values.pop("options", False), values.pop("as_json", False)
@@ -318,7 +322,7 @@ def _translate(error: Exception) -> tuple[int, str | None]:
     exit_code = getattr(error, "exit_code", None)
     if exit_code is not None:  # click's own: usage errors, --help, Exit
         if hasattr(error, "format_message"):
-            return 2, error.format_message()
+            return 2, error.format_message() + _as_setting(error)
         return exit_code, ""
     full = errno.ENOSPC, errno.EDQUOT
     text = str(error)
@@ -335,6 +339,22 @@ def _translate(error: Exception) -> tuple[int, str | None]:
         file = next((p for p in (*reversed(named.parents), named) if p.is_file()), named)
         return 2, f"{file}: expected a folder, found a file"
     return 1, None
+
+
+def _as_setting(error: Any) -> str:
+    """Return a hint for an unknown option of a command that takes settings, else nothing."""
+    option = getattr(error, "option_name", "")
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    if not isinstance(option, str) or "overrides" not in [
+        p.name for p in getattr(command, "params", ())
+    ]:
+        return ""
+    name = option.lstrip("-").replace("-", "_")
+    return (
+        f"; settings are given without dashes, as {name}=VALUE (--options lists them)"
+        if name
+        else ""
+    )
 
 
 def _join_launch(arguments: list[str]) -> None:

@@ -27,6 +27,35 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 
+_TRL = {
+    "learning_rate": ("lr",),
+    "num_train_epochs": ("epochs",),
+    "max_steps": ("epochs", "steps"),
+    "per_device_train_batch_size": ("batch_size",),
+    "gradient_accumulation_steps": ("batch_size", "token_budget"),
+    "lr_scheduler_type": ("schedule",),
+    "warmup_steps": ("warmup_ratio",),
+    "lengths": ("max_prompt_tokens", "max_tokens"),
+    "max_length": ("lengths.max_prompt_tokens", "lengths.max_response_tokens"),
+    "max_prompt_length": ("max_prompt_tokens",),
+    "max_completion_length": ("max_tokens", "lengths.max_response_tokens"),
+    "max_new_tokens": ("max_tokens",),
+    "num_generations": ("responses",),
+    "num_return_sequences": ("n",),
+    "bf16": ("dtype",),
+    "fp16": ("dtype",),
+    "torch_dtype": ("dtype",),
+    "loss_type": ("objective.name",),
+    "peft_config": ("lora",),
+    "output_dir": ("out",),
+    "logging_steps": ("log_every",),
+    "save_steps": ("save_every",),
+    "eval_steps": ("validate_every",),
+    "save_total_limit": ("keep_checkpoints",),
+    "report_to": ("track",),
+}
+"""Names of settings in TRL, transformers and other commands -> those that replace them."""
+
 _EXPECTED = {
     "greater_than": "above {gt:g}",
     "greater_than_equal": "{ge:g} or more",
@@ -267,7 +296,13 @@ def refuse_unknown(options: Sequence[Option], given: Mapping[str, Any], prefix: 
         elif name not in keys and not inside and not any(name.startswith(f"{f}.") for f in free):
             depth = name.count(".")
             level = {".".join(k.split(".")[: depth + 1]) for k in keys if k.startswith(prefix)}
-            raise unknown_name("setting", name, level)
+            raise unknown_name("setting", name, level, _meant(key, keys))
+
+
+def _meant(name: str, keys: Sequence[str]) -> list[str]:
+    """Return the settings that a name of TRL's, or a setting without its group, stands for."""
+    wanted = _TRL.get(name, (name,))
+    return [key for key in keys if key in wanted or key.rpartition(".")[2] in wanted][:3]
 
 
 def _refuse_unbounded(config: Any, prefix: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -30,11 +30,15 @@ def bad_record(
     return BadInput(f"{where}{what}: expected {expected}, found {shown}")
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
-    """Build the error of an unknown name, with the nearest known one."""
+def unknown_name(kind: str, name: str, known: Iterable[str], meant: Sequence[str] = ()) -> BadInput:
+    """Build the error of an unknown name, with the nearest known one.
+
+    Args:
+        meant: names to suggest instead of the nearest.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = meant or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return BadInput(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
 
 

@@ -80,11 +80,15 @@ class Time:
     busy: float = 1.0
     """Processes that want a core, per core; above 1 other programs slow the run down."""
 
-    RANGE = 0.7, 1.3
+    rough: bool = False
+    """True where the speed of a model was estimated, not measured."""
+
+    RANGE, ROUGH = (0.7, 1.3), (0.5, 2.0)
     """Low and high end of the predicted range, as multiples of the prediction."""
 
     def __str__(self) -> str:
-        low, high = (duration(self.seconds * factor) for factor in self.RANGE)
+        factors = self.ROUGH if self.rough else self.RANGE
+        low, high = (duration(self.seconds * factor) for factor in factors)
         return f"about {duration(self.seconds)} ({low} to {high})"
 
     def lines(self) -> list[str]:

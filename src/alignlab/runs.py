@@ -72,6 +72,8 @@ class Run:
             RunFailed: another process is working on this run, on this machine or another.
         """
         run = cls(path)
+        if path.exists() and not path.is_dir():
+            raise BadInput(f"{path}: expected a run directory or an empty folder, found a file")
         begun = path.exists() and not _barely_begun(path)
         if begun and not any((path / name).exists() for name in ("config.yaml", "events.jsonl")):
             raise BadInput(f"{path}: expected a run directory or an empty folder, found a full one")
@@ -105,15 +107,9 @@ class Run:
         try:
             refuse_change(path, before, identity.config, identity.settings, identity.given)
         except BadInput:
-            starts = (e.get("recipe", "") for e in events(path) if e.get("event") == "start")
-            begun = next(starts, identity.recipe)
-            if begun == identity.recipe:
-                raise
             # Settings of another command have nothing to do with these.
-            raise BadInput(
-                f"{path}: expected a run of {identity.recipe}, found one of {begun}; use another "
-                "out="
-            ) from None
+            refuse_other_recipe(path, identity.recipe)
+            raise
         cut_torn_line(path / "events.jsonl")
         if found:
             integrity.repair(path, found, new_manifest(identity))
@@ -503,6 +499,20 @@ def slug(name: str) -> str:
     """Return the file name for a model's name: "M2 (3 samples)" -> "m2-3-samples"."""
     kept = "".join(c if c.isalnum() else " " for c in name.lower())
     return "-".join(kept.split())
+
+
+def refuse_other_recipe(path: Path, recipe: str) -> None:
+    """Refuse a folder that holds a run of another recipe or command.
+
+    Raises:
+        BadInput: such a run, by its first event.
+    """
+    starts = (event for event in events(path) if event.get("event") == "start")
+    begun = next((event.get("recipe", "") for event in starts), recipe)
+    if begun != recipe:
+        raise BadInput(
+            f"{path}: expected a run of {recipe}, found one of {begun}; use another out="
+        )
 
 
 def _barely_begun(path: Path) -> bool:

@@ -89,6 +89,8 @@ def test_the_layout_of_rows_may_be_named():
         ([1, 2], "row 1: expected a dict of columns, found int"),
         (["a", {"prompt": "b"}], "row 1: expected a dict"),
         (7, "found int"),
+        ([{"prompt": "a", "chosen": 3, "rejected": "b"}], "^data, line 1, field 'chosen'"),
+        ([{"colour": "a"}], "^data, line 1: .* in Python as format=NAME"),
         ({"prompt": "a"}, "expected parts"),
         ([{"prompt": object()}], "values that JSON can hold"),
         ("python_rows?id=r0", "load the same ones again"),
@@ -123,6 +125,8 @@ def test_objectives_by_name_by_class_and_of_ones_own():
 
     class Own:
         takes = None
+
+        def __call__(self, given): ...
 
     own = Own()
     assert objective_parts(own) == (own, {})

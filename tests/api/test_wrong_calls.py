@@ -40,6 +40,14 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("setting", lambda: al.train("dpo", MODEL, ROWS, out="o", lrr=1), "did you mean 'lr'"),
     ("type", lambda: al.train("dpo", MODEL, ROWS, out="o", lr="fast"), "setting lr"),
     ("option", lambda: al.train({"name": "dpo", "bta": 1}, MODEL, ROWS, out="o"), "objective.beta"),
+    ("TRL's name", lambda: al.train("dpo", MODEL, ROWS, learning_rate=1), "did you mean 'lr'"),
+    ("no group", lambda: al.train("dpo", MODEL, ROWS, beta=1), "did you mean 'objective.beta'"),
+    ("no objective", lambda: al.train(5, MODEL, ROWS), "objective: expected a name, al.DPO"),  # type: ignore[arg-type]
+    ("no judge's type", lambda: al.judge(5), "expected a judge or reward"),  # type: ignore[call-overload]
+    ("text", lambda: al.judge("longer").rate(["Hi"], "there"), "responses: expected a list"),
+    ("texts", lambda: al.judge("longer").rate("Hi", ["there"]), "prompts: expected a list"),
+    ("dtype", lambda: al.load_model(MODEL, dtype="float8"), "dtype: expected one of"),
+    ("device", lambda: al.load_model(MODEL, device="cuda:99"), "expected a device of this"),
     ("bound", lambda: al.train({"name": "dpo", "label_smoothing": 2}, MODEL, ROWS, out="o"), "0.5"),
     ("model", lambda: al.train("dpo", "./none", ROWS, out="o"), "none"),
     ("adapter", lambda: al.train("dpo", MODEL, ROWS, out="o", adapter="./none"), "none"),
@@ -80,6 +88,20 @@ def test_a_refused_call_leaves_nothing(call, says: str, own_folder: Path):
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert list(own_folder.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_run_is_refused(own_folder: Path):
+    Path("o").write_text("mine")
+    with pytest.raises(BadInput, match="o: expected a run directory or an empty folder"):
+        al.train("dpo", MODEL, ROWS, out="o")
+    assert Path("o").read_text() == "mine"
+
+
+def test_a_run_of_another_command_is_refused_before_the_study_is_planned(monkeypatch):
+    al.train("dpo", MODEL, ROWS, out="o")
+    monkeypatch.setattr("alignlab.commands.run.plan_study", lambda *_, **__: pytest.fail("planned"))
+    with pytest.raises(BadInput, match="o: expected a run of self_rewarding, found one of train"):
+        al.run("self_rewarding", model=MODEL, data="sandbox", out="o")
 
 
 def test_the_right_call_with_the_same_out_works():

@@ -67,6 +67,17 @@ def test_every_objective_by_name(objective, model, prompts, tmp_path):
     assert train(objective, *QUICK, **given) == done
 
 
+def test_equal_scores_teach_nothing_and_say_so(model, prompts, tmp_path):
+    reward = tmp_path / "constant.py"
+    reward.write_text("def score(response):\n    return 1.0\n")
+    given = {"model": model, "data": prompts, "out": tmp_path / "run"}
+    done = train("grpo", *QUICK, reward=f"python:{reward}:score", **given)
+    assert done.idle
+    assert "warning: nothing was learned: the gradient was 0 in every step" in str(done)
+    given["out"] = tmp_path / "other"
+    assert not train("grpo", *QUICK, reward="longer", **given).idle
+
+
 def test_the_sandboxs_oracle_and_a_validation(tmp_path):
     done = train(
         "rloo", "lr=3e-4", "batch_size=4", "responses=2", "max_tokens=24", "steps=2",

@@ -66,4 +66,4 @@ def test_a_run_without_values_says_so(tmp_path):
     a = a_run(tmp_path / "a", [1.0] * 20)
     (tmp_path / "b" / "stages").mkdir(parents=True)
     (pair,) = compare_by_prompt([("a", a), ("b", tmp_path / "b")])
-    assert pair.reason == "b: no values by prompt are kept"
+    assert pair.reason == "no values by prompt are kept in b"

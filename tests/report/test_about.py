@@ -132,3 +132,11 @@ def test_a_metric_against_two_models_has_two_columns() -> None:
     assert [cell.value for cell in table.rows[0][:2]] == ["+47.2 pp", "−2.6 pp"]
     assert [cell.value for cell in table.rows[1][:2]] == ["+49.8 pp", "–"]
     assert tables.by_metric(rows[:2]).columns[0] == "Change of accuracy"
+
+
+def test_a_p_value_is_never_shown_as_zero():
+    assert labels.number(0.0004, "win_rate_p_holm") == "under 0.001"
+    assert [labels.number(p, "p-value") for p in (0.0, 0.0006, 0.04)] == [
+        "under 0.001", "0.001", "0.040",
+    ]  # fmt: skip
+    assert labels.number(0.0004, "kl_step") == "0.000"  # no p-value

@@ -51,7 +51,8 @@ def evaluate(
         outputs: [NAME=]FILE of existing answers; may be repeated.
         judge: an engine or a feedback source.
         data: the benchmark's file, or FORMAT:PATH.
-        out: run directory.
+        out: run directory; without it one under `runs/`, which the repeated command resumes; in
+            Python a new one each time.
         baseline: a file of answers, or a model.
         config: YAML file of settings, under the others.
         repair: compute the damaged stages of the run in `out` again.

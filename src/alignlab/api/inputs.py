@@ -131,7 +131,13 @@ def judge_spec(judge: JudgeLike | None) -> str:
         from alignlab.feedback.python_function import memory_spec
 
         return memory_spec(judge)
-    return judge.spec
+    spec = getattr(judge, "spec", None)
+    if isinstance(spec, str):
+        return spec
+    raise BadInput(
+        f"expected a judge or reward (spec, al.judge(...), function, Checkpoint or a training's "
+        f"result), found {type(judge).__name__}"
+    )
 
 
 def source_spec(spec: str, *, pairs: bool = False) -> str:
@@ -173,6 +179,11 @@ def objective_parts(objective: Any) -> tuple[Any, dict[str, Any]]:
         options = given.pop("options", {})
         return name, {**options, **given}
     made: Any = objective() if isinstance(objective, type) else objective
+    if not (callable(made) and (hasattr(made, "max_responses") or hasattr(made, "takes"))):
+        raise BadInput(
+            'objective: expected a name, al.DPO(beta=0.1), or {"name": "dpo", "beta": 0.1}, '
+            f"found {made!r}"
+        )
     for name in registry.names("objective"):
         part = registry.find("objective", name)
         if part.place == (type(made).__module__, type(made).__name__) and hasattr(
@@ -209,7 +220,7 @@ def _kept(parts: Sequence[tuple[Mapping[str, Any], bool]]) -> str:
     from alignlab.data.rows import Row
 
     rows = tuple(
-        Row(MEMORY, number, dict(values), held_out=held_out)
+        Row("data", number, dict(values), held_out=held_out)
         for number, (values, held_out) in enumerate(parts, start=1)
     )
     try:

@@ -265,7 +265,10 @@ def _paired(
     prompts: Any, responses: Sequence[str] | Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
     """Return a row for each response with its prompt."""
-    if isinstance(prompts, str) or isinstance(responses, str) or len(prompts) != len(responses):
+    for name, given in (("prompts", prompts), ("responses", responses)):
+        if isinstance(given, str):
+            raise BadInput(f"{name}: expected a list, found the text {given!r}")
+    if len(prompts) != len(responses):
         raise BadInput(
             "expected lists of as many responses (or lists of responses) as prompts, found "
             f"{len(prompts)} prompts and {len(responses)} responses"

@@ -43,8 +43,12 @@ class Model:
         if self._remote:
             self.engine  # noqa: B018 - a spec that cannot be made is refused here
         else:
+            from alignlab.context import Hardware
+            from alignlab.models.dtypes import check_dtype
             from alignlab.models.facts import model_facts
 
+            check_dtype(dtype)
+            Hardware(device or "auto")  # refuses a device that is not here
             self.facts = model_facts(self.path, chat_template=chat_template or None)
             """Architecture, parameters, layers, vocabulary and context in tokens."""
 

@@ -61,6 +61,8 @@ class Result:
             "<tr>" + "".join(f"<td>{_cell(row.get(c))}</td>" for c in columns) + "</tr>"
             for row in self.rows[:SHOWN]
         )
+        if not self.rows:
+            return f"<p><b>{html.escape(self.title)}</b></p>{self._note_html()}<p>no rows</p>"
         more = f"<p>{len(self.rows):,} rows, {SHOWN} shown</p>" if len(self.rows) > SHOWN else ""
         return (
             f"<p><b>{html.escape(self.title)}</b></p>{self._note_html()}"
@@ -117,6 +119,9 @@ class FileResult(Result):
         """Counts of records left out; empty if there are none."""
         self._written = written
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.title}>"
+
     def as_json(self) -> Any:
         """Return the file's path, number of rows, records and note."""
         from alignlab.records import to_dict
@@ -146,6 +151,7 @@ class Training(Result):
         self.folder = folder
         """Run directory."""
         self.model: Checkpoint = trained.model
+        """Trained model, accepted wherever a model is; `al.load_model(run)` answers prompts."""
         self.counts: tuple[Count, ...] = trained.counts
         """Numbers of records used, changed and dropped on the way from data to tokens."""
         self._trained = trained
@@ -366,5 +372,5 @@ class Text(Result):
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = "" if value is None else str(value)
+    text = "" if value is None or value in ({}, [], ()) else str(value)
     return html.escape(text if len(text) <= 200 else text[:197] + "...")

@@ -35,7 +35,8 @@ def run(
         model: base model: folder, run directory, GGUF file, package:NAME, hub id, or
             sandbox:NAME.
         data: seed data: PATH, FORMAT:PATH, or sandbox; in Python also rows, or a tuple of sources.
-        out: run directory.
+        out: run directory; without it one under `runs/`, which the repeated command resumes; in
+            Python a new one each time.
         config: YAML file of settings, under the others.
         repair: compute the damaged stages of the run in `out` again.
         settings: settings by keyword; nested mappings for nested settings.
@@ -120,8 +121,8 @@ def check(
         strict: exit with code 1 if a diagnosis warns.
         rough: estimate the time from matrix products instead of measuring the models, which takes
             some seconds once for each model and machine.
-        processes: of a training, estimate the memory of one of so many processes on GPUs that share
-            the weights (parallel=fsdp); 1 is a single GPU, 0 estimates none.
+        processes: GPUs of a training (parallel=fsdp), whose memory is then estimated; 1 is a
+            training on one GPU, 0 estimates none.
         settings: settings by keyword; nested mappings for nested settings.
 
     Raises:

@@ -52,7 +52,8 @@ def train(
             sandbox:NAME.
         data: PATH or FORMAT:PATH; `?test_share=0.1` holds prompts out.
         overrides: settings, such as lr=1e-6 objective.beta=0.3.
-        out: run directory.
+        out: run directory; without it one under `runs/`, which the repeated command resumes; in
+            Python a new one each time.
         reward: feedback source of ppo, reinforce, rloo, grpo: sandbox:oracle, ...
         config: YAML file of settings, under the others.
         repair: compute the damaged stages of the run in `out` again.

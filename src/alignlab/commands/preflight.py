@@ -174,7 +174,9 @@ def _timed(
         total, bound = (_total(r, speed, workers, config.seeds) for r in (again, recorder))
     else:
         total, bound = (_total(r, speed, workers) * config.seeds for r in (again, recorder))
-    time = Time(total, bound, _basis(speed.values()), 1.0 if nodes else _busy(workers))
+    rough = not all(one.measured for one in speed.values())
+    busy = 1.0 if nodes else _busy(workers)
+    time = Time(total, bound, _basis(speed.values()), busy, rough)
     return replace(plan, stages=stages, time=time, memory=needed)
 
 

@@ -73,7 +73,7 @@ def rollout(
     if not reward:
         name = objective_class(objective).__name__
         raise BadInput(
-            f"train: --reward is missing: {name} learns from scores of the model's own responses "
+            f"train: reward is missing: {name} learns from scores of the model's own responses "
             "(see `alignlab list feedback`)"
         )
     chosen, given = choose(RolloutSettings, config, overrides, settings)

@@ -32,7 +32,7 @@ from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
 from alignlab.released import release_weights
 from alignlab.report import write_report
-from alignlab.runs import Run, RunIdentity
+from alignlab.runs import Run, RunIdentity, refuse_other_recipe
 from alignlab.training.config import TrainConfig
 from alignlab.training.ranks import main_process_only
 from alignlab.training.rollout_config import RolloutConfig
@@ -60,6 +60,7 @@ def run(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, settings, out=f"runs/{recipe}")
+    refuse_other_recipe(Path(chosen.out), known.name)  # before the plan, which takes time
     fitness = _fitness(chosen)
     with placed(chosen) as cluster:
         plan = plan_study(

@@ -28,7 +28,7 @@ def view(
     Args:
         folder: a run directory, or a folder of them.
         port: port to listen on, on this machine only; 0 uses a free one.
-        browser: whether to open the page.
+        browser: open the page in the browser.
         bundle: write a static copy into this folder instead of serving.
         say: prints the address.
 
@@ -41,9 +41,7 @@ def view(
     library = Library(Path(folder))
     try:
         if bundle is not None:
-            first = write_bundle(library, Path(bundle))
-            say(f"bundle: {first}")
-            return str(first)
+            return str(write_bundle(library, Path(bundle)))
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

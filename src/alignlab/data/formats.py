@@ -113,7 +113,8 @@ def detect(table: RawTable) -> Format:
     if best.match(first) == 0:
         raise BadInput(
             f"{first.file}, line {first.line}: expected the columns of a known layout, found "
-            f"{columns}; name the layout as NAME:PATH (known: {layouts})"
+            f"{columns}; name the layout as NAME:PATH, in Python as format=NAME "
+            f"(known: {layouts})"
         )
     if len(fits) > 1:
         choices = " or ".join(f"{each.name}:{table.path}" for each in fits)

@@ -98,7 +98,7 @@ def _both(
     """Compare all figures that two runs share."""
     missing = [run for run, table in ((other, base), (name, own)) if not table]
     if missing:
-        return [_nothing(name, other, f"{' and '.join(missing)}: no values by prompt are kept")]
+        return [_nothing(name, other, f"no values by prompt are kept in {' and '.join(missing)}")]
     found = [
         pair
         for what in base

@@ -231,6 +231,10 @@ def group(name: str | None) -> str:
     return f"{value}-ended" if kind == "type" else value.replace("_", " ")
 
 
+P_VALUES = ("_p", "_p_holm", "p-value")
+"""Ends of the names of p-values, which are never shown as 0."""
+
+
 def number(value: float | None, metric_name: str) -> str:
     """Format a figure: a percentage, percentage points, a count, or two to three digits."""
     if value is None:
@@ -239,6 +243,8 @@ def number(value: float | None, metric_name: str) -> str:
         return points(value)
     if metric_name in SHARES:
         return f"{100 * value:.1f}%"
+    if metric_name.endswith(P_VALUES) and value < 0.0005:
+        return "under 0.001"
     if abs(value) >= 100 or metric_name.startswith("pairs_"):
         return f"{value:,.0f}"
     text = f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"

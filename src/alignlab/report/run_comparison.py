@@ -172,7 +172,7 @@ def finding(paired: Sequence[Paired]) -> str:
 
 def _difference(pair: Paired) -> tuple[Cell, ...]:
     row = EvalResult("", pair.benchmark, "difference", pair.value, pair.low, pair.high, 0)
-    figures = (labels.number(p, "p") for p in (pair.p, pair.p_holm))
+    figures = (labels.number(p, "p-value") for p in (pair.p, pair.p_holm))
     return (
         Cell(f"{labels.benchmark(pair.benchmark)}: {labels.metric(pair.metric).lower()}"),
         Cell(labels.number(pair.value, "difference"), labels.bounds(row)),

@@ -34,7 +34,8 @@ class FileWritten:
 
     def __str__(self) -> str:
         left_out = f" ({self.note})" if self.note else ""
-        return f"{self.path}: {self.rows} rows{left_out}" + (self.types and f"; {self.types}")
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        return f"{self.path}: {rows}{left_out}" + (self.types and f"; {self.types}")
 
     def with_content(self, useful: int, what: str) -> FileWritten:
         """Return the file if any of its rows is useful.

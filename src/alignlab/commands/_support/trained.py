@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from alignlab.types import Checkpoint, Count, EvalResult
 
 NAME = "model"
 """Name of the trained model in its run."""
+_IDLE = (
+    "warning: nothing was learned: the gradient was 0 in every step (equal scores of all responses "
+    "to a prompt give none)"
+)
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,13 @@ class Trained:
     """Preference accuracy on the data's held-out groups; empty without held-out groups."""
     dtype: str = ""
     """Type and device of the training's passes: "bfloat16 on cpu"."""
+    idle: bool = False
+    """True where the gradient was 0 in every step, so that nothing was learned."""
 
     def __str__(self) -> str:
         lines = [f"model: {self.model.path}", f"metrics: {self.metrics}"]
         lines += [f"trained in {self.dtype}"] if self.dtype else []
+        lines += [_IDLE] if self.idle else []
         lines += [_count_line(c) for c in self.counts if c.dropped or c.changed]
         return "\n".join(lines + [_figure_line(row) for row in self.held_out])
 
@@ -40,7 +48,14 @@ def collect_result(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] =
     metrics = Path(model.path).with_name("metrics.jsonl")
     types = {name: used for name, used in run.types().items() if name.endswith(", training")}
     used = next(iter(types.values()), "")
-    return Trained(model, str(metrics), _counts(run), tuple(held_out), used)
+    return Trained(model, str(metrics), _counts(run), tuple(held_out), used, _is_idle(metrics))
+
+
+def _is_idle(metrics: Path) -> bool:
+    """Return True where no logged step, each the mean of several, had a gradient."""
+    rows = map(json.loads, metrics.read_text().splitlines()) if metrics.exists() else ()
+    norms = [row["grad_norm"] for row in rows if "grad_norm" in row]
+    return bool(norms) and not any(norms)
 
 
 def _counts(run: Run) -> tuple[Count, ...]:
