@@ -41,7 +41,7 @@ def test_an_adapter_trains_thin_matrices_over_weights_held_once(stored: str, wei
         facts, weights=weights, trainable=trainable, positions=2048, width=2, layers=2
     )
     assert found.gigabytes == expected / 1e9
-    one = process_memory(facts, config, half=True, processes=1, save_dtype="input")
+    one = process_memory(facts, config, half=True, processes=1)
     assert len(one) == 1 + (weights == 2)
     if weights == 2:
         held = 2 * facts.parameters + 6 * trainable

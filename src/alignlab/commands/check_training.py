@@ -118,7 +118,6 @@ def _processes(facts: ModelFacts, chosen: TrainSettings, processes: int) -> tupl
         chosen,
         half=dtype == "bfloat16",
         processes=processes,
-        save_dtype=chosen.save_dtype,
     )
 
 

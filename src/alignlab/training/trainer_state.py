@@ -246,7 +246,7 @@ class TrainerState:
             value, name = mean_of(scores), f"step {progress.step}"
             # No weights are the best by a value that is not a number.
             if not math.isnan(value) and (
-                progress.best_step is None or is_better(scores, progress.best_scores, name)
+                progress.best_step is None or self._improves(scores, name)
             ):
                 progress.best_step, progress.best_value = progress.step, value
                 progress.best_scores = dict(scores)
@@ -255,6 +255,15 @@ class TrainerState:
             metric_sums.add("validation", value, 1)
             if scores.keys() != {""}:
                 metric_sums.add("validation/scored", len(scores), 1)
+
+    def _improves(self, scores: Scores, name: str) -> bool:
+        """Return whether scores are better than the best so far."""
+        best, value = self.progress.best_scores, self.progress.best_value
+        if (
+            not best and value is not None
+        ):  # a checkpoint of an earlier version holds the mean alone
+            return mean_of(scores) > value
+        return is_better(scores, best, name)
 
     def _save(self) -> None:
         """Save a checkpoint where due after a step."""

@@ -13,11 +13,12 @@ from alignlab.models.memory import (
     training_bytes,
 )
 from alignlab.plan import Memory
-from alignlab.training.config import SaveDtype, TrainConfig
+from alignlab.training.config import TrainConfig
 from alignlab.training.rollout_config import RolloutConfig
 
-SAVED = 6
-"""Bytes of a parameter while a merged model is saved: float32, and its copy in the file's type."""
+SAVED = 8
+"""Bytes of a parameter while a model is saved: float32, a copy in bfloat16, and safetensors' own
+copy of what it writes; for a float32 file that copy alone."""
 
 
 def training_memory(
@@ -70,7 +71,7 @@ def held_once(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> bool:
 
 
 def process_memory(
-    facts: ModelFacts, settings: TrainConfig, *, half: bool, processes: int, save_dtype: SaveDtype
+    facts: ModelFacts, settings: TrainConfig, *, half: bool, processes: int
 ) -> tuple[Memory, ...]:
     """Estimate the memory of one process on GPUs, and of process 0 while it saves the result.
 
@@ -79,7 +80,6 @@ def process_memory(
         settings: settings of the training, whose passes fill the token budget.
         half: True where it computes in bfloat16.
         processes: processes that share the weights (parallel=fsdp); 1 for a single GPU.
-        save_dtype: type of the saved weights.
 
     Raises:
         BadInput: quantised weights for several processes.
@@ -105,8 +105,7 @@ def process_memory(
     note = f"{dtype}, {shape.positions:,} tokens a pass: {of}"
     found = [Memory(what, sum(parts.values()) / 1e9, note)]
     if processes > 1 or once:
-        # Float32 values, and their copy in the type of the file.
-        whole = facts.parameters * (4 if save_dtype == "float32" else SAVED) + PROCESS
+        whole = facts.parameters * SAVED + PROCESS
         of = "the merged model" if once else "the gathered model"
         found.append(Memory("saving, process 0", whole / 1e9, f"on the CPU, {of}"))
     return tuple(found)
