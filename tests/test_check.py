@@ -239,7 +239,7 @@ def test_a_configuration_alone_is_planned(alignlab, tmp_path):
         assert "6,738,415,616 parameters, a plan alone: there are no weights" in done.out
         assert size in done.out
     assert "each of 8 processes" in found[1].out
-    assert "saving, process 0: about 41 GB" in found[1].out
+    assert "saving, process 0: about 54 GB" in found[1].out
     refused = alignlab(*asked[:6], "--sample", "1")
     assert refused.code == 2
     quantised = alignlab(*asked, "--processes", "8", "lora.r=16", "quant=nf4")
