@@ -259,9 +259,7 @@ class TrainerState:
     def _improves(self, scores: Scores, name: str) -> bool:
         """Return whether scores are better than the best so far."""
         best, value = self.progress.best_scores, self.progress.best_value
-        if (
-            not best and value is not None
-        ):  # a checkpoint of an earlier version holds the mean alone
+        if not best and value is not None:  # of an earlier version, which kept the mean alone
             return mean_of(scores) > value
         return is_better(scores, best, name)
 
