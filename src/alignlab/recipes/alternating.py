@@ -42,7 +42,7 @@ from alignlab.recipes.study import (
     imitation_start,
     sft,
 )
-from alignlab.registry import register
+from alignlab.registry import get, register
 from alignlab.stages.clean import drop_repeated
 from alignlab.stages.teach import refine
 from alignlab.training.rollout_config import RolloutConfig
@@ -86,7 +86,7 @@ class AlternatingConfig(StudyConfig):
                 "settings steps.values and steps.at: are set by the branches of alternating "
                 "(random, response); leave them out"
             )
-        if not is_policy_gradient(self.gradient.build()):
+        if not is_policy_gradient(get("objective", self.gradient.name)):
             raise BadInput(
                 f"setting gradient.name: expected a policy gradient (ppo, rloo), found "
                 f"{self.gradient.name}"

@@ -45,7 +45,7 @@ from alignlab.recipes.study import (
     imitation_start,
     sft,
 )
-from alignlab.registry import register
+from alignlab.registry import get, register
 from alignlab.runs import slug
 from alignlab.sandbox.points import FILE as SANDBOX_PRINCIPLES
 from alignlab.stages.judge import judge
@@ -104,7 +104,7 @@ class InstructableRewardConfig(StudyConfig):
             spec = getattr(self, setting)
             if spec and PLACE not in spec:
                 raise BadInput(f"setting {setting}: expected a spec with {PLACE}, found {spec}")
-        if not is_policy_gradient(self.reinforcement.build()):
+        if not is_policy_gradient(get("objective", self.reinforcement.name)):
             raise BadInput(
                 f"setting reinforcement.name: expected a policy gradient (ppo, rloo), found "
                 f"{self.reinforcement.name}"
