@@ -200,11 +200,11 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
     if wanted not in objectives:
         raise unknown_name("branch", wanted, objectives | set(BRANCHES) | set(config.methods))
     known = registry.get("objective", wanted)
+    if kind.over_groups and is_policy_gradient(known):
+        raise BadInput(f"setting methods.{name}.objective: expected one over groups")
     usual_options = kind.options if wanted == (kind.objective or name) else {}
     objective = build(known, usual_options, chosen.options)
     if is_policy_gradient(objective):
-        if kind.over_groups:
-            raise BadInput(f"setting methods.{name}.objective: expected one over groups")
         usual = "feedback" if kind.needs_critic else config.reward
         loop = build(RolloutConfig, asdict(config.rollout), chosen.train)
         return Learner(objective, loop, chosen.reward or usual)
