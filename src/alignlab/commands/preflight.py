@@ -78,8 +78,9 @@ def plan_study(
     template, out = config.chat_template or None, Path(config.out or f"runs/{recipe.name}")
     facts = model_facts(resolve_model(config.model).path, chat_template=template)
     recorder, measured = _recorded(recipe, config, Lengths())
-    for loop in _loops(recorder) if fits is not None else ():
-        fits(loop)
+    if fits is not None:
+        for loop in _loops(recorder):
+            fits(loop)
     calls = _calls(recorder.work, config.seeds)
     plan = Plan(
         recipe=recipe.name,
