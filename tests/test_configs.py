@@ -120,6 +120,17 @@ class Nest:
     inner: Limits = field(default_factory=Limits)
 
 
+def refused(name, value, expected):
+    """Check that a value is refused where a config is made by hand, and where it is built."""
+    line = f"{name}: expected {expected}, found {value!r}"
+    with pytest.raises(BadInput) as direct:
+        Limits(**{name: value})
+    assert str(direct.value) == f"Limits: {line}"
+    with pytest.raises(BadInput) as built:
+        configs.build(Nest, {"inner": {name: value}})
+    assert str(built.value) == f"setting inner.{line}"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -134,13 +145,7 @@ class Nest:
     ],
 )
 def test_declared_bounds_hold_however_a_config_is_made(name, value, expected):
-    line = f"{name}: expected {expected}, found {value!r}"
-    with pytest.raises(BadInput) as direct:
-        Limits(**{name: value})
-    assert str(direct.value) == f"Limits: {line}"
-    with pytest.raises(BadInput) as built:
-        configs.build(Nest, {"inner": {name: value}})
-    assert str(built.value) == f"setting inner.{line}"
+    refused(name, value, expected)
     with pytest.raises(BadInput):
         replace(Limits(), **{name: value})
 
@@ -150,13 +155,7 @@ def test_declared_bounds_hold_however_a_config_is_made(name, value, expected):
     [("rate", True), ("count", True), ("rest", False), ("share", False), ("steps", (1, True))],
 )
 def test_true_and_false_are_no_numbers(name, value):
-    line = f"{name}: expected a number, found {value!r}"
-    with pytest.raises(BadInput) as direct:
-        Limits(**{name: value})
-    assert str(direct.value) == f"Limits: {line}"
-    with pytest.raises(BadInput) as built:
-        configs.build(Nest, {"inner": {name: value}})
-    assert str(built.value) == f"setting inner.{line}"
+    refused(name, value, "a number")
 
 
 def test_true_is_refused_where_no_bound_is_declared():

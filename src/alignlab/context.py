@@ -25,7 +25,6 @@ from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
 from alignlab.meter import metered
 from alignlab.models.dtypes import (
-    LEAST_PARAMETERS,
     by_default,
     check_dtype,
     device_of,
@@ -33,9 +32,8 @@ from alignlab.models.dtypes import (
     stored_parameters,
 )
 from alignlab.models.heads import load_reward_model
-from alignlab.models.load import LanguageModel, classifier_in, load, stored_type
+from alignlab.models.load import LanguageModel, load
 from alignlab.models.locate import locate
-from alignlab.models.quant import load_quantised
 from alignlab.models.rewarders import ChatRewarder
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
 from alignlab.recording import Recorder
@@ -43,6 +41,7 @@ from alignlab.runs import Run
 from alignlab.training.conditioning import with_best_reward_prefix
 from alignlab.training.config import TrainConfig
 from alignlab.training.launch import Parallel, sharded
+from alignlab.training.student import load_student
 from alignlab.training.tracking import Track
 from alignlab.types import Checkpoint, Feedback, Prompt, Response
 
@@ -214,50 +213,18 @@ class RunContext:
         _open.cache_clear()
         stop_engines()
         machine.give_back_memory()
-        if config.quant == "none":
-            shards = self.hardware.sharded
-            scalar = rewards and classifier_in(model.path)
-            # A fresh head is drawn next to weights in memory; DoRA reads weights, and an adapter
-            # of the vocabulary head may untie it.
-            adapter = config.lora is not None and (config.lora.dora or bool(config.lora.targets))
-            fresh = adapter or (rewards and not scalar)
-            lm = (load_reward_model if scalar else _load)(
-                model.path,
-                device="cpu" if shards else self.hardware.device,  # shards move layer by layer
-                dtype="float32" if rewards else self._trained_type(model, config),
-                chat_template=self.chat_template,
-                deferred=shards and not fresh,
-            )
-            if lm.added:
-                lm.model.float()  # of the tokens that a template adds, an adapter trains rows
-            self._note_type(f"{model.name}, training", lm, config.dtype)
-            return lm
-        if self.hardware.sharded:
-            raise BadInput("train: quant: quantised weights are not shared out; use parallel=data")
-        folder = Path(model.path)
-        parameters = stored_parameters(folder) if folder.is_dir() else LEAST_PARAMETERS
-        dtype = resolve_dtype(config.dtype, device_of(self.hardware.device), parameters)
-        return load_quantised(
+        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        lm = load_student(
             model.path,
-            config.quant,
-            compute=dtype,
+            config,
             device=self.hardware.device,
+            sharded=self.hardware.sharded,
             chat_template=self.chat_template,
+            rewards=rewards,
         )
-
-    def _trained_type(self, model: Checkpoint, config: TrainConfig) -> str:
-        """Return the type to load a model in that is trained.
-
-        Weights under an adapter stay as they are: those of bfloat16 files are held once, in it,
-        where the training computes in it.
-        """
-        folder = Path(model.path)
-        if config.lora is None or config.lora.dora or not folder.is_dir():
-            return "float32"
-        if self.hardware.sharded or stored_type(folder) != torch.bfloat16:
-            return "float32"
-        device = device_of(self.hardware.device)
-        return resolve_dtype(config.dtype, device, stored_parameters(folder))
+        if config.quant == "none":
+            self._note_type(f"{model.name}, training", lm, config.dtype)
+        return lm
 
     def engine(self, model: Checkpoint) -> Completer:
         """Return the local engine of a checkpoint; responses carry the checkpoint's name.

@@ -104,13 +104,20 @@ def model_spec(model: ModelLike, *, named: bool = False) -> str:
         return f"{name}={model.model.path}" if named else model.model.path
     if isinstance(model, Checkpoint):
         return f"{_name_of(model)}={model.path}" if named else model.path
-    spec = getattr(model, "spec", None)
+    what = "a model (folder, hub id, engine, al.load_model(...), Checkpoint or a training's result)"
+    return _own_spec(model, what, "; save it to a folder first")
+
+
+def _own_spec(given: Any, what: str, advice: str = "") -> str:
+    """Return the spec that an object of the API carries.
+
+    Raises:
+        BadInput: another object, which is named with what was expected.
+    """
+    spec = getattr(given, "spec", None)
     if isinstance(spec, str):
         return spec
-    raise BadInput(
-        f"expected a model (folder, hub id, engine, al.load_model(...), Checkpoint or a training's "
-        f"result), found {type(model).__name__}; save it to a folder first"
-    )
+    raise BadInput(f"expected {what}, found {type(given).__name__}{advice}")
 
 
 def _name_of(model: Checkpoint) -> str:
@@ -131,13 +138,8 @@ def judge_spec(judge: JudgeLike | None) -> str:
         from alignlab.feedback.python_function import memory_spec
 
         return memory_spec(judge)
-    spec = getattr(judge, "spec", None)
-    if isinstance(spec, str):
-        return spec
-    raise BadInput(
-        f"expected a judge or reward (spec, al.judge(...), function, Checkpoint or a training's "
-        f"result), found {type(judge).__name__}"
-    )
+    what = "a judge or reward (spec, al.judge(...), function, Checkpoint or a training's result)"
+    return _own_spec(judge, what)
 
 
 def source_spec(spec: str, *, pairs: bool = False) -> str:

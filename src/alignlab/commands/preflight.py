@@ -286,9 +286,11 @@ def memory(
         group: tokens of a group of the largest training; 0 fills the token budget.
         loops: settings of the study's trainings; empty stands for `sft` and `preference`.
     """
+    # The models of a study are saved in float32, and each is the next one's start.
+    of_study = replace(facts, stored="float32")
     trained = [
         training_memory(
-            facts,
+            of_study,
             settings,
             half=_resolved(settings.dtype, config, facts) == "bfloat16",
             group=group,

@@ -23,7 +23,6 @@ from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring import card_cache, left_out
-from alignlab.measuring.left_out import in_every_seed
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.measuring.results import results
 from alignlab.plan import Plan
@@ -108,7 +107,7 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         began = time.monotonic()
         contexts = [_of_seed(context, seed, len(seeds)) for seed in seeds]
         measured, cluster = start.cluster.run(known, contexts, chosen, plan)
-        pooled = in_every_seed(measured)
+        pooled = left_out.in_every_seed(measured)
         models = made_in(measured, plan.models)
         if missing := left_out.note(measured):
             models = {name: text for name, text in models.items() if name in pooled[0].answers}

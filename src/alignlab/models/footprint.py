@@ -18,6 +18,7 @@ from torch import Tensor
 from alignlab import machine
 from alignlab.errors import BadInput
 from alignlab.models import attention, head
+from alignlab.models.memory import SAVED
 from alignlab.models.packed import TokenGroup, rounded_up
 from alignlab.models.prepacked import MOST_BYTES, copied_bytes
 
@@ -245,6 +246,7 @@ def refuse_training(parameters: int, trainable: int, *, frozen_copy: bool = Fals
     """
     # Float32 masters and a copy in the compute type; float32 gradients, a pass's, and two moments.
     needed = 6 * parameters + 14 * trainable + (2 * parameters if frozen_copy else 0)
+    needed = max(needed, SAVED * parameters)
     free = machine.plannable_memory()
     if needed > free:
         raise BadInput(

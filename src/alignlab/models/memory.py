@@ -17,6 +17,9 @@ PROCESS = 450_000_000
 KEPT_SHARE = 0.2
 """Memory that allocators keep, as a share of the rest: SmolLM2-135M took 2.9 to 3.0 GB in each of
 two CPU processes with FSDP2 in bfloat16, of which 2.4 are counted."""
+SAVED = 8
+"""Bytes of a parameter while a model is saved: float32, a copy in bfloat16, and safetensors' own
+copy of what it writes; for a float32 file that copy alone."""
 NF4_BYTES = 0.52
 """Bytes of a weight in NF4: 4 bits, and a byte for each 64 of them for the scales."""
 

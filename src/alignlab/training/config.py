@@ -96,3 +96,16 @@ class TrainConfig(Bounded):
                 "train: quant: expected lora with it (quantised weights are not trained, an "
                 "adapter on them is), found none"
             )
+
+
+def keeps_bfloat16(config: TrainConfig, *, stored: str, dtype: str) -> bool:
+    """Return True where an adapter is trained over the weights of bfloat16 files as they are.
+
+    Args:
+        config: settings of the training.
+        stored: type of the weights in the files.
+        dtype: type that the training computes in.
+    """
+    lora = config.lora
+    plain = lora is not None and not lora.dora and config.quant == "none"
+    return plain and stored == dtype == "bfloat16"

@@ -7,18 +7,15 @@ from alignlab.models.facts import ModelFacts
 from alignlab.models.memory import (
     NF4_BYTES,
     PROCESS,
+    SAVED,
     TrainingShape,
     adapter_parameters,
     process_parts,
     training_bytes,
 )
 from alignlab.plan import Memory
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import TrainConfig, keeps_bfloat16
 from alignlab.training.rollout_config import RolloutConfig
-
-SAVED = 8
-"""Bytes of a parameter while a model is saved: float32, a copy in bfloat16, and safetensors' own
-copy of what it writes; for a float32 file that copy alone."""
 
 
 def training_memory(
@@ -49,9 +46,12 @@ def training_memory(
     if isinstance(settings, RolloutConfig) and settings.lora is None:
         size += facts.parameters * (2 if half else 4)
         of += ", reference"
-    saving = PROCESS + SAVED * facts.parameters
-    if held_once(facts, settings, half=half) and saving > size:
-        size, of = saving, "saving the merged model"
+    if settings.lora is not None and settings.quant == "none":
+        # Pages of a float32 file stay in memory beside the merged weights and their copy.
+        mapped = 0 if held_once(facts, settings, half=half) else 4
+        saving = PROCESS + (SAVED + mapped) * facts.parameters
+        if saving > size:
+            size, of = saving, "saving the merged model"
     return Memory(f"training ({what})", size / 1e9, of)
 
 
@@ -66,8 +66,8 @@ def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> fl
 
 def held_once(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> bool:
     """Return True where an adapter is trained on the bfloat16 weights of the files as they are."""
-    plain = settings.lora is not None and settings.quant == "none" and not settings.lora.dora
-    return plain and half and facts.stored == "bfloat16"
+    dtype = "bfloat16" if half else "float32"
+    return keeps_bfloat16(settings, stored=facts.stored, dtype=dtype)
 
 
 def process_memory(
