@@ -150,7 +150,7 @@ def test_reasoning_that_the_template_opens_is_counted(prompts, tmp_path):
 @pytest.mark.parametrize(
     ("objective", "settings", "reward", "line"),
     [
-        ("ppo", (), "", "--reward is missing: PPO learns from scores"),
+        ("ppo", (), "", "reward is missing: PPO learns from scores"),
         ("dpo", (), "longer", "reward: has no effect: DPO learns from given responses"),
         ("rloo", ("responses=1",), "longer", "RLOO compares 2 responses"),
         ("rloo", ("objective.clip=0.1",), "longer", "objective.clip: has no effect with updates=1"),
@@ -225,7 +225,7 @@ def test_the_command_line(alignlab, model, prompts, tmp_path):
     assert "model: " in ended.out
     ended = alignlab("train", "grpo", "--model", model, "--data", prompts, "--out", tmp_path / "x")
     assert ended.code == 2
-    assert "--reward is missing" in ended.line
+    assert "reward is missing" in ended.line
     ended = alignlab("train", "ppo", "--options")
     assert "objective.vf_coef" in ended.out
     assert "responses" in ended.out

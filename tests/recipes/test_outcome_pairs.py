@@ -164,7 +164,7 @@ def test_keys_are_answers():
     ("settings", "message"),
     [
         (("branches=[pair]",), "branch"),
-        (("measure.judge=longer",), "measures by outcome=verifier, found longer"),
+        (("measure.judge=longer",), "measures by outcome=at_least"),
         (("pairs.min_gap=1",), "have no effect in a study by outcome"),
         (("objective.options.nll_weight=1",), "set nll_weight instead"),
         (("objective.name=ipo",), "nll_weight"),

@@ -47,7 +47,7 @@ def training_memory(
         size += facts.parameters * (2 if half else 4)
         of += ", reference"
     if settings.lora is not None and settings.quant == "none":
-        # Pages of a float32 file stay in memory beside the merged weights and their copy.
+        # Pages of a float32 file stay in memory next to the merged weights and their copy.
         mapped = 0 if held_once(facts, settings, half=half) else 4
         saving = PROCESS + (SAVED + mapped) * facts.parameters
         if saving > size:
