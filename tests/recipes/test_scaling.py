@@ -127,6 +127,7 @@ def test_a_teacher_that_judges_by_no_model_needs_no_other_judge_and_cannot_answe
     assert ScalingConfig(teacher="sandbox:strong").teacher_specs == {"teacher": "sandbox:strong"}
     spec = "reward_model:./rm"
     assert ScalingConfig(teacher=spec).teacher_specs == {"teacher": spec}
+    teaching = registry.get("recipe", "teacher_demonstration")
+    config = assemble(teaching, None, [*TINY, "teacher=longer"], {})
     with pytest.raises(BadInput, match="engine 'longer'"):
-        teaching = registry.get("recipe", "teacher_demonstration")
-        plan_study(teaching, assemble(teaching, None, [*TINY, "teacher=longer"], {}))
+        plan_study(teaching, config)
