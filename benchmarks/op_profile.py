@@ -27,7 +27,7 @@ OPERATIONS = {
     "_scaled_dot_product_attention_math scaled_dot_product_attention",
     "softmax": "_softmax softmax _log_softmax log_softmax logsumexp _safe_softmax "
     "_softmax_backward_data _log_softmax_backward_data",
-    "sampling": "multinomial searchsorted sort topk argmax argsort cumsum isin",
+    "sampling": "multinomial searchsorted",
     "copies": "copy clone contiguous cat stack index_select gather index take repeat "
     "repeat_interleave constant_pad_nd pad to _to_copy masked_select scatter scatter_add index_add "
     "index_put index_copy _index_put_impl embedding embedding_dense fill zero zeros ones full "
@@ -38,7 +38,7 @@ OPERATIONS = {
     "masked_fill sum mean amax amin max min norm linalg_vector_norm std var prod addcmul addcdiv "
     "lerp eq ne lt le gt ge logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not "
     "any all isfinite isnan threshold softplus maximum minimum reciprocal round "
-    "native_layer_norm _fused_rms_norm _fused_adamw _fused_adam addmm_activation",
+    "sort topk argmax argsort cumsum isin native_layer_norm _fused_rms_norm _fused_adamw _fused_adam",
     "views": "view _unsafe_view reshape _reshape_alias t transpose permute expand expand_as "
     "unsqueeze squeeze select slice narrow split split_with_sizes chunk unbind as_strided detach "
     "alias empty empty_like empty_strided new_empty resize unflatten flatten lift_fresh "
