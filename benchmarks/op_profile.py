@@ -38,7 +38,7 @@ OPERATIONS = {
     "masked_fill sum mean amax amin max min norm linalg_vector_norm std var prod addcmul addcdiv "
     "lerp eq ne lt le gt ge logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not "
     "any all isfinite isnan threshold softplus maximum minimum reciprocal round "
-    "sort topk argmax argsort cumsum isin native_layer_norm _fused_rms_norm _fused_adamw _fused_adam",
+    "sort topk argmax argsort cumsum isin native_layer_norm _fused_rms_norm _fused_adamw",
     "views": "view _unsafe_view reshape _reshape_alias t transpose permute expand expand_as "
     "unsqueeze squeeze select slice narrow split split_with_sizes chunk unbind as_strided detach "
     "alias empty empty_like empty_strided new_empty resize unflatten flatten lift_fresh "
