@@ -45,9 +45,14 @@ Gather = Callable[[RunState, Asked], Any]
 """Function that returns what a page of a run shows; None if there is no such record."""
 
 
-def application(library: Library, port: int) -> Starlette:
-    """Build the web application of a library of runs."""
-    site = _Site(library)
+def application(library: Library, port: int, *, served: bool = True) -> Starlette:
+    """Build the web application of a library of runs.
+
+    Args:
+        port: port that the guard accepts in the name of the host.
+        served: False leaves out of the pages what needs a server, for a static copy.
+    """
+    site = _Site(library, served)
     run_pages: dict[str, tuple[str, str, Gather]] = {
         "": ("overview", "overview", lambda run, ask: pages.overview(library, run)),
         "answers": ("answers", "answers", lambda run, ask: pages.held_out(library, run, ask.query)),
@@ -144,8 +149,12 @@ def _interval(found: Any, metric: str = "") -> str:
 class _Site:
     """Handlers of all addresses."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, served: bool) -> None:
         self.library = library
+        self.shown = {"served": served, "compares": served or len(library.paths()) > 1}
+
+    def _html(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+        return html(template, status, **self.shown, **context)
 
     async def _page(
         self, request: Request, template: str, gather: Callable[[RunState], Any], here: str
@@ -156,28 +165,28 @@ class _Site:
             try:
                 run = self.library.run(request.path_params["key"])
             except KeyError:
-                return html("error.html.j2", 404, message="no such run")
+                return self._html("error.html.j2", 404, message="no such run")
             try:
                 found = gather(run)
             except BadInput as error:
-                return html("error.html.j2", 400, message=str(error))
+                return self._html("error.html.j2", 400, message=str(error))
             if found is None:
-                return html("error.html.j2", 404, message="no such record")
-            return html(template, run=run, here=here, base=f"/run/{quote(run.key)}/", **found)
+                return self._html("error.html.j2", 404, message="no such record")
+            return self._html(template, run=run, here=here, base=f"/run/{quote(run.key)}/", **found)
 
         return await run_in_threadpool(work)
 
     async def runs(self, request: Request) -> Reply:
         query = dict(request.query_params)
         found = await run_in_threadpool(run_list.runs, self.library, query)
-        return html("runs.html.j2", folder=str(self.library.folder), here="runs", **found)
+        return self._html("runs.html.j2", folder=str(self.library.folder), here="runs", **found)
 
     async def compare(self, request: Request) -> Reply:
         try:
             found = await run_in_threadpool(pages.compare, self.library, dict(request.query_params))
         except BadInput as error:
-            return html("error.html.j2", 400, message=str(error))
-        return html("compare_runs.html.j2", here="compare", **found)
+            return self._html("error.html.j2", 400, message=str(error))
+        return self._html("compare_runs.html.j2", here="compare", **found)
 
     def shows(self, page_name: str, here: str, gather: Gather) -> Handler:
         """Return the handler of a page that a run and its address decide.
