@@ -177,7 +177,7 @@ def test_costs_and_losses_by_branch(library: Library, client: TestClient) -> Non
     assert costs.columns[:4] == ("Calls", "Prompt tokens", "Tokens", "Money")
     assert cells["branch"][:4] == ["5", "100", "10", "$0.25"]
     assert cells["shared by all"][:4] == ["0", "0", "0", "$0.00"]
-    branch, shared = found["losses"]
+    shared, branch = found["losses"]
     assert (branch.branch, branch.asked, branch.unscored) == ("branch", 0, 0)
     assert branch.reasons == [("groups: equal scores", 3)]
     # 12 scores and 12 comparisons, one of each unscored; 2 prompts dropped.

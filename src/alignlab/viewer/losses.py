@@ -84,4 +84,4 @@ def by_branch(index: Index, models: Iterable[str]) -> list[Losses]:
         if count["what"] != VERDICTS:
             reasons = {f"{count['what']}: {why}": n for why, n in count["dropped"].items()}
             of(stage).by_reason.update(reasons)
-    return sorted(found.values(), key=lambda one: (one.branch == SHARED, one.branch))
+    return sorted(found.values(), key=lambda one: (one.branch != SHARED, one.branch))
