@@ -273,17 +273,26 @@ class _Site:
         if body is None:
             return JSONResponse({"error": "expected a JSON object"}, 400)
 
-        def work() -> Reply:
+        def work(run: RunState) -> Any:
+            made = rating.create(self.library, run, body)
+            return {"task": made.name, "items": len(made.items)}
+
+        return await self._json(request, work)
+
+    async def _json(self, request: Request, work: Callable[[RunState], Any]) -> Reply:
+        """Return what work on a run gives, or the reason why it cannot be done."""
+
+        def answer() -> Reply:
             try:
-                run = self.library.run(request.path_params["key"])
-                made = rating.create(self.library, run, body)
+                return JSONResponse(work(self.library.run(request.path_params["key"])))
             except KeyError:
-                return JSONResponse({"error": "no such run"}, 404)
+                return JSONResponse({"error": "no such run or task"}, 404)
             except BadInput as error:
                 return JSONResponse({"error": str(error)}, 400)
-            return JSONResponse({"task": made.name, "items": len(made.items)})
+            except OSError as error:
+                return JSONResponse({"error": f"the rating cannot be written ({error})"}, 500)
 
-        return await run_in_threadpool(work)
+        return await run_in_threadpool(answer)
 
     async def rate(self, request: Request) -> Reply:
         name = request.path_params["task"]
@@ -292,44 +301,20 @@ class _Site:
         )
 
     async def items(self, request: Request) -> Reply:
-        def work() -> Reply:
-            try:
-                run = self.library.run(request.path_params["key"])
-                return JSONResponse(
-                    rating.items(
-                        self.library,
-                        run,
-                        request.path_params["task"],
-                        request.query_params.get("annotator", ""),
-                        request.query_params.get("next", ""),
-                    )
-                )
-            except KeyError:
-                return JSONResponse({"error": "no such run or task"}, 404)
-            except BadInput as error:
-                return JSONResponse({"error": str(error)}, 400)
+        task, query = request.path_params["task"], request.query_params
 
-        return await run_in_threadpool(work)
+        def work(run: RunState) -> Any:
+            annotator, order = query.get("annotator", ""), query.get("next", "")
+            return rating.items(self.library, run, task, annotator, order)
+
+        return await self._json(request, work)
 
     async def save(self, request: Request) -> Reply:
         body = await _body(request)
         if body is None:
             return JSONResponse({"error": "expected a JSON object"}, 400)
-
-        def work() -> Reply:
-            try:
-                run = self.library.run(request.path_params["key"])
-                return JSONResponse(
-                    rating.save(self.library, run, request.path_params["task"], body)
-                )
-            except KeyError:
-                return JSONResponse({"error": "no such run or task"}, 404)
-            except BadInput as error:
-                return JSONResponse({"error": str(error)}, 400)
-            except OSError as error:
-                return JSONResponse({"error": f"the rating cannot be written ({error})"}, 500)
-
-        return await run_in_threadpool(work)
+        task = request.path_params["task"]
+        return await self._json(request, lambda run: rating.save(self.library, run, task, body))
 
     async def static(self, request: Request) -> Reply:
         name = request.path_params["name"]
