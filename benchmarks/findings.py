@@ -26,8 +26,8 @@ from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.power import detectable
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.evaluation.win_rate_rows import read_outcomes
-from alignlab.records import from_dict
-from alignlab.runs import read_json, read_records, slug
+from alignlab.records import from_dict, read_records
+from alignlab.runs import read_json, slug
 from alignlab.types import Feedback, Prompt, PromptValue, StudyDescription
 
 

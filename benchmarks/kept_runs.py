@@ -30,8 +30,8 @@ from findings import shared_prompts
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Floats
 from alignlab.evaluation.win_rate_rows import read_outcomes
-from alignlab.records import from_dict
-from alignlab.runs import read_json, read_records, slug
+from alignlab.records import from_dict, read_records
+from alignlab.runs import read_json, slug
 from alignlab.types import Feedback, Score, StudyDescription
 
 MARKS = {1.0: "1", 0.5: "=", 0.0: "0", None: "?"}
