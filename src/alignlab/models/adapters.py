@@ -16,8 +16,9 @@ from torch import Tensor
 
 from alignlab.configs import BelowOne, Bounded, Positive, PositiveInt
 from alignlab.errors import BadInput
+from alignlab.models.adapter_folders import untie_adapted
 from alignlab.models.deferred import placeholders
-from alignlab.models.load import LanguageModel, untie_adapted
+from alignlab.models.load import LanguageModel
 from alignlab.models.quant import is_quantised, merged_into_dequantised
 
 

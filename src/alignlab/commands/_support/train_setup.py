@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -198,6 +198,7 @@ def open_training(
     run_identity = RunIdentity("train", plain, (seed,))
     hardware, template = settings.hardware(), settings.chat_template
     with open_run(Path(out), run_identity, hardware, template, settings.track) as context:
+        context = replace(context, merges=True)
         context.run.add_inputs(data.corpus.files)
         with context.run.stage("data", inputs={"data": identity["data"]}) as stage:
             stage.count([*data.corpus.counts, data.tally])
