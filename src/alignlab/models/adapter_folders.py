@@ -20,6 +20,7 @@ from alignlab.files import read_json, write_json
 from alignlab.models.folders import ADAPTER, BASE, fingerprint
 from alignlab.models.locate import locate
 from alignlab.models.new_tokens import embed_tokens
+from alignlab.run_models import is_run
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,10 @@ def base_of_adapter(folder: Path) -> str:
         BadInput: the adapter names none.
     """
     record = _record(folder)
+    if "folder" in record:
+        return os.path.normpath(folder.absolute() / record["folder"])
     if record:
-        near = Path(os.path.normpath(folder.absolute() / record["folder"]))
-        return str(near) if near.is_dir() else record["model"]
+        return record["model"]
     base: str = _settings(folder).get("base_model_name_or_path") or ""
     if not base:
         raise BadInput(
@@ -95,24 +97,45 @@ def is_reward_adapter(folder: Path) -> bool:
 def name_base(adapter: Path, base: Path, name: str) -> None:
     """Write the base model into an adapter's folder: for this package, and for peft.
 
+    Within a run the path starts from the adapter, so that the run's folder may move.
+
     Args:
         adapter: folder of the adapter, next to its later place.
         base: folder that the base model was read from.
         name: hub id of the base model, or another name, which is not used.
     """
-    base = base.absolute()
+    base, adapter = base.absolute(), adapter.absolute()
+    run = next((folder for folder in adapter.parents if is_run(folder)), None)
     named = name if _HUB_ID.fullmatch(name) and not Path(name).exists() else str(base)
-    record = {
-        "folder": os.path.relpath(base, adapter.absolute()),
-        "model": named,
-        "fingerprint": fingerprint(base),
-    }
-    write_json(adapter / BASE, record)
+    near = os.path.relpath(base, adapter) if run and base.is_relative_to(run) else ""
+    place = {"folder": near} if near else {"model": named}
+    write_json(adapter / BASE, {**place, "fingerprint": fingerprint(base)})
     settings = _settings(adapter)
-    settings["base_model_name_or_path"] = str(base / MERGED) if is_adapter(base) else named
+    merged = str(Path(near or base) / MERGED)
+    settings["base_model_name_or_path"] = merged if is_adapter(base) else named
     # peft writes sets, whose order changes from process to process.
     settings["target_modules"] = _ordered(settings.get("target_modules"))
     write_json(adapter / ADAPTER, settings)
+
+
+def warn_of_other_base(folder: Path, base: Path, name: str) -> None:
+    """Log where an adapter is put on another model than it was trained on.
+
+    Without a hash of the base, names are compared, for paths move.
+
+    Args:
+        folder: folder of the adapter.
+        base: folder of the model.
+        name: spec of the model.
+    """
+    record = _record(folder)
+    trained_on = str(_settings(folder).get("base_model_name_or_path") or "")
+    if record:
+        other = record["fingerprint"] != fingerprint(base)
+    else:
+        other = bool(trained_on) and Path(trained_on).name != Path(name).name
+    if other:
+        log.warning("%s: trained on %s, put on %s", folder, trained_on, name)
 
 
 def _ordered(targets: Any) -> Any:
@@ -145,9 +168,6 @@ def put_on(model: Any, adapter: str, folder: Path) -> Any:
 
     settings = _settings(folder)
     embed_tokens(model, _rows_of_adapter(model, settings), None)
-    trained_on = _record(folder).get("model") or str(settings.get("base_model_name_or_path") or "")
-    if trained_on and Path(trained_on).name != Path(str(model.name_or_path)).name:
-        log.warning("%s: trained on %s, put on %s", adapter, trained_on, model.name_or_path)
     try:
         adapted = PeftModel.from_pretrained(model, str(folder))
         # peft leaves out weights of other names, and fills those that are missing.

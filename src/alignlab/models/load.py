@@ -134,6 +134,7 @@ def load(
         deferred,
     )
     if put_on is not None:
+        adapter_folders.warn_of_other_base(put_on, folder, str(spec))
         lm = replace(lm, model=adapter_folders.put_on(lm.model, str(adapter), put_on))
     # Quantised weights are loaded in place, deferred ones later.
     if lm.weights is None and not getattr(lm.model, "is_quantized", False):

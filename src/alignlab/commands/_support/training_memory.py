@@ -19,7 +19,13 @@ from alignlab.training.rollout_config import RolloutConfig
 
 
 def training_memory(
-    facts: ModelFacts, settings: TrainConfig, *, half: bool, group: int, what: str
+    facts: ModelFacts,
+    settings: TrainConfig,
+    *,
+    half: bool,
+    group: int,
+    what: str,
+    alone: bool = False,
 ) -> Memory:
     """Estimate the memory of weights, gradients, Adam's moments and activations of one pass.
 
@@ -29,6 +35,7 @@ def training_memory(
         half: True where it computes in bfloat16.
         group: tokens of a group; 0 fills the token budget.
         what: name of the training.
+        alone: True where an adapter is saved alone, not merged.
     """
     trainable = facts.parameters
     if settings.lora is not None:
@@ -36,7 +43,7 @@ def training_memory(
     positions = min(settings.token_budget, settings.batch_size * group or settings.token_budget)
     size = training_bytes(
         facts,
-        weights=_weight_bytes(facts, settings, half=half),
+        weights=_weight_bytes(facts, settings, half=half, alone=alone),
         trainable=trainable,
         positions=positions,
         width=2 if half else 4,
@@ -46,7 +53,13 @@ def training_memory(
     if isinstance(settings, RolloutConfig) and settings.lora is None:
         size += facts.parameters * (2 if half else 4)
         of += ", reference"
-    if settings.lora is not None and settings.quant == "none":
+    if alone:
+        # The model that it starts from is merged in float32, from the mapped pages of its files.
+        mapped = 2 if facts.stored in ("bfloat16", "float16") else 4
+        loading = PROCESS + (4 + mapped) * facts.parameters
+        if loading > size:
+            size, of = loading, "merging the adapters that it starts from"
+    elif settings.lora is not None and settings.quant == "none":
         # Pages of a float32 file stay in memory next to the merged weights and their copy.
         mapped = 0 if held_once(facts, settings, half=half) else 4
         saving = PROCESS + (SAVED + mapped) * facts.parameters
@@ -55,19 +68,19 @@ def training_memory(
     return Memory(f"training ({what})", size / 1e9, of)
 
 
-def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> float:
+def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
-    if held_once(facts, settings, half=half):
+    if held_once(facts, settings, half=half, alone=alone):
         return 2
     if settings.quant == "none":
         return 8 if half else 6
     return NF4_BYTES if settings.quant == "nf4" else 1
 
 
-def held_once(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> bool:
-    """Return True where an adapter is trained on the bfloat16 weights of the files as they are."""
+def held_once(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool = False) -> bool:
+    """Return True where an adapter is trained on weights that are held in bfloat16 alone."""
     dtype = "bfloat16" if half else "float32"
-    return keeps_bfloat16(settings, stored=facts.stored, dtype=dtype)
+    return keeps_bfloat16(settings, stored=facts.stored, dtype=dtype, alone=alone)
 
 
 def process_memory(
