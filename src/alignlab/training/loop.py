@@ -86,7 +86,8 @@ def train(
     config = with_dtype(config, lm, world)
     teacher = teacher_of(objective, lm, config.dtype, world)
     lm, start = begin(lm, config, Path(out), world)
-    with step_runner(lm.model, objective, config, Path(out), world, lm) as runner:
+    alone, where = save_dtype == "adapter", (Path(out), world, lm)
+    with step_runner(lm.model, objective, config, *where, alone=alone) as runner:
         runner.teacher = teacher
         runner.plan(groups)
         per_epoch = steps_per_epoch(len(groups), config)

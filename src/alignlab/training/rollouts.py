@@ -131,7 +131,8 @@ def train_rollouts(
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
     model = valued or lm.model
-    with step_runner(model, objective, config, out, world, lm) as runner:
+    alone = save_dtype == "adapter"
+    with step_runner(model, objective, config, out, world, lm, alone=alone) as runner:
         responses = ((0,) * config.max_tokens,) * config.responses
         runner.plan([TokenGroup("of the longest responses", (0,), responses)])
         per_epoch = steps_per_epoch(len(prompts), config)

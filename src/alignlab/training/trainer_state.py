@@ -346,12 +346,15 @@ def step_runner(
     out: Path,
     world: DistributedContext,
     lm: LanguageModel,
+    *,
+    alone: bool = False,
 ) -> Iterator[StepRunner]:
     """Yield the runner of a model's training steps; afterwards the weights are float32.
 
     Args:
         model: the model of `lm`, with a value head where the objective needs one.
         lm: tokenizer of the model, and files of weights that are on the meta device.
+        alone: save an adapter alone; the weights under it stay in the type of the passes.
     """
     if world.sharded:
         # Importing FSDP2 takes a second, which other trainings need not pay.
@@ -359,7 +362,7 @@ def step_runner(
 
         weights: Weights = ShardedWeights(model, config.dtype, world, lm.weights)
     else:
-        weights = Weights(model, config.dtype)
+        weights = Weights(model, config.dtype, alone=alone)
     try:
         scorer = inputs_for(objective).scorer_class(
             model,

@@ -70,17 +70,17 @@ def training_memory(
 
 def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
-    if held_once(facts, settings, half=half, alone=alone):
+    if held_once(facts, settings, half=half) or (alone and half):
         return 2
     if settings.quant == "none":
         return 8 if half else 6
     return NF4_BYTES if settings.quant == "nf4" else 1
 
 
-def held_once(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool = False) -> bool:
-    """Return True where an adapter is trained on weights that are held in bfloat16 alone."""
+def held_once(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> bool:
+    """Return True where an adapter is trained on the bfloat16 weights of the files as they are."""
     dtype = "bfloat16" if half else "float32"
-    return keeps_bfloat16(settings, stored=facts.stored, dtype=dtype, alone=alone)
+    return keeps_bfloat16(settings, stored=facts.stored, dtype=dtype)
 
 
 def process_memory(
