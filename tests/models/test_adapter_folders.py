@@ -14,7 +14,7 @@ from peft import AutoPeftModelForCausalLM
 
 from alignlab.errors import BadInput
 from alignlab.generation import vllm
-from alignlab.models.adapter_folders import base_of_adapter, decoder_folder
+from alignlab.models.adapter_folders import base_of_adapter, chain_of, decoder_folder
 from alignlab.models.adapters import LoraConfig, attach, merged
 from alignlab.models.dtypes import stored_parameters
 from alignlab.models.facts import model_facts
@@ -63,6 +63,7 @@ def same_weights(one, other):
 def test_a_chain_is_the_merged_model_bit_for_bit(tmp_path, chain, name, place, dtype):
     found, whole = load(tmp_path / name, dtype=dtype), load(chain[place], dtype=dtype)
     assert {p.dtype for p in found.model.parameters()} == {getattr(torch, dtype)}
+    assert (chain_of(tmp_path / name) or [])[-1:] == [tmp_path / name]
     assert same_weights(found, whole)
     assert torch.equal(found.model(IDS).logits, whole.model(IDS).logits)
 
@@ -79,6 +80,20 @@ def test_weights_are_summed_in_float32_and_rounded_once(tmp_path, base):
         torch.testing.assert_close(found, expected.to(dtype), rtol=0, atol=1e-6)
     rounded = layer.base_layer.weight.bfloat16() + (2 * factors).bfloat16()
     assert not torch.equal(found, rounded)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"dora": True}, {"targets": ("q_proj", "lm_head")}, {"targets": ("embed_tokens",)}]
+)
+def test_what_is_no_sum_of_matrices_is_merged_whole(tmp_path, base, settings):
+    lm = trained(load(base, dtype="float32"), 3, **settings)
+    save_adapter(lm, tmp_path / "first")
+    further = trained(load(tmp_path / "first"), 4)
+    save_adapter(further, tmp_path / "second")
+    assert chain_of(tmp_path / "first") is chain_of(tmp_path / "second") is None
+    whole = save(merged(further), tmp_path / "whole")
+    for dtype in ("float32", "bfloat16"):
+        assert same_weights(load(tmp_path / "second", dtype=dtype), load(whole, dtype=dtype))
 
 
 def test_an_adapter_without_a_type_is_merged_in_float32(tmp_path, chain):

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +153,64 @@ def _record(folder: Path) -> dict[str, str]:
     return found
 
 
+def chain_of(folder: Path) -> list[Path] | None:
+    """Return the adapters of a chain, first one first, whose updates are sums of their matrices.
+
+    None where another part is trained: rows of tokens, whole modules, magnitudes (DoRA), a
+    vocabulary's matrix, biases.
+
+    Raises:
+        BadInput: a base that is not the one of the training, or none.
+    """
+    chain: list[Path] = []
+    if not (folder / "tokenizer_config.json").is_file():  # that of another in the chain is used
+        return None
+    while is_adapter(folder):
+        chain.insert(0, folder)
+        folder = locate(checked_base(folder))
+    return chain if all(map(_is_sum, chain)) else None
+
+
+def _is_sum(folder: Path) -> bool:
+    settings = _settings(folder)
+    more = ("use_dora", "trainable_token_indices", "modules_to_save", "rank_pattern")
+    targets = settings.get("target_modules")
+    inner = isinstance(targets, list) and all(name.endswith("_proj") for name in targets)
+    plain = inner and not any(settings.get(name) for name in more)
+    return plain and settings.get("peft_type") == "LORA" and settings.get("bias") == "none"
+
+
+def merge_by_layer(model: Any, chain: Sequence[Path], dtype: torch.dtype) -> Any:
+    """Merge a chain of adapters into a model, matrix by matrix in float32; each is cast once.
+
+    The sums are those of whole models merged one after the other, and no more than one matrix is
+    held in float32 at a time.
+
+    Args:
+        model: a transformers model in the type of its files; changed in place.
+        chain: adapters that `chain_of` returned.
+        dtype: type of the merged weights.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    adapted = put_on(model, str(chain[0]), chain[0])
+    for folder in chain[1:]:
+        put_on(adapted, str(folder), folder)
+    with torch.no_grad():
+        for module in adapted.modules():
+            if isinstance(module, LoraLayer):
+                weight = module.get_base_layer().weight
+                weight.data = weight.data.float()
+                module.merge(adapter_names=list(adapted.peft_config))  # type: ignore[operator]
+                weight.data = weight.data.to(dtype)
+    return adapted.unload()
+
+
 def put_on(model: Any, adapter: str, folder: Path) -> Any:
     """Put an adapter on a model, unmerged.
 
     Args:
-        model: a transformers model; changed in place.
+        model: a transformers model, or a peft model around one; changed in place.
         adapter: spec of the adapter, for messages.
         folder: folder of the adapter.
 
@@ -166,12 +219,13 @@ def put_on(model: Any, adapter: str, folder: Path) -> Any:
     """
     from peft import PeftModel
 
-    settings = _settings(folder)
-    embed_tokens(model, _rows_of_adapter(model, settings), None)
+    name = f"chain-{len(model.peft_config)}" if isinstance(model, PeftModel) else "default"
     try:
-        adapted = PeftModel.from_pretrained(model, str(folder))
+        if name == "default":
+            embed_tokens(model, _rows_of_adapter(model, _settings(folder)), None)
+            model = PeftModel.from_pretrained(model, str(folder))
         # peft leaves out weights of other names, and fills those that are missing.
-        loaded = adapted.load_adapter(str(folder), "default")
+        adapted, loaded = model, model.load_adapter(str(folder), name)
         if wrong := [*loaded.missing_keys, *loaded.unexpected_keys]:
             kind = "missing" if loaded.missing_keys else "further"
             raise ValueError(f"{len(wrong)} {kind} weights, the first {wrong[0]}")

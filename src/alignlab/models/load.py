@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,9 +95,9 @@ def load(
 
     Args:
         spec: folder, run directory, GGUF file, package:NAME or hub id (see `locate`). A PEFT
-            adapter is merged into the base model that it names.
+            adapter is merged into the base model that it names, in float32.
         dtype: "float32", "bfloat16", "float16", or "auto" (see `dtypes`); None uses the type of the
-            files.
+            files, and float32 for an adapter.
         device: device of the weights; None and "auto" are the GPU where there is one, else the CPU.
         adapter: folder or hub id of a PEFT adapter to add to the model, unmerged.
         chat_template: Jinja template, a file with one, or the name of one (`tokenizer.TEMPLATES`),
@@ -121,8 +121,10 @@ def load(
             )
         if deferred:
             log.warning("each process reads the whole model into memory first: it is an adapter")
-        options = {"chat_template": chat_template, "trust_remote_code": trust_remote_code}
-        return merged_onto(base_for(folder, **options), spec, dtype=dtype, device=device)
+        kind = _dtype(dtype, device_of(device), folder) or torch.float32
+        chain = None if kind == torch.float32 else adapter_folders.chain_of(folder)
+        under = base_for(folder, chat_template, trust_remote_code, whole=chain is None)
+        return merged_onto(under, spec, dtype=kind, device=device, chain=chain)
     put_on = None if adapter is None else locate(adapter)
     chosen = device_of(device)
     lm = _opened(
@@ -145,16 +147,20 @@ def load(
 
 
 def base_for(
-    folder: Path, *, chat_template: str | Path | None = None, trust_remote_code: bool = False
+    folder: Path,
+    chat_template: str | Path | None = None,
+    trust_remote_code: bool = False,
+    *,
+    whole: bool = True,
 ) -> LanguageModel:
-    """Load an adapter's base model with the adapter's tokenizer; float32, on the CPU.
-
-    A base that is an adapter itself is merged first.
+    """Load an adapter's base model with the adapter's tokenizer, on the CPU.
 
     Args:
         folder: the adapter, which is not put on.
         chat_template: template instead of the tokenizer's own.
         trust_remote_code: run code that comes with the base model.
+        whole: merge a base that is an adapter itself, and hold the weights in float32; else they
+            are those of the chain's first model, in the type of its files.
 
     Raises:
         BadInput: no base model, or another one than the adapter was trained on.
@@ -162,9 +168,8 @@ def base_for(
     base = base_of_adapter(folder)
     try:
         base = adapter_folders.checked_base(folder)
-        return _opened(
-            (base, locate(base), folder), torch.float32, chat_template, trust_remote_code
-        )
+        of = base, locate(base), folder
+        return _opened(of, torch.float32 if whole else None, chat_template, trust_remote_code)
     except BadInput as error:
         raise BadInput(f"{folder}: an adapter of {base}: {error}") from error
 
@@ -175,6 +180,7 @@ def merged_onto(
     *,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
+    chain: Sequence[Path] | None = None,
 ) -> LanguageModel:
     """Merge an adapter into its base model in float32 on the CPU, then cast and move the weights.
 
@@ -183,14 +189,18 @@ def merged_onto(
         spec: spec of the adapter.
         dtype: as in `load`; None is float32.
         device: as in `load`.
+        chain: adapters to merge one matrix at a time into a chain's first model.
     """
     folder, chosen = locate(spec), device_of(device)
+    kind = _dtype(dtype, chosen, folder) or torch.float32
     try:
-        adapted = adapter_folders.put_on(lm.model, str(spec), folder)
+        if chain is None:
+            model = adapter_folders.put_on(lm.model, str(spec), folder).merge_and_unload()
+        else:
+            model = adapter_folders.merge_by_layer(lm.model, chain, kind)
     except BadInput as error:
         raise BadInput(f"{spec}: an adapter of {lm.name}: {error}") from error
-    model = adapted.merge_and_unload().requires_grad_(True).eval()
-    kind = _dtype(dtype, chosen, folder) or torch.float32
+    model.requires_grad_(True).eval()
     for parameter in model.parameters():
         parameter.data = parameter.data.to(chosen, kind)
     model.to(chosen).config.dtype = kind
@@ -219,16 +229,18 @@ def _opened(
 
     Args:
         of: spec and folder of the model, and the folder of an adapter that will be put on it.
+        dtype: type of the weights; None is that of the files, and of a chain's first model.
     """
     spec, folder, put_on = of
     tokenizer, added = _tokenizer_with(folder, put_on, chat_template, trust_remote_code)
     weights = None
-    if is_adapter(folder):
+    if is_adapter(folder) and dtype is not None:
         model = load(folder, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code).model
     elif deferred and not added and put_on is None:
         model, weights = _deferred(folder, model_class, dtype, trust_remote_code)
     else:
-        model = _read_model(folder, model_class, dtype, trust_remote_code)
+        first = adapter_folders.decoder_folder(folder)
+        model = _read_model(first, model_class, dtype, trust_remote_code)
     model.name_or_path = str(spec)  # an adapter of this model names it as its base
     embed_tokens(model, added, tokenizer.eos_token_id)
     template = tokenizer.chat_template if chat_template is not None else None
