@@ -224,6 +224,7 @@ class RunContext:
             sharded=self.hardware.sharded,
             chat_template=self.chat_template,
             rewards=rewards,
+            alone=self.saves_adapter(config),
         )
         if config.quant == "none":
             self._note_type(f"{model.name}, training", lm, config.dtype)

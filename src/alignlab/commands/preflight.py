@@ -297,6 +297,7 @@ def memory(
             group=group,
             what=_kind(settings, config),
             alone=_saves_adapter(settings, config),
+            rewards=settings == getattr(config, "reward_training", None),
         )
         for settings in loops or (config.sft, config.preference)
     ]

@@ -100,17 +100,20 @@ class TrainConfig(Bounded):
             )
 
 
-def keeps_bfloat16(config: TrainConfig, *, stored: str, dtype: str) -> bool:
-    """Return True where an adapter is trained over the weights of bfloat16 files as they are.
+def keeps_bfloat16(config: TrainConfig, *, stored: str, dtype: str, alone: bool = False) -> bool:
+    """Return True where an adapter is trained over weights that are held in bfloat16 alone.
+
+    They are those of bfloat16 files, or nothing is merged into them in training.
 
     Args:
         config: settings of the training.
         stored: type of the weights in the files.
         dtype: type that the training computes in.
+        alone: True where the adapter is saved alone.
     """
     lora = config.lora
     plain = lora is not None and not lora.dora and config.quant == "none"
-    return plain and stored == dtype == "bfloat16"
+    return plain and dtype == "bfloat16" and (alone or stored == "bfloat16")
 
 
 def saves_adapter(config: TrainConfig, *, sharded: bool) -> bool:

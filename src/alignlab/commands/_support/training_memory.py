@@ -26,6 +26,7 @@ def training_memory(
     group: int,
     what: str,
     alone: bool = False,
+    rewards: bool = False,
 ) -> Memory:
     """Estimate the memory of weights, gradients, Adam's moments and activations of one pass.
 
@@ -36,6 +37,7 @@ def training_memory(
         group: tokens of a group; 0 fills the token budget.
         what: name of the training.
         alone: True where an adapter is saved alone, not merged.
+        rewards: True where a reward model is trained, which starts from float32 weights.
     """
     trainable = facts.parameters
     if settings.lora is not None:
@@ -54,11 +56,13 @@ def training_memory(
         size += facts.parameters * (2 if half else 4)
         of += ", reference"
     if alone:
-        # The model that it starts from is merged in float32, from the mapped pages of its files.
+        # The model that it starts from, next to the mapped pages of its files.
         mapped = 2 if facts.stored in ("bfloat16", "float16") else 4
-        loading = PROCESS + (4 + mapped) * facts.parameters
+        narrow = keeps_bfloat16(settings, stored="", dtype="bfloat16", alone=half)
+        narrow = narrow and not (settings.lora and settings.lora.targets) and not rewards
+        loading = PROCESS + ((2 if narrow else 4) + mapped) * facts.parameters
         if loading > size:
-            size, of = loading, "merging the adapters that it starts from"
+            size, of = loading, "loading the model that it starts from"
     elif settings.lora is not None and settings.quant == "none":
         # Pages of a float32 file stay in memory next to the merged weights and their copy.
         mapped = 0 if held_once(facts, settings, half=half) else 4
