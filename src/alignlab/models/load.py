@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-from transformers.utils import logging as hf_logging
 
 from alignlab.errors import BadInput, expecting
 from alignlab.models import adapter_folders
@@ -33,7 +31,9 @@ from alignlab.models.folders import fingerprint as fingerprint
 from alignlab.models.folders import replace_folder as replace_folder
 from alignlab.models.locate import locate, short_name
 from alignlab.models.new_tokens import embed_tokens
-from alignlab.models.saving import save_weights
+from alignlab.models.saving import save as save
+from alignlab.models.saving import save_adapter as save_adapter
+from alignlab.models.saving import without_bars as without_bars
 from alignlab.models.tokenizer import ReadTokenizer, plain_tokenizer, read_tokenizer
 
 log = logging.getLogger(__name__)
@@ -66,18 +66,6 @@ class LanguageModel:
     directly."""
     weights: StoredWeights | None = None
     """Files of the weights of a model on the meta device; None where they are in memory."""
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Switch transformers' progress bars off inside the block: they tear the study's own apart."""
-    shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load(
@@ -285,67 +273,6 @@ def _deferred(
         log.warning("each process reads the whole model into memory first: %s", found)
         return _read_model(folder, model_class, dtype, trust_remote_code), None
     return found
-
-
-@without_bars()
-def save(
-    lm: LanguageModel,
-    path: str | Path,
-    *,
-    dtype: str | torch.dtype | None = None,
-    adapter_only: bool = False,
-) -> Path:
-    """Save model, tokenizer and template as a Hugging Face folder, atomically.
-
-    Args:
-        lm: the model; an adapter is merged into the weights unless `adapter_only`.
-        path: folder to make or replace.
-        dtype: type of the floating point weights in the file; None uses the model's.
-        adapter_only: write only the PEFT adapter.
-
-    Raises:
-        BadInput: `adapter_only` for a model without an adapter, or an adapter that would be merged
-            into quantised weights.
-    """
-    path = Path(path)
-    partial = path.with_name(path.name + ".tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    has_adapter = hasattr(lm.model, "merge_and_unload")
-    if has_adapter and not adapter_only and getattr(lm.model, "is_quantized", False):
-        raise BadInput(
-            f"{lm.name}: an adapter merged into quantised weights would be rounded away; save "
-            "the adapter alone, or merge it first, which dequantises the weights"
-        )
-    partial.mkdir(parents=True)
-    if adapter_only:
-        if not has_adapter:
-            raise BadInput(f"{lm.name} has no adapter to save")
-        # Rows of added tokens are part of the adapter; all embeddings would be as large as a model.
-        # peft looks for the vocabulary of a base that is an adapter on the hub.
-        on_adapter = bool(lm.path) and is_adapter(Path(lm.path))
-        whole = {"save_embedding_layers": False} if lm.added or on_adapter else {}
-        lm.model.save_pretrained(partial, safe_serialization=True, **whole)
-    else:
-        save_weights(lm, partial, _dtype(dtype))
-    lm.tokenizer.save_pretrained(partial)
-    replace_folder(partial, path)
-    return path
-
-
-def save_adapter(lm: LanguageModel, path: Path) -> None:
-    """Save a trained adapter alone, its base named by path and hash; atomically.
-
-    Args:
-        lm: a model with an adapter, whose `path` is the folder of its base model.
-        path: folder to make or replace.
-
-    Raises:
-        BadInput: the model has no adapter.
-    """
-    partial = save(lm, path.with_name(f"{path.name}.unnamed"), adapter_only=True)
-    (partial / "README.md").unlink(missing_ok=True)  # peft's form of a model card, not filled in
-    adapter_folders.name_base(partial, Path(lm.path), lm.name)
-    replace_folder(partial, path)
 
 
 @contextmanager
