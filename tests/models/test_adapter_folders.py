@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
+from peft.tuners.lora.layer import Linear
 
 from alignlab.errors import BadInput
 from alignlab.generation import vllm
+from alignlab.models import adapter_folders
 from alignlab.models.adapter_folders import base_of_adapter, chain_of, decoder_folder
 from alignlab.models.adapters import LoraConfig, attach, merged
 from alignlab.models.dtypes import stored_parameters
@@ -66,6 +68,26 @@ def test_a_chain_is_the_merged_model_bit_for_bit(tmp_path, chain, name, place, d
     assert (chain_of(tmp_path / name) or [])[-1:] == [tmp_path / name]
     assert same_weights(found, whole)
     assert torch.equal(found.model(IDS).logits, whole.model(IDS).logits)
+
+
+def test_of_a_chain_one_matrix_at_a_time_is_held_in_float32(tmp_path, chain, monkeypatch):
+    held = []
+    merge = Linear.merge
+
+    def merging(layer, *arguments, **options):
+        weights = [m.base_layer.weight for m in model[0].modules() if isinstance(m, Linear)]
+        held.append(sum(weight.dtype == torch.float32 for weight in weights))
+        merge(layer, *arguments, **options)
+
+    def put_on(under, *rest):
+        model[:] = [put(under, *rest)]
+        return model[0]
+
+    model, put = [], adapter_folders.put_on
+    monkeypatch.setattr(adapter_folders, "put_on", put_on)
+    monkeypatch.setattr(Linear, "merge", merging)
+    load(tmp_path / "second", dtype="bfloat16")
+    assert held == [1] * 14  # seven matrices of each of two layers
 
 
 def test_weights_are_summed_in_float32_and_rounded_once(tmp_path, base):
