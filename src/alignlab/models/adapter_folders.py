@@ -197,12 +197,12 @@ def merge_by_layer(model: Any, chain: Sequence[Path], dtype: torch.dtype) -> Any
     for folder in chain[1:]:
         put_on(adapted, str(folder), folder)
     with torch.no_grad():
-        for module in adapted.modules():
-            if isinstance(module, LoraLayer):
-                weight = module.get_base_layer().weight
-                weight.data = weight.data.float()
-                module.merge(adapter_names=list(adapted.peft_config))  # type: ignore[operator]
-                weight.data = weight.data.to(dtype)
+        layers: list[Any] = [m for m in adapted.modules() if isinstance(m, LoraLayer)]
+        for layer in layers:
+            weight = layer.get_base_layer().weight
+            weight.data = weight.data.float()
+            layer.merge(adapter_names=list(adapted.peft_config))
+            weight.data = weight.data.to(dtype)
     return adapted.unload()
 
 
