@@ -21,27 +21,25 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
 from random_llama import SHAPES, write_model
-from random_pairs import step_bytes, step_flops, write_tokenizer
+from random_pairs import write_tokenizer
 from real_pairs import save_groups, write_groups
 from rich.console import Console
 from rich.table import Table
+from roofline import Needed, rates, step_bytes, step_flops
 from sides import Side, alternated
 from train_side import Work
 from transformers import AutoConfig
 
 from alignlab import progress
 from alignlab.errors import BadInput
-from alignlab.models.dtypes import DTYPES, matrix_gflops, stored_parameters
-from alignlab.models.onednn import product
+from alignlab.models.dtypes import DTYPES, stored_parameters
 from alignlab.models.packed import TokenGroup, micro_batches
 
 PROMPTS = {"tiny": 4, "S": 16, "M": 4}
@@ -141,10 +139,8 @@ def _row(
     our_s, their_s = ([turn[clock] for turn in side[1:]] for side in (ours, theirs))
     ratios = [b / a for a, b in zip(our_s, their_s, strict=True)]
     config = AutoConfig.from_pretrained(work.model).get_text_config()
-    gflops = max(
-        matrix_gflops(DTYPES[work.dtype], size=s, multiply=how)
-        for s in (512, 1024) for how in (torch.mm, product)
-    )  # fmt: skip
+    measured = rates(work.dtype)
+    gflops = measured.flops / 1e9
     used = [
         step_flops(config, batch) / seconds / 1e9
         for batch, seconds in zip(batches, our_s, strict=True)
@@ -154,7 +150,7 @@ def _row(
     flops = statistics.median(step_flops(config, batch) for batch in batches)
     passes = statistics.median(len(micro_batches(batch, work.token_budget)) for batch in batches)
     moved = step_bytes(parameters, int(passes), DTYPES[work.dtype].itemsize)
-    limit = max(flops / gflops / 1e9, moved / copy_bandwidth())
+    limit = Needed(flops, moved).seconds(measured)
 
     def differs(what: str) -> float:
         return abs(ours[0][what] - theirs[0][what])
@@ -191,20 +187,6 @@ def _row(
         response_median=statistics.median(_response_lengths(groups)),
         seed=work.seed,
     )
-
-
-def copy_bandwidth() -> float:
-    """Measure the bytes a second that one thread reads and writes in a large copy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    source, target = torch.ones(1 << 25), torch.empty(1 << 25)
-    best = 1e9
-    for _ in range(5):
-        began = time.thread_time()
-        target.copy_(source)
-        best = min(best, time.thread_time() - began)
-    torch.set_num_threads(threads)
-    return 2 * source.nbytes / best
 
 
 def _response_lengths(groups: Sequence[TokenGroup]) -> list[int]:
