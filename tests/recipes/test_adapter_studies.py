@@ -95,6 +95,7 @@ def test_a_branch_is_exported_merged(study, merging, tmp_path):
     assert "Classification" in (tmp_path / "reward/config.json").read_text()
 
 
+@pytest.mark.slow
 def test_weights_that_nobody_keeps_leave_a_whole_study(tmp_path, study):
     out = tmp_path / "run"
     run("compare_objectives", *LORA, f"out={out}", "keep_weights=false")
