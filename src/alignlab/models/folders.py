@@ -39,7 +39,8 @@ def fingerprint(folder: str | Path, *, chat_template: str | None = None) -> str:
                 plain["base_model_name_or_path"] = known["fingerprint"]
             digest.update(json.dumps(plain, sort_keys=True).encode())
     digest.update((chat_template or "").encode())
-    return digest.hexdigest()[:16]
+    found: str = digest.hexdigest()
+    return found[:16]
 
 
 def _is_hashed(file: Path) -> bool:
