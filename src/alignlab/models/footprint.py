@@ -247,11 +247,10 @@ def refuse_training(
     Raises:
         BadInput: they do not fit.
     """
-    # Float32 masters and a copy in the compute type, or this copy and the pages of its file; float32
-    # gradients, a pass's, and two moments.
-    needed = (
-        (4 if alone else 6) * parameters + 14 * trainable + (2 * parameters if frozen_copy else 0)
-    )
+    # Float32 masters and a copy in the compute type, or this copy and the pages of its file;
+    # float32 gradients, a pass's, and two moments.
+    frozen = 4 if alone else 6
+    needed = frozen * parameters + 14 * trainable + (2 * parameters if frozen_copy else 0)
     needed = max(needed, 0 if alone else SAVED * parameters)
     free = machine.plannable_memory()
     if needed > free:
