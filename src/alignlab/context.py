@@ -39,7 +39,7 @@ from alignlab.protocols import Completer, FeedbackSource, PairJudge
 from alignlab.recording import Recorder
 from alignlab.runs import Run
 from alignlab.training.conditioning import with_best_reward_prefix
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import TrainConfig, saves_adapter
 from alignlab.training.launch import Parallel, sharded
 from alignlab.training.student import load_student
 from alignlab.training.tracking import Track
@@ -140,6 +140,9 @@ class RunContext:
     """Chat template by name or file, for models without one, or instead of their own."""
     track: Track = "none"
     """Tracker of training metrics, in addition to the run's files."""
+    merges: bool = False
+    """Save trained adapters merged into whole models, for other tools; a study, whose next steps
+    read adapters, saves them alone."""
     recorder: Recorder | None = None
     """Factory of stand-ins for a dry run; None for a real run."""
 
@@ -221,10 +224,15 @@ class RunContext:
             sharded=self.hardware.sharded,
             chat_template=self.chat_template,
             rewards=rewards,
+            alone=self.saves_adapter(config),
         )
         if config.quant == "none":
             self._note_type(f"{model.name}, training", lm, config.dtype)
         return lm
+
+    def saves_adapter(self, config: TrainConfig) -> bool:
+        """Return True where a training saves its adapter alone."""
+        return not self.merges and saves_adapter(config, sharded=self.hardware.sharded)
 
     def engine(self, model: Checkpoint) -> Completer:
         """Return the local engine of a checkpoint; responses carry the checkpoint's name.

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from alignlab.generation import engines
 from alignlab.generation.vllm import require_vllm
-from alignlab.models.facts import model_facts
+from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource
 from alignlab.runs import RecordFile, Run, Stage
 from alignlab.specs import split
@@ -62,6 +62,8 @@ class Recorder:
         self.work: list[Work] = []
         self.trained: list[Checkpoint] = []
         """Trained models, in order."""
+        self.loops: dict[Checkpoint, Any] = {}
+        """Trained model -> settings of its training, a `TrainConfig`."""
         self.sizes: list[Trained] = []
         """Sizes of the trainings."""
         self.counts: list[Count] = []
@@ -106,7 +108,11 @@ class Recorder:
 
     def parameters(self, path: str) -> int:
         """Return a model's number of parameters, from its config and weight headers."""
-        return self._facts(path, chat_template=self._chat_template).parameters
+        return self.facts(path).parameters
+
+    def facts(self, path: str) -> ModelFacts:
+        """Return a model's shape, from its config and weight headers."""
+        return self._facts(path, chat_template=self._chat_template)
 
     def rate(
         self, source: FeedbackSource, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
@@ -124,6 +130,7 @@ class Recorder:
         work = Work(stage, "trained", made.name, 0, 0, 0, parent.path, compute, self._branch)
         self.work.append(work)
         self.trained.append(made)
+        self.loops[made] = size.loop
         self.sizes.append(size)
         return made
 

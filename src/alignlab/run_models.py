@@ -11,6 +11,8 @@ from alignlab.errors import BadInput
 from alignlab.files import read_json
 from alignlab.redo import events, order, stage_name
 
+MODEL_FILES = ("config.json", "adapter_config.json")
+"""Files of which a model's folder holds one: of a whole model, or of an adapter."""
 _SHOWN = 6
 """Largest number of choices named in a refusal."""
 _BASELINE = "sft-baseline"
@@ -44,7 +46,7 @@ def models_of(run: Path) -> list[RunModel]:
     place = {name: number for number, name in enumerate(order(run))}
     # Not by the files' times: a repaired model is younger than those that came after it.
     folders = sorted(
-        (file.parent for file in stages.rglob("model/config.json")),
+        {file.parent for file in stages.rglob("model/*config.json") if file.name in MODEL_FILES},
         key=lambda folder: place.get(stage_name(run, folder.parent), len(place)),
     )
     return [_described(stages, folder) for folder in folders]

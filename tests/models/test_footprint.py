@@ -107,6 +107,9 @@ def test_a_training_too_large_is_refused_before_it_is_loaded(monkeypatch):
         refuse_training(500_000_000, 500_000_000)
     refuse_training(500_000_000, 0)
     refuse_training(400_000_000, 400_000_000)
+    with pytest.raises(BadInput, match=r"expected 16\.0 GB"):
+        refuse_training(2_000_000_000, 0)  # saving the merged model: 8 bytes a parameter
+    refuse_training(2_000_000_000, 0, alone=True)  # 4
 
 
 def test_rows_of_a_batch_follow_the_memory(monkeypatch):

@@ -9,7 +9,7 @@ from alignlab.errors import BadInput
 from alignlab.models import quant
 from alignlab.models.adapters import LoraConfig, adapter_off, attach, merged
 from alignlab.models.heads import with_reward_head
-from alignlab.models.load import load, save
+from alignlab.models.load import load, save, save_adapter
 from alignlab.models.quant import is_quantised, load_quantised, require_bitsandbytes
 from alignlab.models.scorer import ResponseScorer
 from tests.models.helpers import random_groups, tiny_lm
@@ -121,3 +121,16 @@ def test_what_cannot_be_done_is_said(folder, monkeypatch):
         load_quantised(folder, "nf4", compute="float32")
     with pytest.raises(BadInput, match="int8 needs bitsandbytes"):
         require_bitsandbytes("int8")
+
+
+def test_an_adapters_merged_weights_are_quantised(folder, tmp_path):
+    lm = attach(load(folder), LoraConfig(r=4), seed=0)
+    for name, parameter in lm.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.fill_(0.1)
+    save_adapter(lm, tmp_path / "adapter")
+    whole = save(merged(lm), tmp_path / "whole")
+    found = load_quantised(tmp_path / "adapter", "int8", compute="float32")
+    expected = load_quantised(whole, "int8", compute="float32")
+    assert torch.equal(found.model(IDS).logits, expected.model(IDS).logits)
+    assert (found.name, found.path) == ("adapter", str(tmp_path / "adapter"))

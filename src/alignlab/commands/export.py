@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -16,11 +15,18 @@ import yaml
 
 from alignlab.context import resolve_model
 from alignlab.errors import BadInput
-from alignlab.files import read_json, write_text
+from alignlab.files import write_text
 from alignlab.models import chat_template as templates
 from alignlab.models.adapters import is_reward_model
 from alignlab.models.heads import load_reward_model
-from alignlab.models.load import LanguageModel, base_of_adapter, is_adapter, load, save
+from alignlab.models.load import (
+    LanguageModel,
+    base_of_adapter,
+    classifier_in,
+    is_adapter,
+    load,
+    save,
+)
 from alignlab.models.locate import HUB_SMALL_FILES, PACKAGE, locate, short_name
 from alignlab.models.quant import is_quantised
 from alignlab.report.lineage import Lineage, lineage_of
@@ -138,10 +144,7 @@ def _opened(
     folder: Path, spec: str, adapter: str | None, chat_template: str | None
 ) -> LanguageModel:
     """Load a decoder or a reward model on the CPU, in the type of its files."""
-    named: dict[str, Any] = {}
-    if (folder / "config.json").is_file():
-        named = read_json(folder / "config.json")
-    if any(n.endswith("ForSequenceClassification") for n in named.get("architectures") or ()):
+    if classifier_in(folder):
         if adapter:
             raise BadInput("export: adapter: has no effect on a reward model; leave it out")
         return load_reward_model(spec, device="cpu", chat_template=chat_template)

@@ -27,7 +27,7 @@ from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import base_of_adapter, is_adapter
 from alignlab.models.locate import HUB_SMALL_FILES, locate
-from alignlab.models.memory import reading_bytes, sampling_bytes
+from alignlab.models.memory import adapter_parameters, reading_bytes, sampling_bytes
 from alignlab.models.prepacked import MOST_BYTES, MOST_ROWS
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.models.tokenizer import read_tokenizer
@@ -37,7 +37,7 @@ from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun, is_stand_
 from alignlab.runs import Run
 from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import TrainConfig, saves_adapter
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.work import CHARACTERS, Lengths, Work
 
@@ -286,8 +286,9 @@ def memory(
         group: tokens of a group of the largest training; 0 fills the token budget.
         loops: settings of the study's trainings; empty stands for `sft` and `preference`.
     """
-    # The models of a study are saved in float32, and each is the next one's start.
-    of_study = replace(facts, stored="float32")
+    # The models of a study are saved in float32 or as adapters, and each is the next one's start.
+    first = _saves_adapter(config.sft, config)
+    of_study = facts if first else replace(facts, stored="float32")
     trained = [
         training_memory(
             of_study,
@@ -295,6 +296,8 @@ def memory(
             half=_resolved(settings.dtype, config, facts) == "bfloat16",
             group=group,
             what=_kind(settings, config),
+            alone=_saves_adapter(settings, config),
+            rewards=settings == getattr(config, "reward_training", None),
         )
         for settings in loops or (config.sft, config.preference)
     ]
@@ -345,11 +348,21 @@ def _money(calls: Sequence[Calls]) -> tuple[Price, ...]:
 
 def _disk(recorder: Recorder, config: StudyConfig) -> float:
     """Estimate disk space: float32 weights, the largest training's checkpoints, texts drawn."""
-    sizes = [recorder.parameters(model.path) for model in recorder.trained] or [0]
+    sizes, trainable = [0], [0]
+    for model in recorder.trained:
+        facts, loop = recorder.facts(model.path), recorder.loops.get(model)
+        lora = None if loop is None else loop.lora
+        trainable.append(facts.parameters if lora is None else adapter_parameters(facts, lora.r))
+        alone = loop is not None and _saves_adapter(loop, config)
+        sizes.append(trainable[-1] if alone else facts.parameters)
     kept = max(c.keep_checkpoints if c.save_every else 0 for c in (config.sft, config.preference))
     # A text is stored where it is drawn, and again in pairs or with its judgement.
     texts = 2 * CHARACTERS * sum(one.tokens or 0 for one in recorder.work)
-    return ((4 * sum(sizes) + texts) * config.seeds + 12 * kept * max(sizes)) / 1e9
+    return ((4 * sum(sizes) + texts) * config.seeds + 12 * kept * max(trainable)) / 1e9
+
+
+def _saves_adapter(loop: TrainConfig, config: StudyConfig) -> bool:
+    return saves_adapter(loop, sharded=config.hardware.sharded)
 
 
 def _used(recorder: Recorder) -> tuple[Used, ...]:

@@ -32,7 +32,7 @@ from alignlab.records import to_dict
 from alignlab.released import release_weights
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity, refuse_other_recipe
-from alignlab.training.config import TrainConfig
+from alignlab.training.config import TrainConfig, saves_adapter
 from alignlab.training.ranks import main_process_only
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import StudyDescription, Unscored
@@ -127,7 +127,8 @@ def _refuse_large(config: StudyConfig, loop: TrainConfig) -> None:
     """Refuse a training of the study that exceeds the free memory, and name its setting."""
     rolled = isinstance(loop, RolloutConfig)
     try:
-        refuse_large(config.model, loop, config.hardware.device, frozen_copy=rolled)
+        alone = saves_adapter(loop, sharded=config.hardware.sharded)
+        refuse_large(config.model, loop, config.hardware.device, frozen_copy=rolled, alone=alone)
     except BadInput as error:
         named = [f.name for f in fields(config) if getattr(config, f.name) == loop]
         raise BadInput(": ".join([*named[:1], str(error)])) from None

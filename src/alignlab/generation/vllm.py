@@ -25,7 +25,7 @@ from alignlab.generation.choices import ChoiceTokens, tokenise_choices, without_
 from alignlab.generation.engines import check_sampling, failed, first_stop
 from alignlab.models.chat_template import encode_prompt, stop_tokens
 from alignlab.models.folders import fingerprint
-from alignlab.models.load import LanguageModel
+from alignlab.models.load import LanguageModel, merged_folder
 from alignlab.models.locate import locate, short_name
 from alignlab.models.tokenizer import read_tokenizer
 from alignlab.registry import register
@@ -68,9 +68,10 @@ class VllmEngine:
         """
         options = options or VllmOptions()
         require_vllm()
-        self._lm = _tokens_only(str(folder))
-        self.name = options.name or f"vllm:{self._lm.name}@{self._lm.fingerprint[:8]}"
-        self._engine = _start(self._lm.path, options)
+        with merged_folder(folder) as whole:  # vLLM has read all of it once it runs
+            self._lm = _tokens_only(str(folder), whole)
+            self.name = options.name or f"vllm:{self._lm.name}@{self._lm.fingerprint[:8]}"
+            self._engine = _start(str(whole), options)
         self._context = int(self._engine.llm_engine.model_config.max_model_len)
         self._end = sorted(stop_tokens(self._lm))
 
@@ -221,12 +222,17 @@ def _start(folder: str, options: VllmOptions) -> Any:
         raise RunFailed(f"vllm:{folder}: {first_line(error)}") from error
 
 
-def _tokens_only(spec: str) -> LanguageModel:
-    """Load tokenizer and end tokens of a model, leaving its weights to vLLM."""
+def _tokens_only(spec: str, whole: Path) -> LanguageModel:
+    """Load tokenizer and end tokens of a model, leaving its weights to vLLM.
+
+    Args:
+        spec: spec of the model, perhaps of an adapter.
+        whole: folder of the whole model.
+    """
     folder = locate(spec)
-    tokenizer = read_tokenizer(folder, None).tokenizer
-    file = folder / "generation_config.json"
-    generation = GenerationConfig.from_pretrained(folder) if file.is_file() else None
+    tokenizer = read_tokenizer(whole, None).tokenizer
+    file = whole / "generation_config.json"
+    generation = GenerationConfig.from_pretrained(whole) if file.is_file() else None
     name = short_name(spec, folder)
     return LanguageModel(
         SimpleNamespace(generation_config=generation),

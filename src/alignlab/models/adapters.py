@@ -16,8 +16,9 @@ from torch import Tensor
 
 from alignlab.configs import BelowOne, Bounded, Positive, PositiveInt
 from alignlab.errors import BadInput
+from alignlab.models.adapter_folders import untie_adapted
 from alignlab.models.deferred import placeholders
-from alignlab.models.load import LanguageModel, untie_adapted
+from alignlab.models.load import LanguageModel
 from alignlab.models.quant import is_quantised, merged_into_dequantised
 
 
@@ -41,6 +42,8 @@ class LoraConfig(Bounded):
 def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel:
     """Add a fresh adapter to a model, with initial weights drawn from the seed.
 
+    peft rounds them to the type of the weights under them, which are those of the files.
+
     Raises:
         BadInput: the model has no layer of the given names, or an adapter already.
     """
@@ -62,7 +65,10 @@ def attach(lm: LanguageModel, config: LoraConfig, *, seed: int) -> LanguageModel
         use_dora=config.dora,
         trainable_token_indices=_rows_to_train(lm, config),
     )
-    with torch.random.fork_rng(), placeholders(lm.model):
+    # Weights that stand for float32 ones, such as those of merged adapters, round nothing.
+    narrowed = lm.stored == torch.float32 != lm.model.dtype and not is_quantised(lm.model)
+    stand_in = torch.float32 if narrowed and not config.dora else None  # DoRA reads weights
+    with torch.random.fork_rng(), placeholders(lm.model, stand_in):
         torch.manual_seed(seed)
         try:
             model = get_peft_model(lm.model, settings)

@@ -108,16 +108,20 @@ def plain_name(name: str) -> str:
 
 
 @contextmanager
-def placeholders(model: Any) -> Iterator[None]:
+def placeholders(model: Any, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Put zeros on the CPU, which take no memory, in the place of parameters on the meta device.
 
     Inside the block peft attaches an adapter as it does to weights in memory. Afterwards the
     parameters are back, frozen where the block froze their placeholders.
+
+    Args:
+        model: the model.
+        dtype: type of the zeros, which then stand in the place of all parameters.
     """
     held: dict[int, torch.nn.Parameter] = {}
     for parameter in model.parameters():
-        if parameter.is_meta:
-            zeros = torch.zeros((), dtype=parameter.dtype).expand(parameter.shape)
+        if parameter.is_meta or dtype is not None:
+            zeros = torch.zeros((), dtype=dtype or parameter.dtype).expand(parameter.shape)
             held[id(parameter)] = torch.nn.Parameter(zeros, parameter.requires_grad)
     back = {id(held[id(p)]): p for p in model.parameters() if id(p) in held}
     exchange(model, held)

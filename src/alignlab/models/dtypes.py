@@ -22,6 +22,7 @@ from safetensors import safe_open
 from alignlab import machine
 from alignlab.errors import BadInput
 from alignlab.files import read_json, write_json
+from alignlab.models.adapter_folders import decoder_folder
 from alignlab.models.onednn import product
 
 DTYPES: dict[str, torch.dtype] = {
@@ -79,8 +80,10 @@ def resolve_dtype(dtype: str, device: torch.device, parameters: int) -> str:
 def stored_parameters(folder: Path) -> int:
     """Count the parameters in a folder's safetensors files, from their headers.
 
-    A head that is tied to the embeddings counts once, also where the files hold it again.
+    A head that is tied to the embeddings counts once, also where the files hold it again. Of an
+    adapter's folder, its base model's are counted.
     """
+    folder = decoder_folder(folder)
     config = folder / "config.json"
     tied = config.is_file() and read_json(config).get("tie_word_embeddings")
     total = 0

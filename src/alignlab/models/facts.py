@@ -58,7 +58,7 @@ def model_facts(
     if is_adapter(folder):
         base = base_of_adapter(folder)
         facts = model_facts(base, chat_template=chat_template, shape_only=shape_only)
-        return replace(facts, path=str(folder))
+        return replace(facts, path=str(folder), stored="float32")  # merged
     if not shape_only:
         read_tokenizer(folder, chat_template)
     if not shape_only and Path(spec).is_dir() and not any(folder.glob("*.safetensors")):

@@ -233,20 +233,25 @@ def may_bind(base: Any, tokens: int, reserved: int = 0) -> bool:
     return bool(reserved + 8 * wide * tokens * base.dtype.itemsize > machine.plannable_memory())
 
 
-def refuse_training(parameters: int, trainable: int, *, frozen_copy: bool = False) -> None:
+def refuse_training(
+    parameters: int, trainable: int, *, frozen_copy: bool = False, alone: bool = False
+) -> None:
     """Refuse a training whose weights, gradients and moments do not fit into memory.
 
     Args:
         parameters: parameters of the model, which is not loaded yet.
         trainable: number of those that are trained.
         frozen_copy: True where a copy of the initial weights is the reference.
+        alone: True where an adapter is saved alone, not merged.
 
     Raises:
         BadInput: they do not fit.
     """
-    # Float32 masters and a copy in the compute type; float32 gradients, a pass's, and two moments.
-    needed = 6 * parameters + 14 * trainable + (2 * parameters if frozen_copy else 0)
-    needed = max(needed, SAVED * parameters)
+    # Float32 masters and a copy in the compute type, or this copy and the pages of its file;
+    # float32 gradients, a pass's, and two moments.
+    frozen = 4 if alone else 6
+    needed = frozen * parameters + 14 * trainable + (2 * parameters if frozen_copy else 0)
+    needed = max(needed, 0 if alone else SAVED * parameters)
     free = machine.plannable_memory()
     if needed > free:
         raise BadInput(

@@ -19,9 +19,19 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from alignlab.errors import BadInput
+from alignlab.models.adapter_folders import checked_base
 from alignlab.models.adapters import base_of, is_reward_model, merged
 from alignlab.models.chat_template import end_of_turn, without_template_end
-from alignlab.models.load import LanguageModel, load
+from alignlab.models.load import (
+    LanguageModel,
+    base_for,
+    base_of_adapter,
+    classifier_in,
+    is_adapter,
+    load,
+    merged_onto,
+)
+from alignlab.models.locate import locate
 from alignlab.models.packed import PackedBatch, TokenGroup, by_group
 from alignlab.models.quant import is_quantised
 from alignlab.models.scorer import EmbeddingNoise, Scorer, read_groups
@@ -121,6 +131,8 @@ def load_reward_model(
     Raises:
         BadInput: no such model, or it is no classifier of one label.
     """
+    if is_adapter(folder := locate(path)):
+        return _merged_rewards(folder, chat_template, device=device, dtype=dtype)
     lm = load(
         path,
         device=device,
@@ -135,6 +147,18 @@ def load_reward_model(
     if text.pad_token_id is None:  # transformers then refuses to pool batches
         text.pad_token_id = lm.model.config.pad_token_id = lm.tokenizer.pad_token_id
     return lm
+
+
+def _merged_rewards(folder: Path, chat_template: str | Path | None, **placed: Any) -> LanguageModel:
+    """Load the reward model of an adapter's folder, which holds the head."""
+    if not classifier_in(folder):
+        raise BadInput(f"{folder}: expected a reward model, found an adapter of a decoder")
+    if classifier_in(locate(base := base_of_adapter(folder))):
+        base = checked_base(folder)
+        lm = load_reward_model(base, dtype="float32", device="cpu", chat_template=chat_template)
+    else:
+        lm = with_reward_head(base_for(folder, chat_template=chat_template), seed=0)
+    return merged_onto(lm, folder, **placed)
 
 
 def rewards(

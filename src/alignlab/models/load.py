@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-from transformers.utils import logging as hf_logging
 
 from alignlab.errors import BadInput, expecting
+from alignlab.models import adapter_folders
 from alignlab.models import chat_template as templates
+from alignlab.models.adapter_folders import base_of_adapter as base_of_adapter
+from alignlab.models.adapter_folders import is_adapter as is_adapter
 from alignlab.models.attention import keep_soft_cap
 from alignlab.models.deferred import StoredWeights as StoredWeights
 from alignlab.models.deferred import deferred_model
@@ -29,12 +31,13 @@ from alignlab.models.folders import fingerprint as fingerprint
 from alignlab.models.folders import replace_folder as replace_folder
 from alignlab.models.locate import locate, short_name
 from alignlab.models.new_tokens import embed_tokens
-from alignlab.models.saving import save_weights
+from alignlab.models.saving import save as save
+from alignlab.models.saving import save_adapter as save_adapter
+from alignlab.models.saving import without_bars as without_bars
 from alignlab.models.tokenizer import ReadTokenizer, plain_tokenizer, read_tokenizer
 
 log = logging.getLogger(__name__)
 
-_ADAPTER = "adapter_config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """Type name in a safetensors file -> floating type."""
@@ -65,18 +68,6 @@ class LanguageModel:
     """Files of the weights of a model on the meta device; None where they are in memory."""
 
 
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Switch transformers' progress bars off inside the block: they tear the study's own apart."""
-    shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
 def load(
     spec: str | Path,
     *,
@@ -92,9 +83,9 @@ def load(
 
     Args:
         spec: folder, run directory, GGUF file, package:NAME or hub id (see `locate`). A PEFT
-            adapter is merged into the base model that it names.
+            adapter is merged into the base model that it names, in float32.
         dtype: "float32", "bfloat16", "float16", or "auto" (see `dtypes`); None uses the type of the
-            files.
+            files, and float32 for an adapter.
         device: device of the weights; None and "auto" are the GPU where there is one, else the CPU.
         adapter: folder or hub id of a PEFT adapter to add to the model, unmerged.
         chat_template: Jinja template, a file with one, or the name of one (`tokenizer.TEMPLATES`),
@@ -109,37 +100,146 @@ def load(
             tokens have no embeddings in the model.
     """
     folder = locate(spec)
-    if is_adapter(folder):
-        options = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
-        return _merged_adapter(spec, folder, adapter, chat_template, **options)
     if model_class is not AutoModelForSequenceClassification:
         _refuse_classifier(folder)
+    if is_adapter(folder):
+        if adapter is not None:
+            raise BadInput(
+                f"{spec}: expected a model to put the adapter {adapter} on, found an adapter"
+            )
+        if deferred:
+            log.warning("each process reads the whole model into memory first: it is an adapter")
+        kind = _dtype(dtype, device_of(device), folder) or torch.float32
+        chain = None if kind == torch.float32 else adapter_folders.chain_of(folder)
+        under = base_for(folder, chat_template, trust_remote_code, whole=chain is None)
+        return merged_onto(under, spec, dtype=kind, device=device, chain=chain)
     put_on = None if adapter is None else locate(adapter)
-    tokenizer, added = _tokenizer_with(folder, put_on, chat_template, trust_remote_code)
     chosen = device_of(device)
-    kind, weights = _dtype(dtype, chosen, folder), None
-    if deferred and not added and put_on is None:
-        model, weights = _deferred(folder, model_class, kind, trust_remote_code)
+    lm = _opened(
+        (spec, folder, put_on),
+        _dtype(dtype, chosen, folder),
+        chat_template,
+        trust_remote_code,
+        model_class,
+        deferred,
+    )
+    if put_on is not None:
+        adapter_folders.warn_of_other_base(put_on, folder, str(spec))
+        lm = replace(lm, model=adapter_folders.put_on(lm.model, str(adapter), put_on))
+    # Quantised weights are loaded in place, deferred ones later.
+    if lm.weights is None and not getattr(lm.model, "is_quantized", False):
+        lm.model.to(chosen)
+    lm.model.eval()
+    templates.check_template(lm)
+    return replace(lm, device=chosen)
+
+
+def base_for(
+    folder: Path,
+    chat_template: str | Path | None = None,
+    trust_remote_code: bool = False,
+    *,
+    whole: bool = True,
+) -> LanguageModel:
+    """Load an adapter's base model with the adapter's tokenizer, on the CPU.
+
+    Args:
+        folder: the adapter, which is not put on.
+        chat_template: template instead of the tokenizer's own.
+        trust_remote_code: run code that comes with the base model.
+        whole: merge a base that is an adapter itself, and hold the weights in float32; else they
+            are those of the chain's first model, in the type of its files.
+
+    Raises:
+        BadInput: no base model, or another one than the adapter was trained on.
+    """
+    base = base_of_adapter(folder)
+    try:
+        base = adapter_folders.checked_base(folder)
+        of = base, locate(base), folder
+        return _opened(of, torch.float32 if whole else None, chat_template, trust_remote_code)
+    except BadInput as error:
+        raise BadInput(f"{folder}: an adapter of {base}: {error}") from error
+
+
+def merged_onto(
+    lm: LanguageModel,
+    spec: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    chain: Sequence[Path] | None = None,
+) -> LanguageModel:
+    """Merge an adapter into its base model in float32 on the CPU, then cast and move the weights.
+
+    Args:
+        lm: the base model, which is consumed.
+        spec: spec of the adapter.
+        dtype: as in `load`; None is float32.
+        device: as in `load`.
+        chain: adapters to merge one matrix at a time into a chain's first model.
+    """
+    folder, chosen = locate(spec), device_of(device)
+    kind = _dtype(dtype, chosen, folder) or torch.float32
+    try:
+        if chain is None:
+            model = adapter_folders.put_on(lm.model, str(spec), folder).merge_and_unload()
+        else:
+            model = adapter_folders.merge_by_layer(lm.model, chain, kind)
+    except BadInput as error:
+        raise BadInput(f"{spec}: an adapter of {lm.name}: {error}") from error
+    model.requires_grad_(True).eval()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(chosen, kind)
+    model.to(chosen).config.dtype = kind
+    model.name_or_path = str(spec)
+    found = replace(
+        lm,
+        model=model,
+        name=short_name(spec, folder),
+        path=str(folder),
+        device=chosen,
+        stored=torch.float32,
+    )
+    templates.check_template(found)
+    return found
+
+
+def _opened(
+    of: tuple[str | Path, Path, Path | None],
+    dtype: Any,
+    chat_template: str | Path | None,
+    trust_remote_code: bool,
+    model_class: Any = AutoModelForCausalLM,
+    deferred: bool = False,
+) -> LanguageModel:
+    """Read a model on the CPU, with rows for the tokens of its template or of an adapter's.
+
+    Args:
+        of: spec and folder of the model, and the folder of an adapter that will be put on it.
+        dtype: type of the weights; None is that of the files, and of a chain's first model.
+    """
+    spec, folder, put_on = of
+    tokenizer, added = _tokenizer_with(folder, put_on, chat_template, trust_remote_code)
+    weights = None
+    if is_adapter(folder) and dtype is not None:
+        model = load(folder, dtype=dtype, device="cpu", trust_remote_code=trust_remote_code).model
+    elif deferred and not added and put_on is None:
+        model, weights = _deferred(folder, model_class, dtype, trust_remote_code)
     else:
-        model = _read_model(folder, model_class, kind, trust_remote_code)
+        first = adapter_folders.decoder_folder(folder)
+        model = _read_model(first, model_class, dtype, trust_remote_code)
     model.name_or_path = str(spec)  # an adapter of this model names it as its base
     embed_tokens(model, added, tokenizer.eos_token_id)
-    if put_on is not None:
-        model = _with_adapter(model, str(adapter), put_on)
-    # Quantised weights are loaded in place, deferred ones later.
-    if weights is None and not getattr(model, "is_quantized", False):
-        model.to(chosen)
-    model.eval()
     template = tokenizer.chat_template if chat_template is not None else None
     digest = fingerprint(folder, chat_template=template)
     if put_on is not None:
         digest = hashlib.sha256(f"{digest}+{fingerprint(put_on)}".encode()).hexdigest()[:16]
     name, stored = short_name(spec, folder), stored_type(folder)
-    lm = LanguageModel(
-        model, tokenizer, name, str(folder), digest, chosen, stored, added, weights=weights
+    cpu = torch.device("cpu")
+    return LanguageModel(
+        model, tokenizer, name, str(folder), digest, cpu, stored, added, weights=weights
     )
-    templates.check_template(lm)
-    return lm
 
 
 def _tokenizer_with(
@@ -175,100 +275,21 @@ def _deferred(
     return found
 
 
-def is_adapter(folder: Path) -> bool:
-    """Return True for a folder that holds a PEFT adapter without its base model.
+@contextmanager
+def merged_folder(spec: str | Path) -> Iterator[Path]:
+    """Yield a model's folder; of an adapter, one with the merged model, deleted afterwards.
 
-    Raises:
-        BadInput: the folder holds a model's weights too, of which the adapter may be a part.
-    """
-    if not (folder / _ADAPTER).is_file():
-        return False
-    if any(folder.glob("model*.safetensors")):
-        raise BadInput(
-            f"{folder}: expected a model or an adapter, found both; move {_ADAPTER} away if the "
-            "adapter is merged already, or give the adapter's folder as the adapter"
-        )
-    return True
-
-
-def base_of_adapter(folder: Path) -> str:
-    """Return the base model that an adapter's folder names.
-
-    Raises:
-        BadInput: the adapter names none.
-    """
-    settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
-    base: str = settings.get("base_model_name_or_path") or ""
-    if not base:
-        raise BadInput(
-            f"{folder}: expected a model, found an adapter that names no base model; give the "
-            f"base as the model, with adapter={folder}"
-        )
-    return base
-
-
-def _merged_adapter(
-    spec: str | Path,
-    folder: Path,
-    adapter: str | Path | None,
-    chat_template: str | Path | None,
-    **options: Any,
-) -> LanguageModel:
-    """Load the base model of an adapter's folder with the adapter merged."""
-    if adapter is not None:
-        raise BadInput(
-            f"{spec}: expected a model to put the adapter {adapter} on, found an adapter"
-        )
-    base = base_of_adapter(folder)
-    try:
-        lm = load(base, adapter=folder, chat_template=chat_template, **options)
-    except BadInput as error:
-        raise BadInput(f"{spec}: an adapter of {base}: {error}") from error
-    model = lm.model.merge_and_unload().requires_grad_(True)
-    return replace(lm, model=model, name=short_name(spec, folder), path=str(folder))
-
-
-@without_bars()
-def save(
-    lm: LanguageModel,
-    path: str | Path,
-    *,
-    dtype: str | torch.dtype | None = None,
-    adapter_only: bool = False,
-) -> Path:
-    """Save model, tokenizer and template as a Hugging Face folder, atomically.
+    For readers that know whole models alone.
 
     Args:
-        lm: the model; an adapter is merged into the weights unless `adapter_only`.
-        path: folder to make or replace.
-        dtype: type of the floating point weights in the file; None uses the model's.
-        adapter_only: write only the PEFT adapter.
-
-    Raises:
-        BadInput: `adapter_only` for a model without an adapter, or an adapter that would be merged
-            into quantised weights.
+        spec: as in `load`.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    has_adapter = hasattr(lm.model, "merge_and_unload")
-    if has_adapter and not adapter_only and getattr(lm.model, "is_quantized", False):
-        raise BadInput(
-            f"{lm.name}: an adapter merged into quantised weights would be rounded away; save "
-            "the adapter alone, or merge it first, which dequantises the weights"
-        )
-    partial.mkdir(parents=True)
-    if adapter_only:
-        if not has_adapter:
-            raise BadInput(f"{lm.name} has no adapter to save")
-        # Rows of added tokens are part of the adapter; all embeddings would be as large as a model.
-        whole = {"save_embedding_layers": False} if lm.added else {}
-        lm.model.save_pretrained(partial, safe_serialization=True, **whole)
-    else:
-        save_weights(lm, partial, _dtype(dtype))
-    lm.tokenizer.save_pretrained(partial)
-    replace_folder(partial, path)
-    return path
+    folder = locate(spec)
+    if not is_adapter(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="alignlab-merged-") as made:
+        yield save(load(spec, device="cpu"), Path(made) / "model")
 
 
 def context_length(lm: LanguageModel) -> int:
@@ -289,6 +310,8 @@ def stored_type(folder: Path) -> torch.dtype | None:
 
 def classifier_in(folder: str | Path) -> str:
     """Return the class of the sequence classifier in a folder; empty for another model."""
+    if adapter_folders.is_reward_adapter(Path(folder)):
+        return "an adapter ForSequenceClassification"
     config = Path(folder) / "config.json"
     named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     classes = named.get("architectures") or ()
@@ -299,58 +322,6 @@ def _refuse_classifier(folder: Path) -> None:
     """Refuse a classifier, which would load as a decoder with a random vocabulary head."""
     if name := classifier_in(folder):
         raise BadInput(f"{folder}: expected a decoder, found a reward model ({name})")
-
-
-def _with_adapter(model: Any, adapter: str, folder: Path) -> Any:
-    from peft import PeftModel
-
-    settings = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
-    embed_tokens(model, _rows_of_adapter(model, settings), None)
-    trained_on = str(settings.get("base_model_name_or_path") or "")
-    if trained_on and Path(trained_on).name != Path(str(model.name_or_path)).name:
-        log.warning("%s: trained on %s, put on %s", adapter, trained_on, model.name_or_path)
-    try:
-        adapted = PeftModel.from_pretrained(model, str(folder))
-        # peft leaves out weights of other names, and fills those that are missing.
-        loaded = adapted.load_adapter(str(folder), "default")
-        if wrong := [*loaded.missing_keys, *loaded.unexpected_keys]:
-            kind = "missing" if loaded.missing_keys else "further"
-            raise ValueError(f"{len(wrong)} {kind} weights, the first {wrong[0]}")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInput(
-            f"{adapter}: expected a PEFT adapter for this model, found: "
-            f"{' '.join(str(error).split())[:200]}"
-        ) from error
-    untie_adapted(adapted)
-    return adapted
-
-
-def _rows_of_adapter(model: Any, settings: Mapping[str, Any]) -> list[int]:
-    """Return the tokens whose rows an adapter holds and the model lacks."""
-    held = settings.get("trainable_token_indices") or []
-    ids = [i for part in held.values() for i in part] if isinstance(held, dict) else held
-    rows = model.get_input_embeddings().weight.shape[0]
-    return sorted({i for i in ids if i >= rows})
-
-
-def untie_adapted(model: Any) -> None:
-    """Untie head and embeddings where an adapter changes one of the two.
-
-    Merging the adapter would otherwise change both, and a saved model whose configuration ties
-    them would lose one.
-    """
-    base = model.get_base_model()
-    ends = base.get_input_embeddings(), base.get_output_embeddings()
-    if getattr(getattr(ends[1], "token_adapter", None), "tied_adapter", None) is not None:
-        return  # peft trains rows of both as one
-    inner = [getattr(m, "base_layer", getattr(m, "original_module", m)) for m in ends]
-    adapted = any(m is not end for m, end in zip(inner, ends, strict=True))
-    if not adapted or inner[1] is None or inner[0].weight is not inner[1].weight:
-        return
-    weight = inner[1].weight
-    inner[1].weight = torch.nn.Parameter(weight.detach().clone(), weight.requires_grad)
-    for config in (base.config, base.config.get_text_config(decoder=True)):
-        config.tie_word_embeddings = False
 
 
 def _dtype(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alignlab.errors import BadInput, first_line
 from alignlab.models.gguf import converted
-from alignlab.run_models import final_model, is_run
+from alignlab.run_models import MODEL_FILES, final_model, is_run
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py", "README.md")
 """Patterns of the files that a hub model is loaded from."""
@@ -19,7 +19,6 @@ HUB_SMALL_FILES = HUB_FILES[1:]
 """The same without weights."""
 PACKAGE = "package:"
 """Prefix of the spec of a model inside an installed package."""
-_CONFIGS = ("config.json", "adapter_config.json")
 
 
 def locate(spec: str | Path, files: tuple[str, ...] = HUB_FILES) -> Path:
@@ -81,9 +80,10 @@ def packaged(name: str) -> Path:
 
 def _folder(folder: Path) -> Path:
     """Return a model's folder, given itself, a stage of a run, or a run directory."""
-    if (folder / "status.json").is_file() and (folder / "model" / "config.json").is_file():
-        return folder / "model"
-    if any((folder / name).is_file() for name in _CONFIGS):
+    stage = folder / "model"
+    if (folder / "status.json").is_file() and any((stage / name).is_file() for name in MODEL_FILES):
+        return stage
+    if any((folder / name).is_file() for name in MODEL_FILES):
         return folder
     if is_run(folder):
         return final_model(folder)

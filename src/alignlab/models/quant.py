@@ -19,7 +19,8 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from alignlab.errors import BadInput
-from alignlab.models.load import DTYPES, LanguageModel, device_of, load
+from alignlab.models.load import DTYPES, LanguageModel, device_of, load, merged_folder
+from alignlab.models.locate import locate, short_name
 
 Quant = Literal["none", "nf4", "int8"]
 """Kind of quantisation; "none" leaves the weights as they are."""
@@ -50,14 +51,18 @@ def load_quantised(
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     chosen = device_of(device)
     reader = _Reader(_settings(quant, DTYPES[compute]), chosen)
-    lm = load(spec, dtype=compute, device=chosen, chat_template=chat_template, model_class=reader)
+    with merged_folder(spec) as folder:
+        lm = load(
+            folder, dtype=compute, device=chosen, chat_template=chat_template, model_class=reader
+        )
     for module in lm.model.modules():
         # On some CPUs bitsandbytes rewrites the weights with coarser scales in eval mode; the
         # reference would then differ from the trained model.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     digest = hashlib.sha256(f"{lm.fingerprint}+{quant}".encode()).hexdigest()[:16]
-    return replace(lm, fingerprint=digest)
+    located = locate(spec)
+    return replace(lm, name=short_name(spec, located), path=str(located), fingerprint=digest)
 
 
 def require_bitsandbytes(quant: str) -> None:

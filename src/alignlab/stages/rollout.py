@@ -219,7 +219,7 @@ def _learn(
             environment=replace(environment, engine=engine),
             hooks=TrainingCallbacks(validate, on_step),
             world=world,
-            save_dtype=task.lesson.save_dtype,
+            save_dtype=task.save_dtype,
         )
 
 

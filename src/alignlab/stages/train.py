@@ -19,7 +19,7 @@ from alignlab.objectives.distill import Distill
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder
 from alignlab.runs import slug
-from alignlab.training.config import LengthSettings, SaveDtype, TrainConfig
+from alignlab.training.config import LengthSettings, SaveAs, SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
@@ -163,6 +163,12 @@ class TrainingTask:
     config: TrainConfig
     out: Path
 
+    @property
+    def save_dtype(self) -> SaveAs:
+        """Type of the saved weights, or "adapter" where an adapter is saved alone."""
+        given: SaveDtype = self.lesson.save_dtype
+        return "adapter" if self.context.saves_adapter(self.config) else given
+
     def student(self, lm: LanguageModel | None) -> LanguageModel:
         """Return the student; worker ranks load it themselves."""
         if lm is not None:
@@ -207,7 +213,7 @@ def _learn(
         task.config,
         task.out,
         world=world,
-        save_dtype=task.lesson.save_dtype,
+        save_dtype=task.save_dtype,
         **here,
     )
 

@@ -21,6 +21,8 @@ from alignlab.models.quant import Quant
 SaveDtype = Literal["input", "float32", "bfloat16"]
 """Type of saved weights; "input" is the type in the initial model's files, or float32 for a new
 reward model."""
+SaveAs = SaveDtype | Literal["adapter"]
+"""Type of saved weights, or "adapter", which saves a trained adapter alone."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,26 @@ class TrainConfig(Bounded):
             )
 
 
-def keeps_bfloat16(config: TrainConfig, *, stored: str, dtype: str) -> bool:
-    """Return True where an adapter is trained over the weights of bfloat16 files as they are.
+def keeps_bfloat16(config: TrainConfig, *, stored: str, dtype: str, alone: bool = False) -> bool:
+    """Return True where an adapter is trained over weights that are held in bfloat16 alone.
+
+    They are those of bfloat16 files, or nothing is merged into them in training.
 
     Args:
         config: settings of the training.
         stored: type of the weights in the files.
         dtype: type that the training computes in.
+        alone: True where the adapter is saved alone.
     """
     lora = config.lora
     plain = lora is not None and not lora.dora and config.quant == "none"
-    return plain and stored == dtype == "bfloat16"
+    return plain and dtype == "bfloat16" and (alone or stored == "bfloat16")
+
+
+def saves_adapter(config: TrainConfig, *, sharded: bool) -> bool:
+    """Return True where a training in a study saves its adapter alone, not a merged model.
+
+    An adapter on quantised weights belongs to their rounding and is merged into it; processes that
+    share the weights read those of a whole model by parts.
+    """
+    return config.lora is not None and config.quant == "none" and not sharded

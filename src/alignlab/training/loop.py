@@ -18,7 +18,7 @@ from alignlab.models.packed import TokenGroup
 from alignlab.models.quant import is_quantised
 from alignlab.objectives.base import GroupRewards, Objective, TailedLogps, input_of
 from alignlab.objectives.rollout_batch import is_policy_gradient
-from alignlab.training.config import SaveDtype, TrainConfig
+from alignlab.training.config import SaveAs, TrainConfig
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.inputs import Reference
 from alignlab.training.metrics import MetricSums
@@ -48,7 +48,7 @@ def train(
     validate: Validate | None = None,
     on_step: OnStep | None = None,
     world: DistributedContext = SINGLE_PROCESS,
-    save_dtype: SaveDtype = "float32",
+    save_dtype: SaveAs = "float32",
 ) -> TrainResult:
     """Train a model towards an objective; its weights change in place.
 
@@ -64,7 +64,8 @@ def train(
         on_step: callback after every step.
         world: processes that train together; each calls this function with the same arguments.
             `validate` and `on_step` are used on the main rank only.
-        save_dtype: type of the saved weights; "input" is the type in the model's files.
+        save_dtype: type of the saved weights; "input" is the type in the model's files, and
+            "adapter" saves an adapter alone, which is not merged.
 
     Raises:
         BadInput: groups that the objective cannot take, or settings without effect.
@@ -85,7 +86,8 @@ def train(
     config = with_dtype(config, lm, world)
     teacher = teacher_of(objective, lm, config.dtype, world)
     lm, start = begin(lm, config, Path(out), world)
-    with step_runner(lm.model, objective, config, Path(out), world, lm) as runner:
+    alone, where = save_dtype == "adapter", (Path(out), world, lm)
+    with step_runner(lm.model, objective, config, *where, alone=alone) as runner:
         runner.teacher = teacher
         runner.plan(groups)
         per_epoch = steps_per_epoch(len(groups), config)

@@ -23,19 +23,22 @@ class _Frozen:
     Args:
         parameter: the parameter, whose data is replaced.
         compute: the compute type.
+        needed: True where the values from before the cast are needed again.
     """
 
-    def __init__(self, parameter: Tensor, compute: torch.dtype) -> None:
+    def __init__(self, parameter: Tensor, compute: torch.dtype, needed: bool) -> None:
         data = parameter.data
         cast = data.to(compute)
         self.parameter = parameter
-        self._dtype = data.dtype
-        self.original = None if torch.equal(cast.to(data.dtype), data) else data
-        """Values before the cast; None where it is exact, as of bfloat16 values held in float32."""
+        self._dtype = data.dtype if needed else compute
+        kept = needed and not torch.equal(cast.to(data.dtype), data)
+        self.original = data if kept else None
+        """Values before the cast; None where it is exact, as of bfloat16 values held in float32, or
+        where they are not needed."""
         parameter.data = cast
 
     def restore(self) -> None:
-        """Give the parameter its values and type from before the cast."""
+        """Give the parameter its values and type from before the cast, where they are needed."""
         data = self.original
         self.parameter.data = self.parameter.data.to(self._dtype) if data is None else data
 
@@ -46,9 +49,10 @@ class Weights:
     Args:
         model: model whose parameters with `requires_grad` are trained.
         dtype: "float32" or "bfloat16".
+        alone: True where the trained parameters alone are saved; the others stay in `dtype`.
     """
 
-    def __init__(self, model: Any, dtype: str) -> None:
+    def __init__(self, model: Any, dtype: str, *, alone: bool = False) -> None:
         self.compute = DTYPES[dtype]
         self._model = model
         self.through: Any = None
@@ -57,7 +61,7 @@ class Weights:
         self.names = [name for name, _ in named]
         self._used = [parameter for _, parameter in named]
         self._frozen = [
-            _Frozen(p, self.compute)
+            _Frozen(p, self.compute, needed=not alone)
             for p in model.parameters()
             if not p.requires_grad and p.is_floating_point() and p.dtype != self.compute
         ]

@@ -33,7 +33,7 @@ from alignlab.objectives.rollout_batch import (
 from alignlab.records import fingerprint
 from alignlab.text import distinct_share
 from alignlab.training import rollout_samples
-from alignlab.training.config import SaveDtype
+from alignlab.training.config import SaveAs
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
 from alignlab.training.environment import Environment, Reward, SampledGroup
 from alignlab.training.importance import add_difference
@@ -98,7 +98,7 @@ def train_rollouts(
     environment: Environment,
     hooks: TrainingCallbacks = TrainingCallbacks(),  # noqa: B008 - it is frozen
     world: DistributedContext = SINGLE_PROCESS,
-    save_dtype: SaveDtype = "float32",
+    save_dtype: SaveAs = "float32",
 ) -> RolloutResult:
     """Train a policy on its own responses; its weights change in place.
 
@@ -114,7 +114,8 @@ def train_rollouts(
         world: processes that train together; each calls this function with the same arguments.
             The environment's reward and `hooks` are used on the main rank only. Each rank samples
             its share of the prompts; with sharded weights all ranks make each pass together.
-        save_dtype: type of the saved weights; "input" is the type in the model's files.
+        save_dtype: type of the saved weights; "input" is the type in the model's files, and
+            "adapter" saves an adapter alone, which is not merged.
 
     Raises:
         BadInput: settings without effect, or that the objective refuses.
@@ -130,7 +131,8 @@ def train_rollouts(
         ModelWithValueHead(lm.model, value_head(lm)) if objective.takes is ValuedLogps else None
     )
     model = valued or lm.model
-    with step_runner(model, objective, config, out, world, lm) as runner:
+    alone = save_dtype == "adapter"
+    with step_runner(model, objective, config, out, world, lm, alone=alone) as runner:
         responses = ((0,) * config.max_tokens,) * config.responses
         runner.plan([TokenGroup("of the longest responses", (0,), responses)])
         per_epoch = steps_per_epoch(len(prompts), config)

@@ -20,10 +20,12 @@ def load_student(
     sharded: bool,
     chat_template: str | None,
     rewards: bool = False,
+    alone: bool = False,
 ) -> LanguageModel:
     """Load a model for training: quantised by `config.quant`, else with float32 weights.
 
-    The weights under an adapter stay bfloat16 where the files and the training are.
+    The weights under an adapter are bfloat16 where the training is, and either the files are too
+    or the adapter is saved alone.
 
     Args:
         path: folder, GGUF file, package or hub id of the model.
@@ -32,6 +34,7 @@ def load_student(
         sharded: processes share the weights, which then wait on the meta device where they can.
         chat_template: template instead of the tokenizer's own.
         rewards: train rewards; a reward model keeps its scalar head.
+        alone: save the adapter alone.
 
     Raises:
         BadInput: quantised weights would have to be sharded.
@@ -51,7 +54,9 @@ def load_student(
     adapter = config.lora is not None and (config.lora.dora or bool(config.lora.targets))
     fresh = adapter or (rewards and not scalar)
     stored = str(stored_type(folder)).removeprefix("torch.") if folder.is_dir() else ""
-    kept = keeps_bfloat16(config, stored=stored, dtype=dtype) and not (rewards or sharded)
+    alone = alone and not fresh
+    kept = keeps_bfloat16(config, stored=stored, dtype=dtype, alone=alone)
+    kept = kept and not (rewards or sharded)
     lm = (load_reward_model if scalar else load)(
         path,
         device="cpu" if sharded else device,  # shards move layer by layer

@@ -17,13 +17,13 @@ import torch
 from alignlab.machine import freed_memory_kept
 from alignlab.models import adapters
 from alignlab.models.dtypes import resolve_dtype
-from alignlab.models.load import LanguageModel, fingerprint, save
+from alignlab.models.load import LanguageModel, fingerprint, save, save_adapter
 from alignlab.models.quant import is_quantised
 from alignlab.models.scorer import eval_mode
 from alignlab.objectives.base import Objective
 from alignlab.training import checkpoints
 from alignlab.training.checkpoints import Progress
-from alignlab.training.config import SaveDtype, TrainConfig
+from alignlab.training.config import SaveAs, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.inputs import inputs_for
 from alignlab.training.metrics import MetricsFile, MetricSums
@@ -62,7 +62,7 @@ class TrainResult:
     """Result of a training."""
 
     lm: LanguageModel
-    """The trained model (an adapter merged), as saved at `lm.path`."""
+    """The trained model (an adapter merged, unless it is saved alone), as saved at `lm.path`."""
     steps: int
     """Optimiser steps."""
     tokens: int
@@ -188,20 +188,23 @@ class TrainerState:
             self.world.wait()  # until the main rank has written the file
             checkpoints.read_best(self.runner.weights, self.out)
 
-    def saved(self, dtype: SaveDtype, started: float) -> TrainResult:
-        """Save the trained model (out/model, an adapter in out/adapter) on the main rank.
+    def saved(self, dtype: SaveAs, started: float) -> TrainResult:
+        """Save the trained model (out/model, an adapter in out/adapter too) on the main rank.
 
         Args:
-            dtype: type of the weights in the file; "input" is that of the initial model's files.
+            dtype: type of the weights in the file; "input" is that of the initial model's files,
+                "adapter" makes out/model the folder of an adapter alone.
             started: value of `time.perf_counter` at the start of the training.
 
         Returns:
             Result with the model at its new path; its weights in memory are float32, on the CPU
-            where an adapter was trained on bfloat16 ones. On worker ranks an adapter stays
-            unmerged.
+            where an adapter was trained on bfloat16 ones. An adapter that is saved alone stays
+            unmerged, as on worker ranks.
         """
         lm, folder = self.lm, self.out / "model"
-        if self.world.is_main:
+        if self.world.is_main and dtype == "adapter":
+            save_adapter(lm, folder)
+        elif self.world.is_main:
             if adapters.is_adapted(lm.model):
                 save(lm, self.out / "adapter", adapter_only=True)
                 if not is_quantised(lm.model) and lm.model.dtype != torch.float32:
@@ -344,12 +347,15 @@ def step_runner(
     out: Path,
     world: DistributedContext,
     lm: LanguageModel,
+    *,
+    alone: bool = False,
 ) -> Iterator[StepRunner]:
     """Yield the runner of a model's training steps; afterwards the weights are float32.
 
     Args:
         model: the model of `lm`, with a value head where the objective needs one.
         lm: tokenizer of the model, and files of weights that are on the meta device.
+        alone: save an adapter alone; the weights under it stay in the type of the passes.
     """
     if world.sharded:
         # Importing FSDP2 takes a second, which other trainings need not pay.
@@ -357,7 +363,7 @@ def step_runner(
 
         weights: Weights = ShardedWeights(model, config.dtype, world, lm.weights)
     else:
-        weights = Weights(model, config.dtype)
+        weights = Weights(model, config.dtype, alone=alone)
     with freed_memory_kept():
         try:
             scorer = inputs_for(objective).scorer_class(

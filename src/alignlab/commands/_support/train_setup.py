@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -152,7 +152,9 @@ def check_token_budget(key: str, tokens: int, budget: int) -> None:
         )
 
 
-def refuse_large(model: str, loop: TrainConfig, device: str, *, frozen_copy: bool = False) -> None:
+def refuse_large(
+    model: str, loop: TrainConfig, device: str, *, frozen_copy: bool = False, alone: bool = False
+) -> None:
     """Refuse a training on a CPU whose weights and optimiser states exceed the free memory.
 
     Args:
@@ -160,6 +162,7 @@ def refuse_large(model: str, loop: TrainConfig, device: str, *, frozen_copy: boo
         loop: settings of the training.
         device: device of the training.
         frozen_copy: True where a copy of the initial weights is the reference.
+        alone: True where an adapter is saved alone, not merged.
 
     Raises:
         BadInput: they exceed it.
@@ -169,7 +172,8 @@ def refuse_large(model: str, loop: TrainConfig, device: str, *, frozen_copy: boo
         return
     parameters = stored_parameters(folder)
     trainable = parameters if loop.lora is None else 0
-    refuse_training(parameters, trainable, frozen_copy=frozen_copy and loop.lora is None)
+    frozen_copy = frozen_copy and loop.lora is None
+    refuse_training(parameters, trainable, frozen_copy=frozen_copy, alone=alone)
 
 
 class Opened(NamedTuple):
@@ -198,6 +202,7 @@ def open_training(
     run_identity = RunIdentity("train", plain, (seed,))
     hardware, template = settings.hardware(), settings.chat_template
     with open_run(Path(out), run_identity, hardware, template, settings.track) as context:
+        context = replace(context, merges=True)
         context.run.add_inputs(data.corpus.files)
         with context.run.stage("data", inputs={"data": identity["data"]}) as stage:
             stage.count([*data.corpus.counts, data.tally])

@@ -19,7 +19,14 @@ from alignlab.training.rollout_config import RolloutConfig
 
 
 def training_memory(
-    facts: ModelFacts, settings: TrainConfig, *, half: bool, group: int, what: str
+    facts: ModelFacts,
+    settings: TrainConfig,
+    *,
+    half: bool,
+    group: int,
+    what: str,
+    alone: bool = False,
+    rewards: bool = False,
 ) -> Memory:
     """Estimate the memory of weights, gradients, Adam's moments and activations of one pass.
 
@@ -29,6 +36,8 @@ def training_memory(
         half: True where it computes in bfloat16.
         group: tokens of a group; 0 fills the token budget.
         what: name of the training.
+        alone: True where an adapter is saved alone, not merged.
+        rewards: True where a reward model is trained, which starts from float32 weights.
     """
     trainable = facts.parameters
     if settings.lora is not None:
@@ -36,7 +45,7 @@ def training_memory(
     positions = min(settings.token_budget, settings.batch_size * group or settings.token_budget)
     size = training_bytes(
         facts,
-        weights=_weight_bytes(facts, settings, half=half),
+        weights=_weight_bytes(facts, settings, half=half, alone=alone),
         trainable=trainable,
         positions=positions,
         width=2 if half else 4,
@@ -46,7 +55,15 @@ def training_memory(
     if isinstance(settings, RolloutConfig) and settings.lora is None:
         size += facts.parameters * (2 if half else 4)
         of += ", reference"
-    if settings.lora is not None and settings.quant == "none":
+    if alone:
+        # The model that it starts from, next to the mapped pages of its files.
+        mapped = 2 if facts.stored in ("bfloat16", "float16") else 4
+        narrow = keeps_bfloat16(settings, stored="", dtype="bfloat16", alone=half)
+        narrow = narrow and not (settings.lora and settings.lora.targets) and not rewards
+        loading = PROCESS + ((2 if narrow else 4) + mapped) * facts.parameters
+        if loading > size:
+            size, of = loading, "loading the model that it starts from"
+    elif settings.lora is not None and settings.quant == "none":
         # Pages of a float32 file stay in memory next to the merged weights and their copy.
         mapped = 0 if held_once(facts, settings, half=half) else 4
         saving = PROCESS + (SAVED + mapped) * facts.parameters
@@ -55,9 +72,9 @@ def training_memory(
     return Memory(f"training ({what})", size / 1e9, of)
 
 
-def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool) -> float:
+def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
-    if held_once(facts, settings, half=half):
+    if held_once(facts, settings, half=half) or (alone and half):
         return 2
     if settings.quant == "none":
         return 8 if half else 6

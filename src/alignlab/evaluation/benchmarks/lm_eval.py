@@ -109,6 +109,8 @@ class LmEval(Bounded):
             import lm_eval
             import torch
             from lm_eval.tasks import TaskManager
+
+            from alignlab.models.load import merged_folder
         except ImportError:
             raise BadInput(
                 "lm_eval: expected lm-evaluation-harness; pip install 'alignlab[lm-eval]'"
@@ -116,10 +118,10 @@ class LmEval(Bounded):
         cache = None if inputs.cache is None else str(inputs.cache / f"lm-eval-{name}")
         try:
             groups = frozenset(TaskManager().all_groups)
-            with tempfile.TemporaryDirectory() as local:
+            with tempfile.TemporaryDirectory() as local, merged_folder(folder) as whole:
                 found: Mapping[str, Any] | None = lm_eval.simple_evaluate(
                     model="hf",
-                    model_args={"pretrained": folder, "use_safetensors": True},
+                    model_args={"pretrained": str(whole), "use_safetensors": True},
                     tasks=[GROUP],
                     task_manager=TaskManager(include_path=self._describe(local, groups)),
                     limit=self.items or None,
