@@ -92,7 +92,9 @@ MODEL = PooledModel("toy", "none", "float32", None, "cpu", 2, 1)
 """Model that is named and never loaded."""
 
 
-def chunks(run: Run, number: int, die_at: int = -1, refuse_at: int = -1) -> dict[str, Any]:
+def chunks(
+    run: Run, number: int, die_at: int = -1, refuse_at: int = -1, pause: float = 0.1
+) -> dict[str, Any]:
     """Let the engines square numbers, one a chunk, and write a record each."""
     pids = []
 
@@ -100,7 +102,7 @@ def chunks(run: Run, number: int, die_at: int = -1, refuse_at: int = -1) -> dict
         (item,) = some
         engines = engine_pool._engines_of(MODEL)
         flag = str(run.path / "died") if item == die_at else ""
-        squared, pid = engines.call(square_on, MODEL, item, flag, item == refuse_at)
+        squared, pid = engines.call(square_on, MODEL, item, flag, item == refuse_at, pause)
         pids.append(pid)
         return [Count("toy", f"chunk {item}", squared)]
 
@@ -112,7 +114,12 @@ def chunks(run: Run, number: int, die_at: int = -1, refuse_at: int = -1) -> dict
 
 
 def square_on(
-    model: PooledModel, device: str, item: int, flag: str = "", refused: bool = False
+    model: PooledModel,
+    device: str,
+    item: int,
+    flag: str = "",
+    refused: bool = False,
+    pause: float = 0.0,
 ) -> tuple[int, int]:
     """Square a number on an engine; die once, or refuse."""
     assert (model, device) == (MODEL, "cpu")
@@ -121,5 +128,5 @@ def square_on(
     if flag and not Path(flag).exists():
         Path(flag).touch()
         kill()
-    time.sleep(0.1)
+    time.sleep(pause)
     return item * item, os.getpid()

@@ -154,9 +154,11 @@ def shared(engines: Sequence[Handle], order: Order) -> Iterator[ClusterEngines |
     from alignlab import engine_pool
 
     client = ClusterEngines(engines, order)
-    with engine_pool.elsewhere(client):
-        yield client
-    client.stop()
+    try:
+        with engine_pool.elsewhere(client):
+            yield client
+    finally:
+        client.stop()
 
 
 class ClusterEngines:
