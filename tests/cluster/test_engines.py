@@ -94,6 +94,9 @@ def test_two_tasks_share_two_engines(session: Session, run: Run):
         assert set(one["pids"]) == pids
         assert one["own"] not in pids
     assert noted(run.path, "lost") == []
+    # A task that waits for engines keeps its CPU: the second one begins when the first is done.
+    order = [e["event"] for e in events(run.path) if e["event"] in ("task", "done")]
+    assert order == ["task", "done"] * 2
     for pid in pids:
         wait_for_end(pid)
 

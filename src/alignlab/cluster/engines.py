@@ -20,11 +20,13 @@ from typing import Any
 from alignlab import parallel, progress
 from alignlab.cluster import worker
 from alignlab.cluster.placement import Layout
-from alignlab.cluster.session import LOOK_S, Session
+from alignlab.cluster.session import Session
 from alignlab.cluster.worker import Ended, Order, Outbox, Site
 from alignlab.errors import RunFailed, first_line
 from alignlab.runs import Run
 
+START_S = 300.0
+"""Seconds that an engine has to start."""
 TRIES = 4
 """Attempts at a chunk whose engines are lost."""
 POLL_S = 0.5
@@ -105,7 +107,7 @@ def start(session: Session, layout: Layout, site: Site, mailbox: Any) -> list[Ha
     """Start the engines of a layout on their nodes, and return them when all are ready.
 
     Raises:
-        RunFailed: the nodes have no room for one within two minutes.
+        RunFailed: the nodes have no room for one within five minutes.
         BadInput: a node that is not as the command's machine.
     """
     needs = layout.engine_needs()
@@ -123,11 +125,11 @@ def start(session: Session, layout: Layout, site: Site, mailbox: Any) -> list[Ha
     ]
     try:
         asked = [engine.ready() for engine in engines]
-        _, waiting = session.ray.wait(asked, num_returns=len(asked), timeout=LOOK_S)
+        _, waiting = session.ray.wait(asked, num_returns=len(asked), timeout=START_S)
         if waiting:
             raise RunFailed(
                 f"hardware.engines: {len(waiting)} of {len(asked)} engines ({needs} each) did not "
-                f"start within {LOOK_S:.0f} s; does something else run on the cluster?"
+                f"start within {START_S:.0f} s; does something else run on the cluster?"
             )
         for answer in session.ray.get(asked):
             if answer.error is not None:
