@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from alignlab import engine_pool, progress
+from alignlab.at_once import in_order
 from alignlab.cluster.tasks import Task
 from alignlab.engine_pool import PooledModel
 from alignlab.errors import BadInput
+from alignlab.redo import events
 from alignlab.runs import Run
 from alignlab.types import Count
 
@@ -111,6 +113,24 @@ def chunks(
             "counts", Count, range(number), work, chunk=1, title="toy", at_once=lambda: 2
         )
     return {"squares": [count.kept for count in found], "pids": pids, "own": os.getpid()}
+
+
+def until_restarted(run: Run) -> list[int]:
+    """Kill an engine, and go on asking both until it has started again and answered."""
+    pids: list[int] = []
+    deadline = time.monotonic() + 300
+
+    def work(item: int) -> int:
+        flag = str(run.path / "died") if item == 0 else ""
+        return engine_pool._engines_of(MODEL).call(square_on, MODEL, item, flag, False, 0.5)[1]
+
+    for pid in in_order(work, range(2000), 2):
+        pids.append(pid)
+        known = [e["pid"] for e in events(run.path) if e["event"] == "engine"]
+        if len(known) > 2 and known[-1] in pids:
+            break
+        assert time.monotonic() < deadline
+    return pids
 
 
 def square_on(
