@@ -143,6 +143,8 @@ class FakeEngine:
     up: list[bool] = field(default_factory=list)
     """Whether each `ready` is answered; then it is."""
     calls: int = 0
+    closes: ClusterEngines | None = None
+    """Client whose task ends during a call."""
 
     @property
     def setup(self) -> Any:
@@ -156,6 +158,8 @@ class FakeEngine:
 
     def _do(self, work: bytes) -> Ended:
         self.calls += 1
+        if self.closes is not None:
+            self.closes.close()
         error = self.answers.pop(0) if self.answers else None
         if error is not None:
             raise error
@@ -231,6 +235,17 @@ def test_a_chunk_that_is_always_lost_ends_the_run(run: Run, monkeypatch: pytest.
     with pytest.raises(RunFailed, match="a chunk was lost 4 times with its engine; the same comma"):
         client(run, engine).call(toy.square_on, toy.MODEL, 3)
     assert engine.calls == 4
+
+
+def test_a_task_that_has_ended_asks_nobody(run: Run):
+    engine = FakeEngine([])
+    shared = client(run, engine)
+    engine.answers = [gone()]
+    engine.closes = shared
+    with pytest.raises(RunFailed, match="has ended"):
+        shared.call(toy.square_on, toy.MODEL, 3)
+    assert engine.calls == 1
+    assert noted(run.path, "lost") == []
 
 
 def test_engines_without_room_are_refused_before_anything_is_written(

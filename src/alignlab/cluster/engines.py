@@ -160,7 +160,7 @@ def shared(engines: Sequence[Handle], order: Order) -> Iterator[ClusterEngines |
         with engine_pool.elsewhere(client):
             yield client
     finally:
-        client.stop()
+        client.close()
 
 
 class ClusterEngines:
@@ -183,6 +183,7 @@ class ClusterEngines:
         """Lost engine -> its answer, if it comes, and when it was asked for."""
         self._seen = time.monotonic()
         """When an engine was there."""
+        self._closed = False
         self.peak_gigabytes = 0.0
         """Peak memory of the largest engine."""
 
@@ -220,10 +221,15 @@ class ClusterEngines:
         with self._alone:
             engine_pool.forget_model()
 
+    def close(self) -> None:
+        """End the task's use of the engines; calls that it has given up are not made again."""
+        self._closed = True
+        self.stop()
+
     def _take(self) -> int | None:
         """Return an engine that is free, as soon as there is one; None where none is left."""
         with self._changed:
-            while True:
+            while not self._closed:
                 up = [engine for engine in self._preferred if self._is_up(engine)]
                 if free := [engine for engine in up if engine not in self._busy]:
                     self._busy.add(free[0])
@@ -233,6 +239,7 @@ class ClusterEngines:
                 elif time.monotonic() - self._seen > PATIENCE_S:
                     return None
                 self._changed.wait(POLL_S)
+        raise RunFailed("the task of this chunk has ended")
 
     def _is_up(self, engine: int) -> bool:
         """Return whether an engine was not lost, or has answered since; ask it again, if need be.
@@ -264,6 +271,8 @@ class ClusterEngines:
             return ended
         except self._lost_error.RayError as error:
             detail = first_line(error)
+        if self._closed:
+            return None
         name = self._engines[engine].setup.name
         with self._changed:
             self._seen = time.monotonic()
