@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -53,19 +54,17 @@ def in_order(work: Callable[[S], T], items: Sequence[S], threads: int) -> Iterat
         yield from map(work, items)
         return
     todo: SimpleQueue[tuple[S, Future[tuple[T, Usage]]] | None] = SimpleQueue()
+    begun: deque[Future[tuple[T, Usage]]] = deque()
     count = min(threads, len(items))
     for number in range(count):
         # Daemons, as a command that is stopped does not wait for its engines.
         threading.Thread(target=_do, args=(work, todo), name=f"chunk-{number}", daemon=True).start()
-    rest, begun = iter(items), deque[Future[Any]]()
+    rest = iter(items)
     try:
-        while True:
-            while len(begun) < AHEAD * count and (item := next(rest, todo)) is not todo:
-                future: Future[Any] = Future()
-                begun.append(future)
-                todo.put((item, future))  # type: ignore[arg-type]
-            if not begun:
-                return
+        for _ in items:
+            for item in islice(rest, AHEAD * count - len(begun)):
+                begun.append(Future())
+                todo.put((item, begun[-1]))
             result, used = begun.popleft().result()
             meter.add(used)
             yield result
