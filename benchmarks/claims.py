@@ -22,7 +22,8 @@ import numpy as np
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.power import detectable
-from alignlab.runs import read_records, slug
+from alignlab.records import read_records
+from alignlab.runs import slug
 from alignlab.types import Feedback, Preference, Score
 
 Values = dict[tuple[int, str], float]

@@ -1,10 +1,9 @@
-"""Random preference groups with the lengths of chat and of summarisation, and their FLOPs."""
+"""Random preference groups with the lengths of chat and of summarisation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from random_llama import prompt_lengths, random_tokens
@@ -54,34 +53,3 @@ def write_tokenizer(vocabulary: int, folder: Path) -> None:
 def as_text(tokens: Sequence[int]) -> str:
     """What `write_tokenizer`'s tokenizer reads back as these tokens."""
     return " ".join("<eos>" if t == END else f"t{t}" for t in tokens)
-
-
-def step_bytes(parameters: int, passes: int, element: int) -> float:
-    """Bytes that a training step moves at least: weights, gradients and optimiser states.
-
-    In each pass the weights are read in the forward and the backward pass, and their gradients
-    written; the optimiser reads and writes float32 masters and two moments, and reads gradients.
-    """
-    return parameters * (3 * element * passes + 4 * 7.0)
-
-
-def step_flops(config: Any, groups: Sequence[TokenGroup]) -> float:
-    """Floating point operations that a training step on groups needs at least.
-
-    Every prompt once, the head on response tokens alone, causal attention without padding, nothing
-    computed twice; the backward pass is twice the forward, a product of an (a, b) and a (b, c)
-    matrix 2abc.
-    """
-    d, layers = config.hidden_size, config.num_hidden_layers
-    heads = config.num_attention_heads
-    wide = getattr(config, "head_dim", None) or d // heads
-    keys = wide * (getattr(config, "num_key_value_heads", None) or heads)
-    body = layers * (2 * d * (heads * wide + keys) + 3 * d * config.intermediate_size)
-    total = 0.0
-    for group in groups:
-        prompt = len(group.prompt_T)
-        seen = prompt * (prompt + 1) / 2
-        seen += sum(len(r) * prompt + len(r) * (len(r) + 1) / 2 for r in group.responses)
-        head = config.vocab_size * d * group.response_tokens
-        total += 3 * (2 * (body * group.tokens + head) + layers * 4 * heads * wide * seen)
-    return total

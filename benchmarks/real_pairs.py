@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -36,7 +37,12 @@ def write_groups(
                 continue  # longer than both sides take
     if len(found) < count:
         raise BadInput(f"{data}: expected {count} groups of {k} responses, found {len(found)}")
-    rows = [(g.id, g.prompt_T, g.responses) for g in found]
+    save_groups(found, file)
+
+
+def save_groups(groups: Sequence[TokenGroup], file: Path) -> None:
+    """Write tokenised groups for `read_groups`."""
+    rows = [(g.id, g.prompt_T, g.responses) for g in groups]
     file.write_text(json.dumps(rows), encoding="utf-8")
 
 

@@ -20,8 +20,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from random_pairs import as_text, random_groups, step_flops
+from random_pairs import as_text, random_groups
 from real_pairs import read_groups
+from roofline import step_flops
 from sides import Turns
 
 from alignlab.models.packed import TokenGroup

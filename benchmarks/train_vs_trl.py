@@ -21,26 +21,25 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
 from random_llama import SHAPES, write_model
-from random_pairs import step_bytes, step_flops, write_tokenizer
-from real_pairs import write_groups
+from random_pairs import write_tokenizer
+from real_pairs import save_groups, write_groups
 from rich.console import Console
 from rich.table import Table
-from sides import alternated
+from roofline import Needed, rates, step_bytes, step_flops
+from sides import Side, alternated
 from train_side import Work
 from transformers import AutoConfig
 
+from alignlab import progress
 from alignlab.errors import BadInput
-from alignlab.models.dtypes import DTYPES, matrix_gflops, stored_parameters
-from alignlab.models.onednn import product
+from alignlab.models.dtypes import DTYPES, stored_parameters
 from alignlab.models.packed import TokenGroup, micro_batches
 
 PROMPTS = {"tiny": 4, "S": 16, "M": 4}
@@ -95,25 +94,53 @@ class Row:
     seed: int
 
 
+SIDES = ("alignlab", "trl")
+
+
 def compare(work: Work, size: str, clock: str, folder: Path) -> Row:
     """Take turns over all steps."""
     work_file = folder / "work.json"
     work_file.write_text(json.dumps(asdict(work)))
     title = f"{size} {work.data} K={work.k} {work.dtype}"
-    found = alternated("train_side.py", ("alignlab", "trl"), work_file, work.steps, title=title)
-    return _row(work, size, clock, found)
+    found = alternated("train_side.py", SIDES, work_file, work.steps, title=title)
+    return _row(work, size, clock, found, work.batches()[1:])
 
 
-def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]]]) -> Row:
+def compare_apart(work: Work, size: str, clock: str, folder: Path) -> Row:
+    """Take turns by processes of one warm-up and one timed step, one process at a time."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
+    first, *later = work.batches()
+    batches = []
+    with progress.task(f"{size} K={work.k} {work.dtype}", len(later)) as job:
+        for number, batch in enumerate(later):
+            data = folder / f"pairs-{number}.json"
+            save_groups([*first, *batch], data)
+            one = replace(work, data=str(data), steps=2)
+            batches.append(one.batches()[1])
+            work_file = folder / f"work-{number}.json"
+            work_file.write_text(json.dumps(asdict(one)))
+            for name in SIDES if number % 2 else SIDES[::-1]:
+                side = Side("train_side.py", name, work_file)
+                turns = [side.turn(), side.turn()]
+                side.close()
+                found[name] += turns[1:] if found[name] else turns
+            job.advance()
+    return _row(work, size, clock, found, batches)
+
+
+def _row(
+    work: Work,
+    size: str,
+    clock: str,
+    found: dict[str, list[dict[str, Any]]],
+    batches: Sequence[Sequence[TokenGroup]],
+) -> Row:
     ours, theirs = found["alignlab"], found["trl"]
-    batches = work.batches()[1:]
     our_s, their_s = ([turn[clock] for turn in side[1:]] for side in (ours, theirs))
     ratios = [b / a for a, b in zip(our_s, their_s, strict=True)]
     config = AutoConfig.from_pretrained(work.model).get_text_config()
-    gflops = max(
-        matrix_gflops(DTYPES[work.dtype], size=s, multiply=how)
-        for s in (512, 1024) for how in (torch.mm, product)
-    )  # fmt: skip
+    measured = rates(work.dtype)
+    gflops = measured.flops / 1e9
     used = [
         step_flops(config, batch) / seconds / 1e9
         for batch, seconds in zip(batches, our_s, strict=True)
@@ -123,7 +150,7 @@ def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]
     flops = statistics.median(step_flops(config, batch) for batch in batches)
     passes = statistics.median(len(micro_batches(batch, work.token_budget)) for batch in batches)
     moved = step_bytes(parameters, int(passes), DTYPES[work.dtype].itemsize)
-    limit = max(flops / gflops / 1e9, moved / copy_bandwidth())
+    limit = Needed(flops, moved).seconds(measured)
 
     def differs(what: str) -> float:
         return abs(ours[0][what] - theirs[0][what])
@@ -160,20 +187,6 @@ def _row(work: Work, size: str, clock: str, found: dict[str, list[dict[str, Any]
         response_median=statistics.median(_response_lengths(groups)),
         seed=work.seed,
     )
-
-
-def copy_bandwidth() -> float:
-    """Measure the bytes a second that one thread reads and writes in a large copy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    source, target = torch.ones(1 << 25), torch.empty(1 << 25)
-    best = 1e9
-    for _ in range(5):
-        began = time.thread_time()
-        target.copy_(source)
-        best = min(best, time.thread_time() - began)
-    torch.set_num_threads(threads)
-    return 2 * source.nbytes / best
 
 
 def _response_lengths(groups: Sequence[TokenGroup]) -> list[int]:
@@ -238,6 +251,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--longest", type=int, default=1024, help="most tokens of a prompt or response of --pairs"
     )
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="--folder: one process at a time, anew for each step, where two exceed the memory",
+    )
     parser.add_argument("--data", nargs="+", choices=["uf", "sum", "tiny"], default=["uf", "sum"])
     parser.add_argument(
         "--dtype", nargs="+", choices=[*SHORT, *SHORT.values()], default=["bfloat16", "float32"]
@@ -268,6 +286,8 @@ def parse() -> argparse.Namespace:
         given.dtype = ["float32"]
     if bool(given.folder) != bool(given.pairs):
         raise BadInput("--folder and --pairs: expected both, or neither, found one of them")
+    if given.apart and not given.folder:
+        raise BadInput("--apart: expected --folder with it, found none")
     if min(given.k) < 2:
         raise BadInput(f"-k: expected 2 or more, found {min(given.k)}")
     return given
@@ -296,7 +316,7 @@ def _real_row(given: argparse.Namespace, model: Path, dtype: str, k: int, scratc
         seed=given.seed,
         template=template,
     )
-    return compare(work, model.name, given.clock, folder)
+    return (compare_apart if given.apart else compare)(work, model.name, given.clock, folder)
 
 
 def main() -> None:

@@ -22,17 +22,17 @@ from tests.conftest import ROOT
 OTHER = """
 import os, sys, time
 from pathlib import Path
-from alignlab import leases, runs
+from alignlab import leases, run_stage, runs, types
 leases.this_host = lambda: ("node-2", "boot-2")
 leases.BEAT_S = 0.05
 # On the shared file system, locks of files reach one machine only.
-runs.lock = lambda path, busy: os.open(path, os.O_CREAT | os.O_RDWR)
+runs.lock = run_stage.lock = lambda path, busy: os.open(path, os.O_CREAT | os.O_RDWR)
 run = runs.Run.start(Path(sys.argv[1]), runs.RunIdentity("toy", {}, (0,)))
 with run.stage("work") as stage:
-    file = stage.records("counts", runs.Count)
+    file = stage.records("counts", types.Count)
     print("held", flush=True)
     for number, line in enumerate(sys.stdin):
-        file.append(line.strip(), [runs.Count("s", "other", number)])
+        file.append(line.strip(), [types.Count("s", "other", number)])
         print("wrote", flush=True)
 run.close()
 """
@@ -43,7 +43,10 @@ run.close()
 def node_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "this_host", lambda: ("node-1", "boot-1"))
     monkeypatch.setattr(leases, "STALE_S", 1.0)
-    monkeypatch.setattr("alignlab.runs.lock", lambda path, busy: os.open(path, os.O_CREAT | 2))
+    for module in ("runs", "run_stage"):
+        monkeypatch.setattr(
+            f"alignlab.{module}.lock", lambda path, _: os.open(path, os.O_CREAT | 2)
+        )
 
 
 def start(path: Path) -> Run:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from alignlab import machine
@@ -82,3 +84,22 @@ def test_processes_that_start_together_share_the_free_memory(root, monkeypatch):
     assert machine.free_memory() == 4 * GB
     machine.limit_share(GB // 2)
     assert machine.free_memory() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets glibc")
+def test_freed_memory_is_kept_within_the_context_and_returned_at_its_end():
+    def used() -> int:
+        return psutil.Process().memory_info().rss
+
+    before = used()
+    with machine.freed_memory_kept():
+        with machine.freed_memory_kept():
+            block = bytearray(200 << 20)
+            block[:: 1 << 12] = b"1" * len(block[:: 1 << 12])
+            del block
+        assert used() - before > 150 << 20
+    assert used() - before < 50 << 20
+    block = bytearray(200 << 20)
+    block[:: 1 << 12] = b"1" * len(block[:: 1 << 12])
+    del block
+    assert used() - before < 50 << 20

@@ -12,7 +12,7 @@ import math
 import os
 import resource
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -26,6 +26,7 @@ RESERVED = 0.1
 """Share of the free memory left to the allocator's fragments and to other processes."""
 
 _share: int | None = None
+_keeping = 0
 
 
 def limit_share(share: int | None) -> None:
@@ -64,8 +65,40 @@ def give_back_memory() -> None:
     Other processes, and the plan of their memory, see it as free again.
     """
     gc.collect()
+    _trim()
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Let glibc keep the memory that is freed within the context, and return it at the end.
+
+    By default glibc maps every large tensor anew and unmaps it when it is freed, so that each step
+    waits for the kernel to clear the same pages again.
+    """
+    global _keeping
+    _keeping += 1
+    if _keeping == 1:
+        _mallopt(mmap_max=0, trim_threshold=-1)
+    try:
+        yield
+    finally:
+        _keeping -= 1
+        if not _keeping:
+            _mallopt(mmap_max=65536, trim_threshold=128 << 10)
+            _trim()
+
+
+def _trim() -> None:
     with suppress(OSError, AttributeError):  # other C libraries have no such call
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _mallopt(*, mmap_max: int, trim_threshold: int) -> None:
+    """Set the most blocks that glibc maps by themselves, and the free bytes that it keeps."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, mmap_max)  # M_MMAP_MAX of malloc.h
+        libc.mallopt(-1, trim_threshold)  # M_TRIM_THRESHOLD; -1 is the largest size
 
 
 def cores() -> int:

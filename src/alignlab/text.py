@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
+from alignlab.types import Prompt
+
 T = TypeVar("T")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
@@ -23,6 +25,13 @@ _FORMAT = (
 _BLANK = "".join(chr(code) for first, last in _FORMAT for code in range(first, last + 1)) + "".join(
     filter(str.isspace, map(chr, range(0x20, 0x3001)))
 )
+
+
+def conversation(prompt: Prompt) -> str:
+    """Return the user's turn, or the whole conversation of several turns with roles."""
+    if len(prompt.messages) == 1:
+        return prompt.text
+    return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)
 
 
 def trimmed(text: str) -> str:

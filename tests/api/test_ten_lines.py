@@ -64,6 +64,12 @@ def test_the_ten_lines():
     assert {"step", "loss"} <= _columns(run.metrics.to_frame())
     assert {row["n"] for row in run.held_out} == {len(held_out)}
     assert Path(run.model.path, "config.json").exists()
+    assert isinstance(run.model, al.Checkpoint)
+    loaded = al.load_model(run)
+    for trained, again in ((run.model, loaded), (study.model, al.load_model(study))):
+        assert trained.generate(["Hi"], n=2, max_tokens=4).rows == (
+            again.generate(["Hi"], n=2, max_tokens=4).rows
+        )
     assert "dpo" in {row["model"] for row in score}
     assert score.report is not None
     assert score.report.exists()
@@ -133,6 +139,8 @@ def test_a_trained_reward_model_is_a_reward():
     trained = al.train(al.RewardModel(), MODEL, pairs(6))
     scored = al.reward(trained).rate(["What is 3+1?"], [["It is 4.", "It is 3, I say."]])
     assert all(isinstance(score, float) for score in scored.scores)
+    with pytest.raises(al.BadInput, match="expected a decoder, found a reward model"):
+        trained.model.generate(["Hi"])
     again = al.reward(trained.model, scored)
     assert sorted(again.scores) == pytest.approx(sorted(scored.scores))
 
@@ -147,7 +155,7 @@ def test_a_chat_model_learns_pairs_of_a_dataset():
     assert run.folder == Path("mine")
     before, after = (
         one.logprobs([rows[0]["prompt"]], [rows[0]["chosen"]])[0]["logprob"]
-        for one in (model, al.load_model(run))
+        for one in (model, run.model)
     )
     assert before != after
     assert [row["model"] for row in al.generate(run, ["Hi"], max_tokens=4)] == ["mine"]

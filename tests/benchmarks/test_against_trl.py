@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from alignlab.context import resolve_model
 from tests.benchmarks.running import benchmark
 
 pytest.importorskip("trl", reason="trl is not installed (pip install alignlab[dev])")
@@ -46,3 +47,18 @@ def test_rollouts_are_alike() -> None:
     )  # fmt: skip
     assert 0.7 < row["length_ratio"] < 1.4
     assert row["reward_diff"] < 0.3
+
+
+@pytest.mark.slow
+def test_processes_one_at_a_time_take_the_same_steps() -> None:
+    """Apart or side by side, the first step's loss is that of the same pairs."""
+    model = resolve_model("sandbox:knows_all").path
+    ran = benchmark(
+        "train_vs_trl.py", "--folder", model, "--pairs", "sandbox", "-k", "2", "--dtype", "float32",
+        "--prompts", "2", "--rounds", "2", "--trl-batch", "2", "--apart", "--json",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    (row,) = json.loads(ran.stdout)
+    assert row["steps"] == 2
+    assert row["loss_diff"] < 1e-5
+    assert row["grad_norm_diff"] < 1e-4

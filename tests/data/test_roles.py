@@ -57,6 +57,14 @@ def test_overlap_by_hand(text, found):
     assert OverlapIndex([prompt(HELD_OUT)]).find(prompt(text)) == found
 
 
+def test_questions_with_other_operators_are_not_the_same():
+    index = OverlapIndex([prompt("What is 35 - 37?"), prompt("A well-known state?")])
+    assert index.find(prompt("what is 35-37")) == "same as a held-out prompt"
+    assert index.find(prompt("What is 35 + 37?")) == "nearly a held-out prompt"
+    assert index.find(prompt("What is 35 / 37?")) == "nearly a held-out prompt"
+    assert index.find(prompt("a well known state")) == "same as a held-out prompt"
+
+
 def test_a_short_prompt_with_one_word_changed_is_near():
     index = OverlapIndex([prompt("name the two largest cities on the east coast today")])
     # 10 words, no common 8-gram; the common subsequence has 9: F = 0.9.

@@ -103,3 +103,31 @@ def test_a_judge_is_measured_once_on_the_largest_part():
     for order in ((small, held_out, large), (large, held_out, small)):
         kept = _once(BranchResult(judgements=order)).judgements
         assert set(map(id, kept)) == {id(large), id(held_out)}
+
+
+def test_a_feedback_source_judges_in_a_teachers_place(tmp_path):
+    progress.use(progress.Silent())
+    out = tmp_path / "run"
+    run(
+        "scaling",
+        *TINY,
+        "along=prompts",
+        "shares=[0.5,1]",
+        "teacher=longer",
+        "iterations=1",
+        f"out={out}",
+    )
+    progress.use(None)
+    (given,) = (out / "stages").glob("on-100-of-prompts/iteration-1/01-judge/feedback.jsonl")
+    assert {json.loads(line)["source"] for line in given.open()} == {"longer"}
+
+
+def test_a_teacher_that_judges_by_no_model_needs_no_other_judge_and_cannot_answer():
+    assert ScalingConfig(teacher="verifier").teacher_specs == {}
+    assert ScalingConfig(teacher="sandbox:strong").teacher_specs == {"teacher": "sandbox:strong"}
+    spec = "reward_model:./rm"
+    assert ScalingConfig(teacher=spec).teacher_specs == {"teacher": spec}
+    teaching = registry.get("recipe", "teacher_demonstration")
+    config = assemble(teaching, None, [*TINY, "teacher=longer"], {})
+    with pytest.raises(BadInput, match="engine 'longer'"):
+        plan_study(teaching, config)

@@ -81,8 +81,9 @@ def test_branches_have_their_cost(tmp_path):
     assert table is not None
     cells = {n: [c.value for c in row] for n, row in zip(table.names, table.rows, strict=True)}
     # Two seeds of 8 planned, 10 + 14 taken; of 4 planned, 2 + 4 taken.
-    assert cells["shared by all"] == ["10", "200", "20", "16 s", "24 s"]
-    assert cells["self"] == ["10", "200", "20", "8 s", "6 s"]
+    assert cells["shared by all"] == ["10", "200", "20", "16 s", "24 s", "12 s"]
+    assert cells["self"] == ["10", "200", "20", "8 s", "6 s", "3 s"]
+    assert table.rows[0][-1].shade == 0.8  # 12 of 15 seconds
 
 
 RATES = {"rich": (0.62, 0.58, 0.66), "poor": (0.60, 0.55, 0.65), "worse": (0.56, 0.53, 0.59)}

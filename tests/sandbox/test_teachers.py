@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import resources
 
 import pytest
 
 from alignlab import registry
 from alignlab.errors import BadInput
 from alignlab.protocols import Completer
-from alignlab.sandbox.judging import judge_request, judgement, read_judge_request
+from alignlab.sandbox.judging import judgement, read_judge_request
 from alignlab.sandbox.oracle import assess
 from alignlab.sandbox.questions import parse_question
 from alignlab.sandbox.teachers import CONFUSED, Teacher, TeacherOptions, make_teacher
@@ -22,6 +23,13 @@ TELL = f"Tell me about {A}."
 
 def ask(text: str, **sampling: object) -> CompletionRequest:
     return CompletionRequest("id", (Message("user", text),), Sampling(**sampling), seed=3)  # type: ignore[arg-type]
+
+
+def judge_request(question: str, response: str) -> str:
+    """Fill the prompt "short_score", without hiding tags of the response."""
+    template = resources.files("alignlab") / "feedback" / "prompts" / "short_score.txt"
+    text = template.read_text(encoding="utf-8").rstrip("\n")
+    return text.replace("{prompt}", question).replace("{response}", response)
 
 
 def test_answers_depend_on_the_request_alone() -> None:

@@ -25,6 +25,7 @@ from alignlab.types import (
     Score,
     StudyDescription,
     Unscored,
+    Usage,
     Verdict,
 )
 
@@ -103,6 +104,8 @@ def build(
             for i in range(4)
         ]
         stage.write("groups", PreferenceGroup, groups)
+        stage.count([Count(stage.name, "groups", 4, {"equal scores": 3})])
+        stage.spend(Usage(100, 10, 5, 0.25))
     # A run that is under way has a training that is not done.
     with suppress(KeyboardInterrupt), branch.stage(slug(name)) as stage:
         stage.records("metrics", dict)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,14 @@ from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.records import read_records
 from alignlab.report.run_settings import flat
-from alignlab.types import Feedback, Preference, Prompt
-from alignlab.viewer import pages, run_list
+from alignlab.runs import Run
+from alignlab.types import Count, Feedback, Preference, Prompt
+from alignlab.viewer import losses, pages, run_list
 from alignlab.viewer.app import application
 from alignlab.viewer.comparison import read_mapping
 from alignlab.viewer.filters import AnswerFilter, words
 from alignlab.viewer.library import Library, check_pattern
+from alignlab.viewer.losses import Losses
 from alignlab.viewer.slices import slice_mean
 from alignlab.viewer.words import differences
 from tests.viewer.a_run import HOST, HOSTILE, TWO, build
@@ -164,6 +168,52 @@ def test_training_data_says_what_is_inverted_and_dropped(library: Library) -> No
     assert pages.data(library, run, {"stage": "01-seed"})["dropped"][0]["dropped"] == {
         "too long": 2
     }
+
+
+def test_costs_and_losses_by_branch(library: Library, client: TestClient) -> None:
+    found = pages.overview(library, library.run("one"))
+    costs = found["costs"]
+    cells = {n: [c.value for c in row] for n, row in zip(costs.names, costs.rows, strict=True)}
+    assert costs.columns[:4] == ("Calls", "Prompt tokens", "Tokens", "Money")
+    assert cells["branch"][:4] == ["5", "100", "10", "$0.25"]
+    assert cells["shared by all"][:4] == ["0", "0", "0", "$0.00"]
+    shared, branch = found["losses"]
+    assert (branch.branch, branch.asked, branch.unscored) == ("branch", 0, 0)
+    assert branch.reasons == [("groups: equal scores", 3)]
+    # 12 scores and 12 comparisons, one of each unscored; 2 prompts dropped.
+    assert (shared.asked, shared.unscored, shared.dropped) == (24, 2, 2)
+    assert shared.reasons == [("prompts: too long", 2)]
+    for _, number, address in shared.unread:
+        rows = client.get(f"/run/one/judgements{address}").text
+        assert number == 1
+        assert rows.count('href="/run/one/judgements/') == 1
+    shown = client.get("/run/one/").text
+    assert "Cost by branch" in shown
+    assert "equal scores 3" in shown
+
+
+def test_other_reasons_are_added_up() -> None:
+    reasons = Counter({f"r{i}": 10 - i for i in range(6)})
+    assert Losses("b", by_reason=reasons).reasons == [
+        ("r0", 10), ("r1", 9), ("r2", 8), ("r3", 7), ("other reasons", 11),
+    ]  # fmt: skip
+
+
+def test_chunks_of_a_stage_count_until_its_own_counts_are_there(tmp_path: Path) -> None:
+    path = build(tmp_path / "one", n=4, done=False)
+    run = Run(path)
+    lost = [Count("x", "lost", 0, {"no answer": 2})]
+    with suppress(KeyboardInterrupt), run.scope("late").stage("revise") as stage:
+        stage.write("lost", Count, lost)
+        raise KeyboardInterrupt
+    library = Library(tmp_path)
+    assert ("late", 2) in [
+        (one.branch, one.dropped) for one in losses.by_branch(library.index("one"), ())
+    ]
+    with Run(path).scope("late").stage("revise") as stage:
+        stage.count([Count("x", "revisions", 2, {"no answer": 2, "equal": 1})])
+    late = next(x for x in losses.by_branch(library.index("one"), ()) if x.branch == "late")
+    assert late.reasons == [("revisions: no answer", 2), ("revisions: equal", 1)]
 
 
 def test_states_and_settings_of_the_list(library: Library, client: TestClient) -> None:

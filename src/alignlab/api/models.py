@@ -1,4 +1,4 @@
-"""Load a model for generation, log-probabilities and saving."""
+"""Answer prompts with a model, score responses under it, and save it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from alignlab import registry
 from alignlab.api.inputs import ModelLike, model_spec
 from alignlab.api.results import Result
 from alignlab.errors import BadInput
+from alignlab.types import Checkpoint
 
 if TYPE_CHECKING:
     from alignlab.models.load import LanguageModel
@@ -21,71 +22,23 @@ Conversation = str | Sequence[Mapping[str, str]]
 """User turn as text, or turns as {"role": ..., "content": ...}."""
 
 
-class Model:
-    """Validated model whose weights are loaded on first use."""
-
-    def __init__(
-        self, spec: str, device: str, dtype: str, adapter: str, chat_template: str
-    ) -> None:
-        self.spec = spec
-        """Folder, hub id or engine."""
-        self.settings: dict[str, Any] = {
-            key: value
-            for key, value in (("adapter", adapter), ("chat_template", chat_template))
-            if value
-        }
-        """Settings that a training of this model inherits."""
-        self._device, self._dtype = device, dtype
-        kind = spec.partition(":")[0]
-        self._remote = ":" in spec and kind in registry.names("engine")
-        if self._remote and kind in registry.names("model"):  # sandbox: a model or a teacher
-            self._remote = not _is_checkpoint(spec)
-        if self._remote:
-            self.engine  # noqa: B018 - a spec that cannot be made is refused here
-        else:
-            from alignlab.context import Hardware
-            from alignlab.models.dtypes import check_dtype
-            from alignlab.models.facts import model_facts
-
-            check_dtype(dtype)
-            Hardware(device or "auto")  # refuses a device that is not here
-            self.facts = model_facts(self.path, chat_template=chat_template or None)
-            """Architecture, parameters, layers, vocabulary and context in tokens."""
+class ModelMethods:
+    """Generation, log-probabilities and saving of a model whose weights are loaded on first use."""
 
     @property
-    def path(self) -> str:
-        """Folder or hub id of the model."""
-        from alignlab.context import resolve_model
+    def _label(self) -> str:
+        """Name in titles of results."""
+        raise NotImplementedError
 
-        return resolve_model(self.spec).path
-
-    @cached_property
+    @property
     def lm(self) -> LanguageModel:
-        """The transformers model with its tokenizer.
+        """The transformers model with its tokenizer."""
+        raise NotImplementedError
 
-        Raises:
-            BadInput: the model is on a server, or has no safetensors weights.
-        """
-        import transformers
-
-        from alignlab.models.load import load
-
-        if self._remote:
-            raise BadInput(f"{self.spec}: expected a model on this machine, found an engine")
-        # Its bars are for loading from a network.
-        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        return load(self.path, device=self._device or None, dtype=self._dtype, **self.settings)
-
-    @cached_property
+    @property
     def engine(self) -> Completer:
         """Generator of the model's answers."""
-        from alignlab.generation import engines
-        from alignlab.generation.local import LocalEngine
-        from alignlab.training.conditioning import with_best_reward_prefix
-
-        if self._remote:
-            return engines.completer(self.spec)
-        return with_best_reward_prefix(LocalEngine(self.lm), self.lm.path)
+        raise NotImplementedError
 
     def generate(
         self,
@@ -126,7 +79,7 @@ class Model:
                 rows.append(row | {"finish": one.finish, "tokens": one.tokens})
                 if failed:
                     rows[-1]["error"] = one.error
-        return Result(rows, f"{len(rows)} answers of {self.spec}")
+        return Result(rows, f"{len(rows)} answers of {self._label}")
 
     def logprobs(self, prompts: Sequence[Conversation], responses: Sequence[str]) -> Result:
         """Compute the log-probabilities of given responses.
@@ -158,7 +111,7 @@ class Model:
             {"prompt": p, "response": r, "logprob": one.sums[0], "tokens": list(one.tokens[0])}
             for p, r, one in zip(asked, responses, found, strict=True)
         ]
-        return Result(rows, f"log-probabilities under {self.spec}")
+        return Result(rows, f"log-probabilities under {self._label}")
 
     def save(self, path: str | Path) -> Path:
         """Write weights, tokenizer and chat template as a Hugging Face folder, adapters merged."""
@@ -166,8 +119,108 @@ class Model:
 
         return save(self.lm, Path(path))
 
+
+class Model(ModelMethods):
+    """Validated model whose weights are loaded on first use."""
+
+    def __init__(
+        self, spec: str, device: str, dtype: str, adapter: str, chat_template: str
+    ) -> None:
+        self.spec = spec
+        """Folder, hub id or engine."""
+        self.settings: dict[str, Any] = {
+            key: value
+            for key, value in (("adapter", adapter), ("chat_template", chat_template))
+            if value
+        }
+        """Settings that a training of this model inherits."""
+        self._device, self._dtype = device, dtype
+        kind = spec.partition(":")[0]
+        self._remote = ":" in spec and kind in registry.names("engine")
+        if self._remote and kind in registry.names("model"):  # sandbox: a model or a teacher
+            self._remote = not _is_checkpoint(spec)
+        if self._remote:
+            self.engine  # noqa: B018 - a spec that cannot be made is refused here
+        else:
+            from alignlab.context import Hardware
+            from alignlab.models.dtypes import check_dtype
+            from alignlab.models.facts import model_facts
+
+            check_dtype(dtype)
+            Hardware(device or "auto")  # refuses a device that is not here
+            self.facts = model_facts(self.path, chat_template=chat_template or None)
+            """Architecture, parameters, layers, vocabulary and context in tokens."""
+
+    @property
+    def _label(self) -> str:
+        return self.spec
+
+    @property
+    def path(self) -> str:
+        """Folder or hub id of the model."""
+        from alignlab.context import resolve_model
+
+        return resolve_model(self.spec).path
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The transformers model with its tokenizer.
+
+        Raises:
+            BadInput: the model is on a server, or has no safetensors weights.
+        """
+        import transformers
+
+        from alignlab.models.load import load
+
+        if self._remote:
+            raise BadInput(f"{self.spec}: expected a model on this machine, found an engine")
+        # Its bars are for loading from a network.
+        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        return load(self.path, device=self._device or None, dtype=self._dtype, **self.settings)
+
+    @cached_property
+    def engine(self) -> Completer:
+        """Generator of the model's answers."""
+        from alignlab.generation import engines
+        from alignlab.generation.local import LocalEngine
+        from alignlab.training.conditioning import with_best_reward_prefix
+
+        if self._remote:
+            return engines.completer(self.spec)
+        return with_best_reward_prefix(LocalEngine(self.lm), self.lm.path)
+
     def __repr__(self) -> str:
         return f"<Model {self.spec}>"
+
+
+class TrainedModel(ModelMethods, Checkpoint):
+    """Checkpoint of a training or a study that answers prompts, its weights loaded on first use.
+
+    `al.load_model(checkpoint, device=..., dtype=...)` loads it otherwise than by default.
+    """
+
+    @cached_property
+    def _loaded(self) -> Model:
+        return load_model(self)
+
+    @property
+    def _label(self) -> str:
+        return self.path
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The transformers model with its tokenizer.
+
+        Raises:
+            BadInput: no safetensors weights.
+        """
+        return self._loaded.lm
+
+    @property
+    def engine(self) -> Completer:
+        """Generator of the model's answers."""
+        return self._loaded.engine
 
 
 def load_model(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from alignlab.types import Checkpoint, Count
+    from alignlab.api.models import TrainedModel
+    from alignlab.types import Count
 
 SHOWN = 20
 """Maximum number of rows of a table in a notebook."""
@@ -147,11 +148,13 @@ class Training(Result):
     """Trained model with its metrics and held-out figures; its rows are the metrics."""
 
     def __init__(self, trained: Any, folder: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
+        from alignlab.api.models import TrainedModel
+
         super().__init__(metrics, f"trained: {folder}")
         self.folder = folder
         """Run directory."""
-        self.model: Checkpoint = trained.model
-        """Trained model, accepted wherever a model is; `al.load_model(run)` answers prompts."""
+        self.model: TrainedModel = TrainedModel(**vars(trained.model))
+        """Trained model, accepted wherever a model is; `.generate(prompts)` answers in memory."""
         self.counts: tuple[Count, ...] = trained.counts
         """Numbers of records used, changed and dropped on the way from data to tokens."""
         self._trained = trained
@@ -237,16 +240,16 @@ class StudyResult(FolderResult):
         return Result(self.rows, self.title)
 
     @cached_property
-    def models(self) -> dict[str, Checkpoint]:
+    def models(self) -> dict[str, TrainedModel]:
         """Trained models by the name of their stage, in the order of training."""
+        from alignlab.api.models import TrainedModel
         from alignlab.run_models import models_of
-        from alignlab.types import Checkpoint
 
-        return {m.name: Checkpoint(m.name, str(m.folder)) for m in models_of(self.folder)}
+        return {m.name: TrainedModel(m.name, str(m.folder)) for m in models_of(self.folder)}
 
     @property
-    def model(self) -> Checkpoint:
-        """Model that the study ends with.
+    def model(self) -> TrainedModel:
+        """Model that the study ends with; `.generate(prompts)` answers in memory.
 
         Raises:
             BadInput: the study ends with several; choose from `models`.

@@ -2,8 +2,9 @@
 
 The 8-grams follow Tülu 3 (arXiv 2411.15124): a held-out prompt is matched if more than half of its
 words lie in 8-grams that the training text holds too. Near duplicates differ in about one word of
-ten, by ROUGE-L. Words are runs of letters and digits in lower case; scripts without blanks between
-words are matched only where texts are equal.
+ten, by ROUGE-L. Words are runs of letters and digits in lower case; equal texts have the same words
+and the same operators between their numbers; scripts without blanks between words are matched only
+where texts are equal.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ NEAR = 0.9
 """ROUGE-L from which two prompts are near duplicates."""
 _SHINGLE = 3
 _WORD = re.compile(r"\w+")
+_SYMBOL = re.compile(r"\w+|(?<=[\d)])\s*[-+*/^=<>%×÷]+\s*(?=[\d(])")
+"""Words, and operators between numbers."""
 
 
 class OverlapIndex:
@@ -37,9 +40,7 @@ class OverlapIndex:
     def __init__(self, held_out: Sequence[Prompt]) -> None:
         self._texts = [prompt.text for prompt in held_out]
         self._words = [_words(text) for text in self._texts]
-        self._same = {
-            _key(text, words) for text, words in zip(self._texts, self._words, strict=True)
-        }
+        self._same = {_key(text) for text in self._texts}
         self._grams = _places(self._words, N)
         self._shingles = _places(self._words, _SHINGLE)
 
@@ -51,7 +52,7 @@ class OverlapIndex:
 
     def _of_text(self, text: str) -> Overlap | None:
         words = _words(text)
-        if _key(text, words) in self._same:
+        if _key(text) in self._same:
             return "same as a held-out prompt"
         covered: dict[int, set[int]] = defaultdict(set)
         for gram in _grams(words, N):
@@ -90,6 +91,6 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower()))
 
 
-def _key(text: str, words: tuple[str, ...]) -> str:
+def _key(text: str) -> str:
     """Normalise a text for equality; texts without any word are compared by their characters."""
-    return " ".join(words) or text.strip()
+    return " ".join(found.strip() for found in _SYMBOL.findall(text.lower())) or text.strip()

@@ -20,7 +20,6 @@ from alignlab.errors import BadInput, bad_record
 from alignlab.types import Critique, Feedback, Ranking, Score, Verdict
 
 REPEATED = "repeated answer"
-BAD = "bad row"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from alignlab.errors import BadInput, bad_record
 from alignlab.files import write_text
 from alignlab.records import from_line, to_line
 from alignlab.seeds import derive
+from alignlab.text import conversation as as_text
 from alignlab.types import Count, Prompt, Response
 
 Form = Literal["numerical", "ranking", "text", "labels"]
@@ -258,13 +259,6 @@ def write_sheet(
         write = _as_csv if path.suffix == ".csv" else _as_jsonl
         write_text(path, write(sheet, lacking, settings))
     return Exported(key, len(lacking), count)
-
-
-def as_text(prompt: Prompt) -> str:
-    """Format a prompt for annotators: its text, or the conversation with its speakers."""
-    if len(prompt.messages) == 1:
-        return prompt.text
-    return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)
 
 
 def plain_label(label: str) -> str:

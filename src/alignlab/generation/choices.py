@@ -2,7 +2,7 @@
 
 Prefix and text are tokenised together, as in the text a model was trained on ("Score: 4" may end
 in the token " 4"); the tokens that all choices share belong to the condition. Every token of a
-choice takes a row of its own, so that long texts are for `continuations`.
+choice takes a row of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from alignlab.errors import BadInput
 from alignlab.generation.forward import last_logits
 from alignlab.generation.next_token import NextTokenScorer, by_common_start, common_length, rows_of
 from alignlab.models.chat_template import encode_prompt
-from alignlab.models.chat_template import end_of_turn as end_of_turn_token
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup, by_group
 from alignlab.models.scorer import read_groups
@@ -133,33 +132,3 @@ def _alone(tail: tuple[int, ...], logps: Mapping[tuple[int, ...], float]) -> flo
         if len(other) > len(tail) and other[: len(tail)] == tail
     )
     return logps[tail] + math.log1p(-longer) if longer < 1 else -math.inf
-
-
-def continuations(
-    lm: LanguageModel, request: CompletionRequest, texts: Sequence[str], *, end_of_turn: bool
-) -> TokenGroup | None:
-    """Tokenise a request's prompt with texts that continue it; None where the prompt is empty.
-
-    Prefix and text are tokenised together ("Score: " and "4" may meet in the token " 4"). The
-    condition ends where the tokens of a text leave those of the prefix by itself, the same place
-    for all texts.
-
-    Raises:
-        BadInput: there is no text, or an empty one.
-    """
-    if not texts or any(not text for text in texts):
-        raise BadInput(
-            f"request {request.id!r}: expected texts that are not empty, found {list(texts)}"
-        )
-    whole = [request.prefix + text for text in texts]
-    ids = [list(i) for i in lm.tokenizer(whole, add_special_tokens=False)["input_ids"]]
-    condition = encode_prompt(lm, request.messages)
-    if request.prefix:
-        alone = lm.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
-        common = common_length([alone, *(tokens[:-1] for tokens in ids)])
-        condition += alone[:common]
-        ids = [tokens[common:] for tokens in ids]
-    end = (end_of_turn_token(lm),) if end_of_turn else ()
-    if not condition:
-        return None
-    return TokenGroup(request.id, tuple(condition), tuple((*tokens, *end) for tokens in ids))

@@ -16,7 +16,7 @@ from torch import Tensor
 from alignlab import seeds
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
-from alignlab.generation.choices import choice_logprobs, continuations, tokenise_choices
+from alignlab.generation.choices import choice_logprobs, tokenise_choices
 from alignlab.generation.decode import STOP_EVERY, DecodeBatch, Decoded, decode
 from alignlab.generation.engines import check_sampling, failed, first_stop
 from alignlab.generation.next_token import NextTokenScorer
@@ -25,8 +25,6 @@ from alignlab.generation.token_text import TokenText
 from alignlab.models.chat_template import encode_prompt
 from alignlab.models.footprint import rows_in_memory
 from alignlab.models.load import LanguageModel, context_length, load
-from alignlab.models.logprobs import score_groups
-from alignlab.models.scorer import ResponseScorer
 from alignlab.registry import register
 from alignlab.specs import read_options
 from alignlab.types import Completion, CompletionRequest, Finish, Sampling
@@ -89,7 +87,6 @@ class LocalEngine:
         self._end = torch.tensor(sorted(self._text.end), device=lm.device)
         self._context = context_length(lm)
         self._reader = Reader(lm.model, lm.tokenizer, lm.through)
-        self._scorer: ResponseScorer | None = None
         self._next_token: NextTokenScorer | None = None
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
@@ -152,43 +149,6 @@ class LocalEngine:
             found = []
         for index, logprobs in zip(fitting, found, strict=True):
             results[index] = logprobs
-        return results
-
-    def continuation_logprobs(
-        self,
-        requests: Sequence[CompletionRequest],
-        texts: Sequence[Sequence[str]],
-        *,
-        end_of_turn: bool = False,
-        token_budget: int = 8192,
-    ) -> list[tuple[float, ...]]:
-        """Return the log-probability in nats of each request's own texts after messages + prefix.
-
-        The texts of a request share its prompt, and requests are packed, so that long texts are
-        read once. The requests' sampling is not used. NaN where the prompt is empty or a text does
-        not fit the model's context.
-
-        Args:
-            requests: the requests to continue.
-            texts: the continuations of each request; at least one each, none empty.
-            end_of_turn: count the token that ends the turn too.
-            token_budget: tokens of one forward pass.
-        """
-        results = [(math.nan,) * len(several) for several in texts]
-        fitting, groups = [], []
-        for index, (request, several) in enumerate(zip(requests, texts, strict=True)):
-            group = continuations(self.lm, request, several, end_of_turn=end_of_turn)
-            if group is not None and group.longest <= self._context:
-                fitting.append(index)
-                groups.append(group)
-        if groups:
-            if self._scorer is None:
-                self._scorer = ResponseScorer(
-                    self.lm.model, through=self.lm.through, tokenizer=self.lm.tokenizer
-                )
-            found = score_groups(self._scorer, groups, token_budget)
-            for index, scored in zip(fitting, found, strict=True):
-                results[index] = scored.sums
         return results
 
     def _run(self, requests: Sequence[CompletionRequest], rows: Sequence[_Row]) -> Iterator[Drawn]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from alignlab.generation.decode import Reading
@@ -25,6 +24,7 @@ from alignlab.models.attention import UnsupportedAttention
 from alignlab.models.head import at_least_float32
 from alignlab.models.prepacked import prepacked
 from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
+from alignlab.models.scorer import configs_of
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Reader:
         self._model, self._through = model, through
         self._base = base_of(model)
         self._forward = Forward(model, through)
-        self._configs = _configs(self._base)
+        self._configs = configs_of(self._base)
         self._tokenizer = tokenizer
         found = once_per_model(self._base, SharedReading, self._probe, self._of_stand_in)
         self._limit = found.limit
@@ -228,9 +228,3 @@ def _forced(reading: Reading, token_TL: Tensor) -> Tensor:
             for logit_LV, token_L in zip(logits, tokens, strict=True)
         ]
     )
-
-
-def _configs(model: Any) -> list[Any]:
-    """Return the distinct configurations that a model's layers read."""
-    found = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
-    return list(found.values())

@@ -198,7 +198,7 @@ class Scorer(ABC, Generic[S]):
         length_1T = lengths.repeat_interleave(torch.tensor([g.tokens for g in groups]))[None]
         length_1T = pad(length_1T, (0, batch.token_1T.shape[1] - batch.tokens), value=1)
         with (
-            attention.packed(_configs(self.base), self._layout(batch)) as self._seen,
+            attention.packed(configs_of(self.base), self._layout(batch)) as self._seen,
             noisy(self.base, length_1T, noise),
             OneDNNLinears() if self.base.device.type == "cpu" else nullcontext(),
         ):
@@ -377,7 +377,7 @@ def padded_rows(groups: Sequence[TokenGroup], width: int, device: torch.device) 
     return torch.from_numpy(np.concatenate(found)).to(device)
 
 
-def _configs(model: Any) -> list[Any]:
+def configs_of(model: Any) -> list[Any]:
     """Return the distinct configurations that a model's layers read."""
     found = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
     return list(found.values())

@@ -140,11 +140,6 @@ def at_last_token_NT(value_N: Tensor, mask_NT: Tensor) -> Tensor:
     return spread_NT.scatter(1, last_N1, value_N[:, None])
 
 
-def at_every_token_NT(value_N: Tensor, mask_NT: Tensor) -> Tensor:
-    """Repeat a value per rollout at each of its tokens; (N, T), 0 where padded."""
-    return torch.where(mask_NT, value_N[:, None], 0.0)
-
-
 def step_rewards(rollouts: Rollouts) -> StepRewards:
     """Return the rewards inside the responses; without any, each score at the last token."""
     if rollouts.steps is not None:

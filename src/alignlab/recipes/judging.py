@@ -63,6 +63,12 @@ def judge_note(judge: str, teachers: Mapping[str, str], model: str) -> str:
     return note
 
 
+def is_engine(spec: str) -> bool:
+    """Return whether a spec names an engine, and no feedback source: `local:M`, not `verifier`."""
+    name = spec.partition(":")[0].partition(",")[0]
+    return name in registry.names("engine") or name not in registry.names("feedback")
+
+
 def engine_of(spec: str) -> str:
     """Return the engine in a spec: `llm,samples=3:openai:M@URL?x=1` -> `openai:M@URL`.
 

@@ -50,7 +50,8 @@ class ScalingConfig(TeacherConfig):
     iterations: int = 2
     """Rounds of feedback and preference training; 2 ends with M3."""
     teacher: str = SELF
-    """Judge of the student's answers: self, or a teacher (openai:MODEL@URL, sandbox:strong)."""
+    """Judge of the student's answers: self, a teacher (openai:MODEL@URL, sandbox:strong), or a
+    feedback source (verifier, reward_model:FOLDER, ...)."""
     shares: tuple[float, ...] = ()
     """Shares of the prompts trained on (along=prompts); empty is a quarter, half and all."""
     models: tuple[str, ...] = ()

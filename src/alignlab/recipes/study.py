@@ -1,178 +1,28 @@
-"""Define the parts shared by studies: settings, training from M0 to M1, rounds, measures."""
+"""Define the parts shared by studies: training from M0 to M1, rounds, measures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from alignlab import registry
-from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
-from alignlab.context import Hardware, RunContext, resolve_model
-from alignlab.data.roles import DataRoles
+from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, NothingToLearn
-from alignlab.measuring.measure import (
-    BranchResult,
-    HeldOut,
-    Judgement,
-    MeasureSettings,
-    StudyMeasurements,
-    measure,
-)
+from alignlab.measuring.measure import BranchResult, HeldOut, Judgement, StudyMeasurements, measure
 from alignlab.protocols import FeedbackSource
-from alignlab.recipes.judging import AUTO, SELF, judge_note, require_named
-from alignlab.specs import drops_bad
-from alignlab.stages.checkpoint_selection import SelectSettings, scores_by_prompt
-from alignlab.stages.eft import EFTSettings, build_eft
+from alignlab.recipes.study_settings import ObjectiveSettings as ObjectiveSettings
+from alignlab.recipes.study_settings import StudyConfig as StudyConfig
+from alignlab.stages.checkpoint_selection import scores_by_prompt
+from alignlab.stages.eft import build_eft
 from alignlab.stages.judge import judge
 from alignlab.stages.judges import JudgeSettings, model_judge, sampled_judge
-from alignlab.stages.pair import PairSettings, best_as_demonstrations
-from alignlab.stages.propose import ProposalContext, ProposeSettings, propose
-from alignlab.stages.rollout import RolloutLesson
-from alignlab.stages.sample import SampleSettings, answer, sample
-from alignlab.stages.seed import SeedSettings, seed
-from alignlab.stages.train import TrainSpec, train
-from alignlab.training.config import LengthSettings, TrainConfig
-from alignlab.training.rollout_config import RolloutConfig
-from alignlab.training.tracking import Track, require_tracker
+from alignlab.stages.pair import best_as_demonstrations
+from alignlab.stages.propose import ProposalContext, propose
+from alignlab.stages.sample import answer, sample
+from alignlab.stages.seed import seed
+from alignlab.stages.train import train
 from alignlab.types import Checkpoint, Corpus, Demonstration, PreferenceGroup, Prompt, Response
-
-
-@dataclass(frozen=True)
-class ObjectiveSettings:
-    """Objective of preference training."""
-
-    name: str = "dpo"
-    """Name of an objective, as `alignlab list objectives` shows it."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Options of the objective, e.g. objective.options.beta=0.3."""
-
-    def build(self) -> Any:
-        """Build the objective with its options; refuse unknown ones."""
-        from alignlab.configs import build
-
-        return build(registry.get("objective", self.name), self.options)
-
-
-@dataclass(frozen=True)
-class StudyConfig(Bounded):
-    """Settings of every study."""
-
-    model: str = "sandbox:knows_all"
-    """Base model M0: folder, run directory, GGUF file, package:NAME, hub id, or sandbox:NAME."""
-    data: str | tuple[str, ...] = "sandbox"
-    """Seed data: FORMAT:PATH, PATH, or sandbox; `alignlab list data` names the formats. A list
-    mixes several, by shares with ?weight=0.3 on each."""
-    prompts: NonNegativeInt | str | tuple[str, ...] = 0
-    """Prompts for the rounds: a source or several, as in `data`, or a number of the seed data's own
-    (0 is all)."""
-    test: str | tuple[str, ...] = ""
-    """Held-out prompts: a source or several, as in `data`; empty is the seed data's own."""
-    out: str = ""
-    """Run directory; empty is runs/RECIPE."""
-    preset: Literal["auto", "sandbox", "small", "paper", "poster", "r3"] = "auto"
-    """Defaults for a kind of model; auto: sandbox for the sandbox's models, small below a billion
-    parameters, else paper (arXiv 2401.10020); poster trains LoRA adapters, r3 follows arXiv
-    2402.03469."""
-    seed: NonNegativeInt = 0
-    """Seed of every random draw."""
-    seeds: PositiveInt = 1
-    """Repetitions of the study, with seeds seed, seed+1, ..."""
-    iterations: PositiveInt = 2
-    """Rounds of feedback and preference training; 2 ends with M3."""
-    chat_template: str = ""
-    """Chat template for models without one, or instead of their own: chatml, plain, zephyr, or a
-    file."""
-    track: Track = "none"
-    """Tracker of metrics in addition to their files: tensorboard, wandb or trackio; needs pip
-    install 'alignlab[track]'."""
-    keep_weights: bool = True
-    """Weights of the study's models stay in the run directory; false deletes a branch's as soon as
-    it is measured, and the others at the end. Answers, scores and figures stay."""
-    hardware: Hardware = field(default_factory=Hardware)
-    corpus: SeedSettings = field(default_factory=SeedSettings)
-    eft: EFTSettings = field(default_factory=EFTSettings)
-    sft: TrainConfig = field(default_factory=TrainConfig)
-    lengths: LengthSettings = field(default_factory=LengthSettings)
-    propose: ProposeSettings = field(default_factory=ProposeSettings)
-    sample: SampleSettings = field(default_factory=SampleSettings)
-    judge: JudgeSettings = field(default_factory=JudgeSettings)
-    """Settings of judging by the study's own models."""
-    critic: JudgeSettings = field(default_factory=JudgeSettings)
-    """Settings of judging by teachers."""
-    pairs: PairSettings = field(default_factory=PairSettings)
-    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
-    preference: TrainConfig = field(default_factory=TrainConfig)
-    select: SelectSettings = field(default_factory=SelectSettings)
-    measure: MeasureSettings = field(default_factory=MeasureSettings)
-
-    @property
-    def roles(self) -> DataRoles:
-        """Return the specs of the data by role."""
-        prompts = "" if isinstance(self.prompts, int) else self.prompts
-        return DataRoles(self.data, prompts, self.test)
-
-    @property
-    def most_prompts(self) -> int:
-        """Return the maximum number of prompts for the rounds; 0 is all."""
-        return self.prompts if isinstance(self.prompts, int) else 0
-
-    @property
-    def teacher_specs(self) -> dict[str, str]:
-        """Return setting -> spec of teachers and critics other than the study's own models."""
-        return {}
-
-    @property
-    def measuring_judge(self) -> str:
-        """Return the feedback source that measures the study; empty if none does.
-
-        Raises:
-            BadInput: no judge is named though a teacher takes part.
-        """
-        if self.measure.judge != AUTO:
-            return self.measure.judge
-        require_named(self.teacher_specs)
-        return f"expected,prompt={self.judge.prompt}:{SELF}"
-
-    @property
-    def measures_truth(self) -> bool:
-        """Return whether the measuring judge gives the gold scores."""
-        return self.measuring_judge == self.measure.truth
-
-    @property
-    def judge_note(self) -> str:
-        """Return a sentence on the measuring judge; empty for none."""
-        judge = self.measuring_judge
-        if judge and self.measures_truth:
-            return f"Judged by {judge}, which gives the true scores."
-        return judge_note(judge, self.teacher_specs, self.model)
-
-    @property
-    def preference_method(self) -> str:
-        """Return the name of the preference training: the objective's, or imitation of the best."""
-        if self.pairs.keep == "winners":
-            return "SFT on the winners"
-        return self.objective.name.upper()
-
-    def train_spec(self, objective: Any, config: TrainConfig) -> TrainSpec:
-        """Return a training of the study; it drops bad records where the data source does."""
-        return TrainSpec(objective, config, self.lengths, drops_bad(self.data))
-
-    def rollout_spec(self, objective: Any, config: RolloutConfig) -> RolloutLesson:
-        """Return a rollout training of the study; it drops bad prompts where the data does."""
-        return RolloutLesson(
-            objective, config, self.lengths.max_prompt_tokens, drop_bad=drops_bad(self.data)
-        )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_tracker(self.track)
-        if bool(self.select.prompts) != bool(self.preference.validate_every):
-            raise BadInput(
-                "settings select.prompts and preference.validate_every: expected both or neither, "
-                f"found {self.select.prompts} and {self.preference.validate_every}"
-            )
-
 
 C = TypeVar("C", bound=StudyConfig)
 C_co = TypeVar("C_co", bound=StudyConfig, covariant=True)

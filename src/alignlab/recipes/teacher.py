@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
-from alignlab.recipes.judging import SELF
+from alignlab.recipes.judging import SELF, engine_of, is_engine
 from alignlab.recipes.self_rewarding import AnswersOf, answers_to_own_prompts
 from alignlab.recipes.study import (
     Answered,
@@ -43,14 +43,16 @@ class TeacherConfig(StudyConfig):
     """Settings of training with a teacher."""
 
     teacher: str = "sandbox:strong"
-    """Judge or demonstrator: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
+    """Judge or demonstrator: local:FOLDER, openai:MODEL@URL, sandbox:strong, ...; a judge may also
+    be a feedback source: verifier, reward_model:FOLDER, python:FILE:FUNCTION, ..."""
     iterations: int = 1
     """Number of rounds of feedback and preference training."""
 
     @property
     def teacher_specs(self) -> dict[str, str]:
-        """Return the teacher by its setting; none if the model is its own."""
-        return {} if self.teacher == SELF else {"teacher": self.teacher}
+        """Return the teacher by its setting; none if it is the model itself, or no model."""
+        is_teacher = is_engine(self.teacher) or ":" in engine_of(self.teacher)
+        return {"teacher": self.teacher} if is_teacher and self.teacher != SELF else {}
 
 
 def study_reward(context: RunContext, config: TeacherConfig) -> StudyMeasurements:
@@ -95,9 +97,13 @@ def teacher_rounds(
 
 
 def reward(study: Study[StudyConfig], given: Answered, teacher: str, name: str) -> BranchResult:
-    """Train the student on the teacher's judgements of its answers."""
+    """Train the student on the judgements of its answers by a teacher, or by a feedback source."""
     context, config, student = study.context, study.config, given.student
-    critic = model_judge(context.completer(teacher), config.critic)
+    critic = (
+        model_judge(context.completer(teacher), config.critic)
+        if is_engine(teacher)
+        else context.judge(teacher, student)
+    )
     feedback = judge(context, critic, given.prompts, given.responses)
     groups = pair(context, given.prompts, given.responses, feedback, config.pairs)
     how = f"{config.preference_method} on its answers, judged by {teacher}"

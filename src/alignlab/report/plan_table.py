@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from alignlab.plan import Outcome, StageOutcome, label
 from alignlab.progress import duration
 from alignlab.report import headline, labels
-from alignlab.report.run_data import RunData, StageRecord
+from alignlab.report.run_data import Manifest, RunData, StageRecord
 from alignlab.report.tables import Cell, ReportTable
 from alignlab.runs import slug
-from alignlab.types import EvalResult, Usage
+from alignlab.types import EvalResult, StudyDescription, Usage
 
 SHARED = "shared by all"
 """Name of the stages outside of branches."""
+
+
+class CostedRun(Protocol):
+    """Run, as the report or the viewer read it."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Manifest with the seeds and the planned costs."""
+
+    @property
+    def study(self) -> StudyDescription:
+        """Baseline of the study."""
+
+    @property
+    def stages(self) -> Sequence[StageRecord]:
+        """Stages with their costs."""
+
+    @property
+    def results(self) -> Sequence[EvalResult]:
+        """Figures of the models."""
 
 
 def planned(run: RunData) -> ReportTable | None:
@@ -33,11 +54,11 @@ def planned(run: RunData) -> ReportTable | None:
     return ReportTable("Cost", columns, tuple(rows), tuple(rows.values()))
 
 
-def parts(run: RunData) -> ReportTable | None:
+def parts(run: CostedRun) -> ReportTable | None:
     """Tabulate calls, tokens, money, time and best win rate of each branch, over all seeds.
 
-    Money is that of completions at the prices set; without prices the column is left out. None
-    without branches.
+    Money is that of completions at the prices set, processor time that of the stages' own
+    processes, shaded by its share; columns without any are left out. None without branches.
     """
     stages = _by_branch(run)
     if len(stages) < 2:
@@ -46,22 +67,25 @@ def parts(run: RunData) -> ReportTable | None:
     seeds = max(1, len(run.manifest.seeds))
     best = _best(run, stages)
     is_paid = any(stage.usage.usd for stage in run.stages)
+    cpu = sum(stage.cpu_seconds for stage in run.stages)
     rows = tuple(
         (
             *_cost(some),
             *((Cell(_dollars(some)),) if is_paid else ()),
             *_time(name, some, known, seeds),
+            *((_cpu_time(some, cpu),) if cpu else ()),
             *(_won(best.get(name)) if best else ()),
         )
         for name, some in stages.items()
     )
     columns: tuple[str, ...] = ("Calls", "Prompt tokens", "Tokens")
     columns += (*(("Money",) if is_paid else ()), "Time planned", "Time")
+    columns += ("Processor time",) if cpu else ()
     columns += ("Best model", "Win rate") if best else ()
     return ReportTable("Branch", columns, tuple(stages), rows)
 
 
-def cheapest(run: RunData) -> str:
+def cheapest(run: CostedRun) -> str:
     """Name the cheapest branch that is not shown to be worse than the best one.
 
     It must beat the baseline, as must the best branch, and its interval must reach the best one's
@@ -94,14 +118,14 @@ def cheapest(run: RunData) -> str:
     )
 
 
-def _by_branch(run: RunData) -> dict[str, list[StageRecord]]:
+def _by_branch(run: CostedRun) -> dict[str, list[StageRecord]]:
     stages: dict[str, list[StageRecord]] = {}
     for stage in run.stages:
         stages.setdefault(branch_of(stage.path), []).append(stage)
     return stages
 
 
-def _best(run: RunData, stages: Mapping[str, Sequence[StageRecord]]) -> dict[str, EvalResult]:
+def _best(run: CostedRun, stages: Mapping[str, Sequence[StageRecord]]) -> dict[str, EvalResult]:
     """Return the highest win rate of each branch, by the stages that trained the models."""
     found: dict[str, EvalResult] = {}
     for row in headline.comparisons(run.results, run.study.baseline):
@@ -170,6 +194,11 @@ def _time(
         Cell(duration(predicted) if predicted else "–"),
         Cell(duration(sum(stage.seconds for stage in stages))),
     )
+
+
+def _cpu_time(stages: Sequence[StageRecord], total: float) -> Cell:
+    seconds = sum(stage.cpu_seconds for stage in stages)
+    return Cell(duration(seconds), shade=round(seconds / total, 3))
 
 
 def _times(outcome: Outcome) -> tuple[str, str]:

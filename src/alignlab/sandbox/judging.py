@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 _SCALE = re.compile(r"\bfrom (\d+)\b[^.\d]{0,40}\bto (\d+)\b")
@@ -64,11 +62,6 @@ class JudgeRequest:
     """Labels of a review before the improved response, for task "review"; lines of "faults"."""
 
 
-def judge_request(question: str, response: str) -> str:
-    """Build the short judge prompt of a question and a response."""
-    return _template().replace("{prompt}", question).replace("{response}", response)
-
-
 def judgement(problems: str, score: int) -> str:
     """Format a judgement: the problems, then the score."""
     return f"Problems: {problems}. Score: {score}"
@@ -123,9 +116,3 @@ def read_judge_request(text: str) -> JudgeRequest | None:
     low, high = scales[-1] if scales and scales[-1][0] < scales[-1][1] else (0, 5)
     words = "" if critique is None else critique[1]
     return JudgeRequest(question[1], (response[1].strip(),), low, high, task, words)
-
-
-@cache
-def _template() -> str:
-    folder = files("alignlab") / "feedback" / "prompts"
-    return (folder / "short_score.txt").read_text(encoding="utf-8").rstrip("\n")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from alignlab.machine import freed_memory_kept
 from alignlab.models import adapters
 from alignlab.models.dtypes import resolve_dtype
 from alignlab.models.load import LanguageModel, fingerprint, save
@@ -357,13 +358,14 @@ def step_runner(
         weights: Weights = ShardedWeights(model, config.dtype, world, lm.weights)
     else:
         weights = Weights(model, config.dtype)
-    try:
-        scorer = inputs_for(objective).scorer_class(
-            model,
-            padded_because="dropout is on" if config.dropout else None,
-            through=weights.through,
-            tokenizer=lm.tokenizer,
-        )
-        yield StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
-    finally:
-        weights.restore()
+    with freed_memory_kept():
+        try:
+            scorer = inputs_for(objective).scorer_class(
+                model,
+                padded_because="dropout is on" if config.dropout else None,
+                through=weights.through,
+                tokenizer=lm.tokenizer,
+            )
+            yield StepRunner(objective, config, weights, scorer, adamw(weights, config), out, world)
+        finally:
+            weights.restore()

@@ -45,9 +45,14 @@ Gather = Callable[[RunState, Asked], Any]
 """Function that returns what a page of a run shows; None if there is no such record."""
 
 
-def application(library: Library, port: int) -> Starlette:
-    """Build the web application of a library of runs."""
-    site = _Site(library)
+def application(library: Library, port: int, *, served: bool = True) -> Starlette:
+    """Build the web application of a library of runs.
+
+    Args:
+        port: port that the guard accepts in the name of the host.
+        served: False leaves out of the pages what needs a server, for a static copy.
+    """
+    site = _Site(library, served)
     run_pages: dict[str, tuple[str, str, Gather]] = {
         "": ("overview", "overview", lambda run, ask: pages.overview(library, run)),
         "answers": ("answers", "answers", lambda run, ask: pages.held_out(library, run, ask.query)),
@@ -144,8 +149,12 @@ def _interval(found: Any, metric: str = "") -> str:
 class _Site:
     """Handlers of all addresses."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, served: bool) -> None:
         self.library = library
+        self.shown = {"served": served, "compares": served or len(library.paths()) > 1}
+
+    def _html(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+        return html(template, status, **self.shown, **context)
 
     async def _page(
         self, request: Request, template: str, gather: Callable[[RunState], Any], here: str
@@ -156,28 +165,28 @@ class _Site:
             try:
                 run = self.library.run(request.path_params["key"])
             except KeyError:
-                return html("error.html.j2", 404, message="no such run")
+                return self._html("error.html.j2", 404, message="no such run")
             try:
                 found = gather(run)
             except BadInput as error:
-                return html("error.html.j2", 400, message=str(error))
+                return self._html("error.html.j2", 400, message=str(error))
             if found is None:
-                return html("error.html.j2", 404, message="no such record")
-            return html(template, run=run, here=here, base=f"/run/{quote(run.key)}/", **found)
+                return self._html("error.html.j2", 404, message="no such record")
+            return self._html(template, run=run, here=here, base=f"/run/{quote(run.key)}/", **found)
 
         return await run_in_threadpool(work)
 
     async def runs(self, request: Request) -> Reply:
         query = dict(request.query_params)
         found = await run_in_threadpool(run_list.runs, self.library, query)
-        return html("runs.html.j2", folder=str(self.library.folder), here="runs", **found)
+        return self._html("runs.html.j2", folder=str(self.library.folder), here="runs", **found)
 
     async def compare(self, request: Request) -> Reply:
         try:
             found = await run_in_threadpool(pages.compare, self.library, dict(request.query_params))
         except BadInput as error:
-            return html("error.html.j2", 400, message=str(error))
-        return html("compare_runs.html.j2", here="compare", **found)
+            return self._html("error.html.j2", 400, message=str(error))
+        return self._html("compare_runs.html.j2", here="compare", **found)
 
     def shows(self, page_name: str, here: str, gather: Gather) -> Handler:
         """Return the handler of a page that a run and its address decide.
@@ -264,17 +273,26 @@ class _Site:
         if body is None:
             return JSONResponse({"error": "expected a JSON object"}, 400)
 
-        def work() -> Reply:
+        def work(run: RunState) -> Any:
+            made = rating.create(self.library, run, body)
+            return {"task": made.name, "items": len(made.items)}
+
+        return await self._json(request, work)
+
+    async def _json(self, request: Request, work: Callable[[RunState], Any]) -> Reply:
+        """Return what work on a run gives, or the reason why it cannot be done."""
+
+        def answer() -> Reply:
             try:
-                run = self.library.run(request.path_params["key"])
-                made = rating.create(self.library, run, body)
+                return JSONResponse(work(self.library.run(request.path_params["key"])))
             except KeyError:
-                return JSONResponse({"error": "no such run"}, 404)
+                return JSONResponse({"error": "no such run or task"}, 404)
             except BadInput as error:
                 return JSONResponse({"error": str(error)}, 400)
-            return JSONResponse({"task": made.name, "items": len(made.items)})
+            except OSError as error:
+                return JSONResponse({"error": f"the rating cannot be written ({error})"}, 500)
 
-        return await run_in_threadpool(work)
+        return await run_in_threadpool(answer)
 
     async def rate(self, request: Request) -> Reply:
         name = request.path_params["task"]
@@ -283,44 +301,20 @@ class _Site:
         )
 
     async def items(self, request: Request) -> Reply:
-        def work() -> Reply:
-            try:
-                run = self.library.run(request.path_params["key"])
-                return JSONResponse(
-                    rating.items(
-                        self.library,
-                        run,
-                        request.path_params["task"],
-                        request.query_params.get("annotator", ""),
-                        request.query_params.get("next", ""),
-                    )
-                )
-            except KeyError:
-                return JSONResponse({"error": "no such run or task"}, 404)
-            except BadInput as error:
-                return JSONResponse({"error": str(error)}, 400)
+        task, query = request.path_params["task"], request.query_params
 
-        return await run_in_threadpool(work)
+        def work(run: RunState) -> Any:
+            annotator, order = query.get("annotator", ""), query.get("next", "")
+            return rating.items(self.library, run, task, annotator, order)
+
+        return await self._json(request, work)
 
     async def save(self, request: Request) -> Reply:
         body = await _body(request)
         if body is None:
             return JSONResponse({"error": "expected a JSON object"}, 400)
-
-        def work() -> Reply:
-            try:
-                run = self.library.run(request.path_params["key"])
-                return JSONResponse(
-                    rating.save(self.library, run, request.path_params["task"], body)
-                )
-            except KeyError:
-                return JSONResponse({"error": "no such run or task"}, 404)
-            except BadInput as error:
-                return JSONResponse({"error": str(error)}, 400)
-            except OSError as error:
-                return JSONResponse({"error": f"the rating cannot be written ({error})"}, 500)
-
-        return await run_in_threadpool(work)
+        task = request.path_params["task"]
+        return await self._json(request, lambda run: rating.save(self.library, run, task, body))
 
     async def static(self, request: Request) -> Reply:
         name = request.path_params["name"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignlab.types import Message, Prompt
+from alignlab.types import Message, Prompt, Score
 
 Records = Iterable[tuple[int, dict[str, Any]]]
 
@@ -85,14 +85,14 @@ def feedback(db: sqlite3.Connection, where: Place, records: Records) -> int:
     for read, (number, record) in enumerate(records, start=1):  # noqa: B007
         verdict, ids = record["verdict"], record["response_ids"]
         samples = verdict.get("samples") or verdict.get("orders") or verdict.get("ranks") or []
+        spread = Score(0.0, tuple(samples)).spread if verdict["kind"] == "score" else None
         row = db.execute(
             "INSERT INTO feedback VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
             "NULL, NULL)",
             (
                 where.file, number, where.seed, where.stage, record["source"], verdict["kind"],
                 record["prompt_id"], ids[0], ids[1] if len(ids) > 1 else None,
-                verdict.get("value"), _spread(samples) if verdict["kind"] == "score" else None,
-                verdict.get("winner"), verdict.get("reason"),
+                verdict.get("value"), spread, verdict.get("winner"), verdict.get("reason"),
                 verdict.get("text") or record["rationale"], json.dumps(samples),
                 json.dumps(record["raw"], ensure_ascii=False),
             ),
@@ -211,12 +211,3 @@ READERS: Mapping[str, Callable[[sqlite3.Connection, Place, Records], int]] = {
 
 UNCOMMITTED = frozenset({"metrics", "rollout_samples"})
 """Record files that trainers append to without committing units."""
-
-
-def _spread(samples: list[Any]) -> float | None:
-    """Return the sample standard deviation of the readable samples."""
-    read = [s for s in samples if s is not None]
-    if len(read) < 2:
-        return None
-    mean = sum(read) / len(read)
-    return float((sum((s - mean) ** 2 for s in read) / (len(read) - 1)) ** 0.5)

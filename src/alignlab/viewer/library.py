@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from alignlab.errors import BadInput
 from alignlab.records import from_dict, whole_lines
-from alignlab.report.run_data import Manifest, shown
+from alignlab.report.run_data import Manifest, StageRecord, shown
 from alignlab.report.run_settings import read_settings
 from alignlab.types import EvalResult, StudyDescription, Usage
 from alignlab.viewer.index import Index
@@ -33,22 +33,16 @@ _MATCH_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class StageState:
-    """Stage of a run, as its status says."""
+class StageState(StageRecord):
+    """Stage of a run, `done`, `running` or `stopped`."""
 
-    name: str
-    state: str
-    """`done`, `running` or `stopped`."""
-    seconds: float
-    usage: Usage
-    units: int
+    units: int = 0
     """Committed units of work; 0 for a stage that is done."""
-    records: int
 
     @property
     def depth(self) -> int:
         """Number of scopes around the stage."""
-        return self.name.count("/")
+        return self.path.count("/")
 
 
 @dataclass(frozen=True)
@@ -70,6 +64,11 @@ class RunState:
     results: tuple[EvalResult, ...]
     settings: Mapping[str, Any]
     """Settings by dotted name."""
+
+    @property
+    def has_ratings(self) -> bool:
+        """Return whether people were asked to rate its answers."""
+        return (self.path / "people").is_dir()
 
     @property
     def done(self) -> int:
@@ -217,13 +216,18 @@ def _stage(run: Path, status: Path, state: str) -> StageState:
     usage = Usage()
     for unit in units:
         usage += Usage(**unit["usage"])
+
+    def seconds(name: str) -> float:
+        return float(plain.get(name, sum(unit.get(name, 0.0) for unit in units)))
+
     return StageState(
-        name=status.parent.relative_to(run / "stages").as_posix(),
+        path=status.parent.relative_to(run / "stages").as_posix(),
         state="done" if is_done else ("running" if state == "running" else "stopped"),
-        seconds=float(plain.get("seconds", sum(u["seconds"] for u in units))),
+        seconds=seconds("seconds"),
+        cpu_seconds=seconds("cpu_seconds"),
         usage=from_dict(Usage, plain["usage"]) if "usage" in plain else usage,
+        records=plain.get("records", {}),
         units=len(units),
-        records=sum(plain.get("records", {}).values()),
     )
 
 

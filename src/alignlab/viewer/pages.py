@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignlab.answers.libraries import reference_words
-from alignlab.report import about, forest, headline, labels
+from alignlab.report import about, forest, headline, labels, plan_table
 from alignlab.report.run_data import label_of, words_of
 from alignlab.report.run_settings import setting_differences, settings_table
 from alignlab.runs import slug
 from alignlab.types import EvalResult
-from alignlab.viewer import answers, comparison, judgements, people, training_data
+from alignlab.viewer import answers, comparison, judgements, losses, people, training_data
 from alignlab.viewer import training as curves
 from alignlab.viewer.filters import (
     PAGE,
@@ -70,7 +70,7 @@ def overview(library: Library, run: RunState) -> Page:
         "OR stage LIKE '%-score-%' GROUP BY source ORDER BY n DESC"
     )
     found = headline.derive(run.results, run.study.baseline, run.study.options)
-    waiting = about.left(run.manifest, [s.name for s in run.stages])
+    waiting = about.left(run.manifest, [s.path for s in run.stages])
     return {
         "answer": headline.with_judge(found, run.study),
         "judge": labels.without_folders(run.study.judge),
@@ -84,6 +84,9 @@ def overview(library: Library, run: RunState) -> Page:
         "table": table,
         "judges": list(dict.fromkeys(r["source"].removeprefix("score by ") for r in judges)),
         "prompts": index.one("SELECT count(DISTINCT prompt) FROM answers") or 0,
+        "costs": plan_table.parts(run),
+        "cheapest": plan_table.cheapest(run) if run.state == "done" else "",
+        "losses": losses.by_branch(index, run.study.models),
         "stages": run.stages,
         "warnings": _warnings(index, run),
         "others": _other_figures(run, rows),
@@ -231,7 +234,7 @@ def _trains(stage: str, run: RunState) -> str:
     """Return the model that a stage's data trains: of the next training in its scope."""
     names = {slug(model): model for model in run.study.models}
     scope = stage.rpartition("/")[0]
-    later = sorted(s.name for s in run.stages if s.name.rpartition("/")[0] == scope)
+    later = sorted(s.path for s in run.stages if s.path.rpartition("/")[0] == scope)
     ends = [label_of(name).rpartition(" / ")[2] for name in later if name > stage]
     return next((names[end] for end in ends if end in names), "")
 

@@ -110,8 +110,22 @@ def demonstrations(index: Index, asked: DataFilter) -> tuple[int, list[dict[str,
 
 def dropped(index: Index, stage: str) -> list[dict[str, Any]]:
     """Return what a stage kept and dropped, with reasons."""
-    rows = index.rows("SELECT record FROM counts WHERE stage = ?", (stage,))
-    return [json.loads(row[0]) for row in rows]
+    return [count for name, count in counts(index) if name == stage]
+
+
+def counts(index: Index) -> list[tuple[str, dict[str, Any]]]:
+    """Return the counts of all stages; a stage under way has those of its chunks so far."""
+    rows = index.rows(
+        "SELECT c.stage, c.record, f.path LIKE '%/lost.jsonl' AS partial "
+        "FROM counts c JOIN files f ON f.id = c.file"
+    )
+    # A finished stage's own counts hold what its chunks lost.
+    whole = {row["stage"] for row in rows if not row["partial"]}
+    return [
+        (row["stage"], json.loads(row["record"]))
+        for row in rows
+        if not (row["partial"] and row["stage"] in whole)
+    ]
 
 
 def _conditions(asked: DataFilter) -> Conditions:

@@ -22,6 +22,7 @@ import yaml
 
 from alignlab.configs import build
 from alignlab.errors import BadInput, unknown_name
+from alignlab.text import conversation as question
 from alignlab.turns import neutral, strip_thoughts, tags_of
 from alignlab.types import Message, Prompt, Response
 from alignlab.verdicts import parse_score
@@ -113,13 +114,6 @@ def _load(name: str) -> JudgePrompt:
     if not path.is_file():
         raise unknown_name("judge prompt", name, own)
     return _parse(path.stem, path.read_text(encoding="utf-8-sig"))
-
-
-def question(prompt: Prompt) -> str:
-    """Return the user's turn, or the whole conversation of several turns with roles."""
-    if len(prompt.messages) == 1:
-        return prompt.text
-    return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)
 
 
 def _own_files() -> list[Path]:
