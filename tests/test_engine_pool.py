@@ -128,7 +128,7 @@ def test_a_models_verdicts_are_shared_by_its_engines(
             # Rated in one call, its chunks are the same.
             assert context.rate(judge_, by_prompt(prompts, answers), context.seed_for(
                 "judge", judge_.name)) == verdicts  # fmt: skip
-            assert judge_.at_once == engines
+            assert at_once(judge_) == engines
         (stage,) = (tmp_path / str(engines)).glob("stages/*/feedback.jsonl")
         commits = [json.loads(line) for line in (stage.parent / "commits.jsonl").open()]
         plain = [(c["unit"], c["end"], c["usage"]) for c in commits]

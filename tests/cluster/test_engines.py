@@ -21,10 +21,10 @@ from alignlab import engine_pool, progress
 from alignlab.cluster import engines as engines_
 from alignlab.cluster import session as sessions
 from alignlab.cluster.engines import ClusterEngines
-from alignlab.cluster.placement import Layout
+from alignlab.cluster.placement import Layout, Node
 from alignlab.cluster.session import Session, connected
-from alignlab.cluster.tasks import Order, Tasks
-from alignlab.cluster.worker import Ended, Site
+from alignlab.cluster.tasks import Tasks
+from alignlab.cluster.worker import Ended, Order, Site
 from alignlab.errors import BadInput, RunFailed
 from alignlab.redo import events
 from alignlab.runs import Run, RunIdentity
@@ -48,7 +48,7 @@ STUDY = (
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
     patch = pytest.MonkeyPatch()
-    patch.setattr(sessions, "this_node", lambda: sessions.Node("here", 3, 0, 6 * 10**9))
+    patch.setattr(sessions, "this_node", lambda: Node("here", 3, 0, 6 * 10**9))
     patch.setenv("RAY_memory_monitor_refresh_ms", "0")
     patch.setenv("RAY_worker_niceness", "0")  # else they starve on a busy machine
     try:
@@ -262,7 +262,7 @@ def test_the_plan_shows_the_engines(alignlab: CommandLine, monkeypatch: pytest.M
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(
         "alignlab.commands._support.placed.this_node",
-        lambda: sessions.Node("this machine", 8, 0, 16 * 10**9),
+        lambda: Node("this machine", 8, 0, 16 * 10**9),
     )
     shown = alignlab(
         "check", *STUDY, "hardware.cluster=auto", "hardware.engines=3", "--rough", "--sample", "0"

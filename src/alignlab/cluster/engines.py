@@ -176,7 +176,7 @@ class ClusterEngines:
         self._engines, self._run, self._lost_error = engines, Run(order.site.run), ray.exceptions
         # Tasks begin with different engines.
         first = order.number % len(engines)
-        self._preferred = [*range(first, len(engines)), *range(first)]
+        self._preferred: list[int] = [*range(first, len(engines)), *range(first)]
         self._changed, self._alone = threading.Condition(), threading.Lock()
         self._busy: set[int] = set()
         self._lost: dict[int, tuple[Any, float]] = {}
