@@ -13,9 +13,10 @@ import torch
 import transformers
 
 from alignlab import machine, registry, seeds
+from alignlab.at_once import at_once, by_chunk
 from alignlab.cluster.session import refuse_address, require_ray
 from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
-from alignlab.engine_pool import EnginePool, PooledModel, stop_engines
+from alignlab.engine_pool import EnginePool, PooledModel, pool_of_spec, stop_engines
 from alignlab.errors import BadInput
 from alignlab.feedback import specs as feedback_specs
 from alignlab.feedback.reward_model import RewardSource
@@ -68,8 +69,9 @@ class Hardware(Bounded):
     "auto" (RAY_ADDRESS where it is set, else this machine); needs pip install 'alignlab[ray]'.
     Empty runs processes of this machine; with a cluster, workers is the most tasks at once."""
     engines: PositiveInt = 1
-    """Processes that sample from one model at once, a GPU each where there are GPUs; the texts are
-    those of a single one."""
+    """Processes that sample from local models, and ask them as judges, at once, a GPU each where
+    there are GPUs; with a cluster, its engines, which all tasks share. The texts are those of a
+    single one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,8 +85,8 @@ class Hardware(Bounded):
         self._check_launch()
 
     def _check_engines(self) -> None:
-        """Refuse more engines than there are GPUs for them."""
-        if self.engines == 1 or self.kind == "cpu":
+        """Refuse more engines than GPUs of this machine, unless a cluster has them."""
+        if self.engines == 1 or self.cluster or self.kind == "cpu":
             return
         if ":" in self.device:
             raise BadInput(
@@ -250,19 +252,25 @@ class RunContext:
 
         return metered(DeferredEngine(model.name, load_engine))
 
-    def _pooled(self, model: Checkpoint) -> PooledModel:
+    def _pooled(self, model: Checkpoint, dtype: str = "auto") -> PooledModel:
         """Return the settings of a model's engines, which share the threads of this process."""
-        hardware, folder = self.hardware, locate(model.path)
-        on = [f"cuda:{k}" if hardware.kind == "cuda" else "cpu" for k in range(hardware.engines)]
-        dtype = resolve_dtype(hardware.dtype, device_of(on[0]), stored_parameters(folder))
-        self.run.note_type(model.name, dtype, hardware.kind)
+        hardware, kind = self.hardware, self.hardware.kind
+        asked = hardware.dtype if dtype == "auto" else dtype
+        used = resolve_dtype(asked, device_of(kind), stored_parameters(locate(model.path)))
+        self.run.note_type(model.name, used, kind)
         threads = hardware.threads or max(1, self.threads // hardware.engines)
-        return PooledModel(model.name, model.path, dtype, self.chat_template, tuple(on), threads)
+        return PooledModel(
+            *(model.name, model.path, used, self.chat_template, kind), hardware.engines, threads
+        )
 
     def completer(self, spec: str) -> Completer:
         """Return a completer by spec: local:FOLDER, openai:MODEL@URL, sandbox:strong, ..."""
         if self.recorder:
             return self.recorder.completer(spec)
+        head, _, rest = spec.partition(":")
+        several = head == "local" and self.hardware.engines > 1
+        if several and (pool := pool_of_spec(rest, self._pooled)):
+            return metered(pool)
         with self._own_hardware():
             made = engines.completer(spec, cache_dir=self.cache)
         if isinstance(made, LocalEngine):
@@ -302,10 +310,19 @@ class RunContext:
     def rate(
         self, source: FeedbackSource, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int
     ) -> list[Feedback]:
-        """Return the feedback of a source, one per response."""
+        """Return the feedback of a source, one per response.
+
+        A local model is asked chunk by chunk, on all of its engines.
+        """
         if self.recorder:
             return self.recorder.rate(source, items, seed)
-        return source.rate(items, seed)
+        return by_chunk(lambda some: source.rate(some, seed), items, at_once(source))
+
+    def compare(
+        self, judge: PairJudge, items: Sequence[tuple[Prompt, Response, Response]], seed: int
+    ) -> list[Feedback]:
+        """Return the verdicts of a judge of pairs, one per item; as `rate`, chunk by chunk."""
+        return by_chunk(lambda some: judge.compare(some, seed), items, at_once(judge))
 
     def learned_reward(self, model: Checkpoint) -> FeedbackSource:
         """Return a checkpoint with a scalar head as a feedback source of the checkpoint's name.

@@ -1,7 +1,8 @@
-"""Sample on several local engines of one model at once, each in a process of its own.
+"""Sample from local models on several engines at once, each in a process of its own.
 
 Requests that are completed together stay together: each engine draws the batches that a single
-engine would draw, so that their texts are the same.
+engine would draw, so that their texts are the same. Engines are processes of this machine, or
+actors of a cluster (`alignlab.cluster.engines`); each holds one model, that of its last call.
 """
 
 from __future__ import annotations
@@ -10,63 +11,71 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import Any, Protocol
 
 from alignlab import machine
 from alignlab.errors import RunFailed
-from alignlab.generation.local import LocalEngine
+from alignlab.generation.local import LocalEngine, LocalOptions, engine_name
 from alignlab.models.load import load
 from alignlab.parallel import die_with
 from alignlab.protocols import ChoiceScorer, Completer
+from alignlab.specs import read_options
 from alignlab.training.conditioning import with_best_reward_prefix
-from alignlab.types import Completion, CompletionRequest
+from alignlab.types import Checkpoint, Completion, CompletionRequest
 
 KILLED = "a sampling process was killed (out of memory?); repeat to resume"
 
 
 @dataclass(frozen=True)
 class PooledModel:
-    """Model of a pool, which each of its processes loads."""
+    """Model that each of several engines loads when it is first asked for it."""
 
     name: str
     """Name in records."""
     path: str
     dtype: str
     chat_template: str | None
-    devices: tuple[str, ...]
-    """Device of each engine."""
+    device: str
+    """Type of the engines' devices, "cpu" or "cuda"."""
+    engines: int
+    """Number of engines; those of this machine have a GPU each if the device is "cuda"."""
     threads: int
-    """Torch threads of each engine."""
+    """Torch threads of each engine of this machine."""
+    batch_size: int = 256
+    """Samples per batch."""
+    conditioned: bool = True
+    """Request the best bin of a reward-conditioned model."""
+
+
+class Engines(Protocol):
+    """Engines that take one call at a time each."""
+
+    def call(self, function: Callable[..., Any], model: PooledModel, *arguments: Any) -> Any:
+        """Call `function(model, device, *arguments)` on an engine, as soon as one is free."""
+        ...
+
+    def stop(self) -> None:
+        """Give the memory of this process's engines back."""
+        ...
 
 
 class EnginePool:
     """A `Completer` and `ChoiceScorer` over engines that work side by side.
 
-    The processes start with the first request. They end when another pool of this process starts.
+    It may be called from several threads; each call goes to one engine. Engines of this machine
+    start with the first call.
     """
 
     def __init__(self, model: PooledModel) -> None:
         self.name, self._model = model.name, model
-        self._executors: list[ProcessPoolExecutor] = []
-        self._calls: list[list[Future[Any]]] = []
-        self._begun: dict[tuple[CompletionRequest, ...], Future[Any]] = {}
-
-    def begin(self, requests: Sequence[CompletionRequest]) -> bool:
-        """Start on requests that `complete` will be given later; return False where none is free.
-
-        Further calls with the same requests do nothing.
-        """
-        key = tuple(requests)
-        if key not in self._begun:
-            if len(self._begun) >= 2 * len(self._model.devices):
-                return False
-            self._begun[key] = self._call(_complete, requests)
-        return True
+        self.at_once = model.engines
+        """Chunks that it takes at once; see `at_once`."""
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request `sampling.n` times, in the order given, on one engine.
@@ -74,64 +83,114 @@ class EnginePool:
         Raises:
             RunFailed: a process was killed.
         """
-        begun = self._begun.pop(tuple(requests), None)
-        found: list[tuple[Completion, ...]] = _result(begun or self._call(_complete, requests))
+        found: list[tuple[Completion, ...]] = self._call(complete_on, requests)
         return found
 
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
         """Return the log-probability in nats of each choice, as `LocalEngine` does."""
-        found: list[tuple[float, ...]] = _result(self._call(_choices, requests, choices))
+        found: list[tuple[float, ...]] = self._call(choices_on, requests, choices)
         return found
 
-    def stop(self) -> None:
-        """End the processes; a later request starts them again."""
-        for executor in self._executors:
-            executor.shutdown(wait=True, cancel_futures=True)
-        self._executors, self._calls = [], []
-        self._begun.clear()
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return _engines_of(self._model).call(function, self._model, *arguments)
 
-    def _call(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Give a call to the engine with the fewest calls under way."""
-        if not self._executors:
-            self._start()
-        loads = [sum(not call.done() for call in calls) for calls in self._calls]
-        least = loads.index(min(loads))
-        model, device = self._model, self._model.devices[least]
+
+def pool_of_spec(rest: str, pooled: Callable[[Checkpoint, str], PooledModel]) -> EnginePool | None:
+    """Return the engines of a spec local:REST; None for one with a device of its own.
+
+    Args:
+        pooled: function of a model and its type that returns the engines' settings.
+    """
+    named = read_options(rest, LocalOptions)
+    folder, options = named.name, named.options
+    if options.device != "auto":
+        return None
+    template, name = options.chat_template, options.name
+    if name is None:
+        lm = load(folder, device="cpu", chat_template=template, deferred=True)
+        name = engine_name(lm, folder)
+    model = replace(
+        pooled(Checkpoint(name, folder), options.dtype),
+        chat_template=template,
+        batch_size=options.batch_size,
+        conditioned=False,
+    )
+    return EnginePool(model)
+
+
+class ProcessEngines:
+    """Engines that are processes of this machine."""
+
+    def __init__(self, devices: Sequence[str], threads: int) -> None:
+        self._devices, self._free = devices, SimpleQueue[int]()
+        # The processes plan their memory at the same moment.
+        begin = os.getpid(), threads, machine.free_memory() // len(devices)
+        context = multiprocessing.get_context("spawn")
+        self.executors = [ProcessPoolExecutor(1, context, _begin, begin) for _ in devices]
+        for engine in range(len(devices)):
+            self._free.put(engine)
+
+    def call(self, function: Callable[..., Any], model: PooledModel, *arguments: Any) -> Any:
+        """Call a function on an engine, as soon as one is free.
+
+        Raises:
+            RunFailed: its process was killed.
+        """
+        engine = self._free.get()
         try:
-            future = self._executors[least].submit(work, model, device, *arguments)
+            executor, device = self.executors[engine], self._devices[engine]
+            return executor.submit(function, model, device, *arguments).result()
         except BrokenProcessPool:
             raise RunFailed(KILLED) from None
-        self._calls[least] = [*(c for c in self._calls[least] if not c.done()), future]
-        return future
+        finally:
+            self._free.put(engine)
 
-    def _start(self) -> None:
-        stop_engines()
-        count = len(self._model.devices)
-        # The processes plan their memory at the same moment.
-        begin = os.getpid(), self._model.threads, machine.free_memory() // count
-        context = multiprocessing.get_context("spawn")
-        self._executors = [ProcessPoolExecutor(1, context, _begin, begin) for _ in range(count)]
-        self._calls = [[] for _ in range(count)]
-        _started.append(self)
+    def stop(self) -> None:
+        """End the processes."""
+        for executor in self.executors:
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
-_started: list[EnginePool] = []
-"""The pool of this process whose engines run."""
+_elsewhere: Engines | None = None
+"""Engines of a cluster, in a process that does one of its tasks."""
+_here: dict[tuple[tuple[str, ...], int], ProcessEngines] = {}
+"""Devices and threads -> the engines of this process that run; one entry at most."""
+_starting = threading.Lock()
+
+
+@contextmanager
+def elsewhere(engines: Engines) -> Iterator[None]:
+    """Let other engines than this machine's processes take the calls of the block."""
+    global _elsewhere
+    before, _elsewhere = _elsewhere, engines
+    try:
+        yield
+    finally:
+        _elsewhere = before
 
 
 def stop_engines() -> None:
-    """End the engines of this process, which give their memory back."""
-    while _started:
-        _started.pop().stop()
+    """Give back the memory of this process's engines; a later call starts them again."""
+    if _elsewhere is not None:
+        _elsewhere.stop()
+    while _here:
+        _here.popitem()[1].stop()
 
 
-def _result(call: Future[Any]) -> Any:
-    try:
-        return call.result()
-    except BrokenProcessPool:
-        raise RunFailed(KILLED) from None
+def _engines_of(model: PooledModel) -> Engines:
+    """Return the engines for a model, started if need be."""
+    if _elsewhere is not None:
+        return _elsewhere
+    cuda = model.device == "cuda"
+    devices = tuple(f"cuda:{k}" if cuda else "cpu" for k in range(model.engines))
+    key = devices, model.threads
+    with _starting:
+        if key not in _here:
+            stop_engines()
+            _here[key] = ProcessEngines(devices, model.threads)
+        return _here[key]
 
 
 def _begin(parent: int, threads: int, share: int) -> None:
@@ -143,21 +202,39 @@ def _begin(parent: int, threads: int, share: int) -> None:
     threading.Thread(target=die_with, args=(parent,), daemon=True).start()
 
 
-@lru_cache(maxsize=1)
-def _engine(model: PooledModel, device: str) -> Completer:
-    lm = load(model.path, device=device, dtype=model.dtype, chat_template=model.chat_template)
-    return with_best_reward_prefix(LocalEngine(lm, name=model.name), lm.path)
+_held: dict[tuple[PooledModel, str], Completer] = {}
+"""The model that this engine holds, on its device."""
 
 
-def _complete(
+def engine_of(model: PooledModel, device: str) -> Completer:
+    """Return the engine of a model in this process; the model of the last call gives way."""
+    if (model, device) not in _held:
+        forget_model()
+        lm = load(model.path, device=device, dtype=model.dtype, chat_template=model.chat_template)
+        engine = LocalEngine(lm, batch_size=model.batch_size, name=model.name)
+        wrapped = with_best_reward_prefix(engine, lm.path) if model.conditioned else engine
+        _held[model, device] = wrapped
+    return _held[model, device]
+
+
+def forget_model() -> None:
+    """Give back the memory of the model that this process's engine holds."""
+    if _held:
+        _held.clear()
+        machine.give_back_memory()
+
+
+def complete_on(
     model: PooledModel, device: str, requests: Sequence[CompletionRequest]
 ) -> list[tuple[Completion, ...]]:
-    return _engine(model, device).complete(requests)
+    """Complete requests in this process."""
+    return engine_of(model, device).complete(requests)
 
 
-def _choices(
+def choices_on(
     model: PooledModel, device: str, requests: Sequence[CompletionRequest], choices: Sequence[str]
 ) -> list[tuple[float, ...]]:
-    engine = _engine(model, device)
+    """Return the log-probabilities of choices in this process."""
+    engine = engine_of(model, device)
     assert isinstance(engine, ChoiceScorer)
     return engine.choice_logprobs(requests, choices)

@@ -1,29 +1,41 @@
-"""Count calls, tokens and dollars of all completers in this process."""
+"""Count calls, tokens and dollars of all completers, in each thread of this process."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.types import Completion, CompletionRequest, Usage
 
-_total = Usage()
+
+class _Counter(threading.local):
+    total = Usage()
+
+
+_counter = _Counter()
 
 
 def mark() -> Usage:
-    """Return the usage of this process so far."""
-    return _total
+    """Return the usage of this thread so far."""
+    return _counter.total
 
 
 def since(before: Usage) -> Usage:
-    """Return the usage of this process since a mark."""
+    """Return the usage of this thread since a mark."""
+    total = _counter.total
     return Usage(
-        _total.prompt_tokens - before.prompt_tokens,
-        _total.tokens - before.tokens,
-        _total.calls - before.calls,
-        _total.usd - before.usd,
+        total.prompt_tokens - before.prompt_tokens,
+        total.tokens - before.tokens,
+        total.calls - before.calls,
+        total.usd - before.usd,
     )
+
+
+def add(usage: Usage) -> None:
+    """Count usage in this thread, as of calls that another thread made for it."""
+    _counter.total += usage
 
 
 def metered(completer: Completer) -> Completer:
@@ -35,8 +47,8 @@ class _Completer:
     def __init__(self, inner: Completer) -> None:
         self._inner = inner
         self.name = inner.name
-        self.begin = getattr(inner, "begin", None)
-        """Starts on requests that follow (see `EnginePool`); None where nothing works ahead."""
+        self.at_once = getattr(inner, "at_once", 0)
+        """Chunks that its engines take at once; 0 where it is no local model."""
 
     def continues_text(self) -> bool:
         """Return true if the completer continues plain text, the default of completers."""
@@ -52,7 +64,7 @@ class _Completer:
             calls=sum(len(several) for several in completions),
         )
         price = getattr(self._inner, "price", None)
-        _spend(replace(usage, usd=price(usage)) if price else usage)
+        add(replace(usage, usd=price(usage)) if price else usage)
         return completions
 
 
@@ -61,10 +73,5 @@ class _Scorer(_Completer):
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
         assert isinstance(self._inner, ChoiceScorer)
-        _spend(Usage(calls=len(requests)))
+        add(Usage(calls=len(requests)))
         return self._inner.choice_logprobs(requests, choices)
-
-
-def _spend(usage: Usage) -> None:
-    global _total
-    _total += usage

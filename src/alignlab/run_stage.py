@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from alignlab import meter, progress
+from alignlab.at_once import in_order
 from alignlab.changed_settings import refuse_change
 from alignlab.files import lock, read_json, write_json
 from alignlab.records import read_records, to_dict, to_line
@@ -157,7 +158,7 @@ class Stage:
         *,
         chunk: int,
         title: str,
-        ahead: Callable[[Sequence[S]], bool] | None = None,
+        at_once: Callable[[], int] | None = None,
     ) -> list[T]:
         """Work through items chunk by chunk, each chunk written once, and return all records.
 
@@ -167,7 +168,7 @@ class Stage:
             name: name of the record file, without its ending.
             chunk: items per unit; the same in every run of the stage.
             title: title of the progress bar.
-            ahead: starts the work on a later chunk; False where it has no room for more.
+            at_once: number of chunks that are worked on at once; it is asked for if there is any.
         """
         file = self.records(name, cls)
         parts = [(str(i // chunk), items[i : i + chunk]) for i in range(0, len(items), chunk)]
@@ -176,11 +177,11 @@ class Stage:
             return file.read()
         with progress.task(title, len(items)) as bar:
             bar.advance(len(items) - sum(len(some) for _, some in todo))
-            for number, (unit, some) in enumerate(todo):
-                if ahead is not None:
-                    all(ahead(later) for _, later in todo[number:])
+            threads = 1 if at_once is None else at_once()
+            results = in_order(work, [some for _, some in todo], threads)
+            for unit, some in todo:
                 before = meter.mark()
-                found = work(some)
+                found = next(results)
                 lost = Counter(f.reason for f in found if isinstance(f, Unscored))
                 changed = Counter(f.reason for f in found if isinstance(f, Changed))
                 if lost or changed:

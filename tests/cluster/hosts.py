@@ -205,6 +205,7 @@ def environment() -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_worker_niceness": "0",  # else they starve on a busy machine
     }
 
 

@@ -201,6 +201,32 @@ def test_a_command_whose_head_is_gone_ends_with_one_line(whole: Hosts, tmp_path:
     refuse_lost_or_doubled(out)
 
 
+def test_engines_are_cut_off_and_die_and_no_chunk_is_lost(whole: Hosts, tmp_path: Path):
+    out = tmp_path / "run"
+    words = [whole.address, str(out), "1", "60", "1.0", "2"]
+    process = begun(whole, 0, [sys.executable, *TOY, *words], out)
+    started(out)
+    engines = until(lambda: [e for e in events(out) if e["event"] == "engine"], 2, out)
+    assert {e["node"] for e in engines} == set(whole.addresses[1:])  # the task is on the first
+    counts = out / "stages/part-0/01-work/counts.jsonl"
+
+    def written() -> int:
+        return len(counts.read_text().splitlines()) if counts.exists() else 0
+
+    until(lambda: [0] * written(), 3, out)
+    whole.cut(2)  # nothing tells the task that its chunk will not come
+    (cut_off,) = lost(out)
+    whole.kill(1)  # there is no room to start them again
+    assert lost(out, 2)[-1]["task"] != cut_off["task"]
+    so_far = written()
+    until(lambda: [0] * written(), so_far + 3, out)  # the task does the chunks itself
+    ended(process, out)
+    whole.mend(2)
+    lines = [json.loads(line)["kept"] for line in counts.read_text().splitlines()]
+    assert lines == [k * k for k in range(60)]
+    assert len(lost(out, 2)) == 2
+
+
 def test_a_study_on_three_hosts_equals_one_on_this_machine(whole: Hosts, tmp_path: Path):
     here, there = tmp_path / "here", tmp_path / "there"
     alone = [sys.executable, "-m", "alignlab", "run", *STUDY]
@@ -226,6 +252,31 @@ def test_a_study_on_three_hosts_equals_one_on_this_machine(whole: Hosts, tmp_pat
     assert [e["task"] for e in lost(there)] == [branch["task"]]
     manifest = json.loads((there / "manifest.json").read_text())
     assert manifest["cluster"]["lost_attempts"] == 1
+
+
+def test_a_study_whose_engines_are_on_other_hosts_equals_one_on_this_machine(
+    whole: Hosts, tmp_path: Path
+):
+    here, there = tmp_path / "here", tmp_path / "there"
+    alone = [sys.executable, "-m", "alignlab", "run", *STUDY]
+    with here.with_suffix(".log").open("wb") as log:
+        subprocess.run(
+            [*alone, "hardware.workers=1", f"out={here}"], cwd=ROOT, env=environment(),
+            stdout=log, stderr=log, timeout=LIMIT_S, check=True,
+        )  # fmt: skip
+    argv = [*alone, f"hardware.cluster={whole.address}", "hardware.engines=2", f"out={there}"]
+    process = begun(whole, 0, argv, there)
+    engines = until(lambda: [e for e in events(there) if e["event"] == "engine"], 2, there)
+    until(lambda: list(there.glob("stages/**/responses.jsonl")), 1, there)
+    os.kill(engines[0]["pid"], signal.SIGKILL)
+    ended(process, there)
+    expected, found = kill_resume.contents(here), kill_resume.contents(there)
+    assert kill_resume.differences(expected, found) == ()
+    assert {e["node"] for e in engines} == set(whole.addresses[1:])
+    manifest = json.loads((there / "manifest.json").read_text())
+    assert manifest["cluster"]["lost_attempts"] == len([
+        e for e in events(there) if e["event"] == "lost"
+    ]) <= 1  # fmt: skip
 
 
 def _done(out: Path, part: str) -> bool:

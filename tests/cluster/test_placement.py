@@ -79,6 +79,47 @@ def test_what_no_node_can_run_is_refused():
         Layout([]).needs(1)
 
 
+def test_engines_keep_their_place_and_tasks_share_the_rest():
+    layout = Layout([SMALL, LARGE], memory=3 * GB, engines=3, engine_memory=GB)
+    # 10 CPUs among 3 engines and a task, at most the 2 of the small node.
+    assert layout.engine_needs() == Needs(2, 0, GB + PROCESS_BYTES)
+    # Room for 1 engine and 4: the large node has 4, 3, 2 left after each of three.
+    assert layout.places == (LARGE, LARGE, LARGE)
+    left = Node("10.0.0.2", 2, 0, 16 * GB - 3 * (GB + PROCESS_BYTES))
+    assert layout.left == (SMALL, left)
+    assert layout.needs(4) == Needs(1, 0, 3 * GB + PROCESS_BYTES)  # 4 CPUs for 4 tasks
+    assert layout.at_once(4) == 3  # memory for one on the small node
+    assert list(layout.lines(4)) == [
+        "up to 4 tasks ready at a time, 1 CPU, 3.5 GB each: 3 at once",
+        "3 engines that sample and judge for them, 2 CPUs, 1.5 GB each",
+        "10.0.0.1: 2 CPUs, 4.0 GB; 1 task at once",
+        "10.0.0.2: 8 CPUs, 16.0 GB; 3 engines, 2 tasks at once",
+    ]
+    assert Layout([SMALL, LARGE]).left == (SMALL, LARGE)
+
+
+def test_engines_are_spread_over_nodes_with_gpus():
+    other = Node("10.0.0.4", 64, 8, 500 * GB)
+    layout = Layout([SMALL, GPUS, other], gpu=True, engines=5)
+    assert [node.address for node in layout.places] == [
+        "10.0.0.4", "10.0.0.3", "10.0.0.4", "10.0.0.3", "10.0.0.4"
+    ]  # fmt: skip
+    assert [node.gpus for node in layout.left] == [0, 5 + 1, 5]
+    assert layout.at_once(100) == 11
+
+
+def test_engines_without_room_for_a_task_are_refused():
+    assert Layout([Node("a", 3, 0, 4 * GB)], engines=2).at_once(4) == 1
+    for wrong in (
+        Layout([SMALL], engines=2),  # its CPUs
+        Layout([Node("a", 8, 0, 4 * GB)], engines=2, memory=3 * GB, engine_memory=GB),
+        Layout([Node("a", 8, 2, 64 * GB)], gpu=True, engines=2),
+        Layout([SMALL], engines=5),
+    ):
+        with pytest.raises(BadInput, match=r"hardware\.engines: expected a cluster with room for"):
+            wrong.at_once(1)
+
+
 @pytest.mark.parametrize(
     ("device", "nodes", "found"),
     [("auto", [SMALL], False), ("auto", [SMALL, GPUS], True), ("cuda", [GPUS], True),

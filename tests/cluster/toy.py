@@ -6,12 +6,16 @@ import os
 import pickle
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alignlab import progress
+from alignlab import engine_pool, progress
+from alignlab.at_once import in_order
 from alignlab.cluster.tasks import Task
+from alignlab.engine_pool import PooledModel
 from alignlab.errors import BadInput
+from alignlab.redo import events
 from alignlab.runs import Run
 from alignlab.types import Count
 
@@ -84,3 +88,65 @@ def span(seconds: float) -> tuple[float, float]:
 def rest(flag: str) -> None:
     Path(flag).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+MODEL = PooledModel("toy", "none", "float32", None, "cpu", 2, 1)
+"""Model that is named and never loaded."""
+
+
+def chunks(
+    run: Run, number: int, die_at: int = -1, refuse_at: int = -1, pause: float = 0.1
+) -> dict[str, Any]:
+    """Let the engines square numbers, one a chunk, and write a record each."""
+    pids = []
+
+    def work(some: Sequence[int]) -> list[Count]:
+        (item,) = some
+        engines = engine_pool._engines_of(MODEL)
+        flag = str(run.path / "died") if item == die_at else ""
+        squared, pid = engines.call(square_on, MODEL, item, flag, item == refuse_at, pause)
+        pids.append(pid)
+        return [Count("toy", f"chunk {item}", squared)]
+
+    with run.stage("work") as stage:
+        found = stage.map(
+            "counts", Count, range(number), work, chunk=1, title="toy", at_once=lambda: 2
+        )
+    return {"squares": [count.kept for count in found], "pids": pids, "own": os.getpid()}
+
+
+def until_restarted(run: Run) -> list[int]:
+    """Kill an engine, and go on asking both until it has started again and answered."""
+    pids: list[int] = []
+    deadline = time.monotonic() + 300
+
+    def work(item: int) -> int:
+        flag = str(run.path / "died") if item == 0 else ""
+        return engine_pool._engines_of(MODEL).call(square_on, MODEL, item, flag, False, 0.5)[1]
+
+    for pid in in_order(work, range(2000), 2):
+        pids.append(pid)
+        known = [e["pid"] for e in events(run.path) if e["event"] == "engine"]
+        if len(known) > 2 and known[-1] in pids:
+            break
+        assert time.monotonic() < deadline
+    return pids
+
+
+def square_on(
+    model: PooledModel,
+    device: str,
+    item: int,
+    flag: str = "",
+    refused: bool = False,
+    pause: float = 0.0,
+) -> tuple[int, int]:
+    """Square a number on an engine; die once, or refuse."""
+    assert (model, device) == (MODEL, "cpu")
+    if refused:
+        raise BadInput(f"no {item}")
+    if flag and not Path(flag).exists():
+        Path(flag).touch()
+        kill()
+    time.sleep(pause)
+    return item * item, os.getpid()

@@ -1,6 +1,8 @@
 """Run tasks without models on a cluster, as a command that can be killed and repeated:
 
-python -m tests.cluster.toy_run ADDRESS OUT TASKS UNITS PAUSE
+python -m tests.cluster.toy_run ADDRESS OUT TASKS UNITS PAUSE [ENGINES]
+
+With engines, they do the units of the tasks.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from alignlab.runs import Run, RunIdentity
 from tests.cluster import toy
 
 
-def main(address: str, out: str, number: str, units: str, pause: str) -> None:
+def main(address: str, out: str, number: str, units: str, pause: str, engines: str = "0") -> None:
     progress.use(progress.Lines(2.0))
     with connected(address) as session:
         nodes = session.nodes()
@@ -31,10 +33,14 @@ def main(address: str, out: str, number: str, units: str, pause: str) -> None:
             found[task.name] = len(pickle.loads(result))
             return []
 
-        tasks = Tasks(session, run, Layout(nodes))
+        tasks = Tasks(session, run, Layout(nodes, engines=int(engines)))
         parts = [f"part-{i}" for i in range(int(number))]
         work = [
-            toy.task(p, toy.units, run.scope(p), int(units), -1, float(pause), among=len(parts))
+            toy.task(p, toy.chunks, run.scope(p), int(units), -1, -1, float(pause))
+            if int(engines)
+            else toy.task(
+                p, toy.units, run.scope(p), int(units), -1, float(pause), among=len(parts)
+            )
             for p in parts
         ]
         tasks.run(work, then)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from alignlab import machine
 from alignlab.errors import BadInput
@@ -88,35 +89,86 @@ def needs_gpu(device: str, nodes: Sequence[Node]) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """Rules by which the tasks of a study share the nodes of a cluster."""
+    """Rules by which the engines and tasks of a study share the nodes of a cluster."""
 
     nodes: Sequence[Node]
     gpu: bool = False
-    """Give each task a GPU of its own."""
+    """Give each engine and each task a GPU of its own."""
     memory: int = 0
     """Bytes that a task is planned to use, without the interpreter."""
     threads: int = 0
-    """Torch threads of each task; 0 shares the CPUs out."""
+    """Torch threads of each task and engine; 0 shares the CPUs out."""
     most: int = 0
     """Most tasks at once; 0 is no limit."""
+    engines: int = 0
+    """Engines that all tasks share, which keep their resources; 0 lets tasks sample themselves."""
+    engine_memory: int = 0
+    """Bytes that an engine is planned to use, without the interpreter."""
 
     def needs(self, tasks: int) -> Needs:
         """Return the resources of each of so many tasks that could run at once.
 
-        CPUs are shared out among the tasks; none gets more than the smallest usable node has, or
-        than leaves a CPU for each of its GPUs. The load of the machines has no part in it. Memory
-        is at most all of the largest node's, as plans are bounds.
+        CPUs that the engines leave are shared out among the tasks; none gets more than the smallest
+        usable node has, or than leaves a CPU for each of its GPUs. The load of the machines has no
+        part in it. Memory is at most all of the largest node's, as plans are bounds.
         """
-        usable = [node for node in self.nodes if node.gpus] if self.gpu else list(self.nodes)
+        return self._share(self.left, tasks, self.memory)
+
+    def engine_needs(self) -> Needs:
+        """Return the resources of each engine; its CPUs are as if one task ran with them."""
+        return self._share(self.nodes, self.engines + 1, self.engine_memory)
+
+    def _share(self, nodes: Sequence[Node], among: int, memory: int) -> Needs:
+        """Share nodes out among processes."""
+        usable = self._usable(nodes)
         if not usable:
             raise BadInput("hardware.cluster: expected nodes that run tasks, found none")
         most = min(node.cpus // node.gpus if self.gpu else node.cpus for node in usable)
         usual = os.environ.get("OMP_NUM_THREADS", "")
         most = min(most, int(usual)) if usual.isdigit() else most
-        fair = sum(node.cpus for node in usable) // max(1, tasks)
-        largest = max(node.memory for node in usable)
-        memory = min(self.memory + PROCESS_BYTES, largest)
-        return Needs(self.threads or max(1, min(most, fair)), int(self.gpu), memory)
+        fair = sum(node.cpus for node in usable) // max(1, among)
+        largest = max(node.memory for node in self.nodes)
+        needed = min(memory + PROCESS_BYTES, largest)
+        return Needs(self.threads or max(1, min(most, fair)), int(self.gpu), needed)
+
+    def _usable(self, nodes: Sequence[Node]) -> list[Node]:
+        return [node for node in nodes if node.cpus and (node.gpus or not self.gpu)]
+
+    @cached_property
+    def places(self) -> tuple[Node, ...]:
+        """Return the node of each engine: the one with room for most, the last of equals.
+
+        Raises:
+            BadInput: there is no room for all of them and a task.
+        """
+        if not self.engines:
+            return ()
+        needs = self.engine_needs()
+        room = [needs.slots(node) for node in self.nodes]
+        places = []
+        for _ in range(self.engines):
+            best = max(range(len(room)), key=lambda k: (room[k], k))
+            if not room[best]:
+                break
+            room[best] -= 1
+            places.append(self.nodes[best])
+        left = self._usable([_without(n, needs, places.count(n)) for n in self.nodes])
+        task = self._share(left, 1, self.memory) if left else None
+        if len(places) < self.engines or not task or not any(map(task.slots, left)):
+            found = "; ".join(map(str, self.nodes))
+            raise BadInput(
+                f"setting hardware.engines: expected a cluster with room for {self.engines} "
+                f"engines ({needs} each) and a task, found {found}"
+            )
+        return tuple(places)
+
+    @cached_property
+    def left(self) -> tuple[Node, ...]:
+        """Return the nodes with what the engines leave of them."""
+        if not self.engines:
+            return tuple(self.nodes)
+        needs = self.engine_needs()
+        return tuple(_without(node, needs, self.places.count(node)) for node in self.nodes)
 
     def at_once(self, tasks: int) -> int:
         """Return how many of so many tasks run at once.
@@ -125,7 +177,7 @@ class Layout:
             BadInput: no node can run one.
         """
         needs = self.needs(tasks)
-        total = sum(needs.slots(node) for node in self.nodes)
+        total = sum(needs.slots(node) for node in self.left)
         if not total:
             found = "; ".join(map(str, self.nodes))
             raise BadInput(
@@ -134,7 +186,7 @@ class Layout:
         return min(total, tasks, self.most or total)
 
     def lines(self, tasks: int) -> Iterator[str]:
-        """Yield the lines of a plan: how many tasks run at once, and on which nodes.
+        """Yield the lines of a plan: how many tasks run at once, engines, and what is on each node.
 
         Args:
             tasks: number of tasks that can be done at the same time.
@@ -142,8 +194,23 @@ class Layout:
         needs, limit = self.needs(tasks), f", at most {self.most}" if self.most else ""
         ready = "1 task" if tasks == 1 else f"up to {tasks} tasks"
         yield f"{ready} ready at a time, {needs} each: {self.at_once(tasks)} at once{limit}"
-        for node in self.nodes:
-            yield f"{node}; {_counted(needs.slots(node), 'task')} at once"
+        if self.engines:
+            own = self.engine_needs()
+            yield f"{_counted(self.engines, 'engine')} that sample and judge for them, {own} each"
+        for node, left in zip(self.nodes, self.left, strict=True):
+            count = self.places.count(node)
+            engines = f"{_counted(count, 'engine')}, " if count else ""
+            yield f"{node}; {engines}{_counted(needs.slots(left), 'task')} at once"
+
+
+def _without(node: Node, needs: Needs, engines: int) -> Node:
+    """Return what some engines leave of a node."""
+    return replace(
+        node,
+        cpus=node.cpus - engines * needs.cpus,
+        gpus=node.gpus - engines * needs.gpus,
+        memory=node.memory - engines * needs.memory,
+    )
 
 
 def _counted(number: int, what: str) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from alignlab import progress
-from alignlab.cluster import worker
-from alignlab.cluster.placement import Layout
+from alignlab.cluster import engines, worker
+from alignlab.cluster.placement import Layout, Needs
 from alignlab.cluster.session import Session
 from alignlab.cluster.worker import Ended, Order, Site
 from alignlab.errors import RunFailed, first_line
@@ -85,6 +85,7 @@ class Tasks:
         mailbox = ray.remote(num_cpus=0, max_restarts=0)(worker.Mailbox)
         self._mailbox: Any = mailbox.options(scheduling_strategy=here).remote()
         self._do = ray.remote(max_retries=0)(worker.do)
+        self._engines: list[Any] = []
         self.peak_gigabytes = 0.0
         """Peak memory of the largest task."""
 
@@ -100,6 +101,9 @@ class Tasks:
         claims.mkdir()
         self._add(tasks)
         try:
+            if self._layout.engines:
+                site = self._site(self._layout.engine_needs())
+                self._engines = engines.start(self._session, self._layout, site, self._mailbox)
             while self._waiting or self._flying:
                 self._submit()
                 for attempt, ended in self._ready():
@@ -119,6 +123,8 @@ class Tasks:
                     self._session.ray.cancel(reference, force=True)
             raise
         finally:
+            engines.stop(self._session, self._engines)
+            self._engines = []
             # A worker that lives on ends without its claim; those of another command are its own.
             if self._run.lease is None or not self._run.lease.is_lost():
                 shutil.rmtree(claims, ignore_errors=True)
@@ -143,16 +149,21 @@ class Tasks:
                 attempt.of_task,
                 needs.cpus,
                 attempt.task.work,
-                self._site({n.id: (n.address, needs.slots(n)) for n in self._layout.nodes}),
+                self._site(needs),
             )
             write_text(*order.claim)
             resources = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory}
             do = self._do.options(name=order.name, scheduling_strategy="SPREAD", **resources)
-            sent = do.remote(order, self._mailbox)
+            sent = do.remote(order, self._mailbox, self._engines)
             self._flying[sent] = replace(attempt, started=order.started)
 
-    def _site(self, nodes: dict[str, tuple[str, int]]) -> Site:
-        run, known = self._run, worker.versions()
+    def _site(self, needs: Needs) -> Site:
+        """Return what all processes share, where tasks of such needs run."""
+        run, known, layout = self._run, worker.versions(), self._layout
+        nodes = {
+            node.id: (node.address, needs.slots(left) + layout.places.count(node))
+            for node, left in zip(layout.nodes, layout.left, strict=True)
+        }
         return Site(
             run.path.absolute(), Path.cwd(), run.lease, known, nodes, worker.carried(os.environ)
         )

@@ -16,9 +16,9 @@ import resource
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -54,7 +54,7 @@ class Site:
     versions: Mapping[str, str]
     """Versions that a node must have."""
     nodes: Mapping[str, tuple[str, int]]
-    """Ray's name of a node -> its address, and the number of tasks that run on it at once."""
+    """Ray's name of a node -> its address, and the number of tasks and engines on it at once."""
     environment: Mapping[str, str] = field(repr=False)
 
 
@@ -129,20 +129,43 @@ class Outbox:
             ray.wait([self._last], timeout=FLUSH_S)
 
 
-def do(order: Order, mailbox: Any) -> Ended:
+def do(order: Order, mailbox: Any, engines: Sequence[Any] = ()) -> Ended:
     """Do a task and return its result, or its own error.
 
     An error that is raised instead, or none, means that the worker was lost.
+
+    Args:
+        engines: actors that compute for local models in its place.
     """
-    try:
-        _enter(order)
+    from alignlab.cluster.engines import shared  # which runs in this module's terms
+
+    peak = 0.0
+
+    def work() -> Any:
+        nonlocal peak
+        enter(order.site)
         with _claimed(order), _shown(Outbox(mailbox)):
             function, arguments = pickle.loads(order.work)
-            _share(order)
-            result = pickle.dumps(function(*arguments))
-        return Ended(result, None, _peak_gigabytes())
+            share(order.cpus, order.site)
+            with shared(engines, order) as client:
+                result = function(*arguments)
+                peak = client.peak_gigabytes if client else 0.0
+            return result
+
+    found = ended(work, order.name, order.site)
+    return replace(found, peak_gigabytes=max(found.peak_gigabytes, peak))
+
+
+def ended(work: Callable[[], Any], name: str, site: Site) -> Ended:
+    """Return the pickled result of work, or its error.
+
+    Args:
+        name: what does the work, for the note on an error.
+    """
+    try:
+        return Ended(pickle.dumps(work()), None, _peak_gigabytes())
     except Exception as error:
-        return Ended(b"", _sendable(error, order), _peak_gigabytes())
+        return Ended(b"", _sendable(error, name, site), _peak_gigabytes())
 
 
 def look(versions: Mapping[str, str], probe: Path) -> str:
@@ -188,15 +211,14 @@ def carried(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT)}
 
 
-def _enter(order: Order) -> None:
+def enter(site: Site) -> None:
     """Set environment and folder.
 
     Raises:
         BadInput: the node is not as the command's machine.
     """
-    site = order.site
     if found := differing(site.versions):
-        raise BadInput(f"node {_here(site)[0]}: {found}; install the same on every node")
+        raise BadInput(f"node {here(site)[0]}: {found}; install the same on every node")
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
         if name not in site.environment:
             del os.environ[name]  # Ray sets OMP_NUM_THREADS
@@ -205,16 +227,16 @@ def _enter(order: Order) -> None:
         os.chdir(site.folder)
     except OSError:
         raise BadInput(
-            f"node {_here(site)[0]}: expected the folder {site.folder}, found none"
+            f"node {here(site)[0]}: expected the folder {site.folder}, found none"
         ) from None
 
 
-def _share(order: Order) -> None:
+def share(cpus: int, site: Site) -> None:
     """Set this process's threads, and its share of the node's free memory."""
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(order.cpus)
+        torch.set_num_threads(cpus)
     machine.limit_share(None)
-    machine.limit_share(machine.free_memory() // max(1, _here(order.site)[1]))
+    machine.limit_share(machine.free_memory() // max(1, here(site)[1]))
 
 
 @contextmanager
@@ -229,7 +251,7 @@ def _claimed(order: Order) -> Iterator[None]:
     write_text(order.started, _node_id())
     run = Run(order.site.run)
     run.event(
-        "task", task=order.name, attempt=order.attempt, node=_here(order.site)[0], pid=os.getpid()
+        "task", task=order.name, attempt=order.attempt, node=here(order.site)[0], pid=os.getpid()
     )
     try:
         yield
@@ -252,7 +274,7 @@ def _watch(lease: Lease, done: threading.Event) -> None:
 @contextmanager
 def _shown(outbox: Outbox) -> Iterator[None]:
     """Send progress and warnings to the command."""
-    sink, log, warn = parallel.QueueSink(outbox), logging.getLogger("alignlab"), _Warnings()
+    sink, log, warn = parallel.QueueSink(outbox), logging.getLogger("alignlab"), Warnings()
     progress.use(sink)
     log.addHandler(warn)
     try:
@@ -264,25 +286,26 @@ def _shown(outbox: Outbox) -> Iterator[None]:
         outbox.flush()
 
 
-class _Warnings(logging.Handler):
+class Warnings(logging.Handler):
     """Handler that shows warnings where the command shows its progress."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Show a warning."""
         progress.say(self.format(record))
 
 
-def _sendable(error: Exception, order: Order) -> Exception:
+def _sendable(error: Exception, name: str, site: Site) -> Exception:
     """Return an error that can be pickled, with its traceback as a note."""
     if not isinstance(error, BadInput | RunFailed):
         trace = "".join(traceback.format_exception(error))
-        error.add_note(f"in {order.name} on {_here(order.site)[0]}:\n{trace}")
+        error.add_note(f"in {name} on {here(site)[0]}:\n{trace}")
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RunFailed(f"{order.name}: {type(error).__name__}: {error}")
+        return RunFailed(f"{name}: {type(error).__name__}: {error}")
     return error
 
 
@@ -291,8 +314,8 @@ def _peak_gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _here(site: Site) -> tuple[str, int]:
-    """Return this node's address, and the number of tasks that run on it at once."""
+def here(site: Site) -> tuple[str, int]:
+    """Return this node's address, and the number of tasks and engines that run on it at once."""
     node = _node_id()
     return site.nodes.get(node, (f"{node[:8]}, which came later", 1))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alignlab import configs
+from alignlab.at_once import at_once
 from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import part_of, setting_layers
 from alignlab.commands._support.prompts_and_responses import prompts_of
@@ -75,10 +76,9 @@ def generate(
     )
     with open_file_run(path, "generate", identity, chosen.seed, hardware) as context:
         context.run.add_inputs(corpus.files)
-        asked = entrant(context, model)
-        if chosen.engines > 1 and not asked.folder:
+        completer = entrant(context, model).make()
+        if chosen.engines > 1 and not at_once(completer):
             raise BadInput(f"setting engines: has no effect on {model}, which is no local model")
-        completer = asked.make()
         drawn = sample(context, completer, taken, part_of(SampleSettings, chosen))
         answers = [response for response in drawn if response.text]
         write_rows(path, Written(_rows(taken, answers)))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from alignlab.at_once import at_once
 from alignlab.configs import Bounded, build
 from alignlab.feedback.conversion import JudgeByScore
 from alignlab.protocols import FeedbackSource, MakeCompleter
@@ -32,7 +33,7 @@ class AtLeast:
     """
 
     def __init__(self, source: FeedbackSource, score: float = 1.0) -> None:
-        self._source, self._score = source, score
+        self._source, self._score, self.at_once = source, score, at_once(source)
         self.name = f"{source.name} >= {score:g}"
         self.files = getattr(source, "files", {})
 

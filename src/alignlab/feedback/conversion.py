@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from alignlab.at_once import at_once
 from alignlab.protocols import FeedbackSource, PairJudge, flatten
 from alignlab.types import Feedback, Preference, Prompt, Response, Score, Unscored, Verdict
 
@@ -44,7 +45,7 @@ class JudgeByScore:
     """
 
     def __init__(self, source: FeedbackSource, *, name: str | None = None) -> None:
-        self.source = source
+        self.source, self.at_once = source, at_once(source)
         self.name = name or f"score by {source.name}"
 
     def compare(
@@ -78,7 +79,7 @@ class ScoreByPairs:
     """
 
     def __init__(self, judge: PairJudge) -> None:
-        self._judge = judge
+        self._judge, self.at_once = judge, at_once(judge)
         self.name = f"{judge.name}, share won"
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:

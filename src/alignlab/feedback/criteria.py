@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.errors import BadInput
 from alignlab.feedback.model_judge import ModelJudge, ModelJudgeOptions
@@ -79,6 +80,7 @@ class CriteriaJudge:
         chosen = options or CriteriaOptions()
         self.criteria = tuple(criteria)
         self.name = f"{completer.name} as judge ({', '.join(names)}; {chosen.samples} samples)"
+        self.at_once = at_once(completer)
         self._judges = [_judge(completer, criterion, chosen) for criterion in criteria]
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.errors import BadInput
 from alignlab.feedback.conversion import feedback_on
@@ -61,6 +62,9 @@ class Ensemble:
         """
         self._members, self._options = tuple(members), options or EnsembleOptions()
         chosen = self._options
+        # Scores that are scaled over a call depend on what else is in it.
+        whole = chosen.normalise == "call"
+        self.at_once = 0 if whole else at_once(*(m.source for m in self._members))
         if len(self._members) < 2:
             raise BadInput(f"ensemble: expected 2 sources or more, found {len(self._members)}")
         if any(m.weight != 1 for m in self._members) != (chosen.how == "weighted"):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
@@ -55,7 +56,7 @@ class ExpectedScoreJudge:
         self.prefix = self.prompt.prefix if prefix is None else prefix
         self.least_mass = least_mass
         self.name = f"{scorer.name} as judge ({self.prompt.name}, expected score)"
-        self._scorer = scorer
+        self._scorer, self.at_once = scorer, at_once(scorer)
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one feedback per response; nothing is sampled, so the seed has no effect."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from alignlab.ask_model import Ask, ask_model
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.feedback.model_judge import OnceOptions, own_words
 from alignlab.feedback.prompts import judge_prompt
@@ -47,7 +48,7 @@ class GradedSentences:
         self.prompt = judge_prompt(chosen.prompt)
         self.sampling = chosen.sampling()
         self.name = f"{completer.name} as judge (graded sentences)"
-        self._completer = completer
+        self._completer, self.at_once = completer, at_once(completer)
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one feedback per response: the mean of its sentences, which are its samples."""

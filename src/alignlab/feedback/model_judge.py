@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alignlab.ask_model import Ask, Read, Reply, ask_model
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
@@ -108,7 +109,7 @@ class ModelJudge:
         self.sampling = replace(sampling, n=samples)
         self.name = name or f"{completer.name} as judge ({self.prompt.name}, {samples} samples)"
         by_default = show_reference if self.prompt.shows("reference") else show_nothing_more
-        self._completer, self._key = completer, key
+        self._completer, self._key, self.at_once = completer, key, at_once(completer)
         self._details = details or by_default
         self._read, self._combine, self._unread = read or self.prompt.read, combine, unread
 

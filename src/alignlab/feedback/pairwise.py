@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from alignlab.ask_model import Ask, Reply, ask_model
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.errors import BadInput
 from alignlab.feedback.model_judge import OnceOptions
@@ -45,7 +46,7 @@ class PairwiseJudge:
             raise BadInput(f"pairwise judge: expected sampling.n of 1, found {self.sampling.n}")
         self.prompt = prompt or judge_prompt("pairwise")
         self.name = f"{completer.name} as judge ({self.prompt.name})"
-        self._completer = completer
+        self._completer, self.at_once = completer, at_once(completer)
 
     def compare(
         self, items: Sequence[tuple[Prompt, Response, Response]], seed: int

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignlab import seeds
+from alignlab.at_once import at_once
 from alignlab.configs import Bounded, NonNegativeInt, build
 from alignlab.errors import BadInput
 from alignlab.feedback.principles import read_principles
@@ -50,6 +51,7 @@ class Principled:
         if not 0 <= count <= len(principles):
             raise BadInput(f"principled: count: expected 0 to {len(principles)}, found {count}")
         self._source, self._principles, self._count = source, tuple(principles), count
+        self.at_once = at_once(source)
         shown = f"{count} of " if count else ""
         self.name = f"{source.name} by {shown}{', '.join(principles) or 'no principle'}"
         self.files = getattr(source, "files", {})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from alignlab.ask_model import Ask, Reply, ask_model
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.feedback.model_judge import OnceOptions
 from alignlab.feedback.prompts import judge_prompt
@@ -43,7 +44,7 @@ class SentenceJudge:
         self.prompt = judge_prompt(chosen.prompt)
         self.sampling = chosen.sampling()
         self.name = f"{completer.name} as judge (relevant sentences)"
-        self._completer = completer
+        self._completer, self.at_once = completer, at_once(completer)
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Return one feedback per response; its samples are its sentences: 1 relevant, 0 not."""

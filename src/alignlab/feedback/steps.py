@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from alignlab import seeds
+from alignlab.at_once import at_once
 from alignlab.configs import build
 from alignlab.errors import BadInput
 from alignlab.protocols import FeedbackSource, MakeCompleter, flatten
@@ -59,6 +60,7 @@ class SentenceSteps:
                 f"python: function of sentences), found {source.name}"
             )
         self._source, self._options = source, options or StepOptions()
+        self.at_once = at_once(source)
         chosen = self._options
         how = f"{chosen.total}, {chosen.values}, less {chosen.offset:g}, at {chosen.at}"
         self.name = f"steps ({how}): {source.name}"

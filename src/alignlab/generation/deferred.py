@@ -16,6 +16,8 @@ class DeferredEngine:
     def __init__(self, name: str, make: Callable[[], Completer]) -> None:
         self.name = name
         self._make = make
+        self.at_once = 1
+        """Chunks that it takes at once; see `at_once`."""
 
     @cached_property
     def _made(self) -> Completer:

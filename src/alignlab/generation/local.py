@@ -74,6 +74,9 @@ class LocalEngine:
     that its text does not depend on its batch (up to rounding).
     """
 
+    at_once = 1
+    """Chunks that it takes at once; see `at_once`."""
+
     def __init__(self, lm: LanguageModel, *, batch_size: int = 256, name: str | None = None):
         if batch_size < 1:
             raise BadInput(f"batch_size: expected at least 1, found {batch_size}")
@@ -245,8 +248,14 @@ def local_engine(rest: str) -> LocalEngine:
         device=options.device,
         chat_template=options.chat_template,
     )
-    name = options.name or f"local:{Path(folder).name}@{lm.fingerprint[:8]}"
-    return LocalEngine(lm, batch_size=options.batch_size, name=name)
+    return LocalEngine(
+        lm, batch_size=options.batch_size, name=options.name or engine_name(lm, folder)
+    )
+
+
+def engine_name(lm: LanguageModel, folder: str) -> str:
+    """Return the name in records of the engine of a model: its folder's name and content."""
+    return f"local:{Path(folder).name}@{lm.fingerprint[:8]}"
 
 
 @contextmanager

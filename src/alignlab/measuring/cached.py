@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from alignlab.at_once import at_once
 from alignlab.context import RunContext
 from alignlab.protocols import ChoiceScorer, Completer, FeedbackSource, PairJudge
 from alignlab.records import fingerprint
@@ -54,6 +55,7 @@ class CachedScores:
             plain,
             lambda c: self._source.rate(c, seed),
             self._chunk,
+            at_once(self._source),
         )
 
 
@@ -75,6 +77,7 @@ class CachedPairs:
             list(items),
             lambda c: self._judge.compare(c, seed),
             self._chunk,
+            at_once(self._judge),
         )
 
 
@@ -92,7 +95,10 @@ class CachedModel:
             answers = self._completer.complete(some)
             return [Completed(r.id, a) for r, a in zip(some, answers, strict=True)]
 
-        found = cached_calls(self._context, self.name, Completed, list(requests), ask, self._chunk)
+        found = cached_calls(
+            *(self._context, self.name, Completed, list(requests), ask, self._chunk),
+            at_once(self._completer),
+        )
         return [one.completions for one in found]
 
 
@@ -113,7 +119,10 @@ class CachedScorer(CachedModel):
                 for r, a in zip(some, answers, strict=True)
             ]
 
-        found = cached_calls(self._context, self.name, Weighed, list(requests), weigh, self._chunk)
+        found = cached_calls(
+            *(self._context, self.name, Weighed, list(requests), weigh, self._chunk),
+            at_once(scorer),
+        )
         return [tuple(_log(p) for p in one.probabilities) for one in found]
 
 
@@ -130,12 +139,18 @@ def cached_calls(
     items: Sequence[Any],
     call: Callable[[Sequence[Any]], list[T]],
     chunk: int,
+    threads: int = 1,
 ) -> list[T]:
-    """Return the results for the items, computed chunk by chunk in a stage of their own."""
+    """Return the results for the items, computed chunk by chunk in a stage of their own.
+
+    Args:
+        threads: chunks that are computed at once.
+    """
     inputs = {"by": by, "items": fingerprint(list(items))}
     name = "feedback" if cls is Feedback else "answers"
     with context.run.stage("judge", inputs=inputs) as stage:
-        return stage.map(name, cls, items, call, chunk=chunk, title=context.title(f"{by} judges"))
+        title = context.title(f"{by} judges")
+        return stage.map(name, cls, items, call, chunk=chunk, title=title, at_once=lambda: threads)
 
 
 def _log(probability: float | None) -> float:

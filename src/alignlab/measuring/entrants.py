@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from alignlab import registry
+from alignlab.at_once import at_once
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput
 from alignlab.evaluation.outputs import given_baseline, read_outputs
@@ -99,10 +100,6 @@ def _turn(
     inputs = {"by": model.spec, "asked": fingerprint(requests)}
     engine = cache(model.make)  # made when the first chunk is asked
 
-    def ahead(some: Sequence[CompletionRequest]) -> bool:
-        begin = getattr(engine(), "begin", None)
-        return begin is not None and bool(begin(some))
-
     with context.run.stage(name, config=sampling, inputs=inputs) as stage:
         found = stage.map(
             "responses",
@@ -111,7 +108,7 @@ def _turn(
             lambda some: _complete(engine(), model.name, some, turn),
             chunk=chunk,
             title=context.title(f"{model.name} answers"),
-            ahead=ahead,
+            at_once=lambda: at_once(engine()),
         )
         if not stage.done:
             lost = len(requests) - len(found)

@@ -219,7 +219,7 @@ def _compare(
         return stage.once(
             "feedback",
             Feedback,
-            lambda: judge.compare(items, context.seed_for("duel")),
+            lambda: context.compare(judge, items, context.seed_for("duel")),
             title=context.title(f"{judge.name} compares {model}"),
         )
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from alignlab.at_once import at_once
 from alignlab.context import RunContext
 from alignlab.protocols import PairJudge
 from alignlab.stages.judge import JUDGE_CHUNK
@@ -37,6 +38,7 @@ def compare(
             lambda some: judge.compare(some, seed),
             chunk=JUDGE_CHUNK,
             title=context.title(f"{judge.name} compares"),
+            at_once=lambda: at_once(judge),
         )
         # The replies of a dry run hold no verdict.
         if context.recorder:

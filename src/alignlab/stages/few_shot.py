@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from alignlab.at_once import at_once
 from alignlab.protocols import Completer
 from alignlab.types import Completion, CompletionRequest, Demonstration, Message
 
@@ -18,7 +19,7 @@ class FewShot:
     def __init__(
         self, completer: Completer, shown: Sequence[Demonstration], name: str | None = None
     ) -> None:
-        self._completer = completer
+        self._completer, self.at_once = completer, at_once(completer)
         self._shown = tuple(
             turn
             for d in shown

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from alignlab.at_once import JUDGE_CHUNK as JUDGE_CHUNK
+from alignlab.at_once import at_once
 from alignlab.context import RunContext
 from alignlab.protocols import FeedbackSource
 from alignlab.types import Count, Feedback, Prompt, Response, Score, Unscored
-
-JUDGE_CHUNK = 64
-"""Prompts per unit of judging, rated and written together."""
 
 
 def judge(
@@ -32,6 +31,7 @@ def judge(
             lambda some: context.rate(source, some, seed),
             chunk=JUDGE_CHUNK,
             title=context.title(f"{source.name} judges"),
+            at_once=lambda: at_once(source),
         )
         if not stage.done:
             stage.count([_count(stage.name, feedback)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from alignlab.at_once import at_once
 from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
 from alignlab.context import RunContext
 from alignlab.protocols import Completer
@@ -59,20 +60,17 @@ def sample(
     """
     sampling, seed = settings.sampling(), context.seed_for(purpose)
 
-    def asked(some: Sequence[Prompt]) -> list[CompletionRequest]:
-        return [CompletionRequest(p.id, p.messages, sampling, seed) for p in some]
-
     def draw(some: Sequence[Prompt]) -> list[Response | Changed[Response]]:
+        asked = [CompletionRequest(p.id, p.messages, sampling, seed) for p in some]
         return [
             _without_thoughts(_response(completer, prompt, sampling, seed, index, completion))
-            for prompt, several in zip(some, completer.complete(asked(some)), strict=True)
+            for prompt, several in zip(some, completer.complete(asked), strict=True)
             for index, completion in enumerate(several)
             if completion.finish != "error"
         ]
 
     with context.run.stage(name, config=settings, inputs={"by": completer.name}) as stage:
         title = context.title(f"{completer.name} answers")
-        begin = getattr(completer, "begin", None)
         found = stage.map(
             "responses",
             Response,
@@ -80,7 +78,7 @@ def sample(
             draw,
             chunk=settings.chunk,
             title=title,
-            ahead=None if begin is None else lambda some: bool(begin(asked(some))),
+            at_once=lambda: at_once(completer),
         )
         if not stage.done:
             lost = len(prompts) * settings.n - len(found)

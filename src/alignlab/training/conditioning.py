@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alignlab.at_once import at_once
 from alignlab.errors import BadInput
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.training.token_groups import Texts
@@ -154,6 +155,7 @@ class AtBin:
 
     def __init__(self, completer: Completer, number: int, count: int, name: str) -> None:
         self._completer, self._prefix, self.name = completer, bin_prefix(number, count), name
+        self.at_once = at_once(completer)
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
         """Complete each request after the bin's prefix."""

@@ -45,6 +45,7 @@ class Placed:
         facts = {
             "nodes": [str(node) for node in self.nodes],
             "lost_attempts": lost_attempts(contexts[0].run),
+            "engines": layout.engines,
             "peak_gigabytes": round(tasks.peak_gigabytes, 3),
         }
         return measured, facts
@@ -82,19 +83,31 @@ def layout_of(hardware: Hardware, nodes: Sequence[Node], memory: Sequence[Memory
     """Return the rules by which a study's tasks share the nodes.
 
     Args:
-        memory: memory of processes by the plan; a task reserves the most of it.
+        memory: memory of processes by the plan; a task reserves the most of it, an engine the most
+            of what does not train.
     """
+    asks = [one for one in memory if not one.what.startswith("training")]
     return Layout(
         nodes,
         needs_gpu(hardware.device, nodes),
-        int(1e9 * max((one.gigabytes for one in memory), default=0.0)),
+        _bytes(memory),
         hardware.threads,
         hardware.workers,
+        hardware.engines if hardware.engines > 1 else 0,
+        _bytes(asks),
     )
 
 
+def _bytes(memory: Sequence[Memory]) -> int:
+    """Return the bytes of the largest process."""
+    return int(1e9 * max((one.gigabytes for one in memory), default=0.0))
+
+
 def lost_attempts(run: Run) -> int:
-    """Return how many attempts at tasks of a run were lost with their workers, in all sessions."""
+    """Return how many attempts of a run were lost with their workers, in all sessions.
+
+    Attempts are those at tasks, and at chunks that engines had.
+    """
     return sum(event.get("event") == "lost" for event in events(run.path))
 
 
