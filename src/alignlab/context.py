@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import transformers
@@ -25,13 +26,7 @@ from alignlab.generation.deferred import DeferredEngine
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
 from alignlab.meter import metered
-from alignlab.models.dtypes import (
-    by_default,
-    check_dtype,
-    device_of,
-    resolve_dtype,
-    stored_parameters,
-)
+from alignlab.models import dtypes
 from alignlab.models.heads import load_reward_model
 from alignlab.models.load import LanguageModel, load
 from alignlab.models.locate import locate
@@ -75,7 +70,7 @@ class Hardware(Bounded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_dtype(self.dtype, "setting hardware.dtype")
+        dtypes.check_dtype(self.dtype, "setting hardware.dtype")
         if self.cluster:
             refuse_address(self.cluster)
             require_ray()
@@ -128,7 +123,7 @@ class Hardware(Bounded):
     @property
     def kind(self) -> str:
         """Type of the device, "cuda" or "cpu"."""
-        return device_of(self.device).type
+        return dtypes.device_of(self.device).type
 
 
 @dataclass(frozen=True)
@@ -256,7 +251,9 @@ class RunContext:
         """Return the settings of a model's engines, which share the threads of this process."""
         hardware, kind = self.hardware, self.hardware.kind
         asked = hardware.dtype if dtype == "auto" else dtype
-        used = resolve_dtype(asked, device_of(kind), stored_parameters(locate(model.path)))
+        used = dtypes.resolve_dtype(
+            asked, dtypes.device_of(kind), dtypes.stored_parameters(locate(model.path))
+        )
         self.run.note_type(model.name, used, kind)
         threads = hardware.threads or max(1, self.threads // hardware.engines)
         return PooledModel(
@@ -279,18 +276,16 @@ class RunContext:
 
     def judge(self, spec: str, itself: Checkpoint | None = None) -> FeedbackSource:
         """Return a feedback source by spec; `self` in it stands for the given checkpoint."""
-        engines_made: list[str] = []
-        with self._own_hardware():
-            judge = feedback_specs.judge(spec, make_completer=self._maker(itself, engines_made))
-        self._record_files(judge)
-        return self.recorder.source(spec) if self.recorder and not engines_made else judge
+        return cast(FeedbackSource, self._source(feedback_specs.judge, spec, itself))
 
     def pair_judge(self, spec: str, itself: Checkpoint | None = None) -> PairJudge:
         """Return a judge of pairs by spec; `self` in it stands for the given checkpoint."""
+        return cast(PairJudge, self._source(feedback_specs.pair_judge, spec, itself))
+
+    def _source(self, make: Callable[..., Any], spec: str, itself: Checkpoint | None) -> Any:
         engines_made: list[str] = []
-        maker = self._maker(itself, engines_made)
         with self._own_hardware():
-            judge = feedback_specs.pair_judge(spec, make_completer=maker)
+            judge = make(spec, make_completer=self._maker(itself, engines_made))
         self._record_files(judge)
         return self.recorder.source(spec) if self.recorder and not engines_made else judge
 
@@ -348,12 +343,12 @@ class RunContext:
         """Record a model's type in the run."""
         used = str(lm.model.dtype).removeprefix("torch.")
         if dtype:
-            used = resolve_dtype(dtype, lm.device, lm.model.num_parameters())
+            used = dtypes.resolve_dtype(dtype, lm.device, lm.model.num_parameters())
         self.run.note_type(name, used, str(lm.device))
 
     def _own_hardware(self) -> AbstractContextManager[None]:
         """Let "auto" in specs mean the run's device and type."""
-        return by_default(self.hardware.device, self.hardware.dtype)
+        return dtypes.by_default(self.hardware.device, self.hardware.dtype)
 
     def _maker(
         self, itself: Checkpoint | None, engines_made: list[str]
@@ -375,7 +370,7 @@ def _find_device(device: str) -> None:
     Raises:
         BadInput: this machine has no such device.
     """
-    device_of(device)
+    dtypes.device_of(device)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -20,10 +20,11 @@ from typing import Any
 from alignlab.commands.feedback import export
 from alignlab.data.read import Faults, read_table
 from alignlab.data.sheet_answers import answer_in
-from alignlab.data.sheets import Key, as_text, read_key
+from alignlab.data.sheets import Key, read_key
 from alignlab.errors import BadInput
 from alignlab.files import lock, write_text
 from alignlab.report.policy import content_security_policy
+from alignlab.text import conversation as as_text
 
 HERE = "127.0.0.1"
 PAGE = Path(__file__).parent / "pages" / "annotate.html"

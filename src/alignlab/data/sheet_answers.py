@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
-from alignlab.data.sheets import Key, SheetItem, SheetSettings, as_text, plain_label
+from alignlab.data.sheets import Key, SheetItem, SheetSettings, plain_label
 from alignlab.errors import BadInput, bad_record
+from alignlab.text import conversation as as_text
 from alignlab.types import Critique, Feedback, Ranking, Score, Verdict
 
 REPEATED = "repeated answer"

@@ -15,8 +15,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from alignlab.ask_model import Ask, ask_model
 from alignlab.feedback.model_judge import own_words
-from alignlab.feedback.prompts import JudgePrompt, judge_prompt, question
+from alignlab.feedback.prompts import JudgePrompt, judge_prompt
 from alignlab.protocols import Completer
+from alignlab.text import conversation as question
 from alignlab.types import Message, Prompt, Response, SampledBy, Sampling, Unscored
 from alignlab.verdicts import parse_question
 
