@@ -350,7 +350,7 @@ def main() -> None:
     if given.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        Console(width=180).print(table(rows))
+        Console(width=220).print(table(rows))
 
 
 if __name__ == "__main__":
