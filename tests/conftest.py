@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # What was measured on this machine must not decide a test.
 os.environ["ALIGNLAB_CACHE"] = tempfile.mkdtemp(prefix="alignlab-cache-")
+atexit.register(shutil.rmtree, os.environ["ALIGNLAB_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture
