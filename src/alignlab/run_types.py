@@ -1,4 +1,4 @@
-"""Typed records of what a run spends, counts and measures; `alignlab.types` holds them all."""
+"""Define the records of what a run spends, counts and measures; `alignlab.types` has them too."""
 
 from __future__ import annotations
 

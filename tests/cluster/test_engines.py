@@ -19,16 +19,16 @@ import pytest
 
 from alignlab import engine_pool, progress
 from alignlab.cluster import engines as engines_
-from alignlab.cluster import session as sessions
 from alignlab.cluster.engines import ClusterEngines
 from alignlab.cluster.placement import Layout, Node
-from alignlab.cluster.session import Session, connected
+from alignlab.cluster.session import Session
 from alignlab.cluster.tasks import Tasks
 from alignlab.cluster.worker import Ended, Order, Site
 from alignlab.errors import BadInput, RunFailed
 from alignlab.redo import events
 from alignlab.runs import Run, RunIdentity
 from tests.cluster import toy
+from tests.cluster.one_machine import ray_here
 from tests.recipes import kill_resume
 from tests.recipes.small import SMALL
 from tests.running import CommandLine
@@ -47,15 +47,8 @@ STUDY = (
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(sessions, "this_node", lambda: Node("here", 3, 0, 6 * 10**9))
-    patch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    patch.setenv("RAY_worker_niceness", "0")  # else they starve on a busy machine
-    try:
-        with connected("auto") as found:
-            yield found
-    finally:
-        patch.undo()
+    with ray_here(3) as found:
+        yield found
 
 
 @pytest.fixture

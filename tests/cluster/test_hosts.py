@@ -227,15 +227,22 @@ def test_engines_are_cut_off_and_die_and_no_chunk_is_lost(whole: Hosts, tmp_path
     assert len(lost(out, 2)) == 2
 
 
-def test_a_study_on_three_hosts_equals_one_on_this_machine(whole: Hosts, tmp_path: Path):
-    here, there = tmp_path / "here", tmp_path / "there"
-    alone = [sys.executable, "-m", "alignlab", "run", *STUDY]
-    with here.with_suffix(".log").open("wb") as log:
+ALONE = [sys.executable, "-m", "alignlab", "run", *STUDY]
+
+
+def study_here(out: Path) -> None:
+    """Run the study on this machine alone."""
+    with out.with_suffix(".log").open("wb") as log:
         subprocess.run(
-            [*alone, "hardware.workers=1", f"out={here}"], cwd=ROOT, env=environment(),
+            [*ALONE, "hardware.workers=1", f"out={out}"], cwd=ROOT, env=environment(),
             stdout=log, stderr=log, timeout=LIMIT_S, check=True,
         )  # fmt: skip
-    argv = [*alone, f"hardware.cluster={whole.address}", f"out={there}"]
+
+
+def test_a_study_on_three_hosts_equals_one_on_this_machine(whole: Hosts, tmp_path: Path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    study_here(here)
+    argv = [*ALONE, f"hardware.cluster={whole.address}", f"out={there}"]
     process = begun(whole, 0, argv, there)
     # A branch's worker is killed, too, as soon as there is one.
     (branch, *_) = until(
@@ -258,13 +265,8 @@ def test_a_study_whose_engines_are_on_other_hosts_equals_one_on_this_machine(
     whole: Hosts, tmp_path: Path
 ):
     here, there = tmp_path / "here", tmp_path / "there"
-    alone = [sys.executable, "-m", "alignlab", "run", *STUDY]
-    with here.with_suffix(".log").open("wb") as log:
-        subprocess.run(
-            [*alone, "hardware.workers=1", f"out={here}"], cwd=ROOT, env=environment(),
-            stdout=log, stderr=log, timeout=LIMIT_S, check=True,
-        )  # fmt: skip
-    argv = [*alone, f"hardware.cluster={whole.address}", "hardware.engines=2", f"out={there}"]
+    study_here(here)
+    argv = [*ALONE, f"hardware.cluster={whole.address}", "hardware.engines=2", f"out={there}"]
     process = begun(whole, 0, argv, there)
     engines = until(lambda: [e for e in events(there) if e["event"] == "engine"], 2, there)
     until(lambda: list(there.glob("stages/**/responses.jsonl")), 1, there)

@@ -20,7 +20,7 @@ from alignlab.cluster import session as sessions
 from alignlab.cluster import tasks as tasks_
 from alignlab.cluster import worker
 from alignlab.cluster.placement import Layout
-from alignlab.cluster.session import Session, connected
+from alignlab.cluster.session import Session
 from alignlab.cluster.tasks import Task, Tasks
 from alignlab.errors import BadInput, RunFailed
 from alignlab.generation.cache import AnswerCache, Spent
@@ -28,6 +28,7 @@ from alignlab.redo import events
 from alignlab.runs import Run, RunIdentity
 from alignlab.types import Count
 from tests.cluster import toy
+from tests.cluster.one_machine import ray_here
 
 pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
@@ -35,15 +36,9 @@ KEY = "sk-of-a-test-that-no-log-may-hold"
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(sessions, "this_node", lambda: sessions.Node("here", 2, 0, 4 * 10**9))
-    patch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    try:
-        with connected("auto") as found:
-            yield found
-    finally:
-        patch.undo()
+def session() -> Iterator[Session]:
+    with ray_here(2) as found:
+        yield found
 
 
 @pytest.fixture
