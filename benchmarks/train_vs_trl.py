@@ -20,8 +20,10 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -120,9 +122,8 @@ def compare_apart(work: Work, size: str, clock: str, folder: Path) -> Row:
             work_file = folder / f"work-{number}.json"
             work_file.write_text(json.dumps(asdict(one)))
             for name in SIDES if number % 2 else SIDES[::-1]:
-                side = Side("train_side.py", name, work_file)
-                turns = [side.turn(), side.turn()]
-                side.close()
+                with closing(Side("train_side.py", name, work_file)) as side:
+                    turns = [side.turn(), side.turn()]
                 found[name] += turns[1:] if found[name] else turns
             job.advance()
     return _row(work, size, clock, found, batches)
@@ -354,4 +355,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BadInput as error:
+        sys.exit(str(error))

@@ -16,7 +16,7 @@ from alignlab import engine_pool, meter
 from alignlab.at_once import at_once, in_order
 from alignlab.commands._support.job import open_run
 from alignlab.context import Hardware
-from alignlab.engine_pool import EnginePool, PooledModel, stop_engines
+from alignlab.engine_pool import EnginePool, PooledModel, kill_engines, stop_engines
 from alignlab.errors import BadInput, RunFailed
 from alignlab.generation.local import LocalEngine
 from alignlab.models.load import load, save
@@ -101,7 +101,9 @@ def test_calls_of_several_threads_have_the_answers_of_one_engine(folder: Path) -
     os.kill(pids.pop(), signal.SIGKILL)
     with pytest.raises(RunFailed, match="a sampling process was killed"):
         list(in_order(pool.complete, chunks * 20, 2))
-    stop_engines()
+    assert list(in_order(pool.complete, chunks, 2)) == [alone.complete(c) for c in chunks]
+    kill_engines()
+    assert not engine_pool._here
 
 
 def _names_held() -> list[str]:

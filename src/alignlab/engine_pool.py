@@ -126,9 +126,8 @@ class ProcessEngines:
     def __init__(self, devices: Sequence[str], threads: int) -> None:
         self._devices, self._free = devices, SimpleQueue[int]()
         # The processes plan their memory at the same moment.
-        begin = os.getpid(), threads, machine.free_memory() // len(devices)
-        context = multiprocessing.get_context("spawn")
-        self.executors = [ProcessPoolExecutor(1, context, _begin, begin) for _ in devices]
+        self._begun = os.getpid(), threads, machine.free_memory() // len(devices)
+        self.executors = [self._process() for _ in devices]
         for engine in range(len(devices)):
             self._free.put(engine)
 
@@ -143,6 +142,7 @@ class ProcessEngines:
             executor, device = self.executors[engine], self._devices[engine]
             return executor.submit(function, model, device, *arguments).result()
         except BrokenProcessPool:
+            self.executors[engine] = self._process()  # for the next call
             raise RunFailed(KILLED) from None
         finally:
             self._free.put(engine)
@@ -151,6 +151,16 @@ class ProcessEngines:
         """End the processes."""
         for executor in self.executors:
             executor.shutdown(wait=True, cancel_futures=True)
+
+    def kill(self) -> None:
+        """End the processes with the chunks under way, which are done again on resume."""
+        for executor in self.executors:
+            for process in list((executor._processes or {}).values()):
+                process.kill()
+
+    def _process(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(1, context, _begin, self._begun)
 
 
 _elsewhere: Engines | None = None
@@ -177,6 +187,13 @@ def stop_engines() -> None:
         _elsewhere.stop()
     while _here:
         _here.popitem()[1].stop()
+
+
+def kill_engines() -> None:
+    """End the engines of this machine at once, as a command does that fails or is stopped."""
+    for engines in list(_here.values()):
+        engines.kill()
+    _here.clear()
 
 
 def _engines_of(model: PooledModel) -> Engines:

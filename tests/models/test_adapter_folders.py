@@ -150,12 +150,6 @@ def test_another_base_is_refused_in_one_line(tmp_path, base, chain):
         load(tmp_path / "second")
 
 
-def test_released_weights_of_a_base_are_missed(tmp_path, chain):
-    (tmp_path / "first/adapter_model.safetensors").unlink()
-    with pytest.raises(BadInput, match="found other files"):
-        load(tmp_path / "second")
-
-
 def test_a_run_may_move_and_keeps_its_hashes(tmp_path, base):
     run = tmp_path / "run"
     (run / "stages").mkdir(parents=True)
@@ -281,3 +275,28 @@ def test_vllm_reads_a_whole_model_of_the_adapters_name(tmp_path, chain, monkeypa
     assert same_weights(lm, load(chain[1]))
     assert engine.name == f"vllm:second@{fingerprint(tmp_path / 'second')[:8]}"
     assert not Path(folder).exists()
+
+
+def test_an_adapter_brings_the_template_that_its_base_lacks(tmp_path, base):
+    lm = trained(load(base, dtype="float32"), 1)
+    save_adapter(lm, tmp_path / "a")
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        file = base / name
+        if file.is_file() and name.endswith("json"):
+            plain = json.loads(file.read_text())
+            plain.pop("chat_template", None)
+            file.write_text(json.dumps(plain))
+        else:
+            file.unlink(missing_ok=True)
+    with pytest.raises(BadInput, match="no chat template"):
+        model_facts(base)
+    assert model_facts(tmp_path / "a").path == str(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_weights_that_a_run_has_deleted_are_missed_by_name(tmp_path, chain, name):
+    (tmp_path / "first" / "adapter_model.safetensors").unlink()
+    says = "first: expected weights in safetensors files, found none"
+    for read in (model_facts, load):
+        with pytest.raises(BadInput, match=says):
+            read(tmp_path / name)

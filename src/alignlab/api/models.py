@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from alignlab import registry
 from alignlab.api.inputs import ModelLike, model_spec
 from alignlab.api.results import Result
 from alignlab.errors import BadInput
-from alignlab.types import Checkpoint
+from alignlab.run_models import MODEL_FILES
+from alignlab.types import Checkpoint, Role
 
 if TYPE_CHECKING:
     from alignlab.models.load import LanguageModel
@@ -66,6 +67,9 @@ class ModelMethods:
         """
         from alignlab.types import CompletionRequest, Sampling
 
+        for name, value in (("n", n), ("max_tokens", max_tokens), ("seed", seed)):
+            if not isinstance(value, int):
+                raise BadInput(f"{name}: expected a whole number, found {value!r}")
         sampling = Sampling(temperature, top_p, max_tokens, n)
         asked = _conversations(prompts)
         requests = [
@@ -96,7 +100,9 @@ class ModelMethods:
         from alignlab.models.packed import TokenGroup
 
         asked = _conversations(prompts)
-        if isinstance(responses, str) or len(asked) != len(responses):
+        if isinstance(responses, str) or not all(isinstance(r, str) for r in responses):
+            raise BadInput(f"logprobs: expected a list of texts, found {responses!r}")
+        if len(asked) != len(responses):
             raise BadInput(f"logprobs: expected a response for each of {len(asked)} prompts")
         groups = [
             TokenGroup(
@@ -114,10 +120,21 @@ class ModelMethods:
         return Result(rows, f"log-probabilities under {self._label}")
 
     def save(self, path: str | Path) -> Path:
-        """Write weights, tokenizer and chat template as a Hugging Face folder, adapters merged."""
+        """Write weights, tokenizer and chat template as a Hugging Face folder, adapters merged.
+
+        Args:
+            path: folder to make; a model that is there is replaced.
+
+        Raises:
+            BadInput: a file, or a folder of something else.
+        """
         from alignlab.models.load import save
 
-        return save(self.lm, Path(path))
+        folder = Path(path)
+        other = folder.is_dir() and any(folder.iterdir()) and not _is_model(folder)
+        if folder.is_file() or other:
+            raise BadInput(f"{folder}: expected an empty folder, a model's or none")
+        return save(self.lm, folder)
 
 
 class Model(ModelMethods):
@@ -248,6 +265,10 @@ def load_model(
     return Model(model_spec(model), device, dtype, adapter, chat_template)
 
 
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in MODEL_FILES)
+
+
 def _is_checkpoint(spec: str) -> bool:
     kind, _, name = spec.partition(":")
     try:
@@ -258,8 +279,8 @@ def _is_checkpoint(spec: str) -> bool:
 
 
 def _conversations(prompts: Sequence[Conversation]) -> list[Conversation]:
-    if isinstance(prompts, str):
-        raise BadInput(f"expected a list of prompts, found the text {prompts!r}")
+    if isinstance(prompts, str | bytes | Mapping) or not isinstance(prompts, Iterable):
+        raise BadInput(f"expected a list of prompts, found {prompts!r}")
     return list(prompts)
 
 
@@ -269,6 +290,9 @@ def _messages(prompt: Conversation) -> tuple[Message, ...]:
     if isinstance(prompt, str):
         return (Message("user", prompt),)
     try:
-        return tuple(Message(turn["role"], turn["content"]) for turn in prompt)  # type: ignore[arg-type]
+        turns = [(turn["role"], turn["content"]) for turn in prompt]
     except (KeyError, TypeError):
-        raise BadInput(f"prompt: expected turns with role and content, found {prompt!r}") from None
+        turns = []
+    if not turns or not all(r in get_args(Role) and isinstance(c, str) for r, c in turns):
+        raise BadInput(f"prompt: expected turns with role and content, found {prompt!r}")
+    return tuple(Message(role, content) for role, content in turns)  # type: ignore[arg-type]

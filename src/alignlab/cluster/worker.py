@@ -148,9 +148,10 @@ def do(order: Order, mailbox: Any, engines: Sequence[Any] = ()) -> Ended:
             function, arguments = pickle.loads(order.work)
             share(order.cpus, order.site)
             with shared(engines, order) as client:
-                result = function(*arguments)
-                peak = client.peak_gigabytes if client else 0.0
-            return result
+                try:
+                    return function(*arguments)
+                finally:
+                    peak = client.peak_gigabytes if client else 0.0
 
     found = ended(work, order.name, order.site)
     return replace(found, peak_gigabytes=max(found.peak_gigabytes, peak))

@@ -25,12 +25,11 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
-from alignlab.models.load import base_of_adapter, is_adapter
+from alignlab.models.load import tokenizer_of
 from alignlab.models.locate import HUB_SMALL_FILES, locate
 from alignlab.models.memory import adapter_parameters, reading_bytes, sampling_bytes
 from alignlab.models.prepacked import MOST_BYTES, MOST_ROWS
 from alignlab.models.quant import require_bitsandbytes
-from alignlab.models.tokenizer import read_tokenizer
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.recording import BATCH, STUDENT, Recorder, RecordingRun, is_stand_in
@@ -184,9 +183,7 @@ def _timed(
 def model_tokenizer(recorder: Recorder, config: StudyConfig) -> tuple[Callable[[str], int], int]:
     """Return a count of the base model's tokens of a text, and those that its template adds."""
     folder = locate(resolve_model(config.model).path, files=HUB_SMALL_FILES)
-    if is_adapter(folder):
-        folder = locate(base_of_adapter(folder), files=HUB_SMALL_FILES)
-    tokenizer = read_tokenizer(folder, config.chat_template or None).tokenizer
+    tokenizer = tokenizer_of(folder, config.chat_template or None).tokenizer
 
     def tokens_of(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -17,7 +17,7 @@ import torch
 
 from alignlab.errors import BadInput
 from alignlab.files import read_json, write_json
-from alignlab.models.folders import ADAPTER, BASE, fingerprint
+from alignlab.models.folders import ADAPTER, BASE, fingerprint, require_weights
 from alignlab.models.locate import locate
 from alignlab.models.new_tokens import embed_tokens
 from alignlab.run_models import is_run
@@ -74,6 +74,8 @@ def checked_base(folder: Path) -> str:
         BadInput: other files, or none.
     """
     base, record = base_of_adapter(folder), _record(folder)
+    for each in (folder, locate(base)):
+        require_weights(each)
     if record and (found := fingerprint(locate(base))) != record["fingerprint"]:
         raise BadInput(
             f"{folder}: expected the base model that the adapter was trained on "

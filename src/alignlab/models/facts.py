@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from alignlab.errors import BadInput, expecting
-from alignlab.models.load import base_of_adapter, is_adapter, stored_type
+from alignlab.errors import expecting
+from alignlab.models.folders import require_weights
+from alignlab.models.load import base_of_adapter, is_adapter, stored_type, tokenizer_of
 from alignlab.models.locate import HUB_SMALL_FILES, locate
-from alignlab.models.tokenizer import read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ModelFacts:
 def model_facts(
     spec: str | Path, *, chat_template: str | None = None, shape_only: bool = False
 ) -> ModelFacts:
-    """Read a model's configuration, tokenizer and chat template; for an adapter, its base's.
+    """Read a model's configuration, tokenizer and chat template; an adapter has its base's shape.
 
     Args:
         spec: folder or hub id.
@@ -55,14 +55,16 @@ def model_facts(
         BadInput: no such model, no decoder, no safetensors weights, or no chat template.
     """
     folder = locate(spec, files=HUB_SMALL_FILES)
+    if not shape_only:
+        tokenizer_of(folder, chat_template)
+    if not shape_only and Path(spec).is_dir():
+        require_weights(folder)
     if is_adapter(folder):
         base = base_of_adapter(folder)
-        facts = model_facts(base, chat_template=chat_template, shape_only=shape_only)
+        if not shape_only and Path(base).is_dir():
+            require_weights(locate(base))
+        facts = model_facts(base, shape_only=True)
         return replace(facts, path=str(folder), stored="float32")  # merged
-    if not shape_only:
-        read_tokenizer(folder, chat_template)
-    if not shape_only and Path(spec).is_dir() and not any(folder.glob("*.safetensors")):
-        raise BadInput(f"{folder}: expected weights in safetensors files, found none")
     config, parameters, norms = _decoder(folder)
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_attention_heads", 1)

@@ -1,4 +1,4 @@
-"""Hash and replace model folders."""
+"""Hash, check and replace model folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from alignlab.errors import BadInput
 
 ADAPTER = "adapter_config.json"
 """File of an adapter's settings, as peft writes it."""
@@ -41,6 +43,16 @@ def fingerprint(folder: str | Path, *, chat_template: str | None = None) -> str:
     digest.update((chat_template or "").encode())
     found: str = digest.hexdigest()
     return found[:16]
+
+
+def require_weights(folder: Path) -> None:
+    """Refuse a folder without weights, such as one whose run has deleted them.
+
+    Raises:
+        BadInput: no safetensors file.
+    """
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder}: expected weights in safetensors files, found none")
 
 
 def _is_hashed(file: Path) -> bool:

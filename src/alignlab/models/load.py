@@ -29,7 +29,7 @@ from alignlab.models.dtypes import check_dtype, resolve_dtype, stored_parameters
 from alignlab.models.dtypes import device_of as device_of
 from alignlab.models.folders import fingerprint as fingerprint
 from alignlab.models.folders import replace_folder as replace_folder
-from alignlab.models.locate import locate, short_name
+from alignlab.models.locate import HUB_SMALL_FILES, locate, short_name
 from alignlab.models.new_tokens import embed_tokens
 from alignlab.models.saving import save as save
 from alignlab.models.saving import save_adapter as save_adapter
@@ -55,7 +55,7 @@ class LanguageModel:
     path: str
     """Local folder that the model was read from or saved to."""
     fingerprint: str
-    """Content hash of the files at `path` (see `fingerprint`)."""
+    """Content hash of the files at `path` (see `fingerprint`); with an adapter merged, of both."""
     device: torch.device
     stored: torch.dtype | None = None
     """Type of the weights in the files at `path`; None where unknown."""
@@ -242,6 +242,24 @@ def _opened(
     )
 
 
+def tokenizer_of(folder: Path, chat_template: str | Path | None = None) -> ReadTokenizer:
+    """Read the tokenizer of a model's folder; an adapter without one has its base's.
+
+    Args:
+        folder: folder of a model or of an adapter.
+        chat_template: template instead of the tokenizer's own.
+
+    Raises:
+        BadInput: no tokenizer, or no chat template.
+    """
+    if not is_adapter(folder):
+        return read_tokenizer(folder, chat_template)
+    base = locate(base_of_adapter(folder), files=HUB_SMALL_FILES)
+    if any((folder / name).is_file() for name in _TOKENIZER):
+        return _tokenizer_with(base, folder, chat_template, trust_remote_code=False)
+    return tokenizer_of(base, chat_template)
+
+
 def _tokenizer_with(
     folder: Path, adapter: Path | None, chat_template: str | Path | None, trust_remote_code: bool
 ) -> ReadTokenizer:
@@ -309,7 +327,7 @@ def stored_type(folder: Path) -> torch.dtype | None:
 
 
 def classifier_in(folder: str | Path) -> str:
-    """Return the class of the sequence classifier in a folder; empty for another model."""
+    """Return the kind of sequence classifier in a folder, by its class; empty for another model."""
     if adapter_folders.is_reward_adapter(Path(folder)):
         return "an adapter ForSequenceClassification"
     config = Path(folder) / "config.json"

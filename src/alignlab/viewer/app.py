@@ -24,7 +24,7 @@ from alignlab.report import export, labels, page
 from alignlab.report.policy import styles_to_classes
 from alignlab.runs import slug
 from alignlab.viewer import pages, rating, run_list, security
-from alignlab.viewer.library import Library, RunState
+from alignlab.viewer.library import Library, RunState, damage_named
 from alignlab.viewer.security import Handler
 
 LARGEST = 1_000_000
@@ -166,8 +166,11 @@ class _Site:
                 run = self.library.run(request.path_params["key"])
             except KeyError:
                 return self._html("error.html.j2", 404, message="no such run")
+            except BadInput as error:
+                return self._html("error.html.j2", 400, message=str(error))
             try:
-                found = gather(run)
+                with damage_named(run.path):
+                    found = gather(run)
             except BadInput as error:
                 return self._html("error.html.j2", 400, message=str(error))
             if found is None:

@@ -7,7 +7,8 @@ import json
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -122,22 +123,30 @@ class Library:
         """Stop looking for changes, so that many pages are made quickly and of one state."""
         for key in self.paths():
             self.index(key)
-        self._frozen = {key: read_state(key, path) for key, path in self.paths().items()}
+        self._frozen = {key: self.run(key) for key in self.paths()}
 
     def run(self, key: str) -> RunState:
         """Return one run.
 
         Raises:
             KeyError: no such run.
+            BadInput: a damaged file.
         """
         if self._frozen:
             return self._frozen[key]
-        return read_state(key, self.paths()[key])
+        path = self.paths()[key]
+        with damage_named(path):
+            return read_state(key, path)
 
-    def runs(self) -> list[RunState]:
-        """Return all runs, the latest first."""
-        found = [self.run(key) for key in self._frozen or self.paths()]
-        return sorted(found, key=lambda r: r.manifest.created, reverse=True)
+    def runs(self) -> tuple[list[RunState], list[str]]:
+        """Return the runs that can be read, the latest first, and the faults of the others."""
+        found, faults = [], []
+        for key in self._frozen or self.paths():
+            try:
+                found.append(self.run(key))
+            except BadInput as error:
+                faults.append(str(error))
+        return sorted(found, key=lambda r: r.manifest.created, reverse=True), faults
 
     def index(self, key: str) -> Index:
         """Return the index of a run, brought up to date.
@@ -153,7 +162,8 @@ class Library:
             if index is None:
                 index = self._indexes[path] = Index(path, self._place(path))
                 index.function("matches", 2, _matches)
-        index.update()
+        with damage_named(path):
+            index.update()
         return index
 
     def _place(self, run: Path) -> Path:
@@ -171,6 +181,20 @@ class Library:
         """Close all indexes."""
         for index in self._indexes.values():
             index.close()
+
+
+@contextmanager
+def damage_named(run: Path) -> Iterator[None]:
+    """Name the run in the error of a file that cannot be read.
+
+    Raises:
+        BadInput: a damaged file.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise BadInput(f"{run}: expected a run's files, found a damaged one ({reason})") from error
 
 
 def is_run(path: Path) -> bool:

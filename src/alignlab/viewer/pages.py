@@ -270,7 +270,7 @@ def compare(library: Library, query: Mapping[str, str]) -> Page:
     keys = [query.get("a", ""), query.get("b", "")]
     known = library.paths()
     if any(key not in known for key in keys):
-        return {"ready": False, "runs": library.runs(), "a": keys[0], "b": keys[1]}
+        return {"ready": False, "runs": library.runs()[0], "a": keys[0], "b": keys[1]}
     mapping = comparison.read_mapping(query.get("map", ""))
     runs = [library.run(key) for key in keys]
     first, second = (comparison.Side(r.name, r.path, library.index(r.key)) for r in runs)

@@ -24,7 +24,7 @@ def runs(library: Library, query: Mapping[str, str]) -> Row:
         query: `q` searches names, questions, states and settings (`beta=0.3`; `beta=` shows the
             runs that have the setting); `sort` is a column, with "-" in front to descend.
     """
-    found = library.runs()
+    found, faults = library.runs()
     searched = query.get("q", "").lower().split()
     rows: list[Row] = [
         {
@@ -44,6 +44,7 @@ def runs(library: Library, query: Mapping[str, str]) -> Row:
         kept.sort(key=lambda row: _order(row, sort.lstrip("-")), reverse=sort.startswith("-"))
     return {
         "rows": kept,
+        "faults": faults,
         "total": len(rows),
         "q": query.get("q", ""),
         "sort": sort,

@@ -12,6 +12,7 @@ import torch
 
 from alignlab import configs
 from alignlab.context import Hardware, RunContext
+from alignlab.engine_pool import kill_engines, stop_engines
 from alignlab.models.dtypes import by_default
 from alignlab.runs import Run, RunIdentity
 from alignlab.training.tracking import Track
@@ -60,5 +61,9 @@ def open_run(
         torch.set_num_threads(context.threads)
         with by_default(hardware.device, hardware.dtype):
             yield context
+        stop_engines()
+    except BaseException:
+        kill_engines()
+        raise
     finally:
         run.close()

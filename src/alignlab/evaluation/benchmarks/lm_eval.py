@@ -109,12 +109,12 @@ class LmEval(Bounded):
             import lm_eval
             import torch
             from lm_eval.tasks import TaskManager
-
-            from alignlab.models.load import merged_folder
         except ImportError:
             raise BadInput(
                 "lm_eval: expected lm-evaluation-harness; pip install 'alignlab[lm-eval]'"
             ) from None
+        from alignlab.models.load import merged_folder
+
         cache = None if inputs.cache is None else str(inputs.cache / f"lm-eval-{name}")
         try:
             groups = frozenset(TaskManager().all_groups)
