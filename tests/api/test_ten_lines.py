@@ -99,6 +99,18 @@ def test_answers_and_log_probabilities_of_a_model():
     assert copy.logprobs(["Hi"], ["Yes."])[0]["logprob"] == pytest.approx(scored[0]["logprob"])
     with pytest.raises(al.BadInput, match="expected a list of prompts"):
         model.generate("Hi")
+    for wrong in (None, {"a": 1}, [{"role": "x"}], [[]], [[{"role": "user", "content": 1}]]):
+        with pytest.raises(al.BadInput, match="expected"):
+            model.generate(wrong)
+    with pytest.raises(al.BadInput, match="seed: expected a whole number"):
+        model.generate(["Hi"], seed="x")
+    with pytest.raises(al.BadInput, match="expected a list of texts"):
+        model.logprobs(["Hi"], [1])
+    kept = Path("notes.txt")
+    kept.write_text("mine")
+    with pytest.raises(al.BadInput, match="expected an empty folder, a model's or none"):
+        model.save(kept)
+    assert kept.read_text() == "mine"
     with pytest.raises(al.BadInput, match="a response for each of 2 prompts"):
         model.logprobs(["Hi", "Ho"], ["Yes."])
 

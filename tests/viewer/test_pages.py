@@ -365,3 +365,15 @@ def test_runs_are_sorted_by_numbers_as_numbers(tmp_path: Path) -> None:
         found = run_list.runs(library, {"sort": sort})
         assert [row["run"].name for row in found["rows"]] == [f"run-{s}" for s in order]
     assert found["changing"] == ["beta"]
+
+
+def test_a_damaged_run_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    run, other = build(tmp_path / "one"), build(tmp_path / "two")
+    file = next(run.glob("stages/*/status.json"))
+    file.write_text('{"state": "do')
+    client = TestClient(application(Library(tmp_path), 8000), base_url=f"http://{HOST}")
+    listed = text_of(client, "/")
+    assert f"{run}: expected a run's files, found a damaged one" in listed
+    assert f"{other.name} " in listed
+    reply = client.get(f"/run/{run.name}/")
+    assert (reply.status_code, "found a damaged one" in html.unescape(reply.text)) == (400, True)
