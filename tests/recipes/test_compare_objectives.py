@@ -56,6 +56,13 @@ def test_every_branch_is_measured(finished):
     assert {r["model"] for r in rows(finished, metric="kl")} == trained
 
 
+def test_a_policy_gradient_takes_a_reward_of_its_own():
+    methods = "methods={own: {objective: rloo, reward: 'random'}}"
+    study = parts(*TINY, "branches=[own]", methods)
+    made = study.models["own"]
+    assert "rewarded by random" in made
+
+
 def test_all_objectives_make_a_branch():
     recipe = registry.get("recipe", "rl_free")
     samples, data = (assemble(recipe, None, [f"groups={g}"], {}) for g in ("samples", "data"))
@@ -241,6 +248,8 @@ def parts(*overrides):
     [
         ("branches=[dpoo]", "did you mean"),
         ("methods.dpo.reward=model", "no effect"),
+        ("methods.ppo.reward=randm", "unknown feedback 'randm'"),
+        ("methods.ppo.reward=pairwise:sandbox:strong", "expected a source of scores"),
         ("branches=[dpo,dpo]", "different names"),
         ("branches=[reward_model]", "unknown branch"),
         ("methods.dpo.options.betta=1", "betta"),

@@ -94,8 +94,9 @@ class Method:
     """Options of the objective."""
     train: dict[str, Any] = field(default_factory=dict)
     """Settings of the training loop that override the study's."""
-    reward: Literal["", "model", "feedback"] = ""
-    """Reward of a policy gradient; empty is the study's `reward`."""
+    reward: str = ""
+    """Reward of a policy gradient: "model", "feedback" (the critic), or a feedback source of its
+    own such as random, the control; empty is the study's `reward`."""
 
 
 class Learner(NamedTuple):
@@ -105,7 +106,7 @@ class Learner(NamedTuple):
     config: TrainConfig | RolloutConfig | None
     """Settings of the training loop; None if nothing is trained."""
     reward: str = ""
-    """Reward of a policy gradient: "model" or "feedback"."""
+    """Reward of a policy gradient: "model", "feedback", or a feedback source."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,8 @@ def described(config: CompareObjectivesConfig, name: str) -> str:
     if chosen.config is None:
         return what
     if is_policy_gradient(chosen.objective):
-        by = "a reward model of the groups" if chosen.reward == "model" else "the critic itself"
+        known = {"model": "a reward model of the groups", "feedback": "the critic itself"}
+        by = known.get(chosen.reward, chosen.reward)
         what = f"M1 trained on its own answers, rewarded by {by}"
     return f"{what}: {chosen.objective!r}, learning rate {chosen.config.lr:g}"
 
@@ -283,11 +285,12 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
     study, chosen = branch.study, branch.learner
     context, config, m1 = study.context, study.config, study.start.m1
     assert isinstance(chosen.config, RolloutConfig)
-    if chosen.reward == "feedback":
-        reward = context.judge(config.feedback, m1)
-    else:
+    if chosen.reward == "model":
         assert branch.given.reward_model is not None
         reward = context.learned_reward(branch.given.reward_model)
+    else:
+        source = config.feedback if chosen.reward == "feedback" else chosen.reward
+        reward = context.judge(source, m1)
     learned = watched_rollout(
         context,
         m1,
