@@ -1,10 +1,12 @@
 """Measure the overhead of Ray on one machine, and the scaling of independent branches on hosts.
 
     python -m benchmarks.cluster [--repeat 3] [--tasks 8] [--seconds 10]   # as root
+    python -m benchmarks.cluster --study [key=value ...]                              # as root
     python -m benchmarks.cluster --demo [key=value ...]
 
 The first form runs tasks that compute for a fixed number of CPU seconds, on two hosts (network
-namespaces) with one CPU each and on one, so that nothing but placement differs. The second compares
+namespaces) with one CPU each and on one, so that nothing but placement differs. The second runs a
+small study of four seeds (compare_feedback on the sandbox) on the same hosts. The third compares
 the demo on two processes of this machine with the demo on a Ray of its cores. Both ways alternate.
 Other programs must be idle.
 """
@@ -18,17 +20,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.cluster.hosts import Hosts, environment, missing
 from tests.conftest import ROOT
 
 BUSY = "tests.cluster.busy_run"
+STUDY = (
+    "seeds=4", "prompts=120", "propose.n=0", "corpus.test_prompts=120", "iterations=1",
+    "branches=[teacher_reward,sft_strong,random_judge]", "hardware.threads=1",
+)  # fmt: skip
+"""Settings of the study of independent seeds."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", action="store_true", help="overhead of Ray on the demo")
+    parser.add_argument("--study", action="store_true", help="scaling of a study of four seeds")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU seconds of a task")
@@ -40,7 +50,13 @@ def main() -> int:
         if reason := missing():
             print(reason, file=sys.stderr)
             return 2
-        scaling(given.repeat, given.tasks, given.seconds)
+        if given.study:
+            work = partial(study, settings=given.settings)
+            scaling(given.repeat, "a study of four seeds", work)
+        else:
+            work = partial(busy, tasks=str(given.tasks), seconds=f"{given.seconds:g}")
+            what = f"{given.tasks} tasks of {given.seconds:g} CPU seconds"
+            scaling(given.repeat, what, work)
     return 0
 
 
@@ -62,25 +78,45 @@ def overhead(repeat: int, settings: list[str]) -> None:
     print(f"overhead of Ray: median {statistics.median(ratios):+.1%}, all {each}")
 
 
-def scaling(repeat: int, tasks: int, seconds: float) -> None:
-    """Print the time of equal tasks on one host and on two; the start of Ray is not counted."""
+def scaling(repeat: int, what: str, seconds_on: Callable[[Hosts, Path], float]) -> None:
+    """Print the time of the same work on one host and on two; the start of Ray is not counted."""
     taken: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(repeat):
         for number in taken:
-            with Hosts(number, cpus=1) as hosts:
-                log = Path(tempfile.mkstemp(prefix="cluster-", suffix=".log")[1])
-                argv = [sys.executable, "-m", BUSY, hosts.address, str(tasks), str(seconds)]
-                code = hosts.run(0, argv, log).wait()
-                printed = log.read_text()
-                log.unlink()
-                if code:
-                    raise RuntimeError(printed)
-                taken[number].append(float(printed.split()[-1]))
-    row(f"{tasks} tasks of {seconds:g} CPU seconds, 1 host", taken[1])
-    row(f"{tasks} tasks of {seconds:g} CPU seconds, 2 hosts", taken[2])
+            with Hosts(number, cpus=1) as hosts, tempfile.TemporaryDirectory() as folder:
+                taken[number].append(seconds_on(hosts, Path(folder)))
+    row(f"{what}, 1 host", taken[1])
+    row(f"{what}, 2 hosts", taken[2])
     ratios = [one / two for one, two in zip(taken[1], taken[2], strict=True)]
     each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     print(f"scaling on 2 hosts: median {statistics.median(ratios):.2f}x, all {each}")
+
+
+def busy(hosts: Hosts, folder: Path, tasks: str, seconds: str) -> float:
+    """Return the seconds of tasks that only compute, as their run prints them."""
+    return float(printed(hosts, folder, ["-m", BUSY, hosts.address, tasks, seconds]).split()[-1])
+
+
+def study(hosts: Hosts, folder: Path, settings: list[str]) -> float:
+    """Return the seconds of a whole study, from the start of its command to its end."""
+    argv = ["-m", "alignlab", "run", "compare_feedback", *STUDY, *settings]
+    began = time.perf_counter()
+    printed(hosts, folder, [*argv, f"hardware.cluster={hosts.address}", f"out={folder / 'run'}"])
+    return time.perf_counter() - began
+
+
+def printed(hosts: Hosts, folder: Path, argv: list[str]) -> str:
+    """Return what a command of Python prints on the first host.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    log = folder / "log"
+    code = hosts.run(0, [sys.executable, *argv], log).wait()
+    text = log.read_text()
+    if code:
+        raise RuntimeError(text)
+    return text
 
 
 def timed(argv: list[str]) -> float:
