@@ -108,10 +108,10 @@ def alignlab_side(work: Work) -> None:
 
 
 def padded_side(work: Work) -> None:
-    from alignlab.models.probe import Verdict
+    from alignlab.models.probe import ProbeResult
     from alignlab.models.scorer import ResponseScorer
 
-    ResponseScorer._probe = lambda self: Verdict("the benchmark asks for it")  # type: ignore[method-assign]
+    ResponseScorer._probe = lambda self: ProbeResult("the benchmark asks for it")  # type: ignore[method-assign]
     alignlab_side(work)
 
 

@@ -98,5 +98,5 @@ def test_constants_are_followed_through_imports():
     assert source.evaluate(
         "alignlab.measuring.judge_audit", source.find("alignlab.measuring.judge_audit", "NAME")[1]
     )
-    with pytest.raises(source.Unread):
+    with pytest.raises(source.NotStatic):
         source.find("alignlab.registry", "ast")

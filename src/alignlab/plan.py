@@ -205,7 +205,7 @@ class StageOutcome:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PlanAccuracy:
     """Costs of a finished run and of its plan."""
 
     seconds: float

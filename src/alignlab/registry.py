@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from alignlab import source
 from alignlab.errors import BadInput, unknown_name
-from alignlab.source import PACKAGE, Place, Unread
+from alignlab.source import PACKAGE, NotStatic, Place
 
 T = TypeVar("T")
 
@@ -170,7 +170,7 @@ def _plugin(kind: str, point: EntryPoint) -> Part:
     try:
         parts = [p for p in _registered(point.module) if (p.kind, p.name) == (kind, point.name)]
         about = source.docstring(point.module, point.attr) if point.attr and not parts else ""
-    except Unread:
+    except NotStatic:
         parts, about = [], ""  # found out where the part is used
     return parts[0] if parts else Part(kind, point.name, Place(point.module, point.attr), about)
 

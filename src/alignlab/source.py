@@ -19,7 +19,7 @@ PACKAGE = "alignlab"
 _ROOT = Path(__file__).parent
 
 
-class Unread(Exception):
+class NotStatic(Exception):
     """Expression that cannot be evaluated without running the code."""
 
 
@@ -101,7 +101,7 @@ def find(module: str, name: str) -> tuple[Place, ast.AST]:
     origin = source.imported.get(name)
     if origin and origin.module.split(".")[0] in (PACKAGE, module.split(".")[0]):
         return find(*origin)
-    raise Unread(name)
+    raise NotStatic(name)
 
 
 def evaluate(module: str, node: ast.AST) -> Any:
@@ -138,14 +138,14 @@ def evaluate(module: str, node: ast.AST) -> Any:
         if called in ("Path", "tuple", "frozenset"):
             value = evaluate(module, node.args[0])
             return tuple(value) if isinstance(value, dict) else value
-    raise Unread(ast.unparse(node))
+    raise NotStatic(ast.unparse(node))
 
 
 def _called(module: str, node: ast.Call) -> Place | str:
     assert isinstance(node.func, ast.Name)
     try:
         place, definition = find(module, node.func.id)
-    except Unread:
+    except NotStatic:
         return node.func.id
     return place if isinstance(definition, ast.ClassDef) else node.func.id
 
@@ -159,7 +159,7 @@ def _arithmetic(node: ast.UnaryOp | ast.BinOp, values: ast.Tuple) -> Any:
     )
     numbers = all(isinstance(p, ast.Constant) and isinstance(p.value, int | float) for p in parts)
     if not numbers:
-        raise Unread(ast.unparse(node))
+        raise NotStatic(ast.unparse(node))
     return eval(compile(ast.fix_missing_locations(ast.Expression(expression)), "", "eval"), {})
 
 
@@ -180,7 +180,7 @@ def fields_of(cls: Place) -> dict[str, Field]:
         if isinstance(base, ast.Name):
             try:
                 fields |= fields_of(find(place.module, base.id)[0])
-            except Unread:
+            except NotStatic:
                 continue  # a base of another package holds no settings
     following: list[ast.stmt | None] = [*node.body[1:], None]
     for each, after in zip(node.body, following, strict=True):
@@ -197,7 +197,7 @@ def attribute(cls: Place, name: str) -> tuple[str, ast.AST] | None:
     """Find module and value of a class attribute in a class or its bases; None if undefined."""
     try:
         place, node = find(*cls)
-    except Unread:
+    except NotStatic:
         return None
     assert isinstance(node, ast.ClassDef)
     for each in node.body:
@@ -272,7 +272,7 @@ def _parameter(function: Place, one: ast.arg, kind: Any, default: ast.expr | Non
     if default is not None:
         try:
             value = evaluate(function.module, default)
-        except Unread as error:
+        except NotStatic as error:
             value = str(error)
     return Parameter(one.arg, kind, default=value, annotation=annotation)
 
@@ -293,7 +293,7 @@ def _default(each: Field) -> Any:
             body = factory.body if isinstance(factory, ast.Lambda) else ast.Call(factory, [], [])
             return evaluate(each.module, body)
         return evaluate(each.module, value)
-    except Unread as error:
+    except NotStatic as error:
         return str(error)
 
 
@@ -303,7 +303,7 @@ def _settings_in(each: Field) -> Place | None:
         if isinstance(node, ast.Name):
             try:
                 place, definition = find(each.module, node.id)
-            except Unread:
+            except NotStatic:
                 continue
             if isinstance(definition, ast.ClassDef) and any(
                 "dataclass" in ast.unparse(d) for d in definition.decorator_list
@@ -324,7 +324,7 @@ def _file(module: str) -> Path:
         spec = None
     origin = getattr(loaded, "__file__", None) or getattr(spec, "origin", None)
     if not origin or not Path(origin).is_file():
-        raise Unread(module)  # a notebook's cell
+        raise NotStatic(module)  # a notebook's cell
     return Path(origin)
 
 

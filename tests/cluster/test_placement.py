@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alignlab.cluster.placement import PROCESS_BYTES, Layout, Needs, Node, needs_gpu
+from alignlab.cluster.placement import PROCESS_BYTES, Layout, Node, TaskResources, needs_gpu
 from alignlab.errors import BadInput
 
 GB = 10**9
@@ -21,21 +21,21 @@ def _no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("node", "needs", "slots"),
     [
-        (SMALL, Needs(1), 2),
-        (SMALL, Needs(1, 0, 3 * GB), 1),  # memory
-        (SMALL, Needs(4), 0),
-        (SMALL, Needs(1, 1), 0),  # no GPU
-        (GPUS, Needs(8, 1, 100 * GB), 5),
-        (GPUS, Needs(8, 2), 4),
+        (SMALL, TaskResources(1), 2),
+        (SMALL, TaskResources(1, 0, 3 * GB), 1),  # memory
+        (SMALL, TaskResources(4), 0),
+        (SMALL, TaskResources(1, 1), 0),  # no GPU
+        (GPUS, TaskResources(8, 1, 100 * GB), 5),
+        (GPUS, TaskResources(8, 2), 4),
     ],
 )
-def test_slots_of_a_node(node: Node, needs: Needs, slots: int):
+def test_slots_of_a_node(node: Node, needs: TaskResources, slots: int):
     assert needs.slots(node) == slots
 
 
 def test_cpus_are_shared_out_and_none_gets_more_than_the_smallest_node_has():
     layout = Layout([SMALL, LARGE], memory=GB)
-    assert layout.needs(1) == Needs(2, 0, GB + PROCESS_BYTES)  # not 10: no node has so many
+    assert layout.needs(1) == TaskResources(2, 0, GB + PROCESS_BYTES)  # not 10: no node has so many
     assert layout.needs(5).cpus == 2  # 10 CPUs for 5 tasks
     assert layout.needs(6).cpus == 1
     assert layout.needs(100).cpus == 1
@@ -82,12 +82,12 @@ def test_what_no_node_can_run_is_refused():
 def test_engines_keep_their_place_and_tasks_share_the_rest():
     layout = Layout([SMALL, LARGE], memory=3 * GB, engines=3, engine_memory=GB)
     # 10 CPUs among 3 engines and a task, at most the 2 of the small node.
-    assert layout.engine_needs() == Needs(2, 0, GB + PROCESS_BYTES)
+    assert layout.engine_needs() == TaskResources(2, 0, GB + PROCESS_BYTES)
     # Room for 1 engine and 4: the large node has 4, 3, 2 left after each of three.
     assert layout.places == (LARGE, LARGE, LARGE)
     left = Node("10.0.0.2", 2, 0, 16 * GB - 3 * (GB + PROCESS_BYTES))
     assert layout.left == (SMALL, left)
-    assert layout.needs(4) == Needs(1, 0, 3 * GB + PROCESS_BYTES)  # 4 CPUs for 4 tasks
+    assert layout.needs(4) == TaskResources(1, 0, 3 * GB + PROCESS_BYTES)  # 4 CPUs for 4 tasks
     assert layout.at_once(4) == 3  # memory for one on the small node
     assert list(layout.lines(4)) == [
         "up to 4 tasks ready at a time, 1 CPU, 3.5 GB each: 3 at once",

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from alignlab.commands._support import measured_speed
-from alignlab.commands._support.measured_speed import Asked, Texts, cache_file, speeds
+from alignlab.commands._support.measured_speed import PlannedModel, SampleTexts, cache_file, speeds
 from alignlab.context import Hardware, RunContext
 from alignlab.recording import STUDENT
 from alignlab.runs import Run
@@ -24,9 +24,9 @@ def context(tmp_path, monkeypatch) -> RunContext:
 
 
 @pytest.fixture
-def models() -> dict[Asked, Texts]:
-    asked = Asked(STUDENT, str(checkpoint_path("knows_all")))
-    return {asked: Texts(EXAMPLES, TrainConfig())}
+def models() -> dict[PlannedModel, SampleTexts]:
+    asked = PlannedModel(STUDENT, str(checkpoint_path("knows_all")))
+    return {asked: SampleTexts(EXAMPLES, TrainConfig())}
 
 
 def test_a_speed_is_measured_once_and_kept(context, models, monkeypatch):
@@ -50,8 +50,8 @@ def test_other_settings_are_measured_anew(context, models, monkeypatch):
         measured_speed, "_measured", lambda *a: made.append(a) or measured_speed.Speed()
     )
     (asked,) = models
-    half = {asked: Texts(EXAMPLES, TrainConfig(dtype="bfloat16"))}
-    never = {asked: Texts(EXAMPLES, None)}
+    half = {asked: SampleTexts(EXAMPLES, TrainConfig(dtype="bfloat16"))}
+    never = {asked: SampleTexts(EXAMPLES, None)}
     for each in (models, half, never, models):
         speeds(each, context, measure=True)
     assert len(made) == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alignlab.commands._support.terminal import ending, head
-from alignlab.plan import Calls, Outcome, Plan, StageOutcome, StageTime, Time, Used
+from alignlab.plan import Calls, Plan, PlanAccuracy, StageOutcome, StageTime, Time, Used
 from alignlab.report.run_data import read_run
 from tests.report.build_run import build_run
 
@@ -44,8 +44,8 @@ def test_the_ending_answers_and_says_where_to_go_on(tmp_path):
 
 
 def test_an_outcome_says_how_wrong_the_plan_was():
-    outcome = Outcome(1000.0, 800.0, 2.0, 1.9, 0.0, 0.0)
+    outcome = PlanAccuracy(1000.0, 800.0, 2.0, 1.9, 0.0, 0.0)
     assert str(outcome) == "took 17 min, predicted 13 min (-20%)"
-    shared = Outcome(1000.0, 800.0, 2.0, 1.9, 0.0, 0.0, (StageOutcome("m1", 8.0, 10.0, 4.0),))
+    shared = PlanAccuracy(1000.0, 800.0, 2.0, 1.9, 0.0, 0.0, (StageOutcome("m1", 8.0, 10.0, 4.0),))
     assert str(shared).endswith("; other programs held the cores for 60% of it")
-    assert str(Outcome(40.0, 0.0, 2.0, 1.9, 0.0, 0.0)) == "took 40 s"
+    assert str(PlanAccuracy(40.0, 0.0, 2.0, 1.9, 0.0, 0.0)) == "took 40 s"

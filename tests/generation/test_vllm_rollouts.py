@@ -18,7 +18,7 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.generation import vllm_child, vllm_rollouts
 from alignlab.generation.vllm_rollouts import (
     DrawnRow,
-    Row,
+    SampleRow,
     VllmRolloutOptions,
     VllmRollouts,
     read_engine,
@@ -93,7 +93,7 @@ def test_weights_go_through_memory_and_tokens_come_back(engine: VllmRollouts, tm
         with torch.no_grad():
             named["model.norm.weight"].fill_(1 + version)
         engine.update(version, lm)
-        engine.ask([Row((1, 2), 9, 2), Row((1,), 10, 3)], [((1, 2, 3), 2)])
+        engine.ask([SampleRow((1, 2), 9, 2), SampleRow((1,), 10, 3)], [((1, 2, 3), 2)])
         found = engine.answer()
         assert found.version == version
         first, second = found.rows
@@ -115,10 +115,10 @@ def test_no_file_has_the_weights_and_nothing_listens(engine: VllmRollouts) -> No
 
 def test_an_error_names_the_engine_and_its_log(engine: VllmRollouts, tmp_path: Path) -> None:
     engine.update(0, tiny_lm())
-    engine.ask([Row((666,), 1, 1)])
+    engine.ask([SampleRow((666,), 1, 1)])
     with pytest.raises(RunFailed, match=r"engine vllm: ValueError: bad prompt \(its log: .*log\)"):
         engine.answer()
-    engine.ask([Row((1,), 1, 1)])
+    engine.ask([SampleRow((1,), 1, 1)])
     assert len(engine.answer().rows) == 1
 
 
@@ -213,7 +213,7 @@ def test_the_child_asks_vllm_for_tokens_at_temperature_one(monkeypatch: pytest.M
     monkeypatch.setitem(
         sys.modules, "vllm", SimpleNamespace(SamplingParams=lambda **settings: settings)
     )
-    server = vllm_child.Server()
+    server = vllm_child.EngineServer()
     server.llm = llm = FakeVllm()
     server.commit(3)
     found = server.sample([[1, 2]], [7], [16], [4], [[[7, 8, 9], 2]])

@@ -13,7 +13,7 @@ from alignlab.commands.preflight import plan_study
 from alignlab.commands.run import assemble, run
 from alignlab.errors import BadInput
 from alignlab.recipes import hybrid as recipe
-from alignlab.recipes.hybrid import BranchInputs
+from alignlab.recipes.hybrid import HybridInputs
 from alignlab.recipes.study import Answered
 from alignlab.types import Checkpoint, Unscored
 from tests.recipes.kill_resume import contents, differences
@@ -112,7 +112,7 @@ def test_answers_that_are_all_right_are_ordered_by_the_judge():
     right = (1, 1, 1, 0, 0, 0)
     checked = [rated(r, float(v)) for r, v in zip(given, right, strict=True)]
     judged = [rated(r, float(v)) for r, v in zip(given, (2, 5, 2, 5, 2, 5), strict=True)]
-    inputs = BranchInputs(
+    inputs = HybridInputs(
         Answered(Checkpoint("M1", ""), tuple(asked), tuple(given)),
         tuple(checked), tuple(judged), {},
     )  # fmt: skip

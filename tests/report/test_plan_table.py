@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pytest
 
 from alignlab.commands._support.outcome import note_outcome, note_plan, stage_outcomes
-from alignlab.plan import Outcome, Plan, Price, StageOutcome, StageTime, Time, label
+from alignlab.plan import Plan, PlanAccuracy, Price, StageOutcome, StageTime, Time, label
 from alignlab.report import run_data
 from alignlab.report.plan_table import branch_of, cheapest, parts, planned
 from alignlab.report.run_data import StageRecord, read_run
@@ -64,7 +64,7 @@ def test_the_manifest_states_the_error_of_the_plan(tmp_path):
 def test_the_report_shows_plan_and_outcome(run_dir):
     run = read_run(run_dir)
     assert planned(run) is None
-    outcome = Outcome(1000.0, 800.0, 2.0, 2.2, 0.5, 2.0)
+    outcome = PlanAccuracy(1000.0, 800.0, 2.0, 2.2, 0.5, 2.0)
     table = planned(replace(run, manifest=replace(run.manifest, outcome=outcome)))
     assert table is not None
     cells = {n: [c.value for c in row] for n, row in zip(table.names, table.rows, strict=True)}

@@ -4,7 +4,7 @@ import pytest
 
 from alignlab.errors import BadInput
 from alignlab.stages.compare import compare, pairs_of_verdicts
-from alignlab.stages.teacher_budget import BudgetSettings, Spent, within_budget
+from alignlab.stages.teacher_budget import BudgetSettings, TeacherTexts, within_budget
 from alignlab.types import Feedback, Preference, Unscored
 from tests.stages.making import context, prompt, responses
 
@@ -19,7 +19,7 @@ def bought(tmp_path, tokens, count="all", pilot=2, prompts=20):
 
     def spent(some, found):
         assert [p.id for p in some] == found
-        return Spent(("one two three",) * len(some), ("yes no",) * len(some))
+        return TeacherTexts(("one two three",) * len(some), ("yes no",) * len(some))
 
     settings = BudgetSettings(tokens=tokens, count=count, pilot=pilot)
     every = [prompt(n) for n in range(prompts)]

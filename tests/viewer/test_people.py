@@ -28,12 +28,14 @@ def library(tmp_path: Path) -> Library:
     return Library(tmp_path / "runs")
 
 
-def make(library: Library, **given: object) -> people.Task:
+def make(library: Library, **given: object) -> people.RatingTask:
     body = {"form": "pair", "models": [TWO, "M1"], "number": 12, **given}
     return rating.create(library, library.run("one"), body)
 
 
-def rate(library: Library, task: people.Task, annotator: str, item: str, value: object) -> dict:
+def rate(
+    library: Library, task: people.RatingTask, annotator: str, item: str, value: object
+) -> dict:
     body = {"annotator": annotator, "item": item, "value": value}
     return rating.save(library, library.run("one"), task.name, body)
 

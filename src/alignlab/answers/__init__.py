@@ -6,6 +6,6 @@ with the reference after normalisation, and never guesses: an answer that states
 answer. The table in tests/answers/test_cases.py lists accepted and refused forms.
 """
 
-from alignlab.answers.checking import EXTRACTORS, AnswerOptions, Checked, check, reference_kind
+from alignlab.answers.checking import EXTRACTORS, AnswerOptions, CheckResult, check, reference_kind
 
-__all__ = ["EXTRACTORS", "AnswerOptions", "Checked", "check", "reference_kind"]
+__all__ = ["EXTRACTORS", "AnswerOptions", "CheckResult", "check", "reference_kind"]

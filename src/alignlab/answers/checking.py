@@ -51,7 +51,7 @@ class AnswerOptions(Bounded):
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """Result of checking one response."""
 
     score: float | None
@@ -89,7 +89,7 @@ def check(
     *,
     pattern: str = "",
     finish: Finish = "stop",
-) -> Checked:
+) -> CheckResult:
     """Check the final answer of a response; thoughts are removed first.
 
     Args:
@@ -105,15 +105,15 @@ def check(
     """
     chosen = options or AnswerOptions()
     if reference is None or not reference.strip():
-        return Checked(None, None, reason=NO_REFERENCE)
+        return CheckResult(None, None, reason=NO_REFERENCE)
     text = strip_thoughts(response)
     values = libraries.structured(reference)
     if values is not None and libraries.INSTRUCTIONS in values:
         followed = libraries.instructions_followed(values, question, text)
         if isinstance(followed, str):
-            return Checked(None, text, reason=followed)
+            return CheckResult(None, text, reason=followed)
         share = f"{sum(followed)} of {len(followed)} instructions followed"
-        return Checked(float(all(followed)), text, text, share)
+        return CheckResult(float(all(followed)), text, text, share)
     cut = finish == "length"
     if values is not None:
         return _gym(values, question, text, cut, chosen)
@@ -123,13 +123,13 @@ def check(
     except forms.Ambiguous:
         found, reason = None, SEVERAL
     if found is None:
-        return Checked(None if chosen.strict else 0.0, None, reason=reason)
-    return Checked(float(found.right), found.text, found.key)
+        return CheckResult(None if chosen.strict else 0.0, None, reason=reason)
+    return CheckResult(float(found.right), found.text, found.key)
 
 
 def _gym(
     values: Mapping[str, Any], question: str, text: str, cut: bool, options: AnswerOptions
-) -> Checked:
+) -> CheckResult:
     """Score by the task's checker the marked answer, or the whole response without a marker.
 
     Checkers read a bare answer. Where the task's own is a number and these are not right, the
@@ -149,12 +149,12 @@ def _gym(
             score = libraries.gym_score(values, question, answer)
     if not answer:
         reason = CUT_OFF if cut else NO_ANSWER
-        return Checked(None if options.strict else 0.0, None, reason=reason)
+        return CheckResult(None if options.strict else 0.0, None, reason=reason)
     if isinstance(score, str):
-        return Checked(None, answer, answer, score)
+        return CheckResult(None, answer, answer, score)
     if not math.isfinite(score):
-        return Checked(None, answer, answer, f"the checker gave {score}")
-    return Checked(score, answer, forms.plain_words(answer))
+        return CheckResult(None, answer, answer, f"the checker gave {score}")
+    return CheckResult(score, answer, forms.plain_words(answer))
 
 
 def _find(

@@ -288,7 +288,7 @@ def _values(
     values = known.given(None if config is None else Path(config), overrides, given)
     try:
         settled = known.recipe(recipe, values).options
-    except source.Unread:  # a recipe that a notebook defines; its settings are checked as it runs
+    except source.NotStatic:  # defined in a notebook: settings are checked as it runs
         return values
     configs.refuse_unknown(settled, values)
     chosen = values.get("objective")

@@ -33,7 +33,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Needs:
+class TaskResources:
     """Resources that a task reserves."""
 
     cpus: int
@@ -105,7 +105,7 @@ class Layout:
     engine_memory: int = 0
     """Bytes that an engine is planned to use, without the interpreter."""
 
-    def needs(self, tasks: int) -> Needs:
+    def needs(self, tasks: int) -> TaskResources:
         """Return the resources of each of so many tasks that could run at once.
 
         CPUs that the engines leave are shared out among the tasks; none gets more than the smallest
@@ -114,11 +114,11 @@ class Layout:
         """
         return self._share(self.left, tasks, self.memory)
 
-    def engine_needs(self) -> Needs:
+    def engine_needs(self) -> TaskResources:
         """Return the resources of each engine; its CPUs are as if one task ran with them."""
         return self._share(self.nodes, self.engines + 1, self.engine_memory)
 
-    def _share(self, nodes: Sequence[Node], among: int, memory: int) -> Needs:
+    def _share(self, nodes: Sequence[Node], among: int, memory: int) -> TaskResources:
         """Share nodes out among processes."""
         usable = self._usable(nodes)
         if not usable:
@@ -129,7 +129,7 @@ class Layout:
         fair = sum(node.cpus for node in usable) // max(1, among)
         largest = max(node.memory for node in self.nodes)
         needed = min(memory + PROCESS_BYTES, largest)
-        return Needs(self.threads or max(1, min(most, fair)), int(self.gpu), needed)
+        return TaskResources(self.threads or max(1, min(most, fair)), int(self.gpu), needed)
 
     def _usable(self, nodes: Sequence[Node]) -> list[Node]:
         return [node for node in nodes if node.cpus and (node.gpus or not self.gpu)]
@@ -203,7 +203,7 @@ class Layout:
             yield f"{node}; {engines}{_counted(needs.slots(left), 'task')} at once"
 
 
-def _without(node: Node, needs: Needs, engines: int) -> Node:
+def _without(node: Node, needs: TaskResources, engines: int) -> Node:
     """Return what some engines leave of a node."""
     return replace(
         node,

@@ -94,7 +94,7 @@ class Session:
     """The module."""
     address: str
     """Address of the head's control service, HOST:PORT."""
-    head: Head
+    head: HeadWatch
 
     def nodes(self) -> list[Node]:
         """Return the living nodes, in the order of their addresses."""
@@ -157,7 +157,7 @@ class Session:
         return found and f"{found}; expected the same on every node"
 
 
-class Head:
+class HeadWatch:
     """Watch on the head, without which Ray would end this process after a minute.
 
     Args:
@@ -258,7 +258,7 @@ def connected(address: str) -> Iterator[Session]:
 
 def _session(ray: Any) -> Session:
     address = str(ray.get_runtime_context().gcs_address)
-    return Session(ray, address, Head(address))
+    return Session(ray, address, HeadWatch(address))
 
 
 def _start(ray: Any, address: str, place: Path) -> None:

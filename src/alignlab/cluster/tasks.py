@@ -14,7 +14,7 @@ from typing import Any
 
 from alignlab import progress
 from alignlab.cluster import engines, worker
-from alignlab.cluster.placement import Layout, Needs
+from alignlab.cluster.placement import Layout, TaskResources
 from alignlab.cluster.session import Session
 from alignlab.cluster.worker import Ended, Order, Site
 from alignlab.errors import RunFailed, first_line
@@ -157,7 +157,7 @@ class Tasks:
             sent = do.remote(order, self._mailbox, self._engines)
             self._flying[sent] = replace(attempt, started=order.started)
 
-    def _site(self, needs: Needs) -> Site:
+    def _site(self, needs: TaskResources) -> Site:
         """Return what all processes share, where tasks of such needs run."""
         run, known, layout = self._run, worker.versions(), self._layout
         nodes = {

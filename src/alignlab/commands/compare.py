@@ -27,7 +27,7 @@ SETTINGS = 12
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedRuns:
     """Differences of runs, and the page that shows them."""
 
     page: Path
@@ -44,7 +44,7 @@ class Compared:
 
 def compare(
     *runs: str | Path, mapping: Mapping[str, str] | str = "", out: str | Path | None = None
-) -> Compared:
+) -> ComparedRuns:
     """Write one page that compares two or more runs.
 
     Args:
@@ -77,7 +77,7 @@ def compare(
     page = compare_runs(paths, page, paired=paired, flips=flips, notes=unpaired)
     differing = setting_differences([read_settings(path) for path in paths])
     reasons = [f"Not comparable: {p.first} and {p.second}: {p.reason}." for p in paired if p.reason]
-    return Compared(
+    return ComparedRuns(
         page, tuple(names), tuple(differing), tuple(p for p in paired if not p.reason),
         tuple(flips), (*unpaired, *reasons),
     )  # fmt: skip
@@ -105,7 +105,7 @@ def _flips(
         return sorted(found, key=lambda one: -one.up - one.down), unpaired
 
 
-def tables(found: Compared) -> list[Table]:
+def tables(found: ComparedRuns) -> list[Table]:
     """Tabulate differing settings and paired differences, for a terminal."""
     from alignlab.commands._support.tables import empty_table, figure_cells
 
@@ -134,7 +134,7 @@ def tables(found: Compared) -> list[Table]:
     return made
 
 
-def lines(found: Compared) -> list[str]:
+def lines(found: ComparedRuns) -> list[str]:
     """Return what is printed below the tables: flipped prompts, notes, and the page."""
     nothing = [] if found.settings else ["No setting differs."]
     answer = [said] if (said := finding(found.paired)) else []

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from alignlab import configs
 from alignlab.commands._support.job import part_of
-from alignlab.commands._support.prompts_and_responses import Answered, responses_of
+from alignlab.commands._support.prompts_and_responses import ReadResponses, responses_of
 from alignlab.commands._support.responses_from_run import answers_of_run, is_run
 from alignlab.commands._support.tables import Evaluated, empty_table, figure_cells
 from alignlab.configs import NonNegativeInt
@@ -212,7 +212,7 @@ def _write(path: Path, layout: str, answers: SheetAnswers, key: Key, sheet: str)
     return f"{path}: {len(written.rows)} rows as {layout}" + (f" ({left_out})" if left_out else "")
 
 
-def _responses(source: str, chosen: ExportSettings) -> Answered:
+def _responses(source: str, chosen: ExportSettings) -> ReadResponses:
     if is_run(Path(source)):
         return answers_of_run(Path(source), chosen.stages)
     if chosen.stages:

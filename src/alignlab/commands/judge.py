@@ -11,7 +11,7 @@ from typing import Any, Literal
 from alignlab import configs
 from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import setting_layers
-from alignlab.commands._support.prompts_and_responses import Answered, responses_of
+from alignlab.commands._support.prompts_and_responses import ReadResponses, responses_of
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
@@ -172,7 +172,7 @@ def _win_rate(values: Sequence[float | None], prompts: Sequence[str]) -> str:
     return note
 
 
-def _scores(answered: Answered, feedback: Sequence[Feedback]) -> Written:
+def _scores(answered: ReadResponses, feedback: Sequence[Feedback]) -> Written:
     """Build one row per response: prompt, response, score, and the reason if there is no score."""
     judged = [Demonstration(p, r) for p, r in _answers(answered, feedback)]
     plain = WRITERS["prompt_completion"](Corpus("judged", tuple(judged)), "best_worst").rows
@@ -192,7 +192,7 @@ def _scores(answered: Answered, feedback: Sequence[Feedback]) -> Written:
     )
 
 
-def _groups(answered: Answered, feedback: Sequence[Feedback]) -> Written:
+def _groups(answered: ReadResponses, feedback: Sequence[Feedback]) -> Written:
     """Build one row per prompt: its scored responses, best first; count those without an order."""
     written = Written()
     scored: dict[str, list[tuple[Response, float]]] = {p.id: [] for p in answered.prompts}
@@ -214,7 +214,9 @@ def _groups(answered: Answered, feedback: Sequence[Feedback]) -> Written:
 _LAYOUTS = {"scores": _scores, "groups": _groups}
 
 
-def _answers(answered: Answered, feedback: Sequence[Feedback]) -> list[tuple[Prompt, Response]]:
+def _answers(
+    answered: ReadResponses, feedback: Sequence[Feedback]
+) -> list[tuple[Prompt, Response]]:
     """Yield prompt and response of each feedback."""
     prompts = {prompt.id: prompt for prompt in answered.prompts}
     responses = {response.id: response for response in answered.responses}

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from alignlab import progress
 from alignlab.cluster.placement import Node
-from alignlab.commands._support.measured_speed import Asked, Texts, cache_file
+from alignlab.commands._support.measured_speed import PlannedModel, SampleTexts, cache_file
 from alignlab.commands._support.placed import layout_of
 from alignlab.commands._support.training_memory import training_memory
 from alignlab.configs import parse_overrides
@@ -45,7 +45,7 @@ DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
 """Kind of record in the seed stage -> its name in a plan, if different."""
 
 
-Speeds = Callable[[Mapping[Asked, Texts], RunContext], Mapping[Asked, Speed]]
+Speeds = Callable[[Mapping[PlannedModel, SampleTexts], RunContext], Mapping[PlannedModel, Speed]]
 """Function that returns the speed of each model of a plan on this machine."""
 
 
@@ -214,7 +214,7 @@ def typical_lengths(
     return Lengths(characters, answer, max(1, prompts / len(asked)), template)
 
 
-def _models(recorder: Recorder, config: StudyConfig) -> dict[Asked, Texts]:
+def _models(recorder: Recorder, config: StudyConfig) -> dict[PlannedModel, SampleTexts]:
     """Return the models that compute on this machine, with the texts to measure each on."""
     trained = {one.model for one in recorder.work if one.compute.train}
     found = {}
@@ -222,15 +222,15 @@ def _models(recorder: Recorder, config: StudyConfig) -> dict[Asked, Texts]:
         if one.model:
             asked = _asked(one)
             learns = asked.by == STUDENT and one.model in trained
-            found[asked] = Texts(recorder.examples, config.preference if learns else None)
+            found[asked] = SampleTexts(recorder.examples, config.preference if learns else None)
     return found
 
 
-def _asked(work: Work) -> Asked:
-    return Asked(work.by if work.by.startswith("local:") else STUDENT, work.model)
+def _asked(work: Work) -> PlannedModel:
+    return PlannedModel(work.by if work.by.startswith("local:") else STUDENT, work.model)
 
 
-def _stage_seconds(work: Sequence[Work], speed: Mapping[Asked, Speed]) -> dict[str, float]:
+def _stage_seconds(work: Sequence[Work], speed: Mapping[PlannedModel, Speed]) -> dict[str, float]:
     """Sum the seconds of every stage."""
     found: dict[str, float] = {}
     for one in work:
@@ -240,7 +240,9 @@ def _stage_seconds(work: Sequence[Work], speed: Mapping[Asked, Speed]) -> dict[s
     return found
 
 
-def _total(recorder: Recorder, speed: Mapping[Asked, Speed], workers: int, seeds: int = 1) -> float:
+def _total(
+    recorder: Recorder, speed: Mapping[PlannedModel, Speed], workers: int, seeds: int = 1
+) -> float:
     """Return the seconds of seeds that run side by side, whose branches share the processes."""
     branches: dict[str, float] = {}
     for one in recorder.work:

@@ -19,7 +19,7 @@ from alignlab.commands._support.train_setup import (
     open_training,
     refuse_idle,
 )
-from alignlab.commands._support.trained import NAME, Trained, collect_result
+from alignlab.commands._support.trained import NAME, TrainOutput, collect_result
 from alignlab.configs import NonNegativeInt, PositiveInt
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
@@ -63,7 +63,7 @@ def rollout(
     out: str | Path,
     config: str | Path | None = None,
     **settings: Any,
-) -> Trained:
+) -> TrainOutput:
     """Train a model by policy gradient, or resume the training (see `train`).
 
     Raises:

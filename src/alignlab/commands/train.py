@@ -20,7 +20,7 @@ from alignlab.commands._support.train_setup import (
     open_training,
     refuse_idle,
 )
-from alignlab.commands._support.trained import NAME, Trained, collect_result
+from alignlab.commands._support.trained import NAME, TrainOutput, collect_result
 from alignlab.commands.rollout import rollout
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
@@ -65,7 +65,7 @@ def train(
     reward: str = "",
     config: str | Path | None = None,
     **settings: Any,
-) -> Trained:
+) -> TrainOutput:
     """Implement `alignlab.train` for a model and data given by spec.
 
     Raises:

@@ -23,7 +23,7 @@ from alignlab.data.build_records import (
     with_changes,
 )
 from alignlab.data.formats import Format, table_counts
-from alignlab.data.oasst_tree import Node, PromptNode, grow, read_nodes
+from alignlab.data.oasst_tree import PromptNode, TreeNode, grow, read_nodes
 from alignlab.data.options import ReadOptions, falls_in
 from alignlab.data.read import Faults, RawTable
 from alignlab.data.split_dedupe import held_out_ids, held_out_prompts, of_kind, split_dedupe
@@ -141,9 +141,9 @@ def _pooled(asked: PromptNode, used: bool, options: OasstOptions) -> BuildResult
     return prompt(asked.context, origin)
 
 
-def _best(asked: PromptNode) -> Node | None:
+def _best(asked: PromptNode) -> TreeNode | None:
     return next((node for node in asked.answers if node.rank == 0), None)
 
 
-def _answer(node: Node) -> ResponseDraft:
+def _answer(node: TreeNode) -> ResponseDraft:
     return ResponseDraft(node.text, 0.0 if node.rank is None else -float(node.rank), node.model)

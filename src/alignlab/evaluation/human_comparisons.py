@@ -28,7 +28,7 @@ PREFERENCES = {
 """Preference -> outcome of the first side: 1 better, 0.75 slightly better, 0.5 a tie."""
 
 
-class Annotation(NamedTuple):
+class HumanComparison(NamedTuple):
     """Comparison by one evaluator, from the side of the model whose name comes first."""
 
     models: tuple[str, str]
@@ -52,14 +52,14 @@ def human_rows(path: Path) -> list[EvalResult]:
     Raises:
         BadInput: a bad row, or a file without a comparison.
     """
-    latest: dict[tuple[object, ...], Annotation] = {}
+    latest: dict[tuple[object, ...], HumanComparison] = {}
     remarks: dict[tuple[str, str], int] = {}
     for one in sorted(map(_annotation, read_rows(path)), key=lambda one: one.time):
         if one.preference is None:
             remarks[one.models] = remarks.get(one.models, 0) + 1
             continue
         latest[one.models, one.instance, one.evaluator] = one
-    pairs: dict[tuple[str, str], dict[str, list[Annotation]]] = {}
+    pairs: dict[tuple[str, str], dict[str, list[HumanComparison]]] = {}
     for one in sorted(latest.values(), key=lambda one: one.time):
         pairs.setdefault(one.models, {}).setdefault(one.instance, []).append(one)
     if not pairs:
@@ -72,7 +72,7 @@ def human_rows(path: Path) -> list[EvalResult]:
 
 
 def _rows(
-    models: tuple[str, str], instances: Sequence[Sequence[Annotation]], remarks: int
+    models: tuple[str, str], instances: Sequence[Sequence[HumanComparison]], remarks: int
 ) -> list[EvalResult]:
     first, second = models
     about = Subject(first, NAME, against=second)
@@ -103,7 +103,7 @@ def _rows(
     return rows
 
 
-def _annotation(row: BenchmarkRow) -> Annotation:
+def _annotation(row: BenchmarkRow) -> HumanComparison:
     models = row.text("model_a"), row.text("model_b")
     preference = (row.maybe("preference") or "").strip()
     if preference and preference not in PREFERENCES:
@@ -116,7 +116,7 @@ def _annotation(row: BenchmarkRow) -> Annotation:
     if models[0] > models[1]:
         models, acceptable = models[::-1], acceptable[::-1]
         value = None if value is None else 1 - value
-    return Annotation(
+    return HumanComparison(
         models,
         row.key("instance_id", "instance_index"),
         row.key("evaluator"),

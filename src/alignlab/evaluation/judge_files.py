@@ -29,7 +29,7 @@ from alignlab.types import EvalResult
 BENCHMARK = "judge_files"
 
 
-class Completion(NamedTuple):
+class ScoredCompletion(NamedTuple):
     """Response with its score."""
 
     content: str | None
@@ -43,7 +43,7 @@ class ScoredRow:
 
     prompt: str | None
     """Text of the prompt, where the file holds it."""
-    completions: Mapping[str, Completion]
+    completions: Mapping[str, ScoredCompletion]
 
 
 class Joined(NamedTuple):
@@ -94,14 +94,14 @@ def read_scores(path: Path) -> dict[str, ScoredRow]:
     return found
 
 
-def _completions(row: BenchmarkRow) -> dict[str, Completion]:
+def _completions(row: BenchmarkRow) -> dict[str, ScoredCompletion]:
     completions = row.values.get("completion")
     if not isinstance(completions, dict) or not completions:
         raise bad_record(row.file, row.line, "completion", "completions by key", completions)
     return {key: _completion(row, key, value) for key, value in completions.items()}
 
 
-def _completion(row: BenchmarkRow, key: str, completion: Any) -> Completion:
+def _completion(row: BenchmarkRow, key: str, completion: Any) -> ScoredCompletion:
     field = f"completion.{key}"
     if not isinstance(completion, dict):
         raise bad_record(row.file, row.line, field, 'an object with a "score"', completion)
@@ -109,7 +109,7 @@ def _completion(row: BenchmarkRow, key: str, completion: Any) -> Completion:
     is_number = isinstance(score, int | float) and not isinstance(score, bool)
     if score is not None and not (is_number and math.isfinite(score)):
         raise bad_record(row.file, row.line, f"{field}.score", "a number or null", score)
-    return Completion(
+    return ScoredCompletion(
         content.strip() if isinstance(content, str) else None,
         None if score is None or score < 0 else float(score),
     )
@@ -139,7 +139,7 @@ def _join(
 
 
 def _paired(
-    ours: Mapping[str, Completion], theirs: Mapping[str, Completion]
+    ours: Mapping[str, ScoredCompletion], theirs: Mapping[str, ScoredCompletion]
 ) -> list[tuple[float | None, float | None]]:
     """Pair scores by key, or by content where a key has another content in the other file."""
     shared = sorted(ours.keys() & theirs.keys())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alignlab.answers import AnswerOptions, Checked, check
+from alignlab.answers import AnswerOptions, CheckResult, check
 from alignlab.configs import build
 from alignlab.errors import BadInput
 from alignlab.feedback.conversion import JudgeByScore
@@ -50,7 +50,7 @@ class Verifier:
         if pattern:  # a bad pattern is refused before any response is drawn
             self.check(Prompt("", (), reference="-"), Response("", "", "", SampledBy("")))
 
-    def check(self, prompt: Prompt, response: Response) -> Checked:
+    def check(self, prompt: Prompt, response: Response) -> CheckResult:
         """Check one response."""
         asked = prompt.text if prompt.messages else ""
         return check(

@@ -1,6 +1,6 @@
 """Decoding loop: each distinct prompt is read once and shared by its samples.
 
-Prompts are read and tokens fed by a `Reading` (`shared.py`, or `forward.py` for models without
+Prompts are read and tokens fed by a `PrefixState` (`shared.py`, or `forward.py` for models without
 exact sharing); this file chooses tokens, and takes finished rows out of the batch as they gather.
 """
 
@@ -21,7 +21,7 @@ COMPACT_SHARE = 1 / 16
 """Finished share of the batch at which its rows are removed."""
 
 
-class Reading(Protocol):
+class PrefixState(Protocol):
     """State of prompts that are read once and continued by rows, one token at a time."""
 
     def start(self, prompt_of_L: Tensor, steps: int) -> Tensor:
@@ -65,7 +65,7 @@ class Decoded:
 
 
 def decode(
-    read: Callable[[Sequence[Sequence[int]], int], Reading],
+    read: Callable[[Sequence[Sequence[int]], int], PrefixState],
     batch: DecodeBatch,
     end_tokens: Tensor,
     stopped: Callable[[Tensor], Tensor] | None = None,
@@ -88,7 +88,7 @@ def decode(
 
 
 def _decode(
-    read: Callable[[Sequence[Sequence[int]], int], Reading],
+    read: Callable[[Sequence[Sequence[int]], int], PrefixState],
     batch: DecodeBatch,
     end_tokens: Tensor,
     stopped: Callable[[Tensor], Tensor] | None,

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from alignlab.generation.decode import Reading
+from alignlab.generation.decode import PrefixState
 from alignlab.generation.forward import Forward, PlainReading, left_padded
 from alignlab.generation.one_query import OneQueryCache, PromptStates, attending, bucket
 from alignlab.models.adapters import base_of
 from alignlab.models.attention import UnsupportedAttention
 from alignlab.models.head import at_least_float32
 from alignlab.models.prepacked import prepacked
-from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
+from alignlab.models.probe import ProbeResult, judge_path, once_per_model, probe_groups
 from alignlab.models.scorer import configs_of
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Reader:
         """Reason why readings use the model's own attention; None when they are shared."""
         self._warned = False
 
-    def __call__(self, prompts: Sequence[Sequence[int]], steps: int) -> Reading:
+    def __call__(self, prompts: Sequence[Sequence[int]], steps: int) -> PrefixState:
         """Make a reading of prompts, sorted by length, that `steps` tokens may follow."""
         longest = max(map(len, prompts)) + steps
         if self.fallback is None and self._limit is not None and longest > self._limit:
@@ -79,15 +79,15 @@ class Reader:
             )
         return PlainReading(self._model, prompts, self._through)
 
-    def _of_stand_in(self, base: Any) -> Verdict:
+    def _of_stand_in(self, base: Any) -> ProbeResult:
         """Judge whether sharing is right for a model that stands in for a sharded one."""
         other = Reader(base, self._tokenizer)
-        return Verdict(other.fallback, other._limit)
+        return ProbeResult(other.fallback, other._limit)
 
-    def _probe(self) -> Verdict:
+    def _probe(self) -> ProbeResult:
         """Judge whether sharing is right for this model."""
         name = type(self._base).__name__
-        outside = Verdict(f"{name} does not use transformers' attention interface")
+        outside = ProbeResult(f"{name} does not use transformers' attention interface")
         if not getattr(self._base, "_supports_attention_backend", False):
             return outside
         groups = probe_groups(self._base.config.get_text_config().vocab_size, self._tokenizer)
@@ -107,16 +107,16 @@ class Reader:
         try:
             verdict = judge_path(self._base, own, shared, lambda: caches[-1].windows)
         except (UnsupportedAttention, TypeError, ValueError, RuntimeError, IndexError) as error:
-            return Verdict(f"{name}: {str(error).splitlines()[0]}")
+            return ProbeResult(f"{name}: {str(error).splitlines()[0]}")
         if not caches[-1].calls:
             return outside
         if verdict.reason:
-            return Verdict(f"shared prompts give {name} {verdict.reason}")
+            return ProbeResult(f"shared prompts give {name} {verdict.reason}")
         return verdict
 
 
 class SharedReading:
-    """Reading in which samples share their prompt's keys and values, one row each."""
+    """State in which samples share their prompt's keys and values, one row each."""
 
     def __init__(
         self, forward: Forward, configs: list[Any], prompts: Sequence[Sequence[int]]
@@ -210,7 +210,7 @@ def _best_split(length_N: np.ndarray) -> tuple[int, int]:
     return int(saved_N[best]), int(place_N[best])
 
 
-def _forced(reading: Reading, token_TL: Tensor) -> Tensor:
+def _forced(reading: PrefixState, token_TL: Tensor) -> Tensor:
     """Return the log-probabilities of given tokens, (6 T - 1,), in two rows of each of 3 prompts.
 
     The second row is taken out before the last token.

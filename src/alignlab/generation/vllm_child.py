@@ -39,11 +39,11 @@ def register_memory_transfer() -> None:
         file: str
 
     @dataclass
-    class Update(WeightTransferUpdateInfo):  # type: ignore[misc]
+    class WeightsUpdate(WeightTransferUpdateInfo):  # type: ignore[misc]
         pass
 
     class MemoryTransfer(WeightTransferEngine):  # type: ignore[misc]
-        init_info_cls, update_info_cls = Init, Update
+        init_info_cls, update_info_cls = Init, WeightsUpdate
 
         def init_transfer_engine(self, init_info: Init) -> None:
             self.file = init_info.file
@@ -55,7 +55,7 @@ def register_memory_transfer() -> None:
             # The base class waits for an accelerator here, which a CPU lacks.
             self.receive_weights(self.parse_update_info(update_info))
 
-        def receive_weights(self, update_info: Update) -> None:
+        def receive_weights(self, update_info: WeightsUpdate) -> None:
             with safe_open(self.file, framework="pt") as file:
                 names = list(file.keys())
                 loaded = self.model.load_weights((n, file.get_tensor(n)) for n in names)
@@ -87,7 +87,7 @@ def register_memory_transfer() -> None:
     WeightTransferEngineFactory.register_engine(MEMORY, MemoryTransfer)
 
 
-class Server:
+class EngineServer:
     """vLLM's engine with the calls that a trainer makes."""
 
     def open(self, engine: Mapping[str, Any], transfer: str) -> dict[str, Any]:
@@ -249,4 +249,4 @@ def main(server: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(Server())
+    main(EngineServer())

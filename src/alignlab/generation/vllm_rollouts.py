@@ -86,7 +86,7 @@ def read_engine(spec: str) -> VllmRolloutOptions:
     return options
 
 
-class Row(NamedTuple):
+class SampleRow(NamedTuple):
     """Sample to draw."""
 
     prompt: Sequence[int]
@@ -179,7 +179,9 @@ class VllmRollouts:
             self._sent_by_vllm(lm)
         self._call("commit", version=version)
 
-    def ask(self, rows: Sequence[Row], checked: Sequence[tuple[Sequence[int], int]] = ()) -> None:
+    def ask(
+        self, rows: Sequence[SampleRow], checked: Sequence[tuple[Sequence[int], int]] = ()
+    ) -> None:
         """Ask for samples; they are drawn while this process goes on.
 
         Args:
@@ -336,14 +338,14 @@ def _source(lm: LanguageModel) -> Any:
     """Make the source of weights that vLLM's senders read."""
     from vllm.distributed.weight_transfer import ParamMeta, WeightSource
 
-    class Source(WeightSource):  # type: ignore[misc]
+    class WeightsSource(WeightSource):  # type: ignore[misc]
         def metadata(self) -> list[Any]:
             return [ParamMeta(n, w.dtype, tuple(w.shape)) for n, w in merged_weights(lm.model)]
 
         def __iter__(self) -> Iterator[tuple[str, Tensor]]:
             return ((name, weight.detach()) for name, weight in merged_weights(lm.model))
 
-    return Source()
+    return WeightsSource()
 
 
 def _sender_settings(options: VllmRolloutOptions) -> Any:

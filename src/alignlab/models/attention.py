@@ -26,7 +26,7 @@ from alignlab.models.tile_attention import (
     output,
     probabilities,
 )
-from alignlab.models.tiles import Layout, Tile
+from alignlab.models.tiles import Tile, TileLayout
 
 NAME = "alignlab_packed"
 """The attention implementation's name in transformers' interface."""
@@ -46,7 +46,7 @@ class UnsupportedAttention(Exception):
 class ActiveBatch:
     """Batch that attention calls belong to, with counts of the calls."""
 
-    layout: Layout | flex.Spans
+    layout: TileLayout | flex.Spans
     """Tiles, or the spans that FlexAttention reads."""
     calls: int = 0
     windows: set[int] = field(default_factory=set)
@@ -58,7 +58,7 @@ _active: list[ActiveBatch] = []
 
 
 @contextmanager
-def packed(configs: Sequence[Any], layout: Layout | flex.Spans) -> Iterator[ActiveBatch]:
+def packed(configs: Sequence[Any], layout: TileLayout | flex.Spans) -> Iterator[ActiveBatch]:
     """Attend by a packed layout in models with these configurations, inside the block.
 
     Run both forward and backward inside: checkpointed layers are recomputed in the backward.
@@ -166,7 +166,7 @@ class _PackedAttention(torch.autograd.Function):
         q_HTD: Tensor,
         k_HTD: Tensor,
         v_HTD: Tensor,
-        layout: Layout,
+        layout: TileLayout,
         options: AttentionOptions,
     ) -> Tensor:
         # index_select over T is fast only where the rows of a head are contiguous.

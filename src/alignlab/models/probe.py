@@ -51,7 +51,7 @@ TEXTS = (
 """Prompts with continuations, by rising length."""
 
 
-class Verdict(NamedTuple):
+class ProbeResult(NamedTuple):
     """Result of a probe."""
 
     reason: str | None
@@ -60,7 +60,7 @@ class Verdict(NamedTuple):
     """Longest sequence on which the path is right, in tokens; None sets no limit."""
 
 
-_found: WeakKeyDictionary[Any, dict[Any, Verdict]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Any, dict[Any, ProbeResult]] = WeakKeyDictionary()
 _stand_ins: WeakKeyDictionary[Any, Callable[[], Any]] = WeakKeyDictionary()
 
 
@@ -77,9 +77,9 @@ def set_stand_in(base: Any, make: Callable[[], Any]) -> None:
 def once_per_model(
     base: Any,
     path: Any,
-    probe: Callable[[], Verdict],
-    of_stand_in: Callable[[Any], Verdict] | None = None,
-) -> Verdict:
+    probe: Callable[[], ProbeResult],
+    of_stand_in: Callable[[Any], ProbeResult] | None = None,
+) -> ProbeResult:
     """Return the verdict on a path of a model in its present type, probed at most once.
 
     Training changes weights, not the arithmetic; an adapter adds modules and is probed again.
@@ -129,7 +129,7 @@ def judge_path(
     own: Callable[[], Tensor],
     other: Callable[[], Tensor],
     windows: Callable[[], set[int]],
-) -> Verdict:
+) -> ProbeResult:
     """Compare another path with a model's own.
 
     Args:
@@ -148,7 +148,7 @@ def judge_path(
             reason = _difference(base, own, other)
     config = base.config.get_text_config()
     limits = [None if served else window, getattr(config, "attention_chunk_size", None)]
-    return Verdict(reason, min((w for w in limits if w), default=None))
+    return ProbeResult(reason, min((w for w in limits if w), default=None))
 
 
 def _difference(base: Any, own: Callable[[], Tensor], other: Callable[[], Tensor]) -> str | None:

@@ -38,8 +38,8 @@ from alignlab.models.packed import (
     pack,
     rounded_up,
 )
-from alignlab.models.probe import Verdict, judge_path, once_per_model, probe_groups
-from alignlab.models.tiles import Layout, layout
+from alignlab.models.probe import ProbeResult, judge_path, once_per_model, probe_groups
+from alignlab.models.tiles import TileLayout, layout
 
 log = logging.getLogger(__name__)
 
@@ -111,14 +111,14 @@ class Scorer(ABC, Generic[S]):
         self.padded_because = padded_because
         """Reason for padded batches; None when they are packed."""
         self._warned = False
-        self._layout: Callable[[PackedBatch], Layout | flex.Spans] = layout
+        self._layout: Callable[[PackedBatch], TileLayout | flex.Spans] = layout
         if padded_because is None:
             found = once_per_model(self.base, self.path, self._probe, self._of_stand_in)
             self.padded_because, self.limit = found.reason, found.limit
             if found.reason is None and flex_wanted(self.base):
                 self._attend_by_flex(found)
 
-    def _attend_by_flex(self, tiles: Verdict) -> None:
+    def _attend_by_flex(self, tiles: ProbeResult) -> None:
         """Attend by FlexAttention where its probe gives the same verdict as that of the tiles."""
         self._layout = flex.spans
         path = f"{self.path}, FlexAttention"
@@ -127,7 +127,7 @@ class Scorer(ABC, Generic[S]):
             log.warning("FlexAttention is not used: %s", found.reason or "it ignores the window")
             self._layout = layout
 
-    def _of_stand_in(self, base: Any) -> Verdict:
+    def _of_stand_in(self, base: Any) -> ProbeResult:
         """Judge the path on a model that stands in for a sharded one, by the same layout."""
         other = self._unprobed(base)
         other._layout = self._layout
@@ -236,16 +236,16 @@ class Scorer(ABC, Generic[S]):
         """Return the groups on which a probe compares the two paths."""
         return groups
 
-    def _probe(self) -> Verdict:
+    def _probe(self) -> ProbeResult:
         """Judge whether the packed forward is right for this model."""
         name = type(self.base).__name__
-        outside = Verdict(f"{name} does not use transformers' attention interface")
+        outside = ProbeResult(f"{name} does not use transformers' attention interface")
         if not getattr(self.base, "_supports_attention_backend", False):
             return outside
         if self.base.base_model is self.base:
-            return Verdict(f"{name} has no body apart from its head")
+            return ProbeResult(f"{name} has no body apart from its head")
         if reason := self._head_unserved():
-            return Verdict(reason)
+            return ProbeResult(reason)
         groups = self._probed(probe_groups(_text_config(self.base).vocab_size, self._tokenizer))
 
         def values(forward: Any) -> Tensor:
@@ -260,11 +260,11 @@ class Scorer(ABC, Generic[S]):
                 lambda: self._seen.windows,
             )
         except (attention.UnsupportedAttention, TypeError, ValueError, RuntimeError) as error:
-            return Verdict(f"{name}: {str(error).splitlines()[0]}")
+            return ProbeResult(f"{name}: {str(error).splitlines()[0]}")
         if not self._seen.calls:
             return outside
         if verdict.reason:
-            return Verdict(f"packed groups give {name} {verdict.reason}")
+            return ProbeResult(f"packed groups give {name} {verdict.reason}")
         return verdict
 
 

@@ -81,7 +81,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TileLayout:
     """The tiles of one micro-batch and the way back to the stream."""
 
     tiles: tuple[Tile, ...]
@@ -105,7 +105,7 @@ class Layout:
         return self._masks[key]
 
 
-def layout(batch: PackedBatch) -> Layout:
+def layout(batch: PackedBatch) -> TileLayout:
     """Cut a packed batch into tiles that waste little padding."""
     device = batch.token_1T.device
     # A tile costs as much as its longest segment and prefix: sorted, the best tiles are runs.
@@ -121,7 +121,9 @@ def layout(batch: PackedBatch) -> Layout:
     length = batch.token_1T.shape[1]
     longest = max(group.longest for group in batch.groups)
     (query_T,) = _ways_back(np.concatenate(queries), length, device)
-    return Layout(tuple(tiles), query_T, _ways_back(np.concatenate(keys), length, device), longest)
+    return TileLayout(
+        tuple(tiles), query_T, _ways_back(np.concatenate(keys), length, device), longest
+    )
 
 
 def segments_of(batch: PackedBatch) -> list[Segment]:

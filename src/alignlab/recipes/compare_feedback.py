@@ -69,7 +69,7 @@ class CompareConfig(StudyConfig):
 
 
 @dataclass(frozen=True)
-class BranchInputs:
+class FeedbackInputs:
     """Prompts and answers shared by all branches."""
 
     rounds: tuple[tuple[Prompt, ...], ...]
@@ -88,44 +88,44 @@ def study(context: RunContext, config: CompareConfig) -> StudyMeasurements:
     """Train M1 and every branch, and measure them."""
     begun = warm_start(context, config)
     rounds = tuple(prompts_of_rounds(begun))
-    given = BranchInputs(rounds, answers_of(begun, begun.start.m1, rounds[0]))
+    given = FeedbackInputs(rounds, answers_of(begun, begun.start.m1, rounds[0]))
     branches = [Branch(name, _run, (begun.scope(name), given, name)) for name in config.chosen]
     results = run_all(begun, branches)
     return finish(begun, reduce(BranchResult.__add__, results, first_answers(begun)))
 
 
-def _run(study: Study[CompareConfig], given: BranchInputs, name: str) -> BranchResult:
+def _run(study: Study[CompareConfig], given: FeedbackInputs, name: str) -> BranchResult:
     return BRANCHES[name](study, given)
 
 
-def self_reward_samples(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+def self_reward_samples(study: Study[CompareConfig], given: FeedbackInputs) -> BranchResult:
     """Train on self-rewards by the mean of sampled judgements, whatever `judge.method` is."""
     sampled = replace(study.config.judge, method="samples")
     return improve(study, given.answers, sampled, f" self-reward ({sampled.samples} samples)")
 
 
-def self_reward_expected(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+def self_reward_expected(study: Study[CompareConfig], given: FeedbackInputs) -> BranchResult:
     """Train on self-rewards by the expected score."""
     return improve(study, given.answers, study.config.expected, " self-reward (expected score)")
 
 
-def teacher_reward(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+def teacher_reward(study: Study[CompareConfig], given: FeedbackInputs) -> BranchResult:
     """Train on the student's answers, judged by the strong teacher."""
     return reward(study, given.answered, study.config.strong, "teacher reward")
 
 
-def teacher_demonstration(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+def teacher_demonstration(study: Study[CompareConfig], given: FeedbackInputs) -> BranchResult:
     """Train to prefer the strong teacher's answer to the student's."""
     return prefer_teacher(study, given.answered, study.config.strong, "teacher demonstration")
 
 
-def sft_strong(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+def sft_strong(study: Study[CompareConfig], given: FeedbackInputs) -> BranchResult:
     """Imitate the strong teacher's answers."""
     m1, strong = study.start.m1, study.config.strong
     return sft_on_teacher(study, m1, given.rounds[0], strong, "SFT on strong teacher")
 
 
-def sft_weak_then_dpo(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+def sft_weak_then_dpo(study: Study[CompareConfig], given: FeedbackInputs) -> BranchResult:
     """Imitate the weak teacher's answers, then train on the strong critic's judgements."""
     prompts, weak = given.rounds[0], study.config.weak
     tuned = sft_on_teacher(study, study.start.m1, prompts, weak, "SFT on weak teacher")
@@ -135,7 +135,7 @@ def sft_weak_then_dpo(study: Study[CompareConfig], given: BranchInputs) -> Branc
     return tuned + reward(critic, answered, study.config.strong, name)
 
 
-def random_judge(study: Study[CompareConfig], given: BranchInputs) -> BranchResult:
+def random_judge(study: Study[CompareConfig], given: FeedbackInputs) -> BranchResult:
     """Train on random scores as the control."""
     context, config, answered = study.context, study.config, given.answered
     feedback = judge(context, RandomJudge(), answered.prompts, answered.responses)
@@ -147,7 +147,7 @@ def random_judge(study: Study[CompareConfig], given: BranchInputs) -> BranchResu
     return judged + answer_held_out(study, learned)
 
 
-BRANCHES: dict[str, Callable[[Study[CompareConfig], BranchInputs], BranchResult]] = {
+BRANCHES: dict[str, Callable[[Study[CompareConfig], FeedbackInputs], BranchResult]] = {
     "self_reward_samples": self_reward_samples,
     "self_reward_expected": self_reward_expected,
     "sft_weak_then_dpo": sft_weak_then_dpo,

@@ -20,8 +20,8 @@ from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
 from alignlab.recipes.critic import scored_answers
 from alignlab.recipes.objective_branches import (
-    BranchInputs,
     CompareObjectivesConfig,
+    ObjectiveInputs,
     trains_reward,
 )
 from alignlab.recipes.objective_runs import run_branch
@@ -62,15 +62,15 @@ def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurem
     return _finish(begun, given, replace(result, values=tuple(once.values())))
 
 
-def of_samples(study: Study[CompareObjectivesConfig]) -> BranchInputs:
+def of_samples(study: Study[CompareObjectivesConfig]) -> ObjectiveInputs:
     """Sample M1's answers, score them with the critic, and group them."""
     answered, feedback = scored_answers(study)
     every = replace(study.config.pairs, keep="all")
     groups = pair(study.context, answered.prompts, answered.responses, feedback, every)
-    return BranchInputs(answered, feedback, tuple(groups))
+    return ObjectiveInputs(answered, feedback, tuple(groups))
 
 
-def of_data(study: Study[CompareObjectivesConfig]) -> BranchInputs:
+def of_data(study: Study[CompareObjectivesConfig]) -> ObjectiveInputs:
     """Use the data's own groups as if their responses were M1's.
 
     Raises:
@@ -86,11 +86,11 @@ def of_data(study: Study[CompareObjectivesConfig]) -> BranchInputs:
     ]
     asked, responses = _prompts(corpus.groups), _responses(corpus.groups)
     answered = Answered(study.start.m1, tuple(asked), tuple(responses))
-    return BranchInputs(answered, tuple(feedback), corpus.groups)
+    return ObjectiveInputs(answered, tuple(feedback), corpus.groups)
 
 
 def _finish(
-    study: Study[CompareObjectivesConfig], given: BranchInputs, result: BranchResult
+    study: Study[CompareObjectivesConfig], given: ObjectiveInputs, result: BranchResult
 ) -> StudyMeasurements:
     """Measure answers where a judge exists, the critic, and the reward model."""
     context, config, m1 = study.context, study.config, study.start.m1
@@ -113,7 +113,7 @@ def _finish(
     return replace(measured, values=(*measured.values, *best))
 
 
-def _of_held_out(study: Study[CompareObjectivesConfig], given: BranchInputs) -> Judgement:
+def _of_held_out(study: Study[CompareObjectivesConfig], given: ObjectiveInputs) -> Judgement:
     """Score the held-out groups with the reward model."""
     assert given.reward_model is not None
     context, groups = study.context, study.start.corpus.test_groups

@@ -71,7 +71,7 @@ class DemonstrationsConfig(StudyConfig):
 
 
 @dataclass(frozen=True)
-class BranchInputs:
+class DemonstrationInputs:
     """Demonstrations and M1's answers to their prompts, shared by all branches."""
 
     shown: tuple[Demonstration, ...]
@@ -85,7 +85,7 @@ class Round(NamedTuple):
     """One round of a branch: its study, inputs, number, and the name of the next model."""
 
     study: Study[DemonstrationsConfig]
-    given: BranchInputs
+    given: DemonstrationInputs
     number: int
     name: str
     earlier: tuple[tuple[PreferenceGroup, ...], ...] = ()

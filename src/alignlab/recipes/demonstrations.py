@@ -25,7 +25,7 @@ from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
 from alignlab.recipes.demonstration_branches import (
     BRANCHES,
-    BranchInputs,
+    DemonstrationInputs,
     DemonstrationsConfig,
     Learned,
     Round,
@@ -81,7 +81,7 @@ def _usual(study: Study[DemonstrationsConfig]) -> list[str]:
     return [name for name in BRANCHES if name not in lacking]
 
 
-def _given(study: Study[DemonstrationsConfig]) -> BranchInputs:
+def _given(study: Study[DemonstrationsConfig]) -> DemonstrationInputs:
     """Sample M1's answers to the demonstrations' prompts, and its probes."""
     config, start, context = study.config, study.start, study.context
     shown, m1 = start.corpus.demonstrations, start.m1
@@ -93,10 +93,10 @@ def _given(study: Study[DemonstrationsConfig]) -> BranchInputs:
     groups = pair(
         probed.context, answered.prompts, answered.responses, feedback, PairSettings(keep="all")
     )
-    return BranchInputs(shown, first, tuple(groups))
+    return DemonstrationInputs(shown, first, tuple(groups))
 
 
-def _run(study: Study[DemonstrationsConfig], given: BranchInputs, name: str) -> BranchResult:
+def _run(study: Study[DemonstrationsConfig], given: DemonstrationInputs, name: str) -> BranchResult:
     """Run the rounds of a branch from M1, and measure every model."""
     learn, title = BRANCHES[name]
     model, result = study.start.m1, BranchResult()
@@ -113,7 +113,7 @@ def _run(study: Study[DemonstrationsConfig], given: BranchInputs, name: str) -> 
 
 
 def _measured(
-    study: Study[DemonstrationsConfig], given: BranchInputs, learned: Learned
+    study: Study[DemonstrationsConfig], given: DemonstrationInputs, learned: Learned
 ) -> BranchResult:
     """Measure held-out answers, KL from M1, and the learned reward on M1's own answers."""
     context, config, m1 = study.context, study.config, study.start.m1
@@ -132,7 +132,9 @@ def _measured(
     return result
 
 
-def _score_of_data(study: Study[DemonstrationsConfig], given: BranchInputs) -> PerPromptMetric:
+def _score_of_data(
+    study: Study[DemonstrationsConfig], given: DemonstrationInputs
+) -> PerPromptMetric:
     """Score the demonstrations by the judge that measures the study."""
     prompts = [d.prompt for d in given.shown]
     source = study.context.judge(study.config.measuring_judge, study.start.m1)

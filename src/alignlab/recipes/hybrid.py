@@ -124,7 +124,7 @@ class HybridConfig(StudyConfig):
 
 
 @dataclass(frozen=True)
-class BranchInputs:
+class HybridInputs:
     """M1's answers and their labels, shared by all branches."""
 
     answered: Answered
@@ -148,7 +148,7 @@ def study(context: RunContext, config: HybridConfig) -> StudyMeasurements:
     return finish(begun, result, context.judge(config.measuring_judge, m1))
 
 
-def _given(study: Study[HybridConfig]) -> BranchInputs:
+def _given(study: Study[HybridConfig]) -> HybridInputs:
     """Sample M1's answers, and label them by the checker and by the AI judge."""
     context, config, start = study.context, study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
@@ -158,12 +158,12 @@ def _given(study: Study[HybridConfig]) -> BranchInputs:
     checked = judge(context, checker, prompts, responses, name="check")
     judged = judge(context, critic, prompts, responses)
     kinds = prompt_types(context, config.types, prompts)
-    return BranchInputs(answered, tuple(checked), tuple(judged), kinds)
+    return HybridInputs(answered, tuple(checked), tuple(judged), kinds)
 
 
 def routed_pairs(
     study: Study[HybridConfig],
-    given: BranchInputs,
+    given: HybridInputs,
     kinds: TypesById | None = None,
     *,
     to: Sequence[QueryType] = ("closed", "open"),
@@ -187,7 +187,7 @@ def routed_pairs(
 
 
 def _ordered_where_right(
-    given: BranchInputs, feedback: Sequence[Feedback], kinds: TypesById
+    given: HybridInputs, feedback: Sequence[Feedback], kinds: TypesById
 ) -> list[Feedback]:
     """Take the AI judge's scores of closed-ended prompts whose answers are all right."""
     marks = scores(given.checked)
@@ -207,7 +207,7 @@ class Labelled(NamedTuple):
     values: tuple[PerPromptMetric, ...] = ()
 
 
-def _run(study: Study[HybridConfig], given: BranchInputs, name: str) -> BranchResult:
+def _run(study: Study[HybridConfig], given: HybridInputs, name: str) -> BranchResult:
     """Label M1's answers by the branch's source, and train M1 on the pairs."""
     label, title = BRANCHES[name]
     m1, config = study.start.m1, study.config
@@ -221,40 +221,40 @@ def _run(study: Study[HybridConfig], given: BranchInputs, name: str) -> BranchRe
     return answer_held_out(study, learned) + BranchResult(values=values)
 
 
-def by_ai(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
+def by_ai(study: Study[HybridConfig], given: HybridInputs) -> Labelled:
     """Pair answers by the AI judge, whatever the prompt's type (RLAIF)."""
     return Labelled(_paired(study, given, KnownFeedback("AI judge", given.judged)))
 
 
-def by_truth(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
+def by_truth(study: Study[HybridConfig], given: HybridInputs) -> Labelled:
     """Pair answers by their gold scores."""
     source = study.context.judge(study.config.measure.truth, study.start.m1)
     return Labelled(_paired(study, given, source))
 
 
-def by_route(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
+def by_route(study: Study[HybridConfig], given: HybridInputs) -> Labelled:
     """Pair answers by the checker or the AI judge, whichever the prompt's type names."""
     return Labelled(routed_pairs(study, given))
 
 
-def by_checker(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
+def by_checker(study: Study[HybridConfig], given: HybridInputs) -> Labelled:
     """Pair answers to closed-ended prompts by the checker, and no others."""
     return Labelled(routed_pairs(study, given, to=("closed",)))
 
 
-def by_chance_route(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
+def by_chance_route(study: Study[HybridConfig], given: HybridInputs) -> Labelled:
     """Route by types drawn at random: the harm that a router's errors do at most."""
     kinds = prompt_types(study.context, "random", given.answered.prompts)
     return Labelled(routed_pairs(study, given, kinds))
 
 
-def by_route_and_coin(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
+def by_route_and_coin(study: Study[HybridConfig], given: HybridInputs) -> Labelled:
     """Take the routed pairs, the preferred answer of each drawn by coin."""
     seed = study.context.seed_for("coin")
     return Labelled([by_coin(group, seed) for group in routed_pairs(study, given)])
 
 
-def by_route_and_red_team(study: Study[HybridConfig], given: BranchInputs) -> Labelled:
+def by_route_and_red_team(study: Study[HybridConfig], given: HybridInputs) -> Labelled:
     """Add the red team's pairs to the routed ones."""
     groups, found = routed_pairs(study, given), _red_team(study, given)
     ids, mended = tuple(found.succeeded), {g.prompt.id for g in found.pairs}
@@ -271,7 +271,7 @@ def by_route_and_red_team(study: Study[HybridConfig], given: BranchInputs) -> La
 
 
 def _paired(
-    study: Study[HybridConfig], given: BranchInputs, source: FeedbackSource
+    study: Study[HybridConfig], given: HybridInputs, source: FeedbackSource
 ) -> list[PreferenceGroup]:
     """Pair all answers by one source."""
     context, asked = study.context, given.answered
@@ -294,7 +294,7 @@ def _imitated(
     return sft(study.using(sft=loop), m1, shown, name, made)
 
 
-def _red_team(study: Study[HybridConfig], given: BranchInputs) -> RedTeam:
+def _red_team(study: Study[HybridConfig], given: HybridInputs) -> RedTeam:
     """Attack M1, and mend its harmful answers."""
     context, config, start = study.context, study.config, study.start
     m1, asked = start.m1, given.answered
@@ -314,7 +314,7 @@ def _red_team(study: Study[HybridConfig], given: BranchInputs) -> RedTeam:
     )
 
 
-Label = Callable[[Study[HybridConfig], BranchInputs], Labelled]
+Label = Callable[[Study[HybridConfig], HybridInputs], Labelled]
 BRANCHES: Mapping[str, tuple[Label, str]] = {
     "basic": (by_ai, "AI labels"),
     "hybrid": (by_route, "routed labels"),
@@ -328,7 +328,7 @@ BRANCHES: Mapping[str, tuple[Label, str]] = {
 """Name -> the labelling of M1's answers, and the end of its model's name."""
 
 
-def _routing(study: Study[HybridConfig], given: BranchInputs) -> list[PerPromptMetric]:
+def _routing(study: Study[HybridConfig], given: HybridInputs) -> list[PerPromptMetric]:
     """Compute the share of prompts that are routed as their labels say; none by the labels."""
     if study.config.types == "label":
         return []

@@ -157,7 +157,7 @@ POLICIES: Mapping[str, PolicyBranch] = {
 
 
 @dataclass(frozen=True)
-class BranchInputs:
+class PolicyInputs:
     """Principles and reward models shared by all policies."""
 
     principles: tuple[Principle, ...]
@@ -173,7 +173,7 @@ def study(context: RunContext, config: InstructableRewardConfig) -> StudyMeasure
     principles = tuple(config.shown_principles())
     chosen = {n: p for n, p in POLICIES.items() if n in (config.branches or POLICIES)}
     models = _reward_models(begun, principles, {p.reward_model for p in chosen.values()})
-    given = BranchInputs(principles, models)
+    given = PolicyInputs(principles, models)
     branches = [Branch(n, run_policy, (begun.scope(n), given, n)) for n in chosen]
     result = reduce(BranchResult.__add__, run_all(begun, branches), first_answers(begun))
     if config.gold_principle:
@@ -233,7 +233,7 @@ def _reward_model(
 
 
 def run_policy(
-    study: Study[InstructableRewardConfig], given: BranchInputs, branch: str
+    study: Study[InstructableRewardConfig], given: PolicyInputs, branch: str
 ) -> BranchResult:
     """Train a policy, and sample its held-out answers."""
     context, config, m1 = study.context, study.config, study.start.m1
@@ -254,7 +254,7 @@ def run_policy(
 
 
 def _reward(
-    study: Study[InstructableRewardConfig], given: BranchInputs, policy: PolicyBranch
+    study: Study[InstructableRewardConfig], given: PolicyInputs, policy: PolicyBranch
 ) -> FeedbackSource:
     """Return the reward of a policy: a reward model with its principles, or the gold scores."""
     context, config = study.context, study.config
@@ -282,14 +282,14 @@ def _more_sft(study: Study[InstructableRewardConfig], name: str) -> Checkpoint:
     return sft(longer, study.start.m1, shown, name, made)
 
 
-def _gold(study: Study[InstructableRewardConfig], given: BranchInputs) -> list[FeedbackSource]:
+def _gold(study: Study[InstructableRewardConfig], given: PolicyInputs) -> list[FeedbackSource]:
     """Return the source of gold scores by each principle."""
     spec, m1 = study.config.gold_principle, study.start.m1
     return [study.context.judge(spec.replace(PLACE, p.text), m1) for p in given.principles]
 
 
 def _by_principle(
-    study: Study[InstructableRewardConfig], given: BranchInputs, result: BranchResult
+    study: Study[InstructableRewardConfig], given: PolicyInputs, result: BranchResult
 ) -> list[PerPromptMetric]:
     """Compute each model's gold score by each principle."""
     context, tests, found = study.context, study.start.corpus.test_prompts, []
@@ -309,7 +309,7 @@ def _by_principle(
 
 
 def _instructable(
-    study: Study[InstructableRewardConfig], given: BranchInputs
+    study: Study[InstructableRewardConfig], given: PolicyInputs
 ) -> list[PerPromptMetric]:
     """Measure the reward models on M1's answers to held-out prompts."""
     context, m1 = study.context, study.start.m1

@@ -110,7 +110,7 @@ class Learner(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BranchInputs:
+class ObjectiveInputs:
     """Groups and their feedback, shared by all branches."""
 
     answered: Answered
@@ -132,7 +132,7 @@ class Comparison(NamedTuple):
     """One branch under way: the study, the inputs shared by all branches, and the branch's name."""
 
     study: Study[CompareObjectivesConfig]
-    given: BranchInputs
+    given: ObjectiveInputs
     name: str
 
     @property

@@ -10,9 +10,9 @@ from alignlab.measuring.held_out import held_out_values
 from alignlab.measuring.measure import BranchResult
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recipes.objective_branches import (
-    BranchInputs,
     CompareObjectivesConfig,
     Comparison,
+    ObjectiveInputs,
     described,
     training_of,
 )
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def run_branch(
-    study: Study[CompareObjectivesConfig], given: BranchInputs, name: str
+    study: Study[CompareObjectivesConfig], given: ObjectiveInputs, name: str
 ) -> BranchResult:
     """Train a branch's model, at the best of the rates to try, and measure it."""
     branch = Comparison(study, given, name)

@@ -123,7 +123,7 @@ class RelevanceRewardConfig(StudyConfig):
 
 
 @dataclass(frozen=True)
-class BranchInputs:
+class RelevanceInputs:
     """Prompts and answers shared by all branches."""
 
     train: tuple[Prompt, ...]
@@ -146,7 +146,7 @@ def study(context: RunContext, config: RelevanceRewardConfig) -> StudyMeasuremen
 
 
 def run_reward(
-    study: Study[RelevanceRewardConfig], given: BranchInputs, branch: str
+    study: Study[RelevanceRewardConfig], given: RelevanceInputs, branch: str
 ) -> BranchResult:
     """Train M1 towards one reward, and sample its held-out answers."""
     context, config, m1 = study.context, study.config, study.start.m1
@@ -186,7 +186,7 @@ def label(branch: str) -> str:
     return f"{reward} by {objective}"
 
 
-def _given(study: Study[RelevanceRewardConfig]) -> BranchInputs:
+def _given(study: Study[RelevanceRewardConfig]) -> RelevanceInputs:
     """Split the data's prompts into training and validation."""
     config, start = study.config, study.start
     known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
@@ -199,11 +199,11 @@ def _given(study: Study[RelevanceRewardConfig]) -> BranchInputs:
     train = known[: config.most_prompts or most]
     dev = known[len(known) - config.dev_prompts :]
     asked = train[: config.range_prompts] if config.ranged else ()
-    return BranchInputs(train, dev, answers_of(study, start.m1, asked))
+    return RelevanceInputs(train, dev, answers_of(study, start.m1, asked))
 
 
 def _reward(
-    study: Study[RelevanceRewardConfig], given: BranchInputs, branch: str
+    study: Study[RelevanceRewardConfig], given: RelevanceInputs, branch: str
 ) -> FeedbackSource:
     """Build the reward of a branch, its terms mapped from their ranges on M1's samples.
 

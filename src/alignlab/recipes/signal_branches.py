@@ -25,7 +25,7 @@ from alignlab.stages.judges import model_judge
 from alignlab.stages.pair import pair
 from alignlab.stages.sample import sample
 from alignlab.stages.teach import with_critiques
-from alignlab.stages.teacher_budget import Spent, token_counter
+from alignlab.stages.teacher_budget import TeacherTexts, token_counter
 from alignlab.stages.train import train
 from alignlab.types import (
     CritiquedResponse,
@@ -77,12 +77,12 @@ def from_rankings(branch: Signal) -> BranchResult:
         pairwise = PairwiseJudge(branch.teacher(here), shown, sampling=sampling)
         return compare(here, pairwise, items(prompts))
 
-    def spent(prompts: Sequence[Prompt], found: Sequence[Feedback]) -> Spent:
+    def spent(prompts: Sequence[Prompt], found: Sequence[Feedback]) -> TeacherTexts:
         asked = [
             shown.render_pair(p, x, y) for p, a, b in items(prompts) for x, y in ((a, b), (b, a))
         ]
         read = tuple(m.content for messages in asked for m in messages)
-        return Spent(read, tuple(text for f in found for text in f.raw))
+        return TeacherTexts(read, tuple(text for f in found for text in f.raw))
 
     bought = branch.buy(ask, spent)
     groups = pairs_of_verdicts(branch.study.context, items(bought.prompts), bought.records)
@@ -137,8 +137,8 @@ def from_demonstrations(branch: Signal) -> BranchResult:
     def ask(here: RunContext, prompts: Sequence[Prompt]) -> list[Response]:
         return sample(here, branch.teacher(here), prompts, once, name="demonstrate")
 
-    def spent(prompts: Sequence[Prompt], found: Sequence[Response]) -> Spent:
-        return Spent(tuple(map(_text, prompts)), tuple(r.text for r in found))
+    def spent(prompts: Sequence[Prompt], found: Sequence[Response]) -> TeacherTexts:
+        return TeacherTexts(tuple(map(_text, prompts)), tuple(r.text for r in found))
 
     bought = branch.buy(ask, spent)
     asked = {p.id: p for p in bought.prompts}
@@ -220,16 +220,16 @@ def from_truth(branch: Signal) -> BranchResult:
 
 def _judged(
     branch: Signal, shown: JudgePrompt
-) -> Callable[[Sequence[Prompt], Sequence[Feedback]], Spent]:
+) -> Callable[[Sequence[Prompt], Sequence[Feedback]], TeacherTexts]:
     """Return a function: prompts and feedback on answers -> the texts that the teacher took."""
 
-    def spent(prompts: Sequence[Prompt], found: Sequence[Feedback]) -> Spent:
+    def spent(prompts: Sequence[Prompt], found: Sequence[Feedback]) -> TeacherTexts:
         asked = {p.id: p for p in prompts}
         by_id = {r.id: r for r in branch.answers(prompts)}
         rated = [by_id[f.response_ids[0]] for f in found]
         asks = [shown.render(asked[r.prompt_id], r) for r in rated]
         read = tuple(m.content for messages in asks for m in messages)
-        return Spent(read, tuple(text for f in found for text in f.raw))
+        return TeacherTexts(read, tuple(text for f in found for text in f.raw))
 
     return spent
 

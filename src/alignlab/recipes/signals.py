@@ -25,7 +25,7 @@ from alignlab.stages.pair import PairSettings
 from alignlab.stages.teacher_budget import (
     Bought,
     BudgetSettings,
-    Spent,
+    TeacherTexts,
     token_counter,
     within_budget,
 )
@@ -174,7 +174,7 @@ class Signal(NamedTuple):
     def buy(
         self,
         ask: Callable[[RunContext, Sequence[Prompt]], list[T]],
-        spent: Callable[[Sequence[Prompt], Sequence[T]], Spent],
+        spent: Callable[[Sequence[Prompt], Sequence[T]], TeacherTexts],
     ) -> Bought[T]:
         """Ask the teacher until the budget is spent."""
         study = self.study

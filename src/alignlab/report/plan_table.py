@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from alignlab.plan import Outcome, StageOutcome, label
+from alignlab.plan import PlanAccuracy, StageOutcome, label
 from alignlab.progress import duration
 from alignlab.report import headline, labels
 from alignlab.report.run_data import Manifest, RunData, StageRecord
@@ -201,7 +201,7 @@ def _cpu_time(stages: Sequence[StageRecord], total: float) -> Cell:
     return Cell(duration(seconds), shade=round(seconds / total, 3))
 
 
-def _times(outcome: Outcome) -> tuple[str, str]:
+def _times(outcome: PlanAccuracy) -> tuple[str, str]:
     predicted = duration(outcome.predicted_seconds) if outcome.predicted_seconds else "–"
     return predicted, duration(outcome.seconds)
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
-from alignlab.plan import Outcome
+from alignlab.plan import PlanAccuracy
 from alignlab.records import from_dict, whole_lines, whole_records
 from alignlab.runs import slug
 from alignlab.types import (
@@ -49,7 +49,7 @@ class Manifest:
     created: str = ""
     plan: Mapping[str, Any] = field(default_factory=dict)
     """Plan of the first session, as its fields; empty for a run without one."""
-    outcome: Outcome | None = None
+    outcome: PlanAccuracy | None = None
     """Planned and actual costs; None for an unfinished run or one of 0.1."""
 
 

@@ -68,7 +68,7 @@ class RoundState:
     """Number of kept pairs whose label is that of the pool, which no rule reads."""
 
 
-class Kept(NamedTuple):
+class PseudoLabelled(NamedTuple):
     """Result of a round of pseudo-labels."""
 
     groups: list[PreferenceGroup]
@@ -86,7 +86,7 @@ def keep_sure(
     *,
     labels: Literal["model", "coin"] = "model",
     name: str = "keep",
-) -> Kept:
+) -> PseudoLabelled:
     """Keep the pairs of a pool that pass a rule, and label them; count the others by reason.
 
     Kept pairs leave the pool, but with `select="all"`, by which every round labels all of them
@@ -122,7 +122,7 @@ def keep_sure(
             stage.count([Count(stage.name, "pairs", len(found), reasons)])
         kept, (state,) = groups.read(), states.read()
     gone = set() if state.rule == "all" else {pair_key(group) for group in kept}
-    return Kept(kept, [pair for pair in pool if pair_key(pair) not in gone], state)
+    return PseudoLabelled(kept, [pair for pair in pool if pair_key(pair) not in gone], state)
 
 
 def pair_key(pair: PreferenceGroup) -> frozenset[str]:

@@ -100,13 +100,13 @@ class ServedPolicy:
 
     def ask(self, prompts: Sequence[Prompt], seed: int, checked: Sequence[Checked]) -> None:
         """Ask for responses to prompts, and for log-probabilities of others."""
-        from alignlab.generation.vllm_rollouts import Row
+        from alignlab.generation.vllm_rollouts import SampleRow
 
         limit = self._config.max_tokens
         self._prompts = prompts
         self._prompts_T = [tuple(encode_prompt(self._lm, p.messages)) for p in prompts]
         rows = [
-            Row(prompt_T, seeds.derive(seed, prompt.id, k), limit)
+            SampleRow(prompt_T, seeds.derive(seed, prompt.id, k), limit)
             for prompt, prompt_T in zip(prompts, self._prompts_T, strict=True)
             for k in range(self._config.responses)
         ]

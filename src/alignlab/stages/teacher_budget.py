@@ -27,7 +27,7 @@ class BudgetSettings(Bounded):
     """Number of prompts on which the cost of a prompt is measured first; part of the budget."""
 
 
-class Spent(NamedTuple):
+class TeacherTexts(NamedTuple):
     """Texts that a teacher read and wrote."""
 
     read: tuple[str, ...]
@@ -47,7 +47,7 @@ def within_budget(
     context: RunContext,
     prompts: Sequence[Prompt],
     ask: Callable[[RunContext, Sequence[Prompt]], list[T]],
-    spent: Callable[[Sequence[Prompt], Sequence[T]], Spent],
+    spent: Callable[[Sequence[Prompt], Sequence[T]], TeacherTexts],
     count: Callable[[str], int],
     settings: BudgetSettings,
 ) -> Bought[T]:

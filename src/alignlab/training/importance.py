@@ -21,7 +21,7 @@ from alignlab.training.metrics import MetricSums
 from alignlab.training.rollout_records import RolloutRecord, TokenScores
 
 
-class Difference(NamedTuple):
+class LogProbDifference(NamedTuple):
     """Absolute differences of two sets of log-probabilities of the same tokens, in nats."""
 
     total: float
@@ -39,10 +39,10 @@ class Difference(NamedTuple):
         metric_sums.add("sampler/mismatch_max", self.largest, 1)
 
 
-def difference(ones: Sequence[Tensor], others: Sequence[Tensor]) -> Difference:
+def difference(ones: Sequence[Tensor], others: Sequence[Tensor]) -> LogProbDifference:
     """Compare log-probabilities in nats; at least one token."""
     gap = (torch.cat(list(ones)) - torch.cat(list(others))).abs()
-    return Difference(float(gap.sum()), len(gap), float(gap.max()))
+    return LogProbDifference(float(gap.sum()), len(gap), float(gap.max()))
 
 
 def drawn_R(group: TokenGroup) -> Tensor:
@@ -52,14 +52,14 @@ def drawn_R(group: TokenGroup) -> Tensor:
 
 def add_difference(
     groups: Sequence[TokenGroup], policy: Sequence[TokenScores], metric_sums: MetricSums
-) -> Difference:
+) -> LogProbDifference:
     """Add the difference of a batch's sampler and trainer to the metrics, and return it."""
     found = difference([drawn_R(group) for group in groups], [each.logp_R for each in policy])
     found.add_to(metric_sums)
     return found
 
 
-class Weighted(NamedTuple):
+class WeightedRecords(NamedTuple):
     """Records of a batch with their advantages weighted."""
 
     records: list[RolloutRecord]
@@ -76,7 +76,7 @@ def weighted(
     *,
     cap: float,
     by_response: bool,
-) -> Weighted:
+) -> WeightedRecords:
     """Weight the advantages of a batch by truncated importance weights.
 
     Args:
@@ -100,4 +100,4 @@ def weighted(
             weight_R = ratios[-1].clamp(max=cap)
         found.append(replace(record, advantage_R=record.advantage_R * weight_R))
     ratio = torch.cat(ratios)
-    return Weighted(found, ratio.clamp(max=cap), ratio > cap)
+    return WeightedRecords(found, ratio.clamp(max=cap), ratio > cap)

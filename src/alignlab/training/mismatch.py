@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alignlab.models.packed import TokenGroup
 from alignlab.training.environment import Checked
-from alignlab.training.importance import Difference, add_difference, difference
+from alignlab.training.importance import LogProbDifference, add_difference, difference
 from alignlab.training.metrics import MetricSums
 from alignlab.training.rollout_records import TokenScores, token_scores
 from alignlab.training.step import StepRunner
@@ -95,7 +95,7 @@ class SamplerAlarm:
             found.add_to(metric_sums)
             self._judge(step, found, metric_sums)
 
-    def _judge(self, step: int, found: Difference, metric_sums: MetricSums) -> None:
+    def _judge(self, step: int, found: LogProbDifference, metric_sums: MetricSums) -> None:
         bound = self._bound
         assert bound is not None
         rings = not found.mean <= bound  # NaN rings too

@@ -34,14 +34,14 @@ EXPORTS = {"csv": "csv", "markdown": "md", "latex": "tex"}
 _ROOT = Path(__file__).parent
 
 
-class Asked(NamedTuple):
+class RequestParameters(NamedTuple):
     """Query and path parameters of a request."""
 
     query: dict[str, str]
     path: Mapping[str, Any]
 
 
-Gather = Callable[[RunState, Asked], Any]
+Gather = Callable[[RunState, RequestParameters], Any]
 """Function that returns what a page of a run shows; None if there is no such record."""
 
 
@@ -201,7 +201,7 @@ class _Site:
         """
 
         async def handle(request: Request) -> Reply:
-            asked = Asked(dict(request.query_params), request.path_params)
+            asked = RequestParameters(dict(request.query_params), request.path_params)
             template = f"{page_name}.html.j2"
             return await self._page(request, template, lambda run: gather(run, asked), here)
 

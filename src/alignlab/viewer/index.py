@@ -130,7 +130,7 @@ class Index:
             self._db.execute("INSERT INTO files VALUES (NULL, ?, 0, '', 0)", (name,))
         key = self._db.execute("SELECT id FROM files WHERE path = ?", (name,)).fetchone()[0]
         stage = path.parent.relative_to(self.run / "stages").as_posix()
-        where = ingest.Place(key, stage, _seed_of(stage, self.run))
+        where = ingest.RecordOrigin(key, stage, _seed_of(stage, self.run))
         read = 0
         with path.open("rb") as file:
             file.seek(done)

@@ -14,7 +14,7 @@ Records = Iterable[tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Place:
+class RecordOrigin:
     """Origin of records: a record file, its stage and the training seed."""
 
     file: int
@@ -33,7 +33,7 @@ class Place:
         return self.name.startswith("answer")
 
 
-def _prompt(db: sqlite3.Connection, where: Place, plain: Mapping[str, Any]) -> None:
+def _prompt(db: sqlite3.Connection, where: RecordOrigin, plain: Mapping[str, Any]) -> None:
     turns = tuple(Message(m["role"], m["content"]) for m in plain["messages"])
     prompt = Prompt(plain["id"], turns)
     row = db.execute(
@@ -48,7 +48,7 @@ def _prompt(db: sqlite3.Connection, where: Place, plain: Mapping[str, Any]) -> N
         db.execute("INSERT INTO prompt_words VALUES (?, ?, ?)", (words, where.seed, prompt.id))
 
 
-def _response(db: sqlite3.Connection, where: Place, plain: Mapping[str, Any]) -> None:
+def _response(db: sqlite3.Connection, where: RecordOrigin, plain: Mapping[str, Any]) -> None:
     row = db.execute(
         "INSERT OR IGNORE INTO responses VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -63,7 +63,7 @@ def _response(db: sqlite3.Connection, where: Place, plain: Mapping[str, Any]) ->
         )
 
 
-def prompts(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def prompts(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
     """Index prompts."""
     read = 0
     for read, (_, record) in enumerate(records, start=1):  # noqa: B007
@@ -71,7 +71,7 @@ def prompts(db: sqlite3.Connection, where: Place, records: Records) -> int:
     return read
 
 
-def responses(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def responses(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
     """Index responses."""
     read = 0
     for read, (_, record) in enumerate(records, start=1):  # noqa: B007
@@ -79,7 +79,7 @@ def responses(db: sqlite3.Connection, where: Place, records: Records) -> int:
     return read
 
 
-def feedback(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def feedback(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
     """Index verdicts with the samples and raw replies behind them."""
     read = 0
     for read, (number, record) in enumerate(records, start=1):  # noqa: B007
@@ -110,7 +110,7 @@ def feedback(db: sqlite3.Connection, where: Place, records: Records) -> int:
     return read
 
 
-def groups(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def groups(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
     """Index preference groups: the pair of best and worst, and a gold score of a person each."""
     read = 0
     by_people = where.name == "seed"
@@ -138,7 +138,7 @@ def groups(db: sqlite3.Connection, where: Place, records: Records) -> int:
     return read
 
 
-def demonstrations(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def demonstrations(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
     """Index targets of supervised fine-tuning."""
     read = 0
     for read, (_, record) in enumerate(records, start=1):  # noqa: B007
@@ -154,7 +154,7 @@ def demonstrations(db: sqlite3.Connection, where: Place, records: Records) -> in
     return read
 
 
-def audits(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def audits(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
     """Index gold scores of judged responses."""
     read = 0
     for read, (_, record) in enumerate(records, start=1):  # noqa: B007
@@ -165,8 +165,8 @@ def audits(db: sqlite3.Connection, where: Place, records: Records) -> int:
     return read
 
 
-def _by_step(table: str) -> Callable[[sqlite3.Connection, Place, Records], int]:
-    def keep(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def _by_step(table: str) -> Callable[[sqlite3.Connection, RecordOrigin, Records], int]:
+    def keep(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
         read = 0
         for read, (number, record) in enumerate(records, start=1):  # noqa: B007
             step = record.get("step", number)
@@ -178,8 +178,8 @@ def _by_step(table: str) -> Callable[[sqlite3.Connection, Place, Records], int]:
     return keep
 
 
-def _plain(table: str) -> Callable[[sqlite3.Connection, Place, Records], int]:
-    def keep(db: sqlite3.Connection, where: Place, records: Records) -> int:
+def _plain(table: str) -> Callable[[sqlite3.Connection, RecordOrigin, Records], int]:
+    def keep(db: sqlite3.Connection, where: RecordOrigin, records: Records) -> int:
         read = 0
         for read, (_, record) in enumerate(records, start=1):  # noqa: B007
             db.execute(
@@ -191,7 +191,7 @@ def _plain(table: str) -> Callable[[sqlite3.Connection, Place, Records], int]:
     return keep
 
 
-READERS: Mapping[str, Callable[[sqlite3.Connection, Place, Records], int]] = {
+READERS: Mapping[str, Callable[[sqlite3.Connection, RecordOrigin, Records], int]] = {
     "prompts": prompts,
     "test_prompts": prompts,
     "responses": responses,

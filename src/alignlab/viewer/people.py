@@ -35,7 +35,7 @@ _NAME = re.compile(r"(?!(?i:results)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
 @dataclass(frozen=True)
-class Item:
+class RatingItem:
     """Responses to rate together, blind."""
 
     item: str
@@ -47,7 +47,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Task:
+class RatingTask:
     """Items that annotators rate in one form."""
 
     name: str
@@ -57,7 +57,7 @@ class Task:
     """Lowest and highest rating of the form `scale`."""
     labels: tuple[str, ...]
     """Labels of the form `labels`."""
-    items: tuple[Item, ...]
+    items: tuple[RatingItem, ...]
     baseline: str = ""
     """Model on the other side of every pair."""
     created: str = ""
@@ -96,7 +96,7 @@ def annotator_name(name: str) -> str:
     return name
 
 
-def tasks(run: Path) -> list[Task]:
+def tasks(run: Path) -> list[RatingTask]:
     """Return a run's tasks, the latest first.
 
     Raises:
@@ -105,14 +105,14 @@ def tasks(run: Path) -> list[Task]:
     return sorted(map(_read_task, _task_files(run)), key=lambda t: t.created, reverse=True)
 
 
-def task(run: Path, name: str) -> Task | None:
+def task(run: Path, name: str) -> RatingTask | None:
     """Return a task; None if there is none of the name."""
     return next((t for t in tasks(run) if t.name == name), None)
 
 
 def new_task(
     run: Path, index: Index, keys: Sequence[tuple[int, str]], models: Sequence[str], **given: Any
-) -> Task:
+) -> RatingTask:
     """Make a task of held-out prompts and write it into the run.
 
     Args:
@@ -138,7 +138,7 @@ def new_task(
     if not items:
         raise BadInput("rate: expected prompts that these models answered, found none")
     name = f"{form}-{derive(form, *(i.item for i in items)):016x}"[:20]
-    made = Task(
+    made = RatingTask(
         name=name,
         form=form,
         instructions=given.get("instructions", ""),
@@ -157,7 +157,7 @@ def new_task(
     return made
 
 
-def order(made: Task, annotator: str) -> list[tuple[Item, list[int]]]:
+def order(made: RatingTask, annotator: str) -> list[tuple[RatingItem, list[int]]]:
     """Return the items in an annotator's order, with the order of responses in each."""
     placed = sorted(made.items, key=lambda i: derive(annotator, made.name, i.item))
     return [
@@ -172,7 +172,7 @@ def order(made: Task, annotator: str) -> list[tuple[Item, list[int]]]:
     ]
 
 
-def save(run: Path, made: Task, annotator: str, item: str, value: Any, **more: Any) -> Rating:
+def save(run: Path, made: RatingTask, annotator: str, item: str, value: Any, **more: Any) -> Rating:
     """Append one rating to the annotator's file.
 
     Args:
@@ -234,7 +234,7 @@ def summary(run: Path) -> list[EvalResult]:
 
 def _items(
     index: Index, seed: int, prompt: str, models: Sequence[str], *, together: bool
-) -> list[Item]:
+) -> list[RatingItem]:
     found = {
         row["model"]: row
         for row in index.rows(
@@ -249,7 +249,7 @@ def _items(
         return []
     groups = [known] if together and known else [[m] for m in known]
     return [
-        Item(
+        RatingItem(
             item=f"{derive(seed, *(found[m]['id'] for m in some)):016x}",
             seed=seed,
             prompt=prompt,
@@ -261,7 +261,7 @@ def _items(
     ]
 
 
-def _checked(made: Task, item: Item, value: Any) -> Any:
+def _checked(made: RatingTask, item: RatingItem, value: Any) -> Any:
     """Return a value of the task's form.
 
     Raises:
@@ -311,9 +311,9 @@ def inside(run: Path, path: Path) -> Path:
     return path
 
 
-def _read_task(path: Path) -> Task:
+def _read_task(path: Path) -> RatingTask:
     try:
-        return from_dict(Task, json.loads(path.read_text(encoding="utf-8")))
+        return from_dict(RatingTask, json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, ValidationError) as error:
         raise BadInput(f"{path}: expected a task, found {str(error)[:120]!r}") from None
 

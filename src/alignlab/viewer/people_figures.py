@@ -19,12 +19,14 @@ from alignlab.report.run_data import PEOPLE
 from alignlab.seeds import derive
 from alignlab.types import EvalResult
 from alignlab.viewer.index import Index
-from alignlab.viewer.people import Rating, Task, inside, ratings, tasks
+from alignlab.viewer.people import Rating, RatingTask, inside, ratings, tasks
 
 BENCHMARK = judge_sections.PEOPLE
 
 
-def agreement(run: Path, index: Index, made: Task, annotator: str = "") -> list[dict[str, Any]]:
+def agreement(
+    run: Path, index: Index, made: RatingTask, annotator: str = ""
+) -> list[dict[str, Any]]:
     """Compare ratings with each judge of the run and with other annotators.
 
     Returns:
@@ -42,7 +44,7 @@ def agreement(run: Path, index: Index, made: Task, annotator: str = "") -> list[
     return [row for row in found if row["n"]]
 
 
-def disagreement(run: Path, index: Index, made: Task, annotator: str) -> dict[str, float]:
+def disagreement(run: Path, index: Index, made: RatingTask, annotator: str) -> dict[str, float]:
     """Return how far apart judges and other annotators are on each item of a task.
 
     An item with fewer than two verdicts is left out; labels and words are alike or not.
@@ -83,7 +85,7 @@ def write_figures(run: Path, index: Index) -> list[EvalResult]:
     return rows
 
 
-def _win_rates(made: Task, given: Iterable[Rating]) -> list[EvalResult]:
+def _win_rates(made: RatingTask, given: Iterable[Rating]) -> list[EvalResult]:
     by_model: dict[str, list[Outcome]] = {}
     items = {i.item: i for i in made.items}
     for rating in given:
@@ -102,7 +104,7 @@ def _win_rates(made: Task, given: Iterable[Rating]) -> list[EvalResult]:
     return found
 
 
-def _corrected(index: Index, made: Task, given: Sequence[Rating]) -> list[EvalResult]:
+def _corrected(index: Index, made: RatingTask, given: Sequence[Rating]) -> list[EvalResult]:
     """Correct the judge's win rates by people's ratings, by prediction-powered inference.
 
     Nothing where the rated prompts are no random sample: a filter chose them, or some are open.
@@ -138,7 +140,7 @@ def _corrected(index: Index, made: Task, given: Sequence[Rating]) -> list[EvalRe
     return found
 
 
-def _judges(index: Index, made: Task) -> dict[str, dict[str, float]]:
+def _judges(index: Index, made: RatingTask) -> dict[str, dict[str, float]]:
     """Return each judge's verdicts on a task's items, as numbers that ratings compare with."""
     found: dict[str, dict[str, float]] = {}
     for item in made.items:
@@ -168,7 +170,7 @@ def _number(rating: Rating) -> float:
 
 
 def _agree(
-    name: str, own: Mapping[str, float], theirs: Mapping[str, float], made: Task
+    name: str, own: Mapping[str, float], theirs: Mapping[str, float], made: RatingTask
 ) -> dict[str, Any]:
     both = [i for i in made.items if i.item in own and i.item in theirs]
     mine, other = [own[i.item] for i in both], [theirs[i.item] for i in both]

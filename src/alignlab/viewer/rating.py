@@ -12,7 +12,7 @@ from alignlab.viewer import answers, people, people_figures
 from alignlab.viewer.filters import AnswerFilter, refuse_unknown
 from alignlab.viewer.index import Index
 from alignlab.viewer.library import Library, RunState
-from alignlab.viewer.people import Task
+from alignlab.viewer.people import RatingTask
 
 MOST_ITEMS = 5000
 """Maximum number of prompts of a task."""
@@ -49,7 +49,7 @@ def overview(library: Library, run: RunState, query: Mapping[str, str]) -> dict[
     }
 
 
-def create(library: Library, run: RunState, body: Mapping[str, Any]) -> Task:
+def create(library: Library, run: RunState, body: Mapping[str, Any]) -> RatingTask:
     """Make a task of the prompts that a filter of the answers page selects.
 
     Raises:
@@ -171,19 +171,19 @@ def save(library: Library, run: RunState, name: str, body: Mapping[str, Any]) ->
     }
 
 
-def _task(run: RunState, name: str) -> Task:
+def _task(run: RunState, name: str) -> RatingTask:
     made = people.task(run.path, name)
     if made is None:
         raise KeyError(name)
     return made
 
 
-def _is(rating: people.Rating, made: Task, annotator: str) -> bool:
+def _is(rating: people.Rating, made: RatingTask, annotator: str) -> bool:
     return rating.task == made.name and rating.annotator == annotator
 
 
 def _item(
-    index: Index, item: people.Item, places: list[int], given: people.Rating | None
+    index: Index, item: people.RatingItem, places: list[int], given: people.Rating | None
 ) -> dict[str, Any]:
     texts = {
         row["id"]: row["text"]
@@ -208,7 +208,7 @@ def _item(
     }
 
 
-def _stored(made: Task, value: Any, places: list[int]) -> Any:
+def _stored(made: RatingTask, value: Any, places: list[int]) -> Any:
     """Translate a value from the order shown into the task's own order."""
     if made.form == "pair" and type(value) is int and value in (0, 1):
         return places[value]
@@ -226,7 +226,7 @@ def _shown(given: people.Rating, places: list[int]) -> Any:
     return given.value
 
 
-def _certainty(index: Index, made: Task) -> dict[str, float]:
+def _certainty(index: Index, made: RatingTask) -> dict[str, float]:
     """Return how sure the judges are of each item: the gap of its scores less their spreads."""
     found = {}
     for item in made.items:

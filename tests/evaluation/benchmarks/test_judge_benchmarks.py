@@ -8,7 +8,7 @@ import pytest
 
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
-from alignlab.evaluation.benchmarks.judge_quality import JudgeQuality
+from alignlab.evaluation.benchmarks.judge_quality import PairJudgeQuality
 from alignlab.evaluation.benchmarks.reward_accuracy import RewardAccuracy
 from alignlab.evaluation.benchmarks.synrel import SynRel
 from alignlab.types import (
@@ -118,7 +118,7 @@ def test_judge_quality_with_human_ties():
     groups += [group("tie", "x", "1", "1", scores=(0.0, 0.0))]
     groups += [group("tied by judge", "x", "2", "1")]
     pairs = Pairs(len)
-    found = JudgeQuality().measure(of(pairs, *groups))
+    found = PairJudgeQuality().measure(of(pairs, *groups))
     got = figures(found.rows, "pairs")
     assert (got["agreement"], got["accuracy"]) == (7 / 8, 6.5 / 7)
     assert got["consistent"] == 1
@@ -205,7 +205,7 @@ def test_the_accuracy_of_judge_bench_adds_both_orders_up(orders, value):
             return found
 
     groups = [group(name, "chat", "333", "1") for name in "abcdef"]
-    found = JudgeQuality().measure(of(Fixed(len), *groups))
+    found = PairJudgeQuality().measure(of(Fixed(len), *groups))
     assert figures(found.rows, "pairs")["accuracy_both_orders"] == value
 
 
@@ -226,7 +226,7 @@ def pairs_of(copies):
     ("benchmark", "judge", "metrics"),
     [
         (RewardAccuracy(log_odds=True), Scores(len), ("accuracy", "accuracy_ties_half", "brier")),
-        (JudgeQuality(), Pairs(len), ("agreement", "accuracy")),
+        (PairJudgeQuality(), Pairs(len), ("agreement", "accuracy")),
     ],
 )
 def test_pairs_of_one_prompt_are_no_independent_prompts(benchmark, judge, metrics):

@@ -15,7 +15,7 @@ from alignlab.api.evaluating import evaluate
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks import multiple_choice
 from alignlab.evaluation.benchmarks.multiple_choice import MultipleChoice, option_logprobs
-from alignlab.evaluation.choice_tasks import Item, items_of
+from alignlab.evaluation.choice_tasks import ChoiceItem, items_of
 from alignlab.models.load import load, save
 from tests.evaluation.asking import jsonl
 from tests.generation.tiny import tiny
@@ -33,13 +33,13 @@ WINOGRANDE = {
 }  # fmt: skip
 
 
-def one(name: str, row: dict[str, Any], folder: Path) -> Item:
+def one(name: str, row: dict[str, Any], folder: Path) -> ChoiceItem:
     (item,) = items_of(name, jsonl(folder / f"{name}.jsonl", row))
     return item
 
 
 def test_wording(tmp_path: Path) -> None:
-    assert one("arc_challenge", ARC, tmp_path) == Item(
+    assert one("arc_challenge", ARC, tmp_path) == ChoiceItem(
         "a1", ("Question: Which is red?\nAnswer:",) * 3, ("sky", "blood", "grass"), 1
     )
     hella = one("hellaswag", HELLASWAG, tmp_path)
@@ -127,14 +127,14 @@ def test_scored_items_are_not_scored_again(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(multiple_choice, "option_logprobs", score)
     lm, task = tiny(), MultipleChoice(tasks="winogrande")
-    items = [Item(str(n), (f"a{n}", "b"), ("c", "d"), 0) for n in range(100)]
+    items = [ChoiceItem(str(n), (f"a{n}", "b"), ("c", "d"), 0) for n in range(100)]
     first = task._sums(lm, "winogrande", items[:70], tmp_path)
     file = next(tmp_path.glob("*.jsonl"))
     file.write_text(file.read_text().rstrip("\n")[:-9])  # a kill while the last chunk is written
     assert task._sums(lm, "winogrande", items, tmp_path)[:70] == first
     assert seen == [str(n) for n in (*range(70), *range(64, 100))]
     # Another file's question of the same id has texts of its own.
-    task._sums(lm, "winogrande", [Item("0", ("x", "b"), ("c", "d"), 0)], tmp_path)
+    task._sums(lm, "winogrande", [ChoiceItem("0", ("x", "b"), ("c", "d"), 0)], tmp_path)
     assert seen[-1] == "0"
 
 

@@ -57,7 +57,7 @@ TRAINED = 2048
 Clock = Callable[[], float]
 
 
-class Texts(NamedTuple):
+class SampleTexts(NamedTuple):
     """Prompts and answers of the study's data, and training settings, to measure with."""
 
     examples: Sequence[tuple[str, str]]
@@ -66,7 +66,7 @@ class Texts(NamedTuple):
     """Settings of the training; None for a model that is only asked."""
 
 
-class Asked(NamedTuple):
+class PlannedModel(NamedTuple):
     """Model of a plan: the spec by which it is called, and its folder."""
 
     by: str
@@ -75,14 +75,14 @@ class Asked(NamedTuple):
 
 
 def speeds(
-    models: Mapping[Asked, Texts], context: RunContext, *, measure: bool
-) -> dict[Asked, Speed]:
+    models: Mapping[PlannedModel, SampleTexts], context: RunContext, *, measure: bool
+) -> dict[PlannedModel, Speed]:
     """Return the speed of every model: kept, else measured, else from matrix products.
 
     Args:
         measure: measure a model whose speed is not kept.
     """
-    file, found, gflops = cache_file(), dict[Asked, Speed](), 0.0
+    file, found, gflops = cache_file(), dict[PlannedModel, Speed](), 0.0
     kept = read_json(file) if file.exists() else {}
     for asked, texts in models.items():
         facts = model_facts(asked.folder, chat_template=context.chat_template)
@@ -106,14 +106,14 @@ def cache_file() -> Path:
     return Path(folder) / "speeds.json"
 
 
-def _measurable(facts: ModelFacts, texts: Texts) -> bool:
+def _measurable(facts: ModelFacts, texts: SampleTexts) -> bool:
     """Return True for a model whose weights are here and fit into the free memory."""
     needed = facts.parameters * (4 if texts.training is None else 24)
     here = any(Path(facts.path).glob("*.safetensors"))
     return here and needed + 2e9 < machine.free_memory()
 
 
-def _key(facts: ModelFacts, asked: Asked, texts: Texts, context: RunContext) -> str:
+def _key(facts: ModelFacts, asked: PlannedModel, texts: SampleTexts, context: RunContext) -> str:
     """Return a digest of all that a speed depends on: machine, shape of the model, settings."""
     gpu = torch.cuda.get_device_name() if context.hardware.kind == "cuda" else ""
     training = None if texts.training is None else _compute_settings(texts.training)
@@ -131,7 +131,7 @@ def _compute_settings(training: TrainConfig) -> list[Any]:
     return [training.dtype, lora, training.quant, training.gradient_checkpointing]
 
 
-def _measured(asked: Asked, texts: Texts, context: RunContext) -> Speed:
+def _measured(asked: PlannedModel, texts: SampleTexts, context: RunContext) -> Speed:
     """Load a model and measure its speed."""
     clock, began = _clock(context), time.perf_counter()
     with _threads(context.threads):
@@ -146,7 +146,7 @@ def _measured(asked: Asked, texts: Texts, context: RunContext) -> Speed:
     return replace(speed, cost=time.perf_counter() - began)
 
 
-def _engine(asked: Asked, context: RunContext) -> LocalEngine:
+def _engine(asked: PlannedModel, context: RunContext) -> LocalEngine:
     if asked.by == STUDENT:
         return LocalEngine(context.open(Checkpoint("student", asked.folder)))
     engine = engines.completer(asked.by)
@@ -220,7 +220,7 @@ def _reading(engine: LocalEngine, examples: Sequence[tuple[str, str]], clock: Cl
     return (clock() - start) / tokens
 
 
-def training_speed(lm: LanguageModel, texts: Texts, clock: Clock) -> tuple[float, float]:
+def training_speed(lm: LanguageModel, texts: SampleTexts, clock: Clock) -> tuple[float, float]:
     """Measure the seconds per training token and per update, by a large and a small step."""
     # Importing the loop takes seconds, which commands that train nothing need not wait for.
     from alignlab.objectives.sft import SFT

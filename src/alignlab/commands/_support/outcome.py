@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.files import read_json
-from alignlab.plan import Outcome, Plan, StageOutcome, label
+from alignlab.plan import Plan, PlanAccuracy, StageOutcome, label
 from alignlab.records import from_dict, to_dict
 from alignlab.runs import Run
 
@@ -35,7 +35,7 @@ def note_outcome(run: Run, cluster: Mapping[str, Any] | None = None) -> None:
     plan = from_dict(Plan, manifest["plan"])
     spent = run.path / "cache" / "spent.json"
     dollars = sum(one["usd"] for one in read_json(spent).values()) if spent.exists() else 0.0
-    outcome = Outcome(
+    outcome = PlanAccuracy(
         seconds=manifest["wall_seconds"],
         predicted_seconds=plan.time.seconds if plan.time else 0.0,
         peak_gigabytes=round(max(peak_gigabytes(), cluster.get("peak_gigabytes", 0.0)), 3),

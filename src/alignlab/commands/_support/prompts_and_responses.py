@@ -18,7 +18,7 @@ from alignlab.types import (
 )
 
 
-class Answered(NamedTuple):
+class ReadResponses(NamedTuple):
     """Responses with the prompts that they answer."""
 
     prompts: list[Prompt]
@@ -41,7 +41,7 @@ def prompts_of(corpus: Corpus) -> list[Prompt]:
     return list({prompt.cluster: prompt for prompt in found}.values())
 
 
-def responses_of(corpus: Corpus, limit: int = 0) -> Answered:
+def responses_of(corpus: Corpus, limit: int = 0) -> ReadResponses:
     """Return every response in the data, of any kind of record.
 
     Records of the same conversation are one prompt, so that no text is judged or shown twice.
@@ -67,7 +67,7 @@ def responses_of(corpus: Corpus, limit: int = 0) -> Answered:
     repeated = seen - len(responses)
     dropped = {"repeated response": repeated} if repeated else {}
     tally = Count("data", "responses", len(responses), dropped)
-    return Answered(list(prompts.values()), list(responses.values()), tally)
+    return ReadResponses(list(prompts.values()), list(responses.values()), tally)
 
 
 def _pairs(corpus: Corpus) -> Iterator[tuple[Prompt, Response]]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from alignlab.commands._support.prompts_and_responses import Answered
+from alignlab.commands._support.prompts_and_responses import ReadResponses
 from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
 from alignlab.records import whole_records
@@ -24,7 +24,7 @@ def is_run(path: Path) -> bool:
     return (path / "manifest.json").is_file()
 
 
-def answers_of_run(run: Path, stages: str = "") -> Answered:
+def answers_of_run(run: Path, stages: str = "") -> ReadResponses:
     """Return every response of some stages of a run, each text to a prompt once; first turns only.
 
     Args:
@@ -64,7 +64,7 @@ def answers_of_run(run: Path, stages: str = "") -> Answered:
         raise BadInput(f"{run}: expected responses of a run, found none ({why})")
     answered = dict.fromkeys(prompts[response.prompt_id] for response in shown.values())
     tally = Count("data", "responses", len(shown), dict(dropped))
-    return Answered([p for p in answered if p is not None], list(shown.values()), tally)
+    return ReadResponses([p for p in answered if p is not None], list(shown.values()), tally)
 
 
 def _prompts(run: Path) -> dict[str, Prompt | None]:

@@ -20,7 +20,7 @@ _IDLE = (
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainOutput:
     """Result of `alignlab train`."""
 
     model: Checkpoint
@@ -43,12 +43,12 @@ class Trained:
         return "\n".join(lines + [_figure_line(row) for row in self.held_out])
 
 
-def collect_result(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> Trained:
+def collect_result(run: Run, model: Checkpoint, held_out: Sequence[EvalResult] = ()) -> TrainOutput:
     """Collect the result of a training from its run directory."""
     metrics = Path(model.path).with_name("metrics.jsonl")
     types = {name: used for name, used in run.types().items() if name.endswith(", training")}
     used = next(iter(types.values()), "")
-    return Trained(model, str(metrics), _counts(run), tuple(held_out), used, _is_idle(metrics))
+    return TrainOutput(model, str(metrics), _counts(run), tuple(held_out), used, _is_idle(metrics))
 
 
 def _is_idle(metrics: Path) -> bool:

@@ -99,7 +99,7 @@ class ArenaHard:
         return Findings(found.rows + controlled, found.said)
 
 
-class Judged(NamedTuple):
+class JudgedGames(NamedTuple):
     """Both games on one prompt."""
 
     prompt: str
@@ -115,7 +115,7 @@ def judgement_rows(path: Path, *, seed: int = 0) -> list[EvalResult]:
     Raises:
         BadInput: a bad row, a verdict of another form, or a prompt judged twice by one judge.
     """
-    models: dict[Subject, list[Judged]] = {}
+    models: dict[Subject, list[JudgedGames]] = {}
     seen: set[tuple[str, ...]] = set()
     for row in read_rows(path):
         about = Subject(row.text("model"), NAME, against=row.maybe("baseline") or BASELINE)
@@ -139,7 +139,7 @@ def judgement_rows(path: Path, *, seed: int = 0) -> list[EvalResult]:
     return rows
 
 
-def _judged(row: BenchmarkRow, prompt: str) -> Judged:
+def _judged(row: BenchmarkRow, prompt: str) -> JudgedGames:
     games = row.values.get("games")
     if not isinstance(games, list) or len(games) not in (1, 2):
         raise bad_record(row.file, row.line, "games", "one or two games", games)
@@ -148,7 +148,7 @@ def _judged(row: BenchmarkRow, prompt: str) -> Judged:
     for number, game in enumerate(games):
         verdict = game.get("score") if isinstance(game, dict) else None
         if verdict is None:
-            return Judged(prompt, part, None, 0)
+            return JudgedGames(prompt, part, None, 0)
         if verdict not in VERDICTS:
             field = f"games[{number}].score"
             raise bad_record(row.file, row.line, field, "a verdict such as A>B", verdict)
@@ -156,4 +156,4 @@ def _judged(row: BenchmarkRow, prompt: str) -> Judged:
         # The baseline is A in the first game, the model in the second.
         score += weight * (share if number else 1 - share)
         battles += weight
-    return Judged(prompt, part, score, battles)
+    return JudgedGames(prompt, part, score, battles)

@@ -65,7 +65,7 @@ class Pair(NamedTuple):
 
 @register("benchmark", NAME)
 @dataclass(frozen=True)
-class JudgeQuality:
+class PairJudgeQuality:
     """Agreement of a judge of pairs with human verdicts, and that of two guesses."""
 
     needs: ClassVar[Needs] = Needs(

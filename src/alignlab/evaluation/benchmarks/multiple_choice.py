@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
 from alignlab.errors import BadInput, unknown_name
-from alignlab.evaluation.choice_tasks import TASKS, Item, items_of
+from alignlab.evaluation.choice_tasks import TASKS, ChoiceItem, items_of
 from alignlab.evaluation.metrics.intervals import share_interval
 from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
@@ -86,11 +86,11 @@ class MultipleChoice(Bounded):
     def _names(self) -> list[str]:
         return [name.strip() for name in self.tasks.split(",") if name.strip()]
 
-    def _items(self, name: str) -> list[Item]:
+    def _items(self, name: str) -> list[ChoiceItem]:
         return items_of(name, Path(self.files[name]) if name in self.files else None, self.items)
 
     def _sums(
-        self, lm: LanguageModel, name: str, items: Sequence[Item], cache: Path | None
+        self, lm: LanguageModel, name: str, items: Sequence[ChoiceItem], cache: Path | None
     ) -> list[tuple[float, ...]]:
         """Return the log-likelihood in nats of every option; those in the cache are read."""
         known: dict[str, tuple[float, ...]] = {}
@@ -112,7 +112,7 @@ class MultipleChoice(Bounded):
         return [known[_key(item)] for item in items]
 
     def _rows(
-        self, model: str, name: str, items: Sequence[Item], sums: Sequence[tuple[float, ...]]
+        self, model: str, name: str, items: Sequence[ChoiceItem], sums: Sequence[tuple[float, ...]]
     ) -> list[EvalResult]:
         pairs = list(zip(items, sums, strict=True))
         figures = {"acc": [float(_first_best(s) == i.gold) for i, s in pairs]}
@@ -130,13 +130,13 @@ class MultipleChoice(Bounded):
         ]
 
 
-def _key(item: Item) -> str:
+def _key(item: ChoiceItem) -> str:
     """Return a key of an item's texts: another file may use its id, and one file twice."""
     return fingerprint([item.contexts, item.continuations])
 
 
 def option_logprobs(
-    lm: LanguageModel, items: Sequence[Item], *, token_budget: int
+    lm: LanguageModel, items: Sequence[ChoiceItem], *, token_budget: int
 ) -> list[tuple[float, ...]]:
     """Return the log-likelihood in nats of each option's continuation after its context."""
     from alignlab.models.load import context_length

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
-from alignlab.answers import AnswerOptions, Checked, check
+from alignlab.answers import AnswerOptions, CheckResult, check
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.pass_at_k import majority, pass_at_k
@@ -48,7 +48,7 @@ SAMPLED = 0.7
 class _Attempt(NamedTuple):
     question: Question
     response: Response
-    found: Checked
+    found: CheckResult
 
 
 @register("benchmark", NAME)
@@ -129,7 +129,7 @@ class QuestionAnswering(AnswerOptions):
         last = Message("user", f"{prompt.text}\n\n{self.ask}")
         return replace(prompt, messages=(*prompt.messages[:-1], last))
 
-    def _check(self, question: Question, response: Response) -> Checked:
+    def _check(self, question: Question, response: Response) -> CheckResult:
         return check(
             response.text, question.references[0], question.prompt.text, self,
             pattern=self.pattern, finish=response.finish,

@@ -37,7 +37,7 @@ AT = Measure("relevant_share", is_share=True)
 """Share of relevant sentences, pooled over answers."""
 
 
-class Piece(NamedTuple):
+class AnswerSentence(NamedTuple):
     """Sentence of an answer."""
 
     question: Question
@@ -71,7 +71,7 @@ class RelevantSentences(Bounded):
         judgements: list[Feedback] = []
         for answers, answered in inputs.by_model():
             pieces = [
-                Piece(q, responses[-1], place, text)
+                AnswerSentence(q, responses[-1], place, text)
                 for q, responses in answered
                 for place, text in enumerate(sentences(responses[-1].text), start=1)
             ]
@@ -93,7 +93,7 @@ class RelevantSentences(Bounded):
         inputs: BenchmarkInputs,
         model: str,
         judged: Sequence[Feedback],
-        values: Sequence[tuple[Piece, float | None]],
+        values: Sequence[tuple[AnswerSentence, float | None]],
     ) -> list[EvalResult]:
         about, seed, prompts = subject(inputs, model, NAME), inputs.seed, inputs.prompts
         ratios = {f.prompt_id: f.verdict for f in judged}
@@ -120,14 +120,14 @@ def _place(item: tuple[str | None, list[QuestionValue]]) -> int:
     return 0 if name is None else int(name.partition(":")[2].rstrip("+"))
 
 
-def _ask(piece: Piece) -> Ask:
+def _ask(piece: AnswerSentence) -> Ask:
     template = own_template("relevant_sentence")
     messages = template.fill(question=piece.question.prompt.text, sentence=piece.text)
     return Ask(f"{piece.response.id}|{piece.place}", messages)
 
 
 def _feedback(
-    judge: str, response: Response, pieces: Sequence[Piece], found: Sequence[Reply[bool]]
+    judge: str, response: Response, pieces: Sequence[AnswerSentence], found: Sequence[Reply[bool]]
 ) -> Feedback:
     """Build one answer's feedback: the share of relevant sentences among those with a verdict."""
     own = [(p, r) for p, r in zip(pieces, found, strict=True) if p.response.id == response.id]

@@ -13,7 +13,7 @@ from alignlab.types import Response
 
 
 @dataclass(frozen=True)
-class Lengths:
+class ResponseLengths:
     """Lengths of N responses, in their order."""
 
     tokens_N: Ints
@@ -25,9 +25,9 @@ class Lengths:
     """Indicator, 1 where the text is empty or white space."""
 
 
-def lengths(responses: Sequence[Response]) -> Lengths:
+def lengths(responses: Sequence[Response]) -> ResponseLengths:
     """Measure the length of each response; four arrays of shape (N,)."""
-    return Lengths(
+    return ResponseLengths(
         tokens_N=np.array([r.tokens for r in responses], dtype=np.int64),
         words_N=np.array([len(words(r.text)) for r in responses], dtype=np.int64),
         characters_N=np.array([len(r.text) for r in responses], dtype=np.int64),
