@@ -93,7 +93,7 @@ def find(module: str, name: str) -> tuple[Place, ast.AST]:
     """Follow imports within the package to the definition of a name.
 
     Raises:
-        Unread: the definition is in another package.
+        NotStatic: the definition is in another package.
     """
     source = read(module)
     if name in source.defined:

@@ -134,10 +134,10 @@ def test_the_engine_dies_with_the_trainer_in_the_middle_of_an_answer(tmp_path: P
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from tests.generation.test_vllm_rollouts import Row, start, tiny_lm\n"
+        "from tests.generation.test_vllm_rollouts import SampleRow, start, tiny_lm\n"
         "engine = start(Path(sys.argv[1]))\n"
         "engine.update(0, tiny_lm())\n"
-        "engine.ask([Row((777,), 1, 1)])\n"
+        "engine.ask([SampleRow((777,), 1, 1)])\n"
         "print(engine._process.pid, flush=True)\n"
         "time.sleep(100)\n"
     )
