@@ -221,6 +221,14 @@ def critic_by(study: Study[MultiCritiqueConfig], completer: Completer) -> ModelJ
     return critique_judge(completer, judge_prompt(settings.critique_prompt), sampling=sampling)
 
 
+def trained_critic(study: Study[MultiCritiqueConfig], model: Checkpoint) -> ModelJudge:
+    """Return a trained model as critic, sampled as the critiques that form pairs are."""
+    settings, drawn = study.config.critiques, study.config.sample
+    sampling = Sampling(drawn.temperature, drawn.top_p, settings.critique_tokens)
+    prompt = judge_prompt(settings.critique_prompt)
+    return critique_judge(study.context.engine(model), prompt, sampling=sampling)
+
+
 def meta_critic(study: Study[MultiCritiqueConfig]) -> MetaCritic:
     """Return the meta judge, greedy."""
     settings = study.config.critiques
@@ -318,7 +326,7 @@ def measured_student(
     study: Study[MultiCritiqueConfig], given: CritiqueInputs, model: Checkpoint
 ) -> BranchResult:
     """Let a trained critic criticise the held-out answers, and measure its critiques."""
-    critic, tests = critic_by(study, study.context.engine(model)), given.tests.answered
+    critic, tests = trained_critic(study, model), given.tests.answered
     named = criticise(study.context, critic, tests.prompts, tests.responses, name=model.name)
     found = measured_units(study, given.tests, named, model.name, model.made)
     return BranchResult((model,)) + found

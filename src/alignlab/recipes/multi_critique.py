@@ -8,7 +8,8 @@ C2. Controls of C1, on the same answers: the best single critic, units kept by a
 the meta judge, all units, units of most critics, the truth; and one critique for all answers.
 Controls of C2: pairs by the meta judge alone, by coin, SFT on the better critiques at equal trained
 responses, pairs by the truth. Critics are measured by the true faults of M1's held-out answers, and
-by the answers as revised by them.
+by the answers as revised by them; trained critics are sampled as `sample` says, as those that write
+the pairs are, since preferences change probabilities of which greedy decoding shows the mode alone.
 Departures: DPO in the place of a reward model with PPO; pairs are of C1's own critiques; three
 classes of units for seven; no written criteria or reference response for the critics.
 """
