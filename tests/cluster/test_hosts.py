@@ -230,11 +230,11 @@ def test_engines_are_cut_off_and_die_and_no_chunk_is_lost(whole: Hosts, tmp_path
 ALONE = [sys.executable, "-m", "alignlab", "run", *STUDY]
 
 
-def study_here(out: Path) -> None:
+def study_here(out: Path, *settings: str) -> None:
     """Run the study on this machine alone."""
     with out.with_suffix(".log").open("wb") as log:
         subprocess.run(
-            [*ALONE, "hardware.workers=1", f"out={out}"], cwd=ROOT, env=environment(),
+            [*ALONE, *settings, "hardware.workers=1", f"out={out}"], cwd=ROOT, env=environment(),
             stdout=log, stderr=log, timeout=LIMIT_S, check=True,
         )  # fmt: skip
 
@@ -279,6 +279,60 @@ def test_a_study_whose_engines_are_on_other_hosts_equals_one_on_this_machine(
     assert manifest["cluster"]["lost_attempts"] == len([
         e for e in events(there) if e["event"] == "lost"
     ]) <= 1  # fmt: skip
+
+
+LONGER = ("seeds=3", "preference.epochs=4", "sample.n=6")
+
+
+def test_a_study_goes_through_kills_a_cut_cable_and_the_loss_of_its_head(
+    whole: Hosts, tmp_path: Path
+):
+    here, there, draw = tmp_path / "here", tmp_path / "there", random.Random(3)
+    study_here(here, *LONGER)
+    argv = [*ALONE, *LONGER, f"hardware.cluster={whole.address}", f"out={there}"]
+    process = begun(whole, 0, argv, there)
+    kills, killed = 0, set[int]()
+    while process.poll() is None and kills < 5:
+        time.sleep(draw.uniform(0.2, 2.0))
+        last = {e["task"]: e for e in started(there)}
+        few = [e for e in last.values() if e["attempt"] <= 2 and _begun(there, e)]
+        few = [e for e in few if e["pid"] not in killed and Path(f"/proc/{e['pid']}").exists()]
+        if few:
+            before = len(_lost(there))
+            chosen = draw.choice(few)["pid"]
+            killed.add(chosen)
+            os.kill(chosen, signal.SIGKILL)
+            deadline = time.monotonic() + 30  # the worker may have ended its task and be idle
+            while len(_lost(there)) == before and time.monotonic() < deadline:
+                time.sleep(0.2)
+            kills += len(_lost(there)) > before
+    assert process.poll() is None, there.with_suffix(".log").read_text()
+    away = until(lambda: [e for e in started(there) if _at_work(e, whole)], 1, there)[-1]
+    host = whole.addresses.index(away["node"])
+    whole.cut(host)
+    time.sleep(30)
+    whole.mend(host)
+    assert process.poll() is None, "the study ended before its head was lost: make it longer"
+    whole.kill(0)  # with the command, which ran there
+    assert process.wait(60) != 0
+    for host in (1, 2):
+        whole.kill(host)
+    for host in (0, 1, 2):
+        whole.start(host)
+    ended(begun(whole, 0, argv, there), there)
+    expected, found = kill_resume.contents(here), kill_resume.contents(there)
+    assert kill_resume.differences(expected, found) == ()
+    assert kills == 5
+    assert len({e["node"] for e in started(there)}) == 3
+
+
+def _at_work(event: dict[str, Any], hosts: Hosts) -> bool:
+    """Whether a task's worker lives, on a host that is not the head."""
+    return event["node"] != hosts.addresses[0] and Path(f"/proc/{event['pid']}").exists()
+
+
+def _lost(out: Path) -> list[dict[str, Any]]:
+    return [e for e in events(out) if e["event"] == "lost"]
 
 
 def _done(out: Path, part: str) -> bool:
