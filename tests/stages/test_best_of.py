@@ -35,6 +35,23 @@ def test_the_best_scored_response_is_shown(tmp_path):
     assert '"no scored response": 1' in file.read_text()
 
 
+def test_a_best_response_below_the_least_score_is_left_out_and_counted(tmp_path):
+    asked = [prompt(n) for n in range(3)]
+    drawn = [responses(p, "x", "y") for p in asked]
+    said = [[0.0, 1.0], [0.05, 0.0], [Unscored("no")] * 2]
+    feedback = [
+        rated(r, s)
+        for several, some in zip(drawn, said, strict=True)
+        for r, s in zip(several, some, strict=True)
+    ]
+    every = [r for several in drawn for r in several]
+    best = best_of(context(tmp_path), asked, every, feedback, least=1)
+    assert [(d.prompt.id, d.response.text) for d in best] == [("p0", "y")]
+    (file,) = tmp_path.rglob("counts.jsonl")
+    assert '"no score of at least 1": 1' in file.read_text()
+    assert '"no scored response": 1' in file.read_text()
+
+
 def test_ties_fall_to_no_place():
     drawn = [responses(prompt(n), "a", "b", "c") for n in range(300)]
     first = [best_scored(d, {r.id: 1.0 for r in d}, 7) for d in drawn]

@@ -67,6 +67,9 @@ class OfflineRLConfig(CriticConfig):
     """Number of bins of scores, of about equally many answers each."""
     top_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of all answers, the best ones, that the branch `top` imitates."""
+    least: float | None = None
+    """Lowest score of a best answer that is imitated, such as 1 with a checker, whose best of all
+    wrong answers is wrong; none imitates the best answer to every prompt."""
     imitation_lr: NonNegative = 0.0
     """Learning rate of branches trained by likelihood; 0 is `sft.lr`."""
     branches: tuple[str, ...] = ()
@@ -220,7 +223,9 @@ def all_answers(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
 def best_of_n(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
     """Imitate the best answer to every prompt by the critic."""
     given, n = logged.answered, study.config.sample.n
-    best = best_of(study.context, given.prompts, given.responses, logged.feedback)
+    best = best_of(
+        study.context, given.prompts, given.responses, logged.feedback, least=study.config.least
+    )
     return _imitated(study, logged, best, (f"best of {n} imitated", "the best answer to a prompt"))
 
 
@@ -229,7 +234,7 @@ def best_by_truth(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult
     given, n, context = logged.answered, study.config.sample.n, study.context
     truth = context.judge(study.config.measure.truth, study.start.m1)
     feedback = judge(context, truth, given.prompts, given.responses)
-    best = best_of(context, given.prompts, given.responses, feedback)
+    best = best_of(context, given.prompts, given.responses, feedback, least=study.config.least)
     name = f"best of {n} by the truth imitated"
     return _imitated(study, logged, best, (name, "the truly best answer to a prompt"))
 

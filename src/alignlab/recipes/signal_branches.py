@@ -213,7 +213,7 @@ def from_truth(branch: Signal) -> BranchResult:
     given, config, context = branch.given.answered, branch.study.config, branch.study.context
     truth = context.judge(config.measure.truth, branch.study.start.m1)
     feedback = judge(context, truth, given.prompts, given.responses)
-    best = best_of(context, given.prompts, given.responses, feedback)
+    best = best_of(context, given.prompts, given.responses, feedback, least=config.least)
     how = f"SFT on the best of {config.sample.n} answers to {len(best)} prompts by the truth"
     return branch.measured(branch.learn(SFT(), best, config.by_likelihood(), how), 0, 0)
 

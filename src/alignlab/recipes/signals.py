@@ -80,6 +80,9 @@ class TeacherSignalsConfig(StudyConfig):
     rounds: PositiveInt = 3
     """Rounds of on-policy distillation; each answers its share of the prompts with the newest
     model."""
+    least: float | None = None
+    """Lowest score of a best answer that branch truth imitates, such as 1 with a checker, whose
+    best of all wrong answers is wrong; none imitates the best answer to every prompt."""
     imitation_lr: NonNegative = 0.0
     """Learning rate of branches trained by likelihood or logits; 0 is `sft.lr`."""
     branches: tuple[str, ...] = ()

@@ -16,9 +16,15 @@ def best_of(
     responses: Sequence[Response],
     feedback: Sequence[Feedback],
     *,
+    least: float | None = None,
     name: str = "best-of-n",
 ) -> list[Demonstration]:
-    """Return the best-scored response to each prompt as a demonstration; break ties at random."""
+    """Return the best-scored response to each prompt as a demonstration; break ties at random.
+
+    Args:
+        least: lowest score of a demonstration; prompts without one are left out and counted. None:
+            the best response whatever its score.
+    """
     with context.run.stage(name) as stage:
         if stage.done:
             return stage.records("demonstrations", Demonstration).read()
@@ -30,6 +36,11 @@ def best_of(
         ]
         missing = len(prompts) - len(best)
         dropped = {"no scored response": missing} if missing else {}
+        if least is not None and context.recorder is None:  # stand-ins have no scores to go by
+            scored = len(best)
+            best = [d for d in best if known[d.response.id] >= least]
+            if low := scored - len(best):
+                dropped[f"no score of at least {least:g}"] = low
         stage.write("demonstrations", Demonstration, best)
         stage.count([Count(stage.name, "prompts", len(best), dropped)])
         return best
