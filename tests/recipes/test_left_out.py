@@ -64,7 +64,7 @@ def test_refinements_that_no_gate_lets_pass_leave_r1(tmp_path):
     gate = f"refine.gate=python:{tmp_path / 'same.py'}:same"
     run("self_refine", *SMALL, "traces=8", "refine.keep=better", gate, f"out={tmp_path / 'run'}")
     models = {r["model"] for r in rows(tmp_path / "run", metric="win_rate", group=None)}
-    assert models == {"M0", "R1"}
+    assert models == {"M0", "R1", "R2 on true pairs"}
     told = shown(tmp_path / "run")
     assert "R2 by coin (the feedback left no two responses" in told
     assert "R2 SFT on its refinements (" in told

@@ -36,6 +36,7 @@ STUDIES: dict[str, tuple[tuple[str, ...], set[str]]] = {
             "R2 by coin",
             "R2 SFT on its refinements",
             "R2 on the teacher's refinements",
+            "R2 on true pairs",
         },
     ),
     "teacher_reward": ((), {"M0", "M1", "M2 teacher reward"}),

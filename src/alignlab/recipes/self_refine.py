@@ -6,7 +6,8 @@ preferred over the first, by DPO, makes R2, and so on. `refine.style=one` is the
 reply of weaknesses, score, suggestions and the improved response. Departures: by default critique
 and refinement are two turns, and the instruction data is imitated along with the trace
 (`refine.ift`); `refine.keep=better` drops pairs whose refinement scores no higher. Controls of the
-first round: the same pairs by coin, SFT on the refinements, and the teacher's refinements as pairs.
+first round: the same pairs by coin, SFT on the refinements, the teacher's refinements as pairs, and
+pairs of R1's answers by the truth.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from alignlab.recipes.study import (
 from alignlab.recipes.teacher import TeacherConfig
 from alignlab.registry import register
 from alignlab.stages.coin import by_coin
+from alignlab.stages.judge import judge
 from alignlab.stages.judges import model_judge
-from alignlab.stages.pair import best_as_demonstrations, demonstration_pairs
+from alignlab.stages.pair import best_as_demonstrations, demonstration_pairs, pair
 from alignlab.stages.self_refine import (
     Refined,
     RefineSettings,
@@ -51,8 +53,11 @@ CONTROLS = {
     "coin": "R2 by coin",
     "imitate": "R2 SFT on its refinements",
     "teacher": "R2 on the teacher's refinements",
+    "truth": "R2 on true pairs",
 }
 """Control of the first round -> its model."""
+CONTROL_SAMPLES = 4
+"""Answers to a prompt of which the truly best and worst form a pair of the positive control."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class SelfRefineConfig(TeacherConfig):
     controls: tuple[str, ...] = tuple(CONTROLS)
     """Models trained from R1 as controls of R2: coin (the same pairs, either response preferred by
     chance), imitate (SFT on the refinements, as many trained responses), teacher (the teacher's
-    refinements over R1's answers); [] trains none."""
+    refinements over R1's answers), truth (the truly best of R1's answers over the worst, where
+    measure.truth is known: the positive control); [] trains none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +82,11 @@ class SelfRefineConfig(TeacherConfig):
                 "settings pairs.keep=all, pairs.min_gap and pairs.rho: have no effect in "
                 "self_refine: the refined answer is preferred to the first"
             )
+
+    @property
+    def chosen_controls(self) -> tuple[str, ...]:
+        """Return the controls to train; without a source of the truth all but its own."""
+        return tuple(c for c in self.controls if self.measure.truth or c != "truth")
 
 
 def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
@@ -96,7 +107,7 @@ def study(context: RunContext, config: SelfRefineConfig) -> StudyMeasurements:
         given = answers_of(step, student, prompts)
         own, better = _refined(step, given, SELF)
         pairs = _pairs(step, given, own)
-        for control in config.controls if iteration == 1 else ():
+        for control in config.chosen_controls if iteration == 1 else ():
             scope = step.scope(control)
             result += or_left_out(CONTROLS[control], _control, scope, given, pairs, control)
         result += better
@@ -169,12 +180,24 @@ def _control(
         seed = study.context.seed_for("coin")
         pairs = [by_coin(both, seed) for both in pairs]
         made += "the same pairs, preferred by coin"
+    elif name == "truth":
+        pairs = _true_pairs(study, given)
+        made += f"the truly best of {CONTROL_SAMPLES} of its answers over the worst"
     else:
         taught, result = _refined(study, given, config.teacher)
         pairs = _pairs(study, given, taught)
         made += f"refinements of {config.teacher} over its first answers"
     model = preference_train(study, student, pairs, title, made)
     return result + answer_held_out(study, model)
+
+
+def _true_pairs(study: Study[SelfRefineConfig], given: Answered) -> list[PreferenceGroup]:
+    """Prefer the truly best of several answers of the student to the worst."""
+    context, drawn = study.context, replace(study.config.sample, n=CONTROL_SAMPLES)
+    several = answers_of(study.using(sample=drawn), given.student, given.prompts)
+    truth = context.judge(study.config.measure.truth, study.start.m1)
+    feedback = judge(context, truth, several.prompts, several.responses)
+    return pair(context, several.prompts, several.responses, feedback, study.config.pairs)
 
 
 def _gated(
