@@ -40,6 +40,14 @@ STUDY = (
     "hardware.threads=1",
     "hardware.device=cpu",
 )
+FEW = (
+    "corpus.demonstrations=8",
+    "eft.limit=8",
+    "corpus.test_prompts=4",
+    "corpus.test_groups=4",
+    "propose.n=6",
+    "sample.max_tokens=8",
+)
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +217,32 @@ def test_the_plan_shows_the_processes(alignlab: CommandLine, monkeypatch: pytest
     assert "1 task ready at a time, 2 processes of 1 CPU, " in lines[at]
     assert lines[at].endswith("GB each: 1 at once")
     assert lines[at + 1] == "this machine: 8 CPUs, 16.0 GB; 8 processes at once"
+
+
+def counted(out: Path) -> dict[str, int]:
+    """Number of records in each file of a run; reference values are named by their weights."""
+    return {
+        str((file.parent if file.parent.name == "reference" else file).relative_to(out)): len(
+            file.read_text().splitlines()
+        )
+        for file in (out / "stages").rglob("*.jsonl")
+    }
+
+
+@pytest.mark.slow
+def test_a_study_has_the_records_of_one_process(
+    session: Session, alignlab: CommandLine, tmp_path: Path
+):
+    """Weights differ by rounding, so that answers may; their numbers and all prompts may not."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for out, processes in ((one, "1"), (two, "2")):
+        more = ("hardware.cluster=auto", f"hardware.processes={processes}", f"out={out}")
+        ended = alignlab("run", *STUDY, *FEW, *more)
+        assert ended.code == 0, ended.err
+    expected, found = counted(one), counted(two)
+    assert found == expected
+    metrics = [name for name in expected if name.endswith("/metrics.jsonl")]
+    assert metrics
+    manifest = json.loads((two / "manifest.json").read_text())
+    assert manifest["cluster"]["processes"] == 2
+    assert manifest["cluster"]["lost_attempts"] == 0
