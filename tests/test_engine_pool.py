@@ -183,7 +183,7 @@ def test_engines_without_effect_are_refused(
     assert done.code == 2
     assert "setting engines: has no effect on sandbox:strong" in done.err
     monkeypatch.setattr(Hardware, "kind", "cuda")
-    monkeypatch.setattr("alignlab.context._find_device", lambda device: None)
+    monkeypatch.setattr("alignlab.models.dtypes.find_device", lambda device: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert Hardware(engines=2).engines == 2
     for wrong in ({"engines": 3}, {"engines": 2, "device": "cuda:1"}):

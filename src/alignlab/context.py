@@ -25,6 +25,7 @@ from alignlab.generation import engines
 from alignlab.generation.deferred import DeferredEngine
 from alignlab.generation.local import LocalEngine
 from alignlab.launched import is_launched, local_world_size
+from alignlab.leases import is_claimed
 from alignlab.meter import metered
 from alignlab.models import dtypes
 from alignlab.models.heads import load_reward_model
@@ -67,6 +68,9 @@ class Hardware(Bounded):
     """Processes that sample from local models, and ask them as judges, at once, a GPU each where
     there are GPUs; with a cluster, its engines, which all tasks share. The texts are those of a
     single one."""
+    processes: PositiveInt = 1
+    """Processes of each training on a cluster, a GPU each where there are GPUs; `parallel` says how
+    they share it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,8 +79,9 @@ class Hardware(Bounded):
             refuse_address(self.cluster)
             require_ray()
         elif self.device != "auto":
-            _find_device(self.device)
+            dtypes.find_device(self.device)
         self._check_engines()
+        self._check_processes()
         self._check_launch()
 
     def _check_engines(self) -> None:
@@ -94,9 +99,20 @@ class Hardware(Bounded):
                 f"of this machine, found {self.engines}"
             )
 
+    def _check_processes(self) -> None:
+        """Refuse several processes of a training without a cluster."""
+        if self.processes > 1 and not self.cluster:
+            raise BadInput(
+                "setting hardware.processes: expected hardware.cluster with it; on one machine "
+                f"without Ray, torchrun --nproc-per-node {self.processes} starts the processes"
+            )
+
     def _check_launch(self) -> None:
         """Refuse settings that a launch by torchrun or accelerate overrides or forbids."""
-        sharded(self.parallel)
+        if is_claimed():  # a rank of a cluster's task
+            return
+        if self.processes == 1:
+            sharded(self.parallel)
         if not is_launched():
             return
         if self.cluster:
@@ -118,7 +134,7 @@ class Hardware(Bounded):
     @property
     def sharded(self) -> bool:
         """True if the weights of a training are sharded over processes."""
-        return sharded(self.parallel)
+        return self.parallel == "fsdp" if self.processes > 1 else sharded(self.parallel)
 
     @property
     def kind(self) -> str:
@@ -362,22 +378,6 @@ class RunContext:
             return self.completer(spec)
 
         return make
-
-
-def _find_device(device: str) -> None:
-    """Check that a device exists.
-
-    Raises:
-        BadInput: this machine has no such device.
-    """
-    dtypes.device_of(device)
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise BadInput(
-            f"setting hardware.device: expected a device of this machine, found {device!r} ({why})"
-        ) from None
 
 
 def resolve_model(spec: str, name: str = "M0") -> Checkpoint:

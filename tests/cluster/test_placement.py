@@ -98,6 +98,27 @@ def test_engines_keep_their_place_and_tasks_share_the_rest():
     assert Layout([SMALL, LARGE]).left == (SMALL, LARGE)
 
 
+def test_processes_of_a_task_are_placed_on_any_nodes():
+    layout = Layout([SMALL, LARGE], memory=GB, threads=2, processes=4)
+    assert layout.needs(3) == TaskResources(2, 0, GB + PROCESS_BYTES)
+    assert layout.at_once(3) == 1  # room for 1 process and 4
+    assert list(layout.lines(3)) == [
+        "up to 3 tasks ready at a time, 4 processes of 2 CPUs, 1.5 GB each: 1 at once",
+        "10.0.0.1: 2 CPUs, 4.0 GB; 1 process at once",
+        "10.0.0.2: 8 CPUs, 16.0 GB; 4 processes at once",
+    ]
+    # 10 CPUs among 4 processes, at most the 2 of the small node; of 2 such tasks among 8.
+    assert [Layout([SMALL, LARGE], processes=4).needs(tasks).cpus for tasks in (1, 2)] == [2, 1]
+    assert Layout([GPUS, GPUS], gpu=True, processes=16).at_once(3) == 1
+    with pytest.raises(
+        BadInput, match=r"expected nodes with room for 6 processes \(2 CPUs, 0\.5 GB"
+    ):
+        Layout([SMALL, LARGE], threads=2, processes=6).at_once(1)
+    with pytest.raises(BadInput, match=r"room for 2 engines .* and a task of 8 processes, found"):
+        Layout([LARGE], threads=1, engines=2, processes=8).at_once(1)
+    assert Layout([LARGE], threads=1, engines=2, processes=6).at_once(1) == 1
+
+
 def test_engines_are_spread_over_nodes_with_gpus():
     other = Node("10.0.0.4", 64, 8, 500 * GB)
     layout = Layout([SMALL, GPUS, other], gpu=True, engines=5)

@@ -258,7 +258,7 @@ def test_an_address_is_checked_and_ray_is_asked_for_by_its_extra(monkeypatch):
 def test_a_silent_head_is_noticed(monkeypatch):
     monkeypatch.setattr(sessions, "BEAT_S", 0.05)
     monkeypatch.setattr(sessions, "REFUSED_S", 0.2)
-    head = sessions.Head("127.0.0.1:9")
+    head = sessions.HeadWatch("127.0.0.1:9")
     head.check()
     time.sleep(0.3)
     with pytest.raises(RunFailed, match=r"head of the cluster at 127\.0\.0\.1:9 does not answer"):

@@ -78,6 +78,26 @@ def outlive(run: Run, flag: str) -> str:
     return "written to the end"
 
 
+def fail_on(rank: int) -> None:
+    """Refuse on one rank, in what all ranks of the task do."""
+    from alignlab.training.ranks import run_on_all_ranks
+
+    run_on_all_ranks(_refuse_on, rank, sharded=False, device="cpu", here={})
+
+
+def _refuse_on(world: Any, rank: int) -> None:
+    if world.rank == rank:
+        raise BadInput(f"no rank {rank}")
+    world.wait()
+
+
+def train(objective: str, model: str, data: str, out: str, settings: dict[str, Any]) -> str:
+    """Train a model with all ranks of the task."""
+    from alignlab.commands.train import train as of_command
+
+    return str(of_command(objective, model=model, data=data, out=out, **settings).model.path)
+
+
 def span(seconds: float) -> tuple[float, float]:
     """When a task began and ended."""
     began = time.time()

@@ -1,6 +1,6 @@
 """Run tasks without models on a cluster, as a command that can be killed and repeated:
 
-python -m tests.cluster.toy_run ADDRESS OUT TASKS UNITS PAUSE [ENGINES]
+python -m tests.cluster.toy_run ADDRESS OUT TASKS UNITS PAUSE [ENGINES [PROCESSES]]
 
 With engines, they do the units of the tasks.
 """
@@ -21,7 +21,15 @@ from alignlab.runs import Run, RunIdentity
 from tests.cluster import toy
 
 
-def main(address: str, out: str, number: str, units: str, pause: str, engines: str = "0") -> None:
+def main(
+    address: str,
+    out: str,
+    number: str,
+    units: str,
+    pause: str,
+    engines: str = "0",
+    processes: str = "1",
+) -> None:
     progress.use(progress.Lines(2.0))
     with connected(address) as session:
         nodes = session.nodes()
@@ -33,7 +41,8 @@ def main(address: str, out: str, number: str, units: str, pause: str, engines: s
             found[task.name] = len(pickle.loads(result))
             return []
 
-        tasks = Tasks(session, run, Layout(nodes, engines=int(engines)))
+        layout = Layout(nodes, engines=int(engines), processes=int(processes))
+        tasks = Tasks(session, run, layout)
         parts = [f"part-{i}" for i in range(int(number))]
         work = [
             toy.task(p, toy.chunks, run.scope(p), int(units), -1, -1, float(pause))

@@ -104,19 +104,21 @@ class Layout:
     """Engines that all tasks share, which keep their resources; 0 lets tasks sample themselves."""
     engine_memory: int = 0
     """Bytes that an engine is planned to use, without the interpreter."""
+    processes: int = 1
+    """Processes of each task, which share its trainings; each reserves the resources of one."""
 
     def needs(self, tasks: int) -> TaskResources:
-        """Return the resources of each of so many tasks that could run at once.
+        """Return the resources of each process of so many tasks that could run at once.
 
         CPUs that the engines leave are shared out among the tasks; none gets more than the smallest
         usable node has, or than leaves a CPU for each of its GPUs. The load of the machines has no
         part in it. Memory is at most all of the largest node's, as plans are bounds.
         """
-        return self._share(self.left, tasks, self.memory)
+        return self._share(self.left, tasks * self.processes, self.memory)
 
     def engine_needs(self) -> TaskResources:
         """Return the resources of each engine; its CPUs are as if one task ran with them."""
-        return self._share(self.nodes, self.engines + 1, self.engine_memory)
+        return self._share(self.nodes, self.engines + self.processes, self.engine_memory)
 
     def _share(self, nodes: Sequence[Node], among: int, memory: int) -> TaskResources:
         """Share nodes out among processes."""
@@ -153,12 +155,13 @@ class Layout:
             room[best] -= 1
             places.append(self.nodes[best])
         left = self._usable([_without(n, needs, places.count(n)) for n in self.nodes])
-        task = self._share(left, 1, self.memory) if left else None
-        if len(places) < self.engines or not task or not any(map(task.slots, left)):
+        task = self._share(left, self.processes, self.memory) if left else None
+        room_left = sum(map(task.slots, left)) if task else 0
+        if len(places) < self.engines or room_left < self.processes:
             found = "; ".join(map(str, self.nodes))
             raise BadInput(
                 f"setting hardware.engines: expected a cluster with room for {self.engines} "
-                f"engines ({needs} each) and a task, found {found}"
+                f"engines ({needs} each) and a task{self._of_processes()}, found {found}"
             )
         return tuple(places)
 
@@ -174,16 +177,29 @@ class Layout:
         """Return how many of so many tasks run at once.
 
         Raises:
-            BadInput: no node can run one.
+            BadInput: the nodes cannot run one.
         """
         needs = self.needs(tasks)
-        total = sum(needs.slots(node) for node in self.left)
+        total = self.slots(needs)
         if not total:
             found = "; ".join(map(str, self.nodes))
+            if self.processes > 1:
+                raise BadInput(
+                    f"setting hardware.processes: expected nodes with room for {self.processes} "
+                    f"processes ({needs} each) of a task, found {found}"
+                )
             raise BadInput(
                 f"hardware.cluster: expected a node with {needs} for a task, found {found}"
             )
         return min(total, tasks, self.most or total)
+
+    def slots(self, needs: TaskResources, nodes: Sequence[Node] | None = None) -> int:
+        """Return how many tasks of such processes nodes can run at once, apart from engines."""
+        room = map(needs.slots, self.left if nodes is None else nodes)
+        return sum(room) // self.processes
+
+    def _of_processes(self) -> str:
+        return f" of {self.processes} processes" if self.processes > 1 else ""
 
     def lines(self, tasks: int) -> Iterator[str]:
         """Yield the lines of a plan: how many tasks run at once, engines, and what is on each node.
@@ -193,14 +209,16 @@ class Layout:
         """
         needs, limit = self.needs(tasks), f", at most {self.most}" if self.most else ""
         ready = "1 task" if tasks == 1 else f"up to {tasks} tasks"
-        yield f"{ready} ready at a time, {needs} each: {self.at_once(tasks)} at once{limit}"
+        each = f"{self.processes} processes of {needs}" if self.processes > 1 else str(needs)
+        yield f"{ready} ready at a time, {each} each: {self.at_once(tasks)} at once{limit}"
+        what = "process" if self.processes > 1 else "task"
         if self.engines:
             own = self.engine_needs()
             yield f"{_counted(self.engines, 'engine')} that sample and judge for them, {own} each"
         for node, left in zip(self.nodes, self.left, strict=True):
             count = self.places.count(node)
             engines = f"{_counted(count, 'engine')}, " if count else ""
-            yield f"{node}; {engines}{_counted(needs.slots(left), 'task')} at once"
+            yield f"{node}; {engines}{_counted(needs.slots(left), what)} at once"
 
 
 def _without(node: Node, needs: TaskResources, engines: int) -> Node:
@@ -214,4 +232,6 @@ def _without(node: Node, needs: TaskResources, engines: int) -> Node:
 
 
 def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    if number == 1:
+        return f"1 {what}"
+    return f"{number} {what}es" if what.endswith("s") else f"{number} {what}s"

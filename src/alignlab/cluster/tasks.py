@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from alignlab import progress
 from alignlab.cluster import engines, worker
+from alignlab.cluster.gang import Gang
 from alignlab.cluster.placement import Layout, TaskResources
 from alignlab.cluster.session import Session
 from alignlab.cluster.worker import Ended, Order, Site
@@ -56,8 +57,10 @@ class _Attempt:
     lost: int = 0
     """Attempts that were lost before."""
     not_before: float = 0.0
-    started: Path | None = None
-    """File that names the node as soon as the attempt has started; None for one not yet sent."""
+    started: tuple[Path, ...] = ()
+    """Files that name the node of each process as soon as it has started; none if not yet sent."""
+    gang: Gang | None = None
+    """Its places, where the task has several processes."""
 
 
 Then = Callable[[Task, bytes], Iterable[Task]]
@@ -84,7 +87,10 @@ class Tasks:
         here = session.on_node(ray.get_runtime_context().get_node_id())
         mailbox = ray.remote(num_cpus=0, max_restarts=0)(worker.Mailbox)
         self._mailbox: Any = mailbox.options(scheduling_strategy=here).remote()
-        self._do = ray.remote(max_retries=0)(worker.do)
+        # A process that was in a group of ranks does no other task.
+        own = {"max_calls": 1} if layout.processes > 1 else {}
+        self._do = ray.remote(max_retries=0, **own)(worker.do)
+        self._follow = ray.remote(max_retries=0, **own)(worker.follow)
         self._engines: list[Any] = []
         self.peak_gigabytes = 0.0
         """Peak memory of the largest task."""
@@ -121,6 +127,8 @@ class Tasks:
             for reference in () if self._session.head.is_gone else tuple(self._flying):
                 with suppress(Exception):
                     self._session.ray.cancel(reference, force=True)
+            for attempt in self._flying.values():
+                _free(attempt)
             raise
         finally:
             engines.stop(self._session, self._engines)
@@ -150,12 +158,19 @@ class Tasks:
                 needs.cpus,
                 attempt.task.work,
                 self._site(needs),
+                self._layout.processes,
             )
             write_text(*order.claim)
             resources = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory}
-            do = self._do.options(name=order.name, scheduling_strategy="SPREAD", **resources)
+            gang, place = None, "SPREAD"
+            if order.processes > 1:
+                gang = Gang(self._session, needs, order.processes)
+                gang.start(self._follow, order, resources)
+                place = gang.place(0)
+            do = self._do.options(name=order.name, scheduling_strategy=place, **resources)
             sent = do.remote(order, self._mailbox, self._engines)
-            self._flying[sent] = replace(attempt, started=order.started)
+            started = tuple(replace(order, rank=k).started for k in range(order.processes))
+            self._flying[sent] = replace(attempt, started=started, gang=gang)
 
     def _site(self, needs: TaskResources) -> Site:
         """Return what all processes share, where tasks of such needs run."""
@@ -173,12 +188,31 @@ class Tasks:
         if not self._flying:
             time.sleep(POLL_S)
             return
-        ready, _ = self._session.ray.wait(list(self._flying), num_returns=1, timeout=POLL_S)
-        for reference in ready:
+        followers = [one for a in self._flying.values() if a.gang for one in a.gang.followers]
+        waited = [*self._flying, *followers]
+        ready, _ = self._session.ray.wait(waited, num_returns=1, timeout=POLL_S)
+        self._take_followers(ready)
+        for reference in [one for one in ready if one in self._flying]:
             attempt = self._flying.pop(reference)
-            ended = self._ended(reference, attempt)
+            try:
+                ended = self._ended(reference, attempt)
+            finally:
+                _free(attempt)
             if ended is not None:
                 yield attempt, ended
+
+    def _take_followers(self, ready: Sequence[Any]) -> None:
+        """Take the followers that have ended; an attempt that lost one is lost.
+
+        Raises:
+            Exception: a follower's own error.
+        """
+        for reference, attempt in list(self._flying.items()):
+            lost = attempt.gang.lost(ready, FETCH_S) if attempt.gang else None
+            if lost is not None:
+                del self._flying[reference]
+                _free(attempt)
+                self._lose(attempt, "one of its processes is gone", lost)
 
     def _ended(self, reference: Any, attempt: _Attempt) -> Ended | None:
         """Return how a task ended; None for one that was lost and is tried again.
@@ -224,8 +258,8 @@ class Tasks:
         """Take the task from its worker, and send it again when the worker has seen that."""
         write_text(self._run.path / ".tasks" / str(attempt.number), "lost\n")
         later = time.monotonic() + GRACE_S
-        again = replace(attempt, of_task=attempt.of_task + 1, not_before=later, started=None)
-        self._waiting.append(again)
+        again = replace(attempt, of_task=attempt.of_task + 1, not_before=later)
+        self._waiting.append(replace(again, started=(), gang=None))
 
     def _show(self) -> None:
         """Show the progress of the tasks."""
@@ -259,23 +293,38 @@ class Tasks:
             self._leave(alive)
         self._alive = alive
         needs = [self._layout.needs(attempt.task.among) for attempt in self._flying.values()]
-        stuck = bool(needs) and not any(need.slots(n) for n in nodes for need in needs)
+        stuck = bool(needs) and not any(self._layout.slots(need, nodes) for need in needs)
         if stuck and not self._stuck:
-            progress.say(f"no node is left with {needs[0]} for a task; waiting for one")
+            number = self._layout.processes
+            what = "a task" if number == 1 else f"each of a task's {number} processes"
+            progress.say(f"no node is left with {needs[0]} for {what}; waiting for one")
         self._stuck = stuck
 
     def _leave(self, alive: set[str]) -> None:
         """Repeat attempts on nodes that are not alive, or that may be on their way to one."""
         for reference, attempt in list(self._flying.items()):
-            node = ""
-            with suppress(OSError):
-                node = attempt.started.read_text() if attempt.started else ""
-            if node in alive:
+            nodes = [_text(file) for file in attempt.started]
+            if all(node in alive for node in nodes):
                 continue
             del self._flying[reference]
             with suppress(Exception):
                 self._session.ray.cancel(reference, force=True)
-            if node:
-                self._lose(attempt, "its node is gone", f"node {node}")
+            _free(attempt)
+            if gone := [node for node in nodes if node and node not in alive]:
+                self._lose(attempt, "its node is gone", f"node {gone[0]}")
             else:
                 self._repeat(attempt)
+
+
+def _free(attempt: _Attempt) -> None:
+    """Give back the places of an attempt's processes."""
+    if attempt.gang is not None:
+        attempt.gang.end()
+
+
+def _text(file: Path) -> str:
+    """Read a file; empty where there is none."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

@@ -70,6 +70,9 @@ class Order:
     work: bytes = field(repr=False)
     """Pickled function and arguments."""
     site: Site = field(repr=False)
+    processes: int = 1
+    """Processes that do the task together, of which rank 0 calls the function."""
+    rank: int = 0
 
     @property
     def claim(self) -> tuple[Path, str]:
@@ -79,8 +82,14 @@ class Order:
 
     @property
     def started(self) -> Path:
-        """Return the file into which the attempt writes the name of its node."""
-        return self.claim[0].with_suffix(f".{self.attempt}")
+        """Return the file into which the process writes the name of its node."""
+        rank = f".{self.rank}" if self.rank else ""
+        return self.claim[0].with_suffix(f".{self.attempt}{rank}")
+
+    @property
+    def master(self) -> Path:
+        """Return the file into which rank 0 writes its address and port, for the others."""
+        return self.claim[0].with_suffix(f".{self.attempt}.master")
 
 
 @dataclass(frozen=True)
@@ -149,12 +158,34 @@ def do(order: Order, mailbox: Any, engines: Sequence[Any] = ()) -> Ended:
             share(order.cpus, order.site)
             with shared(engines, order) as client:
                 try:
-                    return function(*arguments)
+                    if order.processes == 1:
+                        return function(*arguments)
+                    from alignlab.cluster.member import lead  # which imports torch
+
+                    return lead(order, function, arguments)
                 finally:
                     peak = client.peak_gigabytes if client else 0.0
 
     found = ended(work, order.name, order.site)
     return replace(found, peak_gigabytes=max(found.peak_gigabytes, peak))
+
+
+def follow(order: Order) -> Ended:
+    """Take part in the trainings of a task as one of its ranks, until it ends.
+
+    An error is this process's own; one that is raised instead means that the worker was lost.
+    """
+
+    def work() -> None:
+        enter(order.site)
+        with _claimed(order):
+            from alignlab.cluster.member import take_part  # which imports torch
+
+            progress.use(progress.Silent())
+            share(order.cpus, order.site)
+            take_part(order)
+
+    return ended(work, f"{order.name}, process {order.rank}", order.site)
 
 
 def ended(work: Callable[[], Any], name: str, site: Site) -> Ended:
@@ -250,10 +281,11 @@ def _claimed(order: Order) -> Iterator[None]:
         args = (lease, done)
         threading.Thread(target=_watch, args=args, name="claim", daemon=True).start()
     write_text(order.started, _node_id())
-    run = Run(order.site.run)
-    run.event(
-        "task", task=order.name, attempt=order.attempt, node=here(order.site)[0], pid=os.getpid()
-    )
+    if order.rank == 0:
+        node = here(order.site)[0]
+        Run(order.site.run).event(
+            "task", task=order.name, attempt=order.attempt, node=node, pid=os.getpid()
+        )
     try:
         yield
     except Exception:

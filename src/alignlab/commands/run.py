@@ -247,7 +247,7 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     plain.pop("track")
     plain.pop("keep_weights")
     plain["measure"].pop("card")
-    for key in ("workers", "parallel", "cluster", "engines"):
+    for key in ("workers", "parallel", "cluster", "engines", "processes"):
         plain["hardware"].pop(key)
     return plain
 

@@ -129,6 +129,22 @@ def device_of(name: str | torch.device | None) -> torch.device:
     return device
 
 
+def find_device(device: str) -> None:
+    """Check that the device of a setting exists.
+
+    Raises:
+        BadInput: this machine has no such device.
+    """
+    device_of(device)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise BadInput(
+            f"setting hardware.device: expected a device of this machine, found {device!r} ({why})"
+        ) from None
+
+
 @cache
 def bfloat16_is_native() -> bool:
     """Return True where this CPU computes bfloat16 products in hardware, by measurement."""

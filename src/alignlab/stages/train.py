@@ -13,6 +13,7 @@ import torch
 
 from alignlab import progress, seeds
 from alignlab.context import RunContext
+from alignlab.leases import is_claimed
 from alignlab.models.load import LanguageModel, fingerprint
 from alignlab.objectives.base import GroupRewards, Objective, input_of
 from alignlab.objectives.distill import Distill
@@ -173,7 +174,8 @@ class TrainingTask:
         """Return the student; worker ranks load it themselves."""
         if lm is not None:
             return lm
-        torch.set_num_threads(self.context.threads)
+        if not is_claimed():  # a task of a cluster has the threads that it reserved
+            torch.set_num_threads(self.context.threads)
         rewards = learns_rewards(self.lesson.objective)
         return self.context.student(self.parent, self.config, rewards=rewards)
 

@@ -4,6 +4,9 @@ The main rank (process 0) alone runs the command: it reads data, writes the run 
 measures and logs. Worker ranks wait for trainings, take part in them, and end with the command.
 Only training code is distributed.
 
+Ranks are the processes of a launch (torchrun, accelerate), or those of a task of a cluster, which
+has no launcher (`take_part`, `is_own`, `part`).
+
 An error on any rank ends all processes and is reported once. A thread of each process polls for
 errors of other ranks twice a second, since a process in a collective call would not notice them.
 """
@@ -19,6 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -35,6 +39,8 @@ PATIENCE = timedelta(days=30)
 
 GRACE_S = 10
 """Seconds that a worker rank waits after an error, for the main rank to report it."""
+BOTH_S = 2
+"""Seconds before a worker rank reports an error: the main rank is first if it occurs on both."""
 
 
 @dataclass
@@ -86,6 +92,43 @@ def main_process_only(command: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def take_part() -> None:
+    """Serve the trainings of the main rank's next command, where no launcher ends the ranks.
+
+    Raises:
+        Exception: an error of this rank, or of its group; those of the main rank are its own.
+    """
+    team = _join()
+    team.ended = False
+    try:
+        _serve(team, exits=False)
+    except Exception:
+        if not team.ended:
+            raise
+
+
+def is_own(error: Exception) -> bool:
+    """Report an error to the other ranks; return False where its cause is another process.
+
+    That is a rank that does not answer, or one that failed before.
+    """
+    team = _team
+    return team is not None and (team.ended or team.watch.is_first(error))
+
+
+def part() -> None:
+    """Leave the group of ranks when its command has ended; this process can then join another."""
+    global _team
+    if _team is None:
+        return
+    from accelerate import PartialState
+
+    atexit.unregister(_part)
+    _part(_team)
+    PartialState._reset_state()
+    _team = None
+
+
 def run_on_all_ranks(
     function: Callable[..., T],
     *arguments: Any,
@@ -124,8 +167,13 @@ def run_on_all_ranks(
         raise
 
 
-def _serve(team: _Team) -> Any:
-    """Take part in the main rank's trainings until its command ends; return its result."""
+def _serve(team: _Team, *, exits: bool = True) -> Any:
+    """Take part in the main rank's trainings until its command ends; return its result.
+
+    Args:
+        exits: end this process on an error of a training, as a launcher then ends all; False
+            raises it.
+    """
     nothing: tuple[str, Any] = ("", None)
     while True:
         what, content = team.world.broadcast_from_main(lambda: nothing)
@@ -138,6 +186,9 @@ def _serve(team: _Team) -> Any:
         try:
             function(replace(team.world, sharded=sharded, device=device), *arguments)
         except BaseException as error:
+            if not exits:
+                time.sleep(BOTH_S)
+                raise
             team.watch.leave(error)
 
 
@@ -213,12 +264,28 @@ class _Watch:
             rank, message, _ = json.loads(self._store.get("failed"))
         return None if rank == self.world.rank else f"process {rank}: {message}"
 
+    def is_first(self, error: BaseException) -> bool:
+        """Report an error; return True where it is the first, and all other ranks have seen it."""
+        others = [f"seen {rank}" for rank in range(self.world.size) if rank != self.world.rank]
+        deadline = time.monotonic() + GRACE_S
+        try:
+            self.report(error)
+            second = self.error() is not None
+            while time.monotonic() < deadline:
+                with self._lock:
+                    if not second and self._store.check(others):
+                        return True
+                time.sleep(0.1)
+        except RuntimeError:  # the main rank, which holds the store, is gone
+            pass
+        return False
+
     def leave(self, error: BaseException) -> NoReturn:
         """End this worker rank on an error, which the main rank reports if it can."""
         self.failed = True
         if not isinstance(error, BadInput | RunFailed | KeyboardInterrupt):
             traceback.print_exception(error)
-        time.sleep(2)  # the main rank reports first if the error occurs on every rank
+        time.sleep(BOTH_S)
         self.report(error)
         time.sleep(GRACE_S)  # until the main rank has reported; the launcher then ends all ranks
         os._exit(2 if isinstance(error, BadInput) else 1)
@@ -238,6 +305,8 @@ class _Watch:
             rank, message, code = json.loads(raw)
             if rank == self.world.rank:
                 return
+            with suppress(RuntimeError), self._lock:
+                self._store.set(f"seen {self.world.rank}", "")
             # Time for this process to end by itself, and for the main rank to report.
             if self.stopped.wait(2 if self.world.is_main else GRACE_S):
                 return

@@ -46,6 +46,7 @@ class Placed:
             "nodes": [str(node) for node in self.nodes],
             "lost_attempts": lost_attempts(contexts[0].run),
             "engines": layout.engines,
+            "processes": layout.processes,
             "peak_gigabytes": round(tasks.peak_gigabytes, 3),
         }
         return measured, facts
@@ -95,6 +96,7 @@ def layout_of(hardware: Hardware, nodes: Sequence[Node], memory: Sequence[Memory
         hardware.workers,
         hardware.engines if hardware.engines > 1 else 0,
         _bytes(asks),
+        hardware.processes,
     )
 
 
