@@ -1,7 +1,8 @@
-"""Change demonstrations: reference answers in their place, or poor ones among them."""
+"""Change demonstrations: references in their place, poor ones among them, cut-off ones counted."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,10 @@ from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.types import Count, Demonstration, Response, SampledBy
 
+log = logging.getLogger(__name__)
+
 SWAPPED = "response of another prompt"
+CUT_OFF = "cut off at the token limit"
 
 
 def references_as_demonstrations(shown: Sequence[Demonstration]) -> list[Demonstration]:
@@ -64,3 +68,23 @@ def spoil(
         changed = {SWAPPED: number} if number else {}
         stage.count([Count(stage.name, "demonstrations", len(result), {}, changed)])
         return stage.write("demonstrations", Demonstration, result)
+
+
+def count_cut_off(
+    context: RunContext, answers: Sequence[Response], of: str, *, name: str = "cut-off"
+) -> None:
+    """Count a teacher's answers that were cut off, and warn: imitated, they teach to stop midway.
+
+    Args:
+        of: the teacher, for the warning.
+    """
+    cut = sum(r.finish == "length" for r in answers)
+    if not cut:
+        return
+    with context.run.stage(name) as stage:
+        if not stage.done:
+            stage.count([Count(stage.name, "answers", len(answers), {}, {CUT_OFF: cut})])
+    log.warning(
+        "%s of %s answers of %s are imitated though they were %s: raise sample.max_tokens",
+        f"{cut:,}", f"{len(answers):,}", of, CUT_OFF,
+    )  # fmt: skip
