@@ -17,11 +17,12 @@ def test_cut_off_answers_of_a_teacher_are_counted_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two, three = responses(prompt(0), "whole", "cut", "cut")
+    here = context(tmp_path)
     with caplog.at_level(logging.WARNING):
-        count_cut_off(context(tmp_path), [one], "T")
+        count_cut_off(here, [one], "T")
         assert not caplog.records
         cut = [replace(r, finish="length") for r in (two, three)]
-        count_cut_off(context(tmp_path), [one, *cut], "T")
+        count_cut_off(here, [one, *cut], "T")
     assert "2 of 3 answers of T are imitated though they were cut off" in caplog.text
     (file,) = tmp_path.rglob("counts.jsonl")
     line = json.loads(file.read_text())
