@@ -46,14 +46,14 @@ def test_a_step_is_noted_once_with_reward_and_truth(tmp_path):
         source.rate(ITEMS, seed=12)
         assert [isinstance(f.verdict, Score) for f in said] == [True, False, True]
         assert source.name == "r"
-        assert file.read() == [Watched(2.0, 2.0, 2)] * 2
+        assert file.read() == [Watched(2.0, 2.0, 2, 11), Watched(2.0, 2.0, 2, 12)]
 
 
 def test_without_a_truth_there_is_none(tmp_path):
     with context(tmp_path).run.stage("watch") as stage:
         file = stage.records("watched", Watched)
         WatchedReward(Scores("r", None, None, None), None, file).rate(ITEMS, seed=1)
-        assert file.read() == [Watched(None, None, 0)]
+        assert file.read() == [Watched(None, None, 0, 1)]
 
 
 def measured(seed, *values):

@@ -63,6 +63,24 @@ def test_a_policy_gradient_takes_a_reward_of_its_own():
     assert "rewarded by random" in made
 
 
+def test_refilled_steps_have_one_line_of_reward_and_truth_each(tmp_path):
+    """Sampling again for prompts of equal scores (DAPO) asks the reward several times a step."""
+    python = tmp_path / "two.py"
+    python.write_text(
+        "def two(response, prompt, reference):\n    return float(len(response) % 2)\n"
+    )
+    dapo = f"{{objective: grpo, reward: 'python:{python}:two', train: {{refills: 3}}}}"
+    out = tmp_path / "run"
+    run("compare_objectives", *TINY, f"methods.dapo={dapo}", "branches=[dapo]", out=str(out))
+    (drift,) = out.rglob("drift.jsonl")
+    steps = [json.loads(line) for line in drift.read_text().splitlines()]
+    assert [line["step"] for line in steps] == [1, 2]
+    (watched,) = out.rglob("watched.jsonl")
+    drawn = [json.loads(line)["n"] for line in watched.read_text().splitlines()]
+    assert len(drawn) > 2  # there were refills
+    assert sum(line["n"] for line in steps) == sum(drawn)
+
+
 def test_all_objectives_make_a_branch():
     recipe = registry.get("recipe", "rl_free")
     samples, data = (assemble(recipe, None, [f"groups={g}"], {}) for g in ("samples", "data"))

@@ -17,7 +17,8 @@ from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.protocols import FeedbackSource
 from alignlab.runs import RecordFile, slug
-from alignlab.stages.rollout import RolloutLesson, rollout
+from alignlab.stages.rollout import RolloutLesson, rollout, rollout_seed
+from alignlab.training.schedule import derived_seed
 from alignlab.types import Checkpoint, Drift, Feedback, Prompt, Response, Score
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watched:
-    """Mean reward and mean gold score of the responses of one step."""
+    """Mean reward and mean gold score of responses drawn together, a step's own or a refill's."""
 
     reward: float | None
     truth: float | None
     n: int
+    seed: int | None = None
+    """Seed of their rewards, which tells the step; None in older runs."""
 
 
 class WatchedTraining(NamedTuple):
@@ -56,7 +59,7 @@ class WatchedReward:
         if str(seed) not in self._file.units:
             true = [] if self._truth is None else self._truth.rate(items, seed)
             rewards, gold = _scores(feedback), _scores(true)
-            noted = Watched(_mean(rewards), _mean(gold), len(rewards))
+            noted = Watched(_mean(rewards), _mean(gold), len(rewards), seed)
             self._file.append(str(seed), [noted])
         return feedback
 
@@ -104,14 +107,43 @@ def watched_rollout(
         return WatchedTraining(planned, ())
     with context.run.stage(f"drift-{slug(name)}", inputs={"reward": reward.name}) as stage:
         file = stage.records("watched", Watched)
+        seed = rollout_seed(context, name, lesson.config)
         source = WatchedReward(reward, truth, file)
         learned = rollout(
             context, parent, prompts, source, lesson, name=name, made=made, validate=validate
         )
-        noted = _drift(context, learned, file.read())
+        noted = _drift(context, learned, _by_step(file.read(), lesson.config.refills, seed))
         if not stage.done:
             stage.write("drift", Drift, noted)
         return WatchedTraining(learned, tuple(noted))
+
+
+def _by_step(watched: Sequence[Watched], refills: int, seed: int) -> list[Watched]:
+    """Join what was drawn in the same step: its own responses and those of its refills.
+
+    Args:
+        refills: most refills of a step.
+        seed: seed of the training.
+    """
+    if not refills:
+        return list(watched)
+    by_seed, joined, step = {w.seed: w for w in watched}, list[Watched](), 0
+    while True:
+        places = ((step,), *((step, refill) for refill in range(1, refills + 1)))
+        drawn = [derived_seed("reward", seed, *place) for place in places]
+        found = [by_seed[one] for one in drawn if one in by_seed]
+        if not found:
+            return joined
+        rewards, truths = [(w.reward, w.n) for w in found], [(w.truth, w.n) for w in found]
+        joined.append(Watched(_weighted(rewards), _weighted(truths), sum(w.n for w in found)))
+        step += 1
+
+
+def _weighted(means: Sequence[tuple[float | None, int]]) -> float | None:
+    """Return the mean of means, weighted by their numbers of values; None without values."""
+    known = [(mean, n) for mean, n in means if mean is not None and n]
+    total = sum(n for _, n in known)
+    return sum(mean * n for mean, n in known) / total if total else None
 
 
 def _drift(context: RunContext, learned: Checkpoint, watched: Sequence[Watched]) -> list[Drift]:

@@ -123,7 +123,7 @@ def rollout(
     inputs = {"parent": parent.name, "prompts": str(len(prompts)), "reward": reward.name}
     with context.run.stage(slug(name), config=lesson, inputs=inputs) as stage:
         if not stage.done:
-            seed = seeds.derive(context.seed_for("rollout", name), config.seed)
+            seed = rollout_seed(context, name, config)
             lm = context.student(parent, config)
             fitting = _fitting(lm, prompts, lesson)
             before = meter.mark()
@@ -293,6 +293,11 @@ def _environment(
         ]
 
     return Environment(sample, score)
+
+
+def rollout_seed(context: RunContext, name: str, config: RolloutConfig) -> int:
+    """Return the seed of a rollout training, from which those of its draws and rewards derive."""
+    return seeds.derive(context.seed_for("rollout", name), config.seed)
 
 
 def _responses(group: SampledGroup, sampling: Sampling, seed: int) -> list[Response]:
