@@ -208,3 +208,19 @@ def test_responses_without_one_answer_are_unread(response: str, reference: str) 
     lenient = check(response, reference, OPTIONS)
     assert (lenient.score, lenient.answer) == (0, None)
     assert lenient.reason in ("no answer found", "no single answer")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        '<picture src="a.jpg">\n\n<caption>A sign that says "Stop".</caption>',
+        "^[a-zA-Z0-9_.+-]+@[a-zA-Z0-9-]+\\.[a-zA-Z0-9-.]+$",
+        "Vegetarian/Vegan Lifestyle",
+        "if (x == true) {\n  print(1);\n} else {\n  // nothing\n}",
+    ],
+)
+def test_a_reference_without_a_formula_is_compared_as_text(reference: str) -> None:
+    pytest.importorskip("math_verify")
+    whole = check(reference, reference, "Write it.").score
+    assert whole == float("\n" not in reference)  # texts are read from a single line
+    assert check("Something else, at length.", reference, "Write it.").score == 0

@@ -176,6 +176,8 @@ def _find(
         whole = None if cut or extract in ("answer", "boxed") else text
     fixed = extract if extract in ("number", "choice", "math", "text") else ""
     form = fixed or forms.form_of(reference)
+    if not fixed and form == "math" and not libraries.formula(reference):
+        form = "text"  # "2/5 of <the> people", code, a regular expression
     read = _READERS[form]
     for candidate in candidates:
         # A heading "#### Step 2" is no answer: where it marks one, nothing but the answer follows.
