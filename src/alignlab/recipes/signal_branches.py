@@ -20,7 +20,7 @@ from alignlab.recipes.signals import Signal, SignalInputs, TeacherSignalsConfig
 from alignlab.recipes.study import Study
 from alignlab.stages.best_of import best_of
 from alignlab.stages.compare import compare, pairs_of_verdicts
-from alignlab.stages.demonstrate import count_cut_off
+from alignlab.stages.demonstrate import warn_of_cut_off
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.judges import model_judge
 from alignlab.stages.pair import pair
@@ -143,7 +143,7 @@ def from_demonstrations(branch: Signal) -> BranchResult:
 
     bought = branch.buy(ask, spent)
     asked = {p.id: p for p in bought.prompts}
-    count_cut_off(branch.study.context, bought.records, config.teacher)
+    warn_of_cut_off(branch.study.context, bought.records, config.teacher)
     shown = [Demonstration(asked[r.prompt_id], r) for r in bought.records]
     how = f"SFT on {len(shown)} answers of {config.teacher}"
     learned = branch.learn(SFT(), shown, config.by_likelihood(), how)

@@ -28,7 +28,7 @@ from alignlab.recipes.study import (
     warm_start,
 )
 from alignlab.registry import register
-from alignlab.stages.demonstrate import count_cut_off
+from alignlab.stages.demonstrate import warn_of_cut_off
 from alignlab.stages.judge import by_prompt, judge
 from alignlab.stages.judges import model_judge
 from alignlab.stages.pair import demonstration_pairs, pair
@@ -145,10 +145,10 @@ def sft_on_teacher(
 def demonstrate(
     study: Study[StudyConfig], prompts: Sequence[Prompt], teacher: str
 ) -> list[Demonstration]:
-    """Sample the teacher's answer to every prompt once; count those that were cut off."""
+    """Sample the teacher's answer to every prompt once; warn of those that were cut off."""
     context, once = study.context, replace(study.config.sample, n=1)
     answers = sample(context, context.completer(teacher), prompts, once, name="demonstrate")
-    count_cut_off(context, answers, teacher)
+    warn_of_cut_off(context, answers, teacher)
     asked = {p.id: p for p in prompts}
     return [Demonstration(asked[r.prompt_id], r) for r in answers]
 

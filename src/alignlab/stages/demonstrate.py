@@ -1,4 +1,4 @@
-"""Change demonstrations: references in their place, poor ones among them, cut-off ones counted."""
+"""Change demonstrations: references in their place, poor ones among them, cut-off ones noted."""
 
 from __future__ import annotations
 
@@ -70,10 +70,8 @@ def spoil(
         return stage.write("demonstrations", Demonstration, result)
 
 
-def count_cut_off(
-    context: RunContext, answers: Sequence[Response], of: str, *, name: str = "cut-off"
-) -> None:
-    """Count a teacher's answers that were cut off, and warn: imitated, they teach to stop midway.
+def warn_of_cut_off(context: RunContext, answers: Sequence[Response], of: str) -> None:
+    """Warn of a teacher's answers that were cut off, and note them: they teach to stop midway.
 
     Args:
         of: the teacher, for the warning.
@@ -81,9 +79,7 @@ def count_cut_off(
     cut = sum(r.finish == "length" for r in answers)
     if not cut:
         return
-    with context.run.stage(name) as stage:
-        if not stage.done:
-            stage.count([Count(stage.name, "answers", len(answers), {}, {CUT_OFF: cut})])
+    context.run.event("cut_off", of=of, answers=len(answers), cut_off=cut)
     log.warning(
         "%s of %s answers of %s are imitated though they were %s: raise sample.max_tokens",
         f"{cut:,}", f"{len(answers):,}", of, CUT_OFF,
