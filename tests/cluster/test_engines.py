@@ -20,7 +20,7 @@ import pytest
 from alignlab import engine_pool, progress
 from alignlab.cluster import engines as engines_
 from alignlab.cluster.engines import ClusterEngines
-from alignlab.cluster.placement import Layout, Node
+from alignlab.cluster.placement import Layout
 from alignlab.cluster.session import Session
 from alignlab.cluster.tasks import Tasks
 from alignlab.cluster.worker import Ended, Order, Site
@@ -251,12 +251,8 @@ def test_engines_without_room_are_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_the_plan_shows_the_engines(alignlab: CommandLine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(
-        "alignlab.commands._support.placed.this_node",
-        lambda: Node("this machine", 8, 0, 16 * 10**9),
-    )
+@pytest.mark.usefixtures("eight_cpus")
+def test_the_plan_shows_the_engines(alignlab: CommandLine):
     shown = alignlab(
         "check", *STUDY, "hardware.cluster=auto", "hardware.engines=3", "--rough", "--sample", "0"
     )

@@ -16,7 +16,7 @@ import pytest
 
 from alignlab import progress
 from alignlab.cluster import tasks as tasks_
-from alignlab.cluster.placement import Layout, Node
+from alignlab.cluster.placement import Layout
 from alignlab.cluster.session import Session
 from alignlab.cluster.tasks import Task, Tasks
 from alignlab.commands.train import train
@@ -203,12 +203,8 @@ def test_too_few_cpus_are_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_the_plan_shows_the_processes(alignlab: CommandLine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(
-        "alignlab.commands._support.placed.this_node",
-        lambda: Node("this machine", 8, 0, 16 * 10**9),
-    )
+@pytest.mark.usefixtures("eight_cpus")
+def test_the_plan_shows_the_processes(alignlab: CommandLine):
     settings = ("hardware.cluster=auto", "hardware.processes=2", "hardware.parallel=fsdp")
     shown = alignlab("check", *STUDY, *settings, "--rough", "--sample", "0")
     assert shown.code == 0, shown.err

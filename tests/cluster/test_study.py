@@ -41,10 +41,8 @@ def test_two_seeds_as_tasks_equal_two_as_processes(tmp_path: Path):
     kill_resume.finish((*STUDY, "hardware.workers=1"), there)
 
 
-def test_the_plan_shows_the_places(alignlab, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    node = "alignlab.commands._support.placed.this_node"
-    monkeypatch.setattr(node, lambda: _node(8, 16_000_000_000))
+@pytest.mark.usefixtures("eight_cpus")
+def test_the_plan_shows_the_places(alignlab):
     shown = alignlab("check", *STUDY, "hardware.cluster=auto", "--rough", "--sample", "0")
     assert shown.code == 0, shown.err
     lines = shown.out.splitlines()
@@ -85,9 +83,3 @@ def test_a_launch_by_torchrun_and_a_cluster_exclude_each_other(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(BadInput, match=r"hardware\.cluster: has no effect here: torchrun"):
         Hardware(cluster="auto")
-
-
-def _node(cpus: int, memory: int):
-    from alignlab.cluster.placement import Node
-
-    return Node("this machine", cpus, 0, memory)

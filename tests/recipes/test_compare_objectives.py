@@ -63,6 +63,13 @@ def test_a_policy_gradient_takes_a_reward_of_its_own():
     assert "rewarded by random" in made
 
 
+def test_a_model_that_rewards_counts_as_a_teacher():
+    recipe = registry.get("recipe", "compare_objectives")
+    words = ("methods={own: {objective: rloo, reward: 'llm:openai:M@http://h'}}", "branches=[own]")
+    config = assemble(recipe, None, words, {})
+    assert config.teacher_specs["methods.own.reward"] == "llm:openai:M@http://h"
+
+
 def test_refilled_steps_have_one_line_of_reward_and_truth_each(tmp_path):
     """Sampling again for prompts of equal scores (DAPO) asks the reward several times a step."""
     python = tmp_path / "two.py"

@@ -154,6 +154,7 @@ def test_a_plan_knows_every_model():
     [
         (("branches=[return]",), "branch"),
         (("iterations=2",), "have no effect in offline_rl"),
+        (("least=1", "branches=[returns,all]"), "least: has no effect without branch best_of_n"),
         (("pairs.keep=winners",), "expected best_worst in offline_rl"),
         (("bins=1",), "bins"),
         (("sample.n=1",), "expected 2 answers or more"),

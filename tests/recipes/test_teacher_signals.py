@@ -144,6 +144,7 @@ def sandbox(name: str) -> str:
     [
         (("branches=[words]",), "branch"),
         (("iterations=2",), "have no effect in teacher_signals"),
+        (("least=1", "branches=[scores]"), "least: has no effect without branch truth"),
         (("pairs.rho=0.2",), "have no effect in teacher_signals"),
         (("branches=[logits]", "stand_in=0"), "expected a teacher with logits"),
         (("budget.tokens=10",), "enough for the logits on one answer"),

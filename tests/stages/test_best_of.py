@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignlab import seeds
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, NothingToLearn
 from alignlab.measuring.best_of_n import best_of_kl, expected_best
 from alignlab.stages.best_of import best_of, best_scored
 from alignlab.stages.rso import accept
@@ -50,6 +50,13 @@ def test_a_best_response_below_the_least_score_is_left_out_and_counted(tmp_path)
     (file,) = tmp_path.rglob("counts.jsonl")
     assert '"no score of at least 1": 1' in file.read_text()
     assert '"no scored response": 1' in file.read_text()
+
+
+def test_a_least_score_that_nothing_has_is_told(tmp_path):
+    asked = [prompt(0)]
+    drawn = responses(asked[0], "x", "y")
+    with pytest.raises(NothingToLearn, match="no response has a score of at least 1"):
+        best_of(context(tmp_path), asked, drawn, [rated(r, 0.0) for r in drawn], least=1)
 
 
 def test_ties_fall_to_no_place():

@@ -23,6 +23,6 @@ def test_cut_off_answers_of_a_teacher_are_noted_and_told(
         assert not caplog.records
         cut = [replace(r, finish="length") for r in (two, three)]
         warn_of_cut_off(here, [one, *cut], "T")
-    assert "2 of 3 answers of T are imitated though they were cut off" in caplog.text
+    assert "2 of 3 answers of T are learned though they were cut off" in caplog.text
     (noted,) = [e for e in events(here.run.path) if e["event"] == "cut_off"]
     assert (noted["of"], noted["answers"], noted["cut_off"]) == ("T", 3, 2)

@@ -7,7 +7,7 @@ import json
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -41,6 +41,7 @@ def formulas(text: str, what: str = "mathematics") -> list[Any]:
     return parsed
 
 
+@lru_cache(maxsize=4096)
 def formula(text: str) -> list[Any]:
     """Parse a text that is one formula, with or without dollar signs around it."""
     return formulas(text if "$" in text or "\\boxed" in text else f"${text.strip()}$")

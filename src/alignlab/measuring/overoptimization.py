@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from alignlab.context import RunContext
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, RunFailed
 from alignlab.protocols import FeedbackSource
 from alignlab.runs import RecordFile, slug
 from alignlab.stages.rollout import RolloutLesson, rollout, rollout_seed
@@ -124,9 +124,17 @@ def _by_step(watched: Sequence[Watched], refills: int, seed: int) -> list[Watche
     Args:
         refills: most refills of a step.
         seed: seed of the training.
+
+    Raises:
+        RunFailed: the records are of a version that did not note their seeds.
     """
     if not refills:
         return list(watched)
+    if any(one.seed is None for one in watched):
+        raise RunFailed(
+            "rollout.refills: rewards of this training were noted by an older version, which "
+            "cannot tell steps from refills; start the study in a new folder"
+        )
     by_seed, joined, step = {w.seed: w for w in watched}, list[Watched](), 0
     while True:
         places = ((step,), *((step, refill) for refill in range(1, refills + 1)))
@@ -140,7 +148,7 @@ def _by_step(watched: Sequence[Watched], refills: int, seed: int) -> list[Watche
 
 
 def _weighted(means: Sequence[tuple[float | None, int]]) -> float | None:
-    """Return the mean of means, weighted by their numbers of values; None without values."""
+    """Return the mean of means, weighted by their numbers of responses; None without any."""
     known = [(mean, n) for mean, n in means if mean is not None and n]
     total = sum(n for _, n in known)
     return sum(mean * n for mean, n in known) / total if total else None

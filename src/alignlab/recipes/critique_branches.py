@@ -214,19 +214,16 @@ def model_of(study: Study[MultiCritiqueConfig], spec: str) -> Completer:
     return context.engine(m1) if spec == SELF else context.completer(spec)
 
 
-def critic_by(study: Study[MultiCritiqueConfig], completer: Completer) -> ModelJudge:
-    """Return a model as critic, greedy."""
+def critic_by(
+    study: Study[MultiCritiqueConfig],
+    completer: Completer,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+) -> ModelJudge:
+    """Return a model as critic, greedy by default."""
     settings = study.config.critiques
-    sampling = Sampling(0.0, 1.0, settings.critique_tokens)
+    sampling = Sampling(temperature, top_p, settings.critique_tokens)
     return critique_judge(completer, judge_prompt(settings.critique_prompt), sampling=sampling)
-
-
-def trained_critic(study: Study[MultiCritiqueConfig], model: Checkpoint) -> ModelJudge:
-    """Return a trained model as critic, sampled as the critiques that form pairs are."""
-    settings, drawn = study.config.critiques, study.config.sample
-    sampling = Sampling(drawn.temperature, drawn.top_p, settings.critique_tokens)
-    prompt = judge_prompt(settings.critique_prompt)
-    return critique_judge(study.context.engine(model), prompt, sampling=sampling)
 
 
 def meta_critic(study: Study[MultiCritiqueConfig]) -> MetaCritic:
@@ -325,8 +322,12 @@ def prefer(
 def measured_student(
     study: Study[MultiCritiqueConfig], given: CritiqueInputs, model: Checkpoint
 ) -> BranchResult:
-    """Let a trained critic criticise the held-out answers, and measure its critiques."""
-    critic, tests = trained_critic(study, model), given.tests.answered
+    """Let a trained critic criticise the held-out answers, and measure its critiques.
+
+    It is sampled as the critiques that form pairs are.
+    """
+    drawn, tests = study.config.sample, given.tests.answered
+    critic = critic_by(study, study.context.engine(model), drawn.temperature, drawn.top_p)
     named = criticise(study.context, critic, tests.prompts, tests.responses, name=model.name)
     found = measured_units(study, given.tests, named, model.name, model.made)
     return BranchResult((model,)) + found

@@ -16,6 +16,7 @@ from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.critic import CriticConfig
+from alignlab.recipes.judging import engine_of
 from alignlab.recipes.study import Answered, Study, answers_of
 from alignlab.recipes.tuning import TuneSettings
 from alignlab.stages.best_of import best_of
@@ -69,6 +70,17 @@ class CompareObjectivesConfig(CriticConfig):
             raise BadInput(f"setting branches: expected different names, found {self.branches}")
         for name in (*self.branches, *self.methods):
             learner(self, name)
+
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return the critic, if it is asked, and rewards of their own that ask a model."""
+        rewards = {
+            f"methods.{name}.reward": str(method.get("reward", ""))
+            for name, method in self.methods.items()
+            if name in self.chosen
+        }
+        asked = {k: v for k, v in rewards.items() if ":" in engine_of(v)}
+        return {**super().teacher_specs, **asked}
 
     @property
     def asks_critic(self) -> bool:

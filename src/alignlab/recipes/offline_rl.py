@@ -85,6 +85,10 @@ class OfflineRLConfig(CriticConfig):
             raise BadInput("setting pairs.keep: expected best_worst in offline_rl; leave it out")
         if "truth" in self.branches and not self.measure.truth:
             raise BadInput("branch truth: expected a source of the truth: measure.truth=")
+        if self.least is not None and not {"best_of_n", "truth"} & set(self.chosen):
+            raise BadInput(
+                "setting least: has no effect without branch best_of_n or truth; leave it out"
+            )
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -226,7 +230,8 @@ def best_of_n(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
     best = best_of(
         study.context, given.prompts, given.responses, logged.feedback, least=study.config.least
     )
-    return _imitated(study, logged, best, (f"best of {n} imitated", "the best answer to a prompt"))
+    how = "the best answer to a prompt" + _at_least(study)
+    return _imitated(study, logged, best, (f"best of {n} imitated", how))
 
 
 def best_by_truth(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:
@@ -235,8 +240,13 @@ def best_by_truth(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult
     truth = context.judge(study.config.measure.truth, study.start.m1)
     feedback = judge(context, truth, given.prompts, given.responses)
     best = best_of(context, given.prompts, given.responses, feedback, least=study.config.least)
-    name = f"best of {n} by the truth imitated"
-    return _imitated(study, logged, best, (name, "the truly best answer to a prompt"))
+    name, how = f"best of {n} by the truth imitated", "the truly best answer to a prompt"
+    return _imitated(study, logged, best, (name, how + _at_least(study)))
+
+
+def _at_least(study: Study[OfflineRLConfig]) -> str:
+    least = study.config.least
+    return "" if least is None else f", where it scores {least:g} or more"
 
 
 def preferences(study: Study[OfflineRLConfig], logged: Logged) -> BranchResult:

@@ -109,6 +109,8 @@ class TeacherSignalsConfig(StudyConfig):
             )
         if "truth" in self.branches and not self.measure.truth:
             raise BadInput("branch truth: expected a source of the truth: measure.truth=")
+        if self.least is not None and "truth" not in self.chosen:
+            raise BadInput("setting least: has no effect without branch truth; leave it out")
         self.label_objective.build()
         judge_prompt(self.ranking_prompt)
         judge_prompt(self.critique_prompt)

@@ -34,6 +34,7 @@ from alignlab.recipes.study import (
     sft,
 )
 from alignlab.registry import register
+from alignlab.stages.demonstrate import warn_of_cut_off
 from alignlab.stages.sample import sample
 from alignlab.training.teacher import refuse_other_tokenizer
 from alignlab.types import Demonstration
@@ -83,6 +84,7 @@ def _with_logits(
         answers = sample(
             context, context.completer(config.teacher), prompts, once, name="stand-in-answers"
         )
+        warn_of_cut_off(context, answers, config.teacher)
         asked = {p.id: p for p in prompts}
         shown = [Demonstration(asked[r.prompt_id], r) for r in answers]
         made = f"M0 after SFT on {len(shown)} answers of {config.teacher}, which has no logits"

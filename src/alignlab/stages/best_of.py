@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from alignlab import seeds
 from alignlab.context import RunContext
+from alignlab.errors import NothingToLearn
 from alignlab.stages.judge import by_prompt, scores
 from alignlab.types import Count, Demonstration, Feedback, Prompt, Response
 
@@ -24,6 +25,9 @@ def best_of(
     Args:
         least: lowest score of a demonstration; prompts without one are left out and counted. None:
             the best response whatever its score.
+
+    Raises:
+        NothingToLearn: no response has that score.
     """
     with context.run.stage(name) as stage:
         if stage.done:
@@ -41,6 +45,8 @@ def best_of(
             best = [d for d in best if known[d.response.id] >= least]
             if low := scored - len(best):
                 dropped[f"no score of at least {least:g}"] = low
+            if not best:
+                raise NothingToLearn(f"no response has a score of at least {least:g}")
         stage.write("demonstrations", Demonstration, best)
         stage.count([Count(stage.name, "prompts", len(best), dropped)])
         return best

@@ -14,7 +14,6 @@ from alignlab.types import Count, Demonstration, Response, SampledBy
 log = logging.getLogger(__name__)
 
 SWAPPED = "response of another prompt"
-CUT_OFF = "cut off at the token limit"
 
 
 def references_as_demonstrations(shown: Sequence[Demonstration]) -> list[Demonstration]:
@@ -81,6 +80,6 @@ def warn_of_cut_off(context: RunContext, answers: Sequence[Response], of: str) -
         return
     context.run.event("cut_off", of=of, answers=len(answers), cut_off=cut)
     log.warning(
-        "%s of %s answers of %s are imitated though they were %s: raise sample.max_tokens",
-        f"{cut:,}", f"{len(answers):,}", of, CUT_OFF,
+        "%s of %s answers of %s are learned though they were cut off: raise sample.max_tokens",
+        f"{cut:,}", f"{len(answers):,}", of,
     )  # fmt: skip
