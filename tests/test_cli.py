@@ -67,7 +67,7 @@ def test_every_setting_has_a_sentence(alignlab, recipe: str):
 
 def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ALIGNLAB_CACHE", str(tmp_path / "cache"))
     settings = (*SMALL, "propose.n=8", "sample.max_tokens=16")
     first = alignlab("run", "teacher_demonstration", "out=a", *settings)
     assert first.code == 0

@@ -26,6 +26,15 @@ CsvRows = Iterator[tuple[int, list[str]]]
 log = logging.getLogger(__name__)
 
 
+def cache_folder() -> Path:
+    """Return the folder of what outlives a run on this machine: judge cards, speeds, converted
+    models. It is `$ALIGNLAB_CACHE`, else `$XDG_CACHE_HOME/alignlab`, else `~/.cache/alignlab`.
+    """
+    if given := os.environ.get("ALIGNLAB_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignlab"
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step: a reader or a killed writer never leaves half of it."""
     # Processes of several machines, which may have one number, write into one folder.

@@ -27,7 +27,7 @@ QUICK = CardSettings(attacked=0, repeated=0)
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """Cards are stored in the test's folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ALIGNLAB_CACHE", str(tmp_path / "cache"))
 
 
 def card_set(name, groups, judged_by="people"):

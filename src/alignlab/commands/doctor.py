@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from alignlab import machine
+from alignlab.files import cache_folder
 from alignlab.models.dtypes import (
     LEAST_PARAMETERS,
-    cache_folder,
     device_of,
     matrix_gflops,
     resolve_dtype,

@@ -8,13 +8,12 @@ of its card; another prompt or engine is another judge.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from alignlab.errors import BadInput
-from alignlab.files import read_json, write_json
+from alignlab.files import cache_folder, read_json, write_json
 from alignlab.records import fingerprint
 
 CARD = "card.json"
@@ -87,5 +86,4 @@ def find(spec: str, folder: str = "") -> CardNote:
 
 
 def _folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "alignlab" / "judge-cards"
+    return cache_folder() / "judge-cards"

@@ -9,7 +9,6 @@ Trainings keep float32 master weights in any type.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from safetensors import safe_open
 
 from alignlab import machine
 from alignlab.errors import BadInput
-from alignlab.files import read_json, write_json
+from alignlab.files import cache_folder, read_json, write_json
 from alignlab.models.adapter_folders import decoder_folder
 from alignlab.models.onednn import product
 
@@ -185,11 +184,6 @@ def once_a_machine(key: str, measure: Callable[[], dict[str, float]]) -> dict[st
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, known)
     return known[key]
-
-
-def cache_folder() -> Path:
-    """Return the folder of what is known of this machine: ALIGNLAB_CACHE, or ~/.cache/alignlab."""
-    return Path(os.environ.get("ALIGNLAB_CACHE") or Path.home() / ".cache" / "alignlab")
 
 
 def matrix_gflops(

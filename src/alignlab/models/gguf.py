@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from alignlab.errors import BadInput
-from alignlab.files import lock, write_text
+from alignlab.files import cache_folder, lock, write_text
 from alignlab.models.folders import replace_folder
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,7 @@ def converted(file: Path) -> Path:
 
 def cache() -> Path:
     """Return the folder of converted models."""
-    given = os.environ.get("ALIGNLAB_CACHE")
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignlab"
-    return (Path(given) if given else root) / "models"
+    return cache_folder() / "models"
 
 
 @lru_cache(maxsize=64)

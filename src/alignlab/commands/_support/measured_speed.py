@@ -25,7 +25,7 @@ from alignlab import machine, progress
 from alignlab.commands.doctor import machine_gflops
 from alignlab.context import RunContext
 from alignlab.feedback.prompts import judge_prompt
-from alignlab.files import read_json, write_json
+from alignlab.files import cache_folder, read_json, write_json
 from alignlab.generation import engines
 from alignlab.generation.local import LocalEngine
 from alignlab.models.chat_template import encode_prompt
@@ -101,9 +101,8 @@ def speeds(
 
 
 def cache_file() -> Path:
-    """Return the file of measured speeds, in the folder ALIGNLAB_CACHE (~/.cache/alignlab)."""
-    folder = os.environ.get("ALIGNLAB_CACHE") or Path.home() / ".cache" / "alignlab"
-    return Path(folder) / "speeds.json"
+    """Return the file of measured speeds, in the cache folder."""
+    return cache_folder() / "speeds.json"
 
 
 def _measurable(facts: ModelFacts, texts: SampleTexts) -> bool:
