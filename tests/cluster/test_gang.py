@@ -30,7 +30,7 @@ from tests.models.helpers import tiny_lm
 from tests.recipes.small import SMALL
 from tests.running import CommandLine
 from tests.training.test_distributed import assert_close
-from tests.training.trainings import ROLLOUTS, TRAININGS, Training, settings
+from tests.training.trainings import LONGS, ROLLOUTS, TRAININGS, Training, settings
 
 pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
@@ -182,6 +182,22 @@ def test_two_processes_train_as_one(session: Session, run: Run, inputs: Path, tm
         assert_close(tmp_path / name, tmp_path / f"{name}-{how}", 1e-5)
     assert [len(event["processes"]) for event in noted(run, "processes")] == [2, 2, 2]
     assert noted(run, "lost") == []
+    wait_for_ends(run)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_training_goes_on_after_a_process_was_killed(
+    session: Session, run: Run, inputs: Path, tmp_path: Path, rank: int
+):
+    out, training = tmp_path / "killed", LONGS["dpo"]
+    thread = killing(run, rank, lambda: len(lines_of(out, "metrics.jsonl")) >= 7)
+    done(session, run, shared("dpo", inputs, out, training, "data"))
+    thread.join(10)
+    assert len(noted(run, "lost")) == 1
+    assert '"resume"' in (out / "events.jsonl").read_text()
+    alone(inputs, tmp_path / "one", training)
+    assert_close(tmp_path / "one", out, 1e-5)
     wait_for_ends(run)
 
 

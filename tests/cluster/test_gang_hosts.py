@@ -21,8 +21,9 @@ UNITS = 12
 LIMIT_S = 400
 
 
-def test_a_host_of_a_task_dies(tmp_path: Path):
-    """The host without the command dies in the midst of a task, and is started again."""
+@pytest.mark.parametrize("end", ["kill", "cut"])
+def test_a_host_of_a_task_is_lost(tmp_path: Path, end: str):
+    """The host without the command dies or is cut off in the midst of a task, and comes back."""
     out, log = tmp_path / "run", tmp_path / "run.log"
     words = [str(out), "1", str(UNITS), "1.0", "0", "2"]
     with Hosts(2, network="10.79.0") as hosts:
@@ -39,8 +40,12 @@ def test_a_host_of_a_task_dies(tmp_path: Path):
 
         (met,) = until("processes", 1)
         assert {one["node"] for one in met["processes"]} == set(hosts.addresses)
-        hosts.kill(1)
+        getattr(hosts, end)(1)
         until("lost", 1)
+        if end == "cut":
+            hosts.mend(1)
+            time.sleep(5)  # whatever of the lost attempt lives would write now
+            hosts.kill(1)
         hosts.start(1)
         assert process.wait(LIMIT_S) == 0, log.read_text()
     folder = out / "stages/part-0/01-work"
