@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from alignlab.errors import BadInput
+from alignlab.models.saving import without_bars
 
 MOST_CACHED = 50_000
 """Most embeddings cached; prompts recur at every training step."""
@@ -67,11 +68,12 @@ def load_encoder(name: str) -> Any:
             "'alignlab[relevance]'; relevance:tfidf needs nothing"
         ) from None
     try:
-        model = SentenceTransformer(
-            str(_minilm()) if name == "minilm" else name,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        )
+        with without_bars():
+            model = SentenceTransformer(
+                str(_minilm()) if name == "minilm" else name,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
     except (OSError, ValueError) as error:
         raise BadInput(
             f"relevance: {name}: expected an encoder's folder or hub id with safetensors, found "
