@@ -54,7 +54,7 @@ def load_gym(rest: str) -> Corpus:
                 f"gym:{task}, item {index}: expected a reference that can be kept as text, found "
                 "values that only live in memory"
             ) from None
-        made = prompt(user(str(entry["question"])), Origin(source, reference))
+        made = prompt(user(str(entry["question"])), Origin(source, reference, "closed"))
         if not isinstance(made, Kept) or made.record.id in found:
             changed["repeated item"] = changed.get("repeated item", 0) + 1
             continue

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from alignlab.answers.libraries import key_of
 from alignlab.ask_model import Ask, ask_model
 from alignlab.at_once import at_once
 from alignlab.configs import build
@@ -61,7 +62,7 @@ class GradedSentences:
                     prompt,
                     response,
                     sentence="\n".join(f"{n}: {text}" for n, text in enumerate(found, 1)),
-                    reference=prompt.reference or NO_REFERENCE,
+                    reference=key_of(prompt.reference or "") or NO_REFERENCE,
                 ),
             )
             for prompt, response, found in asked

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from alignlab.answers.libraries import key_of
 from alignlab.ask_model import Ask, Read, Reply, ask_model
 from alignlab.at_once import at_once
 from alignlab.configs import build
@@ -61,9 +62,9 @@ def own_words(text: str) -> str | None:
 
 def show_reference(prompt: Prompt, seed: int) -> Mapping[str, str] | Unscored:
     """Return the prompt's reference answer."""
-    if not prompt.reference:
+    if not (reference := key_of(prompt.reference or "")):
         return Unscored("the prompt has no reference answer")
-    return {"reference": prompt.reference}
+    return {"reference": reference}
 
 
 def show_nothing_more(prompt: Prompt, seed: int) -> Mapping[str, str] | Unscored:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from alignlab.answers.libraries import key_of
 from alignlab.configs import Bounded, PositiveInt, build
 from alignlab.errors import BadInput
 from alignlab.feedback.query_types import QueryTypes, query_types
@@ -135,8 +136,8 @@ class R3:
                 text = cut_at_role_marker(response.text)
                 seen = _look(prompt, kind, text)
                 if isinstance(seen, Terms) and self.options.relevance:
-                    target = prompt.reference if kind == "closed" else prompt.text
-                    pairs.append((target or "", text))
+                    target = key_of(prompt.reference or "") if kind == "closed" else prompt.text
+                    pairs.append((target, text))
                 found.append(seen)
         values = iter(self.model.products(pairs))
         if not self.options.relevance:
@@ -223,7 +224,7 @@ def _look(prompt: Prompt, kind: QueryType | Unscored, text: str) -> Terms | Unsc
         return kind
     if not text:
         return Unscored("the response is empty")
-    if kind == "closed" and not prompt.reference:
+    if kind == "closed" and not key_of(prompt.reference or ""):
         return Unscored("the question is closed-ended and has no reference answer")
     tokens = words(text)
     return Terms(kind, None, len(tokens) / 100, distinct_share(tokens, 3))

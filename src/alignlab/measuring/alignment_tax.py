@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from alignlab.answers.libraries import key_of
 from alignlab.evaluation.metrics.intervals import bootstrap_mean
 from alignlab.evaluation.metrics.multiple import holm
 from alignlab.evaluation.metrics.recall import recall
@@ -23,16 +24,14 @@ BENCHMARK = "closed_questions"
 
 def recalled(measured: StudyMeasurements, model: str) -> dict[str, float]:
     """Return prompt -> recall of a model's response, for closed-ended prompts with a reference."""
-    prompts = {
-        p.id: p for p in measured.held_out.prompts if p.query_type == "closed" and p.reference
-    }
+    closed = [p for p in measured.held_out.prompts if p.query_type == "closed"]
+    prompts = {p.id: (p.text, key) for p in closed if (key := key_of(p.reference or ""))}
     found: dict[str, float] = {}
     for response in measured.answers[model]:
-        prompt = prompts.get(response.prompt_id)
-        if prompt is not None and prompt.reference:
-            share = recall(response.text, prompt.text, prompt.reference)
+        if response.prompt_id in prompts:
+            share = recall(response.text, *prompts[response.prompt_id])
             if share is not None:
-                found.setdefault(prompt.id, share)
+                found.setdefault(response.prompt_id, share)
     return found
 
 

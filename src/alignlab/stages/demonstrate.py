@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from alignlab import seeds
+from alignlab.answers.libraries import key_of
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.types import Count, Demonstration, Response, SampledBy
@@ -25,7 +26,7 @@ def references_as_demonstrations(shown: Sequence[Demonstration]) -> list[Demonst
     found = [
         replace(d, response=Response(f"{d.prompt.id}/key", d.prompt.id, text, SampledBy("key")))
         for d in shown
-        if (text := d.prompt.reference)
+        if (text := key_of(d.prompt.reference or ""))
     ]
     if not found:
         raise BadInput(f"expected reference answers to {len(shown)} prompts, found none")
