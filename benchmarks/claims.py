@@ -103,4 +103,7 @@ if __name__ == "__main__":
     parser.add_argument("claims", nargs="+", metavar="CLAIM")
     parser.add_argument("--of", default="score")
     given = parser.parse_args()
-    print(table(given.run, given.claims, given.of))
+    try:
+        print(table(given.run, given.claims, given.of))
+    except BadInput as error:
+        parser.exit(2, f"{error}\n")

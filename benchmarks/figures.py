@@ -52,4 +52,7 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("figures", nargs="+", metavar="BENCHMARK/METRIC")
     given = parser.parse_args()
-    print(table(given.run, given.figures))
+    try:
+        print(table(given.run, given.figures))
+    except BadInput as error:
+        parser.exit(2, f"{error}\n")

@@ -132,4 +132,7 @@ if __name__ == "__main__":
     parser.add_argument("--without", metavar="DATA", help="data whose test prompts are left out")
     parser.add_argument("--claim", metavar="A > B", action="append", help="models to compare")
     given = parser.parse_args()
-    print(claims(given.run, given.claim) if given.claim else table(given.run, given.without))
+    try:
+        print(claims(given.run, given.claim) if given.claim else table(given.run, given.without))
+    except BadInput as error:
+        parser.exit(2, f"{error}\n")
