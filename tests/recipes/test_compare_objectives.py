@@ -57,10 +57,11 @@ def test_every_branch_is_measured(finished):
 
 
 def test_a_policy_gradient_takes_a_reward_of_its_own():
-    methods = "methods={own: {objective: rloo, reward: 'random'}}"
+    methods = "methods={own: {objective: rloo, reward: 'random', train: {lr: 2e-5, refills: 2}}}"
     study = parts(*TINY, "branches=[own]", methods)
     made = study.models["own"]
     assert "rewarded by random" in made
+    assert made.endswith("learning rate 2e-05, refills 2")
 
 
 def test_a_model_that_rewards_counts_as_a_teacher():

@@ -235,7 +235,9 @@ def described(config: CompareObjectivesConfig, name: str) -> str:
         known = {"model": "a reward model of the groups", "feedback": "the critic itself"}
         by = known.get(chosen.reward, chosen.reward)
         what = f"M1 trained on its own answers, rewarded by {by}"
-    return f"{what}: {chosen.objective!r}, learning rate {chosen.config.lr:g}"
+    own = build(Method, config.methods.get(name, {})).train
+    further = "".join(f", {key} {value}" for key, value in own.items() if key != "lr")
+    return f"{what}: {chosen.objective!r}, learning rate {chosen.config.lr:g}{further}"
 
 
 def trains_reward(config: CompareObjectivesConfig, name: str) -> bool:
