@@ -305,7 +305,8 @@ def test_disk_by_hand(monkeypatch):
     assert "GB of checkpoints and records, 0 GB free (too little)" in str(plan)
 
 
-def test_branches_share_the_processes():
+def test_branches_share_the_processes(monkeypatch):
+    monkeypatch.setattr("alignlab.machine.cores", lambda: 2)
     settings = [*SMALL, "branches=[sft_strong,random_judge]", "eft.targets=human"]
     alone = check("compare_feedback", *settings)
     two = check("compare_feedback", *settings, "hardware.workers=2")
@@ -318,6 +319,10 @@ def test_branches_share_the_processes():
     }
     assert min(parts.values()) > 0
     assert two.time.seconds == pytest.approx(alone.time.seconds - min(parts.values()))
+    monkeypatch.setattr("alignlab.machine.cores", lambda: 1)
+    turns = check("compare_feedback", *settings, "hardware.workers=2")
+    assert turns.time is not None
+    assert turns.time.seconds == pytest.approx(alone.time.seconds)
 
 
 def test_lengths_of_the_study_s_texts():

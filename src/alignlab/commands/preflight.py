@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from alignlab import progress
+from alignlab import machine, progress
 from alignlab.cluster.placement import Node
 from alignlab.commands._support.measured_speed import PlannedModel, SampleTexts, cache_file
 from alignlab.commands._support.placed import layout_of
@@ -162,7 +162,9 @@ def _timed(
     with TemporaryDirectory() as folder:
         context = _context(Run(Path(folder)), config, None)
         speed = speeds(_models(recorder, config), context)
-        workers = context.workers
+        # Processes beyond the cores take turns.
+        shared = config.hardware.kind == "cuda"
+        workers = context.workers if shared else min(context.workers, machine.cores())
     likely, most = (_stage_seconds(r.work, speed) for r in (again, recorder))
     stages = tuple(StageTime(stage, taken, most[stage]) for stage, taken in likely.items())
     facts = model_facts(
