@@ -135,10 +135,11 @@ def hub_choice(raw: Mapping[str, Any]) -> HubChoice:
 
 def table_counts(table: RawTable) -> tuple[Count, ...]:
     """Return the counts of unread fields, and of files if a folder held other files."""
-    if not table.ignored:
+    reasons = {"not a data file": len(table.ignored), "not named in README.md": len(table.unnamed)}
+    dropped = {reason: number for reason, number in reasons.items() if number}
+    if not dropped:
         return table.counts
-    files = Count(STAGE, "files", len(table.files), {"not a data file": len(table.ignored)})
-    return (files, *table.counts)
+    return (Count(STAGE, "files", len(table.files), dropped), *table.counts)
 
 
 def _collect(

@@ -13,10 +13,20 @@ from alignlab.errors import BadInput, bad_record
 
 TRAIN_LISTS = frozenset({"data", "rows", "records", "examples", "instances", "items", "train"})
 """Keys of an object whose list holds the records."""
-TEST_LISTS = frozenset({"test", "validation", "valid", "dev", "eval"})
+TEST_LISTS = frozenset({"test", "testing", "validation", "valid", "val", "dev", "eval"})
+TEST_LISTS |= {"evaluation", "heldout", "held_out", "holdout"}
 """Keys whose list holds held-out records, if another list holds training records."""
+_TEST_NAME = re.compile(
+    r"(^|[^a-z])(test(ing|s)?|eval(s|uation)?|dev|val|valid(ation)?|held[_ -]?out|hold[_ -]?out)"
+    r"([^a-z]|$)"
+)
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def is_test_name(name: str) -> bool:
+    """Return true for the name of a file or a split that holds test data."""
+    return _TEST_NAME.search(name.lower()) is not None
 
 
 def parse_json(text: str) -> Any:
