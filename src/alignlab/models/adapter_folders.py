@@ -5,7 +5,6 @@ The base may be an adapter's folder itself: a chain, which is merged from its fi
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -16,10 +15,11 @@ from typing import Any
 import torch
 
 from alignlab.errors import BadInput
-from alignlab.files import read_json, write_json
+from alignlab.files import write_json
 from alignlab.models.folders import ADAPTER, BASE, fingerprint, require_weights
 from alignlab.models.locate import locate
 from alignlab.models.new_tokens import embed_tokens
+from alignlab.models.weight_files import model_settings
 from alignlab.run_models import is_run
 
 log = logging.getLogger(__name__)
@@ -145,13 +145,12 @@ def _ordered(targets: Any) -> Any:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    return found
+    return model_settings(folder / ADAPTER)
 
 
 def _record(folder: Path) -> dict[str, str]:
     """Return the base's folder, name and hash; empty for an adapter of another tool."""
-    found: dict[str, str] = read_json(folder / BASE) if (folder / BASE).is_file() else {}
+    found: dict[str, str] = model_settings(folder / BASE) if (folder / BASE).is_file() else {}
     return found
 
 
