@@ -11,6 +11,7 @@ from alignlab.data.build_records import BuildResult, Kept, held_out, with_change
 from alignlab.data.hub import HubChoice
 from alignlab.data.options import Options, ReadOptions, split_rest
 from alignlab.data.read import Faults, RawTable, read_table
+from alignlab.data.remarks import remarks_on
 from alignlab.data.rows import Row, listed
 from alignlab.data.split_dedupe import STAGE, held_out_prompts, of_kind, prompt_of, split_dedupe
 from alignlab.data.templated import IN_WORDS, ends_in_template_words, template_mark, texts_of
@@ -109,7 +110,9 @@ def detect(table: RawTable) -> Format:
     known = [part for part in (get("data", n) for n in names("data")) if isinstance(part, Format)]
     best = max(known, key=lambda each: each.match(first))
     fits = [each for each in known if each.match(first) == best.match(first)]
-    columns, layouts = listed(first.values), listed(each.name for each in known)
+    # A blank around a name is not seen unless it is quoted.
+    shown = [name if name == str(name).strip() else repr(name) for name in first.values]
+    columns, layouts = listed(shown), listed(each.name for each in known)
     if best.match(first) == 0:
         raise BadInput(
             f"{first.file}, line {first.line}: expected the columns of a known layout, found "
@@ -172,9 +175,8 @@ def _checked(item: BuildResult, row: Row) -> BuildResult:
         at = next((name for name, value in row.values.items() if mark in str(value)), None)
         expected = "text to put into a chat template, not text that is in one already"
         raise bad_record(row.file, row.line, at, expected, mark)
-    if ends_in_template_words(prompt_of(item.record)):
-        return with_changes(item, IN_WORDS)
-    return item
+    worded = [IN_WORDS] if ends_in_template_words(prompt_of(item.record)) else []
+    return with_changes(item, *worded, *remarks_on(item.record))
 
 
 def corpus_of(

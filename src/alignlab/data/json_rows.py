@@ -68,7 +68,21 @@ def json_rows(file: str, text: str, complain: Callable[[BadInput], None]) -> Ite
     lists &= TRAIN_LISTS | TEST_LISTS
     if not lists:
         return iter([Row(file, 1, whole)] if whole else [])
+    _refuse_further(file, whole, lists, complain)
     return _inner_rows(file, text, lists, complain)
+
+
+def _refuse_further(
+    file: str, whole: dict[str, Any], lists: set[str], complain: Callable[[BadInput], None]
+) -> None:
+    """Complain of lists under other names whose objects have the fields of the records."""
+    fields = {frozenset(row) for key in lists for row in whole[key][:1] if isinstance(row, dict)}
+    for key, value in whole.items():
+        if key in lists or not isinstance(value, list) or not value:
+            continue
+        if isinstance(value[0], dict) and frozenset(value[0]) in fields:
+            expected = f"all records in {' or '.join(sorted(lists))}"
+            complain(bad_record(file, 1, key, expected, f"{len(value)} further records"))
 
 
 def _inner_rows(
