@@ -69,6 +69,8 @@ def export(
     target = Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"{target}: expected a new or empty folder, found one with files")
+    if target.exists() and target.samefile(Path.cwd()):
+        raise BadInput(f"{target}: expected a new folder, found the current one, which is replaced")
     spec = resolve_model(model).path
     folder = locate(spec)
     runs = [_evaluation(Path(run), _name(model, folder)) for run in evaluations]
