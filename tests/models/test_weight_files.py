@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from alignlab.errors import BadInput
+from alignlab.models.adapters import LoraConfig, attach
 from alignlab.models.facts import model_facts
 from alignlab.models.load import load, save
+from alignlab.models.weight_files import first_not_finite
 from tests.models.helpers import tiny_lm
 
 Tensors = dict[str, Any]
@@ -97,3 +99,31 @@ def test_damaged_files_are_one_line(
         with pytest.raises(BadInput, match=line) as caught:
             read()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["a model", "pickled", "none", "damaged"])
+def test_what_is_no_whole_adapter_is_one_line(tmp_path: Path, way: str) -> None:
+    base = save(tiny_lm(), tmp_path / "m")
+    path = save(attach(tiny_lm(), LoraConfig(r=2), seed=0), tmp_path / "a", adapter_only=True)
+    weights = path / "adapter_model.safetensors"
+    line = "expected weights in safetensors files, found none"
+    if way == "a model":
+        path, line = base, r"expected a PEFT adapter, found no adapter_config\.json"
+    elif way == "pickled":
+        torch.save(load_file(weights), path / "adapter_model.bin")
+        weights.unlink()
+    elif way == "none":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:200])
+        line = r"adapter_model\.safetensors: expected a complete safetensors file"
+    with pytest.raises(BadInput, match=line) as caught:
+        load(base, adapter=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_named() -> None:
+    model = tiny_lm().model
+    assert first_not_finite(model) is None
+    model.model.norm.weight.data[1] = torch.inf
+    assert first_not_finite(model) == NORM

@@ -19,7 +19,7 @@ from alignlab.files import write_json
 from alignlab.models.folders import ADAPTER, BASE, fingerprint, require_weights
 from alignlab.models.locate import locate
 from alignlab.models.new_tokens import embed_tokens
-from alignlab.models.weight_files import model_settings
+from alignlab.models.weight_files import model_settings, opened
 from alignlab.run_models import is_run
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,20 @@ def name_base(adapter: Path, base: Path, name: str) -> None:
     # peft writes sets, whose order changes from process to process.
     settings["target_modules"] = _ordered(settings.get("target_modules"))
     write_json(adapter / ADAPTER, settings)
+
+
+def require_adapter(folder: Path, spec: str) -> None:
+    """Refuse a folder that is no PEFT adapter with whole weights in safetensors files.
+
+    Raises:
+        BadInput: a model without adapter, no weights (or pickled ones), or damaged files.
+    """
+    if not (folder / ADAPTER).is_file():
+        raise BadInput(f"{spec}: expected a PEFT adapter, found no {ADAPTER}")
+    require_weights(folder)
+    for file in folder.glob("*.safetensors"):
+        with opened(file):
+            pass
 
 
 def warn_of_other_base(folder: Path, base: Path, name: str) -> None:
@@ -220,6 +234,7 @@ def put_on(model: Any, adapter: str, folder: Path) -> Any:
     """
     from peft import PeftModel
 
+    require_adapter(folder, adapter)
     name = f"chain-{len(model.peft_config)}" if isinstance(model, PeftModel) else "default"
     try:
         if name == "default":

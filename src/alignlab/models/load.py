@@ -113,6 +113,8 @@ def load(
         under = base_for(folder, chat_template, trust_remote_code, whole=chain is None)
         return merged_onto(under, spec, dtype=kind, device=device, chain=chain)
     put_on = None if adapter is None else locate(adapter)
+    if put_on is not None:
+        adapter_folders.require_adapter(put_on, str(adapter))
     chosen = device_of(device)
     lm = _opened(
         (spec, folder, put_on),

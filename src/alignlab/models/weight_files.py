@@ -94,6 +94,14 @@ def whole_model(model_class: Any, folder: Path, **options: Any) -> Any:
     return model
 
 
+def first_not_finite(model: Any) -> str | None:
+    """Return the name of a model's first weight that holds NaN or an infinity; None without."""
+    for name, weight in model.named_parameters():
+        if not weight.is_meta and weight.is_floating_point() and not weight.isfinite().all():
+            return str(name)
+    return None
+
+
 @contextmanager
 def reading(expected: str, folder: Path, files: Sequence[str] = SETTINGS) -> Iterator[None]:
     """Turn errors of transformers on reading a folder into one line of `BadInput`.
