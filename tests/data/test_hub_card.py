@@ -110,3 +110,15 @@ def test_names_of_test_data(write: Write, name: str) -> None:
 def test_names_that_hold_such_a_word_by_chance(write: Write, name: str) -> None:
     place = folder(write, "# Data", "train.jsonl", f"{name}.jsonl")
     assert asked(load(str(place))) == (sorted([f"{name}.jsonl", "train.jsonl"]), [])
+
+
+def test_a_column_of_splits(write: Write) -> None:
+    splits = ("train", "test", "validation", None)
+    rows = [{**PAIR, "prompt": str(split), "split": split} for split in splits]
+    assert asked(load(str(write(rows)))) == (["None", "train"], ["test", "validation"])
+    assert asked(load(f"{write(rows)}?ignore=split")) == (sorted(map(str, splits)), [])
+    assert asked(load(str(write(rows[1:3])))) == (["test", "validation"], [])
+    others = [{**row, "split": n} for n, row in enumerate(rows)]
+    corpus = load(str(write(others)))
+    assert asked(corpus) == (sorted(map(str, splits)), [])
+    assert corpus.counts[0].changed == {"field 'split' not read": 4}

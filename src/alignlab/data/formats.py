@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from alignlab.configs import build
 from alignlab.data.build_records import BuildResult, Kept, held_out, with_changes
 from alignlab.data.hub import HubChoice
+from alignlab.data.json_rows import is_test_name
 from alignlab.data.options import Options, ReadOptions, split_rest
 from alignlab.data.read import Faults, RawTable, read_table
 from alignlab.data.remarks import remarks_on
@@ -29,6 +30,8 @@ from alignlab.types import (
 )
 
 O = TypeVar("O", bound=ReadOptions)  # noqa: E741 - the options of a format
+SPLIT = "split"
+"""Column whose value may name the part of the data that a row belongs to."""
 RecordOf = Callable[[Row, Any], list[BuildResult]]
 CorpusOf = Callable[["Format", RawTable, Any, Faults], Corpus]
 
@@ -145,13 +148,23 @@ def table_counts(table: RawTable) -> tuple[Count, ...]:
     return (Count(STAGE, "files", len(table.files), dropped), *table.counts)
 
 
+def _test_splits(rows: Sequence[Row]) -> frozenset[str]:
+    """Return the values of a column `split` that name test data; empty where all or none do."""
+    values = {value for row in rows if isinstance(value := row.values.get(SPLIT), str)}
+    tests = frozenset(filter(is_test_name, values))
+    return tests if tests != values else frozenset()
+
+
 def _collect(
     name: str, record: RecordOf, table: RawTable, options: Options, faults: Faults
 ) -> Corpus:
     results: list[BuildResult] = []
     unread = UnreadFields(table.rows, options.ignore)
+    tests = _test_splits(table.rows) if SPLIT not in unread.ignored else frozenset()
     for plain in table.rows:
         row = unread.watched(plain)
+        if tests and row.get(SPLIT) in tests:
+            row = replace(row, held_out=True)
         try:
             items = [_checked(item, row) for item in record(row, options)]
             if any(isinstance(item, Kept) for item in items):
@@ -160,6 +173,7 @@ def _collect(
             faults.add(error)
             continue
         results += [placed(item, row, options) for item in items]
+    unread.refuse_idle()
     return corpus_of(name, results, replace(table, counts=unread.counts), options, faults)
 
 
