@@ -56,3 +56,8 @@ def test_read_options():
 )
 def test_what_may_change_while_a_run_is_under_way(text, kept):
     assert lasting(text) == kept
+
+
+def test_an_option_given_twice_is_refused():
+    with pytest.raises(BadInput, match=r"a\.jsonl: expected each option once, found 'limit' twice"):
+        split("a.jsonl?limit=2&limit=3")

@@ -19,11 +19,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alignlab.errors import BadInput, RunFailed
+from alignlab.errors import BadInput, RunFailed, bad_record
 
 CsvRows = Iterator[tuple[int, list[str]]]
 
 log = logging.getLogger(__name__)
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def cache_folder() -> Path:
@@ -72,6 +74,13 @@ def read_text(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BadInput(f"{path}: expected a readable file, found: {reason}") from None
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file that Git LFS left in place of a large one."""
+    with path.open("rb") as handle:
+        if handle.read(len(_POINTER)) == _POINTER:
+            raise bad_record(path, None, None, "the file itself (git lfs pull)", "its LFS pointer")
 
 
 def csv_reader(lines: Iterator[str], delimiter: str) -> tuple[list[str], CsvRows]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from alignlab.configs import build, parse_overrides
+from alignlab.errors import BadInput
 
 T = TypeVar("T")
 
@@ -40,9 +41,18 @@ class Named(Generic[T]):
 
 
 def split(rest: str) -> Split:
-    """Split `HEAD?key=value&key=value` into head and options."""
+    """Split `HEAD?key=value&key=value` into head and options.
+
+    Raises:
+        BadInput: an option is given twice.
+    """
     head, _, query = rest.partition("?")
-    return Split(head, tuple(part for part in query.split("&") if part))
+    options = tuple(part for part in query.split("&") if part)
+    keys = [option.partition("=")[0] for option in options]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise BadInput(f"{head}: expected each option once, found {key!r} twice")
+    return Split(head, options)
 
 
 def drops_bad(data: str | tuple[str, ...]) -> bool:

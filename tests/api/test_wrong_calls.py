@@ -139,6 +139,19 @@ def test_an_empty_folder_is_empty_again(own_folder: Path):
     assert list(Path("o").iterdir()) == []
 
 
+def test_the_current_folder_as_a_run(own_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    Path("o").mkdir()
+    monkeypatch.chdir("o")
+    with pytest.raises(BadInput, match="no such folder"):
+        al.train("dpo", "./none", ROWS, out=".")
+    assert list(own_folder.rglob("*")) == [own_folder / "o"]
+    with pytest.raises(BadInput, match="found the current one"):
+        al.export(MODEL, ".")
+    assert al.train("dpo", MODEL, ROWS, out=".").folder == own_folder / "o"
+    with pytest.raises(BadInput, match="expected a folder to write, found the root"):
+        al.train("dpo", MODEL, ROWS, out="/")
+
+
 def test_what_has_cost_something_stays(own_folder: Path):
     stage = own_folder / "o" / "stages" / "01-judge"
 

@@ -172,3 +172,11 @@ def test_a_folder_in_the_way_is_left_as_it_is(tmp_path):
     with pytest.raises(BadInput, match="expected a model folder"):
         al.export("./nowhere", "new")
     assert not Path("new").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_exported(place):
+    lm = tiny_lm()
+    lm.model.lm_head.weight.data[0, 0] = torch.nan
+    with pytest.raises(BadInput, match=r"NaN or infinite ones in lm_head\.weight"):
+        al.export(str(save(lm, "bad")), "out")
+    assert not Path("out").exists()

@@ -193,6 +193,14 @@ def test_data_that_does_not_fit_is_refused(model, tmp_path):
     single = write(tmp_path / "s.jsonl", [{"prompt": w, "completion": w} for w in WORDS])
     with pytest.raises(BadInput, match="a group needs 2 responses or more"):
         train("dpo", model=model, data=single, out=tmp_path / "run")
+    equal = [{"prompt": w, "chosen": w, "rejected": w} for w in WORDS]
+    same = write(tmp_path / "e.jsonl", [*equal, {"prompt": "x", "chosen": "", "rejected": "y"}])
+    for objective, reward, wanted in (("dpo", "", "no records"), ("ppo", "longer", "found none")):
+        reasons = (
+            rf"{wanted} \(dropped: identical responses {len(WORDS)}, empty chosen response 1\)"
+        )
+        with pytest.raises(BadInput, match=reasons):
+            train(objective, model=model, data=same, reward=reward, out=tmp_path / "run")
     lists = write(tmp_path / "l.jsonl", [ranked(w, 3) for w in WORDS])
     with pytest.raises(BadInput, match="DPO expects 2 responses, found 3; choose with pairs="):
         train("dpo", model=model, data=lists, out=tmp_path / "run")

@@ -161,6 +161,8 @@ def test_reasoning_that_the_template_opens_is_counted(prompts, tmp_path):
         ("ppo", ("token_budget=4",), "longer", "max_tokens: expected at most token_budget"),
         ("ppo", ("pairs=all",), "longer", "pairs"),
         ("ppo", (), "longest", "longest"),
+        ("grpo", (), "verifier", "expected prompts with reference answers .* found none among 12"),
+        ("rloo", (), "verifier,strict=true", "expected prompts with reference answers"),
         ("grpo", ("objective.beta=0.5",), "longer", "beta"),
         ("reinforce", ("updates=2",), "longer", "learns from a rollout once"),
         ("rloo", ("engine=sglang",), "longer", "expected local or vllm, found 'sglang'"),

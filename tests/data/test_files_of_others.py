@@ -195,3 +195,17 @@ def test_texts_without_their_mark(write: Write) -> None:
             read_text(path)
     names, records = csv_reader(iter(["sep=;\n", " a ; b\n", "1;2\n"]), ",")
     assert (names, list(records)) == (["a", "b"], [(3, ["1", "2"])])
+
+
+@pytest.mark.parametrize("key", ["more", "train_2", "unlabelled"])
+def test_records_under_a_key_that_is_not_read_are_refused(write: Write, key: str) -> None:
+    path = write(json.dumps({"data": [PAIR], key: [PAIR, PAIR]}), "a.json")
+    with pytest.raises(BadInput, match=f"field '{key}': expected all records in data, found 2 fu"):
+        load(str(path))
+    other = write(json.dumps({"data": [PAIR], key: [{"id": 1}], "names": ["a"], "n": []}), "b.json")
+    assert len(load(str(other)).groups) == 1
+
+
+def test_a_blank_around_a_name_is_shown(write: Write) -> None:
+    with pytest.raises(BadInput, match="found 'prompt ', completion;"):
+        load(str(write([{"prompt ": "a", "completion": "b"}])))

@@ -215,3 +215,12 @@ def test_a_context_that_the_prompt_holds_is_no_matter(write: Write) -> None:
 def test_text_labels_and_names_of_models_are_no_matter(write: Write) -> None:
     row = {**PAIR, "label": "safe", "rejected_model": "m", "chosen-rating": 4, "rejected_score": 1}
     assert len(load(str(write([row]))).groups) == 1
+
+
+def test_ignored_fields_that_no_record_has(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    path = write([{"prompt": "a", "completion": "b", "tools": ["t"]}])
+    plain = write([{"prompt": "a", "completion": "b", "note": 1}], "plain.jsonl")
+    with pytest.raises(BadInput, match=r"setting ignore: no record has noet \(fields: .*note, pr"):
+        load(f"{plain}?ignore=noet")
+    assert len(load(f"{path}?ignore=tools,images").demonstrations) == 1
+    assert "no record has images" in caplog.text

@@ -189,6 +189,18 @@ def test_a_loss_or_norm_that_is_not_finite_moves_no_weight(tmp_path, loss, gradi
     assert [g["id"] for g in failed["groups"]] == ["g0", "g1"]
 
 
+def test_weights_that_were_never_numbers_are_named(tmp_path):
+    def broken(logps):
+        return ObjectiveOutput(math.nan * logps.policy_BK[:, 0], {})
+
+    made = stepper(Given(broken), CONFIG, tmp_path)
+    with pytest.raises(RunFailed, match="a smaller learning rate may help"):
+        made.step(0, random_groups(2, (1,)), None, 0.1, MetricSums())
+    made.scorer.base.lm_head.weight.data[0, 0] = math.nan
+    with pytest.raises(RunFailed, match=r"own weight lm_head\.weight is not finite"):
+        made.step(0, random_groups(2, (1,)), None, 0.1, MetricSums())
+
+
 def test_a_lower_budget_is_kept_for_the_resumed_run(tmp_path):
     made = stepper(SFT(), CONFIG, tmp_path)
     made.budget.tokens = 20

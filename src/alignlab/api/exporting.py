@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from alignlab.api.folders import writing
+from alignlab.api.folders import place_for, writing
 from alignlab.api.inputs import ModelLike, model_spec
 from alignlab.api.results import Text
 
@@ -42,10 +42,11 @@ def export(
     from alignlab.records import to_dict
 
     given = getattr(model, "settings", {})
-    with writing(Path(out)):
+    place = place_for(str(out), "model")
+    with writing(place):
         done = export_model(
             model_spec(model),
-            out,
+            place,
             dtype=dtype,
             adapter=adapter or given.get("adapter", ""),
             chat_template=chat_template or given.get("chat_template", ""),

@@ -45,10 +45,18 @@ def place_for(out: str | Path | None, name: str, ending: str = "") -> Path:
         ending: a file name inside the folder.
     """
     if out is not None:
-        return Path(out) if str(out) else RUNS / name / ending
+        return _named(Path(out)) if str(out) else RUNS / name / ending
     names = (f"{name}-{number}" if number > 1 else name for number in range(1, 10**6))
     folder = next(RUNS / each for each in names if not (RUNS / each).exists())
     return folder / ending
+
+
+def _named(out: Path) -> Path:
+    """Return a folder by its name, also `.` and `..`; records of its work lie beside it."""
+    found = out.resolve() if out.name in ("", "..") else out
+    if not found.name:
+        raise BadInput(f"{out}: expected a folder to write, found the root of the file system")
+    return found
 
 
 def kept_in(out: Path) -> Path | None:

@@ -29,6 +29,7 @@ from alignlab.models.load import (
 )
 from alignlab.models.locate import HUB_SMALL_FILES, PACKAGE, locate, short_name
 from alignlab.models.quant import is_quantised
+from alignlab.models.weight_files import first_not_finite
 from alignlab.report.lineage import Lineage, lineage_of
 from alignlab.report.model_card import ExportedModel, model_card
 from alignlab.report.run_data import RunData, read_run
@@ -69,6 +70,8 @@ def export(
     target = Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"{target}: expected a new or empty folder, found one with files")
+    if target.exists() and target.samefile(Path.cwd()):
+        raise BadInput(f"{target}: expected a new folder, found the current one, which is replaced")
     spec = resolve_model(model).path
     folder = locate(spec)
     runs = [_evaluation(Path(run), _name(model, folder)) for run in evaluations]
@@ -78,6 +81,8 @@ def export(
     lm = _opened(folder, spec, adapter or None, chat_template or None)
     if is_quantised(lm.model):
         raise BadInput(f"{model}: expected plain weights, found quantised ones")
+    if (weight := first_not_finite(lm.model)) is not None:
+        raise BadInput(f"{model}: expected finite weights, found NaN or infinite ones in {weight}")
     kind = None if dtype == "input" else dtype
     save(lm, target, dtype=kind or lm.stored)
     if (folder / REWARD_BINS).is_file():

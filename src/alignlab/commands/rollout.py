@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from alignlab.stages.rollout_engine import check_engine
 from alignlab.stages.sample import SampleSettings
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Count, Prompt
+
+BY_REFERENCE = ("verifier", "reference")
+"""Rewards that compare a response with its prompt's reference answer."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def rollout(
     _refuse_idle(chosen, given)
     corpus = load_data(data)
     prompts, validation = _split(prompts_of(corpus), chosen.validation)
+    _refuse_without_references(reward, prompts)
     tally = Count("data", "prompts", len(prompts) + len(validation))
     identity = {"model": model, "data": data, "reward": reward, "learns": repr(learned)}
     used = DataUsed(corpus, tally)
@@ -103,6 +108,15 @@ def rollout(
         )
         context.run.finish()
         return collect_result(context.run, trained)
+
+
+def _refuse_without_references(reward: str, prompts: Sequence[Prompt]) -> None:
+    """Refuse a reward that compares with reference answers where no prompt has one."""
+    if re.split("[,:]", reward)[0] in BY_REFERENCE and not any(p.reference for p in prompts):
+        raise BadInput(
+            f"train: reward={reward}: expected prompts with reference answers (field 'reference'), "
+            f"found none among {len(prompts)}; `alignlab data check` names the fields not read"
+        )
 
 
 def _split(prompts: list[Prompt], validation: int) -> tuple[list[Prompt], list[Prompt]]:

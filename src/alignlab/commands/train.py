@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from alignlab import seeds
 from alignlab.commands._support.job import part_of
+from alignlab.commands._support.prompts_and_responses import left_out
 from alignlab.commands._support.train_setup import (
     DataUsed,
     TrainSetup,
@@ -163,7 +164,8 @@ def _of_kind(kind: type, corpus: Corpus, objective: str) -> list[Record]:
     found = list(held[kind] or (corpus.groups if kind is UnpairedPreference else ()))
     if not found:
         has = ", ".join(f"{len(v)} {KINDS[k]}" for k, v in held.items() if v)
-        has = has or (f"{len(corpus.prompts)} prompts alone" if corpus.prompts else "no records")
+        none = f"no records{left_out(corpus)}"
+        has = has or (f"{len(corpus.prompts)} prompts alone" if corpus.prompts else none)
         one = kind is PreferenceGroup and bool(corpus.demonstrations)
         why = " (a group needs 2 responses or more to a prompt; these have 1)" if one else ""
         raise BadInput(

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from alignlab.configs import build
 from alignlab.data.build_records import BuildResult, Kept, held_out, with_changes
 from alignlab.data.hub import HubChoice
+from alignlab.data.json_rows import is_test_name
 from alignlab.data.options import Options, ReadOptions, split_rest
 from alignlab.data.read import Faults, RawTable, read_table
+from alignlab.data.remarks import remarks_on
 from alignlab.data.rows import Row, listed
 from alignlab.data.split_dedupe import STAGE, held_out_prompts, of_kind, prompt_of, split_dedupe
 from alignlab.data.templated import IN_WORDS, ends_in_template_words, template_mark, texts_of
@@ -28,6 +30,8 @@ from alignlab.types import (
 )
 
 O = TypeVar("O", bound=ReadOptions)  # noqa: E741 - the options of a format
+SPLIT = "split"
+"""Column whose value may name the part of the data that a row belongs to."""
 RecordOf = Callable[[Row, Any], list[BuildResult]]
 CorpusOf = Callable[["Format", RawTable, Any, Faults], Corpus]
 
@@ -109,7 +113,9 @@ def detect(table: RawTable) -> Format:
     known = [part for part in (get("data", n) for n in names("data")) if isinstance(part, Format)]
     best = max(known, key=lambda each: each.match(first))
     fits = [each for each in known if each.match(first) == best.match(first)]
-    columns, layouts = listed(first.values), listed(each.name for each in known)
+    # A blank around a name is not seen unless it is quoted.
+    shown = [name if name == str(name).strip() else repr(name) for name in first.values]
+    columns, layouts = listed(shown), listed(each.name for each in known)
     if best.match(first) == 0:
         raise BadInput(
             f"{first.file}, line {first.line}: expected the columns of a known layout, found "
@@ -135,10 +141,18 @@ def hub_choice(raw: Mapping[str, Any]) -> HubChoice:
 
 def table_counts(table: RawTable) -> tuple[Count, ...]:
     """Return the counts of unread fields, and of files if a folder held other files."""
-    if not table.ignored:
+    reasons = {"not a data file": len(table.ignored), "not named in README.md": len(table.unnamed)}
+    dropped = {reason: number for reason, number in reasons.items() if number}
+    if not dropped:
         return table.counts
-    files = Count(STAGE, "files", len(table.files), {"not a data file": len(table.ignored)})
-    return (files, *table.counts)
+    return (Count(STAGE, "files", len(table.files), dropped), *table.counts)
+
+
+def _test_splits(rows: Sequence[Row]) -> frozenset[str]:
+    """Return the values of a column `split` that name test data; empty where all or none do."""
+    values = {value for row in rows if isinstance(value := row.values.get(SPLIT), str)}
+    tests = frozenset(filter(is_test_name, values))
+    return tests if tests != values else frozenset()
 
 
 def _collect(
@@ -146,8 +160,11 @@ def _collect(
 ) -> Corpus:
     results: list[BuildResult] = []
     unread = UnreadFields(table.rows, options.ignore)
+    tests = _test_splits(table.rows) if SPLIT not in unread.ignored else frozenset()
     for plain in table.rows:
         row = unread.watched(plain)
+        if tests and row.get(SPLIT) in tests:
+            row = replace(row, held_out=True)
         try:
             items = [_checked(item, row) for item in record(row, options)]
             if any(isinstance(item, Kept) for item in items):
@@ -156,6 +173,7 @@ def _collect(
             faults.add(error)
             continue
         results += [placed(item, row, options) for item in items]
+    unread.refuse_idle()
     return corpus_of(name, results, replace(table, counts=unread.counts), options, faults)
 
 
@@ -171,9 +189,8 @@ def _checked(item: BuildResult, row: Row) -> BuildResult:
         at = next((name for name, value in row.values.items() if mark in str(value)), None)
         expected = "text to put into a chat template, not text that is in one already"
         raise bad_record(row.file, row.line, at, expected, mark)
-    if ends_in_template_words(prompt_of(item.record)):
-        return with_changes(item, IN_WORDS)
-    return item
+    worded = [IN_WORDS] if ends_in_template_words(prompt_of(item.record)) else []
+    return with_changes(item, *worded, *remarks_on(item.record))
 
 
 def corpus_of(

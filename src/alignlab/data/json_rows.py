@@ -13,10 +13,20 @@ from alignlab.errors import BadInput, bad_record
 
 TRAIN_LISTS = frozenset({"data", "rows", "records", "examples", "instances", "items", "train"})
 """Keys of an object whose list holds the records."""
-TEST_LISTS = frozenset({"test", "validation", "valid", "dev", "eval"})
+TEST_LISTS = frozenset({"test", "testing", "validation", "valid", "val", "dev", "eval"})
+TEST_LISTS |= {"evaluation", "heldout", "held_out", "holdout"}
 """Keys whose list holds held-out records, if another list holds training records."""
+_TEST_NAME = re.compile(
+    r"(^|[^a-z])(test(ing|s)?|eval(s|uation)?|dev|val|valid(ation)?|held[_ -]?out|hold[_ -]?out)"
+    r"([^a-z]|$)"
+)
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def is_test_name(name: str) -> bool:
+    """Return true for the name of a file or a split that holds test data."""
+    return _TEST_NAME.search(name.lower()) is not None
 
 
 def parse_json(text: str) -> Any:
@@ -58,7 +68,21 @@ def json_rows(file: str, text: str, complain: Callable[[BadInput], None]) -> Ite
     lists &= TRAIN_LISTS | TEST_LISTS
     if not lists:
         return iter([Row(file, 1, whole)] if whole else [])
+    _refuse_further(file, whole, lists, complain)
     return _inner_rows(file, text, lists, complain)
+
+
+def _refuse_further(
+    file: str, whole: dict[str, Any], lists: set[str], complain: Callable[[BadInput], None]
+) -> None:
+    """Complain of lists under other names whose objects have the fields of the records."""
+    fields = {frozenset(row) for key in lists for row in whole[key][:1] if isinstance(row, dict)}
+    for key, value in whole.items():
+        if key in lists or not isinstance(value, list) or not value:
+            continue
+        if isinstance(value[0], dict) and frozenset(value[0]) in fields:
+            expected = f"all records in {' or '.join(sorted(lists))}"
+            complain(bad_record(file, 1, key, expected, f"{len(value)} further records"))
 
 
 def _inner_rows(

@@ -19,22 +19,21 @@ import pyarrow.parquet as pq
 from pyarrow.lib import ArrowException
 
 from alignlab.data.hub import HubChoice, looks_like_hub_id, read_hub
-from alignlab.data.json_rows import broken_json, json_rows, parse_json
+from alignlab.data.hub_card import named_files
+from alignlab.data.json_rows import broken_json, is_test_name, json_rows, parse_json
 from alignlab.data.rows import Row, listed
 from alignlab.errors import BadInput, bad_record
-from alignlab.files import csv_reader, file_digest, sheet_rows
+from alignlab.files import csv_reader, file_digest, refuse_pointer, sheet_rows
 from alignlab.types import Count
 
 _DESCRIPTIONS = frozenset(
     ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 )
 """Metadata files of the datasets package."""
-_POINTER = b"version https://git-lfs.github.com/spec/"
 _PART = re.compile(
     r"(?P<name>.*?)(?P<part>\d{3,})-of-(?P<of>\d{3,})(?:-[0-9a-f]{8,})?(?P<ending>\..*)"
 )
 """Name of a part of a whole, as the datasets package numbers them."""
-_TEST_NAME = re.compile(r"(^|[^a-z])(test|eval|dev|val|valid|validation)([^a-z]|$)")
 
 
 @dataclass
@@ -62,6 +61,8 @@ class RawTable:
     """File -> SHA-256."""
     ignored: tuple[str, ...] = ()
     """Files of a folder that hold no data."""
+    unnamed: tuple[str, ...] = ()
+    """Data files of a folder that its card does not name."""
     counts: tuple[Count, ...] = ()
     """Counts of unread fields."""
 
@@ -93,20 +94,23 @@ def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTabl
             _refuse_indices(path)
     if not data:
         raise BadInput(f"{folder}: expected data files ({_known()}), found none")
-    _refuse_missing_parts(data)
-    tests = {p for p in data if _TEST_NAME.search(str(p.relative_to(folder)).lower())}
-    if len(tests) == len(data):
+    named = named_files(folder, data)
+    read = [p for p in data if p in named] or data
+    _refuse_missing_parts(read)
+    tests = {p for p in read if is_test_name(named.get(p) or str(p.relative_to(folder)))}
+    if len(tests) == len(read):
         tests = set()  # a folder of test data alone is what was asked for
     rows = tuple(
         replace(row, held_out=True) if path in tests else row
-        for path in data
+        for path in read
         for row in _read_file(path, faults)
     )
     return RawTable(
         str(folder),
         rows,
-        {str(p): file_digest(p) for p in data},
+        {str(p): file_digest(p) for p in read},
         tuple(str(p) for p in inside if p not in data),
+        tuple(str(p) for p in data if p not in read),
     )
 
 
@@ -149,7 +153,7 @@ def rows_table(rows: Iterable[Any], name: str, faults: Faults) -> RawTable:
     """
     splits = rows if isinstance(rows, Mapping) else {"": rows}
     digest = hashlib.sha256()
-    tests = {split for split in splits if _TEST_NAME.search(str(split).lower())}
+    tests = {split for split in splits if is_test_name(str(split))}
     table = []
     for split, several in splits.items():
         place = f"{name}[{split}]" if split else name
@@ -181,13 +185,6 @@ def _read_file(path: Path, faults: Faults) -> Iterator[Row]:
         raise bad_record(path, None, None, "a complete gzip file", str(error)) from None
     if empty and len(faults.found) == before:
         raise bad_record(path, None, None, "at least one record", "an empty file")
-
-
-def refuse_pointer(path: Path) -> None:
-    """Refuse a file that Git LFS left in place of a large one."""
-    with path.open("rb") as handle:
-        if handle.read(len(_POINTER)) == _POINTER:
-            raise bad_record(path, None, None, "the file itself (git lfs pull)", "its LFS pointer")
 
 
 def _open(path: Path) -> IO[bytes]:

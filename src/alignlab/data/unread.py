@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from alignlab.data.read import RawTable
-from alignlab.data.rows import Reading, Row, Unread
+from alignlab.data.rows import Reading, Row, Unread, listed
 from alignlab.errors import BadInput, bad_record
 from alignlab.types import Count
+
+log = logging.getLogger(__name__)
 
 STAGE = "data"
 _ANYWHERE = re.compile(
@@ -55,6 +58,7 @@ class UnreadFields:
         self.columns = frozenset(name for row in rows for name in row.values)
         self.memory: dict[Any, Any] = {}
         self.numbers: Counter[str] = Counter()
+        self.met = self.ignored & self.columns
         self.rows = 0
 
     def watched(self, row: Row) -> Row:
@@ -83,8 +87,23 @@ class UnreadFields:
             if each.name not in self.ignored and _changes_meaning(each):
                 raise _refusal(row, each)
         self.rows += 1
+        self.met |= self.ignored & {str(each.name) for each in unread}
         for label, ignored in {(_label(each), each.name in self.ignored) for each in unread}:
             self.numbers[f"field {label} {'ignored' if ignored else 'not read'}"] += 1
+
+    def refuse_idle(self) -> None:
+        """Refuse names to ignore of which the data holds none; log those that it lacks of several.
+
+        Raises:
+            BadInput: the option `ignore` has no effect.
+        """
+        lacking = sorted(self.ignored - self.met)
+        if not lacking or not self.rows:
+            return
+        if not self.met:
+            have = listed(sorted(self.columns))
+            raise BadInput(f"setting ignore: no record has {listed(lacking)} (fields: {have})")
+        log.warning("ignore: no record has %s", listed(lacking))
 
     @property
     def counts(self) -> tuple[Count, ...]:

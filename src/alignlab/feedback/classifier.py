@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
@@ -71,11 +72,12 @@ def _load(folder: str, options: ClassifierOptions) -> Classify:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from alignlab.models.load import device_of, without_bars
+    from alignlab.models.weight_files import whole_model
 
     try:
         with without_bars():
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+            model = whole_model(AutoModelForSequenceClassification, Path(folder))
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise BadInput(f"classifier {folder}: expected a text classifier, found: {why}") from None

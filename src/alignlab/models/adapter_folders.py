@@ -5,7 +5,6 @@ The base may be an adapter's folder itself: a chain, which is merged from its fi
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -16,10 +15,11 @@ from typing import Any
 import torch
 
 from alignlab.errors import BadInput
-from alignlab.files import read_json, write_json
+from alignlab.files import write_json
 from alignlab.models.folders import ADAPTER, BASE, fingerprint, require_weights
 from alignlab.models.locate import locate
 from alignlab.models.new_tokens import embed_tokens
+from alignlab.models.weight_files import model_settings, opened
 from alignlab.run_models import is_run
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,20 @@ def name_base(adapter: Path, base: Path, name: str) -> None:
     write_json(adapter / ADAPTER, settings)
 
 
+def require_adapter(folder: Path, spec: str) -> None:
+    """Refuse a folder that is no PEFT adapter with whole weights in safetensors files.
+
+    Raises:
+        BadInput: a model without adapter, no weights (or pickled ones), or damaged files.
+    """
+    if not (folder / ADAPTER).is_file():
+        raise BadInput(f"{spec}: expected a PEFT adapter, found no {ADAPTER}")
+    require_weights(folder)
+    for file in folder.glob("*.safetensors"):
+        with opened(file):
+            pass
+
+
 def warn_of_other_base(folder: Path, base: Path, name: str) -> None:
     """Log where an adapter is put on another model than it was trained on.
 
@@ -145,13 +159,12 @@ def _ordered(targets: Any) -> Any:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    return found
+    return model_settings(folder / ADAPTER)
 
 
 def _record(folder: Path) -> dict[str, str]:
     """Return the base's folder, name and hash; empty for an adapter of another tool."""
-    found: dict[str, str] = read_json(folder / BASE) if (folder / BASE).is_file() else {}
+    found: dict[str, str] = model_settings(folder / BASE) if (folder / BASE).is_file() else {}
     return found
 
 
@@ -221,6 +234,7 @@ def put_on(model: Any, adapter: str, folder: Path) -> Any:
     """
     from peft import PeftModel
 
+    require_adapter(folder, adapter)
     name = f"chain-{len(model.peft_config)}" if isinstance(model, PeftModel) else "default"
     try:
         if name == "default":

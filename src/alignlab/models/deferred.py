@@ -20,9 +20,9 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig
 
-from alignlab.errors import expecting
 from alignlab.models.attention import keep_soft_cap
 from alignlab.models.probe import cut_layers
+from alignlab.models.weight_files import opened, reading
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def deferred_model(
         The model, or the reason why its weights have to be read whole: files that name the weights
         otherwise than the model does, as transformers converts them on loading.
     """
-    with expecting("a decoder in Hugging Face format with safetensors weights", folder):
+    with reading("a decoder in Hugging Face format with safetensors weights", folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         with init_empty_weights(include_buffers=False):
             model = model_class.from_config(
@@ -143,7 +143,7 @@ def _shapes(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """Return file and shape of every tensor in a folder's safetensors files."""
     found: dict[str, tuple[Path, tuple[int, ...]]] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
+        with opened(path) as file:
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 found[name] = path, tuple(file.get_slice(name).get_shape())
     return found

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from alignlab.errors import expecting
 from alignlab.models.folders import require_weights
 from alignlab.models.load import base_of_adapter, is_adapter, stored_type, tokenizer_of
 from alignlab.models.locate import HUB_SMALL_FILES, locate
+from alignlab.models.weight_files import reading
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def parameter_count(spec: str | Path) -> int:
 
 def _decoder(folder: Path) -> tuple[Any, int, int]:
     """Return a decoder's configuration, parameters and norms, without reading weights."""
-    with expecting("a decoder in Hugging Face format", folder), torch.device("meta"):
+    with reading("a decoder in Hugging Face format", folder), torch.device("meta"):
         config = AutoConfig.from_pretrained(folder)
         model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         model.tie_weights()

@@ -133,16 +133,22 @@ def load_reward_model(
     """
     if is_adapter(folder := locate(path)):
         return _merged_rewards(folder, chat_template, device=device, dtype=dtype)
-    lm = load(
-        path,
-        device=device,
-        dtype=dtype,
-        chat_template=chat_template,
-        model_class=AutoModelForSequenceClassification,
-        deferred=deferred,
-    )
+    expected = "a reward model (a classifier of one label)"
+    try:
+        lm = load(
+            path,
+            device=device,
+            dtype=dtype,
+            chat_template=chat_template,
+            model_class=AutoModelForSequenceClassification,
+            deferred=deferred,
+        )
+    except BadInput as error:
+        if classifier_in(folder):
+            raise
+        raise BadInput(f"{path}: expected {expected}: {error}") from error
     if not is_reward_model(lm.model) or lm.model.config.num_labels != 1:
-        raise BadInput(f"{path}: expected a reward model (a classifier of one label)")
+        raise BadInput(f"{path}: expected {expected}")
     text = lm.model.config.get_text_config()
     if text.pad_token_id is None:  # transformers then refuses to pool batches
         text.pad_token_id = lm.model.config.pad_token_id = lm.tokenizer.pad_token_id

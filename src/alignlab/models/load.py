@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from alignlab.errors import BadInput, expecting
+from alignlab.errors import BadInput
 from alignlab.models import adapter_folders
 from alignlab.models import chat_template as templates
 from alignlab.models.adapter_folders import base_of_adapter as base_of_adapter
@@ -35,6 +33,7 @@ from alignlab.models.saving import save as save
 from alignlab.models.saving import save_adapter as save_adapter
 from alignlab.models.saving import without_bars as without_bars
 from alignlab.models.tokenizer import ReadTokenizer, plain_tokenizer, read_tokenizer
+from alignlab.models.weight_files import model_settings, opened, reading, whole_model
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +113,8 @@ def load(
         under = base_for(folder, chat_template, trust_remote_code, whole=chain is None)
         return merged_onto(under, spec, dtype=kind, device=device, chain=chain)
     put_on = None if adapter is None else locate(adapter)
+    if put_on is not None:
+        adapter_folders.require_adapter(put_on, str(adapter))
     chosen = device_of(device)
     lm = _opened(
         (spec, folder, put_on),
@@ -274,10 +275,8 @@ def _tokenizer_with(
 def _read_model(folder: Path, model_class: Any, dtype: Any, trust_remote_code: bool) -> Any:
     """Read a model's weights from safetensors files."""
     expected = "a decoder in Hugging Face format with safetensors weights"
-    with expecting(expected, folder), without_bars():
-        model = model_class.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
-        )
+    with reading(expected, folder), without_bars():
+        model = whole_model(model_class, folder, dtype=dtype, trust_remote_code=trust_remote_code)
     keep_soft_cap(model)
     return model
 
@@ -319,7 +318,7 @@ def context_length(lm: LanguageModel) -> int:
 def stored_type(folder: Path) -> torch.dtype | None:
     """Return the floating type of the first weight in a folder's safetensors files."""
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
+        with opened(file) as weights:
             for name in weights.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 if (found := _STORED.get(weights.get_slice(name).get_dtype())) is not None:
                     return found
@@ -331,7 +330,7 @@ def classifier_in(folder: str | Path) -> str:
     if adapter_folders.is_reward_adapter(Path(folder)):
         return "an adapter ForSequenceClassification"
     config = Path(folder) / "config.json"
-    named = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    named = model_settings(config) if config.is_file() else {}
     classes = named.get("architectures") or ()
     return next((c for c in classes if c.endswith("ForSequenceClassification")), "")
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from alignlab.errors import BadInput, expecting
+from alignlab.errors import BadInput
 from alignlab.models.attention import keep_soft_cap
 from alignlab.models.chat_template import encode_prompt, encode_response, template_end
 from alignlab.models.heads import load_reward_model, rewards
@@ -23,6 +23,7 @@ from alignlab.models.load import LanguageModel, context_length, device_of
 from alignlab.models.locate import locate
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.packed import TokenGroup
+from alignlab.models.weight_files import reading, whole_model
 from alignlab.types import Prompt, Response, Unscored
 
 Rewarded = float | Unscored
@@ -152,8 +153,8 @@ def open_rewarder(
         return ChatRewarder(load_reward_model(folder, device=device, dtype=dtype), max_tokens, end)
     if end != "turn":
         raise BadInput("reward_model: end: has no effect on a pair of texts; leave it out")
-    with expecting("a reward model", spec):
-        model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+    with reading("a reward model", folder):
+        model = whole_model(AutoModelForSequenceClassification, folder)
     keep_soft_cap(model)
     if model.config.num_labels != 1:
         raise BadInput(

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from alignlab.errors import BadInput, expecting
+from alignlab.errors import BadInput
+from alignlab.models.weight_files import SETTINGS, reading
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ TEMPLATES = {
     ),
 }
 """Name -> template, for models that have none."""
+_FILES = (*SETTINGS, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _READ = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 """Endings of the files that a tokenizer may be read from."""
 _known: dict[str, Any] = {}
@@ -140,7 +142,7 @@ def _own_copy(tokenizer: Any) -> Any:
 
 
 def _read(folder: Path, trust_remote_code: bool = False) -> Any:
-    with expecting("a tokenizer", folder):
+    with reading("a tokenizer", folder, _FILES):
         try:
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except ValueError as error:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from alignlab.errors import expecting
 from alignlab.models.load import device_of
 from alignlab.models.locate import locate
+from alignlab.models.weight_files import reading, whole_model
 from alignlab.types import Unscored
 
 AT_ONCE = 16
@@ -94,8 +94,8 @@ def open_which_better(
         BadInput: no such model, or it is not text-to-text.
     """
     folder = locate(spec)
-    with expecting("a text-to-text model", spec):
+    with reading("a text-to-text model", folder):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True)
+        model = whole_model(AutoModelForSeq2SeqLM, folder)
     model.to(device_of(device)).eval()
     return WhichBetter(model, tokenizer, max_tokens)

@@ -21,6 +21,7 @@ from torch import Tensor
 from alignlab.errors import RunFailed
 from alignlab.models.packed import TokenGroup
 from alignlab.models.scorer import EmbeddingNoise, Scorer
+from alignlab.models.weight_files import first_not_finite
 from alignlab.objectives.base import Objective
 from alignlab.training.budget import Pass, TokenBudget
 from alignlab.training.config import TrainConfig
@@ -161,7 +162,10 @@ class StepRunner:
         shown = [{"id": g.id, "prompt": g.prompt_T, "responses": g.responses} for g in groups]
         if self.world.is_main:
             file.write_text(json.dumps({"step": number + 1, "groups": shown}), encoding="utf-8")
+        hint = "a smaller learning rate may help"
+        if number == 0 and self.world.is_single and (name := first_not_finite(self.scorer.base)):
+            hint = f"the model's own weight {name} is not finite"
         return RunFailed(
             f"step {number + 1}: loss {loss}, gradient norm {norm}: not finite; its batch is in "
-            f"{file}; a smaller learning rate may help"
+            f"{file}; {hint}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -37,8 +38,18 @@ def prompts_of(corpus: Corpus) -> list[Prompt]:
     held = (corpus.demonstrations, corpus.groups, corpus.labelled, corpus.commented)
     found = corpus.prompts or tuple(record.prompt for records in held for record in records)
     if not found:
-        raise BadInput(f"{corpus.name}: expected prompts to answer, found none")
+        raise BadInput(f"{corpus.name}: expected prompts to answer, found none{left_out(corpus)}")
     return list({prompt.cluster: prompt for prompt in found}.values())
+
+
+def left_out(corpus: Corpus) -> str:
+    """Return the reasons why records of the data were dropped, for a message; empty without any."""
+    dropped: Counter[str] = Counter()
+    for count in corpus.counts:
+        if count.what == "records":
+            dropped.update(count.dropped)
+    reasons = ", ".join(f"{reason} {number}" for reason, number in dropped.most_common())
+    return f" (dropped: {reasons})" if reasons else ""
 
 
 def responses_of(corpus: Corpus, limit: int = 0) -> ReadResponses:
