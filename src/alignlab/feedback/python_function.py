@@ -112,8 +112,10 @@ class PythonReward:
             return value
         if hasattr(value, "item"):  # a scalar of numpy or torch
             value = value.item() if getattr(value, "size", 1) != 0 else value
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise self._refuse(pair, "a finite number, None or Unscored", repr(value))
+        # Whole numbers may be too large for math.isfinite.
+        if not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
+            found = "an integer of many digits" if isinstance(value, int) else repr(value)
+            raise self._refuse(pair, "a finite number, None or Unscored", found)
         return Score(float(value), (float(value),))
 
     def _of_sentences(self, value: Any, pair: tuple[Prompt, Response]) -> Verdict:
