@@ -62,6 +62,10 @@ def test_minus_one_and_null_are_no_scores(tmp_path: Path) -> None:
             '{"prompt_id": "b", "completion": {"0": {"score": "4"}}}',
             "field 'completion.0.score': expected a number or null, found 4",
         ),
+        (
+            '{"prompt_id": "b", "completion": {"0": {"score": 1%s}}}' % ("0" * 400),
+            "field 'completion.0.score': expected a number or null, found 1000",
+        ),
     ],
 )
 def test_bad_records_name_line_and_field(tmp_path: Path, line: str, complaint: str) -> None:

@@ -109,6 +109,8 @@ def test_numpy_scores_are_read(tmp_path: Path) -> None:
          r"expected a score, found ZeroDivisionError: division by zero"),
         ("def f(response): return float('nan')", "expected a finite number.* found nan"),
         ("def f(response): return float('inf')", "expected a finite number.* found inf"),
+        ("def f(response): return 10**400", "a finite number.* found an integer of many digits"),
+        ("def f(response): return 10**5000", "a finite number.* found an integer of many digits"),
         ("def f(response): return 'good'", "expected a finite number.* found 'good'"),
         ("def f(responses): return [1.0, 2.0]", "expected 1 scores, found 2"),
         ("def f(responses): return 1.0", "expected a list of 1 scores, found float"),

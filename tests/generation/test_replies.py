@@ -43,6 +43,48 @@ def test_absurd_figures_are_none() -> None:
     assert answer.top_logprobs == (("b", -1.0),)
 
 
+def _events(*deltas: dict[str, Any], end: Any = "stop", **more: Any) -> bytes:
+    parts = [{"choices": [{"index": 0, "delta": d, "finish_reason": None}]} for d in deltas]
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": end}], **more}
+    lines = [f"data: {json.dumps(event)}" for event in (*parts, last)]
+    return "\n\n".join([": keep-alive", *lines, "data: [DONE]", ""]).encode()
+
+
+def test_a_stream_that_nobody_asked_for_is_joined() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 7}
+    deltas = ({"role": "assistant", "content": ""}, {"content": "Score"}, {"content": ": \u00e9"})
+    answer = read_reply(_events(*deltas, usage=usage, model="m"), ASKED, KEY)
+    assert [(c.text, c.finish) for c in answer.completions] == [("Score: \u00e9", "stop")]
+    assert (answer.usage, answer.model) == (Usage(9, 7, 1), "m")
+    (cut,) = read_reply(_events({"content": "a"}, end="length"), ASKED, KEY).completions
+    assert cut.finish == "length"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        _events({"content": "Score: 4"}, end=None),
+        b'data: {"choices": [{"delta": {"content": "Sc"}}]}\n\ndata: [DONE]\n\n',
+        b'data: {"choices": [{"delta": {"content": "Sc',
+        b"data: [DONE]",
+        b'data: {"choices": ["x"]}',
+        b'data: {"error": {"message": "overloaded", "code": 503}}',
+    ],
+)
+def test_a_stream_without_its_end_is_unreadable(raw: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read_reply(raw, ASKED, KEY)
+
+
+def test_a_reply_of_reasoning_alone_says_so() -> None:
+    message = {"content": None, "reasoning_content": "Score: 4"}
+    raw = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    with pytest.raises(
+        Unreadable, match=r"empty one \(all 8 characters are in the field of the re"
+    ):
+        read_reply(raw, ASKED, KEY)
+
+
 def test_halves_of_characters_become_whole_or_are_replaced() -> None:
     raw = rb'{"choices": [{"message": {"content": "\ud83d\ude00 \ud83d!"}}]}'
     (completion,) = read_reply(raw, ASKED, KEY).completions

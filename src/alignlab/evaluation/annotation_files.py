@@ -35,6 +35,8 @@ WEIGHT_COLUMNS = (
     "instruction_difficulty",
 )
 """Columns of the published weights: bias, length, difficulty."""
+INSTRUCTION_IDS = ("instruction_id", "index", "", "Unnamed: 0")
+"""Names of the column of instructions in a table of difficulties."""
 FIRST, SECOND = "m", "M"
 """Tokens that name the first and the second answer shown."""
 DRAW = 1.5
@@ -75,7 +77,9 @@ def read_annotations(
         raise BadInput(f"{path}: expected annotations.json with log-probabilities, found a CSV")
     rows = read_rows(path)
     by_model: dict[str, list[Annotation]] = {}
-    (_refuse_repeated if tabular else _refuse_mixed)(rows)
+    if not tabular:
+        _refuse_mixed(rows)
+    _refuse_repeated(rows, tabular=tabular)
     for annotation in map(_from_csv, rows) if tabular else _from_json(rows, preferences):
         by_model.setdefault(annotation.model, []).append(annotation)
     if preferences == "tokens" and not any(_logprobs(row.values) for row in rows):
@@ -84,11 +88,13 @@ def read_annotations(
 
 
 def read_difficulty(path: Path) -> Mapping[int, float]:
-    """Read instruction id -> difficulty from a CSV `instruction_id,instruction_difficulty`."""
-    return {
-        _whole(row, "instruction_id"): _number(row, "instruction_difficulty")
-        for row in read_rows(path)
-    }
+    """Read instruction id -> difficulty from a CSV `instruction_id,instruction_difficulty`.
+
+    The published file calls the id `index`; pandas leaves the name of an index empty.
+    """
+    rows = read_rows(path)
+    named = next((name for name in INSTRUCTION_IDS if name in rows[0].values), INSTRUCTION_IDS[0])
+    return {_whole(row, named): _number(row, "instruction_difficulty") for row in rows}
 
 
 def read_weights(path: Path) -> Mapping[str, GlmWeights]:
@@ -148,14 +154,28 @@ def _logprobs(record: Mapping[str, Any]) -> dict[str, float] | None:
         return None
 
 
-def _refuse_repeated(rows: list[BenchmarkRow]) -> None:
-    """Refuse a row of a model that is there twice, as in tables that were joined twice."""
+def _refuse_repeated(rows: list[BenchmarkRow], *, tabular: bool) -> None:
+    """Refuse a row of a model that is there twice, as in files that were joined twice."""
     found = set()
     for row in rows:
-        key = tuple(row.values.get(column) for column in ("annotator", "model", "row"))
+        field, key = _row_key(row, tabular)
         if key in found:
-            raise bad_record(row.file, row.line, "row", "each row of a model once", key[2])
+            raise bad_record(row.file, row.line, field, "each row of a model once", str(key[-1]))
         found.add(key)
+
+
+def _row_key(row: BenchmarkRow, tabular: bool) -> tuple[str, tuple[Any, ...]]:
+    """Return what tells a row of a model from its others, with the field that names it."""
+    values = row.values
+    if tabular:
+        return "row", tuple(values.get(column) for column in ("annotator", "model", "row"))
+    model, index = values.get("generator_2"), values.get("index")
+    if index is not None:
+        return "index", (model, str(index))
+    if values.get("instruction") is None:
+        return "row", (row.line,)
+    texts = (values.get(field) for field in ("output_1", "output_2", "instruction"))
+    return "instruction", (model, *map(str, texts))
 
 
 def _refuse_mixed(rows: list[BenchmarkRow]) -> None:
@@ -236,7 +256,7 @@ def _number(row: BenchmarkRow, column: str) -> float:
     value = row.values.get(column)
     try:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         found = f"columns {list(row.values)}" if value is None else value

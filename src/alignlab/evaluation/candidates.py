@@ -139,7 +139,14 @@ def mean_of_parts(
 
 
 def _answers(row: BenchmarkRow, field: str) -> tuple[str, ...]:
+    """Read one answer, several, or a conversation that ends in one."""
     found = row.values.get(field)
+    last = found[-1] if isinstance(found, list) and found else None
+    if isinstance(last, dict) and last.get("role") == "assistant":
+        found = last.get("content")
+        if not isinstance(found, str):
+            raise bad_record(row.file, row.line, field, "turns that end in an answer", last)
+        return (found,)
     if isinstance(found, str) and not found.startswith("["):
         return (found,)
     return tuple(row.texts(field))

@@ -11,7 +11,7 @@ negative is a score that could not be read.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -107,7 +107,7 @@ def _completion(row: BenchmarkRow, key: str, completion: Any) -> ScoredCompletio
         raise bad_record(row.file, row.line, field, 'an object with a "score"', completion)
     score, content = completion.get("score"), completion.get("content")
     is_number = isinstance(score, int | float) and not isinstance(score, bool)
-    if score is not None and not (is_number and math.isfinite(score)):
+    if score is not None and not (is_number and abs(score) <= sys.float_info.max):
         raise bad_record(row.file, row.line, f"{field}.score", "a number or null", score)
     return ScoredCompletion(
         content.strip() if isinstance(content, str) else None,

@@ -112,8 +112,9 @@ class PythonReward:
             return value
         if hasattr(value, "item"):  # a scalar of numpy or torch
             value = value.item() if getattr(value, "size", 1) != 0 else value
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise self._refuse(pair, "a finite number, None or Unscored", repr(value))
+        if not isinstance(value, Real) or not _is_finite(value):
+            found = "an integer of many digits" if isinstance(value, int) else repr(value)
+            raise self._refuse(pair, "a finite number, None or Unscored", found)
         return Score(float(value), (float(value),))
 
     def _of_sentences(self, value: Any, pair: tuple[Prompt, Response]) -> Verdict:
@@ -139,6 +140,14 @@ class PythonReward:
         file, _, function = self._shown.rpartition(": ")
         of = f"response {pair[1].id} to prompt {pair[0].id}" + (" on" if self.batched else "")
         return BadInput(f"{file}{place}, {function}, {of}: expected {expected}, found {shown}")
+
+
+def _is_finite(value: Real) -> bool:
+    """Return True for a finite number that a float can hold."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def memory_spec(function: Callable[..., Any]) -> str:

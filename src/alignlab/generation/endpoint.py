@@ -79,7 +79,7 @@ class Endpoint:
     """
 
     def __init__(self, model: str, url: str, config: OpenAIConfig, cache_dir: Path | None):
-        urls = [one.rstrip("/") for one in url.split(",")]
+        urls = [_base(one) for one in url.split(",")]
         if wrong := next((u for u in urls if not u.startswith(("http://", "https://"))), None):
             raise BadInput(f"openai: expected addresses that start with http, found {wrong!r}")
         if len(set(urls)) < len(urls):
@@ -238,10 +238,18 @@ class Endpoint:
                 if learnt is not None:
                     self.remember(learnt)
                 elif error.refusal.ends_all_calls:
-                    kind = EndpointNotFound if error.refusal.status == 404 else RunFailed
-                    raise kind(f"{self.source}: {error}") from None
+                    if error.refusal.status != 404:
+                        raise RunFailed(f"{self.source}: {error}") from None
+                    raise EndpointNotFound(
+                        f"{self.source}: {error}{self._version_hint(error)}"
+                    ) from None
                 else:
                     raise
+
+    def _version_hint(self, error: CallFailed) -> str:
+        """Return advice on an address without a path, where most servers have theirs under /v1."""
+        bare = not urlsplit(self.url).path and "model" not in str(error).lower()
+        return f"; the address may have to be {self.url}/v1" if bare else ""
 
     def _stop_where_all_are_refused(self, error: CallFailed, payload: dict[str, Any]) -> None:
         """Stop a run whose first calls are all refused for one reason.
@@ -260,6 +268,11 @@ class Endpoint:
                 f"{self.source}: the first {len(self._refused)} calls were all refused "
                 f"({error}); {hint(refusal, payload)}"
             ) from None
+
+
+def _base(url: str) -> str:
+    """Return the address of the API, also from the full one of its chat completions."""
+    return url.rstrip("/").removesuffix("/completions").removesuffix("/chat").rstrip("/")
 
 
 def _key_for(url: str) -> str:

@@ -202,9 +202,20 @@ def openai_engine(rest: str, *, cache_dir: Path | None = None) -> OpenAIEngine:
     """`openai:MODEL[@URL[,URL...]][?concurrency=8&budget_usd=5&...]`: options as in OpenAIConfig.
 
     Several addresses of one model share its calls.
+
+    Raises:
+        BadInput: no model is named, or its address does not start with http.
     """
     named = read_options(rest, OpenAIConfig)
     model, _, address = named.name.partition("@http")
+    if not model:
+        raise BadInput(f"openai:{rest}: expected a model before the address, found none")
+    if not address and "@" in model:
+        # OpenAI would get what is meant for another server.
+        raise BadInput(
+            f"openai:{rest}: expected an address that starts with http:// or https://, "
+            f"found {model.partition('@')[2]!r}"
+        )
     return OpenAIEngine(
         model,
         f"http{address}" if address else DEFAULT_URL,

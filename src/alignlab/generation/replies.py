@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alignlab.generation.streams import joined_events
 from alignlab.types import Completion, Finish, Usage
 
 ABSURD = 2**40
@@ -23,6 +24,8 @@ SHOWN = 80
 """Characters of a reply shown in an error message."""
 SECRET_LENGTH = 16
 """Shortest key that is removed from texts; shorter ones may be words ("EMPTY", "none")."""
+_EVENT = re.compile(rb"\s*(?:data|event|id|retry)?:")
+"""Start of a reply that is streamed though nobody asked for it."""
 _CUT = re.compile(r"length|max_|limit|context|truncat|incomplete")
 """Finish reasons of a text that was cut off, as servers name them."""
 _BROKEN = re.compile(r"error|abort|cancel|time.?out|insufficient|malformed")
@@ -65,7 +68,7 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
         Unreadable: it is no chat completion, or has no text.
     """
     try:
-        body = json.loads(content)
+        body = joined_events(content) if _EVENT.match(content) else json.loads(content)
     except (ValueError, RecursionError):  # no JSON, no Unicode, absurd numbers or depth
         shown = without_key(content.decode("utf-8", "replace"), key)[:SHOWN]
         raise Unreadable(f"expected JSON, found {shown!r}") from None
@@ -89,13 +92,22 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
         without_key(named, key)[:SHOWN] if isinstance(named, str) else "",
     )
     if _lost_its_text(answer, payload):
-        raise Unreadable("expected a text, found an empty one", paid)
+        raise Unreadable(f"expected a text, found an empty one{_thought(choices[0])}", paid)
     return answer
 
 
 def without_key(text: str, key: str) -> str:
     """Remove the key from a text, which servers like to repeat."""
     return text.replace(key, "***") if key else text
+
+
+def _thought(choice: Any) -> str:
+    """Describe the reasoning that a server gave in place of a text."""
+    message = _at(choice, "message")
+    thought = _at(message, "reasoning_content") or _at(message, "reasoning")
+    if not isinstance(thought, str) or not thought.strip():
+        return ""
+    return f" (all {len(thought)} characters are in the field of the reasoning)"
 
 
 def _error_in(body: Any, choices: Any) -> Any:

@@ -9,11 +9,19 @@ from typing import Any, NamedTuple
 
 from alignlab.turns import own_turn
 from alignlab.verdicts import languages
+from alignlab.verdicts.mentions import Mention, given
 
 _NORMAL = {i: i - 0xFEE0 for i in range(0xFF01, 0xFF5F)} | str.maketrans(
     "\u3000\u00a0\u202f【】∶﹕−’。⁄∕", "   []::-'.//", "\u200b\u200c\u200d\u2060\ufeff"
 )
 """Full-width and typographic characters -> their plain form."""
+_HEADED = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]*[*_]*|[*_]{2})(?P<head>[^\W\d_][^\n:*_#|]{0,30}?)[*_]*[ \t]*\n"
+    r"(?:[ \t]*\n)?"
+    r"(?=(?:[^\d\n]{1,30}|[^A-Za-z\n]*(?:points?|stars?|out\s+of)?[^A-Za-z\n]*)(?:\n|\Z))",
+    re.MULTILINE,
+)
+"""Heading over a line that may be a verdict: a number, or a few words without one."""
 _LATEX = re.compile(r"\\(?:text\w*|mathbf|mathrm)\s*\{(?P<inner>[^{}]*)\}|\\[()]")
 BETTER_LABELS = (r"better(?:[ _](?:answer|response|assistant|option))?", languages.WINNER)
 """Labels of a winner that may also stand within a sentence."""
@@ -49,16 +57,16 @@ _WHOLE = re.compile(
 """Words before a label that do not name an aspect."""
 _FORM = re.compile(
     r"<(?P<tag>score|rating|verdict|winner|answer)>(?P<tagged>[^<]*)</(?P=tag)>"
-    r"|\\boxed\s*\{(?P<boxed>[^{}]*)\}|\[\[(?P<double>[^\[\]]*)\]\]",
+    r"|\\boxed\s*\{(?P<boxed>[^{}]*)\}"
+    r"|(?:(?<![A-Za-z0-9_])|(?<=rating)|(?<=score)|(?<=verdict)|(?<=is))(?<!\w\()"
+    r"\[\[(?P<double>[^\[\]]*)\]\]"
+    r"|\[RESULT\][ \t]*:?[ \t]*(?P<result>[^\n]*)",
     re.IGNORECASE,
 )
-"""Forms of a verdict without a label."""
+"""Forms of a verdict without a label, the last one Prometheus's; `a[[1]]` is a subscript."""
 
 _UNCLOSED = re.compile(r"<(?:score|rating|verdict|winner|answer)>[^<]*\Z", re.IGNORECASE)
 """Form at the end of a reply that was cut off: a later verdict than those before it."""
-
-_BETWEEN = re.compile(r"[\s*_`$]*(?:or|and|to|vs\.?|->|[-–—~,/&|→])[\s*_`$]*", re.IGNORECASE)
-"""Text between two forms that makes them one unreadable verdict."""
 
 
 class Verdict(NamedTuple):
@@ -70,8 +78,9 @@ class Verdict(NamedTuple):
 
 
 def readable(text: str) -> str:
-    """Return a judge's final text in plain characters, without LaTeX."""
-    return _LATEX.sub(lambda wrapped: wrapped["inner"] or "", own_turn(text).translate(_NORMAL))
+    """Return a judge's final text in plain characters, without LaTeX; headings as labels."""
+    plain = _LATEX.sub(lambda wrapped: wrapped["inner"] or "", own_turn(text).translate(_NORMAL))
+    return _HEADED.sub(lambda heading: f"{heading['head'].strip()}: ", plain)
 
 
 def verdict_in(
@@ -89,7 +98,7 @@ def verdict_in(
         inside: parser of a whole JSON value or form.
     """
     objects = list(_objects(text))
-    forms = _forms(text, inside)
+    forms, unclosed = _forms(text, inside)
     for name in names:
         verdicts = [
             Verdict(end, None if value is None else inside(str(value)))
@@ -111,32 +120,38 @@ def verdict_in(
         if keys and len({after(key) for key in keys}) > 1:
             return Verdict(len(text), None)
         # In truncated JSON, labels within the reasons do not count.
-        verdicts += [Verdict(label.start(), after(label)) for label in keys or labels]
-        if verdicts:
-            return max(verdicts + forms, key=lambda one: one.at)
-    return max(forms, key=lambda one: one.at, default=None)
+        verdicts += [Verdict(key.start(), after(key)) for key in keys]
+        own = [Mention(x.start(), x.end(), after(x), is_label=True) for x in labels if not keys]
+        if verdicts or own:
+            return _last(text, own + forms, verdicts + unclosed)
+    return _last(text, forms, unclosed)
 
 
-def _forms(text: str, inside: Callable[[str], Any]) -> list[Verdict]:
-    """Parse the forms that hold a verdict, unlike [[rating]] or an equation in a box."""
-    verdicts: list[Verdict] = []
-    end = 0
+def _last(text: str, mentions: Sequence[Mention], verdicts: Sequence[Verdict]) -> Verdict | None:
+    """Return the last verdict of those that the reply gives; None without one."""
+    own = [Verdict(mention.start, mention.value) for mention in given(text, mentions)]
+    return max((*own, *verdicts), key=lambda one: one.at, default=None)
+
+
+def _forms(text: str, inside: Callable[[str], Any]) -> tuple[list[Mention], list[Verdict]]:
+    """Parse the forms that hold a verdict, unlike [[rating]] or an equation in a box; and one that
+    was cut off after them, without a value.
+    """
+    found = []
     for form in _FORM.finditer(text):
-        value = inside(form["tagged"] or form["boxed"] or form["double"] or "")
+        held = form["tagged"] or form["boxed"] or form["double"] or form["result"] or ""
+        value = inside(held)
         if value is not None:
-            one_of_two = verdicts and _BETWEEN.fullmatch(text, end, form.start())
-            verdicts.append(Verdict(form.start(), None if one_of_two else value))
-            end = form.end()
-    if verdicts and _UNCLOSED.search(text, end):
-        verdicts.append(Verdict(len(text), None))
-    return verdicts
+            found.append(Mention(form.start(), form.end(), value, is_label=False))
+    is_cut = found and _UNCLOSED.search(text, found[-1].end)
+    return found, [Verdict(len(text), None)] if is_cut else []
 
 
 def _labels(text: str, name: str) -> Iterator[re.Match[str]]:
     """Find the labels of a name that introduce a verdict, not a reason or a variable."""
     pattern = (
         rf"(?<![\w.])(?<!\w-)(?:(?P<key>[\"']{name}[\"'])|{name})(?P<scale>\s*\([^()\n]*\))?[*_`]*\s*"
-        r"(?P<sign>[:=]|(?<=[是为為は]):?)[*_`\s]*"
+        r"(?:is\s*(?=:))?(?P<sign>[:=]|(?<=[是为為は]):?)[*_`\s]*"
     )
     if name.endswith("is"):
         pattern = rf"\b{name}\b(?P<key>(?!))?(?P<scale>)(?P<sign>:?)[*_`\s]*"

@@ -104,7 +104,7 @@ def parse_score(
         value = _whole_number(last if _TOP.search(last) else text, high)
     else:
         value = verdict.value
-    return value if value is not None and low <= value <= high else None
+    return value + 0.0 if value is not None and low <= value <= high else None  # -0 is 0
 
 
 def parse_rating(text: str, *, low: float, high: float, official: bool = False) -> float | None:

@@ -10,6 +10,16 @@ from alignlab.verdicts.reply import BETTER_LABELS, DECORATION, readable, verdict
 
 Side = Literal["a", "b", "tie"]
 NOUN = rf"(?:answer|assistant|response|model|option|candidate|output|reply|{languages.NOUNS})"
+_LABELS = (
+    BETTER_LABELS[0],
+    "winner",
+    "verdict",
+    r"preferred(?:[ _](?:answer|response|assistant|option|summary))?",
+    r"more[ _]helpful(?:[ _](?:answer|response))?",
+    r"final[ _](?:answer|decision|choice)",
+    BETTER_LABELS[1],
+)
+_ANSWER = re.compile(r"(?:the\s+)?answer(?:\s*:|\s+is)\s*", re.IGNORECASE)
 _SIDE = re.compile(
     r"(?:(?:the|is|it's|it\s+is|clearly)\s+){0,2}"
     rf"(?P<edge>(?:an?\s+)?(?:\w+\s+){{0,2}}(?:edge|preference|advantage|lead|win)\s+(?:to|for)\s+)?"
@@ -55,13 +65,14 @@ _BRACKETED: dict[str, Side] = {
 def parse_winner(text: str) -> Side | None:
     """Parse the winner in a reply; None if unreadable.
 
-    Reads the last of "Better: A" (also "Better: Assistant A", "Better: a tie"), `{"winner": "A"}`,
-    `[[A]]`, `[[A>>B]]` and `\\boxed{A}`, or a reply that is a side and nothing else.
+    Reads the last of "Better: A" (also "Better: Assistant A", "Better: a tie", "Preferred: A"),
+    `{"winner": "A"}`, `[[A]]`, `[[A>>B]]`, `[RESULT] A` and `\\boxed{A}`, or a reply that is a side
+    and nothing else.
     """
     text = readable(text)
     verdict = verdict_in(
         text,
-        (BETTER_LABELS[0], "winner", "verdict", BETTER_LABELS[1]),
+        _LABELS,
         lambda label: _side(text[label.end() :]),
         lambda inner: _BRACKETED.get(re.sub(r"\s", "", inner).lower()) or _whole_side(inner),
     )
@@ -98,6 +109,6 @@ def _letter(text: str) -> Side:
 
 def _whole_side(text: str) -> Side | None:
     """Parse a text that is a single side; None otherwise."""
-    bare = text.strip(DECORATION + ".()[]")
+    bare = _ANSWER.sub("", text.strip(DECORATION + ".()[]"), count=1).strip(DECORATION + ".()[]")
     match = _TIE.fullmatch(bare) or _SIDE.fullmatch(bare)
     return _side(bare) if match else None

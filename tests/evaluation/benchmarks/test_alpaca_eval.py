@@ -16,6 +16,7 @@ from alignlab.evaluation.annotation_files import (
     WEIGHT_COLUMNS,
     preference_of_tokens,
     read_annotations,
+    read_difficulty,
     recomputed_preference,
     switched,
 )
@@ -357,6 +358,34 @@ def test_annotations_of_several_comparisons_are_not_averaged(
     with pytest.raises(BadInput) as error:
         read_annotations(path)
     assert complaint in str(error.value)
+
+
+def test_an_annotation_twice_is_refused(tmp_path: Path) -> None:
+    """Files that were joined twice, or annotated twice, hold each instruction twice."""
+    one = {"preference": 2.0, "index": 3}
+    path = annotated(tmp_path, one, {**one, "preference": 1.0})
+    with pytest.raises(BadInput, match="line 2, field 'index': expected each row of a model once"):
+        read_annotations(path)
+    same = {"preference": 2.0, "instruction": "q"}
+    with pytest.raises(BadInput, match="line 2, field 'instruction': expected each row of a model"):
+        read_annotations(annotated(tmp_path, same, same))
+    # A set may ask the same question twice.
+    assert read_annotations(annotated(tmp_path, same, {**same, "output_2": "another answer"}))
+    assert read_annotations(annotated(tmp_path, {**same, "index": 1}, {**same, "index": 2}))
+
+
+def test_a_number_too_large_is_refused(tmp_path: Path) -> None:
+    for field in ("preference", "index"):
+        path = annotated(tmp_path, {"preference": 2.0, field: 10**400})
+        with pytest.raises(BadInput, match=f"field '{field}': expected a finite number"):
+            read_annotations(path)
+
+
+@pytest.mark.parametrize("head", ["instruction_id", "index", "", "Unnamed: 0"])
+def test_the_published_table_of_difficulties_is_read(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "instruction_difficulty.csv"
+    path.write_text(f"{head},instruction_difficulty\n0,0.5\n3,-1.5\n")
+    assert read_difficulty(path) == {0: 0.5, 3: -1.5}
 
 
 def test_a_row_of_a_table_twice_is_refused(tmp_path: Path) -> None:

@@ -319,6 +319,22 @@ def test_translation_of_the_references_is_perfect(tmp_path):
         questions_of(task, tmp_path, {"source": "a", "target": "b"})
 
 
+def test_a_text_may_have_several_translations(tmp_path):
+    task = Translation()
+    rows = [
+        {"src": "Guten Tag", "ref": ["Hello to you all", "Good day to you all"]},
+        {"src": "Tag", "ref": ["A very nice good day"]},
+    ]
+    questions = questions_of(task, tmp_path, *rows)
+    right = said("m", questions, "Good day to you all", "A very nice good day")
+    found = task.measure(asked(questions, right))
+    assert figures(found.rows) == pytest.approx({"bleu": 100, "chrf": 100})
+    assert [one.verdict.value for one in found.said] == pytest.approx([100, 100])
+    for bad in ([], [" "], [None]):
+        with pytest.raises(BadInput, match="field 'ref'"):
+            questions_of(task, tmp_path, {"src": "Tag", "ref": bad})
+
+
 def test_a_text_translated_several_times_is_one_prompt(tmp_path):
     """A corpus repeated five times has the interval of the corpus."""
     task = Translation()

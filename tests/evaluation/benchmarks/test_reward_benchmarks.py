@@ -130,6 +130,18 @@ def test_bad_rows_of_reward_bench_are_named(tmp_path, row, complaint):
         RewardBench().questions(jsonl(tmp_path / "rb.jsonl", row))
 
 
+def test_answers_may_be_conversations(tmp_path):
+    def talk(text):
+        return [{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]
+
+    path = jsonl(tmp_path / "rb.jsonl", first("math-prm", talk("good"), talk("bad")))
+    (question,) = RewardBench().questions(path)
+    assert (question.candidates, question.good) == (("good", "bad"), 1)
+    for bad in (talk("good")[:1], talk(None), [*talk("good"), {"role": "user", "content": "x"}]):
+        with pytest.raises(BadInput, match="line 1, field 'chosen': expected"):
+            RewardBench().questions(jsonl(tmp_path / "rb.jsonl", first("math-prm", bad, "bad")))
+
+
 def test_versions_of_reward_bench_are_not_mixed(tmp_path):
     rows = first("math-prm", "1", "2"), second("1", "Math", ["1"], ["0", "2", "3"])
     with pytest.raises(BadInput, match="RewardBench 1 or of 2, found both"):

@@ -51,6 +51,23 @@ def test_rouge_l_takes_the_best_reference() -> None:
     assert rouge_l(["running dogs"], [["run dog"]], stemming=False)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "reference", "value"),
+    [
+        ("今天天气很好", "今天天气不好", 5 / 6),
+        ("今天 天气 很好", "今天天气很好", 1),
+        ("Погода сегодня плохая", "Погода сегодня хорошая", 2 / 3),
+        ("मौसम अच्छा है", "मौसम खराब है", 2 / 3),
+        ("วันนี้", "วันนี้", 1),
+        ("the weather", "今天天气很好", 0),
+        ("der Bär lief weg", "der Bär lief weg", 1),
+    ],
+)
+def test_rouge_l_of_other_scripts(text: str, reference: str, value: float) -> None:
+    """rouge-score alone drops all letters but a to z, which makes every such figure 0."""
+    assert rouge_l([text], [[reference]])[0] == pytest.approx(value)
+
+
 @pytest.mark.parametrize("measure", [bleu, chrf, rouge_l])
 def test_a_text_without_reference_is_refused(measure) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadInput, match="text 1: expected at least one reference"):

@@ -88,7 +88,7 @@ class RewardBench:
         """
         rows = read_rows(data)
         found = [_question(row, number) for number, row in enumerate(rows)]
-        if len({isinstance(row.values["chosen"], str) for row in rows}) > 1:
+        if len({_is_first(row.values["chosen"]) for row in rows}) > 1:
             raise BadInput(f"{data}: expected rows of RewardBench 1 or of 2, found both")
         return found
 
@@ -97,6 +97,13 @@ class RewardBench:
         every, judged = scored_candidates(inputs)
         rows = [row for scored in every for row in _rows(inputs, scored)]
         return Findings(tuple(rows), tuple(judged))
+
+
+def _is_first(chosen: object) -> bool:
+    """Return True for the one answer of RewardBench 1, a text or a conversation."""
+    return isinstance(chosen, str) or (
+        isinstance(chosen, list) and bool(chosen) and isinstance(chosen[0], dict)
+    )
 
 
 def pair_of_ties(tied: Scores, good: int, ref: Scores) -> float | None:

@@ -16,11 +16,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.overlap import bleu, bleu_metric, chrf
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.result_rows import Subject
-from alignlab.evaluation.task_files import read_rows
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
 from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Sampling, Score
@@ -54,7 +54,7 @@ class Translation:
     source: str = "src"
     """Field of the data that holds the text to translate."""
     reference: str = "ref"
-    """Field of the data that holds a good translation."""
+    """Field of the data that holds a good translation, or a list of them."""
     tokenize: Tokeniser = "auto"
     """Tokeniser of sacrebleu for BLEU; auto takes the target language's own."""
 
@@ -86,10 +86,19 @@ class Translation:
                 f"Translate this text from {self.source_language} into {self.target_language}. "
                 f"Write the translation alone.\n\n{row.text(self.source)}",
                 key=str(number),
-                references=(row.text(self.reference),),
+                references=self._references(row),
             )
             for number, row in enumerate(read_rows(data))
         ]
+
+    def _references(self, row: BenchmarkRow) -> tuple[str, ...]:
+        """Read one good translation, or a list of several."""
+        found = row.values.get(self.reference)
+        several = tuple(row.texts(self.reference)) if isinstance(found, list) else ()
+        if not all(text.strip() for text in several):
+            expected = "texts that are not blank"
+            raise bad_record(row.file, row.line, self.reference, expected, found)
+        return several or (row.text(self.reference),)
 
     def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Compare every model's translations, as one corpus, with the references."""
@@ -113,7 +122,7 @@ class Translation:
             unscored = inputs.unanswered(answers)
             rows += [about.row(name, figure, unscored=unscored) for name, figure in figures.items()]
             for (question, responses), text in zip(answered, texts, strict=True):
-                one = _sentence_chrf(text, question.references[0])
+                one = _sentence_chrf(text, question.references)
                 judgements.append(Feedback(question.id, (responses[-1].id,), "chrF", Score(one)))
         return Findings(tuple(rows), tuple(judgements))
 
@@ -129,8 +138,8 @@ class Translation:
             )
 
 
-def _sentence_chrf(text: str, reference: str) -> float:
+def _sentence_chrf(text: str, references: Sequence[str]) -> float:
     """Compute chrF of one translation, by which the report picks examples."""
     from sacrebleu import sentence_chrf
 
-    return float(sentence_chrf(text, [reference]).score)
+    return float(sentence_chrf(text, list(references)).score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,20 @@ import numpy as np
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Floats
 
+_NO_SPACES = r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+"""Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters."""
+_INDIC = r"\u0900-\u0963\u0966-\u0dff"
+"""Scripts of India, whose vowel signs belong to words."""
+_TOKEN = re.compile(rf"[{_NO_SPACES}]|(?:[^\W{_NO_SPACES}]|[{_INDIC}])+")
+
 
 def rouge_l(
     texts: Sequence[str], references: Sequence[Sequence[str]], *, stemming: bool = True
 ) -> Floats:
     """Compute the F-measure (0 to 1) of each text against the best of its references; shape (N,).
+
+    `rouge-score` knows the letters a to z alone. Where most letters of a reference are others, its
+    words, or its characters in scripts without spaces, are compared as they are.
 
     Args:
         texts: texts of a model.
@@ -27,14 +37,33 @@ def rouge_l(
     from rouge_score.rouge_scorer import RougeScorer
 
     check_references(texts, references, "ROUGE-L")
-    scorer = RougeScorer(["rougeL"], use_stemmer=stemming)
+    plain = RougeScorer(["rougeL"], use_stemmer=stemming)
+    other = RougeScorer(["rougeL"], tokenizer=_Letters())
+
+    def score(reference: str, text: str) -> float:
+        scorer = other if _is_foreign(reference) else plain
+        return float(scorer.score(reference, text)["rougeL"].fmeasure)
+
     return np.array(
         [
-            max(scorer.score(reference, text)["rougeL"].fmeasure for reference in known)
+            max(score(reference, text) for reference in known)
             for text, known in zip(texts, references, strict=True)
         ],
         dtype=np.float64,
     )
+
+
+class _Letters:
+    """Tokeniser of any script: words, and single characters where words have no spaces."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the tokens of a text in lower case."""
+        return _TOKEN.findall(text.lower())
+
+
+def _is_foreign(text: str) -> bool:
+    letters = [char for char in text if char.isalpha()]
+    return 2 * sum(char.isascii() for char in letters) < len(letters)
 
 
 def check_references(
