@@ -52,7 +52,7 @@ def place_for(out: str | Path | None, name: str, ending: str = "") -> Path:
 
 
 def _named(out: Path) -> Path:
-    """Return a folder by its name, also `.` and `..`; records of its work lie beside it."""
+    """Return a folder by its name, also `.` and `..`; a name is needed for its sibling files."""
     found = out.resolve() if out.name in ("", "..") else out
     if not found.name:
         raise BadInput(f"{out}: expected a folder to write, found the root of the file system")
