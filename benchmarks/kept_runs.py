@@ -5,8 +5,8 @@
 writes `summary.json` (the run's own, on fewer lines), `manifest.json` (command, seeds, versions and
 the commit, nothing about the machine) and `values.json`: each model's scores, and its outcomes
 against the baseline (1 a win, = a tie, 0 a loss, ? no verdict), prompt by prompt and seed by seed.
-Folders of absolute paths are named MODELS. No text of a prompt or a response is kept. `--without`
-marks prompts whose text is also a test prompt of other data, on which settings were chosen, say;
+Folders of absolute paths are named MODELS or DATA. No text of a prompt or a response is kept.
+`--without` marks prompts whose text is also a test prompt of other data, on which settings were chosen, say;
 tables leave them out.
 """
 
@@ -36,6 +36,7 @@ from alignlab.types import Feedback, Score, StudyDescription
 
 MARKS = {1.0: "1", 0.5: "=", 0.0: "0", None: "?"}
 VALUES = {mark: np.nan if value is None else value for value, mark in MARKS.items()}
+_DATA = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow)\b")
 MANIFEST = ("recipe", "command", "seeds", "created", "wall_seconds", "sha256")
 """Fields of a manifest that are kept as they are."""
 LIBRARIES = ("torch", "transformers", "peft", "numpy")
@@ -139,8 +140,13 @@ def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) 
 
 
 def without_folders(text: str) -> str:
-    """Replace the folders of absolute paths after ":" or "=" by the word MODELS."""
-    return re.sub(r"(?<=[:=])/(?:[^/\s'\"]+/)+", "MODELS/", text)
+    """Replace the folders of absolute paths by the word DATA, or MODELS where no data file is."""
+    path = re.compile(r"(?<=[:=\[,\"'])/(?:[^/\s'\"]+/)+(?P<name>[^/\s'\"?,\]]*)")
+
+    def named(at: re.Match[str]) -> str:
+        return f"{'DATA' if _DATA.search(at['name']) else 'MODELS'}/{at['name']}"
+
+    return path.sub(named, text)
 
 
 def _values(run: Path, without: str | None) -> str:
