@@ -146,3 +146,10 @@ def test_our_own_bugs_keep_their_traceback(alignlab, monkeypatch):
 def test_judges_and_rewards_are_listed_as_sources_of_feedback(alignlab):
     feedback = alignlab("list", "feedback").out
     assert alignlab("list", "rewards").out == alignlab("list", "judges").out == feedback
+
+
+@pytest.mark.parametrize("words", [("run", "compare_feedback", "out="), ("data", "check", "")])
+def test_a_path_that_no_file_can_have_is_refused_in_one_line(alignlab, words):
+    ended = alignlab(*words[:-1], words[-1] + "x" * 300)
+    assert ended.code == 2
+    assert ended.line.endswith("expected a path (file name too long)")

@@ -334,6 +334,10 @@ def _translate(error: Exception) -> tuple[int, str | None]:
         )
     if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
         return 2, f"{getattr(error, 'filename', None)}: cannot be written ({text})"
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        asked = str(error.filename)
+        shown = asked if len(asked) < 80 else f"{asked[:60]}... ({len(asked):,} characters)"
+        return 2, f"{shown}: expected a path ({os.strerror(error.errno).lower()})"
     if isinstance(error, NotADirectoryError | FileExistsError):
         named = Path(error.filename)
         file = next((p for p in (*reversed(named.parents), named) if p.is_file()), named)
