@@ -2,6 +2,7 @@
 
 import pytest
 
+from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.alpaca_eval_run import AlpacaEvalRun
 from alignlab.evaluation.outputs import read_outputs
 from alignlab.evaluation.question_files import fastchat_questions, plain_questions
@@ -53,3 +54,10 @@ def test_an_input_belongs_to_its_instruction(tmp_path, row, text):
     assert plain_questions(file, "bench")[0].prompt.text == text
     if "instruction" in row:
         assert AlpacaEvalRun().questions(file)[0].prompt.text == text
+
+
+@pytest.mark.parametrize(("name", "form"), [("q.jsonl", "{}\n"), ("q.json", "[{}]")])
+def test_a_key_given_twice_is_refused(tmp_path, name, form):
+    (tmp_path / name).write_text(form.format('{"prompt": "Hi", "id": 1, "prompt": "Ho"}'))
+    with pytest.raises(BadInput, match="found the key 'prompt' twice"):
+        plain_questions(tmp_path / name, "bench")

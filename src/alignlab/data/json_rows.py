@@ -10,6 +10,7 @@ from typing import Any
 
 from alignlab.data.rows import Row
 from alignlab.errors import BadInput, bad_record
+from alignlab.strict_json import STRICT_JSON, parse_json
 
 TRAIN_LISTS = frozenset({"data", "rows", "records", "examples", "instances", "items", "train"})
 """Keys of an object whose list holds the records."""
@@ -27,26 +28,6 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 def is_test_name(name: str) -> bool:
     """Return true for the name of a file or a split that holds test data."""
     return _TEST_NAME.search(name.lower()) is not None
-
-
-def parse_json(text: str) -> Any:
-    """Parse JSON.
-
-    Raises:
-        ValueError: the text is not JSON, or an object repeats a key.
-    """
-    return _DECODER.decode(text)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice")
-    return values
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys)
 
 
 def json_rows(file: str, text: str, complain: Callable[[BadInput], None]) -> Iterator[Row] | None:
@@ -92,13 +73,13 @@ def _inner_rows(
     some_train = bool(lists & TRAIN_LISTS)
     at = _skip(text, _skip(text, 0) + 1)
     while text[at] == '"':
-        key, at = _DECODER.raw_decode(text, at)
+        key, at = STRICT_JSON.raw_decode(text, at)
         at = _skip(text, _skip(text, at) + 1)  # over the colon
         if key in lists:
             held_out = some_train and key in TEST_LISTS
             for row in _list_rows(file, text, at, complain):
                 yield replace(row, held_out=held_out)
-        _, at = _DECODER.raw_decode(text, at)
+        _, at = STRICT_JSON.raw_decode(text, at)
         at = _skip(text, at)
         at = _skip(text, at + 1) if text[at] == "," else at
 
@@ -123,7 +104,7 @@ def _list_rows(
     while True:
         line, counted = line + text.count("\n", counted, at), at
         try:
-            value, end = _DECODER.raw_decode(text, at)
+            value, end = STRICT_JSON.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             complain(broken_json(file, error, line))
             return None

@@ -20,10 +20,11 @@ from pyarrow.lib import ArrowException
 
 from alignlab.data.hub import HubChoice, looks_like_hub_id, read_hub
 from alignlab.data.hub_card import named_files
-from alignlab.data.json_rows import broken_json, is_test_name, json_rows, parse_json
+from alignlab.data.json_rows import broken_json, is_test_name, json_rows
 from alignlab.data.rows import Row, listed
 from alignlab.errors import BadInput, bad_record
 from alignlab.files import csv_reader, file_digest, refuse_pointer, sheet_rows
+from alignlab.strict_json import parse_json
 from alignlab.types import Count
 
 _DESCRIPTIONS = frozenset(

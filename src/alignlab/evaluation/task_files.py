@@ -13,6 +13,7 @@ from typing import Any
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.files import csv_reader, read_text, sheet_rows
+from alignlab.strict_json import parse_json
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
 
@@ -123,7 +124,7 @@ def _from_json(path: Path, text: str, *, is_list: bool) -> Iterator[BenchmarkRow
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                values = json.loads(line)
+                values = parse_json(line)
             except (ValueError, RecursionError) as error:
                 raise bad_record(path, number, None, "a JSON object", _reason(error)) from None
             yield _row(path, number, values)
@@ -131,7 +132,7 @@ def _from_json(path: Path, text: str, *, is_list: bool) -> Iterator[BenchmarkRow
 
 def _list(path: Path, text: str) -> list[Any]:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except (ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
         raise bad_record(path, line, None, "a JSON list", _reason(error)) from None

@@ -22,6 +22,7 @@ from alignlab.evaluation.task_rows import Measure, QuestionValue, part_rows
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
 from alignlab.files import read_text
 from alignlab.registry import register
+from alignlab.strict_json import parse_json
 from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling, Score
 
 NAME = "super_ni"
@@ -85,9 +86,10 @@ class SuperNI(Bounded):
 
     def _of_task(self, file: Path) -> list[Question]:
         try:
-            values = json.loads(read_text(file))
-        except json.JSONDecodeError as error:
-            raise bad_record(file, error.lineno, None, "JSON", error.msg) from None
+            values = parse_json(read_text(file))
+        except ValueError as error:
+            line = error.lineno if isinstance(error, json.JSONDecodeError) else None
+            raise bad_record(file, line, None, "JSON", str(error)) from None
         if not isinstance(values, dict) or not isinstance(values.get("Instances"), list):
             raise bad_record(file, None, "Instances", "a task with a list of inputs", values)
         task = BenchmarkRow(file, 1, values)
