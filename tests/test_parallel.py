@@ -29,6 +29,12 @@ def vanish(n: int) -> int:
     return n
 
 
+def vanish_while_reporting(n: int) -> int:
+    """Hold the lock of the queue of progress for good, as a kill in the midst of a report does."""
+    progress._sink._updates._wlock.acquire()
+    return vanish(n)
+
+
 def rest(path: str) -> None:
     Path(path).write_text(str(os.getpid()))
     time.sleep(600)
@@ -70,6 +76,24 @@ def test_workers_die_with_their_parent(tmp_path):
     while any(_alive(pid) for pid in pids):
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.1)
+
+
+def test_a_worker_killed_while_it_reports_does_not_hold_up_the_end(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from alignlab.errors import RunFailed\n"
+        "from alignlab.parallel import Branch, run_branches\n"
+        "from tests.test_parallel import square, vanish_while_reporting\n"
+        "if __name__ == '__main__':\n"
+        "    branches = [Branch('a', vanish_while_reporting, (1,)), Branch('b', square, (2,))]\n"
+        "    try:\n"
+        "        run_branches(branches, 2, threads=1)\n"
+        "    except RunFailed as error:\n"
+        "        print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": "."},
+                           capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert "worker process was killed" in ended.stdout, ended.stderr
 
 
 def _wait_for(path) -> int:

@@ -68,10 +68,13 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
     share = machine.free_memory() // processes
     begin = updates, os.getpid(), threads, share
     pool = ProcessPoolExecutor(processes, context, _begin_worker, begin)
-    listener = threading.Thread(target=_show_updates, args=(updates,), daemon=True)
+    # A worker that is killed while it writes holds the queue's lock for good: this process never
+    # writes to it, and so waits for no thread that does.
+    ended = threading.Event()
+    listener = threading.Thread(target=_show_updates, args=(updates, ended), daemon=True)
     listener.start()
-    futures = [pool.submit(branch.function, *branch.arguments) for branch in branches]
     try:
+        futures = [pool.submit(branch.function, *branch.arguments) for branch in branches]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         failed = next((f.exception() for f in done if f.exception()), None)
         if isinstance(failed, BrokenProcessPool):
@@ -86,7 +89,7 @@ def run_branches(branches: Sequence[Branch], workers: int, threads: int) -> list
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        updates.put(None)
+        ended.set()
         listener.join(timeout=2)
 
 
@@ -130,15 +133,16 @@ def die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _show_updates(updates: Any) -> None:
+def _show_updates(updates: Any, ended: threading.Event) -> None:
+    """Show what the workers report, until none is left after the end."""
     while True:
         try:
-            update = updates.get(timeout=1)
+            update = updates.get(timeout=0.1)
         except queue.Empty:
+            if ended.is_set():
+                return
             continue
         except (EOFError, OSError):
-            return
-        if update is None:
             return
         if isinstance(update, str):
             progress.say(update)
