@@ -53,7 +53,7 @@ def test_votes_of_a_model_are_no_peoples(write: Write, judge: Any) -> None:
     assert found.source == "gpt-4"
 
 
-@pytest.mark.parametrize("more", [{"winner": "A"}, {"winner": None}, {"turn": "two"}])
+@pytest.mark.parametrize("more", [{"winner": "A"}, {"winner": None}, {"turn": "two"}, {"turn": 2}])
 def test_what_is_no_vote_is_refused(write: Write, more: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=f"line 1, field '{next(iter(more))}'"):
         load(f"arena:{write([row(said('Q', 'A'), said('Q', 'B'), **more)])}")

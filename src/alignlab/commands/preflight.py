@@ -162,9 +162,9 @@ def _timed(
     with TemporaryDirectory() as folder:
         context = _context(Run(Path(folder)), config, None)
         speed = speeds(_models(recorder, config), context)
-        # Processes beyond the cores take turns.
-        shared = config.hardware.kind == "cuda"
-        workers = context.workers if shared else min(context.workers, machine.cores())
+        # On a CPU, processes beyond its cores take turns.
+        on_gpu = config.hardware.kind == "cuda"
+        workers = context.workers if on_gpu else min(context.workers, machine.cores())
     likely, most = (_stage_seconds(r.work, speed) for r in (again, recorder))
     stages = tuple(StageTime(stage, taken, most[stage]) for stage, taken in likely.items())
     facts = model_facts(

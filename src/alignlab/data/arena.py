@@ -43,8 +43,7 @@ def arena(row: Row, options: Options) -> list[BuildResult]:
         raise row.bad("winner", "model_a, model_b, tie or tie (bothbad)")
     both = [turns(row, f"conversation_{side}") for side in "ab"]
     if row.has("turn"):  # of MT-Bench's two, the one that was judged
-        number = row.whole("turn", range(1, 1000))
-        both = [_up_to(messages, number) for messages in both]
+        both = [_up_to_judged(row, messages) for messages in both]
     return [_voted(row, both, WINNERS[named])]
 
 
@@ -72,10 +71,10 @@ def arena_prompts(row: Row, options: Options) -> list[BuildResult]:
     return [_voted(row, both, found[0])]
 
 
-def _up_to(messages: tuple[Message, ...], number: int) -> tuple[Message, ...]:
-    """Return a conversation up to its answer of that number; whole if it has fewer."""
+def _up_to_judged(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return a conversation up to the answer whose number is `turn`."""
     ends = [i for i, message in enumerate(messages) if message.role == "assistant"]
-    return messages[: ends[number - 1] + 1] if number <= len(ends) else messages
+    return messages[: ends[row.whole("turn", range(1, len(ends) + 1)) - 1] + 1]
 
 
 def _voted(row: Row, both: Sequence[tuple[Message, ...]], vote: float) -> BuildResult:

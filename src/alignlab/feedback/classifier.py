@@ -72,12 +72,12 @@ def _load(folder: str, options: ClassifierOptions) -> Classify:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from alignlab.models.load import device_of, without_bars
-    from alignlab.models.weight_files import whole_model
+    from alignlab.models.weight_files import read_whole_model
 
     try:
         with without_bars():
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = whole_model(AutoModelForSequenceClassification, Path(folder))
+            model = read_whole_model(AutoModelForSequenceClassification, Path(folder))
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise BadInput(f"classifier {folder}: expected a text classifier, found: {why}") from None

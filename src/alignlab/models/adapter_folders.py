@@ -19,7 +19,7 @@ from alignlab.files import write_json
 from alignlab.models.folders import ADAPTER, BASE, fingerprint, require_weights
 from alignlab.models.locate import locate
 from alignlab.models.new_tokens import embed_tokens
-from alignlab.models.weight_files import model_settings, opened
+from alignlab.models.weight_files import open_safetensors, read_model_settings
 from alignlab.run_models import is_run
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def require_adapter(folder: Path, spec: str) -> None:
         raise BadInput(f"{spec}: expected a PEFT adapter, found no {ADAPTER}")
     require_weights(folder)
     for file in folder.glob("*.safetensors"):
-        with opened(file):
+        with open_safetensors(file):
             pass
 
 
@@ -159,12 +159,12 @@ def _ordered(targets: Any) -> Any:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    return model_settings(folder / ADAPTER)
+    return read_model_settings(folder / ADAPTER)
 
 
 def _record(folder: Path) -> dict[str, str]:
     """Return the base's folder, name and hash; empty for an adapter of another tool."""
-    found: dict[str, str] = model_settings(folder / BASE) if (folder / BASE).is_file() else {}
+    found: dict[str, str] = read_model_settings(folder / BASE) if (folder / BASE).is_file() else {}
     return found
 
 

@@ -22,7 +22,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from alignlab.models.attention import keep_soft_cap
 from alignlab.models.probe import cut_layers
-from alignlab.models.weight_files import opened, reading
+from alignlab.models.weight_files import open_safetensors, reading
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _shapes(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """Return file and shape of every tensor in a folder's safetensors files."""
     found: dict[str, tuple[Path, tuple[int, ...]]] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with opened(path) as file:
+        with open_safetensors(path) as file:
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 found[name] = path, tuple(file.get_slice(name).get_shape())
     return found

@@ -22,7 +22,7 @@ from alignlab.errors import BadInput
 from alignlab.files import cache_folder, read_json, write_json
 from alignlab.models.adapter_folders import decoder_folder
 from alignlab.models.onednn import product
-from alignlab.models.weight_files import model_settings, opened
+from alignlab.models.weight_files import open_safetensors, read_model_settings
 
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -84,10 +84,10 @@ def stored_parameters(folder: Path) -> int:
     """
     folder = decoder_folder(folder)
     config = folder / "config.json"
-    tied = config.is_file() and model_settings(config).get("tie_word_embeddings")
+    tied = config.is_file() and read_model_settings(config).get("tie_word_embeddings")
     total = 0
     for file in folder.glob("*.safetensors"):
-        with opened(file) as weights:
+        with open_safetensors(file) as weights:
             for name in weights.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 if not (tied and name == "lm_head.weight"):
                     total += math.prod(weights.get_slice(name).get_shape())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput
-from alignlab.models.weight_files import model_settings
+from alignlab.models.weight_files import read_model_settings
 
 ADAPTER = "adapter_config.json"
 """File of an adapter's settings, as peft writes it."""
@@ -35,10 +35,10 @@ def fingerprint(folder: str | Path, *, chat_template: str | None = None) -> str:
     digest = _content(tuple((f, s.st_size, s.st_mtime_ns, s.st_ino) for f, s in states)).copy()
     for name in ("config.json", ADAPTER, "tokenizer_config.json"):
         if (folder / name).is_file():
-            plain = model_settings(folder / name)
+            plain = read_model_settings(folder / name)
             plain.pop("transformers_version", None)
             if name == ADAPTER and (folder / BASE).is_file():
-                known = model_settings(folder / BASE)
+                known = read_model_settings(folder / BASE)
                 plain["base_model_name_or_path"] = known["fingerprint"]
             digest.update(json.dumps(plain, sort_keys=True).encode())
     digest.update((chat_template or "").encode())

@@ -33,7 +33,12 @@ from alignlab.models.saving import save as save
 from alignlab.models.saving import save_adapter as save_adapter
 from alignlab.models.saving import without_bars as without_bars
 from alignlab.models.tokenizer import ReadTokenizer, plain_tokenizer, read_tokenizer
-from alignlab.models.weight_files import model_settings, opened, reading, whole_model
+from alignlab.models.weight_files import (
+    open_safetensors,
+    read_model_settings,
+    read_whole_model,
+    reading,
+)
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +281,9 @@ def _read_model(folder: Path, model_class: Any, dtype: Any, trust_remote_code: b
     """Read a model's weights from safetensors files."""
     expected = "a decoder in Hugging Face format with safetensors weights"
     with reading(expected, folder), without_bars():
-        model = whole_model(model_class, folder, dtype=dtype, trust_remote_code=trust_remote_code)
+        model = read_whole_model(
+            model_class, folder, dtype=dtype, trust_remote_code=trust_remote_code
+        )
     keep_soft_cap(model)
     return model
 
@@ -318,7 +325,7 @@ def context_length(lm: LanguageModel) -> int:
 def stored_type(folder: Path) -> torch.dtype | None:
     """Return the floating type of the first weight in a folder's safetensors files."""
     for file in sorted(folder.glob("*.safetensors")):
-        with opened(file) as weights:
+        with open_safetensors(file) as weights:
             for name in weights.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 if (found := _STORED.get(weights.get_slice(name).get_dtype())) is not None:
                     return found
@@ -330,7 +337,7 @@ def classifier_in(folder: str | Path) -> str:
     if adapter_folders.is_reward_adapter(Path(folder)):
         return "an adapter ForSequenceClassification"
     config = Path(folder) / "config.json"
-    named = model_settings(config) if config.is_file() else {}
+    named = read_model_settings(config) if config.is_file() else {}
     classes = named.get("architectures") or ()
     return next((c for c in classes if c.endswith("ForSequenceClassification")), "")
 

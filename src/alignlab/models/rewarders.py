@@ -23,7 +23,7 @@ from alignlab.models.load import LanguageModel, context_length, device_of
 from alignlab.models.locate import locate
 from alignlab.models.logprobs import response_logprobs
 from alignlab.models.packed import TokenGroup
-from alignlab.models.weight_files import reading, whole_model
+from alignlab.models.weight_files import read_whole_model, reading
 from alignlab.types import Prompt, Response, Unscored
 
 Rewarded = float | Unscored
@@ -154,7 +154,7 @@ def open_rewarder(
     if end != "turn":
         raise BadInput("reward_model: end: has no effect on a pair of texts; leave it out")
     with reading("a reward model", folder):
-        model = whole_model(AutoModelForSequenceClassification, folder)
+        model = read_whole_model(AutoModelForSequenceClassification, folder)
     keep_soft_cap(model)
     if model.config.num_labels != 1:
         raise BadInput(

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Any]:
+def open_safetensors(file: Path) -> Iterator[Any]:
     """Open a safetensors file.
 
     Raises:
@@ -36,7 +36,7 @@ def opened(file: Path) -> Iterator[Any]:
         yield weights
 
 
-def model_settings(file: Path) -> dict[str, Any]:
+def read_model_settings(file: Path) -> dict[str, Any]:
     """Read one of the JSON files of a model's or an adapter's settings.
 
     Raises:
@@ -52,7 +52,7 @@ def model_settings(file: Path) -> dict[str, Any]:
     return found
 
 
-def whole_model(model_class: Any, folder: Path, **options: Any) -> Any:
+def read_whole_model(model_class: Any, folder: Path, **options: Any) -> Any:
     """Read a model of transformers from safetensors files, which must hold every weight.
 
     Args:
@@ -65,7 +65,7 @@ def whole_model(model_class: Any, folder: Path, **options: Any) -> Any:
         OSError, ValueError, KeyError: transformers cannot read the model.
     """
     for file in sorted(folder.glob("*.safetensors")):
-        with opened(file):
+        with open_safetensors(file):
             pass
     model, found = model_class.from_pretrained(
         folder,
@@ -113,7 +113,7 @@ def reading(expected: str, folder: Path, files: Sequence[str] = SETTINGS) -> Ite
     """
     for file in (folder / name for name in files):
         if file.is_file():
-            model_settings(file)
+            read_model_settings(file)
     with expecting(expected, folder):
         yield
 

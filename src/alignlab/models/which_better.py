@@ -16,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from alignlab.models.load import device_of
 from alignlab.models.locate import locate
-from alignlab.models.weight_files import reading, whole_model
+from alignlab.models.weight_files import read_whole_model, reading
 from alignlab.types import Unscored
 
 AT_ONCE = 16
@@ -96,6 +96,6 @@ def open_which_better(
     folder = locate(spec)
     with reading("a text-to-text model", folder):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = whole_model(AutoModelForSeq2SeqLM, folder)
+        model = read_whole_model(AutoModelForSeq2SeqLM, folder)
     model.to(device_of(device)).eval()
     return WhichBetter(model, tokenizer, max_tokens)

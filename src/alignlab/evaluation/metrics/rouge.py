@@ -38,10 +38,10 @@ def rouge_l(
 
     check_references(texts, references, "ROUGE-L")
     plain = RougeScorer(["rougeL"], use_stemmer=stemming)
-    other = RougeScorer(["rougeL"], tokenizer=_Letters())
+    other = RougeScorer(["rougeL"], tokenizer=_AnyScriptTokenizer())
 
     def score(reference: str, text: str) -> float:
-        scorer = other if _is_foreign(reference) else plain
+        scorer = other if _is_other_script(reference) else plain
         return float(scorer.score(reference, text)["rougeL"].fmeasure)
 
     return np.array(
@@ -53,7 +53,7 @@ def rouge_l(
     )
 
 
-class _Letters:
+class _AnyScriptTokenizer:
     """Tokeniser of any script: words, and single characters where words have no spaces."""
 
     def tokenize(self, text: str) -> list[str]:
@@ -61,7 +61,8 @@ class _Letters:
         return _TOKEN.findall(text.lower())
 
 
-def _is_foreign(text: str) -> bool:
+def _is_other_script(text: str) -> bool:
+    """Return True for a text most of whose letters are not a to z."""
     letters = [char for char in text if char.isalpha()]
     return 2 * sum(char.isascii() for char in letters) < len(letters)
 
