@@ -69,6 +69,15 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "alpacafarm": [
         {"instruction": "Hi", "input": "", "output_1": "a", "output_2": "b", "preference": 2}
     ],
+    "arena": [
+        {"winner": "model_a", "conversation_a": [ASK, REPLY],
+         "conversation_b": [ASK, {**REPLY, "content": "Go"}],
+         "model_a": "x", "model_b": "y", "turn": 1, "judge": "human"}
+    ],
+    "arena_prompts": [
+        {"prompt": '["Hi", "And?"]', "response_a": '["a", "b"]', "response_b": '["a", "c"]',
+         "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
+    ],
     "autoj": [{"prompt": "Hi", "response 1": "a", "response 2": "b", "label": 0}],
     "commented": [{"prompt": "Hi", "completion": "a", "feedback": "Good."}],
     "finegrained_rlhf": [
