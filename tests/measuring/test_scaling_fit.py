@@ -31,6 +31,9 @@ def test_a_line_through_three_sizes():
     assert rows["per_doubling"].value == pytest.approx(0.5)
     assert (rows["per_doubling"].model, rows["per_doubling"].n) == ("score", 36)
     assert rows["r_squared"].value == pytest.approx(1.0)
+    assert rows["predicted_largest"].value == pytest.approx(3.0)
+    assert rows["largest_minus_predicted"].value == pytest.approx(0.0)
+    assert rows["largest_minus_predicted"].n == 12
     measured = [p for p in found.points if p.model]
     assert [(p.model, p.at, p.value, p.n) for p in measured] == [
         ("small", 100, 2.0, 12), ("middle", 200, 2.5, 12), ("large", 400, 3.0, 12),

@@ -62,6 +62,7 @@ def test_models_of_one_size_are_refused():
     [
         ({"shares": (0.5, 1.0)}, "shares: has no effect"),
         ({"models": ("x",)}, "models: has no effect"),
+        ({"equal": "steps"}, "equal: has no effect"),
         ({"along": "parameters"}, "expected one or more further models"),
         ({"along": "prompts", "shares": (1.0,)}, "two or more rising"),
         ({"along": "prompts", "shares": (1.0, 0.5)}, "two or more rising"),
@@ -131,3 +132,19 @@ def test_a_teacher_that_judges_by_no_model_needs_no_other_judge_and_cannot_answe
     config = assemble(teaching, None, [*TINY, "teacher=longer"], {})
     with pytest.raises(BadInput, match="engine 'longer'"):
         plan_study(teaching, config)
+
+
+def test_equal_steps_are_more_epochs_on_fewer_prompts(tmp_path):
+    progress.use(progress.Silent())
+    out = tmp_path / "run"
+    run(
+        "scaling", *TINY, "along=prompts", "shares=[0.5,1]", "teacher=longer", "iterations=1",
+        "equal=steps", "preference.epochs=2", f"out={out}",
+    )  # fmt: skip
+    progress.use(None)
+    epochs = {}
+    for file in out.glob("stages/on-*/iteration-1/*-m2-*/config.json"):
+        made = json.loads(file.read_text())
+        if "objective" in made["config"]:  # the training, not the answers
+            epochs[made["name"]] = made["config"]["config"]["epochs"]
+    assert epochs == {"m2-on-50-of-prompts": 4, "m2-on-100-of-prompts": 2}

@@ -36,6 +36,9 @@ def scaled(measured: Sequence[StudyMeasurements]) -> Scaled:
         found.rows.append(subject.row("per_doubling", fit.per_doubling))
         if fit.r_squared is not None:
             found.rows.append(subject.count("r_squared", fit.r_squared, fit.per_doubling.n))
+        if fit.predicted is not None and fit.off is not None:
+            found.rows.append(subject.row("predicted_largest", fit.predicted))
+            found.rows.append(subject.row("largest_minus_predicted", fit.off))
         names = {scale.at[model]: model for model in models}
         for size, mean, line in zip(fit.sizes, fit.measured, fit.fitted, strict=True):
             found.points.extend(_point(series, scale.along, size, mean, names[size]))

@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
+from alignlab import configs
 from alignlab.errors import BadInput
 
-PresetName = Literal["sandbox", "small", "paper", "poster", "r3"]
+PresetName = Literal["sandbox", "quick", "small", "paper", "poster", "r3"]
 NAMES: tuple[str, ...] = get_args(PresetName)
 SMALL_BYTES = 2 * 10**9
 """Size of safetensors files, in bytes, below which `preset=auto` is small (a billion parameters in
@@ -35,11 +36,22 @@ def preset_for(model: str, preset: str, objective: str, keys: Collection[str]) -
         keys: the recipe's settings at the top level.
     """
     name = preset if preset != "auto" else _preset_of_model(model)
-    text = resources.files("alignlab.recipes").joinpath("presets", f"{name}.yaml").read_text()
-    settings = {key: value for key, value in yaml.safe_load(text).items() if key in keys}
+    settings = {key: value for key, value in _settings_of(name).items() if key in keys}
     if "objective" in settings and objective != settings["objective"]["name"]:
         del settings["objective"]
     return Preset(name, settings)
+
+
+def _settings_of(name: str) -> dict[str, Any]:
+    """Read a preset's settings, over those of the preset that it extends."""
+    text = resources.files("alignlab.recipes").joinpath("presets", f"{name}.yaml").read_text()
+    settings: dict[str, Any] = yaml.safe_load(text)
+    base = settings.pop("extends", None)
+    if base is None:
+        return settings
+    whole = _settings_of(base)
+    configs.merge(whole, settings)
+    return whole
 
 
 def _preset_of_model(model: str) -> PresetName:

@@ -54,6 +54,9 @@ class ScalingConfig(TeacherConfig):
     feedback source (verifier, reward_model:FOLDER, ...)."""
     shares: tuple[float, ...] = ()
     """Shares of the prompts trained on (along=prompts); empty is a quarter, half and all."""
+    equal: Literal["epochs", "steps"] = "epochs"
+    """What trainings on shares of the prompts have in common (along=prompts): "epochs", so that
+    fewer prompts are fewer steps, or "steps": the smaller a share, the more epochs."""
     models: tuple[str, ...] = ()
     """Base models after `model` (along=parameters)."""
 
@@ -61,6 +64,8 @@ class ScalingConfig(TeacherConfig):
         super().__post_init__()
         if self.shares and self.along != "prompts":
             raise BadInput(f"setting shares: has no effect with along={self.along}; leave it out")
+        if self.equal != "epochs" and self.along != "prompts":
+            raise BadInput(f"setting equal: has no effect with along={self.along}; leave it out")
         if self.models and self.along != "parameters":
             raise BadInput(f"setting models: has no effect with along={self.along}; leave it out")
         if self.along == "parameters" and not self.models:
@@ -130,7 +135,7 @@ def along_prompts(study: Study[ScalingConfig]) -> Sweep:
         )
     answered = answers_of(study, study.start.m1, prompts[0])
     parts = {
-        f" on {100 * share:g}% of prompts": _Part(prompts, answered, n)
+        f" on {100 * share:g}% of prompts": _Part(prompts, answered, n, share)
         for share, n in zip(config.parts, sizes, strict=True)
     }
     branches = [
@@ -173,6 +178,7 @@ class _Part:
     answered: Answered
     """M1's answers to all of the first round's prompts."""
     size: int
+    share: float
 
     def answers(self, study: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
         """Return a model's answers to its share of a round's prompts."""
@@ -185,7 +191,19 @@ class _Part:
 
 
 def _on_part(study: Study[ScalingConfig], part: _Part, label: str) -> BranchResult:
-    return _rounds(study, part.answers, label)
+    return _rounds(_as_long(study, part.share), part.answers, label)
+
+
+def _as_long(study: Study[ScalingConfig], share: float) -> Study[ScalingConfig]:
+    """Return the study whose trainings on a share take as many steps as those on all prompts."""
+    config = study.config
+    if config.equal == "epochs" or share == 1:
+        return study
+    sft, preference = (
+        replace(settings, epochs=max(1, round(settings.epochs / share)))
+        for settings in (config.sft, config.preference)
+    )
+    return replace(study, config=replace(config, sft=sft, preference=preference))
 
 
 def _of_model(study: Study[ScalingConfig], label: str) -> BranchResult:

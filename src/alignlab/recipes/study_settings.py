@@ -59,10 +59,10 @@ class StudyConfig(Bounded):
     """Held-out prompts: a source or several, as in `data`; empty is the seed data's own."""
     out: str = ""
     """Run directory; empty is runs/RECIPE."""
-    preset: Literal["auto", "sandbox", "small", "paper", "poster", "r3"] = "auto"
+    preset: Literal["auto", "sandbox", "quick", "small", "paper", "poster", "r3"] = "auto"
     """Defaults for a kind of model; auto: sandbox for the sandbox's models, small below a billion
-    parameters, else paper (arXiv 2401.10020); poster trains LoRA adapters, r3 follows arXiv
-    2402.03469."""
+    parameters, else paper (arXiv 2401.10020); quick is the sandbox with fewer prompts and steps,
+    poster trains LoRA adapters, r3 follows arXiv 2402.03469."""
     seed: NonNegativeInt = 0
     """Seed of every random draw."""
     seeds: PositiveInt = 1

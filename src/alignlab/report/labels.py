@@ -92,6 +92,8 @@ METRICS = {
     "recall_change_p_holm": "p of the change, adjusted (Holm)",
     "per_doubling": "Gain per doubling",
     "r_squared": "R squared",
+    "predicted_largest": "Largest size, predicted from the others",
+    "largest_minus_predicted": "Largest size, measured minus predicted",
     "loss": "Loss",
     "rewards/accuracies": "Preference accuracy on the training pairs",
     "rewards/margins": "Reward margin",

@@ -30,6 +30,11 @@ def test_by_hand():
     assert [i.value for i in fit.measured] == pytest.approx([1, 2, 4])
     assert fit.r_squared == pytest.approx(1 - (1 / 6) / (14 / 3))
     assert fit.sizes == (1, 2, 4)
+    # The line through the first two goes on to 3.
+    assert fit.predicted is not None and fit.off is not None
+    assert (fit.predicted.value, fit.off.value) == pytest.approx((3, 1))
+    two = log_fit([1, 2], [1, 2], ["p", "p"], draws=10)
+    assert two.predicted is two.off is None
 
 
 @settings(max_examples=20, deadline=None)

@@ -3,7 +3,8 @@
 Each size counts once, by its mean over prompts and seeds. The bootstrap draws prompts (and training
 seeds, crossed) and fits again; a prompt is drawn for all sizes at once, so that its difficulty
 cancels. Assumption: all sizes are measured on the same prompts. A line through two sizes has no
-residual: logarithmic growth can only be checked from three sizes on.
+residual: logarithmic growth can only be checked from three sizes on, where the line through all
+sizes but the largest predicts the largest.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class LogFit:
     """Sizes, rising."""
     r_squared: float | None
     """Share of the means' variance that the line explains; None for two sizes or equal means."""
+    predicted: Interval | None
+    """Value at the largest size by the line through the others; None for two sizes."""
+    off: Interval | None
+    """Mean at the largest size minus that prediction; None for two sizes."""
 
 
 def log_fit(
@@ -96,11 +101,8 @@ def _drawn_means(sums: Floats, counts: Floats, rng: np.random.Generator, draws: 
 
 def _fit(sizes: Floats, means_S: Floats, means_DS: Floats, counts: Floats) -> LogFit:
     log_S = np.log2(sizes)
-    around_S = log_S - log_S.mean()
-    weight_S = around_S / (around_S**2).sum()
-    slope, slope_D = float(means_S @ weight_S), means_DS @ weight_S
-    line_S = means_S.mean() + slope * around_S
-    line_DS = means_DS.mean(1, keepdims=True) + slope_D[:, None] * around_S
+    slope, line_S = _line(log_S, means_S, log_S)
+    slope_D, line_DS = _line(log_S, means_DS, log_S)
     units, n_S = counts.shape[2], counts.sum((0, 2))
     total, left = ((means_S - means_S.mean()) ** 2).sum(), ((means_S - line_S) ** 2).sum()
 
@@ -110,10 +112,29 @@ def _fit(sizes: Floats, means_S: Floats, means_DS: Floats, counts: Floats) -> Lo
             for i in range(len(sizes))
         )
 
+    predicted = off = None
+    if len(sizes) > 2:
+        ahead, ahead_D = (
+            _line(log_S[:-1], means[..., :-1], log_S[-1:])[1][..., 0]
+            for means in (means_S, means_DS)
+        )
+        last, last_D, n = means_S[-1], means_DS[:, -1], round(n_S[-1])
+        predicted = percentile_interval(float(ahead), ahead_D, n=n, units=units)
+        off = percentile_interval(float(last - ahead), last_D - ahead_D, n=n, units=units)
     return LogFit(
-        percentile_interval(slope, slope_D, n=round(float(n_S.sum())), units=units),
+        percentile_interval(float(slope), slope_D, n=round(float(n_S.sum())), units=units),
         along(line_S, line_DS),
         along(means_S, means_DS),
         tuple(map(float, sizes)),
         float(1 - left / total) if len(sizes) > 2 and total > 1e-12 else None,
+        predicted,
+        off,
     )
+
+
+def _line(log_S: Floats, means_XS: Floats, at_T: Floats) -> tuple[Floats, Floats]:
+    """Fit lines to means; return their slopes, shape (X), and values at points, shape (X, T)."""
+    around_S = log_S - log_S.mean()
+    slope_X = means_XS @ (around_S / (around_S**2).sum())
+    start_X = means_XS.mean(-1) - slope_X * log_S.mean()
+    return slope_X, start_X[..., None] + slope_X[..., None] * at_T
