@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ SETTINGS = (
     "sample.temperature=1.0", "outcome=at_least,score=3:sandbox:oracle",
     "refine.critique_tokens=24", "refine.refined_tokens=24",
 )  # fmt: skip
-TITLES = {title for _, title in recipe.BRANCHES.values()}
+TITLES = {title for name, (_, title) in recipe.BRANCHES.items() if name != "key"}
 MODELS = {"M0", "M1", *(f"M2 {title}" for title in TITLES)}
 
 
@@ -186,3 +188,22 @@ def test_refusals_name_the_setting(settings: tuple[str, ...], message: str):
 def test_a_judge_must_be_named_where_the_ai_judge_is_another_model():
     with pytest.raises(BadInput, match=r"setting measure\.judge: expected the judge"):
         plan("measure.judge=auto", "ai_judge=llm:sandbox:strong")
+
+
+def test_references_are_imitated_where_the_truth_has_no_source(tmp_path: Path):
+    config = recipe.HybridConfig()
+    assert {"key", "truth"} & {*config.chosen} == {"key"}
+    known = replace(config, measure=replace(config.measure, truth="verifier"))
+    assert {"key", "truth"} & {*known.chosen} == {"truth"}
+    out = tmp_path / "run"
+    progress.use(progress.Silent())
+    run("hybrid", *SETTINGS, "branches=[key]", f"out={out}")
+    progress.use(None)
+    (counted,) = {r["model"] for r in rows(out, benchmark="right")} - {"M0", "M1"}
+    assert counted == "M2 SFT on the key"
+    (manifest,) = [
+        json.loads(file.read_text())
+        for file in out.glob("stages/key/*-m2-*/config.json")
+        if "objective" in json.loads(file.read_text())["config"]
+    ]
+    assert manifest["inputs"]["records"] == "12"  # 2 of 7 families of 42 questions are closed

@@ -4,8 +4,9 @@ M1 answers prompts several times. A checker labels answers to closed-ended promp
 wrong; where all are right an AI judge orders them, where all are wrong there is no pair. The AI
 judge labels answers to open-ended prompts. A red team adds pairs of mended over harmful answers.
 Controls: the AI judge for every prompt (RLAIF), the checker alone, types by chance, the routed
-pairs preferred by coin, imitation of the routed winners at equal trained responses, and labels by
-the truth as the positive control. Departures: preference training (DPO) in the place of a reward
+pairs preferred by coin, imitation of the routed winners at equal trained responses, and as the
+positive control labels by the truth or, without its source, imitation of the closed-ended prompts'
+references. Departures: preference training (DPO) in the place of a reward
 model with PPO, on pairs, as the two labellers have no common scale.
 """
 
@@ -43,6 +44,7 @@ from alignlab.recipes.study import (
 from alignlab.registry import register
 from alignlab.stages.coin import by_coin
 from alignlab.stages.judge import by_prompt, judge, scores
+from alignlab.stages.key_answers import KEY, key_answers
 from alignlab.stages.pair import best_as_demonstrations, pair
 from alignlab.stages.prompt_types import KnownTypes, TypesById, prompt_types
 from alignlab.stages.propose import ProposeSettings
@@ -115,12 +117,13 @@ class HybridConfig(StudyConfig):
             BadInput: one is named that needs a source which is not.
         """
         needs = {"red_team": ("harm", self.harm), "truth": ("measure.truth", self.measure.truth)}
+        idle = {KEY} if self.measure.truth else set()
         lacking = {name for name, (_, source) in needs.items() if not source}
         for name in lacking & set(self.branches):
             raise BadInput(
                 f"branch {name}: expected {needs[name][0]}, a feedback source, found none"
             )
-        return tuple(n for n in BRANCHES if n in (self.branches or set(BRANCHES) - lacking))
+        return tuple(n for n in BRANCHES if n in (self.branches or {*BRANCHES} - lacking - idle))
 
 
 @dataclass(frozen=True)
@@ -210,9 +213,11 @@ class Labelled(NamedTuple):
 def _run(study: Study[HybridConfig], given: HybridInputs, name: str) -> BranchResult:
     """Label M1's answers by the branch's source, and train M1 on the pairs."""
     label, title = BRANCHES[name]
+    called = f"M2 {title}"
+    if label is None:
+        return answer_held_out(study, _key(study, given, called))
     m1, config = study.start.m1, study.config
     groups, values = label(study, given)
-    called = f"M2 {title}"
     if name == "sft":
         learned = _imitated(study, groups, called)
     else:
@@ -294,6 +299,17 @@ def _imitated(
     return sft(study.using(sft=loop), m1, shown, name, made)
 
 
+def _key(study: Study[HybridConfig], given: HybridInputs, name: str) -> Checkpoint:
+    """Imitate the references of the closed-ended prompts.
+
+    Raises:
+        BadInput: no reference is an answer in words.
+    """
+    closed = [p for p in given.answered.prompts if given.kinds[p.id] == "closed"]
+    shown, m1 = key_answers(closed), study.start.m1
+    return sft(study, m1, shown, name, f"{m1.name} after SFT on {len(shown)} references")
+
+
 def _red_team(study: Study[HybridConfig], given: HybridInputs) -> RedTeam:
     """Attack M1, and mend its harmful answers."""
     context, config, start = study.context, study.config, study.start
@@ -315,7 +331,7 @@ def _red_team(study: Study[HybridConfig], given: HybridInputs) -> RedTeam:
 
 
 Label = Callable[[Study[HybridConfig], HybridInputs], Labelled]
-BRANCHES: Mapping[str, tuple[Label, str]] = {
+BRANCHES: Mapping[str, tuple[Label | None, str]] = {
     "basic": (by_ai, "AI labels"),
     "hybrid": (by_route, "routed labels"),
     "red_team": (by_route_and_red_team, "routed labels and red team"),
@@ -324,8 +340,9 @@ BRANCHES: Mapping[str, tuple[Label, str]] = {
     "coin": (by_route_and_coin, "routed pairs by coin"),
     "sft": (by_route, "SFT on routed winners"),
     "truth": (by_truth, "true labels"),
+    KEY: (None, "SFT on the key"),
 }
-"""Name -> the labelling of M1's answers, and the end of its model's name."""
+"""Name -> the labelling of M1's answers, if they are used, and the end of its model's name."""
 
 
 def _routing(study: Study[HybridConfig], given: HybridInputs) -> list[PerPromptMetric]:

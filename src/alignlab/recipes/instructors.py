@@ -21,7 +21,7 @@ from alignlab import seeds
 from alignlab.answers.libraries import key_of
 from alignlab.configs import PositiveInt
 from alignlab.context import RunContext
-from alignlab.errors import BadInput, RunFailed, refuse_unknown
+from alignlab.errors import RunFailed, refuse_unknown
 from alignlab.feedback.teachers import Criticised
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
@@ -54,7 +54,8 @@ from alignlab.stages.instructors import (
     worked_answers,
 )
 from alignlab.stages.judge import scores
-from alignlab.types import Demonstration, Prompt, Response, SampledBy
+from alignlab.stages.key_answers import key_answers
+from alignlab.types import Demonstration, Prompt, Response
 
 BENCHMARK = "instructor"
 BRANCHES: Mapping[str, str] = {
@@ -230,15 +231,7 @@ def _key(study: Instructed, given: Outcomes) -> list[Demonstration]:
     """
     seed = study.context.seed_for("key", *study.context.run.scope_names)
     prompts = sorted(given.answered.prompts, key=lambda p: seeds.derive(seed, p.id))
-    keys = [(p, key_of(p.reference or "")) for p in prompts]
-    found = [
-        Demonstration(p, Response(f"{p.id}/key", p.id, key, SampledBy("key")))
-        for p, key in keys
-        if key
-    ]
-    if not found:
-        raise BadInput("branch key: expected references that can be imitated, found none")
-    return found[: study.config.new]
+    return key_answers(prompts)[: study.config.new]
 
 
 register("recipe", "instructors")(

@@ -19,7 +19,6 @@ from functools import reduce
 from typing import Literal, TypeVar
 
 from alignlab import registry
-from alignlab.answers.libraries import key_of
 from alignlab.configs import NonNegative
 from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, NothingToLearn, refuse_unknown
@@ -44,6 +43,7 @@ from alignlab.recipes.study import (
 )
 from alignlab.registry import register
 from alignlab.stages.judge import by_prompt, judge, scores
+from alignlab.stages.key_answers import key_answers
 from alignlab.stages.outcome import OutcomeSettings, outcome_pairs
 from alignlab.stages.pair import PairSettings, best_as_demonstrations
 from alignlab.stages.seed import seed
@@ -52,12 +52,9 @@ from alignlab.types import (
     Checkpoint,
     Corpus,
     Count,
-    Demonstration,
     Feedback,
     PreferenceGroup,
     Prompt,
-    Response,
-    SampledBy,
 )
 
 K = TypeVar("K", bound="CheckedConfig")
@@ -323,14 +320,7 @@ def imitate_key(
     Raises:
         BadInput: no reference is an answer in words (instructions to follow).
     """
-    keys = [(p, key_of(p.reference or "")) for p in given.answered.prompts]
-    shown = [
-        Demonstration(p, Response(f"{p.id}/key", p.id, key, SampledBy("key")))
-        for p, key in keys
-        if key
-    ]
-    if not shown:
-        raise BadInput("branch key: expected references that can be imitated, found none")
+    shown = key_answers(given.answered.prompts)
     return sft(study, parent, shown, name, f"{parent.name} after SFT on {len(shown)} references")
 
 
