@@ -55,9 +55,9 @@ class VllmProcessOptions(Bounded):
     """Most samples drawn at once."""
 
 
-def interpreter(options: VllmProcessOptions) -> str:
-    """Return the interpreter that runs vLLM; it may be absent."""
-    return options.python or os.environ.get(INTERPRETER) or sys.executable
+def interpreter(python: str) -> str:
+    """Return the interpreter that runs vLLM, the given one or the default; it may be absent."""
+    return python or os.environ.get(INTERPRETER) or sys.executable
 
 
 def missing_interpreter(options: VllmProcessOptions) -> str:
@@ -88,6 +88,11 @@ def vllm_version(python: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout.strip() if ran.returncode == 0 else ""
+
+
+def library_text(python: str) -> str:
+    """Describe vLLM with its version in an interpreter, the given one or the default."""
+    return f"vLLM {vllm_version(interpreter(python)) or 'none'}"
 
 
 def without_our_packages(environment: Mapping[str, str]) -> dict[str, str]:
@@ -175,7 +180,7 @@ class VllmProcess:
             raise EngineLost(self._failure("it has ended"))
         reply = json.loads(line)
         if "error" in reply:
-            raise RunFailed(self._failure(reply["error"]))
+            raise RunFailed(self._failure(reply["error"].strip().splitlines()[0]))
         return reply["result"]
 
     def _failure(self, why: str) -> str:

@@ -124,9 +124,7 @@ class VllmCompleter(ABC):
         results = [(math.nan,) * len(choices)] * len(requests)
         items: dict[int, ChoiceTokens] = {}
         for index, request in enumerate(requests):
-            item = tokenise_choices(
-                self.model.lm, request, choices, context=self.model.context - 1
-            )
+            item = tokenise_choices(self.model.lm, request, choices, context=self.model.context - 1)
             if item is not None:
                 items[index] = item
         tails = [(index, tail) for index, item in items.items() for tail in sorted(set(item.tails))]

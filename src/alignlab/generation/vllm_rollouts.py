@@ -127,7 +127,7 @@ class VllmRollouts(VllmProcess):
         self._memory = os.memfd_create("alignlab-weights")
         self._sender: Any = None
         super().__init__(
-            interpreter(options),
+            interpreter(options.python),
             log=log,
             environment=_environment(options),
             pass_fds=[self._memory],

@@ -15,6 +15,8 @@ from alignlab.cluster.studies import run_studies
 from alignlab.cluster.tasks import Tasks
 from alignlab.context import Hardware, RunContext
 from alignlab.errors import BadInput
+from alignlab.generation.vllm_process import library_text
+from alignlab.generation.vllm_sampler import check_devices
 from alignlab.plan import Memory, Plan
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.redo import events
@@ -88,15 +90,20 @@ def layout_of(hardware: Hardware, nodes: Sequence[Node], memory: Sequence[Memory
             of what does not train.
     """
     asks = [one for one in memory if not one.what.startswith("training")]
+    vllm, gpu = hardware.vllm, needs_gpu(hardware.device, nodes)
+    if vllm:
+        check_devices(vllm, "cuda" if gpu else "cpu")
     return Layout(
         nodes,
-        needs_gpu(hardware.device, nodes),
+        gpu,
         _bytes(memory),
         hardware.threads,
         hardware.workers,
-        hardware.engines if hardware.engines > 1 else 0,
+        hardware.engines if hardware.pools else 0,
         _bytes(asks),
         hardware.processes,
+        vllm,
+        library_text(vllm.python) if vllm else "",
     )
 
 
