@@ -42,10 +42,10 @@ class Hardware(Bounded):
     there are GPUs; with a cluster, its engines, which all tasks share. The texts are those of a
     single one."""
     engine: str = "local"
-    """Engine of the study's local models and of local judges: "local", or "vllm", with options after
-    "?" (gpus=2 splits each layer over two GPUs; cache_gib, gpu_memory, batch_size, context, python).
-    vLLM runs in the interpreter of ALIGNLAB_VLLM_PYTHON, `engines` of it at once; its texts are not
-    those of the local engine."""
+    """Engine of the study's local models and of local judges: "local", or "vllm", with options
+    after "?" (gpus=2 splits each layer over two GPUs; cache_gib, gpu_memory, batch_size, context,
+    python). vLLM runs in the interpreter of ALIGNLAB_VLLM_PYTHON, `engines` of it at once; its
+    texts are not those of the local engine."""
     processes: PositiveInt = 1
     """Processes of each training on a cluster, a GPU each where there are GPUs; `parallel` says how
     they share it."""

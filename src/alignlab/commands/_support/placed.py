@@ -48,6 +48,7 @@ class Placed:
             "nodes": [str(node) for node in self.nodes],
             "lost_attempts": lost_attempts(contexts[0].run),
             "engines": layout.engines,
+            **({"engine": layout.library} if layout.library else {}),
             "processes": layout.processes,
             "peak_gigabytes": round(tasks.peak_gigabytes, 3),
         }
