@@ -31,7 +31,7 @@ class Server:
         config = json.loads((pathlib.Path(engine["model"]) / "config.json").read_text())
         note("open", engine=engine, gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
              threads=os.environ.get("OMP_NUM_THREADS"), here=os.environ.get("PYTHONPATH"))
-        print("a library prints")
+        print("a library prints", flush=True)
         longest = engine["max_model_len"] or config["max_position_embeddings"]
         return {{"vllm": {VERSION!r}, "context": longest}}
     def init_weight_transfer_engine(self, init_info): pass

@@ -127,7 +127,8 @@ def test_an_adapter_is_merged(sampler: VllmSampler, tmp_path: Path) -> None:
         for name, weight in lm.model.named_parameters():
             if "lora_B" in name:
                 weight.fill_(0.1)
-    adapter = str(save_adapter(lm, tmp_path / "adapter"))
+    adapter = str(tmp_path / "adapter")
+    save_adapter(lm, Path(adapter))
     take(sampler, base)
     take(sampler, adapter, "M1")
     (opened,) = noted(tmp_path / "fake", "open")

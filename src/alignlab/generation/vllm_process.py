@@ -123,16 +123,22 @@ class VllmProcess:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as printed:
-            # Without -P the script's folder, which has a vllm.py of ours, would be searched first.
-            self._process = subprocess.Popen(
-                command or [python, "-P", vllm_child.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=printed,
-                env=_environment(environment),
-                pass_fds=tuple(pass_fds),
-                start_new_session=True,  # an interrupt is this process's to handle
-            )
+            try:
+                # Without -P the script's folder, which has a vllm.py of ours, would be searched
+                # first.
+                self._process = subprocess.Popen(
+                    command or [python, "-P", vllm_child.__file__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=printed,
+                    env=_environment(environment),
+                    pass_fds=tuple(pass_fds),
+                    start_new_session=True,  # an interrupt is this process's to handle
+                )
+            except OSError as error:
+                raise RunFailed(
+                    f"engine vllm: expected an interpreter with vLLM, found none: {error}"
+                ) from None
 
     @property
     def is_alive(self) -> bool:
