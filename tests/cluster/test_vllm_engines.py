@@ -197,3 +197,47 @@ def test_a_study_by_vllm_on_ray_equals_one_on_this_machine(
     other = alignlab("run", *STUDY, "hardware.workers=1", f"out={here}")
     assert other.code == 2
     assert "hardware.engine='vllm'" in other.line
+
+
+REAL = ("hardware.engine=vllm?cache_gib=0.3", "sample.max_tokens=8")
+
+
+@pytest.mark.heavy
+def test_a_study_by_vllm_loses_no_record_when_an_engine_is_killed(
+    session: Session, alignlab: CommandLine, tmp_path: Path
+):
+    """One engine, which starts twice; the same study on this machine starts it once or twice."""
+    if not os.environ.get(vllm_process.INTERPRETER):
+        pytest.skip(f"no interpreter with vLLM (set {vllm_process.INTERPRETER})")
+    here, there = tmp_path / "here", tmp_path / "there"
+    alone = alignlab("run", *STUDY, *REAL, "hardware.workers=1", f"out={here}")
+    assert alone.code == 0, alone.err
+    killed: list[int] = []
+
+    def kill() -> None:
+        """Kill an engine as soon as answers were written."""
+        while not list(there.glob("stages/**/responses.jsonl")):
+            time.sleep(0.05)
+        pid = noted(there, "engine")[0]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    placed = alignlab("run", *STUDY, *REAL, "hardware.cluster=auto", f"out={there}")
+    assert placed.code == 0, placed.err
+    thread.join(10)
+    assert killed
+    assert counted(there) == counted(here)
+    assert len(noted(there, "engine")) == 2
+    manifest = json.loads((there / "manifest.json").read_text())
+    assert manifest["cluster"]["lost_attempts"] == len(noted(there, "lost")) <= 1
+    assert "vLLM" in manifest["types"]["M0"]
+
+
+def counted(out: Path) -> dict[str, int]:
+    """Number of records in every file that samples and their judgements come to."""
+    files = [f for f in (out / "stages").rglob("*.jsonl") if f.name in ("responses.jsonl",
+             "feedback.jsonl")]  # fmt: skip
+    assert len(files) > 3
+    return {str(f.relative_to(out)): len(f.read_text().splitlines()) for f in files}

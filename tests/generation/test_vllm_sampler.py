@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignlab import engine_pool
 from alignlab.commands.run import _identity
@@ -21,6 +22,7 @@ from alignlab.context import Hardware
 from alignlab.engine_pool import EnginePool, PooledModel, engine_of, forget_model, stop_engines
 from alignlab.errors import BadInput, EngineLost, RunFailed
 from alignlab.generation import vllm_process
+from alignlab.generation.local import LocalEngine
 from alignlab.generation.vllm_sampler import (
     VllmSampler,
     VllmSamplerOptions,
@@ -34,7 +36,7 @@ from alignlab.models.load import load, save, save_adapter
 from alignlab.recipes.study_settings import StudyConfig
 from alignlab.training.conditioning import RewardBins
 from tests.generation.fake_vllm import VERSION, fake_interpreter, noted
-from tests.generation.tiny import ask
+from tests.generation.tiny import ask, tokenizer
 from tests.models.helpers import tiny_lm
 
 
@@ -266,3 +268,67 @@ def test_runs_by_the_local_engine_keep_their_identity(python: Path) -> None:
     by_vllm = StudyConfig(hardware=Hardware(engine="vllm?cache_gib=2&context=512"))
     assert _identity(by_vllm)["hardware"]["engine"] == "vllm?context=512"
     assert lasting_engine("vllm?batch_size=3") == "vllm"  # rounding, and no more
+
+
+@pytest.mark.heavy
+def test_equals_the_local_engine(tmp_path: Path) -> None:
+    """In a vLLM process, named by ALIGNLAB_VLLM_PYTHON (a minute to start), for two models."""
+    if not os.environ.get(vllm_process.INTERPRETER):
+        pytest.skip(f"no interpreter with vLLM (set {vllm_process.INTERPRETER})")
+    options = VllmSamplerOptions(cache_gib=0.2, batch_size=16)
+    sampler = VllmSampler(options, device="cpu", threads=1, log=tmp_path / "log")
+    requests = [
+        ask("a", "Hi", temperature=0, max_tokens=12),
+        ask("b", "The mat", temperature=0, max_tokens=12, prefix="The "),
+        ask("c", "cat " * 300),
+    ]
+    sampled = ask("s", "Hi", temperature=1.0, max_tokens=12, n=3, seed=4)
+    pids = set()
+    try:
+        for seed in (3, 4):
+            folder = str(llama(tmp_path / f"m{seed}", seed))
+            take(sampler, folder)
+            assert sampler._process is not None
+            pids.add(sampler._process._process.pid)
+            local = LocalEngine(load(folder, dtype="float32", device="cpu"))
+            found, expected = sampler.complete(requests), local.complete(requests)
+            for (got,), (want,) in zip(found[:2], expected, strict=False):
+                same = replace(got, logprob=want.logprob)
+                assert same == want
+                assert got.logprob == pytest.approx(want.logprob, abs=1e-2)
+            assert found[2][0].finish == expected[2][0].finish == "error"
+            (several,) = sampler.complete([sampled])
+            stopped = several[0].text[4]
+            two, _ = sampler.complete([replace(sampled, sampling=replace(sampled.sampling, n=2)),
+                                       requests[0]])  # fmt: skip
+            assert two == several[:2]
+            cut = replace(sampled, sampling=replace(sampled.sampling, stop=(stopped,)))
+            (short,) = sampler.complete([cut])
+            assert short[0].text == several[0].text.partition(stopped)[0]
+            assert short[0].tokens < several[0].tokens
+            scored = [ask("c", "Hi", prefix="Score: ")]
+            choices = ("1", "5", "10", "the cat")
+            (near,) = sampler.choice_logprobs(scored, choices)
+            assert near == pytest.approx(local.choice_logprobs(scored, choices)[0], abs=1e-2)
+    finally:
+        sampler.close()
+    assert len(pids) == 1  # the second model's weights took the place of the first one's
+
+
+def llama(folder: Path, seed: int) -> Path:
+    """Save a model whose heads have a size that vLLM's kernels take."""
+    tok = tokenizer()
+    config = LlamaConfig(
+        vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=256, eos_token_id=tok.eos_token_id,
+        bos_token_id=None, tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.data.normal_(std=0.3)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder
