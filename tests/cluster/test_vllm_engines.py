@@ -170,10 +170,10 @@ def test_the_plan_shows_engines_by_vllm(alignlab: CommandLine):
     lines = [line.strip() for line in shown.out.splitlines()]
     (at,) = [i for i, line in enumerate(lines) if line.startswith("places")]
     assert lines[at + 1].startswith("1 engine (vLLM 0.0-fake) that sample and judge for them, ")
-    assert any("sampling, vLLM: about 2.5 GB (" in line for line in lines)
+    assert any("sampling, vLLM: about 1.7 GB (" in line for line in lines)
     here = alignlab("check", *STUDY, *settings, "hardware.workers=1", "--sample", "0")
     assert here.code == 0, here.err
-    assert "sampling, vLLM: about 2.5 GB (" in here.out
+    assert "sampling, vLLM: about 1.7 GB (" in here.out
     refused = alignlab("check", *STUDY, "hardware.engine=vllm?gpus=2", "hardware.cluster=auto")
     assert refused.code == 2
     assert refused.line.endswith("setting hardware.engine: gpus=2 has no effect on CPUs")

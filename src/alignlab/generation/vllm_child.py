@@ -12,6 +12,7 @@ of a model's folder. "nccl" and "ipc" are vLLM's own.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import queue
 import sys
@@ -280,7 +281,11 @@ def main(server: Any) -> None:
     def read() -> None:
         for line in sys.stdin:
             requests.put(line)
-        os._exit(0)  # the parent is gone, also in the middle of a long answer
+        # The parent is gone, also in the middle of a long answer; workers of further GPUs would
+        # notice it by themselves, but as much as a minute later.
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
     serve(server, requests, replies)

