@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -15,17 +15,15 @@ import transformers
 
 from alignlab import machine, registry, seeds
 from alignlab.at_once import at_once, by_chunk
-from alignlab.cluster.session import refuse_address, require_ray
-from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
-from alignlab.engine_pool import EnginePool, PooledModel, pool_of_spec, stop_engines
-from alignlab.errors import BadInput
+from alignlab.engine_pool import ENGINE_LOGS, EnginePool, PooledModel, pool_of_spec, stop_engines
 from alignlab.feedback import specs as feedback_specs
 from alignlab.feedback.reward_model import RewardSource
 from alignlab.generation import engines
 from alignlab.generation.deferred import DeferredEngine
 from alignlab.generation.local import LocalEngine
+from alignlab.generation.vllm_process import library_text
+from alignlab.hardware import Hardware as Hardware
 from alignlab.launched import is_launched, local_world_size
-from alignlab.leases import is_claimed
 from alignlab.meter import metered
 from alignlab.models import dtypes
 from alignlab.models.heads import load_reward_model
@@ -37,109 +35,9 @@ from alignlab.recording import Recorder
 from alignlab.runs import Run
 from alignlab.training.conditioning import with_best_reward_prefix
 from alignlab.training.config import TrainConfig, saves_adapter
-from alignlab.training.launch import Parallel, sharded
 from alignlab.training.student import load_student
 from alignlab.training.tracking import Track
 from alignlab.types import Checkpoint, Feedback, Prompt, Response
-
-
-@dataclass(frozen=True)
-class Hardware(Bounded):
-    """Device, precision and parallelism of models."""
-
-    device: str = "auto"
-    """Device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ..."""
-    dtype: str = "auto"
-    """Type of models that answer and judge: "float32", "bfloat16", or "auto" (bfloat16 from 10
-    million parameters on a GPU, or a CPU fast in it; else float32; see `alignlab doctor`)."""
-    workers: NonNegativeInt = 0
-    """Processes for independent branches; 0 is one per usable core (at most 4), or 1 with a GPU."""
-    threads: NonNegativeInt = 0
-    """Torch threads per process; 0 shares the usable cores (affinity, a container's quota,
-    OMP_NUM_THREADS) among the branches that run at once."""
-    parallel: Parallel = "auto"
-    """Parallelism of a training under torchrun or accelerate: "data" (full weights on every
-    process) or "fsdp" (sharded weights); "auto" follows accelerate's configuration, else data."""
-    cluster: str = ""
-    """Ray cluster whose nodes run the seeds and branches of a study: HOST:PORT of its head, or
-    "auto" (RAY_ADDRESS where it is set, else this machine); needs pip install 'alignlab[ray]'.
-    Empty runs processes of this machine; with a cluster, workers is the most tasks at once."""
-    engines: PositiveInt = 1
-    """Processes that sample from local models, and ask them as judges, at once, a GPU each where
-    there are GPUs; with a cluster, its engines, which all tasks share. The texts are those of a
-    single one."""
-    processes: PositiveInt = 1
-    """Processes of each training on a cluster, a GPU each where there are GPUs; `parallel` says how
-    they share it."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        dtypes.check_dtype(self.dtype, "setting hardware.dtype")
-        if self.cluster:
-            refuse_address(self.cluster)
-            require_ray()
-        elif self.device != "auto":
-            dtypes.find_device(self.device)
-        self._check_engines()
-        self._check_processes()
-        self._check_launch()
-
-    def _check_engines(self) -> None:
-        """Refuse more engines than GPUs of this machine, unless a cluster has them."""
-        if self.engines == 1 or self.cluster or self.kind == "cpu":
-            return
-        if ":" in self.device:
-            raise BadInput(
-                "setting hardware.engines: expected auto or cuda as the device of several "
-                f"engines, found {self.device!r}"
-            )
-        if self.engines > torch.cuda.device_count():
-            raise BadInput(
-                f"setting hardware.engines: expected at most {torch.cuda.device_count()}, the GPUs "
-                f"of this machine, found {self.engines}"
-            )
-
-    def _check_processes(self) -> None:
-        """Refuse several processes of a training without a cluster."""
-        if self.processes > 1 and not self.cluster:
-            raise BadInput(
-                "setting hardware.processes: expected hardware.cluster with it; on one machine "
-                f"without Ray, torchrun --nproc-per-node {self.processes} starts the processes"
-            )
-
-    def _check_launch(self) -> None:
-        """Refuse settings that a launch by torchrun or accelerate overrides or forbids."""
-        if is_claimed():  # a rank of a cluster's task
-            return
-        if self.processes == 1:
-            sharded(self.parallel)
-        if not is_launched():
-            return
-        if self.cluster:
-            raise BadInput(
-                "setting hardware.cluster: has no effect here: torchrun or accelerate has started "
-                "the processes"
-            )
-        if self.workers > 1:
-            raise BadInput(
-                "setting hardware.workers: has no effect here: torchrun or accelerate says how "
-                "many processes there are"
-            )
-        if ":" in self.device:
-            raise BadInput(
-                f"setting hardware.device: expected auto, cpu or cuda where several processes "
-                f"take a device each, found {self.device!r}"
-            )
-
-    @property
-    def sharded(self) -> bool:
-        """True if the weights of a training are sharded over processes."""
-        return self.parallel == "fsdp" if self.processes > 1 else sharded(self.parallel)
-
-    @property
-    def kind(self) -> str:
-        """Type of the device, "cuda" or "cpu"."""
-        return dtypes.device_of(self.device).type
 
 
 @dataclass(frozen=True)
@@ -148,7 +46,7 @@ class RunContext:
 
     run: Run
     seed: int
-    hardware: Hardware = Hardware()
+    hardware: Hardware = field(default_factory=Hardware)
     chat_template: str | None = None
     """Chat template by name or file, for models without one, or instead of their own."""
     track: Track = "none"
@@ -254,7 +152,7 @@ class RunContext:
         """
         if self.recorder:
             return self.recorder.engine(model)
-        if self.hardware.engines > 1:
+        if self.hardware.pools:
             return metered(EnginePool(self._pooled(model)))
 
         def load_engine() -> Completer:
@@ -270,10 +168,16 @@ class RunContext:
         used = dtypes.resolve_dtype(
             asked, dtypes.device_of(kind), dtypes.stored_parameters(locate(model.path))
         )
-        self.run.note_type(model.name, used, kind)
+        vllm = hardware.vllm
+        by = f"{kind} by {library_text(vllm.python)}" if vllm else kind
+        self.run.note_type(model.name, used, by)
         threads = hardware.threads or max(1, self.threads // hardware.engines)
         return PooledModel(
-            *(model.name, model.path, used, self.chat_template, kind), hardware.engines, threads
+            *(model.name, model.path, used, self.chat_template, kind),
+            hardware.engines,
+            threads,
+            vllm=vllm,
+            logs=str(self.run.path / ENGINE_LOGS) if vllm else "",
         )
 
     def completer(self, spec: str) -> Completer:
@@ -281,8 +185,8 @@ class RunContext:
         if self.recorder:
             return self.recorder.completer(spec)
         head, _, rest = spec.partition(":")
-        several = head == "local" and self.hardware.engines > 1
-        if several and (pool := pool_of_spec(rest, self._pooled)):
+        pools = head == "local" and self.hardware.pools
+        if pools and (pool := pool_of_spec(rest, self._pooled)):
             return metered(pool)
         with self._own_hardware():
             made = engines.completer(spec, cache_dir=self.cache)

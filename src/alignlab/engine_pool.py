@@ -2,7 +2,8 @@
 
 Requests that are completed together stay together: each engine draws the batches that a single
 engine would draw, so that their texts are the same. Engines are processes of this machine, or
-actors of a cluster (`alignlab.cluster.engines`); each holds one model, that of its last call.
+actors of a cluster (`alignlab.cluster.engines`); each holds one model, that of its last call, or a
+vLLM process with its weights.
 """
 
 from __future__ import annotations
@@ -10,25 +11,32 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.util import Finalize
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from alignlab import machine
 from alignlab.errors import RunFailed
 from alignlab.generation.local import LocalEngine, LocalOptions, engine_name
+from alignlab.generation.vllm_sampler import VllmSampler, VllmSamplerOptions
 from alignlab.models.load import load
+from alignlab.models.locate import locate
 from alignlab.parallel import die_with
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.specs import read_options
 from alignlab.training.conditioning import with_best_reward_prefix
 from alignlab.types import Checkpoint, Completion, CompletionRequest
 
+ENGINE_LOGS = "engines"
+"""Folder of a run for what vLLM prints."""
 KILLED = "a sampling process was killed (out of memory?); repeat to resume"
 
 
@@ -51,6 +59,10 @@ class PooledModel:
     """Samples per batch."""
     conditioned: bool = True
     """Request the best bin of a reward-conditioned model."""
+    vllm: VllmSamplerOptions | None = None
+    """Options of vLLM, which samples; None for the local engine."""
+    logs: str = ""
+    """Folder for what vLLM prints."""
 
 
 class Engines(Protocol):
@@ -216,26 +228,51 @@ def _begin(parent: int, threads: int, share: int) -> None:
     machine.limit_share(share)
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Finalize(None, forget_model, exitpriority=0)  # waits for the end of vLLM
     threading.Thread(target=die_with, args=(parent,), daemon=True).start()
 
 
 _held: dict[tuple[PooledModel, str], Completer] = {}
 """The model that this engine holds, on its device."""
+_vllm: dict[tuple[VllmSamplerOptions, str], VllmSampler] = {}
+"""The vLLM process of this engine, on its device."""
 
 
 def engine_of(model: PooledModel, device: str) -> Completer:
     """Return the engine of a model in this process; the model of the last call gives way."""
-    if (model, device) not in _held:
+    engine: Completer
+    if model.vllm is not None:
+        engine = _served(model, model.vllm, device)
+    else:
+        if (model, device) not in _held:
+            forget_model()
+            lm = load(
+                model.path, device=device, dtype=model.dtype, chat_template=model.chat_template
+            )
+            _held[model, device] = LocalEngine(lm, batch_size=model.batch_size, name=model.name)
+        engine = _held[model, device]
+    return with_best_reward_prefix(engine, locate(model.path)) if model.conditioned else engine
+
+
+def _served(model: PooledModel, options: VllmSamplerOptions, device: str) -> VllmSampler:
+    """Return this process's vLLM with the weights of a model."""
+    import torch
+
+    key = options, device
+    if key not in _vllm:
         forget_model()
-        lm = load(model.path, device=device, dtype=model.dtype, chat_template=model.chat_template)
-        engine = LocalEngine(lm, batch_size=model.batch_size, name=model.name)
-        wrapped = with_best_reward_prefix(engine, lm.path) if model.conditioned else engine
-        _held[model, device] = wrapped
-    return _held[model, device]
+        log = Path(model.logs) / f"vllm.{socket.gethostname()}.{os.getpid()}.log"
+        _vllm[key] = VllmSampler(options, device=device, threads=torch.get_num_threads(), log=log)
+    _vllm[key].take(
+        model.path, name=model.name, dtype=model.dtype, chat_template=model.chat_template
+    )
+    return _vllm[key]
 
 
 def forget_model() -> None:
     """Give back the memory of the model that this process's engine holds."""
+    while _vllm:
+        _vllm.popitem()[1].close()
     if _held:
         _held.clear()
         machine.give_back_memory()

@@ -15,6 +15,10 @@ class RunFailed(Exception):
     """Failed run (exhausted budget, dead server): exit code 1."""
 
 
+class EngineLost(RunFailed):
+    """Engine whose process has ended; what it was asked for may be asked of another one."""
+
+
 class NothingToLearn(RunFailed):
     """Training whose feedback left no record; a study of several branches goes on without it."""
 

@@ -6,6 +6,7 @@ import pytest
 
 from alignlab.cluster.placement import PROCESS_BYTES, Layout, Node, TaskResources, needs_gpu
 from alignlab.errors import BadInput
+from alignlab.generation.vllm_sampler import VllmSamplerOptions
 
 GB = 10**9
 SMALL = Node("10.0.0.1", 2, 0, 4 * GB)
@@ -127,6 +128,17 @@ def test_engines_are_spread_over_nodes_with_gpus():
     ]  # fmt: skip
     assert [node.gpus for node in layout.left] == [0, 5 + 1, 5]
     assert layout.at_once(100) == 11
+
+
+def test_an_engine_by_vllm_has_all_its_gpus_on_one_node():
+    vllm = VllmSamplerOptions(gpus=4)
+    layout = Layout([GPUS], gpu=True, engines=1, vllm=vllm, library="vLLM 0.32.0")
+    assert layout.engine_needs().gpus == 4
+    assert [node.gpus for node in layout.left] == [4]
+    assert list(layout.lines(1))[1].startswith("1 engine (vLLM 0.32.0) that sample")
+    assert Layout([SMALL], engines=1, vllm=vllm).engine_needs().gpus == 0
+    with pytest.raises(BadInput, match=r"room for 2 engines \(.*, 4 GPUs, .* and a task, found"):
+        Layout([GPUS], gpu=True, engines=2, vllm=vllm).at_once(1)
 
 
 def test_engines_without_room_for_a_task_are_refused():

@@ -13,11 +13,12 @@ from typing import Any
 from alignlab import engine_pool, progress
 from alignlab.at_once import in_order
 from alignlab.cluster.tasks import Task
-from alignlab.engine_pool import PooledModel
+from alignlab.engine_pool import EnginePool, PooledModel
 from alignlab.errors import BadInput
+from alignlab.generation.vllm_sampler import VllmSamplerOptions
 from alignlab.redo import events
 from alignlab.runs import Run
-from alignlab.types import Count
+from alignlab.types import CompletionRequest, Count, Message, Sampling
 
 
 def task(name: str, function: Any, *arguments: Any, among: int = 2) -> Task:
@@ -151,6 +152,27 @@ def until_restarted(run: Run) -> list[int]:
             break
         assert time.monotonic() < deadline
     return pids
+
+
+def completed(run: Run, folders: Sequence[str], number: int) -> list[str]:
+    """Let vLLM engines complete a prompt by one model after the other, and write a record each."""
+
+    def work(some: Sequence[int]) -> list[Count]:
+        (item,) = some
+        model = PooledModel(
+            *("toy", folders[item % len(folders)], "float32", None, "cpu", 2, 1),
+            vllm=VllmSamplerOptions(),
+            logs=str(run.path / engine_pool.ENGINE_LOGS),
+        )
+        request = CompletionRequest(str(item), (Message("user", "Hi"),), Sampling(0, 1, 5, 1), 0)
+        ((one,),) = EnginePool(model).complete([request])
+        return [Count("toy", one.text, item)]
+
+    with run.stage("work") as stage:
+        found = stage.map(
+            "counts", Count, range(number), work, chunk=1, title="toy", at_once=lambda: 2
+        )
+    return [count.what for count in found]
 
 
 def square_on(

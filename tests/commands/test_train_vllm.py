@@ -126,7 +126,7 @@ def test_without_sync_the_alarm_rings(
 
     def once(self: VllmRollouts, version: int, lm: Any) -> None:
         if version:
-            self._call("commit", version=version)
+            self.call("commit", version=version)
         else:
             send(self, version, lm)
 

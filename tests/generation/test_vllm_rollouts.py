@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from alignlab.errors import BadInput, RunFailed
-from alignlab.generation import vllm_child, vllm_rollouts
+from alignlab.generation import vllm_child, vllm_process, vllm_rollouts
 from alignlab.generation.vllm_rollouts import (
     DrawnRow,
     SampleRow,
@@ -162,8 +162,9 @@ def test_the_engine_dies_with_the_trainer_in_the_middle_of_an_answer(tmp_path: P
 
 
 def test_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(vllm_rollouts.INTERPRETER, raising=False)
-    monkeypatch.setattr(vllm_rollouts, "find_spec", lambda name: None)
+    monkeypatch.delenv(vllm_process.INTERPRETER, raising=False)
+    for module in (vllm_process, vllm_rollouts):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="expected local or vllm, found 'sglang'"):
         read_engine("sglang")
     with pytest.raises(BadInput, match="expected the package vllm, found none"):
@@ -174,7 +175,7 @@ def test_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_engine(f"vllm?python={sys.executable}&memroy=2")
     with pytest.raises(BadInput, match="transfer=nccl is vLLM's own, on both sides"):
         read_engine(f"vllm?python={sys.executable}&transfer=nccl")
-    monkeypatch.setenv(vllm_rollouts.INTERPRETER, sys.executable)
+    monkeypatch.setenv(vllm_process.INTERPRETER, sys.executable)
     assert read_engine("vllm?cache_gib=0.5").cache_gib == 0.5
 
 

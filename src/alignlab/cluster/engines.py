@@ -22,7 +22,7 @@ from alignlab.cluster import worker
 from alignlab.cluster.placement import Layout
 from alignlab.cluster.session import Session
 from alignlab.cluster.worker import Ended, Order, Outbox, Site
-from alignlab.errors import RunFailed, first_line
+from alignlab.errors import BadInput, EngineLost, RunFailed, first_line
 from alignlab.runs import Run
 
 START_S = 300.0
@@ -45,6 +45,10 @@ class Setup:
     name: str
     cpus: int
     mailbox: Any
+    library: str = ""
+    """vLLM with its version on the command's machine; empty for the local engine."""
+    python: str = ""
+    """Interpreter with vLLM, where the settings name one."""
 
 
 class Engine:
@@ -83,8 +87,21 @@ class Engine:
 
         worker.share(setup.cpus, site)
         where = worker.here(site)[0]
+        _refuse_other_vllm(setup, where)
         Run(site.run).event("engine", engine=setup.name, node=where, pid=os.getpid())
         self._ready = True
+
+
+def _refuse_other_vllm(setup: Setup, where: str) -> None:
+    """Refuse a node without the vLLM of the command's machine."""
+    if not setup.library:
+        return
+    from alignlab.generation.vllm_process import library_text
+
+    if (found := library_text(setup.python)) != setup.library:
+        raise BadInput(
+            f"node {where}: expected {setup.library}, found {found}; install the same on every node"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ def start(session: Session, layout: Layout, site: Site, mailbox: Any) -> list[Ha
         RunFailed: the nodes have no room for one within five minutes.
         BadInput: a node that is not as the command's machine.
     """
-    needs = layout.engine_needs()
+    needs, python = layout.engine_needs(), layout.vllm.python if layout.vllm else ""
     kind = session.ray.remote(max_restarts=-1, max_task_retries=0)(Engine)
     resources = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory}
     engines = [
@@ -119,7 +136,7 @@ def start(session: Session, layout: Layout, site: Site, mailbox: Any) -> list[Ha
             kind.options(
                 scheduling_strategy=session.on_node(node.id, soft=True), **resources
             ).remote(),
-            Setup(site, f"engine {number}", needs.cpus, mailbox),
+            Setup(site, f"engine {number}", needs.cpus, mailbox, layout.library, python),
         )
         for number, node in enumerate(layout.places, 1)
     ]
@@ -268,7 +285,9 @@ class ClusterEngines:
         """
         try:
             ended: Ended = self._engines[engine].do(work).future().result()
-            return ended
+            if not isinstance(ended.error, EngineLost):
+                return ended
+            detail = first_line(ended.error)
         except self._lost_error.RayError as error:
             detail = first_line(error)
         if self._closed:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from alignlab import machine
 from alignlab.errors import BadInput
@@ -106,6 +107,10 @@ class Layout:
     """Bytes that an engine is planned to use, without the interpreter."""
     processes: int = 1
     """Processes of each task, which share its trainings; each reserves the resources of one."""
+    vllm: Any = None
+    """Options of the vLLM of each engine, `VllmSamplerOptions`; None for the local engine."""
+    library: str = ""
+    """Name and version of the engines' library; empty for the local engine."""
 
     def needs(self, tasks: int) -> TaskResources:
         """Return the resources of each process of so many tasks that could run at once.
@@ -118,10 +123,13 @@ class Layout:
 
     def engine_needs(self) -> TaskResources:
         """Return the resources of each engine; its CPUs are as if one task ran with them."""
-        return self._share(self.nodes, self.engines + self.processes, self.engine_memory)
+        among, gpus = self.engines + self.processes, self.vllm.gpus if self.vllm else 1
+        return self._share(self.nodes, among, self.engine_memory, gpus)
 
-    def _share(self, nodes: Sequence[Node], among: int, memory: int) -> TaskResources:
-        """Share nodes out among processes."""
+    def _share(
+        self, nodes: Sequence[Node], among: int, memory: int, gpus: int = 1
+    ) -> TaskResources:
+        """Share nodes out among processes of so many GPUs each, where they have GPUs."""
         usable = self._usable(nodes)
         if not usable:
             raise BadInput("hardware.cluster: expected nodes that run tasks, found none")
@@ -131,7 +139,8 @@ class Layout:
         fair = sum(node.cpus for node in usable) // max(1, among)
         largest = max(node.memory for node in self.nodes)
         needed = min(memory + PROCESS_BYTES, largest)
-        return TaskResources(self.threads or max(1, min(most, fair)), int(self.gpu), needed)
+        cpus = self.threads or max(1, min(most, fair))
+        return TaskResources(cpus, gpus if self.gpu else 0, needed)
 
     def _usable(self, nodes: Sequence[Node]) -> list[Node]:
         return [node for node in nodes if node.cpus and (node.gpus or not self.gpu)]
@@ -214,7 +223,9 @@ class Layout:
         what = "process" if self.processes > 1 else "task"
         if self.engines:
             own = self.engine_needs()
-            yield f"{_counted(self.engines, 'engine')} that sample and judge for them, {own} each"
+            kind = f" ({self.library})" if self.library else ""
+            counted = f"{_counted(self.engines, 'engine')}{kind}"
+            yield f"{counted} that sample and judge for them, {own} each"
         for node, left in zip(self.nodes, self.left, strict=True):
             count = self.places.count(node)
             engines = f"{_counted(count, 'engine')}, " if count else ""

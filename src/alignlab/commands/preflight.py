@@ -18,6 +18,7 @@ from alignlab import machine, progress
 from alignlab.cluster.placement import Node
 from alignlab.commands._support.measured_speed import PlannedModel, SampleTexts, cache_file
 from alignlab.commands._support.placed import layout_of
+from alignlab.commands._support.sampling_memory import sampling_memory
 from alignlab.commands._support.training_memory import training_memory
 from alignlab.configs import parse_overrides
 from alignlab.context import RunContext, resolve_model
@@ -27,8 +28,7 @@ from alignlab.models.dtypes import device_of, resolve_dtype
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import tokenizer_of
 from alignlab.models.locate import HUB_SMALL_FILES, locate
-from alignlab.models.memory import adapter_parameters, reading_bytes, sampling_bytes
-from alignlab.models.prepacked import MOST_BYTES, MOST_ROWS
+from alignlab.models.memory import adapter_parameters, reading_bytes
 from alignlab.models.quant import require_bitsandbytes
 from alignlab.plan import Calls, Memory, Plan, Price, StageTime, Time, Used, duration
 from alignlab.recipes.study import Recipe, StudyConfig
@@ -178,7 +178,8 @@ def _timed(
         total, bound = (_total(r, speed, workers) * config.seeds for r in (again, recorder))
     rough = not all(one.measured for one in speed.values())
     busy = 1.0 if nodes else _busy(workers)
-    time = Time(total, bound, _basis(speed.values()), busy, rough)
+    basis = _basis(speed.values()) + ("; vLLM's is not known" if config.hardware.vllm else "")
+    time = Time(total, bound, basis, busy, rough)
     return replace(plan, stages=stages, time=time, memory=needed)
 
 
@@ -302,9 +303,10 @@ def memory(
         )
         for settings in loops or (config.sft, config.preference)
     ]
-    found = [max(trained, key=lambda m: m.gigabytes), _sampling(facts, config)]
-    if judged:
-        size = reading_bytes(facts, positions=BATCH * judged, width=_asked_width(config, facts))
+    width = _asked_width(config, facts)
+    found = [max(trained, key=lambda m: m.gigabytes), sampling_memory(facts, config, width)]
+    if judged and not config.hardware.vllm:
+        size = reading_bytes(facts, positions=BATCH * judged, width=width)
         found.append(
             Memory("judging", size / 1e9, f"weights, {BATCH} prompts of {judged:,} tokens")
         )
@@ -382,19 +384,3 @@ def _resolved(dtype: str, config: StudyConfig, facts: ModelFacts) -> str:
 def _asked_width(config: StudyConfig, facts: ModelFacts) -> int:
     """Return the bytes of a number in models that answer and judge."""
     return 4 if _resolved(config.hardware.dtype, config, facts) == "float32" else 2
-
-
-def _sampling(facts: ModelFacts, config: StudyConfig) -> Memory:
-    """Estimate the memory of weights and of a full batch's key-value cache at full length."""
-    sample, most = config.sample, config.lengths.max_prompt_tokens
-    rows = min(BATCH, sample.chunk * sample.n)
-    prompts = math.ceil(rows / sample.n) * min(facts.context, most)
-    width = _asked_width(config, facts)
-    size = sampling_bytes(facts, prompts=prompts, rows=rows, tokens=sample.max_tokens, width=width)
-    weights = facts.parameters * width
-    copied = weights if width == 2 and rows <= MOST_ROWS and weights <= MOST_BYTES else 0
-    return Memory(
-        "sampling",
-        (size + copied) / 1e9,
-        f"weights, {rows} samples of {sample.max_tokens:,} tokens",
-    )

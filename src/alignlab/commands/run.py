@@ -22,6 +22,7 @@ from alignlab.commands._support.train_setup import refuse_idle, refuse_large
 from alignlab.commands.preflight import plan_study
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, RunFailed
+from alignlab.generation.vllm_sampler import lasting_engine
 from alignlab.measuring import card_cache, left_out
 from alignlab.measuring.measure import StudyMeasurements
 from alignlab.measuring.results import results
@@ -249,6 +250,9 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
     plain["measure"].pop("card")
     for key in ("workers", "parallel", "cluster", "engines", "processes"):
         plain["hardware"].pop(key)
+    engine = plain["hardware"].pop("engine")
+    if config.hardware.vllm:  # its texts differ; runs by the local engine are as they always were
+        plain["hardware"]["engine"] = lasting_engine(engine)
     return plain
 
 

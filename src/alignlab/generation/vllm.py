@@ -6,31 +6,27 @@ Prompts are tokenised as in the local engine, so that both continue the same tok
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
-from alignlab import seeds
 from alignlab.errors import BadInput, RunFailed, first_line
-from alignlab.generation.choices import ChoiceTokens, tokenise_choices, without_longer
-from alignlab.generation.engines import check_sampling, failed, first_stop
-from alignlab.models.chat_template import encode_prompt, stop_tokens
-from alignlab.models.folders import fingerprint
-from alignlab.models.load import LanguageModel, merged_folder
-from alignlab.models.locate import locate, short_name
-from alignlab.models.tokenizer import read_tokenizer
+from alignlab.generation.vllm_requests import (
+    DrawnSample,
+    SampleSpec,
+    ScoredTail,
+    VllmCompleter,
+    served_model,
+)
+from alignlab.models.load import merged_folder
 from alignlab.registry import register
 from alignlab.specs import read_options
-from alignlab.types import Completion, CompletionRequest
 
 
 @dataclass(frozen=True)
@@ -52,11 +48,10 @@ class VllmOptions:
     """Name of the engine in records; by default from the folder's name and content."""
 
 
-class VllmEngine:
-    """A `Completer` and `ChoiceScorer` over a model that vLLM runs.
+class VllmEngine(VllmCompleter):
+    """A `Completer` and `ChoiceScorer` over a model that vLLM runs in this process.
 
-    Each sample is a request of its own to vLLM, with a seed derived from the request's seed and id
-    and the sample's index; vLLM's prefix cache shares prompts.
+    vLLM's prefix cache shares prompts.
     """
 
     def __init__(self, folder: str | Path, options: VllmOptions | None = None):
@@ -69,93 +64,42 @@ class VllmEngine:
         options = options or VllmOptions()
         require_vllm()
         with merged_folder(folder) as whole:  # vLLM has read all of it once it runs
-            self._lm = _tokens_only(str(folder), whole)
-            self.name = options.name or f"vllm:{self._lm.name}@{self._lm.fingerprint[:8]}"
+            model = served_model(str(folder), whole)
+            self.name = options.name or f"vllm:{model.lm.name}@{model.lm.fingerprint[:8]}"
             self._engine = _start(str(whole), options)
-        self._context = int(self._engine.llm_engine.model_config.max_model_len)
-        self._end = sorted(stop_tokens(self._lm))
+        context = int(self._engine.llm_engine.model_config.max_model_len)
+        self.model = replace(model, context=context)
 
-    def complete(self, requests: Sequence[CompletionRequest]) -> list[tuple[Completion, ...]]:
-        """Complete each request `sampling.n` times, in the order given.
+    def draw(self, samples: Sequence[SampleSpec]) -> list[DrawnSample]:
+        """Draw samples, in the order given."""
+        settings = [
+            self._params(
+                temperature=one.temperature,
+                top_p=one.top_p,
+                max_tokens=one.max_tokens,
+                seed=one.seed,
+                stop=one.stop,
+                stop_token_ids=list(self.model.end),
+                logprobs=0,
+            )
+            for one in samples
+        ]
+        found = [answer.outputs[0] for answer in self._generate([s[0] for s in samples], settings)]
+        return [DrawnSample(d.token_ids, d.finish_reason, d.cumulative_logprob) for d in found]
 
-        A prompt that is empty or leaves no room in the model's context gives completions with an
-        error. `Completion.logprob` is under the model's own distribution (temperature 1).
-        """
-        results: list[list[Completion]] = [[] for _ in requests]
-        owner: list[int] = []
-        prompts: list[list[int]] = []
-        settings: list[Any] = []
-        for index, request in enumerate(requests):
-            sampling = check_sampling(request.sampling)
-            prompt = encode_prompt(self._lm, request.messages, request.prefix.rstrip(" "))
-            room = self._context - len(prompt)
-            if room < 1 or not prompt:
-                reason = f"the prompt fills the model's context of {self._context} tokens"
-                results[index] = [failed(reason, prompt_tokens=len(prompt))] * sampling.n
-                continue
-            for sample in range(sampling.n):
-                owner.append(index)
-                prompts.append(prompt)
-                settings.append(self._settings(request, sample, min(sampling.max_tokens, room)))
-        for index, found in zip(owner, self._generate(prompts, settings), strict=True):
-            results[index].append(self._completion(requests[index], found))
-        return [tuple(completions) for completions in results]
-
-    def choice_logprobs(
-        self, requests: Sequence[CompletionRequest], choices: Sequence[str]
-    ) -> list[tuple[float, ...]]:
-        """Return the log-probability in nats of each choice as a continuation of messages + prefix.
-
-        The requests' sampling is not used. NaN where the prompt is empty or does not fit the
-        model's context, in which vLLM needs room for one more token.
-        """
-        results = [(math.nan,) * len(choices)] * len(requests)
-        items: dict[int, ChoiceTokens] = {}
-        for index, request in enumerate(requests):
-            item = tokenise_choices(self._lm, request, choices, context=self._context - 1)
-            if item is not None:
-                items[index] = item
-        tails = [(index, tail) for index, item in items.items() for tail in sorted(set(item.tails))]
-        prompts = [[*items[index].shared, *tail] for index, tail in tails]
+    def score(self, tails: Sequence[ScoredTail]) -> list[Sequence[float]]:
+        """Return the log-probability in nats of each of the last tokens."""
         settings = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
-        found = self._generate(prompts, [settings] * len(prompts))
-        logps: dict[int, dict[tuple[int, ...], float]] = {index: {} for index in items}
-        for (index, tail), answer in zip(tails, found, strict=True):
-            tokens = zip(tail, answer.prompt_logprobs[-len(tail) :], strict=True)
-            logps[index][tail] = math.fsum(known[token].logprob for token, known in tokens)
-        for index, item in items.items():
-            results[index] = without_longer(item, logps[index])
-        return results
-
-    def _settings(self, request: CompletionRequest, sample: int, limit: int) -> Any:
-        sampling = request.sampling
-        return self._params(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=limit,
-            seed=seeds.derive(request.seed, request.id, sample),
-            stop=list(sampling.stop),
-            stop_token_ids=self._end,
-            logprobs=0,
-        )
-
-    def _completion(self, request: CompletionRequest, answer: Any) -> Completion:
-        """Decode as in the local engine; vLLM's own text lacks half characters at the end."""
-        drawn = answer.outputs[0]
-        ids = list(drawn.token_ids)
-        text: str = self._lm.tokenizer.decode(
-            ids[:-1] if ids and ids[-1] in self._end else ids,
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        healed = len(request.prefix) - len(request.prefix.rstrip(" "))
-        return Completion(
-            text=text[: first_stop(text, request.sampling.stop)].removeprefix(" " * healed),
-            finish="length" if drawn.finish_reason == "length" else "stop",
-            tokens=len(ids),
-            prompt_tokens=len(answer.prompt_token_ids),
-            logprob=float(drawn.cumulative_logprob),
-        )
+        found = self._generate([one.tokens for one in tails], [settings] * len(tails))
+        return [
+            [
+                known[token].logprob
+                for token, known in zip(
+                    one.tokens[-one.last :], answer.prompt_logprobs[-one.last :], strict=True
+                )
+            ]
+            for one, answer in zip(tails, found, strict=True)
+        ]
 
     def _params(self, **settings: Any) -> Any:
         from vllm import SamplingParams
@@ -163,8 +107,6 @@ class VllmEngine:
         return SamplingParams(**settings)
 
     def _generate(self, prompts: Sequence[list[int]], settings: Sequence[Any]) -> list[Any]:
-        if not prompts:
-            return []
         inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
         found: list[Any] = self._engine.generate(inputs, list(settings), use_tqdm=False)
         return found
@@ -220,25 +162,3 @@ def _start(folder: str, options: VllmOptions) -> Any:
         )
     except (RuntimeError, ValueError, OSError, ImportError) as error:
         raise RunFailed(f"vllm:{folder}: {first_line(error)}") from error
-
-
-def _tokens_only(spec: str, whole: Path) -> LanguageModel:
-    """Load tokenizer and end tokens of a model, leaving its weights to vLLM.
-
-    Args:
-        spec: spec of the model, perhaps of an adapter.
-        whole: folder of the whole model.
-    """
-    folder = locate(spec)
-    tokenizer = read_tokenizer(whole, None).tokenizer
-    file = whole / "generation_config.json"
-    generation = GenerationConfig.from_pretrained(whole) if file.is_file() else None
-    name = short_name(spec, folder)
-    return LanguageModel(
-        SimpleNamespace(generation_config=generation),
-        tokenizer,
-        name,
-        str(folder),
-        fingerprint(folder),
-        torch.device("cpu"),
-    )

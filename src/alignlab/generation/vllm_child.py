@@ -1,30 +1,32 @@
-"""Run vLLM for a trainer, in an interpreter of its own that need not have alignlab.
+"""Run vLLM for another process, in an interpreter of its own that need not have alignlab.
 
-`vllm_rollouts.py` starts this file and talks to it in JSON lines: requests on the standard input,
+`vllm_process.py` starts this file and talks to it in JSON lines: requests on the standard input,
 one reply each on what was the standard output. Nothing listens on a socket. The process ends with
-the trainer, whose death closes the standard input.
+its parent, whose death closes the standard input.
 
 Weights come by vLLM's weight-transfer interface. The engine registered here, "alignlab-memory",
-reads a safetensors file in memory that both processes share; "nccl" and "ipc" are vLLM's own.
+reads safetensors files: one in memory that both processes share (the trainer's weights), or those
+of a model's folder. "nccl" and "ipc" are vLLM's own.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import queue
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 MEMORY = "alignlab-memory"
-"""Name in vLLM's factory of the transfer through shared memory."""
+"""Name in vLLM's factory of the transfer by safetensors files."""
 
 
 def register_memory_transfer() -> None:
-    """Register the transfer through shared memory with vLLM's factory."""
+    """Register the transfer by safetensors files with vLLM's factory."""
     from safetensors import safe_open
     from vllm.distributed.weight_transfer import WeightTransferEngine, WeightTransferEngineFactory
     from vllm.distributed.weight_transfer.base import (
@@ -40,13 +42,13 @@ def register_memory_transfer() -> None:
 
     @dataclass
     class WeightsUpdate(WeightTransferUpdateInfo):  # type: ignore[misc]
-        pass
+        files: tuple[str, ...] = ()
 
     class MemoryTransfer(WeightTransferEngine):  # type: ignore[misc]
         init_info_cls, update_info_cls = Init, WeightsUpdate
 
         def init_transfer_engine(self, init_info: Init) -> None:
-            self.file = init_info.file
+            self.file = init_info.file  # read where an update names no files
 
         def start_weight_update(self) -> None:
             reload.initialize_layerwise_reload(self.model)
@@ -56,9 +58,7 @@ def register_memory_transfer() -> None:
             self.receive_weights(self.parse_update_info(update_info))
 
         def receive_weights(self, update_info: WeightsUpdate) -> None:
-            with safe_open(self.file, framework="pt") as file:
-                names = list(file.keys())
-                loaded = self.model.load_weights((n, file.get_tensor(n)) for n in names)
+            loaded = self.model.load_weights(_weights_in(update_info.files or [self.file]))
             if loaded is not None:
                 self._refuse_missing(loaded)
 
@@ -84,14 +84,20 @@ def register_memory_transfer() -> None:
             if missing := sorted(expected - loaded):
                 raise ValueError(f"expected all of the model's weights, {missing[0]} is missing")
 
+    def _weights_in(files: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for name in list(file.keys()):
+                    yield name, file.get_tensor(name)
+
     WeightTransferEngineFactory.register_engine(MEMORY, MemoryTransfer)
 
 
 class EngineServer:
-    """vLLM's engine with the calls that a trainer makes."""
+    """vLLM's engine with the calls that a parent makes."""
 
     def open(self, engine: Mapping[str, Any], transfer: str) -> dict[str, Any]:
-        """Start vLLM.
+        """Start vLLM; return its version, and the longest prompt with its answer in tokens.
 
         Args:
             engine: arguments of `vllm.LLM`; "cache_gib" is the memory for keys and values in GiB.
@@ -108,7 +114,8 @@ class EngineServer:
             )
         if transfer == MEMORY:
             register_memory_transfer()
-        arguments = dict(engine)
+        # A tokenizer is for stop strings alone.
+        arguments = {"skip_tokenizer_init": True, **engine}
         cache = arguments.pop("cache_gib", None)
         if current_platform.is_cpu():
             cache = cache or 1.0
@@ -120,18 +127,18 @@ class EngineServer:
             arguments["kv_cache_memory_bytes"] = int(cache * 2**30)
         self.llm = vllm.LLM(
             **arguments,
-            load_format="dummy",  # the trainer's weights come before the first sample
-            skip_tokenizer_init=True,
+            load_format="dummy",  # weights come before the first sample
             generation_config="vllm",
             # Logits as exact as the trainer's log-probabilities.
             hf_overrides={"head_dtype": "float32"},
             weight_transfer_config=WeightTransferConfig(backend=transfer),
             disable_log_stats=True,
         )
-        return {"vllm": vllm.__version__}
+        context = int(self.llm.llm_engine.model_config.max_model_len)
+        return {"vllm": vllm.__version__, "context": context}
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Connect the worker to the trainer."""
+        """Connect the worker to the sender of weights."""
         self.llm.init_weight_transfer_engine({"init_info": init_info})
 
     def start_weight_update(self) -> None:
@@ -151,6 +158,38 @@ class EngineServer:
         if not self.llm.reset_prefix_cache():
             raise ValueError("expected an idle engine, whose cache can be emptied; it is not")
         self.llm.update_weight_version(str(version))
+
+    def complete(
+        self,
+        prompts: Sequence[Sequence[int]],
+        settings: Sequence[Mapping[str, Any]],
+        end: Sequence[int],
+    ) -> list[list[Any]]:
+        """Continue each prompt once; return tokens, reason of the end, and log-probability.
+
+        Args:
+            prompts: tokens of the prompts.
+            settings: arguments of `vllm.SamplingParams`, one for each prompt; those with stop
+                strings need a tokenizer.
+            end: tokens that end a continuation.
+        """
+        from vllm import SamplingParams
+
+        asked = [
+            SamplingParams(
+                **each,
+                stop_token_ids=list(end),
+                ignore_eos=True,
+                logprobs=0,
+                detokenize=bool(each.get("stop")),
+            )
+            for each in settings
+        ]
+        inputs = [{"prompt_token_ids": list(tokens)} for tokens in prompts]
+        found = [each.outputs[0] for each in self.llm.generate(inputs, asked, use_tqdm=False)]
+        return [
+            [list(one.token_ids), one.finish_reason, float(one.cumulative_logprob)] for one in found
+        ]
 
     def sample(
         self,
@@ -213,7 +252,7 @@ def _logprobs(tokens: Sequence[int], known: Sequence[Mapping[int, Any]]) -> list
 
 CALLS = (
     "open", "init_weight_transfer_engine", "start_weight_update", "update_weights",
-    "finish_weight_update", "commit", "sample",
+    "finish_weight_update", "commit", "complete", "sample",
 )  # fmt: skip
 """Methods of the server that a request may name."""
 
@@ -242,7 +281,11 @@ def main(server: Any) -> None:
     def read() -> None:
         for line in sys.stdin:
             requests.put(line)
-        os._exit(0)  # the trainer is gone, also in the middle of a long answer
+        # The parent is gone, also in the middle of a long answer; workers of further GPUs would
+        # notice it by themselves, but as much as a minute later.
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
     serve(server, requests, replies)
@@ -250,3 +293,5 @@ def main(server: Any) -> None:
 
 if __name__ == "__main__":
     main(EngineServer())
+elif __name__ == "__mp_main__":  # a worker of several GPUs, which vLLM has spawned
+    register_memory_transfer()

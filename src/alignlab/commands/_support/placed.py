@@ -15,6 +15,8 @@ from alignlab.cluster.studies import run_studies
 from alignlab.cluster.tasks import Tasks
 from alignlab.context import Hardware, RunContext
 from alignlab.errors import BadInput
+from alignlab.generation.vllm_process import library_text
+from alignlab.generation.vllm_sampler import check_devices
 from alignlab.plan import Memory, Plan
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.redo import events
@@ -46,6 +48,7 @@ class Placed:
             "nodes": [str(node) for node in self.nodes],
             "lost_attempts": lost_attempts(contexts[0].run),
             "engines": layout.engines,
+            **({"engine": layout.library} if layout.library else {}),
             "processes": layout.processes,
             "peak_gigabytes": round(tasks.peak_gigabytes, 3),
         }
@@ -88,15 +91,20 @@ def layout_of(hardware: Hardware, nodes: Sequence[Node], memory: Sequence[Memory
             of what does not train.
     """
     asks = [one for one in memory if not one.what.startswith("training")]
+    vllm, gpu = hardware.vllm, needs_gpu(hardware.device, nodes)
+    if vllm:
+        check_devices(vllm, "cuda" if gpu else "cpu")
     return Layout(
         nodes,
-        needs_gpu(hardware.device, nodes),
+        gpu,
         _bytes(memory),
         hardware.threads,
         hardware.workers,
-        hardware.engines if hardware.engines > 1 else 0,
+        hardware.engines if hardware.pools else 0,
         _bytes(asks),
         hardware.processes,
+        vllm,
+        library_text(vllm.python) if vllm else "",
     )
 
 
