@@ -179,8 +179,9 @@ def test_failed_calls_and_further_choices_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("turns", "kept"),
-    [(["a", "$ERROR$"], ["a"]), (["a", None], ["a"]), (["a", "ERROR"], ["a"]), (["a", ""], ["a", ""]),
-     (["$ERROR$", "b"], None), (["$ERROR$", "$ERROR$"], None), ([None], None)],
+    [(["a", "$ERROR$"], ["a"]), (["a", None], ["a"]), (["a", "ERROR"], ["a"]),
+     (["a", ""], ["a", ""]), (["$ERROR$", "b"], None), (["$ERROR$", "$ERROR$"], None),
+     ([None], None)],
 )  # fmt: skip
 def test_the_turns_before_a_failed_one_are_kept(
     tmp_path: Path, turns: list[str | None], kept: list[str] | None

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from alignlab.files import make_folder
+
 
 class MetricSums:
     """Sums of metrics since the last line, as a dictionary that a checkpoint stores."""
@@ -50,7 +52,7 @@ class MetricsFile:
         if not writes:
             return
         valid = path.read_text(encoding="utf-8").splitlines(True)[:lines] if path.is_file() else []
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.write_text("".join(valid), encoding="utf-8")
 
     def last(self, name: str) -> float:

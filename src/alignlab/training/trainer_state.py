@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from alignlab.files import make_folder
 from alignlab.machine import freed_memory_kept
 from alignlab.models import adapters
 from alignlab.models.dtypes import resolve_dtype
@@ -331,7 +332,7 @@ def begin(
         The model to train, and the hash of its initial weights.
     """
     if world.is_main:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     read = lm.weights.rows if lm.weights is not None else None
     start = world.broadcast_from_main(lambda: weights_hash(lm.model, read))
     if config.lora is None:
