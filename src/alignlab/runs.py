@@ -36,8 +36,8 @@ from alignlab.run_identity import config_text, new_manifest
 from alignlab.run_stage import Changed as Changed
 from alignlab.run_stage import RecordFile as RecordFile
 from alignlab.run_stage import Stage as Stage
-from alignlab.stage_integrity import seal
 from alignlab.types import StudyDescription
+from alignlab.whole_files import seal
 
 
 class Run:

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from alignlab.files import make_folder
+from alignlab.errors import bad_record
+from alignlab.files import make_folder, write_text
 
 
 class MetricSums:
@@ -53,7 +54,10 @@ class MetricsFile:
             return
         valid = path.read_text(encoding="utf-8").splitlines(True)[:lines] if path.is_file() else []
         make_folder(path.parent)
-        path.write_text("".join(valid), encoding="utf-8")
+        if len(valid) < lines:
+            found = f"{len(valid)}; give another output folder, or delete it"
+            raise bad_record(path, None, None, f"{lines} lines, as the checkpoint counts", found)
+        write_text(path, "".join(valid))
 
     def last(self, name: str) -> float:
         """Return a value of the last line; NaN where the file is empty."""
