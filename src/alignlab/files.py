@@ -54,16 +54,12 @@ def make_folder(path: Path) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise BadInput(reason_of(error, path)) from None
+        raise BadInput(reason_of(error)) from None
 
 
-def reason_of(error: OSError, path: object = None) -> str:
-    """Describe in one line why a path cannot be written.
-
-    Args:
-        path: the path as it was given; by default the one in the error.
-    """
-    named = str(error.filename if path is None else path)
+def reason_of(error: OSError) -> str:
+    """Describe in one line why a path cannot be written."""
+    named = str(error.filename)
     shown = named if len(named) < 80 else f"{named[:60]}... ({len(named):,} characters)"
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return f"{shown}: expected a path ({os.strerror(error.errno).lower()})"
