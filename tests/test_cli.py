@@ -153,3 +153,54 @@ def test_a_path_that_no_file_can_have_is_refused_in_one_line(alignlab, words):
     ended = alignlab(*words[:-1], words[-1] + "x" * 300)
     assert ended.code == 2
     assert ended.line.endswith("expected a path (file name too long)")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train", "dpo", "--model", "m", "--data", "d", "lr=1", "lr=2"), "setting lr"),
+        (("generate", "--model", "m", "--prompts", "d", "--out", "o.jsonl", "n=1", "n=1"),
+         "setting n"),
+        (("judge", "--judge", "longer", "--responses", "d", "--out", "o.jsonl", "seed=1", "seed=2"),
+         "setting seed"),
+        (("run", "alternating", "iterations=1", "sft={lr: 1}", "sft.lr=2"), "setting sft.lr"),
+        (("check", "alternating", "seed=1", "seed=2"), "setting seed"),
+        (("evaluate", "mt_bench", "--data", "d", "--model", "m", "limit=1", "limit=2"),
+         "setting limit"),
+        (("judge", "--judge", "longer", "--judge", "random", "--responses", "d"), "--judge"),
+        (("compare", "a", "b", "--out", "c.html", "--out", "d.html"), "--out"),
+    ],
+)  # fmt: skip
+def test_what_is_given_twice_is_refused(alignlab, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    ended = alignlab(*words)
+    assert ended.code == 2
+    assert f"{says}: expected one value, found" in ended.line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["/proc/none", "/proc/none/below", "file", "file/below"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("judge", "--judge", "longer", "--responses", "pairs.jsonl", "--out", "{}/x.jsonl"),
+        ("data", "convert", "pairs.jsonl", "{}/x.jsonl", "--to", "preference"),
+        ("annotations", "export", "pairs.jsonl", "{}/x.csv"),
+        ("judge-card", "longer", "--data", "pairs.jsonl", "--out", "{}"),
+        ("evaluate", "reward_accuracy", "--data", "pairs.jsonl", "--judge", "longer", "--out", "{}"),
+        ("run", "alternating", "model=sandbox:knows_all", "data=sandbox", "out={}"),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_a_folder_that_cannot_be_made_is_one_line(alignlab, tmp_path, monkeypatch, words, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    pair = {"prompt": "Why?", "chosen": "because", "rejected": "no"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    before = sorted(tmp_path.rglob("*"))
+    ended = alignlab(*(word.format(place) for word in words))
+    assert ended.code == 2
+    folder, kind = ("file", "found a file") if "file" in place else ("/proc/none", "")
+    assert ended.line.startswith(f"alignlab: {folder}") or f"/{folder}: " in ended.line
+    assert kind in ended.line or "cannot be written" in ended.line
+    assert sorted(tmp_path.rglob("*")) == before

@@ -66,12 +66,24 @@ def test_overrides_nest_and_read_yaml_values():
         (["maybe.lrr=1"], r"did you mean 'maybe.lr'\?"),
         (["seed"], "expected key=value, found 'seed'"),
         (["seed=one"], "setting seed: .*integer.*found 'one'"),
-        (["seed=1", "seed.deep=2"], "was given a value before"),
+        (["seed=1", "seed=2"], "setting seed: expected one value, found two: 1 and 2"),
+        (["seed=1", "seed=1"], "setting seed: expected one value, found two: 1 and 1"),
+        (["seed=1", "seed.deep=2"], "setting seed: expected one value"),
+        (["seed.deep=2", "seed=1"], "setting seed: expected one value"),
+        (["inner.lr=1", "inner={lr: 2}"], "setting inner.lr: expected one value"),
+        (["inner={lr: 1}", "inner.lr=2"], "setting inner.lr: expected one value"),
+        (["inner={lr: 1}", "inner={lr: 2}"], "setting inner.lr: expected one value"),
+        (["inner=", "inner.lr=2"], "setting inner: expected one value"),
     ],
 )
 def test_bad_settings_are_one_clear_line(overrides, message):
     with pytest.raises(BadInput, match=message):
         configs.build(Outer, configs.parse_overrides(overrides))
+
+
+def test_parts_of_a_setting_are_joined():
+    parsed = configs.parse_overrides(["inner={lr: 1}", "inner.names=[a]"])
+    assert parsed == {"inner": {"lr": 1, "names": ["a"]}}
 
 
 @pytest.mark.parametrize("name", ["lr", "learning_rate"])

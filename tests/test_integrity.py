@@ -255,6 +255,7 @@ def test_checkpoints_of_a_killed_training_must_be_whole(tmp_path):
     folder = stage.path / "checkpoint-2"
     folder.mkdir()
     save_file({"w": torch.zeros(8)}, folder / "training_state.safetensors")
+    (folder / "training_state.json").write_text('{"step": 2}')
     stage.__exit__(RuntimeError, RuntimeError(), None)
     run.close()
     Run.start(path, RunIdentity("toy", {}, (0,))).close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -12,7 +11,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, Signature
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -20,8 +18,10 @@ from typer.core import TyperGroup
 
 from alignlab import source
 from alignlab.api import settings as known
+from alignlab.command_line import OnceCommand
 from alignlab.command_table import BENCHMARK, COMMANDS, Command
 from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.files import FULL, UNWRITABLE, reason_of
 from alignlab.launched import is_launched, is_worker_rank, world_size
 from alignlab.source import Place
 
@@ -83,9 +83,8 @@ def build() -> typer.Typer:
         group, _, name = command.name.rpartition(" ")
         app_ = groups[group] if group else app
         text, _ = _documented(command.place)
-        app_.command(name, help=_escaped(text), epilog=f"Example: alignlab {command.example}")(
-            _callback(command)
-        )
+        example = f"Example: alignlab {command.example}"
+        app_.command(name, cls=OnceCommand, help=_escaped(text), epilog=example)(_callback(command))
     for name, group_app in groups.items():
         app.add_typer(group_app, name=name)
     return app
@@ -324,24 +323,18 @@ def _translate(error: Exception) -> tuple[int, str | None]:
         if hasattr(error, "format_message"):
             return 2, error.format_message() + _as_setting(error)
         return exit_code, ""
-    full = errno.ENOSPC, errno.EDQUOT
     text = str(error)
-    if (isinstance(error, OSError) and error.errno in full) or "No space left on device" in text:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in FULL or "No space left on device" in text:
         where = getattr(error, "filename", None) or "the output folder"
         return 2, (
             f"{where}: no space left on the device; what was done is kept, free some space and "
             "repeat the command"
         )
-    if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
-        return 2, f"{getattr(error, 'filename', None)}: cannot be written ({text})"
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        asked = str(error.filename)
-        shown = asked if len(asked) < 80 else f"{asked[:60]}... ({len(asked):,} characters)"
-        return 2, f"{shown}: expected a path ({os.strerror(error.errno).lower()})"
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        named = Path(error.filename)
-        file = next((p for p in (*reversed(named.parents), named) if p.is_file()), named)
-        return 2, f"{file}: expected a folder, found a file"
+    unwritable = PermissionError, NotADirectoryError, FileExistsError
+    if isinstance(error, unwritable) or number in UNWRITABLE:
+        assert isinstance(error, OSError)
+        return 2, reason_of(error)
     return 1, None
 
 

@@ -224,24 +224,44 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """Parse `["sft.lr=5e-4", "seed=1"]` to a nested mapping; values are YAML.
 
     Raises:
-        BadInput: an argument is not key=value.
+        BadInput: an argument is not key=value, or a setting is given twice.
     """
     nested: dict[str, Any] = {}
     for item in overrides:
-        key, equals, value = item.partition("=")
+        key, equals, text = item.partition("=")
         if not equals or not key:
             raise BadInput(f"expected key=value, found {item!r}")
-        place = nested
-        *parents, last = key.strip().split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise BadInput(f"setting {key}: {parent!r} was given a value before")
         try:
-            place[last] = yaml.load(value, _Yaml) if value else ""
+            value = yaml.load(text, _Yaml) if text else ""
         except yaml.YAMLError:
-            place[last] = value
+            value = text
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        _add(nested, value)
     return nested
+
+
+def _add(into: dict[str, Any], layer: Mapping[str, Any], prefix: str = "") -> None:
+    """Add settings to nested ones in place.
+
+    Raises:
+        BadInput: a setting has a value already.
+    """
+    for key, value in layer.items():
+        if key not in into:
+            into[key] = value
+            continue
+        known = into[key]
+        if isinstance(known, dict) and isinstance(value, dict):
+            _add(known, value, f"{prefix}{key}.")
+        else:
+            found = f"{_shortened(known)} and {_shortened(value)}"
+            raise BadInput(f"setting {prefix}{key}: expected one value, found two: {found}")
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def dotted(nested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -25,6 +26,10 @@ CsvRows = Iterator[tuple[int, list[str]]]
 
 log = logging.getLogger(__name__)
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk and of a spent quota."""
+UNWRITABLE = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG, errno.EIO)
+"""Error numbers of places that cannot be written, and of names that no file can have."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -35,6 +40,35 @@ def cache_folder() -> Path:
     if given := os.environ.get("ALIGNLAB_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignlab"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        BadInput: it cannot be made, or is a file.
+        OSError: the disk is full.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise BadInput(reason_of(error)) from None
+
+
+def reason_of(error: OSError) -> str:
+    """Describe in one line why a path cannot be written."""
+    named = str(error.filename)
+    shown = named if len(named) < 80 else f"{named[:60]}... ({len(named):,} characters)"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"{shown}: expected a path ({os.strerror(error.errno).lower()})"
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        above = (*reversed(Path(named).parents), Path(named))
+        file = next((place for place in above if place.exists() and not place.is_dir()), named)
+        return f"{file}: expected a folder, found a file"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"{shown}: cannot be written ({reason})"
 
 
 def write_text(path: Path, text: str) -> None:

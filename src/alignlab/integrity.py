@@ -19,7 +19,8 @@ from alignlab import registry
 from alignlab.errors import BadInput
 from alignlab.files import file_digest, write_json, write_text
 from alignlab.redo import events, last_events, order, redo, stage_name
-from alignlab.stage_integrity import Damage, first_fault, read_mapping, seal, stage_damage
+from alignlab.stage_integrity import Damage, first_fault, stage_damage
+from alignlab.whole_files import read_mapping, seal
 
 log = logging.getLogger(__name__)
 COMMANDS = ("train", "generate", "judge", "reward")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from alignlab.files import write_json
-from alignlab.stage_integrity import read_mapping, seal
+from alignlab.whole_files import read_mapping, seal
 
 
 def release_weights(folder: Path) -> None:

@@ -26,8 +26,9 @@ from alignlab.changed_settings import refuse_change
 from alignlab.files import lock, read_json, write_json
 from alignlab.records import read_records, to_dict, to_line
 from alignlab.redo import redo_later
-from alignlab.stage_integrity import content, digests, line_sums, seal
+from alignlab.stage_integrity import content, digests, line_sums
 from alignlab.types import Count, Unscored, Usage
+from alignlab.whole_files import seal
 
 if TYPE_CHECKING:
     from alignlab.runs import Run

@@ -22,6 +22,7 @@ from alignlab.files import (
     exclusively,
     file_digest,
     lock,
+    make_folder,
     read_json,
     write_json,
     write_text,
@@ -35,8 +36,8 @@ from alignlab.run_identity import config_text, new_manifest
 from alignlab.run_stage import Changed as Changed
 from alignlab.run_stage import RecordFile as RecordFile
 from alignlab.run_stage import Stage as Stage
-from alignlab.stage_integrity import seal
 from alignlab.types import StudyDescription
+from alignlab.whole_files import seal
 
 
 class Run:
@@ -68,7 +69,7 @@ class Run:
         begun = path.exists() and not _barely_begun(path)
         if begun and not any((path / name).exists() for name in ("config.yaml", "events.jsonl")):
             raise BadInput(f"{path}: expected a run directory or an empty folder, found a full one")
-        (path / "stages").mkdir(parents=True, exist_ok=True)
+        make_folder(path / "stages")
         run._lock = lock(path / ".lock", f"{path}: another process is working on this run")
         try:
             os.utime(path / ".lock")

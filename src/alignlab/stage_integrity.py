@@ -9,28 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from alignlab.checkpoint_files import newest_whole
 from alignlab.files import file_digest
+from alignlab.whole_files import json_problem, read_mapping, seal, torn
 
 LARGE = 256 * 2**20
 """Bytes from which reports take a weight file as whole if it is older than its stage's status."""
 _VOLATILE = ("commits.jsonl", "drawn_rollouts.jsonl", "metrics.jsonl", "rollout_samples.jsonl")
 """Files of a stage that hold times, or that no later stage reads."""
-
-
-def seal(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping with a SHA-256 of its other values, by which a change is found."""
-    rest = {key: value for key, value in plain.items() if key != "sha256"}
-    text = json.dumps(rest, sort_keys=True, ensure_ascii=False)
-    return {**rest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def line_sums(lines: Iterable[bytes]) -> str:
@@ -114,10 +106,10 @@ def _known_faults(
             yield name, None, "a file of a finished stage, found none"
             continue
         size, changed = file.stat().st_size, file.stat().st_mtime_ns
-        if size > LARGE and changed <= since and not hash_large and not _torn(file):
+        if size > LARGE and changed <= since and not hash_large and not torn(file):
             continue
         if file_digest(file) != digest:
-            fault = _torn(file) or (
+            fault = torn(file) or (
                 first_fault(file, units.get(name, ()), finished=True)
                 if file.suffix == ".jsonl"
                 else None
@@ -146,16 +138,15 @@ def _structural_faults(
         if file.suffix == ".jsonl" and name != "commits.jsonl":
             if fault := first_fault(file, units.get(name, ()), finished):
                 yield name, *fault
-        elif file.suffix == ".json" and finished and (problem := _json_problem(file)):
+        elif file.suffix == ".json" and finished and (problem := json_problem(file)):
             yield name, None, problem
-        elif (finished or weights) and (torn := _torn(file)):
-            yield name, *torn
+        elif (finished or weights) and (fault := torn(file)):
+            yield name, *fault
     if weights and not finished:
-        for file in sorted(folder.glob("checkpoint-*[0-9]/*")):
-            if torn := _torn(file):
-                yield str(file.relative_to(folder)), *torn
-            elif file.suffix == ".json" and (problem := _json_problem(file)):
-                yield str(file.relative_to(folder)), None, problem
+        # A training resumes from the newest whole checkpoint, if there is one.
+        newest = newest_whole(folder)
+        for damage in newest.damaged if newest.path is None else ():
+            yield str(damage.file.relative_to(folder)), None, damage.problem
     if finished and any(
         name in present and name not in units for name in status.get("records", {})
     ):
@@ -206,24 +197,6 @@ def _line_problem(line: bytes, sums: str | None, index: int) -> str:
     )
 
 
-def _torn(file: Path) -> tuple[None, str] | None:
-    """Return what is wrong with the length of a weight file; None for other files."""
-    if file.suffix != ".safetensors":
-        return None
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size:
-                raise ValueError
-            head = json.loads(stream.read(length))
-        ends = [v["data_offsets"][1] for k, v in head.items() if k != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
-        return None, f"weights in safetensors, found {size} bytes without a readable head"
-    return None if size == expected else (None, f"{expected} bytes of weights, found {size}")
-
-
 def _units(commits: Path) -> dict[str, list[Any]]:
     """Return the whole lines of commits.jsonl by the file that they name."""
     found: dict[str, list[Any]] = {}
@@ -236,7 +209,10 @@ def _units(commits: Path) -> dict[str, list[Any]]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return a stage's files by name, apart from its status, locks, trackers and checkpoints."""
+    """Return a stage's files by name, apart from its status, locks, trackers and checkpoints.
+
+    Folders that a kill left unfinished (`model.tmp`) are no files of a stage.
+    """
     return {
         str(name): file
         for file in sorted(folder.rglob("*"))
@@ -245,25 +221,5 @@ def _files(folder: Path) -> dict[str, Path]:
         and str(name) != "status.json"
         and not name.parts[0].startswith(("checkpoint-", "tracking"))
         and not file.name.endswith(".partial")
+        and not name.parts[0].endswith((".tmp", ".partial", ".old"))
     }
-
-
-def read_mapping(file: Path) -> tuple[dict[str, Any], str]:
-    """Read a JSON or YAML file that must hold a mapping; a problem instead of an exception."""
-    kind = "YAML" if file.suffix == ".yaml" else "JSON"
-    try:
-        text = file.read_text(encoding="utf-8")
-        plain = yaml.safe_load(text) if kind == "YAML" else json.loads(text)
-    except FileNotFoundError:
-        return {}, f"a {kind} file, found none"
-    except (ValueError, yaml.YAMLError):
-        plain = None
-    return (plain, "") if isinstance(plain, dict) else ({}, f"{kind}, found something else")
-
-
-def _json_problem(file: Path) -> str:
-    try:
-        json.loads(file.read_bytes())
-    except ValueError:
-        return "JSON, found something else"
-    return ""

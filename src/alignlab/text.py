@@ -22,6 +22,13 @@ _FORMAT = (
     (0xFFF9, 0xFFFB), (0xE0000, 0xE0FFF),
 )  # fmt: skip
 """Ranges of invisible characters: control and format characters, fillers, selectors."""
+_FAILED = frozenset(
+    {
+        "$ERROR$",
+        "NETWORK ERROR DUE TO HIGH TRAFFIC. PLEASE REGENERATE OR REFRESH THIS PAGE.",
+    }
+)
+"""Texts that FastChat, Chatbot Arena and Arena-Hard write where the model's server failed."""
 _BLANK = "".join(chr(code) for first, last in _FORMAT for code in range(first, last + 1)) + "".join(
     filter(str.isspace, map(chr, range(0x20, 0x3001)))
 )
@@ -37,6 +44,11 @@ def conversation(prompt: Prompt) -> str:
 def trimmed(text: str) -> str:
     """Strip white space, control and zero-width characters from both ends of a text."""
     return text.strip(_BLANK)
+
+
+def is_failed_answer(text: str) -> bool:
+    """Return True for the text that a tool wrote where a model's server failed."""
+    return text.strip("* \n") in _FAILED
 
 
 def words(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from alignlab.data import check, load
+from alignlab.data.build_records import FAILED
 from alignlab.data.remarks import EMPTY_CELL, REPEATED
 from tests.data.conftest import Write
 
@@ -41,3 +42,26 @@ def test_answers_that_repeat_their_prompt_are_counted(write: Write) -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "user", "content": ASKED}]
     assert changed(write, {"prompt": turns, "completion": whole}) == {REPEATED: 1}
     assert changed(write, {"prompt": ASKED}) == {}
+
+
+FAILED_TEXTS = [
+    "$ERROR$",
+    "**NETWORK ERROR DUE TO HIGH TRAFFIC. PLEASE REGENERATE OR REFRESH THIS PAGE.**",
+]
+
+
+@pytest.mark.parametrize("text", FAILED_TEXTS)
+def test_the_answer_of_a_failed_server_is_dropped_and_counted(write: Write, text: str) -> None:
+    good = {"prompt": "Name a sea.", "completion": "The Baltic"}
+    for row in (
+        {"prompt": ASKED, "completion": text},
+        {"prompt": ASKED, "completion": text, "label": False},
+        {"prompt": ASKED, "completion": text, "feedback": "What is this?"},
+    ):
+        rest = {key: row[key] for key in row.keys() - good.keys()}
+        count = load(str(write([row, {**good, **rest}]))).counts[-1]
+        assert (count.kept, dict(count.dropped)) == (1, {FAILED: 1})
+    pairs = [{"prompt": ASKED, "chosen": "An apple.", "rejected": text},
+             {"prompt": "Name a sea.", "chosen": "The Baltic", "rejected": "The Nile"}]  # fmt: skip
+    count = load(str(write(pairs))).counts[-1]
+    assert (count.kept, dict(count.dropped)) == (1, {FAILED: 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.outputs import FOREIGN, FURTHER, NULL, read_outputs
+from alignlab.evaluation.outputs import FOREIGN, FURTHER, LATER_NULL, NULL, read_outputs
 from alignlab.evaluation.tasks import ModelAnswers, Question
 from alignlab.types import Message, Prompt
 
@@ -118,13 +119,6 @@ def test_null_answers_and_foreign_rows_are_counted(tmp_path: Path) -> None:
     assert found.model == "mine"
 
 
-def test_a_null_turn_leaves_the_question_unanswered(tmp_path: Path) -> None:
-    asked = questions("One?", "Two?", follow_ups=("And?",))
-    rows = [{"id": "0", "turns": ["a", None]}, {"id": "1", "turns": ["a", "b"]}]
-    found = read(tmp_path, asked, *rows)
-    assert (texts(found), found.left_out) == ({"1": ["a", "b"]}, {NULL: 1})
-
-
 REFUSED = {
     "an id with another text": (
         [row("Name a sea.", "x", id=1)],
@@ -181,6 +175,44 @@ def test_failed_calls_and_further_choices_are_counted(tmp_path: Path) -> None:
     )  # fmt: skip
     assert texts(found) == {"1": ["a"]}
     assert found.left_out == {NULL: 1, FURTHER: 1}
+
+
+@pytest.mark.parametrize(
+    ("turns", "kept"),
+    [(["a", "$ERROR$"], ["a"]), (["a", None], ["a"]), (["a", "ERROR"], ["a"]),
+     (["a", ""], ["a", ""]), (["$ERROR$", "b"], None), (["$ERROR$", "$ERROR$"], None),
+     ([None], None)],
+)  # fmt: skip
+def test_the_turns_before_a_failed_one_are_kept(
+    tmp_path: Path, turns: list[str | None], kept: list[str] | None
+) -> None:
+    rows = [
+        {"question_id": i, "choices": [{"turns": t}]} for i, t in enumerate([turns, ["c", "d"]])
+    ]
+    asked = questions("one", "two", follow_ups=("and then?",))
+    found = read(tmp_path, asked, *rows)
+    assert texts(found) == {**({} if kept is None else {"0": kept}), "1": ["c", "d"]}
+    late = kept is not None and len(kept) < 2
+    assert found.left_out == ({NULL: 1} if kept is None else {LATER_NULL: 1} if late else {})
+    assert (found.last(asked[0]) is None) == (kept is None or late)
+
+
+def test_an_answer_may_say_error_outside_fastchats_layout(tmp_path: Path) -> None:
+    assert texts(read(tmp_path, questions("a"), row("a", "ERROR"))) == {"0": ["ERROR"]}
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.tsv", "MINE.CSV.gz"])
+def test_the_empty_cells_of_a_table_are_null_answers(tmp_path: Path, name: str) -> None:
+    mark = "\t" if "tsv" in name else ","
+    text = f"instruction{mark}output\na{mark}so 5\nb{mark}\nc{mark}  \n".encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    found = read_outputs(tmp_path / name, questions("a", "b", "c"))
+    assert texts(found) == {"0": ["so 5"]}
+    assert found.left_out == {NULL: 2}
+
+
+def test_an_empty_text_of_json_is_an_answer(tmp_path: Path) -> None:
+    assert texts(read(tmp_path, questions("a"), row("a", ""))) == {"0": [""]}
 
 
 def test_an_answer_too_many_names_its_question(tmp_path: Path) -> None:

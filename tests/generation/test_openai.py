@@ -10,6 +10,7 @@ import traceback
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,65 @@ def test_faults_are_tried_again(fault: Reply) -> None:
         (answer,) = _engine(seen.url).complete([ask("r", "q")])
     assert answer[0].finish == "stop"
     assert len(seen.bodies) == 3
+
+
+BUSY: list[tuple[int, Any]] = [
+    (400, {"error": {"message": "The engine is currently overloaded, please try again later"}}),
+    (400, {"error": {"message": "Rate limit reached for requests per minute"}}),
+    (400, {"error": {"message": "Please try again in 2.5s."}}),
+    (400, {"error": {"message": "Something went wrong. Please try again."}}),
+    (400, {"error": {"message": "Provider returned error", "code": 502}}),
+    (400, {"error": {"message": "no", "type": "x", "code": "rate_limit_exceeded"}}),
+    (400, {"object": "error", "message": "busy", "code": 42903}),
+    (400, {"object": "error", "message": "NETWORK ERROR", "code": 50001}),
+    (400, "upstream request timed out"),
+    (403, {"error": {"message": "Too many requests; you have exceeded a secondary limit"}}),
+    (404, {"error": {"message": "no healthy upstream"}}),
+    (404, {"error": {"message": "Model m is currently loading"}}),
+    (422, {"detail": "Server is at full capacity"}),
+    (200, {"error": {"message": "Overloaded", "type": "overloaded_error"}}),
+    (200, {"error": {"message": "Server overloaded, try again later", "code": 400}}),
+    (200, {"error": "rate limit"}),
+    (200, {"object": "error", "message": "The model is overloaded", "code": 400}),
+    (200, {"message": "service unavailable"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), BUSY)
+def test_a_busy_server_is_asked_again_whatever_its_status(status: int, body: Any) -> None:
+    busy = Reply(status=status, body=body)
+    with serve(lambda body, number: busy if number < 2 else echo(body)) as seen:
+        (answer,) = _engine(seen.url).complete([ask("r", "q")])
+    assert answer[0].finish == "stop"
+    assert len(seen.bodies) == 3
+
+
+def test_a_server_that_stays_busy_is_given_up_after_the_attempts(tmp_path: Path) -> None:
+    busy = Reply(status=400, body={"error": {"message": "overloaded"}})
+    with serve(lambda *_: busy) as seen, pytest.raises(RunFailed, match="2 calls in a row failed"):
+        _engine(seen.url, tmp_path, attempts=3, give_up_after=2, concurrency=1).complete(
+            [ask(f"r{k}", "q") for k in range(5)]
+        )
+    assert len(seen.bodies) == 6
+
+
+WRONG: list[tuple[int, Any]] = [
+    (400, {"error": {"message": "Invalid 'messages'. Please fix the request and try again."}}),
+    (400, {"error": {"message": "Please reduce the length of the messages and try again."}}),
+    (400, {"error": {"message": "You exceeded your current quota, please try again later"}}),
+    (400, {"error": {"message": "Content flagged by moderation. Please try again later."}}),
+    (400, {"object": "error", "message": "This model's context is 512 tokens", "code": 40303}),
+    (200, {"error": {"message": "wrong field", "type": "invalid_request_error"}}),
+    (200, {"object": "error", "message": "wrong", "type": "BadRequestError", "code": 400}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), WRONG)
+def test_a_wrong_request_is_asked_once_whatever_its_status(status: int, body: Any) -> None:
+    with serve(lambda *_: Reply(status=status, body=body)) as seen:
+        (answer,) = _engine(seen.url).complete([ask("r", "q")])
+    assert answer[0].finish == "error"
+    assert len(seen.bodies) == 1
 
 
 def test_timeouts_are_tried_again() -> None:

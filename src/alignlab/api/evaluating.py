@@ -23,6 +23,7 @@ from alignlab.api.inputs import (
 )
 from alignlab.api.results import Evaluation
 from alignlab.errors import BadInput
+from alignlab.files import make_folder
 
 _OLD = {"audit": "judge-card", "judge": "judge_scores"}
 """Benchmark names of version 0.1 -> current names."""
@@ -87,7 +88,7 @@ def evaluate(
     read, text = ("", None) if data is None else _data_for(needs, data)
     with writing(place, Path(read) if text is not None else None, repair=repair):
         if text is not None:
-            Path(read).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(read).parent)
             Path(read).write_text(text, encoding="utf-8")
         found = run_benchmark(
             benchmark, *overrides, data=read, out=place, config=config, **given, **settings

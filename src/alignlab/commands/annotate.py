@@ -22,7 +22,7 @@ from alignlab.data.read import Faults, read_table
 from alignlab.data.sheet_answers import answer_in
 from alignlab.data.sheets import Key, read_key
 from alignlab.errors import BadInput
-from alignlab.files import lock, write_text
+from alignlab.files import lock, make_folder, write_text
 from alignlab.report.policy import content_security_policy
 from alignlab.text import conversation as as_text
 
@@ -146,7 +146,7 @@ def annotate(
     sheet = Path(out)
     if sheet.suffix != ".jsonl":
         raise BadInput(f"{sheet}: expected a file name ending in .jsonl")
-    sheet.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(sheet.parent)
     busy = f"{sheet}: another process works on this sheet"
     held = lock(sheet.with_name(f".{sheet.name}.lock"), busy, patience_s=1.0)
     try:

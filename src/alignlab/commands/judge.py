@@ -11,7 +11,7 @@ from typing import Any, Literal
 from alignlab import configs
 from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import setting_layers
-from alignlab.commands._support.prompts_and_responses import ReadResponses, responses_of
+from alignlab.commands._support.prompts_and_responses import ReadResponses, dropped, responses_of
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
@@ -105,7 +105,12 @@ def rate(
             raise BadInput(f"{responses}: expected responses to order, found none ({why})")
         write_rows(path, written)
         context.run.finish()
-        left_out = (*_unscored(feedback).items(), *written.dropped.items())
+        left_out = (
+            *_unscored(feedback).items(),
+            *written.dropped.items(),
+            *((f"records dropped: {reason}", n) for reason, n in dropped(corpus).items()),
+            *answered.tally.dropped.items(),
+        )
         note = "; ".join(f"{reason} {n}" for reason, n in left_out)
         done = FileWritten(
             str(path), len(written.rows), str(context.run.path), note, types_of(context.run)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from alignlab.data.rows import Row, is_text
-from alignlab.text import trimmed
+from alignlab.text import is_failed_answer, trimmed
 from alignlab.types import (
     CritiquedResponse,
     Demonstration,
@@ -27,6 +27,7 @@ from alignlab.types import (
 
 Record = Demonstration | PreferenceGroup | UnpairedPreference | CritiquedResponse | Prompt
 UNKNOWN_WRITER = "unknown"
+FAILED = "response of a failed server ($ERROR$)"
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,13 @@ def commented(
 def pair(
     messages: Sequence[Message], chosen: ResponseDraft, rejected: ResponseDraft, origin: Origin
 ) -> BuildResult:
-    """Build a group of two; empty, identical or contradicting responses are dropped."""
+    """Build a group of two; empty, failed, identical or contradicting responses are dropped."""
     if not trimmed(chosen.text):
         return Dropped("empty chosen response")
     if not trimmed(rejected.text):
         return Dropped("empty rejected response")
+    if is_failed_answer(chosen.text) or is_failed_answer(rejected.text):
+        return Dropped(FAILED)
     if trimmed(chosen.text) == trimmed(rejected.text):
         return Dropped("identical responses")
     if chosen.score == rejected.score:
@@ -170,6 +173,8 @@ def group(
     for answer in sorted(answers, key=lambda a: -a.score):
         if not trimmed(answer.text):
             changed.append("empty response left out")
+        elif is_failed_answer(answer.text):
+            changed.append(f"{FAILED} left out")
         elif trimmed(answer.text) in best_first:
             changed.append("repeated response left out")
         else:
@@ -219,10 +224,12 @@ def _prompt(messages: Sequence[Message], origin: Origin) -> Prompt | Dropped:
 def _answered(
     messages: Sequence[Message], answer: ResponseDraft, origin: Origin
 ) -> tuple[Prompt, Response] | Dropped:
-    """Build a prompt and the response to it; an empty response is dropped."""
+    """Build a prompt and the response to it; an empty or failed response is dropped."""
     asked = _prompt(messages, origin)
     if isinstance(asked, Dropped):
         return asked
+    if is_failed_answer(answer.text):
+        return Dropped(FAILED)
     return (asked, _response(asked, answer)) if trimmed(answer.text) else Dropped("empty response")
 
 

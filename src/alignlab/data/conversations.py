@@ -206,12 +206,22 @@ def desirability(row: Row) -> bool | None:
     """Read the label of an unpaired preference (KTO); None without one.
 
     `kto_tag` counts in any form, `label` only as true or false, as a number may be a class.
+
+    Raises:
+        BadInput: records before this one have a label and this one none, or the other way round.
     """
-    if row.has("kto_tag"):
-        return row.truth("kto_tag")
-    if str(row.peek("label")).strip().lower() not in ("true", "false"):
-        return None
-    return row.truth("label")
+    named = "kto_tag" if row.has("kto_tag") else "label"
+    word = str(row.peek("label")).strip().lower()
+    found = row.truth(named) if named == "kto_tag" or word in ("true", "false") else None
+    if row.reading is not None:
+        known = row.reading.memory.setdefault("is labelled", found is not None)
+        if known != (found is not None):
+            expected = f"{'a' if known else 'no'} label, as in the records before"
+            field = (
+                named if found is not None or "kto_tag" not in row.reading.columns else "kto_tag"
+            )
+            raise row.bad(field, expected)
+    return found
 
 
 def last_exchange(messages: tuple[Message, ...]) -> Exchange | None:

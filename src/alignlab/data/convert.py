@@ -19,6 +19,7 @@ from alignlab.data.sources import find_source, load
 from alignlab.data.split_dedupe import STAGE
 from alignlab.data.writers import PAIRS, WRITERS, Pairs, Written
 from alignlab.errors import BadInput, unknown_name
+from alignlab.files import make_folder
 from alignlab.types import Corpus, Count
 
 Part = Literal["train", "test"]
@@ -90,7 +91,7 @@ def write_rows(path: Path, written: Written) -> None:
         BadInput: the file has another ending.
     """
     write = writer_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     unfinished = path.with_name(path.name + ".part")
     write(unfinished, written)
     os.replace(unfinished, path)

@@ -11,9 +11,10 @@ from alignlab.data.build_records import BuildResult, Kept, held_out, with_change
 from alignlab.data.hub import HubChoice
 from alignlab.data.json_rows import is_test_name
 from alignlab.data.options import Options, ReadOptions, split_rest
+from alignlab.data.pair_columns import pair_columns
 from alignlab.data.read import Faults, RawTable, read_table
 from alignlab.data.remarks import remarks_on
-from alignlab.data.rows import Row, listed
+from alignlab.data.rows import Row, is_nothing, listed
 from alignlab.data.split_dedupe import STAGE, held_out_prompts, of_kind, prompt_of, split_dedupe
 from alignlab.data.templated import IN_WORDS, ends_in_template_words, template_mark, texts_of
 from alignlab.data.unread import UnreadFields
@@ -32,6 +33,8 @@ from alignlab.types import (
 O = TypeVar("O", bound=ReadOptions)  # noqa: E741 - the options of a format
 SPLIT = "split"
 """Column whose value may name the part of the data that a row belongs to."""
+LABELS = ("label", "feedback")
+"""Columns that make another record of a prompt and its answer."""
 RecordOf = Callable[[Row, Any], list[BuildResult]]
 CorpusOf = Callable[["Format", RawTable, Any, Faults], Corpus]
 
@@ -106,16 +109,29 @@ def row_format(
 def detect(table: RawTable) -> Format:
     """Detect the layout of a table by the best match of its first row.
 
+    A label or feedback in words that only later rows hold counts as a column of the first.
+
     Raises:
-        BadInput: no layout fits, or several fit equally well.
+        BadInput: no layout fits, several fit equally well, or a pair of answers stands under names
+            that the layout does not read.
     """
     first = table.rows[0]
+    late = {n for row in table.rows for n in LABELS if not is_nothing(row.values.get(n))}
+    missing = dict.fromkeys(late - first.values.keys())
+    first = replace(first, values={**first.values, **missing})
     known = [part for part in (get("data", n) for n in names("data")) if isinstance(part, Format)]
     best = max(known, key=lambda each: each.match(first))
     fits = [each for each in known if each.match(first) == best.match(first)]
     # A blank around a name is not seen unless it is quoted.
     shown = [name if name == str(name).strip() else repr(name) for name in first.values]
     columns, layouts = listed(shown), listed(each.name for each in known)
+    pair = pair_columns(first, frozenset().union(*best.columns) if best.match(first) else ())
+    if pair is not None:
+        raise bad_record(
+            first.file, first.line, pair.better,
+            "a pair of answers in columns named chosen and rejected (NAME:PATH names a layout that "
+            "reads no such columns)", f"{pair.better} and {pair.worse}",
+        )  # fmt: skip
     if best.match(first) == 0:
         raise BadInput(
             f"{first.file}, line {first.line}: expected the columns of a known layout, found "

@@ -58,7 +58,7 @@ def prompt_completion(row: Row, options: Options) -> list[BuildResult]:
 
 def completed(row: Row) -> Exchange | None:
     """Read the prompt and completion of a row; None if the last turn is not the assistant's."""
-    other = row.peek("completion") is None and row.peek("response") is not None
+    other = row.peek("completion") is None and "response" in row.values
     answer = answer_turns(row, "response" if other else "completion")
     asked = prompt_of(row, tuple(turn.content for turn in answer))
     return last_exchange((*asked, *answer))

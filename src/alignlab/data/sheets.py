@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 from alignlab.data.read import Faults, read_table
 from alignlab.errors import BadInput, bad_record
-from alignlab.files import write_text
+from alignlab.files import make_folder, write_text
 from alignlab.records import from_line, to_line
 from alignlab.seeds import derive
 from alignlab.text import conversation as as_text
@@ -251,7 +251,7 @@ def write_sheet(
     exists = path.exists()  # a key may be alone: its sheet was renamed when it was filled in
     shown = {row.text("item") for row in read_table(str(path), Faults()).rows} if exists else set()
     lacking = [item for item in key.items if item.item not in shown]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # The key first: rows without a key could never be read back.
     write_text(key_path(path), "".join(map(to_line, (settings, *key.items))))
     if lacking:

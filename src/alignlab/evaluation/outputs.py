@@ -7,8 +7,11 @@ records (`prompt_id`, `text`), and plain rows with an id or `instruction`/`promp
 
 A row that holds the question's text belongs to that question: many files number their own rows, so
 an id counts only where the text agrees with it or the row holds none. Rows of a question that the
-benchmark asks several times are paired with it in order. A null answer (or FastChat's `$ERROR$`) is
-no answer: its question stays unanswered and is counted.
+benchmark asks several times are paired with it in order.
+
+A null answer is no answer: its question stays unanswered and is counted. FastChat's `$ERROR$` and
+the empty cells of a table, which writes null and an empty text alike, are null. Of several turns
+those before the first null one are kept.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.task_files import BenchmarkRow, id_text, read_rows
 from alignlab.evaluation.tasks import ModelAnswers, Question
+from alignlab.text import is_failed_answer
 from alignlab.types import Response, SampledBy
 
 IDS = ("question_id", "prompt_id", "instruction_id", "uid", "id")
@@ -30,9 +35,11 @@ ASKED = ("instruction", "prompt", "question", "messages")
 TEXTS = ("output", "response", "text", "completion", "answer", "sample")
 FOREIGN = "answers no question of the benchmark"
 NULL = "null answer"
+LATER_NULL = "null answer to a later turn, the turns before it kept"
 FURTHER = "further choices, of which the first counts"
-ERROR = "$ERROR$"
-"""Text that FastChat and Arena-Hard write where the model's server failed."""
+LOCAL_ERROR = "ERROR"
+"""Answer that FastChat writes where a model on its own machine failed."""
+TABLES = (".csv", ".tsv")
 
 
 def read_outputs(
@@ -58,14 +65,17 @@ def read_outputs(
         choices = row.values.get("choices")
         left_out[FURTHER] += int(isinstance(choices, list) and len(choices) > 1)
         turns = 1 + len(question.follow_ups)
-        if texts is None:
+        answered = list(takewhile(lambda text: text is not None, texts))
+        if not answered:
             left_out[NULL] += 1
         elif len(texts) != turns:
             raise bad_record(path, row.line, None, f"{turns} answers (one a turn)", len(texts))
         else:
+            left_out[LATER_NULL] += int(len(answered) < turns)
             found[question.id] = tuple(
                 Response(f"{question.id}/{model}/{turn}", question.id, text, SampledBy(model))
-                for turn, text in enumerate(texts)
+                for turn, text in enumerate(answered)
+                if text is not None
             )
             if "length" in (row.values.get("finish"), row.values.get("finish_reason")):
                 *before, last = found[question.id]
@@ -188,8 +198,8 @@ def _asked(values: Mapping[str, Any]) -> Iterable[str]:
             yield text.strip()
 
 
-def _texts(row: BenchmarkRow) -> list[str] | None:
-    """Return a row's answers, one per turn; None where one of them is null.
+def _texts(row: BenchmarkRow) -> list[str | None]:
+    """Return a row's answers, one per turn; None for each that is null.
 
     Raises:
         BadInput: an answer is no text, or there is no field of answers.
@@ -207,11 +217,14 @@ def _texts(row: BenchmarkRow) -> list[str] | None:
     else:
         raise bad_record(row.file, row.line, "output", "an answer", f"fields {[*row.values]}")
     turns = [_content(turn) for turn in (found if isinstance(found, list) else [found])]
-    if any(turn is None or turn == ERROR for turn in turns):
-        return None
-    if not turns or not all(isinstance(turn, str) for turn in turns):
+    if not turns or not all(turn is None or isinstance(turn, str) for turn in turns):
         raise bad_record(row.file, row.line, field, "a text, or one per turn", found)
-    return turns
+    is_table = row.file.name.lower().removesuffix(".gz").endswith(TABLES)
+    null = {LOCAL_ERROR if field == "choices" else None, "" if is_table else None}
+    return [
+        None if turn is None or turn.strip() in null or is_failed_answer(turn) else turn
+        for turn in turns
+    ]
 
 
 def _content(turn: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 from alignlab.errors import bad_record
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.tasks import Question
+from alignlab.text import is_failed_answer
 from alignlab.types import Message, Prompt
 
 ASKED = ("prompt", "instruction", "question", "input", "text")
@@ -39,6 +40,8 @@ def fastchat_references(path: Path) -> dict[str, tuple[str, ...]]:
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             raise bad_record(path, row.line, "choices", "a list of answers", choices)
         turns = BenchmarkRow(path, row.line, choices[0]).texts("turns")
+        if failed := next(filter(is_failed_answer, turns), None):
+            raise bad_record(path, row.line, "choices", "an answer to each turn", failed)
         found[row.key("question_id", "uid")] = tuple(turns)
     return found
 

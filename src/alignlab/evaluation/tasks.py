@@ -94,7 +94,7 @@ class ModelAnswers:
 
     model: str
     turns: Mapping[str, tuple[Response, ...]]
-    """Question id -> its answer to each turn; a question without all its answers is missing."""
+    """Question id -> its answers, up to the first turn without one; unanswered ones are missing."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Reason -> rows of a file of answers that were left out."""
     thoughts: int = 0
@@ -110,8 +110,8 @@ class ModelAnswers:
 
     def last(self, question: Question) -> Response | None:
         """Return the answer to the last turn; None where the model gave none."""
-        found = self.turns.get(question.id)
-        return None if found is None else found[-1]
+        found = self.turns.get(question.id, ())
+        return found[-1] if len(found) == 1 + len(question.follow_ups) else None
 
 
 def _changed(

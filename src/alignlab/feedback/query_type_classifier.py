@@ -63,7 +63,7 @@ class QueryTypeClassifier:
         from safetensors.numpy import save_file
 
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         tensors = {"weight": self.weight_d, "bias": np.array([self.bias], dtype=np.float32)}
         save_file(tensors, folder / WEIGHTS)
         files.write_json(folder / ABOUT, asdict(self.about))

@@ -19,6 +19,7 @@ from typing import Any
 
 from alignlab import leases
 from alignlab.errors import BadInput, RunFailed
+from alignlab.files import make_folder
 from alignlab.types import Usage
 
 _SCHEMA = """
@@ -73,7 +74,7 @@ class AnswerCache:
             BadInput: the file is no answer cache.
         """
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         self.path = path
         self._lock = threading.Lock()
         try:

@@ -160,7 +160,8 @@ def _refusal(error: BaseException, key: str) -> Refusal | None:
     if isinstance(error, openai.APIStatusError):
         status, body, code = error.status_code, error.body or error.message, error.code
     elif isinstance(error, Unreadable) and error.status:
-        status, body, code = error.status, error.body, None
+        body = error.body
+        status, code = error.status, body.get("code") if isinstance(body, dict) else None
     else:
         return None
     return Refusal(status, without_key(str(body), key).lower(), str(code or ""))

@@ -44,6 +44,23 @@ _ABOUT_CONTENT = re.compile(
     r"context.?(?:length|window)|(?:prompt|input|message).{0,30}too long|moderation|flagged|"
     r"content.?(?:filter|management|policy)|safety|responsibleai"
 )
+_TRANSIENT = re.compile(
+    r"over.?load|rate.?limit|too many (?:concurrent |parallel )?requests|throttl|"
+    r"(?:over|at|out of|no|insufficient|exceeded) (?:\w+ )?capacity|high (?:demand|load|traffic)|"
+    r"\bbusy\b|resource.?exhausted|temporar(?:y|ily)|(?:service|server|upstream).{0,20}unavailable|"
+    r"no healthy upstream|(?:upstream|gateway|request|server|worker).{0,20}tim(?:ed|e)[ -]?out|"
+    r"(?:model|engine).{0,40}(?:is|still|currently) (?:loading|starting|warming)|"
+    r"(?:try|retry)(?: \w+){0,3}? (?:later|soon|shortly|after|in (?:a |\d))"
+)
+"""Wordings of servers that would accept the request at another time, whatever the status."""
+_AGAIN = re.compile(r"(?:try|retry)(?: \w+){0,2} again|please retry")
+_TO_MEND = re.compile(
+    r"valid|unsupported|modif|adjust|correct|reduc|shorten|\bfix|check|chang|missing|required|"
+    r"must|expected"
+)
+"""Words of a message that asks for another request before the next attempt."""
+_FOR_GOOD = re.compile(r"insufficient.?quota|exceeded your current quota|billing|credit balance")
+_LATER = {408, 409, 425, 429}
 _LEARNABLE = {400, 403, 422, 500, 501}
 
 
@@ -64,15 +81,29 @@ class Refusal:
     @property
     def is_transient(self) -> bool:
         """True where a repeated request may be accepted later."""
-        if self.code == "insufficient_quota":
+        if self.code == "insufficient_quota" or self.status in {401, 402}:
             return False
-        return self.status in {408, 409, 425, 429} or (self.status >= 500 and self.status != 501)
+        if self.status in _LATER or (self.status >= 500 and self.status != 501):
+            return True
+        # FastChat's codes are a status and two digits; its replies have status 400.
+        code = int(self.code) if self.code.isdigit() and len(self.code) < 6 else 0
+        code = code if code < 1000 else code // 100
+        return code in _LATER or 500 <= code < 600 or self._asks_for_patience
+
+    @property
+    def _asks_for_patience(self) -> bool:
+        """True where the words of the error say that the same request may be accepted later."""
+        if self.is_about_content or _FOR_GOOD.search(self.text) or _UNSUPPORTED.search(self.text):
+            return False
+        if _TRANSIENT.search(f"{self.code} {self.text}"):
+            return True
+        return _AGAIN.search(self.text) is not None and not _TO_MEND.search(self.text)
 
     @property
     def ends_all_calls(self) -> bool:
         """True where key, model name or quota is refused, as it will be for every request."""
         hopeless = self.status in {401, 402, 403, 404} or self.code == "insufficient_quota"
-        return hopeless and not self.is_about_content
+        return hopeless and not self.is_about_content and not self.is_transient
 
 
 @dataclass(frozen=True)
@@ -124,7 +155,7 @@ class EndpointLimits:
             return None
         named = _named(refusal.text)
         unsupported = _UNSUPPORTED.search(refusal.text) is not None
-        if refusal.status in (403, 500) and not unsupported:
+        if not unsupported and (refusal.status in (403, 500) or refusal.is_transient):
             return None
         return (
             self._learn_number(refusal.text, named, sent)

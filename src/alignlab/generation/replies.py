@@ -32,6 +32,8 @@ _BROKEN = re.compile(r"error|abort|cancel|time.?out|insufficient|malformed")
 """Finish reasons of an upstream that broke off."""
 _FILTERED = {"content_filter", "sensitive", "safety", "recitation", "prohibited_content",
              "blocklist", "spii"}  # fmt: skip
+_NAMED_STATUS = {"invalid_request": 400, "badrequest": 400, "bad_request": 400}
+"""Word in an error's code or type -> HTTP status; other errors may be of the moment."""
 _SILENT = tuple(f"no text (finish reason {reason!r})" for reason in ("stop", None))
 
 
@@ -44,8 +46,7 @@ class Unreadable(Exception):
         """Tokens of the reply, where it states them."""
         self.body = error
         """Error in the reply, if there is one."""
-        code = str(_at(error, "code") or _at(error, "status") or "")
-        self.status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 0
+        self.status = _status_in(error)
         """HTTP status in the error; 0 where it names none."""
 
 
@@ -96,6 +97,16 @@ def read_reply(content: bytes, payload: Mapping[str, Any], key: str) -> ChatAnsw
     return answer
 
 
+def _status_in(error: Any) -> int:
+    """Return the HTTP status that an error's code or type names; 0 for none."""
+    code = str(_at(error, "code") or _at(error, "status") or "")
+    if code.isdigit():
+        number = int(code[:3]) if len(code) <= 5 else 0  # FastChat's codes have two more digits
+        return number if 400 <= number < 600 else 0
+    named = f"{code} {_at(error, 'type') or ''}".lower()
+    return next((status for word, status in _NAMED_STATUS.items() if word in named), 0)
+
+
 def without_key(text: str, key: str) -> str:
     """Remove the key from a text, which servers like to repeat."""
     return text.replace(key, "***") if key else text
@@ -116,6 +127,8 @@ def _error_in(body: Any, choices: Any) -> Any:
     Gateways send one under status 200 where their upstream breaks during the reply.
     """
     several = choices if isinstance(choices, list) else []
+    if _at(body, "object") == "error":  # as vLLM and FastChat write it
+        return body
     for part in (body, *several):
         if error := _at(part, "error"):
             return error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alignlab.errors import BadInput
-from alignlab.files import cache_folder, read_json, write_json
+from alignlab.files import cache_folder, make_folder, read_json, write_json
 from alignlab.records import fingerprint
 
 CARD = "card.json"
@@ -58,7 +58,7 @@ def _digest(file: Path) -> str:
 def keep(card: dict[str, Any]) -> None:
     """Store a card's verdict under its judge's identity, over an older one; rows stay out."""
     folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / f"{card['identity']}.json", {k: v for k, v in card.items() if k != "rows"})
 
 

@@ -77,8 +77,7 @@ def answer(
         open_ = [q for q in questions if len(q.follow_ups) >= turn and len(given[q.id]) == turn]
         for response in _turn(context, model, open_, given, sampling, turn, chunk):
             given[response.prompt_id] += (response,)
-    whole = {q.id: given[q.id] for q in questions if len(given[q.id]) == 1 + len(q.follow_ups)}
-    return ModelAnswers(model.name, whole)
+    return ModelAnswers(model.name, {key: turns for key, turns in given.items() if turns})
 
 
 def _turn(

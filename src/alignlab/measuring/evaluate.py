@@ -281,7 +281,7 @@ def _shown(
     by_response: Mapping[str, list[Feedback]],
 ) -> DisplayedAnswer:
     parts = [responses[0].text]
-    for asked, response in zip(question.follow_ups, responses[1:], strict=True):
+    for asked, response in zip(question.follow_ups, responses[1:], strict=False):
         parts += [f"[{asked}]", response.text]
     feedback = [f for r in responses for f in by_response.get(r.id, ())]
     return DisplayedAnswer(model, "\n\n".join(parts), tuple(feedback))

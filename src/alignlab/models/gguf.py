@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from alignlab.errors import BadInput
-from alignlab.files import cache_folder, lock, write_text
+from alignlab.files import cache_folder, lock, make_folder, write_text
 from alignlab.models.folders import replace_folder
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def converted(file: Path) -> Path:
     state = file.stat()
     folder = cache() / f"gguf-{FORMAT}-{_digest(file, state.st_size, state.st_mtime_ns)[:16]}"
     if not (folder / "config.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         held = lock(folder.with_suffix(".lock"), f"{file}: another process converts it", _WAIT_S)
         try:
             if not (folder / "config.json").is_file():

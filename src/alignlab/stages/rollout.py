@@ -20,7 +20,12 @@ from alignlab.protocols import FeedbackSource
 from alignlab.runs import Stage, slug
 from alignlab.stages.rollout_engine import as_sample, check_engine, serving
 from alignlab.stages.sample import THOUGHTS
-from alignlab.stages.train import TrainingTask, drop_checkpoints, train_on_all_ranks
+from alignlab.stages.train import (
+    TrainingTask,
+    drop_checkpoints,
+    lost_checkpoints,
+    train_on_all_ranks,
+)
 from alignlab.training.config import SaveDtype
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.environment import Environment, Reward, Sample, SampledGroup
@@ -147,8 +152,9 @@ def _write(stage: Stage, prompts: Count, result: RolloutResult) -> None:
     changed = {kind: number for kind, number in thoughts.items() if number}
     kept = result.rollouts - sum(lost.values())
     scored = Count(stage.name, "rollouts", kept, lost, changed)
-    stage.count([replace(prompts, stage=stage.name), scored])
     trained = result.trained
+    found = [replace(prompts, stage=stage.name), scored, *lost_checkpoints(stage, trained)]
+    stage.count(found)
     summary = RolledOut(
         trained.steps,
         trained.best_step,

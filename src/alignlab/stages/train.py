@@ -19,13 +19,13 @@ from alignlab.objectives.base import GroupRewards, Objective, input_of
 from alignlab.objectives.distill import Distill
 from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recording import Recorder
-from alignlab.runs import slug
+from alignlab.runs import Stage, slug
 from alignlab.training.config import LengthSettings, SaveAs, SaveDtype, TrainConfig
 from alignlab.training.distributed import DistributedContext
 from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
 from alignlab.training.tracking import LogMetrics, log_to, tracking
-from alignlab.types import Checkpoint, PreferenceGroup, Usage
+from alignlab.types import Checkpoint, Count, PreferenceGroup, Usage
 from alignlab.work import Trained
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def train(
             result = train_on_all_ranks(_learn, task, title, {"lm": lm, "validate": validate})
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
+            if result.damaged:
+                stage.count([replace(count, stage=stage.name), *lost_checkpoints(stage, result)])
             best = result.best_step, result.best_value
             summary = TrainingSummary(result.steps, *best, result.padded_because, result.dtype)
             stage.write("trained", TrainingSummary, [summary])
@@ -235,6 +237,12 @@ def shower(bar: progress.ProgressTask, log: LogMetrics | None) -> LogMetrics:
         bar.set(step, ", ".join(f"{what} {value:.3f}" for what, value in shown))
 
     return show
+
+
+def lost_checkpoints(stage: Stage, result: TrainResult) -> list[Count]:
+    """Count the damaged checkpoints whose steps were done again; empty without any."""
+    lost = {"damaged, its steps done again": len(result.damaged)}
+    return [Count(stage.name, "checkpoints resumed from", 1, lost)] if result.damaged else []
 
 
 def drop_checkpoints(folder: Path) -> None:

@@ -7,10 +7,9 @@ any number of processes, each its own part.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from alignlab.checkpoint_files import BEST, STATE, Newest, newest_whole, sealed, step_of
 from alignlab.errors import BadInput
+from alignlab.files import read_json, write_json
 from alignlab.models.adapters import is_adapted
 from alignlab.models.load import LanguageModel, replace_folder, save
 from alignlab.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -27,11 +28,6 @@ from alignlab.training.precision import Weights
 
 if TYPE_CHECKING:
     from alignlab.training.shard_files import BackgroundSaves
-
-STATE = "training_state"
-"""Stem of the two files of a training's state."""
-BEST = "best"
-"""Stem of the file, or name of the folder of shards, of the best weights by validation."""
 
 
 @dataclass
@@ -58,11 +54,19 @@ class Progress:
     """State of rollout training between batches."""
 
 
-def newest(out: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run, if there is one."""
-    found = [p for p in out.glob("checkpoint-*") if (p / f"{STATE}.json").is_file()]
-    numbered = [p for p in found if p.name.removeprefix("checkpoint-").isdigit()]
-    return max(numbered, key=_step, default=None)
+def newest(out: Path) -> Newest:
+    """Return the newest checkpoint from which a run can resume, and damaged ones after it.
+
+    Raises:
+        BadInput: there are checkpoints, and all are damaged.
+    """
+    found = newest_whole(out)
+    if found.path is None and found.damaged:
+        raise BadInput(
+            f"{found.damaged[0]}; no earlier checkpoint is whole: delete {out}/checkpoint-* to "
+            f"train from the start"
+        )
+    return found
 
 
 def write(
@@ -87,7 +91,7 @@ def write(
     partial = path.with_name(path.name + ".partial")
     save(lm, partial, adapter_only=is_adapted(lm.model))
     save_file({k: v.contiguous() for k, v in tensors.items()}, partial / f"{STATE}.safetensors")
-    (partial / f"{STATE}.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+    write_json(partial / f"{STATE}.json", sealed(partial, asdict(progress)))
     replace_folder(partial, path)
     _drop_old(out, keep)
 
@@ -105,11 +109,11 @@ def write_shards(
 
     The folder gets its name when it is whole; then all but the newest `keep` are deleted.
     """
-    path, state = out / f"checkpoint-{progress.step}", json.dumps(asdict(progress))
+    path, state = out / f"checkpoint-{progress.step}", asdict(progress)
     partial = path.with_name(path.name + ".partial")
 
     def finish() -> None:
-        (partial / f"{STATE}.json").write_text(state, encoding="utf-8")
+        write_json(partial / f"{STATE}.json", sealed(partial, state))
         replace_folder(partial, path)
         _drop_old(out, keep)
 
@@ -155,7 +159,7 @@ def read_best(weights: Weights, out: Path) -> None:
 
 def _drop_old(out: Path, keep: int) -> None:
     """Delete all but the newest checkpoints."""
-    for old in sorted(out.glob("checkpoint-*[0-9]"), key=_step)[:-keep]:
+    for old in sorted(out.glob("checkpoint-*[0-9]"), key=step_of)[:-keep]:
         shutil.rmtree(old)
 
 
@@ -188,7 +192,8 @@ def read(path: Path, weights: Weights, optimizer: torch.optim.Optimizer, run: st
     Raises:
         BadInput: the checkpoint is of another run (other settings, data or initial weights).
     """
-    progress = Progress(**json.loads((path / f"{STATE}.json").read_text(encoding="utf-8")))
+    state = read_json(path / f"{STATE}.json")
+    progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
     if progress.run != run:
         raise BadInput(
             f"{path}: expected a checkpoint of this run, found one with other settings, data or "
@@ -271,7 +276,3 @@ def _indices(weights: Weights, optimizer: torch.optim.Optimizer) -> list[int]:
     """Return the index among the weights of each of the optimiser's parameters."""
     known = {id(master): i for i, master in enumerate(weights.masters)}
     return [known[id(p)] for group in optimizer.param_groups for p in group["params"]]
-
-
-def _step(path: Path) -> int:
-    return int(path.name.rsplit("-", 1)[1])

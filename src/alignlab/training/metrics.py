@@ -10,6 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from alignlab.errors import bad_record
+from alignlab.files import make_folder, write_text
+
 
 class MetricSums:
     """Sums of metrics since the last line, as a dictionary that a checkpoint stores."""
@@ -50,8 +53,11 @@ class MetricsFile:
         if not writes:
             return
         valid = path.read_text(encoding="utf-8").splitlines(True)[:lines] if path.is_file() else []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(valid), encoding="utf-8")
+        make_folder(path.parent)
+        if len(valid) < lines:
+            found = f"{len(valid)}; give another output folder, or delete it"
+            raise bad_record(path, None, None, f"{lines} lines, as the checkpoint counts", found)
+        write_text(path, "".join(valid))
 
     def last(self, name: str) -> float:
         """Return a value of the last line; NaN where the file is empty."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from alignlab.models.scorer import ResponseScorer, Scorer, TokenLogps
 from alignlab.training.budget import TokenBudget
 from alignlab.training.config import TrainConfig
 from alignlab.training.distributed import DistributedContext
+
+log = logging.getLogger(__name__)
 
 
 def weights_hash(model: Any, read: Callable[[str], Tensor] | None = None) -> str:
@@ -84,15 +87,16 @@ def _write(file: Path, known: dict[str, tuple[float, ...]]) -> None:
 
 
 def _read(file: Path) -> dict[str, tuple[float, ...]]:
-    """Return the entries of the cache by group hash."""
+    """Return the entries of the cache by group hash; none of a damaged one."""
     known: dict[str, tuple[float, ...]] = {}
     if file.is_file():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
+        try:
+            for line in file.read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a line truncated by a kill
-            known[entry["group"]] = tuple(entry["logps"])
+                known[entry["group"]] = tuple(map(float, entry["logps"]))
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s: damaged; the reference's log-probabilities are computed again", file)
+            return {}
     return known
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from alignlab.files import write_text
 from alignlab.records import from_line, to_line, whole_lines
 from alignlab.training.environment import SampledGroup
 
@@ -51,7 +52,7 @@ class SamplesFile:
         if writes:
             lines = [line for _, line in whole_lines(path)]
             valid = [line for line in lines if from_line(RolloutSample, line).step <= step]
-            path.write_text("".join(valid), encoding="utf-8")
+            write_text(path, "".join(valid))
 
     def write(
         self, step: int, sampled: Sequence[SampledGroup], scores: Sequence[Sequence[float | None]]

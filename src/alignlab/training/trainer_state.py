@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from alignlab.files import make_folder
 from alignlab.machine import freed_memory_kept
 from alignlab.models import adapters
 from alignlab.models.dtypes import resolve_dtype
@@ -75,6 +76,8 @@ class TrainResult:
     """Validation value at `best_step`."""
     resumed_from: int | None
     """Step of the checkpoint that the run resumed from."""
+    damaged: tuple[str, ...]
+    """Damaged checkpoints after it, whose steps were done again."""
     padded_because: str | None
     """Reason for padded batches; None where they were packed."""
     dtype: str
@@ -110,6 +113,7 @@ class TrainerState:
         self.per_epoch, self.total = per_epoch, total
         self.progress = Progress("")
         self.resumed_from: int | None = None
+        self.damaged: tuple[str, ...] = ()
         self.loss = math.nan
         self.world = runner.world
         self._validates = self.world.broadcast_from_main(lambda: hooks.validate is not None)
@@ -138,12 +142,15 @@ class TrainerState:
         self.lm = weights.model(self.lm, weights.values())
 
     def _resume(self, identity: Sequence[str]) -> None:
-        """Restore the newest checkpoint, if there is one."""
+        """Restore the newest whole checkpoint, if there is one; log the damaged ones after it."""
         parts = [repr(self.runner.objective), repr(self.config), *identity]
         self.progress.run = hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
-        newest = self.world.broadcast_from_main(lambda: checkpoints.newest(self.out))
+        newest, damaged = self.world.broadcast_from_main(lambda: checkpoints.newest(self.out))
+        self.damaged = tuple(map(str, damaged))
         if newest is None:
             return
+        for damage in self.damaged:
+            log.warning("%s; resuming from %s instead", damage, newest.name)
         runner = self.runner
         self.progress = checkpoints.read(
             newest, runner.weights, runner.optimizer, self.progress.run
@@ -222,6 +229,7 @@ class TrainerState:
             done.best_step,
             done.best_value,
             self.resumed_from,
+            self.damaged,
             self.runner.scorer.padded_because,
             self.config.dtype,
             self.runner.budget.lowered,
@@ -331,7 +339,7 @@ def begin(
         The model to train, and the hash of its initial weights.
     """
     if world.is_main:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     read = lm.weights.rows if lm.weights is not None else None
     start = world.broadcast_from_main(lambda: weights_hash(lm.model, read))
     if config.lora is None:

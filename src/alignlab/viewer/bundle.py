@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from starlette.applications import Starlette
 
 from alignlab.errors import BadInput
+from alignlab.files import make_folder
 from alignlab.viewer.app import EXPORTS, application
 from alignlab.viewer.library import Library
 from alignlab.viewer.security import REPORT, policy
@@ -99,7 +100,7 @@ def _meta(rules: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     path.write_bytes(content)
 
 

@@ -51,6 +51,25 @@ def test_unreadable_and_unanswered_are_counted_not_averaged(data):
     assert (rows["mean"].value, rows["mean"].unscored) == (7, 3)
 
 
+def test_a_failed_second_turn_leaves_the_first_its_rating(data):
+    judge = Told(
+        lambda r: {"1/m/0": "[[7]]", "2/m/0": "[[5]]", "2/m/1": "[[3]]"}[r.id.split("|")[0]]
+    )
+    task = MTBench()
+    questions = task.questions(data)
+    found = task.measure(asked(questions, said("m", questions, ("a",), ("c", "d")), judge=judge))
+    rows = {r.metric: r for r in found.rows if r.group is None}
+    assert (rows["turn_1"].value, rows["turn_1"].n, rows["turn_1"].unscored) == (6, 2, 0)
+    assert (rows["turn_2"].value, rows["turn_2"].n, rows["turn_2"].unscored) == (3, 1, 1)
+    assert (rows["mean"].value, rows["mean"].n, rows["mean"].unscored) == (5, 3, 1)
+
+
+def test_references_of_a_failed_server_are_refused(data, tmp_path):
+    row = {"question_id": 2, "choices": [{"turns": ["TWO", "$ERROR$"]}]}
+    with pytest.raises(BadInput, match=r"line 1, field 'choices': .*\$ERROR\$"):
+        MTBench(references=jsonl(tmp_path / "failed.jsonl", row)).questions(data)
+
+
 def test_references_go_to_the_categories_that_need_them(data, references):
     judge = Told(lambda r: "[[5]]")
     task = MTBench(references=references)

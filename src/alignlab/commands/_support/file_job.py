@@ -16,6 +16,7 @@ from alignlab.commands._support.job import open_run
 from alignlab.context import Hardware, RunContext
 from alignlab.data.convert import writer_of
 from alignlab.errors import BadInput, RunFailed
+from alignlab.files import make_folder
 from alignlab.runs import Run, RunIdentity
 
 
@@ -66,7 +67,7 @@ def run_folder(out: Path) -> Path:
     folder = out.with_name(f"{out.name}.run")
     if out.exists() and not any((folder / n).exists() for n in ("config.yaml", "events.jsonl")):
         raise BadInput(f"{out}: expected a new file, found one that this command did not write")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     return folder
 
 

@@ -44,12 +44,17 @@ def prompts_of(corpus: Corpus) -> list[Prompt]:
 
 def left_out(corpus: Corpus) -> str:
     """Return the reasons why records of the data were dropped, for a message; empty without any."""
-    dropped: Counter[str] = Counter()
+    reasons = ", ".join(f"{reason} {number}" for reason, number in dropped(corpus).most_common())
+    return f" (dropped: {reasons})" if reasons else ""
+
+
+def dropped(corpus: Corpus) -> Counter[str]:
+    """Count the dropped records of the data by reason."""
+    found: Counter[str] = Counter()
     for count in corpus.counts:
         if count.what == "records":
-            dropped.update(count.dropped)
-    reasons = ", ".join(f"{reason} {number}" for reason, number in dropped.most_common())
-    return f" (dropped: {reasons})" if reasons else ""
+            found.update(count.dropped)
+    return found
 
 
 def responses_of(corpus: Corpus, limit: int = 0) -> ReadResponses:
@@ -74,10 +79,11 @@ def responses_of(corpus: Corpus, limit: int = 0) -> ReadResponses:
         answer = replace(response, prompt_id=asked.id)
         responses.setdefault((asked.id, response.text), answer)
     if not responses:
-        raise BadInput(f"{corpus.name}: expected responses to judge, found none")
+        raise BadInput(f"{corpus.name}: expected responses to judge, found none{left_out(corpus)}")
     repeated = seen - len(responses)
-    dropped = {"repeated response": repeated} if repeated else {}
-    tally = Count("data", "responses", len(responses), dropped)
+    tally = Count(
+        "data", "responses", len(responses), {"repeated response": repeated} if repeated else {}
+    )
     return ReadResponses(list(prompts.values()), list(responses.values()), tally)
 
 

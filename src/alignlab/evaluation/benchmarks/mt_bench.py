@@ -204,5 +204,5 @@ def _unanswered(inputs: BenchmarkInputs, answers: ModelAnswers, turn: int) -> li
     return [
         Feedback(q.id, (f"{q.id}/{answers.model}/{turn}",), "", Unscored("no answer"))
         for q in inputs.questions
-        if q.id not in answers.turns
+        if len(answers.turns.get(q.id, ())) <= turn
     ]
