@@ -231,6 +231,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise BadInput(f"expected key=value, found {item!r}")
+        value: Any
         try:
             value = yaml.load(text, _Yaml) if text else ""
         except yaml.YAMLError:

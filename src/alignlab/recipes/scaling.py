@@ -55,7 +55,7 @@ class ScalingConfig(TeacherConfig):
     shares: tuple[float, ...] = ()
     """Shares of the prompts trained on (along=prompts); empty is a quarter, half and all."""
     equal: Literal["epochs", "steps"] = "epochs"
-    """What trainings on shares of the prompts have in common (along=prompts): "epochs", so that
+    """Equal amount of training on each share of the prompts (along=prompts): "epochs", so that
     fewer prompts are fewer steps, or "steps": the smaller a share, the more epochs."""
     models: tuple[str, ...] = ()
     """Base models after `model` (along=parameters)."""

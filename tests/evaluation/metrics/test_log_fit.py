@@ -31,7 +31,8 @@ def test_by_hand():
     assert fit.r_squared == pytest.approx(1 - (1 / 6) / (14 / 3))
     assert fit.sizes == (1, 2, 4)
     # The line through the first two goes on to 3.
-    assert fit.predicted is not None and fit.off is not None
+    assert fit.predicted is not None
+    assert fit.off is not None
     assert (fit.predicted.value, fit.off.value) == pytest.approx((3, 1))
     two = log_fit([1, 2], [1, 2], ["p", "p"], draws=10)
     assert two.predicted is two.off is None
