@@ -18,7 +18,7 @@ from alignlab.sandbox import checkpoint_path
 from alignlab.types import Feedback, Response, Score, Unscored
 from tests.conftest import ROOT
 from tests.recipes import kill_resume
-from tests.recipes.small import SMALL
+from tests.recipes.small import SMALL, once
 
 GOOD = [{"prompt": f"What is {i}?", "completion": f"It is {i}."} for i in range(10)]
 
@@ -108,10 +108,7 @@ def test_bad_settings(alignlab, tmp_path, command: str, setting: str, says: str)
     ended = alignlab(
         command,
         "self_rewarding",
-        "preset=sandbox",
-        *SMALL,
-        f"out={tmp_path / 'run'}",
-        setting.format(tmp=tmp_path),
+        *once("preset=sandbox", *SMALL, f"out={tmp_path / 'run'}", setting.format(tmp=tmp_path)),
     )
     assert ended.code == 2
     assert says in ended.line

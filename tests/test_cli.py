@@ -14,7 +14,7 @@ import pytest
 from alignlab import cli, registry
 from alignlab.errors import BadInput, RunFailed
 from tests.conftest import ROOT
-from tests.recipes.small import SMALL
+from tests.recipes.small import SMALL, once
 
 
 def test_a_real_process_prints_its_help():
@@ -68,7 +68,7 @@ def test_every_setting_has_a_sentence(alignlab, recipe: str):
 def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALIGNLAB_CACHE", str(tmp_path / "cache"))
-    settings = (*SMALL, "propose.n=8", "sample.max_tokens=16")
+    settings = once(*SMALL, "propose.n=8", "sample.max_tokens=16")
     first = alignlab("run", "teacher_demonstration", "out=a", *settings)
     assert first.code == 0
     assert "  against M1 " in first.out
@@ -97,7 +97,7 @@ def test_run_report_and_compare(alignlab, tmp_path, monkeypatch):
 def test_a_study_that_could_not_be_judged_fails(alignlab, tmp_path):
     mute = "llm,prompt=additive_five_point,samples=1,max_tokens=1:sandbox:weak"
     out = tmp_path / "run"
-    settings = (*SMALL, f"measure.judge={mute}", "measure.truth=", "propose.n=8")
+    settings = once(*SMALL, f"measure.judge={mute}", "measure.truth=", "propose.n=8")
     ended = alignlab("run", "teacher_demonstration", f"out={out}", *settings)
     assert ended.code == 1
     assert "no held-out answer could be judged (no readable score" in ended.err

@@ -78,7 +78,16 @@ def test_overrides_nest_and_read_yaml_values():
 )
 def test_bad_settings_are_one_clear_line(overrides, message):
     with pytest.raises(BadInput, match=message):
-        configs.build(Outer, configs.parse_overrides(overrides))
+        configs.build(Outer, configs.parse_overrides(overrides, once=True))
+
+
+def test_a_script_may_extend_a_list_of_settings():
+    assert configs.parse_overrides(["seed=1", "inner.lr=1", "seed=2", "inner={lr: 3}"]) == {
+        "seed": 2, "inner": {"lr": 3},
+    }  # fmt: skip
+    for one, other in (("seed=1", "seed.deep=2"), ("seed.deep=2", "seed=1")):
+        with pytest.raises(BadInput, match="setting seed: expected one value"):
+            configs.parse_overrides([one, other])
 
 
 def test_parts_of_a_setting_are_joined():

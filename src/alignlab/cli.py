@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from alignlab import source
+from alignlab import configs, source
 from alignlab.api import settings as known
 from alignlab.command_line import OnceCommand
 from alignlab.command_table import BENCHMARK, COMMANDS, Command
@@ -134,6 +134,8 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
             raise BadInput(f"{command.name}: --{p.name.replace('_', '-')} is missing")
         if p.kind is Parameter.VAR_POSITIONAL:
             positional += value or ()
+            if p.name == "overrides":
+                configs.parse_overrides(value or (), once=True)
         elif p.kind is Parameter.VAR_KEYWORD or p.name not in values:
             continue
         elif several and p.kind is Parameter.POSITIONAL_OR_KEYWORD:

@@ -220,11 +220,15 @@ def merged(cls: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(overrides: Sequence[str], *, once: bool = False) -> dict[str, Any]:
     """Parse `["sft.lr=5e-4", "seed=1"]` to a nested mapping; values are YAML.
 
+    Args:
+        overrides: the settings; in Python a later one of a name wins, as scripts extend lists.
+        once: refuse a setting given twice, which nobody types on purpose.
+
     Raises:
-        BadInput: an argument is not key=value, or a setting is given twice.
+        BadInput: an argument is not key=value, or has a value where another has parts of it.
     """
     nested: dict[str, Any] = {}
     for item in overrides:
@@ -238,26 +242,26 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             value = text
         for part in reversed(key.strip().split(".")):
             value = {part: value}
-        _add(nested, value)
+        _add(nested, value, once)
     return nested
 
 
-def _add(into: dict[str, Any], layer: Mapping[str, Any], prefix: str = "") -> None:
+def _add(into: dict[str, Any], layer: Mapping[str, Any], once: bool, prefix: str = "") -> None:
     """Add settings to nested ones in place.
 
     Raises:
-        BadInput: a setting has a value already.
+        BadInput: a setting has a value already, of another kind or `once`.
     """
     for key, value in layer.items():
-        if key not in into:
-            into[key] = value
-            continue
-        known = into[key]
-        if isinstance(known, dict) and isinstance(value, dict):
-            _add(known, value, f"{prefix}{key}.")
-        else:
+        known = into.get(key)
+        both = [isinstance(each, dict) for each in (known, value)]
+        if all(both):
+            _add(into[key], value, once, f"{prefix}{key}.")
+        elif key in into and (once or any(both)):
             found = f"{_shortened(known)} and {_shortened(value)}"
             raise BadInput(f"setting {prefix}{key}: expected one value, found two: {found}")
+        else:
+            into[key] = value
 
 
 def _shortened(value: Any) -> str:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.conftest import ROOT
-from tests.recipes.small import SMALL
+from tests.recipes.small import SMALL, once
 
 FINE = ("sft.log_every=1", "preference.log_every=1", "sft.save_every=1", "preference.save_every=1")
 """Every step of training is a line of metrics and a checkpoint, so that kills fall between them."""
@@ -106,7 +106,7 @@ def start(
     """Start a run in a process group of its own."""
     with (log_name or out).with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "alignlab", "run", *command, f"out={out}"],
+            [sys.executable, "-m", "alignlab", "run", *once(*command), f"out={out}"],
             cwd=ROOT,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             stdout=log,

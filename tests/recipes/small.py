@@ -22,3 +22,8 @@ SMALL = (
     "measure.examples=3",
 )
 """For models of the sandbox."""
+
+
+def once(*settings: str) -> tuple[str, ...]:
+    """Settings of which the last of a name counts, each once, as the command line wants them."""
+    return tuple({setting.partition("=")[0]: setting for setting in settings}.values())

@@ -63,7 +63,7 @@ def _make(spec: str, make_completer: MakeCompleter) -> Any:
             raise BadInput(f"feedback {spec!r}: expected {name}:ENGINE, found no engine")
         arguments["make_completer"] = make_completer
     if "options" in accepted:
-        arguments["options"] = parse_overrides(options)
+        arguments["options"] = parse_overrides(options, once=True)
     elif options:
         raise BadInput(f"feedback {spec!r}: expected no options before the colon, found {options}")
     return factory(rest, **arguments)
