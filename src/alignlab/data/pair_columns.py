@@ -25,7 +25,7 @@ _ABOUT = re.compile(
     r"responses?|answers?|completions?|outputs?|texts?|repl(y|ies)|generations?|summar(y|ies)|"
     r"messages?|samples?|y"
 )
-"""Words of a column's name beside that of its side."""
+"""Words of a column's name that name no side."""
 
 
 class PairColumns(NamedTuple):
