@@ -240,9 +240,11 @@ def parse_overrides(overrides: Sequence[str], *, once: bool = False) -> dict[str
             value = yaml.load(text, _Yaml) if text else ""
         except yaml.YAMLError:
             value = text
-        for part in reversed(key.strip().split(".")):
-            value = {part: value}
-        _add(nested, value, once)
+        *parents, last = key.strip().split(".")
+        layer = {last: value}
+        for parent in reversed(parents):
+            layer = {parent: layer}
+        _add(nested, layer, once)
     return nested
 
 
