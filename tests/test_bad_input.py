@@ -89,7 +89,7 @@ def test_a_data_check_lists_the_bad_records_and_ends_with_2(alignlab, tmp_path):
         ("corpus.test_prompts=-1", "setting corpus.test_prompts: expected 0 or more, found -1"),
         ("eft.balance=0", "setting eft.balance: expected above 0, found 0"),
         ("pairs.keep=best", "setting pairs.keep: expected best_worst, all or winners"),
-        ("preset=tiny", "setting preset: expected auto, sandbox, small"),
+        ("preset=tiny", "setting preset: expected auto, sandbox, quick, small"),
         ("objective.name=dop", "unknown objective 'dop'; did you mean 'dpo'?"),
         (
             "objective.options.bta=1",

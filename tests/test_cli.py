@@ -158,20 +158,11 @@ def test_a_path_that_no_file_can_have_is_refused_in_one_line(alignlab, words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("train", "dpo", "--model", "m", "--data", "d", "lr=1", "lr=2"), "setting lr"),
-        (("generate", "--model", "m", "--prompts", "d", "--out", "o.jsonl", "n=1", "n=1"),
-         "setting n"),
-        (("judge", "--judge", "longer", "--responses", "d", "--out", "o.jsonl", "seed=1", "seed=2"),
-         "setting seed"),
-        (("run", "alternating", "iterations=1", "sft={lr: 1}", "sft.lr=2"), "setting sft.lr"),
-        (("check", "alternating", "seed=1", "seed=2"), "setting seed"),
-        (("evaluate", "mt_bench", "--data", "d", "--model", "m", "limit=1", "limit=2"),
-         "setting limit"),
         (("judge", "--judge", "longer", "--judge", "random", "--responses", "d"), "--judge"),
         (("compare", "a", "b", "--out", "c.html", "--out", "d.html"), "--out"),
     ],
 )  # fmt: skip
-def test_what_is_given_twice_is_refused(alignlab, tmp_path, monkeypatch, words, says):
+def test_an_option_given_twice_is_refused(alignlab, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     ended = alignlab(*words)
     assert ended.code == 2

@@ -66,19 +66,28 @@ def test_overrides_nest_and_read_yaml_values():
         (["maybe.lrr=1"], r"did you mean 'maybe.lr'\?"),
         (["seed"], "expected key=value, found 'seed'"),
         (["seed=one"], "setting seed: .*integer.*found 'one'"),
-        (["seed=1", "seed=2"], "setting seed: expected one value, found two: 1 and 2"),
-        (["seed=1", "seed=1"], "setting seed: expected one value, found two: 1 and 1"),
         (["seed=1", "seed.deep=2"], "setting seed: expected one value"),
         (["seed.deep=2", "seed=1"], "setting seed: expected one value"),
-        (["inner.lr=1", "inner={lr: 2}"], "setting inner.lr: expected one value"),
-        (["inner={lr: 1}", "inner.lr=2"], "setting inner.lr: expected one value"),
-        (["inner={lr: 1}", "inner={lr: 2}"], "setting inner.lr: expected one value"),
         (["inner=", "inner.lr=2"], "setting inner: expected one value"),
     ],
 )
 def test_bad_settings_are_one_clear_line(overrides, message):
     with pytest.raises(BadInput, match=message):
-        configs.build(Outer, configs.parse_overrides(overrides, once=True))
+        configs.build(Outer, configs.parse_overrides(overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found"),
+    [
+        (["seed=1", "seed=2"], "setting seed: given twice (1 and 2)"),
+        (["inner.lr=1", "inner={lr: 2}"], "setting inner.lr: given twice (1 and 2)"),
+        (["seed=1", "seed=1"], ""),
+    ],
+)
+def test_a_setting_with_two_values_is_warned_of(overrides, found, caplog):
+    configs.parse_overrides(overrides, warn=True)
+    assert found in caplog.text
+    assert bool(found) == bool(caplog.records)
 
 
 def test_a_script_may_extend_a_list_of_settings():

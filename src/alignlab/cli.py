@@ -135,7 +135,7 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
         if p.kind is Parameter.VAR_POSITIONAL:
             positional += value or ()
             if p.name == "overrides":
-                configs.parse_overrides(value or (), once=True)
+                configs.parse_overrides(value or (), warn=True)
         elif p.kind is Parameter.VAR_KEYWORD or p.name not in values:
             continue
         elif several and p.kind is Parameter.POSITIONAL_OR_KEYWORD:

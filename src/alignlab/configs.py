@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,6 +66,8 @@ _EXPECTED = {
     "finite_number": "a finite number",
 }
 """Type of a pydantic error -> bound as error messages state it."""
+
+log = logging.getLogger(__name__)
 
 
 class Bounded:
@@ -220,12 +223,12 @@ def merged(cls: type, *layers: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def parse_overrides(overrides: Sequence[str], *, once: bool = False) -> dict[str, Any]:
+def parse_overrides(overrides: Sequence[str], *, warn: bool = False) -> dict[str, Any]:
     """Parse `["sft.lr=5e-4", "seed=1"]` to a nested mapping; values are YAML.
 
     Args:
-        overrides: the settings; in Python a later one of a name wins, as scripts extend lists.
-        once: refuse a setting given twice, which nobody types on purpose.
+        overrides: the settings; a later one of a name wins, as scripts extend lists.
+        warn: log settings that are given twice with different values.
 
     Raises:
         BadInput: an argument is not key=value, or has a value where another has parts of it.
@@ -244,26 +247,27 @@ def parse_overrides(overrides: Sequence[str], *, once: bool = False) -> dict[str
         layer = {last: value}
         for parent in reversed(parents):
             layer = {parent: layer}
-        _add(nested, layer, once)
+        _add(nested, layer, warn)
     return nested
 
 
-def _add(into: dict[str, Any], layer: Mapping[str, Any], once: bool, prefix: str = "") -> None:
+def _add(into: dict[str, Any], layer: Mapping[str, Any], warn: bool, prefix: str = "") -> None:
     """Add settings to nested ones in place.
 
     Raises:
-        BadInput: a setting has a value already, of another kind or `once`.
+        BadInput: a setting has a value where another has parts of it.
     """
     for key, value in layer.items():
         known = into.get(key)
-        both = [isinstance(each, dict) for each in (known, value)]
-        if all(both):
-            _add(into[key], value, once, f"{prefix}{key}.")
-        elif key in into and (once or any(both)):
-            found = f"{_shortened(known)} and {_shortened(value)}"
+        if isinstance(known, dict) and isinstance(value, dict):
+            _add(known, value, warn, f"{prefix}{key}.")
+            continue
+        found = f"{_shortened(known)} and {_shortened(value)}"
+        if value is not None and known is not None and dict in (type(known), type(value)):
             raise BadInput(f"setting {prefix}{key}: expected one value, found two: {found}")
-        else:
-            into[key] = value
+        if warn and key in into and known != value:
+            log.warning("setting %s%s: given twice (%s); the last counts", prefix, key, found)
+        into[key] = value
 
 
 def _shortened(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,18 @@ def events(run: Path) -> list[dict[str, Any]]:
                 event = json.loads(raw)
                 found += [event] if isinstance(event, dict) else []
     return found
+
+
+def seconds_at_work(found: Iterable[Mapping[str, Any]]) -> float:
+    """Return the seconds of all sessions of a run by its events, pauses between them left out."""
+    total, first, last = 0.0, None, None
+    for event in found:
+        when = datetime.fromisoformat(event["time"])
+        if event["event"] in ("start", "resume"):
+            total += (last - first).total_seconds() if first and last else 0.0
+            first = when
+        first, last = first or when, when
+    return total + ((last - first).total_seconds() if first and last else 0.0)
 
 
 def last_events(run: Path) -> dict[str, str]:

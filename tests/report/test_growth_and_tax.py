@@ -83,11 +83,13 @@ def test_the_page_shows_both(run_dir):
     (stage / "scaling.jsonl").write_text("".join(map(to_line, POINTS)))
     with (stage / "results.jsonl").open("a") as file:
         slope = EvalResult("score", "scaling", "per_doubling", 0.25, 0.1, 0.4, 800)
-        for row in (slope, task("M1", 0.5), task("M2", 0.4)):
+        off = EvalResult("score", "scaling", "largest_minus_predicted", -0.5, -0.9, -0.1, 400)
+        for row in (slope, off, task("M1", 0.5), task("M2", 0.4)):
             file.write(to_line(row))
     page = write_report(run_dir).read_text()
     assert 'id="scaling"' in page
     assert "0.250 per doubling (0.100 to 0.400)" in page
+    assert "largest size, measured minus predicted −0.500 (−0.900 to −0.100)" in page
     assert 'id="tax"' in page
     assert "M2 on 25%" in page
 

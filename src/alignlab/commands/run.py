@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -30,6 +29,7 @@ from alignlab.plan import Plan
 from alignlab.recipes.preset import NAMES, preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
+from alignlab.redo import events, seconds_at_work
 from alignlab.released import release_weights
 from alignlab.report import write_report
 from alignlab.runs import Run, RunIdentity, refuse_other_recipe
@@ -105,7 +105,6 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         context.run.describe(description)
         note_plan(context.run, plan)
         progress.say(head(plan, known.question))
-        began = time.monotonic()
         contexts = [_of_seed(context, seed, len(seeds)) for seed in seeds]
         measured, cluster = start.cluster.run(known, contexts, chosen, plan)
         pooled = left_out.in_every_seed(measured)
@@ -115,7 +114,7 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         context.run.describe(replace(description, models=models, left_out=missing))
         results(context, pooled)
         context.run.finish()
-        _add_wall_time(context.run, time.monotonic() - began)
+        _note_wall_time(context.run)
         note_outcome(context.run, cluster)
         if not chosen.keep_weights:
             release_weights(context.run.stages_folder)
@@ -260,7 +259,6 @@ def _of_seed(context: RunContext, seed: int, of: int) -> RunContext:
     return replace(context.scope(f"seed-{seed}") if of > 1 else context, seed=seed)
 
 
-def _add_wall_time(run_: Run, seconds: float) -> None:
-    """Record the time of the session in the run's manifest."""
-    before = run_.manifest().get("wall_seconds", 0.0)
-    run_.change_manifest(wall_seconds=round(before + seconds, 1))
+def _note_wall_time(run_: Run) -> None:
+    """Record the time of all sessions in the run's manifest, killed ones included."""
+    run_.change_manifest(wall_seconds=round(seconds_at_work(events(run_.path)), 1))

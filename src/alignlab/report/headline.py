@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from alignlab.evaluation.metrics.win_rate import is_few
 from alignlab.report.labels import benchmark, bounds, metric, number, without_folders
 from alignlab.types import EvalResult, StudyDescription
 
@@ -261,12 +262,23 @@ def _list(rows: list[EvalResult], *, figures: bool) -> str:
 
 
 def _basis(rows: Sequence[EvalResult]) -> str:
-    """Describe n, seeds and the kind of interval."""
+    """Describe n, seeds and the kind of interval of win rates."""
     sizes = sorted({r.n for r in rows})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     seeds = max((len(r.seeds) for r in rows), default=0)
     pooled = f" pooled over {seeds} training seeds" if seeds > 1 else ""
     return (
         f"Win rate = (wins + ties/2) / judged; {size} judged comparisons per model{pooled}; "
-        "95% bootstrap intervals over prompts."
+        f"{_intervals(rows)}."
     )
+
+
+def _intervals(rows: Sequence[EvalResult]) -> str:
+    """Name the kind of interval of win rates."""
+    few = {is_few(r.value, prompts=r.n // max(1, len(r.seeds))) for r in rows}
+    bootstrap = "95% bootstrap intervals over prompts"
+    if few == {True}:
+        return "95% score intervals with variance by prompt, as prompts, wins or losses are few"
+    if True in few:
+        return f"{bootstrap}, or score intervals where prompts, wins or losses are few"
+    return bootstrap

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
 from alignlab.plan import PlanAccuracy
 from alignlab.records import from_dict, whole_lines, whole_records
+from alignlab.redo import seconds_at_work
 from alignlab.runs import slug
 from alignlab.types import (
     Audit,
@@ -237,13 +237,9 @@ def _text(file: Path) -> str:
 
 def _times(events: Path) -> tuple[float, bool]:
     """Seconds at work (pauses between a stop and a resume left out), and whether it is done."""
-    total, first, last, finished = 0.0, None, None, False
-    for _, line in whole_lines(events):
-        event = json.loads(line)
-        when = datetime.fromisoformat(event["time"])
+    found, finished = [json.loads(line) for _, line in whole_lines(events)], False
+    for event in found:
         if event["event"] in ("start", "resume"):
-            total += (last - first).total_seconds() if first and last else 0.0
-            first, finished = when, False
-        first, last = first or when, when
+            finished = False
         finished = finished or (event["event"] == "done" and "stage" not in event)
-    return total + ((last - first).total_seconds() if first and last else 0.0), finished
+    return seconds_at_work(found), finished

@@ -136,6 +136,13 @@ def _growth(run: RunData) -> list[Section]:
         f"{r.model}: {labels.number(r.value, r.metric)} per doubling ({labels.bounds(r)})"
         for r in slopes
     )
+    metrics = ("predicted_largest", "largest_minus_predicted")
+    ahead = [r for r in run.results if r.benchmark == SCALING and r.metric in metrics]
+    gains += "".join(
+        f"; {r.model}: {labels.metric(r.metric).lower()} {labels.number(r.value, r.metric)} "
+        f"({labels.bounds(r)})"
+        for r in ahead
+    )
     return [
         Section(
             anchor="scaling",
