@@ -120,6 +120,8 @@ def test_a_preset_lies_under_the_settings(alignlab, tmp_path):
         (OSError(errno.ENOSPC, "No space left on device", "f"), 2, "f: no space left"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "the output folder: no space left"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "no space left on"),
+        (RuntimeError("I/O error: File too large (os error 27)"), 2, "cannot be written"),
+        (OSError(errno.EFBIG, "File too large", "f"), 2, "f: cannot be written"),
         (PermissionError(errno.EACCES, "Permission denied", "f"), 2, "f: cannot be written"),
         (OSError(errno.EROFS, "Read-only file system", "f"), 2, "f: cannot be written"),
     ],

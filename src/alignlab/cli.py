@@ -334,6 +334,8 @@ def _translate(error: Exception) -> tuple[int, str | None]:
             "repeat the command"
         )
     unwritable = PermissionError, NotADirectoryError, FileExistsError
+    if "File too large" in text and number is None:  # as safetensors words it
+        return 2, "the output folder: cannot be written (file too large)"
     if isinstance(error, unwritable) or number in UNWRITABLE:
         assert isinstance(error, OSError)
         return 2, reason_of(error)

@@ -220,6 +220,12 @@ class Stage:
         """Keep what was kept and dropped; it goes into the manifest."""
         self.write("counts", Count, counts)
 
+    def count_further(self, unit: str, counts: Sequence[Count]) -> None:
+        """Keep counts after the first ones, once, under the name of a unit."""
+        file = self.records("counts", Count)
+        if counts and unit not in file.units:
+            file.append(unit, list(counts))
+
     def spend(self, usage: Usage) -> None:
         """Add to what this stage has spent, outside of committed units."""
         self._usage += usage

@@ -22,7 +22,7 @@ from alignlab.files import lock
 from alignlab.types import CompletionRequest
 from tests.api.test_ten_lines import MODEL, pairs
 from tests.conftest import ROOT
-from tests.recipes.small import SMALL
+from tests.recipes.small import SMALL, once
 
 ROWS = pairs(4)
 
@@ -268,7 +268,7 @@ def test_ctrl_c_keeps_the_run_and_the_same_command_resumes():
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_study_stops_all_its_workers_and_the_same_command_resumes():
-    command = ("run", "compare_feedback", *SMALL, "hardware.workers=2", "out=study")
+    command = ("run", "compare_feedback", *once(*SMALL, "hardware.workers=2"), "out=study")
     process = _start(*command, start_new_session=True)
     events, deadline = Path("study/events.jsonl"), time.monotonic() + 300
     while not (events.exists() and "self_reward" in events.read_text()):

@@ -17,13 +17,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from alignlab import progress
+from alignlab import integrity, progress
 from alignlab.commands.train import train
 from alignlab.errors import BadInput
 from alignlab.models import adapters
 from alignlab.models.load import load, save
 from alignlab.objectives.dpo import DPO
 from alignlab.training.conditioning import load_bins
+from alignlab.training.trainer_state import TrainerState
 from tests.models.helpers import tiny_lm, tiny_tokenizer
 from tests.models.test_chat_template import NO_SYSTEM
 
@@ -241,6 +242,50 @@ def test_a_killed_command_resumes_and_ends_the_same(model, pairs, tmp_path):
     other = load_file(Path(whole.model.path) / "model.safetensors")
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert (killed / "stages/02-model/model/config.json").is_file()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def half_trained(model, pairs, tmp_path, monkeypatch) -> Path:
+    """A run that was killed after the fifth step, with checkpoints at the second and fourth."""
+    done = TrainerState.done
+
+    def dying(state, *given):
+        found = done(state, *given)
+        if state.progress.step == 5:
+            raise Killed
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainerState, "done", dying)
+        with pytest.raises(Killed):
+            train("dpo", *QUICK, "epochs=2", model=model, data=pairs, out=tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_damaged_checkpoint_is_counted_in_the_run(model, pairs, half_trained):
+    stage = half_trained / "stages/02-model"
+    (stage / "checkpoint-4/training_state.safetensors").unlink()
+    unfinished = stage / "model.tmp" / "model.safetensors"  # killed while it was saved
+    unfinished.parent.mkdir()
+    unfinished.write_bytes(b"half")
+    train("dpo", *QUICK, "epochs=2", model=model, data=pairs, out=half_trained)
+    counts = json.loads((half_trained / "manifest.json").read_text())["counts"]
+    (found,) = [c for c in counts if c["what"] == "checkpoints resumed from"]
+    assert found["dropped"] == {"damaged, its steps done again": 1}
+
+
+def test_without_a_whole_checkpoint_a_run_says_how_to_go_on(model, pairs, half_trained):
+    for file in half_trained.glob("stages/02-model/checkpoint-*/training_state.json"):
+        file.write_text("{}x")
+    again = {"model": model, "data": pairs, "out": half_trained}
+    with pytest.raises(BadInput, match=r"checkpoint-4/training_state.json.*--repair computes"):
+        train("dpo", *QUICK, "epochs=2", **again)
+    with integrity.repairing(True):
+        train("dpo", *QUICK, "epochs=2", **again)
 
 
 def test_metrics_go_to_a_tracker_beside_the_file(model, pairs, tmp_path):

@@ -31,6 +31,18 @@ def test_computed_once_and_read_back_equal(tmp_path, monkeypatch):
     assert [g.id for g in seen] == [groups[3].id]
 
 
+@pytest.mark.parametrize("damage", ["[]", '{"group": 1}', '{"group": "a", "logps": ["x"]}', "{"])
+def test_a_damaged_cache_is_computed_again_whole(tmp_path, caplog, damage):
+    lm, groups = tiny_lm(), random_groups(2, (2,))
+    scorer, file = ResponseScorer(lm.model), tmp_path / "ref.jsonl"
+    first = reference_logps(scorer, groups, file, TokenBudget(100))
+    kept = file.read_text()
+    file.write_text(kept.splitlines(True)[0] + damage + "\n")
+    assert reference_logps(scorer, groups, file, TokenBudget(100)) == first
+    assert file.read_text() == kept
+    assert "damaged; the reference's log-probabilities are computed again" in caplog.text
+
+
 def test_the_hash_is_of_the_weights_in_memory():
     lm = tiny_lm()
     before = weights_hash(lm.model)

@@ -105,8 +105,7 @@ def train(
             result = train_on_all_ranks(_learn, task, title, {"lm": lm, "validate": validate})
             if isinstance(objective, RewardConditioned):
                 reward_bins(objective, records).save(stage.path / "model")
-            if result.damaged:
-                stage.count([replace(count, stage=stage.name), *lost_checkpoints(stage, result)])
+            stage.count_further("checkpoints", lost_checkpoints(stage, result))
             best = result.best_step, result.best_value
             summary = TrainingSummary(result.steps, *best, result.padded_because, result.dtype)
             stage.write("trained", TrainingSummary, [summary])

@@ -87,11 +87,14 @@ def _write(file: Path, known: dict[str, tuple[float, ...]]) -> None:
 
 
 def _read(file: Path) -> dict[str, tuple[float, ...]]:
-    """Return the entries of the cache by group hash; none of a damaged one."""
+    """Return the entries of the cache by group hash; none of a damaged one.
+
+    Half a line at the end, which a kill leaves, is passed over.
+    """
     known: dict[str, tuple[float, ...]] = {}
     if file.is_file():
         try:
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
                 entry = json.loads(line)
                 known[entry["group"]] = tuple(map(float, entry["logps"]))
         except (ValueError, KeyError, TypeError):
