@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -327,13 +328,19 @@ def refuse_unknown(options: Sequence[Option], given: Mapping[str, Any], prefix: 
         elif name not in keys and not inside and not any(name.startswith(f"{f}.") for f in free):
             depth = name.count(".")
             level = {".".join(k.split(".")[: depth + 1]) for k in keys if k.startswith(prefix)}
-            raise unknown_name("setting", name, level, _meant(key, keys))
+            raise unknown_name("setting", name, level, _meant(key, keys, level))
 
 
-def _meant(name: str, keys: Sequence[str]) -> list[str]:
-    """Return the settings that a name of TRL's, or a setting without its group, stands for."""
+def _meant(name: str, keys: Sequence[str], level: Collection[str]) -> list[str]:
+    """Return the settings that a name of TRL's, or a setting without its group, stands for.
+
+    Args:
+        level: settings at the place of the name; one that is spelled alike comes first.
+    """
     wanted = _TRL.get(name, (name,))
-    return [key for key in keys if key in wanted or key.rpartition(".")[2] in wanted][:3]
+    groups = [key for key in keys if key in wanted or key.rpartition(".")[2] in wanted]
+    alike = difflib.get_close_matches(name, level, n=1, cutoff=0.9) if groups else []
+    return [*alike, *groups][:3]
 
 
 def _refuse_unbounded(config: Any, prefix: str = "") -> None:

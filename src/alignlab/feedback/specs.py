@@ -63,7 +63,10 @@ def _make(spec: str, make_completer: MakeCompleter) -> Any:
             raise BadInput(f"feedback {spec!r}: expected {name}:ENGINE, found no engine")
         arguments["make_completer"] = make_completer
     if "options" in accepted:
-        arguments["options"] = parse_overrides(options, once=True)
+        given = [option.partition("=")[0].strip() for option in options]
+        if twice := next((key for key in given if given.count(key) > 1), None):
+            raise BadInput(f"feedback {spec!r}: expected each option once, found {twice!r} twice")
+        arguments["options"] = parse_overrides(options)
     elif options:
         raise BadInput(f"feedback {spec!r}: expected no options before the colon, found {options}")
     return factory(rest, **arguments)
