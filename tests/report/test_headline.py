@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignlab.evaluation.metrics import win_rate
+from alignlab.report import headline
 from alignlab.report.forest import single
 from alignlab.report.headline import derive, standing
 from alignlab.types import EvalResult
@@ -148,3 +150,19 @@ def test_marks_are_filled_as_the_headline_says() -> None:
     assert [r.marks[0].look for r in drawn.rows] == ["better", "open", "worse"]
     plain = single(rows, {}, reference=0.5, reference_label="")
     assert {r.marks[0].look for r in plain.rows} == {"plain"}
+
+
+@pytest.mark.parametrize(
+    ("n", "rates", "says"),
+    [
+        (400, (0.5, 0.6), "95% bootstrap intervals over prompts."),
+        (60, (0.5, 0.6), "95% score intervals with variance by prompt"),
+        (400, (0.5, 0.01), "or score intervals where prompts, wins or losses are few"),
+    ],
+)
+def test_the_kind_of_interval_is_the_one_used(
+    n: int, rates: tuple[float, float], says: str
+) -> None:
+    rows = [row(f"M{k}", rate, 0.1, 0.9, n) for k, rate in enumerate(rates)]
+    assert says in derive(rows, "M1").basis
+    assert (headline.FEW, headline.FEW_OF_A_KIND) == (win_rate.FEW, win_rate.FEW_OF_A_KIND)

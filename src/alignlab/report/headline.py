@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from alignlab.evaluation.metrics.win_rate import is_few
 from alignlab.report.labels import benchmark, bounds, metric, number, without_folders
 from alignlab.types import EvalResult, StudyDescription
 
@@ -19,6 +18,9 @@ Standing = Literal["better", "worse", "not distinguishable"]
 CHANCE = 0.5
 LEVEL = 0.05
 """Maximum adjusted p-value of a significant finding."""
+FEW, FEW_OF_A_KIND = 100, 10
+"""Prompts, and wins or losses, below which a win rate has a score interval, as in
+`evaluation/metrics/win_rate.py`."""
 
 
 @dataclass(frozen=True)
@@ -273,9 +275,15 @@ def _basis(rows: Sequence[EvalResult]) -> str:
     )
 
 
+def _is_few(row: EvalResult) -> bool:
+    """Return True if prompts, wins or losses are too few for a bootstrap of a win rate."""
+    prompts, rate = row.n / max(1, len(row.seeds)), row.value
+    return prompts < FEW or rate is None or prompts * min(rate, 1 - rate) < FEW_OF_A_KIND
+
+
 def _intervals(rows: Sequence[EvalResult]) -> str:
     """Name the kind of interval of win rates."""
-    few = {is_few(r.value, prompts=r.n // max(1, len(r.seeds))) for r in rows}
+    few = {_is_few(r) for r in rows}
     bootstrap = "95% bootstrap intervals over prompts"
     if few == {True}:
         return "95% score intervals with variance by prompt, as prompts, wins or losses are few"

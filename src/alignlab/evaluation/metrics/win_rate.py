@@ -93,7 +93,7 @@ def win_rate(
     values_N = np.array([o.value for o in judged], dtype=np.float64)
     prompts = [o.prompt_id for o in judged]
     rate = share_interval(values_N, prompts)
-    few = is_few(rate.value, prompts=len(set(prompts)))
+    few = _is_few(rate, prompts=len(set(prompts)))
     if resample_seeds or not few:
         seeds = [o.seed for o in judged] if resample_seeds else None
         ones_N = np.ones_like(values_N)
@@ -111,11 +111,11 @@ def win_rate(
     )
 
 
-def is_few(rate: float | None, *, prompts: int) -> bool:
+def _is_few(rate: Interval, *, prompts: int) -> bool:
     """Return True if prompts, or their wins or losses, are too few for a bootstrap of a share."""
-    if rate is None:
+    if rate.value is None:
         return True
-    return prompts < FEW or prompts * min(rate, 1 - rate) < FEW_OF_A_KIND
+    return prompts < FEW or prompts * min(rate.value, 1 - rate.value) < FEW_OF_A_KIND
 
 
 def _wider(one: Interval, other: Interval) -> Interval:
