@@ -155,7 +155,8 @@ def test_a_plan_knows_every_model_and_the_teachers_calls():
     asked = {(call.by, call.what) for call in found.calls}
     assert ("sandbox:strong", "refinements") in asked
     less = plan("harm=", "measure.truth=", "measure.judge=longer").models
-    assert set(less) == MODELS - {"M2 routed labels and red team", "M2 true labels"}
+    without = {"M2 routed labels and red team", "M2 true labels"}
+    assert set(less) == MODELS - without | {"M2 SFT on the key"}
 
 
 def test_types_of_a_model_are_measured_against_the_labels(tmp_path: Path):
