@@ -60,15 +60,15 @@ def make_folder(path: Path) -> None:
 def reason_of(error: OSError) -> str:
     """Describe in one line why a path cannot be written."""
     named = str(error.filename)
-    shown = named if len(named) < 80 else f"{named[:60]}... ({len(named):,} characters)"
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        shown = named if len(named) < 80 else f"{named[:60]}... ({len(named):,} characters)"
         return f"{shown}: expected a path ({os.strerror(error.errno).lower()})"
     if isinstance(error, NotADirectoryError | FileExistsError):
         above = (*reversed(Path(named).parents), Path(named))
         file = next((place for place in above if place.exists() and not place.is_dir()), named)
         return f"{file}: expected a folder, found a file"
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return f"{shown}: cannot be written ({reason})"
+    return f"{named}: cannot be written ({reason})"
 
 
 def write_text(path: Path, text: str) -> None:
