@@ -90,7 +90,7 @@ def plan_study(
         model=f"{config.model}: {facts.kind}, {facts.parameters:,} parameters, "
         f"context of {facts.context:,} tokens",
         data=_used(recorder),
-        models={model: measured.made.get(model, "") for model in measured.answers},
+        models=recipe.described({m: measured.made.get(m, "") for m in measured.answers}),
         calls=calls,
         memory=memory(facts, config, *_sizes(recorder), loops=_loops(recorder)),
         disk_gigabytes=_disk(recorder, config),

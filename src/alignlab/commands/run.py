@@ -108,7 +108,7 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         contexts = [_of_seed(context, seed, len(seeds)) for seed in seeds]
         measured, cluster = start.cluster.run(known, contexts, chosen, plan)
         pooled = left_out.in_every_seed(measured)
-        models = made_in(measured, plan.models)
+        models = known.described(made_in(measured, plan.models))
         if missing := left_out.note(measured):
             models = {name: text for name, text in models.items() if name in pooled[0].answers}
         context.run.describe(replace(description, models=models, left_out=missing))

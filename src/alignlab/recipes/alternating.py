@@ -30,6 +30,7 @@ from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
 from alignlab.recipes.contrasts import score_changes
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.study import (
     ObjectiveSettings,
     Recipe,
@@ -286,6 +287,11 @@ register("recipe", "alternating")(
         question="Does a reward for each sentence teach more than the same rewards summed at the "
         "end of the response, and do corrections mend what RL broke?",
         study=study,
+        controls={
+            "by random values": NEGATIVE,
+            "more SFT": EQUAL_COMPUTE,
+            "SFT on references": POSITIVE,
+        },
         idle=("eft", "propose", "objective", "preference"),
         options={"By sentence": ("RL by sentence",), "By response": ("RL by response",)},
     )

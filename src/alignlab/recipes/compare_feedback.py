@@ -17,6 +17,7 @@ from alignlab.feedback.rules import RandomJudge
 from alignlab.measuring.measure import BranchResult, Judgement, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import NEGATIVE
 from alignlab.recipes.self_rewarding import improve
 from alignlab.recipes.study import (
     Answered,
@@ -140,7 +141,7 @@ def random_judge(study: Study[CompareConfig], given: FeedbackInputs) -> BranchRe
     context, config, answered = study.context, study.config, given.answered
     feedback = judge(context, RandomJudge(), answered.prompts, answered.responses)
     groups = pair(context, answered.prompts, answered.responses, feedback, config.pairs)
-    made = f"the control: M1 after {config.preference_method} on its answers with random scores"
+    made = f"M1 after {config.preference_method} on its answers with random scores"
     learned = preference_train(study, study.start.m1, groups, "random judge", made)
     judgement = Judgement("random on M1", "own", answered.responses, tuple(feedback))
     judged = BranchResult(judgements=(judgement,), prompts=answered.prompts)
@@ -170,6 +171,7 @@ register("recipe", "compare_feedback", old=("compare",))(
         question="Which feedback makes this model better: its own, a teacher's judgement, or a "
         "teacher's answers?",
         study=study,
+        controls={"random judge": NEGATIVE},
         options={
             "Its own judgement": (" self-reward",),
             "A teacher's judgement": ("teacher reward", "then DPO by strong critic"),

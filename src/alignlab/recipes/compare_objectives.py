@@ -18,6 +18,7 @@ from alignlab.measuring.best_of_n import best_of_values
 from alignlab.measuring.measure import BranchResult, HeldOut, Judgement, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import NEGATIVE
 from alignlab.recipes.critic import scored_answers
 from alignlab.recipes.objective_branches import (
     CompareObjectivesConfig,
@@ -137,6 +138,7 @@ register("recipe", "compare_objectives", old=("rl_free",))(
         question="Which objective makes most of the same scored answers, and does it take "
         "reinforcement learning?",
         study=study,
+        controls={"random_scores": NEGATIVE},
         idle=("eft", "propose", "objective"),
     )
 )

@@ -23,6 +23,7 @@ from alignlab.measuring.held_out import held_out_values
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.demonstration_branches import (
     BRANCHES,
     DemonstrationInputs,
@@ -172,6 +173,11 @@ register("recipe", "demonstrations")(
         question="Does a model get more out of demonstrations by preferring them to its own "
         "answers, or by a reward learned from both, than by imitating them longer?",
         study=study,
+        controls={
+            "pairs by coin": NEGATIVE,
+            "longer SFT": EQUAL_COMPUTE,
+            "on the truth": POSITIVE,
+        },
         idle=("eft", "propose"),
         options={
             "Imitated longer": (f" {BRANCHES['sft'][1]}",),

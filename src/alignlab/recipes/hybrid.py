@@ -4,10 +4,9 @@ M1 answers prompts several times. A checker labels answers to closed-ended promp
 wrong; where all are right an AI judge orders them, where all are wrong there is no pair. The AI
 judge labels answers to open-ended prompts. A red team adds pairs of mended over harmful answers.
 Controls: the AI judge for every prompt (RLAIF), the checker alone, types by chance, the routed
-pairs preferred by coin, imitation of the routed winners at equal trained responses, and as the
-positive control labels by the truth or, without its source, imitation of the closed-ended prompts'
-references. Departures: preference training (DPO) in the place of a reward
-model with PPO, on pairs, as the two labellers have no common scale.
+pairs by coin, imitation of the routed winners at equal trained responses, and labels by the truth
+or, without its source, imitation of references. Departures: DPO on pairs in the place of a reward
+model with PPO, as the two labellers have no common scale.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from alignlab.measuring.satisfaction import Measured, measured_answers
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.judging import SELF, engine_of
 from alignlab.recipes.study import (
     Answered,
@@ -54,6 +54,8 @@ from alignlab.types import Checkpoint, Feedback, PreferenceGroup, QueryType, Uns
 
 ROUTER = "the router"
 """Name of the source of query types among the models, in tables of figures."""
+NOT_FILTERS = tuple(f.name for f in fields(ProposeSettings) if f.name != "filters")
+"""Settings of `propose` without effect; its filters serve to refine prompts."""
 
 
 @dataclass(frozen=True)
@@ -383,7 +385,12 @@ register("recipe", "hybrid")(
         question="Does a model satisfy more when answers to closed questions are labelled by a "
         "checker and only the others by an AI judge?",
         study=study,
-        # The other half of `propose`, its filters, serve to refine prompts.
+        controls={
+            "pairs by coin": NEGATIVE,
+            "SFT on routed winners": EQUAL_COMPUTE,
+            "true labels": POSITIVE,
+            "SFT on the key": POSITIVE,
+        },
         idle=(
             "eft",
             *(f"propose.{f.name}" for f in fields(ProposeSettings) if f.name != "filters"),

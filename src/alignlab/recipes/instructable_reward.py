@@ -32,6 +32,7 @@ from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.branches import run_all
 from alignlab.recipes.contrasts import score_changes
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.study import (
     Answered,
     ObjectiveSettings,
@@ -331,6 +332,11 @@ register("recipe", "instructable_reward")(
         question="Does a reward model follow the principles that it is shown, and does editing "
         "them steer a policy without new labels?",
         study=study,
+        controls={
+            "by coin labels": NEGATIVE,
+            "more SFT": EQUAL_COMPUTE,
+            "by the truth": POSITIVE,
+        },
         idle=("eft", "propose", "objective", "preference"),
         options={
             "Principles": ("RL by principles",),

@@ -26,6 +26,7 @@ from alignlab.feedback.teachers import Criticised
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.outcome_pairs import (
     CheckedConfig,
     Outcomes,
@@ -241,6 +242,11 @@ register("recipe", "instructors")(
         question="Does a model learn more from questions that an instructor writes from its errors "
         "than from as many others?",
         study=study,
+        controls={
+            "exchanged answers": NEGATIVE,
+            "from any questions": EQUAL_COMPUTE,
+            "SFT on the key": POSITIVE,
+        },
         idle=("eft", "propose", "objective", "preference"),
         options={
             "Questions from errors": (BRANCHES["error"],),

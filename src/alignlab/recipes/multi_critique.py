@@ -29,6 +29,7 @@ from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
 from alignlab.recipes.contrasts import score_changes
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.critique_branches import (
     PREFERRED,
     RULES,
@@ -184,6 +185,12 @@ register("recipe", "multi_critique")(
         question="Does a critic learn more from the merged critiques of several critics than from "
         "those of the best one, and from pairs that revisions validate than from judged ones?",
         study=study,
+        controls={
+            "by coin": NEGATIVE,
+            "critiques imitated": EQUAL_COMPUTE,
+            "C1 true": POSITIVE,
+            "true pairs": POSITIVE,
+        },
         idle=("eft", "propose"),
         options={
             "Merged critiques": (f"C1 {TAUGHT['merged']}",),

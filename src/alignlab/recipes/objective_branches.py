@@ -381,7 +381,7 @@ BRANCHES: dict[str, Kind] = {
     **dict.fromkeys(("ppo", "reinforce", "rloo", "grpo"), OTHER),
     "rloo_critic": Kind(_offline, "rloo", needs_critic=True),
     "random_scores": Kind(
-        _random_scores, "dpo", "the control: the same answers with random scores", over_groups=True
+        _random_scores, "dpo", "the same answers with random scores", over_groups=True
     ),
 }
 """Name -> branch, in the order of the report."""

@@ -29,6 +29,7 @@ from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.objectives.sft import SFT
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.critic import CriticConfig, scored_answers
 from alignlab.recipes.study import (
     Answered,
@@ -330,6 +331,11 @@ register("recipe", "offline_rl")(
         question="Does a model that is trained on returns and asked for the best one beat "
         "preferring, imitating or drawing the best answer?",
         study=study,
+        controls={
+            "shuffled returns": NEGATIVE,
+            "all imitated": EQUAL_COMPUTE,
+            "by the truth imitated": POSITIVE,
+        },
         idle=("eft", "propose"),
         options={
             "Return-conditioned": ("return-conditioned",),

@@ -26,6 +26,7 @@ from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.judging import AUTO
 from alignlab.recipes.study import (
     Answered,
@@ -365,6 +366,11 @@ register("recipe", "outcome_pairs")(
         question="Does a model answer more questions right after preferring its own right answers "
         "to its wrong ones, or is imitating the right ones enough?",
         study=study,
+        controls={
+            "pairs by coin": NEGATIVE,
+            "SFT on right answers": EQUAL_COMPUTE,
+            "SFT on the key": POSITIVE,
+        },
         idle=("eft", "propose"),
         options={
             "Right over wrong": (BRANCHES["pairs"][1],),

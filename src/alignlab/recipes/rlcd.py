@@ -22,6 +22,7 @@ from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import BranchResult, PerPromptMetric, StudyMeasurements
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.critic import CriticConfig, scored_answers
 from alignlab.recipes.study import (
     Recipe,
@@ -233,6 +234,11 @@ register("recipe", "rlcd")(
         question="Do pairs of answers that were asked to be good and bad, without a judge, teach "
         "as much as a critic's pairs?",
         study=study,
+        controls={
+            "pairs by coin": NEGATIVE,
+            "answers imitated": EQUAL_COMPUTE,
+            "by the truth": POSITIVE,
+        },
         idle=("eft", "propose"),
         options={
             "Contrast without a judge": (NAMES["contrast"],),

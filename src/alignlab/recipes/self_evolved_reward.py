@@ -26,6 +26,7 @@ from alignlab.measuring.reward_pairs import longer_wins, pair_accuracy, rival_ch
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.reward_rounds import (
     FULL_MODEL,
     POLICIES,
@@ -147,6 +148,11 @@ register("recipe", "self_evolved_reward")(
         question="Does a reward model that learns from its own sure labels of pairs come near one "
         "that has all labels, and does a policy gain by it?",
         study=study,
+        controls={
+            "by random scores": NEGATIVE,
+            "RM's choices": EQUAL_COMPUTE,
+            "by the truth": POSITIVE,
+        },
         idle=("eft", "propose", "objective", "preference"),
         options={
             "The evolved reward": (POLICIES["last"],),

@@ -21,6 +21,7 @@ from alignlab.errors import BadInput, NothingToLearn, refuse_unknown
 from alignlab.measuring.measure import BranchResult, StudyMeasurements
 from alignlab.measuring.refinement import gain
 from alignlab.recipes.branches import or_left_out
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.judging import SELF
 from alignlab.recipes.study import (
     Answered,
@@ -236,5 +237,10 @@ register("recipe", "self_refine")(
         config=SelfRefineConfig,
         question="Does a model get better by preferring its own refined answers to its first ones?",
         study=study,
+        controls={
+            "R2 by coin": NEGATIVE,
+            "SFT on its refinements": EQUAL_COMPUTE,
+            "on true pairs": POSITIVE,
+        },
     )
 )

@@ -11,6 +11,7 @@ from alignlab.context import RunContext, resolve_model
 from alignlab.errors import BadInput, NothingToLearn
 from alignlab.measuring.measure import BranchResult, HeldOut, Judgement, StudyMeasurements, measure
 from alignlab.protocols import FeedbackSource
+from alignlab.recipes.controls import with_roles
 from alignlab.recipes.study_settings import ObjectiveSettings as ObjectiveSettings
 from alignlab.recipes.study_settings import StudyConfig as StudyConfig
 from alignlab.stages.checkpoint_selection import scores_by_prompt
@@ -42,6 +43,12 @@ class Recipe:
     """Settings of every study that have no effect in this one, or groups of them."""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Option that the question names -> parts of the names of the models that stand for it."""
+    controls: Mapping[str, str] = field(default_factory=dict)
+    """End of the name of a control -> its role, of `controls.py`."""
+
+    def described(self, made: Mapping[str, str]) -> dict[str, str]:
+        """Return how models were made, with the role of each control in front."""
+        return with_roles(made, self.controls)
 
     def options_of(self, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Return the models of each option; options without a model are left out."""

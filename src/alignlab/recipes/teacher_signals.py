@@ -22,6 +22,7 @@ from alignlab.models.locate import HUB_SMALL_FILES, locate
 from alignlab.models.tokenizer import plain_tokenizer
 from alignlab.parallel import Branch
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.controls import EQUAL_COMPUTE, NEGATIVE, POSITIVE
 from alignlab.recipes.signal_branches import run_signal
 from alignlab.recipes.signals import MODELS, SignalInputs, TeacherSignalsConfig
 from alignlab.recipes.study import (
@@ -99,6 +100,11 @@ register("recipe", "teacher_signals")(
         question="Which kind of a teacher's feedback serves best at equal teacher tokens: scores, "
         "rankings, labels, critiques, demonstrations or logits?",
         study=study,
+        controls={
+            "random scores": NEGATIVE,
+            "own answers imitated": EQUAL_COMPUTE,
+            "by the truth imitated": POSITIVE,
+        },
         idle=("eft", "propose"),
         options={
             "Judgements": tuple(MODELS[n] for n in ("scores", "rankings", "labels")),
