@@ -184,10 +184,11 @@ def test_a_study_by_vllm_on_ray_equals_one_on_this_machine(
     session: Session, alignlab: CommandLine, python: Path, tmp_path: Path
 ):
     here, there = tmp_path / "here", tmp_path / "there"
-    alone = alignlab("run", *STUDY, "hardware.workers=1", "hardware.engine=vllm", f"out={here}")
+    engine = "hardware.engine=vllm?cache_gib=0.1"
+    alone = alignlab("run", *STUDY, "hardware.workers=1", engine, f"out={here}")
     assert alone.code == 0, alone.err
-    placed = alignlab("run", *STUDY, "hardware.cluster=auto", "hardware.engines=2",
-                      "hardware.engine=vllm", f"out={there}")  # fmt: skip
+    placed = alignlab("run", *STUDY, "hardware.cluster=auto", "hardware.engines=2", engine,
+                      f"out={there}")  # fmt: skip
     assert placed.code == 0, placed.err
     expected, found = kill_resume.contents(here), kill_resume.contents(there)
     assert kill_resume.differences(expected, found) == ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from alignlab.commands._support.terminal import ending, head
+from alignlab.commands._support.terminal import _table, ending, head
 from alignlab.plan import Calls, Plan, PlanAccuracy, StageOutcome, StageTime, Time, Used
 from alignlab.report.run_data import read_run
+from alignlab.types import EvalResult
 from tests.report.build_run import build_run
 
 PLAN = Plan(
@@ -49,3 +50,13 @@ def test_an_outcome_says_how_wrong_the_plan_was():
     shared = PlanAccuracy(1000.0, 800.0, 2.0, 1.9, 0.0, 0.0, (StageOutcome("m1", 8.0, 10.0, 4.0),))
     assert str(shared).endswith("; other programs held the cores for 60% of it")
     assert str(PlanAccuracy(40.0, 0.0, 2.0, 1.9, 0.0, 0.0)) == "took 40 s"
+
+
+def test_the_table_keeps_the_models_that_the_question_names() -> None:
+    rows = [
+        EvalResult(f"M{n}", "head_to_head", "win_rate", 0.9 - n / 10, 0.0, 1.0, 400, 0, "M1")
+        for n in range(2, 9)
+    ]
+    lines = _table(rows, rows, {"M8"})
+    assert [line.split()[0] for line in lines[2:]] == ["M2", "M3", "M4", "M5", "M8", "and"]
+    assert lines[-1] == "  and 2 more in the report"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from alignlab.plan import Plan
@@ -51,7 +51,7 @@ def ending(run: RunData) -> str:
                 if text
                 for line in _wrapped(text)
             ),
-            *_table(rows, run.results),
+            *_table(rows, run.results, {m for some in study.options.values() for m in some}),
             "",
             *_entry("time", str(run.manifest.outcome) if run.manifest.outcome else ""),
             *_entry("report", _link(folder / "report.html")),
@@ -66,14 +66,22 @@ def _link(page: Path) -> str:
     return page.resolve().as_uri()
 
 
-def _table(rows: Sequence[EvalResult], results: Sequence[EvalResult]) -> list[str]:
-    """Format the models with the highest win rates, and the number of the others."""
+def _table(
+    rows: Sequence[EvalResult], results: Sequence[EvalResult], asked: Collection[str]
+) -> list[str]:
+    """Format models by win rate: those that the question names, and the best others.
+
+    Args:
+        rows: a win rate of each model, falling.
+        asked: models that the study's question names.
+    """
     if not rows:
         return []
     against = rows[0].against or "the baseline"
     title = f"against {against}"
-    lines = ["", f"  {title:36.36}{'wins':>10}  {'95% interval':16} verdict"]
-    for row in rows[:ROWS]:
+    lines = ["", f"  {title:36.36}{'win rate':>10}  {'95% interval':16} verdict"]
+    chosen = sorted(rows, key=lambda row: row.model not in asked)[:ROWS]
+    for row in sorted(chosen, key=rows.index):
         verdict = {"better": "better", "worse": "worse"}.get(decided(row, results), "not shown")
         name = row.model if len(row.model) <= 34 else f"{row.model[:33]}…"
         interval = bounds(row)
