@@ -1,10 +1,25 @@
-"""Machines for the plans of clusters."""
+"""Machines for the plans of clusters, and a run for tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from alignlab import progress
 from alignlab.cluster.placement import Node
+from alignlab.runs import Run, RunIdentity
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """A run whose tasks show no progress."""
+    run = Run.start(tmp_path / "run", RunIdentity("toy", {}, (0,)))
+    progress.use(progress.Silent())
+    yield run
+    progress.use(None)
+    run.close()
 
 
 @pytest.fixture

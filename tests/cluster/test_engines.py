@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from alignlab import engine_pool, progress
+from alignlab import engine_pool
 from alignlab.cluster import engines as engines_
 from alignlab.cluster.engines import ClusterEngines
 from alignlab.cluster.placement import Layout
@@ -26,7 +26,7 @@ from alignlab.cluster.tasks import Tasks
 from alignlab.cluster.worker import Ended, Order, Site
 from alignlab.errors import BadInput, RunFailed
 from alignlab.redo import events
-from alignlab.runs import Run, RunIdentity
+from alignlab.runs import Run
 from tests.cluster import toy
 from tests.cluster.one_machine import ray_here
 from tests.recipes import kill_resume
@@ -49,15 +49,6 @@ STUDY = (
 def session() -> Iterator[Session]:
     with ray_here(3) as found:
         yield found
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = Run.start(tmp_path / "run", RunIdentity("toy", {}, (0,)))
-    progress.use(progress.Silent())
-    yield run
-    progress.use(None)
-    run.close()
 
 
 def noted(run: Path, event: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from alignlab import engine_pool, progress
+from alignlab import engine_pool
 from alignlab.cluster.placement import Layout
 from alignlab.cluster.session import Session
 from alignlab.cluster.tasks import Tasks
@@ -25,7 +25,7 @@ from alignlab.errors import BadInput, RunFailed
 from alignlab.generation import vllm_process
 from alignlab.generation.vllm_sampler import VllmSamplerOptions
 from alignlab.models.load import save
-from alignlab.runs import Run, RunIdentity
+from alignlab.runs import Run
 from tests.cluster import toy
 from tests.cluster.one_machine import ray_here
 from tests.cluster.test_engines import FakeEngine, client, noted, wait_for_end
@@ -50,15 +50,6 @@ STUDY = (
 def session() -> Iterator[Session]:
     with ray_here(3) as found:
         yield found
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = Run.start(tmp_path / "run", RunIdentity("toy", {}, (0,)))
-    progress.use(progress.Silent())
-    yield run
-    progress.use(None)
-    run.close()
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignlab.errors import BadInput
 from alignlab.generation import vllm
@@ -23,29 +21,14 @@ from alignlab.models.load import load
 from alignlab.protocols import ChoiceScorer, Completer
 from alignlab.recording import Recorder
 from tests.conftest import ROOT
-from tests.generation.tiny import ask, tokenizer
+from tests.generation.tiny import ask, saved_llama, tokenizer
 
 CHOICES = ["1", "5", "10", "the cat"]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model whose heads have a size that vLLM's kernels take."""
-    tok = tokenizer()
-    config = LlamaConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=256, eos_token_id=tok.eos_token_id,
-        bos_token_id=None, tie_word_embeddings=False,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = LlamaForCausalLM(config)
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                weight.data.normal_(std=0.3)
-    model.save_pretrained(tmp_path / "model")
-    tok.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
+    return saved_llama(tmp_path / "model", 3)
 
 
 def test_refused_with_a_hint_where_vllm_is_absent(

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignlab import engine_pool
 from alignlab.commands.run import _identity
@@ -36,7 +35,7 @@ from alignlab.models.load import load, save, save_adapter
 from alignlab.recipes.study_settings import StudyConfig
 from alignlab.training.conditioning import RewardBins
 from tests.generation.fake_vllm import VERSION, fake_interpreter, noted
-from tests.generation.tiny import ask, tokenizer
+from tests.generation.tiny import ask, saved_llama
 from tests.models.helpers import tiny_lm
 
 
@@ -286,7 +285,7 @@ def test_equals_the_local_engine(tmp_path: Path) -> None:
     pids = set()
     try:
         for seed in (3, 4):
-            folder = str(llama(tmp_path / f"m{seed}", seed))
+            folder = str(saved_llama(tmp_path / f"m{seed}", seed))
             take(sampler, folder)
             assert sampler._process is not None
             pids.add(sampler._process._process.pid)
@@ -313,22 +312,3 @@ def test_equals_the_local_engine(tmp_path: Path) -> None:
     finally:
         sampler.close()
     assert len(pids) == 1  # the second model's weights took the place of the first one's
-
-
-def llama(folder: Path, seed: int) -> Path:
-    """Save a model whose heads have a size that vLLM's kernels take."""
-    tok = tokenizer()
-    config = LlamaConfig(
-        vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=256, eos_token_id=tok.eos_token_id,
-        bos_token_id=None, tie_word_embeddings=False,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                weight.data.normal_(std=0.3)
-    model.save_pretrained(folder)
-    tok.save_pretrained(folder)
-    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from transformers import (
     GPTJConfig,
     GPTNeoXConfig,
     LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     Olmo2Config,
     Phi3Config,
@@ -106,3 +108,22 @@ def ask(
 ) -> CompletionRequest:
     """A request of one user turn."""
     return CompletionRequest(key, (Message("user", text),), Sampling(**sampling), seed, prefix)
+
+
+def saved_llama(folder: Path, seed: int) -> Path:
+    """Save a model whose heads have a size that vLLM's kernels take."""
+    tok = tokenizer()
+    config = LlamaConfig(
+        vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=256, eos_token_id=tok.eos_token_id,
+        bos_token_id=None, tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.data.normal_(std=0.3)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder

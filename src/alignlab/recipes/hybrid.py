@@ -382,7 +382,7 @@ register("recipe", "hybrid")(
     Recipe(
         name="hybrid",
         config=HybridConfig,
-        question="Does a model satisfy more when answers to closed questions are labelled by a "
+        question="Does a model get better when answers to closed questions are labelled by a "
         "checker and only the others by an AI judge?",
         study=study,
         controls={
