@@ -57,7 +57,7 @@ from alignlab.evaluation.metrics.intervals import (
 )
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality
 from alignlab.evaluation.metrics.power import detectable
-from alignlab.evaluation.metrics.rouge import rouge_l
+from alignlab.rouge import rouge_l
 from alignlab.seeds import generator
 
 METRICS = ("BLEU", "chrF", "ROUGE-L", "longer", "coin")

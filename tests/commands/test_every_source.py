@@ -37,6 +37,7 @@ SOURCES = {
     "implicit_reward": "implicit_reward:{dir}/chat?reference={dir}/other",
     "llm": f"llm,prompt=single_1_10:{STRONG}",
     "longer": "longer",
+    "metric": "metric:chrf",
     "pairwise": f"pairwise:{STRONG}",
     "principled": "principled,file={dir}/rules.txt:reward_model:{dir}/reward",
     "principles": "principles,file={dir}/rules.txt,count=1:" + STRONG,

@@ -35,7 +35,7 @@ from alignlab.stages.sample import SampleSettings
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Count, Prompt
 
-BY_REFERENCE = ("verifier", "reference")
+BY_REFERENCE = ("verifier", "reference", "metric")
 """Rewards that compare a response with its prompt's reference answer."""
 
 

@@ -104,7 +104,7 @@ DEFAULTS = {
         'win_spread(tie_share)': 0.0,
         'paired_spread(correlation)': 0.0,
     },
-    "evaluation.metrics.rouge": {
+    "rouge": {
         'rouge_l(stemming)': True,
     },
     "evaluation.metrics.significance": {

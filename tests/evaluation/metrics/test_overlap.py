@@ -7,7 +7,7 @@ from sacrebleu import corpus_bleu, corpus_chrf
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import NOTHING
 from alignlab.evaluation.metrics.overlap import bleu, chrf
-from alignlab.evaluation.metrics.rouge import rouge_l
+from alignlab.rouge import rouge_l
 
 TEXTS = ["the cat sat on the mat today", "a dog runs very fast indeed there"]
 REFERENCES = [["the cat sat on a mat today", "a cat on the mat"], ["the dog runs very fast indeed"]]

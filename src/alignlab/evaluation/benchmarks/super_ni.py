@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.metrics.rouge import rouge_l
 from alignlab.evaluation.task_files import BenchmarkRow
 from alignlab.evaluation.task_rows import Measure, QuestionValue, part_rows
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
 from alignlab.files import read_text
 from alignlab.registry import register
+from alignlab.rouge import rouge_l
 from alignlab.strict_json import parse_json
 from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling, Score
 

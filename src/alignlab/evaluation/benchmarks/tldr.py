@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from alignlab.evaluation.duels import duel_findings
-from alignlab.evaluation.metrics.rouge import rouge_l
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.task_files import read_rows
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
 from alignlab.registry import register
+from alignlab.rouge import rouge_l
 from alignlab.text import words
 from alignlab.types import EvalResult, Sampling
 

@@ -21,7 +21,7 @@ from alignlab.evaluation.metrics.intervals import (
     percentile_interval,
     resample_counts,
 )
-from alignlab.evaluation.metrics.rouge import check_references
+from alignlab.rouge import check_references
 from alignlab.seeds import generator
 
 DRAWS = 1000

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import Floats
 
 _NO_SPACES = r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters."""
@@ -19,7 +19,7 @@ _TOKEN = re.compile(rf"[{_NO_SPACES}]|(?:[^\W{_NO_SPACES}]|[{_INDIC}])+")
 
 def rouge_l(
     texts: Sequence[str], references: Sequence[Sequence[str]], *, stemming: bool = True
-) -> Floats:
+) -> NDArray[np.float64]:
     """Compute the F-measure (0 to 1) of each text against the best of its references; shape (N,).
 
     `rouge-score` knows the letters a to z alone. Where most letters of a reference are others, its
