@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+FOUND_CHARACTERS = 80
+"""Most characters of a bad value in a message."""
+EXPECTED_CHARACTERS = 800
+"""Most characters of what was expected, which may name texts of the data."""
+
 
 class BadInput(Exception):
     """Unusable input: exit code 2, one line with place and reason."""
@@ -30,8 +35,13 @@ def bad_record(
     where = f"{file}" + (f", line {line}" if line is not None else "")
     what = f", field {field!r}" if field else ""
     shown = found if isinstance(found, str) else repr(found)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return BadInput(f"{where}{what}: expected {expected}, found {shown}")
+    short = _cut(expected, EXPECTED_CHARACTERS)
+    return BadInput(f"{where}{what}: expected {short}, found {_cut(shown, FOUND_CHARACTERS)}")
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], meant: Sequence[str] = ()) -> BadInput:

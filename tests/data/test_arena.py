@@ -80,3 +80,11 @@ def test_lists_of_turns_are_conversations(write: Write) -> None:
 def test_votes_and_turns_must_fit(write: Write, more: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match="line 1"):
         read(write, {**PLAIN, **more})
+
+
+def test_a_conversation_without_an_answer_is_dropped_and_counted(write: Write) -> None:
+    corpus = read(
+        write, row(said("Q", "A"), said("Q", "B"), turn=1), row(said("Q"), said("Q", "B"), turn=1)
+    )
+    assert len(corpus.groups) == 1
+    assert sum(corpus.counts[-1].dropped.values()) == 1

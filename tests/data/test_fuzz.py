@@ -121,6 +121,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"prompt": "Hi", "response_0": "a", "response_1": "b", "better_response_id": 0,
          "safer_response_id": 1}
     ],
+    "translation": [{"src": "Hallo", "ref": "Hi", "id": 0}],
     "preference": [
         {"prompt": "Hi", "chosen": "a", "rejected": "b", "score_chosen": 2, "score_rejected": 1},
         {"chosen": [ASK, REPLY], "rejected": [ASK, {**REPLY, "content": "Go"}]},

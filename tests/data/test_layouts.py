@@ -9,6 +9,7 @@ import pytest
 
 from alignlab.data import load
 from alignlab.errors import BadInput
+from alignlab.evaluation.benchmarks.translation import Translation
 from alignlab.records import to_dict
 from alignlab.types import Corpus, Message
 from tests.data.conftest import Write
@@ -524,6 +525,20 @@ def test_pku(write: Write) -> None:
     assert texts(one(write, row)) == [["a", "b"]]
     safer = one(write, row, "pku:{}?by=safer")
     assert (texts(safer), safer.groups[0].responses[0].sampler.model) == ([["b", "a"]], "m")
+
+
+def test_translation(write: Write) -> None:
+    row = {"src": "Guten Tag.", "ref": "Hello.", "systems": {"m": "Hi."}}
+    corpus = one(write, row, "translation:{}?target_language=Plain English")
+    (demonstration,) = corpus.demonstrations
+    asked = "Translate this text from German into Plain English. Write the translation alone."
+    assert demonstration.prompt.text == f"{asked}\n\nGuten Tag."
+    assert demonstration.response.text == "Hello."
+    assert load(str(write([row]))).name == "translation"
+    (question,) = Translation(target_language="Plain English").questions(write([row]))
+    assert question.prompt.text == demonstration.prompt.text
+    with pytest.raises(BadInput, match="ref"):
+        one(write, {"src": "Guten Tag.", "ref": 3})
 
 
 def test_self_instruct(write: Write) -> None:

@@ -148,3 +148,10 @@ def test_several_pairs_of_one_prompt_are_read(write: Write) -> None:
     second = changed("responses.1.text", "worse")
     second["responses"][1]["id"] = "r9"
     assert len(load(str(write([PLAIN, second]))).groups) == 2
+
+
+def test_a_long_text_of_the_data_does_not_fill_the_message(write: Write) -> None:
+    plain = changed("prompt.id", "ä" * 5000)
+    (problem,) = check(str(write([plain]))).problems
+    assert "prompt_id" in problem
+    assert len(problem) < 1500

@@ -1,6 +1,5 @@
 """Scores by overlap with the prompt's reference."""
 
-
 import pytest
 from sacrebleu import sentence_bleu, sentence_chrf
 

@@ -72,8 +72,10 @@ def arena_prompts(row: Row, options: Options) -> list[BuildResult]:
 
 
 def _up_to_judged(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return a conversation up to the answer whose number is `turn`."""
+    """Return a conversation up to the answer whose number is `turn`; whole if it has none."""
     ends = [i for i, message in enumerate(messages) if message.role == "assistant"]
+    if not ends:
+        return messages
     return messages[: ends[row.whole("turn", range(1, len(ends) + 1)) - 1] + 1]
 
 

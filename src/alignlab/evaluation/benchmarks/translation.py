@@ -23,6 +23,7 @@ from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
 from alignlab.registry import register
+from alignlab.text import ask_for_translation
 from alignlab.types import EvalResult, Feedback, Sampling, Score
 
 NAME = "translation"
@@ -83,8 +84,9 @@ class Translation:
             single(
                 row,
                 NAME,
-                f"Translate this text from {self.source_language} into {self.target_language}. "
-                f"Write the translation alone.\n\n{row.text(self.source)}",
+                ask_for_translation(
+                    row.text(self.source), self.source_language, self.target_language
+                ),
                 key=str(number),
                 references=self._references(row),
             )
