@@ -73,6 +73,25 @@ def test_a_short_prompt_with_one_word_changed_is_near():
     assert index.find(prompt("name the two largest lakes near the east coast today")) is None
 
 
+def test_the_instruction_of_a_task_is_no_overlap():
+    asked = "Translate this text from German into English. Write the translation alone."
+    texts = [f"{asked}\n\nSatz {word} steht hier." for word in map(chr, range(97, 109))]
+    index = OverlapIndex([prompt(text) for text in texts])
+    assert index.find(prompt(f"{asked}\n\nDie Ware kam gestern an.")) is None
+    assert index.find(prompt(f"{asked}\n\nDie Ware.")) is None
+    assert index.find(prompt(texts[3].upper())) == "same as a held-out prompt"
+    # What follows the instruction is compared as before.
+    one = "der lange Satz von der Ware die gestern nicht in das Lager kam"
+    index = OverlapIndex([prompt(text) for text in [*texts, f"{asked}\n\n{one}"]])
+    found = index.find(prompt(f"{asked}\n\nWar es nicht so, {one.replace('Lager', 'Haus')}?"))
+    assert found == "shares 8-grams with a held-out prompt"
+    # In a few prompts, common words are those of one prompt and its copies.
+    few = OverlapIndex([prompt(text) for text in texts[:9]])
+    assert few.find(prompt(f"{asked}\n\nDie Ware.")) == "shares 8-grams with a held-out prompt"
+    again = OverlapIndex([prompt(texts[0])] * 20)
+    assert again.find(prompt(f"{asked} Now.")) == "shares 8-grams with a held-out prompt"
+
+
 def test_every_user_turn_of_a_conversation_counts():
     turns = (Message("user", HELD_OUT), Message("assistant", "Scattering."), Message("user", "Ok"))
     assert OverlapIndex([prompt(HELD_OUT)]).find(Prompt("p", turns)) == "same as a held-out prompt"

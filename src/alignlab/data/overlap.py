@@ -4,7 +4,8 @@ The 8-grams follow Tülu 3 (arXiv 2411.15124): a held-out prompt is matched if m
 words lie in 8-grams that the training text holds too. Near duplicates differ in about one word of
 ten, by ROUGE-L. Words are runs of letters and digits in lower case; equal texts have the same words
 and the same operators between their numbers; scripts without blanks between words are matched only
-where texts are equal.
+where texts are equal. Words that many held-out prompts share, such as the instruction of a task,
+are no overlap: both rules look at the others.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ COVERED = 0.5
 """Share of a held-out prompt's words in common 8-grams above which it is matched."""
 NEAR = 0.9
 """ROUGE-L from which two prompts are near duplicates."""
+MANY = 10
+SHARE = 0.1
+"""An 8-gram in so many different held-out prompts, and in such a share of them, is the task's
+instruction."""
 _SHINGLE = 3
 _WORD = re.compile(r"\w+")
 _SYMBOL = re.compile(r"\w+|(?<=[\d)])\s*[-+*/^=<>%×÷]+\s*(?=[\d(])")
@@ -38,9 +43,13 @@ class OverlapIndex:
     """Index of held-out prompts; `find` says how a training text overlaps any of them."""
 
     def __init__(self, held_out: Sequence[Prompt]) -> None:
-        self._texts = [prompt.text for prompt in held_out]
-        self._words = [_words(text) for text in self._texts]
-        self._same = {_key(text) for text in self._texts}
+        texts = list(dict.fromkeys(prompt.text for prompt in held_out))
+        self._same = {_key(text) for text in texts}
+        words = [_words(text) for text in texts]
+        least = max(MANY, SHARE * len(texts))
+        shared = {gram: {test for test, _ in at} for gram, at in _places(words, N).items()}
+        self._instruction = {gram for gram, tests in shared.items() if len(tests) >= least}
+        self._words = [self._own(found) for found in words]
         self._grams = _places(self._words, N)
         self._shingles = _places(self._words, _SHINGLE)
 
@@ -51,9 +60,9 @@ class OverlapIndex:
         return next(filter(None, found), None)
 
     def _of_text(self, text: str) -> Overlap | None:
-        words = _words(text)
         if _key(text) in self._same:
             return "same as a held-out prompt"
+        words = self._own(_words(text))
         covered: dict[int, set[int]] = defaultdict(set)
         for gram in _grams(words, N):
             for test, start in self._grams.get(gram, ()):
@@ -67,9 +76,18 @@ class OverlapIndex:
         )
         # One word changed among ten leaves more than half of the three-word shingles.
         likely = (t for t, n in shared.items() if 2 * n >= len(self._words[t]) - _SHINGLE + 1)
-        if any(rouge_l(self._texts[test], text) >= NEAR for test in likely):
+        own = " ".join(words)
+        if any(rouge_l(" ".join(self._words[test]), own) >= NEAR for test in likely):
             return "nearly a held-out prompt"
         return None
+
+    def _own(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the words that are not of the instruction."""
+        shared: set[int] = set()
+        for start, gram in enumerate(_grams(words, N)):
+            if gram in self._instruction:
+                shared.update(range(start, start + N))
+        return tuple(word for place, word in enumerate(words) if place not in shared)
 
 
 def _places(

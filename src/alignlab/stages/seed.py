@@ -50,7 +50,7 @@ def seed(
         needs_demonstrations: refuse data without instruction examples.
 
     Raises:
-        BadInput: bad data, or data without instruction examples.
+        BadInput: bad data, or data without instruction examples or without held-out records.
     """
     specs = {"data": roles.seed, "prompts": roles.prompts, "test": roles.test}
     inputs = {k: v if isinstance(v, str) else " + ".join(v) for k, v in specs.items() if v}
@@ -64,6 +64,11 @@ def seed(
                 raise BadInput(
                     f"{roles.name}: expected examples with a prompt and an answer, found none"
                     + _removed(corpus)
+                )
+            if not (corpus.test_prompts or corpus.test_groups):
+                raise BadInput(
+                    f"{roles.name}: expected held-out prompts to measure on, found none; give "
+                    "them with test=SOURCE, or hold out a share: data='SOURCE?test_share=0.2'"
                 )
             if not context.recorder:
                 _log_overlap(corpus)
