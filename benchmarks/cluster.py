@@ -1,7 +1,7 @@
 """Measure the overhead of Ray on one machine, and the scaling of independent branches on hosts.
 
     python -m benchmarks.cluster [--repeat 3] [--tasks 8] [--seconds 10]   # as root
-    python -m benchmarks.cluster --study [key=value ...]                              # as root
+    python -m benchmarks.cluster --study [--occupied] [key=value ...]                 # as root
     python -m benchmarks.cluster --demo [key=value ...]
 
 The first form runs tasks that compute for a fixed number of CPU seconds, on two hosts (network
@@ -9,6 +9,10 @@ namespaces) with one CPU each and on one, so that nothing but placement differs.
 small study of four seeds (compare_feedback on the sandbox) on the same hosts. The third compares
 the demo on two processes of this machine with the demo on a Ray of its cores. Both ways alternate.
 Other programs must be idle.
+
+Hosts of one machine share its memory and caches, those of a network do not. With --occupied the
+machine's other core does the same work, as a process of its own, while one host is measured, so
+that a core is as fast alone as next to the other.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", action="store_true", help="overhead of Ray on the demo")
     parser.add_argument("--study", action="store_true", help="scaling of a study of four seeds")
+    parser.add_argument("--occupied", action="store_true", help="other core at work for one host")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU seconds of a task")
@@ -52,7 +58,8 @@ def main() -> int:
             return 2
         if given.study:
             work = partial(study, settings=given.settings)
-            scaling(given.repeat, "a study of four seeds", work)
+            beside = partial(occupied, given.settings) if given.occupied else nullcontext
+            scaling(given.repeat, "a study of four seeds", work, beside)
         else:
             work = partial(busy, tasks=str(given.tasks), seconds=f"{given.seconds:g}")
             what = f"{given.tasks} tasks of {given.seconds:g} CPU seconds"
@@ -78,12 +85,22 @@ def overhead(repeat: int, settings: list[str]) -> None:
     print(f"overhead of Ray: median {statistics.median(ratios):+.1%}, all {each}")
 
 
-def scaling(repeat: int, what: str, seconds_on: Callable[[Hosts, Path], float]) -> None:
-    """Print the time of the same work on one host and on two; the start of Ray is not counted."""
+def scaling(
+    repeat: int,
+    what: str,
+    seconds_on: Callable[[Hosts, Path], float],
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Print the time of the same work on one host and on two; the start of Ray is not counted.
+
+    Args:
+        beside: makes the context in which one host is measured.
+    """
     taken: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(repeat):
         for number in taken:
-            with Hosts(number, cpus=1) as hosts, tempfile.TemporaryDirectory() as folder:
+            around = beside() if number == 1 else nullcontext()
+            with Hosts(number, cpus=1) as hosts, tempfile.TemporaryDirectory() as folder, around:
                 taken[number].append(seconds_on(hosts, Path(folder)))
     row(f"{what}, 1 host", taken[1])
     row(f"{what}, 2 hosts", taken[2])
@@ -103,6 +120,23 @@ def study(hosts: Hosts, folder: Path, settings: list[str]) -> float:
     began = time.perf_counter()
     printed(hosts, folder, [*argv, f"hardware.cluster={hosts.address}", f"out={folder / 'run'}"])
     return time.perf_counter() - began
+
+
+@contextmanager
+def occupied(settings: list[str]) -> Iterator[None]:
+    """Keep another core at the same study, in a process of its own, during the block."""
+    argv = [sys.executable, "-m", "alignlab", "run", "compare_feedback", *STUDY, *settings]
+    with tempfile.TemporaryDirectory() as folder:
+        argv += ["hardware.workers=1", f"out={folder}/run"]
+        other = subprocess.Popen(argv, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+            yield
+            if other.poll() is not None:
+                print("the other core had less to do than the host", file=sys.stderr)
+        finally:
+            other.kill()
+            other.wait()
 
 
 def printed(hosts: Hosts, folder: Path, argv: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
 from alignlab.protocols import Completer
@@ -62,7 +63,8 @@ def ask_model(
     """
     requests = [CompletionRequest(ask.id, ask.messages, sampling, seed) for ask in asks]
     answers = completer.complete(requests) if requests else []
-    return [tuple(_reply(one, read, unread, who) for one in several) for several in answers]
+    parse = lru_cache(maxsize=256)(read)  # short replies, and stand-ins for them, are often equal
+    return [tuple(_reply(one, parse, unread, who) for one in several) for several in answers]
 
 
 def _reply(completion: Completion, read: Read[T], unread: str, who: str) -> Reply[T]:

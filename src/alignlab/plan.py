@@ -227,14 +227,19 @@ class PlanAccuracy:
         return self.predicted_seconds / self.seconds - 1 if known else None
 
     def __str__(self) -> str:
-        took = f"took {duration(self.seconds)}"
+        took = f"took {_in_full(self.seconds)}"
         if self.error is None:
             return took
-        predicted = f"predicted {duration(self.predicted_seconds)} ({self.error:+.0%})"
+        predicted = f"predicted {_in_full(self.predicted_seconds)} ({self.error:+.0%})"
         stages = [s for s in self.stages if s.predicted]
         cpu, clock = sum(s.cpu_seconds for s in stages), sum(s.seconds for s in stages)
         busy = f"; other programs held the cores for {1 - cpu / clock:.0%} of it" if clock else ""
         return f"{took}, {predicted}{busy if cpu < 0.8 * clock else ''}"
+
+
+def _in_full(seconds: float) -> str:
+    """Format a duration that is compared with another: seconds up to ten minutes."""
+    return f"{seconds:.0f} s" if seconds < 600 else duration(seconds)
 
 
 def label(stage: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -58,7 +58,18 @@ KINDS = {"responses": "answers", "feedback": "judgements", "made": "refinements"
 class Recorder:
     """Factory of stand-ins that lists their calls."""
 
-    def __init__(self, chat_template: str | None = None, lengths: Lengths | None = None) -> None:
+    def __init__(
+        self,
+        chat_template: str | None = None,
+        lengths: Lengths | None = None,
+        known: dict[Any, Any] | None = None,
+    ) -> None:
+        """Set up the recorder.
+
+        Args:
+            known: results of `once`, for several recorders of one study.
+        """
+        self._known = {} if known is None else known
         self.work: list[Work] = []
         self.trained: list[Checkpoint] = []
         """Trained models, in order."""
@@ -80,6 +91,14 @@ class Recorder:
         self._branch = ""
         self._number = count()
         self._facts = lru_cache(maxsize=None)(model_facts)
+
+    def once(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function of hashable arguments, or return what it returned before."""
+        key = (function, *arguments)
+        if key not in self._known:
+            self._known[key] = function(*arguments)
+        found: T = self._known[key]
+        return found
 
     def engine(self, model: Checkpoint) -> Completer:
         """Return a stand-in for a model of the study."""
@@ -337,7 +356,10 @@ class _Engine:
         self._recorder.note(self._by, calls, tokens, read, model=self._folder, compute=compute)
 
     def _text(self, most: int) -> str:
-        return self._recorder.text(self._recorder.lengths.drawn(self._recorder.what, most))
+        drawn = self._recorder.lengths.drawn(self._recorder.what, most)
+        if self._recorder.what == "judgements":  # whose text is not kept
+            return "0 ".ljust(math.ceil(self._recorder.lengths.characters * drawn), ".")
+        return self._recorder.text(drawn)
 
 
 class _Scorer(_Engine):

@@ -50,6 +50,8 @@ def test_an_outcome_says_how_wrong_the_plan_was():
     shared = PlanAccuracy(1000.0, 800.0, 2.0, 1.9, 0.0, 0.0, (StageOutcome("m1", 8.0, 10.0, 4.0),))
     assert str(shared).endswith("; other programs held the cores for 60% of it")
     assert str(PlanAccuracy(40.0, 0.0, 2.0, 1.9, 0.0, 0.0)) == "took 40 s"
+    short = PlanAccuracy(165.0, 208.0, 2.0, 1.9, 0.0, 0.0)
+    assert str(short) == "took 165 s, predicted 208 s (+26%)"
 
 
 def test_the_table_keeps_the_models_that_the_question_names() -> None:

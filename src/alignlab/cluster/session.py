@@ -143,6 +143,17 @@ class Session:
         finally:
             probe.unlink(missing_ok=True)
 
+    def warm_up(self, nodes: Sequence[Node]) -> None:
+        """Start a process on each node that imports what tasks need, and do not wait for it.
+
+        Not on nodes with GPUs: a process that has looked for them without one sees none later.
+        """
+        warm = self.ray.remote(num_cpus=0, max_retries=0)(worker.warm_up)
+        for node in nodes:
+            if not node.gpus:
+                place = self.on_node(node.id)
+                warm.options(scheduling_strategy=place).remote(worker.carried())
+
     def _answer(self, answer: Any) -> str:
         """Return a node's difference from this machine in one line; empty for none."""
         try:

@@ -84,6 +84,8 @@ class Tasks:
         self._looked = time.monotonic()
         self._stuck = False
         self._alive = {node.id for node in layout.nodes}
+        self._room = list(layout.left)
+        """Living nodes, with what the engines leave of them."""
         here = session.on_node(ray.get_runtime_context().get_node_id())
         mailbox = ray.remote(num_cpus=0, max_restarts=0)(worker.Mailbox)
         self._mailbox: Any = mailbox.options(scheduling_strategy=here).remote()
@@ -143,14 +145,20 @@ class Tasks:
             self._waiting.append(_Attempt(task, self._numbers))
 
     def _submit(self) -> None:
-        """Send the tasks that may run now to the cluster, which places them as nodes are free."""
-        most, now = self._layout.most, time.monotonic()
+        """Send the tasks that may run now to the cluster, which places them as nodes are free.
+
+        No more than have room: of those that wait, Ray would take any, and a branch before the
+        beginning of another seed's study, on which several branches wait.
+        """
+        now = time.monotonic()
         for _ in range(len(self._waiting)):
             attempt = self._waiting.popleft()
-            if attempt.not_before > now or (most and len(self._flying) >= most):
+            needs = self._layout.needs(attempt.task.among)
+            most = max(1, self._layout.slots(needs, self._room))
+            most = min(most, self._layout.most or most)
+            if attempt.not_before > now or len(self._flying) >= most:
                 self._waiting.append(attempt)
                 continue
-            needs = self._layout.needs(attempt.task.among)
             order = Order(
                 attempt.task.name,
                 attempt.number,
@@ -291,6 +299,9 @@ class Tasks:
         alive = {node.id for node in nodes}
         if self._alive - alive:
             self._leave(alive)
+        if self._alive != alive:
+            known = {node.id: node for node in self._layout.left}
+            self._room = [known.get(node.id, node) for node in nodes]
         self._alive = alive
         needs = [self._layout.needs(attempt.task.among) for attempt in self._flying.values()]
         stuck = bool(needs) and not any(self._layout.slots(need, nodes) for need in needs)

@@ -211,6 +211,18 @@ def look(versions: Mapping[str, str], probe: Path) -> str:
     return "" if probe.exists() else f"expected the folder {probe.parent}, found another or none"
 
 
+def warm_up(environment: Mapping[str, str]) -> None:
+    """Import the libraries of a node's first task while its command still plans.
+
+    Args:
+        environment: variables of the tasks, which these libraries read when they are imported.
+    """
+    set_environment(environment)
+    import alignlab.generation.local
+    import alignlab.recipes.study
+    import alignlab.training.loop  # noqa: F401
+
+
 def differing(expected: Mapping[str, str]) -> str:
     """Return the first version here that is not the expected one, in one line."""
     here = versions()
@@ -251,16 +263,21 @@ def enter(site: Site) -> None:
     """
     if found := differing(site.versions):
         raise BadInput(f"node {here(site)[0]}: {found}; install the same on every node")
-    for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
-        if name not in site.environment:
-            del os.environ[name]  # Ray sets OMP_NUM_THREADS
-    os.environ.update(site.environment)
+    set_environment(site.environment)
     try:
         os.chdir(site.folder)
     except OSError:
         raise BadInput(
             f"node {here(site)[0]}: expected the folder {site.folder}, found none"
         ) from None
+
+
+def set_environment(environment: Mapping[str, str]) -> None:
+    """Set the variables of tasks, and remove others of their names."""
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
+        if name not in environment:
+            del os.environ[name]  # Ray sets OMP_NUM_THREADS
+    os.environ.update(environment)
 
 
 def share(cpus: int, site: Site) -> None:

@@ -11,8 +11,10 @@ import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from alignlab import machine, progress
 from alignlab.cluster.placement import Node
@@ -76,7 +78,8 @@ def plan_study(
             require_bitsandbytes(training.quant)
     template, out = config.chat_template or None, Path(config.out or f"runs/{recipe.name}")
     facts = model_facts(resolve_model(config.model).path, chat_template=template)
-    recorder, measured = _recorded(recipe, config, Lengths())
+    known: dict[Any, Any] = {}
+    recorder, measured = _recorded(recipe, config, Lengths(), known)
     if fits is not None:
         for loop in _loops(recorder):
             fits(loop)
@@ -97,7 +100,8 @@ def plan_study(
         money=_money(calls),
     )
     if speeds is not None:
-        plan = _timed(plan, recipe, config, recorder, speeds, nodes)
+        record = partial(_recorded, recipe, config, known=known)
+        plan = _timed(plan, config, recorder, record, speeds, nodes)
     if not nodes:
         return plan
     layout = layout_of(config.hardware, nodes, plan.memory)
@@ -130,10 +134,14 @@ def _sizes(recorder: Recorder) -> tuple[int, int]:
 
 
 def _recorded(
-    recipe: Recipe, config: StudyConfig, lengths: Lengths
+    recipe: Recipe, config: StudyConfig, lengths: Lengths, known: dict[Any, Any]
 ) -> tuple[Recorder, StudyMeasurements]:
-    """Run a study with stand-ins."""
-    recorder = Recorder(config.chat_template or None, lengths)
+    """Run a study with stand-ins.
+
+    Args:
+        known: data that an earlier call has read.
+    """
+    recorder = Recorder(config.chat_template or None, lengths, known)
     with TemporaryDirectory() as folder, progress.quiet():
         context = _context(RecordingRun(Path(folder), recorder), config, recorder)
         try:
@@ -149,16 +157,16 @@ def _context(run: Run, config: StudyConfig, recorder: Recorder | None) -> RunCon
 
 def _timed(
     plan: Plan,
-    recipe: Recipe,
     config: StudyConfig,
     recorder: Recorder,
+    record: Callable[[Lengths], tuple[Recorder, StudyMeasurements]],
     speeds: Speeds,
     nodes: Sequence[Node],
 ) -> Plan:
     """Add the predicted time, from a second dry run with texts of typical length."""
     typical = typical_lengths(recorder.examples, *model_tokenizer(recorder, config))
-    again, _ = _recorded(recipe, config, typical)
-    recorder, _ = _recorded(recipe, config, Lengths(template=typical.template))
+    again, _ = record(typical)
+    recorder, _ = record(Lengths(template=typical.template))
     with TemporaryDirectory() as folder:
         context = _context(Run(Path(folder)), config, None)
         speed = speeds(_models(recorder, config), context)

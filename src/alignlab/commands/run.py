@@ -63,6 +63,8 @@ def run(
     refuse_other_recipe(Path(chosen.out), known.name)  # before the plan, which takes time
     fitness = _fitness(chosen)
     with placed(chosen) as cluster:
+        if cluster.session:
+            cluster.session.warm_up(cluster.nodes)
         plan = plan_study(
             known,
             chosen,

@@ -56,7 +56,9 @@ def seed(
     inputs = {k: v if isinstance(v, str) else " + ".join(v) for k, v in specs.items() if v}
     with context.run.stage("seed", config=settings, inputs=inputs) as stage:
         if not stage.done:
-            corpus = load_roles(roles, settings.overlap)
+            asked = roles, settings.overlap
+            recorder = context.recorder
+            corpus = recorder.once(load_roles, *asked) if recorder else load_roles(*asked)
             context.run.add_inputs(corpus.files)
             if from_groups:
                 corpus = _from_groups(corpus)
