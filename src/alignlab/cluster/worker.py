@@ -218,8 +218,7 @@ def warm_up(environment: Mapping[str, str]) -> None:
         environment: variables of the tasks, which these libraries read when they are imported.
     """
     set_environment(environment)
-    import alignlab.generation.local
-    import alignlab.recipes.study
+    import alignlab.context
     import alignlab.training.loop  # noqa: F401
 
 
