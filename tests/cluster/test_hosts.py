@@ -167,7 +167,7 @@ def test_the_head_is_killed_and_the_command_repeated(whole: Hosts, tmp_path: Pat
     out = tmp_path / "run"
     process = toy(whole, out)
     started(out, 3)
-    time.sleep(2)
+    until(lambda: list(out.rglob("counts.jsonl")), 1, out)
     whole.kill(0)  # with the command, which ran there
     assert process.wait(60) != 0
     before = {p: p.read_bytes() for p in out.rglob("counts.jsonl")}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from alignlab.commands._support.trained import NAME, TrainOutput, collect_result
 from alignlab.configs import NonNegativeInt, PositiveInt
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput
+from alignlab.feedback.specs import refuse_without_references
 from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import PolicyGradient
 from alignlab.specs import drops_bad
@@ -34,9 +34,6 @@ from alignlab.stages.rollout_engine import check_engine
 from alignlab.stages.sample import SampleSettings
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Count, Prompt
-
-BY_REFERENCE = ("verifier", "reference", "metric")
-"""Rewards that compare a response with its prompt's reference answer."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def rollout(
     _refuse_idle(chosen, given)
     corpus = load_data(data)
     prompts, validation = _split(prompts_of(corpus), chosen.validation)
-    _refuse_without_references(reward, prompts)
+    refuse_without_references("train: reward", reward, prompts)
     tally = Count("data", "prompts", len(prompts) + len(validation))
     identity = {"model": model, "data": data, "reward": reward, "learns": repr(learned)}
     used = DataUsed(corpus, tally)
@@ -108,15 +105,6 @@ def rollout(
         )
         context.run.finish()
         return collect_result(context.run, trained)
-
-
-def _refuse_without_references(reward: str, prompts: Sequence[Prompt]) -> None:
-    """Refuse a reward that compares with reference answers where no prompt has one."""
-    if re.split("[,:]", reward)[0] in BY_REFERENCE and not any(p.reference for p in prompts):
-        raise BadInput(
-            f"train: reward={reward}: expected prompts with reference answers (field 'reference'), "
-            f"found none among {len(prompts)}; `alignlab data check` names the fields not read"
-        )
 
 
 def _split(prompts: list[Prompt], validation: int) -> tuple[list[Prompt], list[Prompt]]:

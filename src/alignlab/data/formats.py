@@ -15,7 +15,7 @@ from alignlab.data.pair_columns import pair_columns
 from alignlab.data.read import Faults, RawTable, read_table
 from alignlab.data.remarks import remarks_on
 from alignlab.data.rows import Row, is_nothing, listed
-from alignlab.data.split_dedupe import STAGE, held_out_prompts, of_kind, prompt_of, split_dedupe
+from alignlab.data.split_dedupe import STAGE, distinct_prompts, of_kind, prompt_of, split_dedupe
 from alignlab.data.templated import IN_WORDS, ends_in_template_words, template_mark, texts_of
 from alignlab.data.unread import UnreadFields
 from alignlab.errors import BadInput, bad_record
@@ -221,7 +221,7 @@ def corpus_of(
         prompts=of_kind(split.train, Prompt),
         labelled=of_kind(split.train, UnpairedPreference),
         commented=of_kind(split.train, CritiquedResponse),
-        test_prompts=held_out_prompts(split.test),
+        test_prompts=distinct_prompts(split.test),
         test_groups=of_kind(split.test, PreferenceGroup),
         counts=(*table_counts(table), split.count),
         files=table.files,

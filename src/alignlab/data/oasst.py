@@ -26,7 +26,7 @@ from alignlab.data.formats import Format, table_counts
 from alignlab.data.oasst_tree import PromptNode, TreeNode, grow, read_nodes
 from alignlab.data.options import ReadOptions, falls_in
 from alignlab.data.read import Faults, RawTable
-from alignlab.data.split_dedupe import held_out_ids, held_out_prompts, of_kind, split_dedupe
+from alignlab.data.split_dedupe import distinct_prompts, held_out_ids, of_kind, split_dedupe
 from alignlab.data.unread import UnreadFields
 from alignlab.errors import BadInput
 from alignlab.registry import register
@@ -84,7 +84,7 @@ def _corpus(self: Format, table: RawTable, options: OasstOptions, faults: Faults
         demonstrations=of_kind(ift.train, Demonstration),
         groups=of_kind(groups.train, PreferenceGroup),
         prompts=of_kind(pool.train, Prompt),
-        test_prompts=held_out_prompts(pool.test),
+        test_prompts=distinct_prompts(pool.test),
         test_groups=of_kind(groups.test, PreferenceGroup),
         counts=(*table_counts(table), *forest.counts, ift.count, groups.count, pool.count),
         files=table.files,

@@ -16,7 +16,7 @@ from alignlab.data import sources
 from alignlab.data.build_records import Record
 from alignlab.data.mixing import Specs, Weighted, mixed, sources_of
 from alignlab.data.overlap import OverlapIndex
-from alignlab.data.split_dedupe import STAGE, content_of, held_out_prompts, prompt_of
+from alignlab.data.split_dedupe import STAGE, content_of, distinct_prompts, prompt_of
 from alignlab.errors import BadInput
 from alignlab.types import Corpus, Count, Prompt
 
@@ -151,7 +151,7 @@ def prompts_in(corpus: Corpus, *, held_out: bool) -> tuple[Prompt, ...]:
     """
     training: list[Record] = [r for kind in TRAINING for r in getattr(corpus, kind)]
     tests: list[Record] = [*corpus.test_prompts, *corpus.test_groups]
-    return held_out_prompts((tests or training) if held_out else training)
+    return distinct_prompts((tests or training) if held_out else training)
 
 
 def _tests(

@@ -99,8 +99,8 @@ def _distinct(
             yield item, key
 
 
-def held_out_prompts(records: Iterable[Record]) -> tuple[Prompt, ...]:
-    """Collect the distinct prompts of held-out records.
+def distinct_prompts(records: Iterable[Record]) -> tuple[Prompt, ...]:
+    """Collect the distinct prompts of records, in their order.
 
     The response of a demonstration becomes the reference of its prompt.
     """

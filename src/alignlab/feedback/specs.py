@@ -8,6 +8,8 @@ source; for judges made of a model it is the engine's spec.
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from alignlab.configs import parse_overrides
@@ -15,6 +17,10 @@ from alignlab.errors import BadInput
 from alignlab.feedback.conversion import JudgeByScore, ScoreByPairs
 from alignlab.protocols import FeedbackSource, MakeCompleter, PairJudge
 from alignlab.registry import get
+from alignlab.types import Prompt
+
+BY_REFERENCE = ("verifier", "reference", "metric")
+"""Sources that compare a response with its prompt's reference answer."""
 
 
 def judge(spec: str, *, make_completer: MakeCompleter) -> FeedbackSource:
@@ -70,3 +76,19 @@ def _make(spec: str, make_completer: MakeCompleter) -> Any:
     elif options:
         raise BadInput(f"feedback {spec!r}: expected no options before the colon, found {options}")
     return factory(rest, **arguments)
+
+
+def refuse_without_references(setting: str, spec: str, prompts: Sequence[Prompt]) -> None:
+    """Refuse a source that compares with reference answers where no prompt has one.
+
+    Args:
+        setting: name of the setting that holds the spec.
+
+    Raises:
+        BadInput: such a source.
+    """
+    if re.split("[,:]", spec)[0] in BY_REFERENCE and not any(p.reference for p in prompts):
+        raise BadInput(
+            f"{setting}={spec}: expected prompts with reference answers (field 'reference'), found "
+            f"none among {len(prompts)}; `alignlab data check` names the fields not read"
+        )

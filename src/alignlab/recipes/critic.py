@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from alignlab.configs import NonNegativeInt
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, RunFailed
+from alignlab.feedback.specs import refuse_without_references
 from alignlab.recipes.judging import engine_of
 from alignlab.recipes.study import Answered, Study, StudyConfig, answers_of
 from alignlab.stages.eft import EFTSettings
 from alignlab.stages.judge import judge
-from alignlab.types import Feedback
+from alignlab.types import Feedback, Unscored
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,23 @@ C = TypeVar("C", bound=CriticConfig)
 
 
 def scored_answers(study: Study[C]) -> tuple[Answered, tuple[Feedback, ...]]:
-    """Sample M1's answers, and score them with the critic."""
+    """Sample M1's answers, and score them with the critic.
+
+    Raises:
+        BadInput: the critic compares with references, and no prompt has one.
+        RunFailed: no answer could be scored.
+    """
     context, config, start = study.context, study.config, study.start
-    known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
-    answered = answers_of(study, start.m1, known[: config.most_prompts or None])
+    asked = start.asked[: config.most_prompts or None]
+    refuse_without_references("feedback", config.feedback, asked)
+    answered = answers_of(study, start.m1, asked)
     critic = context.judge(config.feedback, start.m1)
     feedback = judge(context, critic, answered.prompts, answered.responses)
+    unscored = [f.verdict.reason for f in feedback if isinstance(f.verdict, Unscored)]
+    if feedback and len(unscored) == len(feedback):
+        why, n = Counter(unscored).most_common(1)[0]
+        raise RunFailed(
+            f"feedback={config.feedback}: expected scores of M1's {len(feedback)} answers, found "
+            f"none: {why} ({n})"
+        )
     return answered, tuple(feedback)

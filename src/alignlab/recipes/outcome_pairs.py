@@ -208,7 +208,7 @@ def with_questions(study: Study[K]) -> Study[K]:
         BadInput: none is left of either.
     """
     start, config = study.start, study.config
-    known = start.prompts or tuple(d.prompt for d in start.corpus.demonstrations)
+    known = start.asked
     parts = {"questions": known, "held-out questions": start.corpus.test_prompts}
     kept: dict[str, tuple[Prompt, ...]] = {}
     counts: list[Count] = []

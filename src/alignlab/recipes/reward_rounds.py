@@ -173,7 +173,7 @@ def reward_data(study: SelfEvolved) -> RewardData:
                                "none")  # fmt: skip
         prompts = prompts or tuple({g.id: g.prompt for g in corpus.groups}.values())
     else:
-        prompts = prompts or tuple(d.prompt for d in corpus.demonstrations)
+        prompts = prompts or start.asked
         found = _sampled(study, prompts), _sampled(study.scope("held-out"), corpus.test_prompts)
     pairs, held_out = found
     shuffled = sorted(pairs, key=lambda p: seeds.derive(study.context.seed_for("split"), p.id))

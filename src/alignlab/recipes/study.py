@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from alignlab import registry
 from alignlab.context import RunContext, resolve_model
+from alignlab.data.split_dedupe import distinct_prompts
 from alignlab.errors import BadInput, NothingToLearn
 from alignlab.measuring.measure import BranchResult, HeldOut, Judgement, StudyMeasurements, measure
 from alignlab.protocols import FeedbackSource
@@ -74,6 +75,14 @@ class WarmStart:
     """The data's own prompts for feedback, unused so far."""
     validation: tuple[Prompt, ...] = ()
     """Prompts on which checkpoints are compared."""
+
+    @property
+    def asked(self) -> tuple[Prompt, ...]:
+        """Return the data's own prompts, or without any those of its demonstrations.
+
+        The answer of a demonstration is the reference of its prompt.
+        """
+        return self.prompts or distinct_prompts(self.corpus.demonstrations)
 
 
 @dataclass(frozen=True)
