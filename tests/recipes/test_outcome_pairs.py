@@ -180,4 +180,4 @@ def test_questions_without_references_are_refused(tmp_path: Path):
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"Question {i}?"}) + "\n" for i in range(9)))
     with pytest.raises(BadInput, match="with reference answers, found none of"):
-        plan(f"data={file}", "start=base")
+        plan(f"data={file}?test_share=0.5", "start=base")
