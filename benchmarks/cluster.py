@@ -18,7 +18,11 @@ that a core is as fast alone as next to the other.
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import shlex
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -50,6 +54,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU seconds of a task")
     parser.add_argument("settings", nargs="*", metavar="key=value")
     given = parser.parse_intermixed_args()
+    if given.occupied and not given.study:
+        parser.error("--occupied goes with --study")
     if given.demo:
         overhead(given.repeat, given.settings)
     else:
@@ -59,7 +65,8 @@ def main() -> int:
         if given.study:
             work = partial(study, settings=given.settings)
             beside = partial(occupied, given.settings) if given.occupied else nullcontext
-            scaling(given.repeat, "a study of four seeds", work, beside)
+            what = "a study of four seeds" + (", other core occupied" if given.occupied else "")
+            scaling(given.repeat, what, work, beside)
         else:
             work = partial(busy, tasks=str(given.tasks), seconds=f"{given.seconds:g}")
             what = f"{given.tasks} tasks of {given.seconds:g} CPU seconds"
@@ -115,11 +122,18 @@ def busy(hosts: Hosts, folder: Path, tasks: str, seconds: str) -> float:
 
 
 def study(hosts: Hosts, folder: Path, settings: list[str]) -> float:
-    """Return the seconds of a whole study, from the start of its command to its end."""
+    """Return the seconds of a whole study, from the start of its command to its end.
+
+    Print those that its stages took together, which do not depend on how they are placed.
+    """
     argv = ["-m", "alignlab", "run", "compare_feedback", *STUDY, *settings]
     began = time.perf_counter()
     printed(hosts, folder, [*argv, f"hardware.cluster={hosts.address}", f"out={folder / 'run'}"])
-    return time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    events = map(json.loads, (folder / "run" / "events.jsonl").read_text().splitlines())
+    stages = sum(one.get("seconds") or 0.0 for one in events if one["event"] == "done")
+    print(f"{len(hosts.addresses)} hosts: {stages:.1f} s in stages", flush=True)
+    return seconds
 
 
 @contextmanager
@@ -127,15 +141,15 @@ def occupied(settings: list[str]) -> Iterator[None]:
     """Keep another core at the same study, in a process of its own, during the block."""
     argv = [sys.executable, "-m", "alignlab", "run", "compare_feedback", *STUDY, *settings]
     with tempfile.TemporaryDirectory() as folder:
-        argv += ["hardware.workers=1", f"out={folder}/run"]
-        other = subprocess.Popen(argv, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL)  # fmt: skip
+        one = f"{shlex.join(argv)} hardware.workers=1 out={folder}/run"
+        again = f"while rm -rf {folder}/run; do {one}; done"
+        other = subprocess.Popen(["sh", "-c", again], cwd=ROOT, env=environment(),
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                 start_new_session=True)  # fmt: skip
         try:
             yield
-            if other.poll() is not None:
-                print("the other core had less to do than the host", file=sys.stderr)
         finally:
-            other.kill()
+            os.killpg(other.pid, signal.SIGKILL)
             other.wait()
 
 

@@ -67,7 +67,7 @@ class Recorder:
         """Set up the recorder.
 
         Args:
-            known: results of `once`, for several recorders of one study.
+            known: results of `cached`, for several recorders of one study.
         """
         self._known = {} if known is None else known
         self.work: list[Work] = []
@@ -92,7 +92,7 @@ class Recorder:
         self._number = count()
         self._facts = lru_cache(maxsize=None)(model_facts)
 
-    def once(self, function: Callable[..., T], *arguments: Any) -> T:
+    def cached(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function of hashable arguments, or return what it returned before."""
         key = (function, *arguments)
         if key not in self._known:
@@ -357,7 +357,7 @@ class _Engine:
 
     def _text(self, most: int) -> str:
         drawn = self._recorder.lengths.drawn(self._recorder.what, most)
-        if self._recorder.what == "judgements":  # whose text is not kept
+        if self._recorder.what == "judgements":  # equal texts are parsed once
             return "0 ".ljust(math.ceil(self._recorder.lengths.characters * drawn), ".")
         return self._recorder.text(drawn)
 

@@ -103,15 +103,3 @@ def _pieces(text: str) -> list[list[tuple[int, int]]]:
             found.append([span])
         abbreviated = _ABBREVIATED.search(piece) is not None
     return found
-
-
-def ask_for_translation(text: str, source: str, target: str) -> str:
-    """Return the prompt that asks for a translation, of training data and benchmark alike.
-
-    Args:
-        source: language of the text, by its English name.
-        target: language of the translation.
-    """
-    return (
-        f"Translate this text from {source} into {target}. Write the translation alone.\n\n{text}"
-    )

@@ -31,9 +31,9 @@ def test_a_demonstration_s_answer_is_the_reference_of_its_prompt():
     corpus = Corpus("c", (Demonstration(prompt, Response("r", "p", "Hello.", SampledBy("m"))),))
     m0 = Checkpoint("M0", "m0")
     start = WarmStart(corpus, m0, m0, m0, ())
-    assert [(p.text, p.reference) for p in start.asked] == [("Hi", "Hello.")]
+    assert [(p.text, p.reference) for p in start.feedback_prompts] == [("Hi", "Hello.")]
     own = (Prompt("q", (Message("user", "Ho"),)),)
-    assert WarmStart(corpus, m0, m0, m0, own).asked == own
+    assert WarmStart(corpus, m0, m0, m0, own).feedback_prompts == own
 
 
 def test_demonstrations_are_asked_where_there_are_no_other_prompts(alignlab, shown):

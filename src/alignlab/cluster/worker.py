@@ -212,7 +212,7 @@ def look(versions: Mapping[str, str], probe: Path) -> str:
 
 
 def warm_up(environment: Mapping[str, str]) -> None:
-    """Import the libraries of a node's first task while its command still plans.
+    """Import the libraries that tasks need, while the command plans the study.
 
     Args:
         environment: variables of the tasks, which these libraries read when they are imported.
@@ -272,7 +272,7 @@ def enter(site: Site) -> None:
 
 
 def set_environment(environment: Mapping[str, str]) -> None:
-    """Set the variables of tasks, and remove others of their names."""
+    """Set the environment variables of tasks, and remove others with their prefixes."""
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
         if name not in environment:
             del os.environ[name]  # Ray sets OMP_NUM_THREADS

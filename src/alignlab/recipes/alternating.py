@@ -115,7 +115,7 @@ def study(context: RunContext, config: AlternatingConfig) -> StudyMeasurements:
     """Train M1's branches, and measure their answers, whole and by sentence."""
     begun = imitation_start(context, config)
     start = begun.start
-    asked = start.asked
+    asked = start.feedback_prompts
     begun = replace(begun, start=replace(start, prompts=asked[: config.most_prompts or None]))
     names = [n for n in BRANCHES if n in (config.branches or BRANCHES)]
     branches = [Branch(n, BRANCHES[n], (begun.scope(n),)) for n in names]

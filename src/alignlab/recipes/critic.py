@@ -70,7 +70,7 @@ def scored_answers(study: Study[C]) -> tuple[Answered, tuple[Feedback, ...]]:
         RunFailed: no answer could be scored.
     """
     context, config, start = study.context, study.config, study.start
-    asked = start.asked[: config.most_prompts or None]
+    asked = start.feedback_prompts[: config.most_prompts or None]
     refuse_without_references("feedback", config.feedback, asked)
     answered = answers_of(study, start.m1, asked)
     critic = context.judge(config.feedback, start.m1)

@@ -156,7 +156,7 @@ def study(context: RunContext, config: HybridConfig) -> StudyMeasurements:
 def _given(study: Study[HybridConfig]) -> HybridInputs:
     """Sample M1's answers, and label them by the checker and by the AI judge."""
     context, config, start = study.context, study.config, study.start
-    known = start.asked
+    known = start.feedback_prompts
     answered = answers_of(study, start.m1, known[: config.most_prompts or None])
     prompts, responses = answered.prompts, answered.responses
     checker, critic = (context.judge(s, start.m1) for s in (config.checker, config.ai_judge))

@@ -208,7 +208,7 @@ def with_questions(study: Study[K]) -> Study[K]:
         BadInput: none is left of either.
     """
     start, config = study.start, study.config
-    known = start.asked
+    known = start.feedback_prompts
     parts = {"questions": known, "held-out questions": start.corpus.test_prompts}
     kept: dict[str, tuple[Prompt, ...]] = {}
     counts: list[Count] = []

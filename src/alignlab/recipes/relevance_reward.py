@@ -189,7 +189,7 @@ def label(branch: str) -> str:
 def _given(study: Study[RelevanceRewardConfig]) -> RelevanceInputs:
     """Split the data's prompts into training and validation."""
     config, start = study.config, study.start
-    known = start.asked
+    known = start.feedback_prompts
     most = len(known) - config.dev_prompts
     if most < max(1, config.most_prompts):
         raise BadInput(

@@ -173,7 +173,7 @@ def reward_data(study: SelfEvolved) -> RewardData:
                                "none")  # fmt: skip
         prompts = prompts or tuple({g.id: g.prompt for g in corpus.groups}.values())
     else:
-        prompts = prompts or start.asked
+        prompts = prompts or start.feedback_prompts
         found = _sampled(study, prompts), _sampled(study.scope("held-out"), corpus.test_prompts)
     pairs, held_out = found
     shuffled = sorted(pairs, key=lambda p: seeds.derive(study.context.seed_for("split"), p.id))

@@ -77,7 +77,7 @@ class WarmStart:
     """Prompts on which checkpoints are compared."""
 
     @property
-    def asked(self) -> tuple[Prompt, ...]:
+    def feedback_prompts(self) -> tuple[Prompt, ...]:
         """Return the data's own prompts, or without any those of its demonstrations.
 
         The answer of a demonstration is the reference of its prompt.

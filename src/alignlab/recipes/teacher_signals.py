@@ -46,7 +46,7 @@ def study(context: RunContext, config: TeacherSignalsConfig) -> StudyMeasurement
     _refuse_other_tokenizer(config)
     begun = imitation_start(context, config)
     start = begun.start
-    known = start.asked
+    known = start.feedback_prompts
     answered = answers_of(begun, start.m1, known[: config.most_prompts or None])
     given, result = SignalInputs(answered), answer_held_out(begun, start.m1)
     if "logits" in config.chosen:

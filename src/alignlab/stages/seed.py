@@ -58,7 +58,7 @@ def seed(
         if not stage.done:
             asked = roles, settings.overlap
             recorder = context.recorder
-            corpus = recorder.once(load_roles, *asked) if recorder else load_roles(*asked)
+            corpus = recorder.cached(load_roles, *asked) if recorder else load_roles(*asked)
             context.run.add_inputs(corpus.files)
             if from_groups:
                 corpus = _from_groups(corpus)

@@ -6,8 +6,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from alignlab import bleu
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics import correlation, intervals, overlap, significance
+from alignlab.evaluation.metrics import correlation, intervals, significance
 from alignlab.evaluation.metrics.agreement import (
     cohen_kappa,
     fleiss_kappa,
@@ -25,7 +26,8 @@ from alignlab.evaluation.metrics.intervals import (
 )
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality
 from alignlab.evaluation.metrics.log_fit import log_fit
-from alignlab.evaluation.metrics.overlap import bleu, chrf
+from alignlab.evaluation.metrics.overlap import bleu as corpus_bleu
+from alignlab.evaluation.metrics.overlap import chrf
 from alignlab.evaluation.metrics.power import win_spread
 from alignlab.evaluation.metrics.significance import difference, sign_flip_p
 from alignlab.evaluation.metrics.style_control import Battle, style_controlled
@@ -176,7 +178,7 @@ CALLS: dict[str, Callable[..., Sequence[Interval]]] = {
         fit := log_fit(RATINGS.ravel(), [1, 2, 4] * 40, [i // 3 for i in range(120)], **k),
         [fit.per_doubling, *fit.fitted, *fit.measured],
     )[1],
-    "BLEU": lambda **k: [bleu(TEXTS, REFERENCES, **k)],
+    "BLEU": lambda **k: [corpus_bleu(TEXTS, REFERENCES, **k)],
     "chrF": lambda **k: [chrf(TEXTS, REFERENCES, **k)],
     "difference": lambda **k: [difference(RATINGS[:, 0], RATINGS[:, 1], **k).interval],
     "win rate": lambda **k: [win_rate(OUTCOMES, **k).rate],
@@ -272,12 +274,15 @@ def test_what_is_no_list_or_share_is_refused(ask):
 
 
 def test_a_tokenisers_failure_is_told_in_120_characters(monkeypatch):
-    def fail(**options):
-        raise RuntimeError("x" * 300)
+    class Failing:
+        TOKENIZERS = ("flores200",)
 
-    monkeypatch.setattr(overlap, "BLEU", fail)
+        def __init__(self, **options):
+            raise RuntimeError("x" * 300)
+
+    monkeypatch.setattr(bleu, "BLEU", Failing)
     with pytest.raises(BadInput) as told:
-        overlap.bleu_metric("flores200")
+        bleu.bleu_metric("flores200")
     assert str(told.value).endswith(", found: " + "x" * 120)
 
 

@@ -16,14 +16,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from alignlab.bleu import bleu_metric
 from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.metrics.overlap import bleu, bleu_metric, chrf
+from alignlab.evaluation.metrics.overlap import bleu, chrf
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.result_rows import Subject
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question
 from alignlab.registry import register
-from alignlab.text import ask_for_translation
+from alignlab.translation_prompt import translation_prompt
 from alignlab.types import EvalResult, Feedback, Sampling, Score
 
 NAME = "translation"
@@ -84,7 +85,7 @@ class Translation:
             single(
                 row,
                 NAME,
-                ask_for_translation(
+                translation_prompt(
                     row.text(self.source), self.source_language, self.target_language
                 ),
                 key=str(number),

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from alignlab.errors import BadInput
+from alignlab.bleu import bleu_metric
 from alignlab.evaluation.metrics.intervals import (
     NOTHING,
     Interval,
@@ -50,23 +49,6 @@ def bleu(
     """
     check_references(texts, references, "BLEU")
     return _corpus(bleu_metric(tokenize), texts, references, prompts_N, seed)
-
-
-def bleu_metric(tokenize: str) -> BLEU:
-    """Make sacrebleu's BLEU with a tokeniser.
-
-    Raises:
-        BadInput: the tokeniser lacks a package or, offline, its model.
-    """
-    try:
-        return BLEU(tokenize=tokenize)
-    except (RuntimeError, ImportError, OSError) as error:
-        need = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
-        found = " ".join(str(error).split())[:120]
-        raise BadInput(
-            f"tokenize={tokenize}: expected the tokeniser to be installed (pip install "
-            f"'{need.get(tokenize, 'sentencepiece')}'; tokenize=char needs nothing), found: {found}"
-        ) from None
 
 
 def chrf(
