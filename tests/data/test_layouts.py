@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alignlab.data import load
+from alignlab.data import check, load
 from alignlab.errors import BadInput
 from alignlab.evaluation.benchmarks.translation import Translation
 from alignlab.records import to_dict
@@ -539,6 +539,24 @@ def test_translation(write: Write) -> None:
     assert question.prompt.text == demonstration.prompt.text
     with pytest.raises(BadInput, match="ref"):
         one(write, {"src": "Guten Tag.", "ref": 3})
+
+
+@pytest.mark.parametrize(
+    ("spec", "row"),
+    [
+        ("translation:{}", {"src": " \u200b", "ref": "Hello."}),
+        ("tldr:{}", {"info": {"post": " ", "title": "A"}, "choice": 0,
+                     "summaries": [{"text": "a"}, {"text": "b"}], "split": "train"}),
+        ("wmt_mqm:{}?instruction=Translate.", {
+            "system": "a", "doc": "d", "seg_id": "1", "rater": "r", "source": "<v></v> ",
+            "target": "x", "category": "No-error", "severity": "No-error"}),
+    ],
+)  # fmt: skip
+def test_an_instruction_without_its_text_is_an_empty_prompt(write, spec, row) -> None:
+    more = {"wmt_mqm": {**row, "system": "b", "target": "y"}}.get(spec.partition(":")[0], row)
+    problems = check(spec.format(write([row, more])))
+    dropped = [why for count in problems.counts for why in count.dropped]
+    assert "empty prompt" in dropped
 
 
 def test_self_instruct(write: Write) -> None:

@@ -20,6 +20,7 @@ from alignlab.data.build_records import (
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
+from alignlab.text import trimmed
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def tldr(row: Row, options: TldrOptions) -> list[BuildResult]:
 
 
 def asked(info: Row) -> str:
-    """Build the summarisation prompt of a Reddit post or a news article."""
+    """Build the summarisation prompt of a Reddit post or a news article; empty without its text."""
+    if not trimmed(info.text("post" if info.has("post") else "article")):
+        return ""
     if not info.has("post"):
         return f"Article:\n{info.text('article')}\n\nTL;DR:"
     lines = [

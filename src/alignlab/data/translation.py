@@ -8,6 +8,7 @@ from alignlab.data.build_records import BuildResult, ResponseDraft, demonstratio
 from alignlab.data.formats import row_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
+from alignlab.text import trimmed
 from alignlab.translation_prompt import translation_prompt
 
 
@@ -24,7 +25,7 @@ class TranslationOptions(Options):
 @row_format("translation", columns=[("src", "ref")], options=TranslationOptions)
 def translation(row: Row, options: TranslationOptions) -> list[BuildResult]:
     """Texts with a translation to imitate; the prompt is that of the benchmark `translation`."""
-    asked = translation_prompt(row.text("src"), options.source_language, options.target_language)
-    return [
-        demonstration(user(asked), ResponseDraft(row.text("ref")), origin_of(row, "translation"))
-    ]
+    text = row.text("src")
+    asked = translation_prompt(text, options.source_language, options.target_language)
+    prompt = user(asked if trimmed(text) else "")  # an empty prompt is dropped and counted
+    return [demonstration(prompt, ResponseDraft(row.text("ref")), origin_of(row, "translation"))]

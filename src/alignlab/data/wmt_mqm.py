@@ -14,6 +14,7 @@ from alignlab.data.build_records import Origin, ResponseDraft, user
 from alignlab.data.group_rows import Rated, grouped_format
 from alignlab.data.options import Options
 from alignlab.data.rows import Row
+from alignlab.text import trimmed
 
 _MARK = re.compile(r"</?v>")
 _WEIGHTS = {"No-error": 0.0, "Neutral": 0.0, "Minor": 1.0, "Major": 5.0}
@@ -33,7 +34,8 @@ class MqmOptions(Options):
 def wmt_mqm(row: Row, options: MqmOptions) -> Rated:
     """Translations of a segment by several systems, ordered by experts' error marks (MQM)."""
     source = _MARK.sub("", row.text("source"))
-    asked = f"{options.instruction}\n\n{source}" if options.instruction else source
+    instructed = options.instruction and trimmed(source)  # an empty prompt is dropped and counted
+    asked = f"{options.instruction}\n\n{source}" if instructed else source
     return Rated(
         user(asked),
         ResponseDraft(_MARK.sub("", row.text("target")), -weight(row), row.text("system")),
