@@ -5,8 +5,7 @@ wrong; where all are right an AI judge orders them, where all are wrong there is
 judge labels answers to open-ended prompts. A red team adds pairs of mended over harmful answers.
 Controls: the AI judge for every prompt (RLAIF), the checker alone, types by chance, the routed
 pairs by coin, imitation of the routed winners at equal trained responses, and labels by the truth
-or, without its source, imitation of references. Departures: DPO on pairs in the place of a reward
-model with PPO, as the two labellers have no common scale.
+or else imitation of references. DPO on pairs replaces PPO, as labellers have no common scale.
 """
 
 from __future__ import annotations
@@ -156,14 +155,12 @@ def study(context: RunContext, config: HybridConfig) -> StudyMeasurements:
 def _given(study: Study[HybridConfig]) -> HybridInputs:
     """Sample M1's answers, and label them by the checker and by the AI judge."""
     context, config, start = study.context, study.config, study.start
-    known = start.feedback_prompts
-    answered = answers_of(study, start.m1, known[: config.most_prompts or None])
-    prompts, responses = answered.prompts, answered.responses
+    answered = answers_of(study, start.m1, start.feedback_prompts[: config.most_prompts or None])
     checker, critic = (context.judge(s, start.m1) for s in (config.checker, config.ai_judge))
-    checked = judge(context, checker, prompts, responses, name="check")
-    judged = judge(context, critic, prompts, responses)
-    kinds = prompt_types(context, config.types, prompts)
-    return HybridInputs(answered, tuple(checked), tuple(judged), kinds)
+    checked = judge(context, checker, answered.prompts, answered.responses, name="check")
+    judged = judge(context, critic, answered.prompts, answered.responses)
+    types = prompt_types(context, config.types, answered.prompts)
+    return HybridInputs(answered, tuple(checked), tuple(judged), types)
 
 
 def routed_pairs(

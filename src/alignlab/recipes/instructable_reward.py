@@ -169,8 +169,8 @@ def study(context: RunContext, config: InstructableRewardConfig) -> StudyMeasure
     """Train reward models on labels by principles, then policies, and measure both."""
     begun = imitation_start(context, config)
     start = begun.start
-    asked = start.feedback_prompts
-    begun = replace(begun, start=replace(start, prompts=asked[: config.most_prompts or None]))
+    asked = start.feedback_prompts[: config.most_prompts or None]
+    begun = replace(begun, start=replace(start, prompts=asked))
     principles = tuple(config.shown_principles())
     chosen = {n: p for n, p in POLICIES.items() if n in (config.branches or POLICIES)}
     models = _reward_models(begun, principles, {p.reward_model for p in chosen.values()})

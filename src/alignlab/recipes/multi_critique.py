@@ -101,8 +101,7 @@ def _prompts(study: Study[MultiCritiqueConfig]) -> tuple[Sequence[Prompt], Seque
         BadInput: none is left for pairs.
     """
     config, start = study.config, study.start
-    known = start.feedback_prompts
-    known = known[: config.most_prompts or None]
+    known = start.feedback_prompts[: config.most_prompts or None]
     if config.chosen(PREFERRED) and len(known) <= config.criticised:
         raise BadInput(
             f"setting criticised: expected fewer than the {len(known)} prompts there are, so that "

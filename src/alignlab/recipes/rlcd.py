@@ -88,8 +88,7 @@ def study(context: RunContext, config: RLCDConfig) -> StudyMeasurements:
     """Train M1, draw its contrast pairs, train every branch, and measure them."""
     begun = _start(context, config)
     start = begun.start
-    known = start.feedback_prompts
-    prompts = known[: config.most_prompts or None]
+    prompts = start.feedback_prompts[: config.most_prompts or None]
     engine = context.engine(start.m1)
     pairs = contrast_pairs(context, engine, prompts, config.affix, config.sample)
     given = Contrast(tuple(prompts), tuple(pairs))

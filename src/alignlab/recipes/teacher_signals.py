@@ -46,8 +46,8 @@ def study(context: RunContext, config: TeacherSignalsConfig) -> StudyMeasurement
     _refuse_other_tokenizer(config)
     begun = imitation_start(context, config)
     start = begun.start
-    known = start.feedback_prompts
-    answered = answers_of(begun, start.m1, known[: config.most_prompts or None])
+    asked = start.feedback_prompts[: config.most_prompts or None]
+    answered = answers_of(begun, start.m1, asked)
     given, result = SignalInputs(answered), answer_held_out(begun, start.m1)
     if "logits" in config.chosen:
         given, more = _with_logits(begun, given)
