@@ -420,10 +420,13 @@ def test_bleu_of_a_language_without_spaces(tmp_path, caplog):
 
 @pytest.mark.parametrize("language", ["Japanese", "Korean"])
 def test_a_tokeniser_that_is_not_installed_is_named(tmp_path, language, monkeypatch):
-    def missing(**kwargs):
-        raise RuntimeError("extra\n\ndependencies")
+    class Missing:
+        TOKENIZERS = ("ja-mecab", "ko-mecab")
 
-    monkeypatch.setattr("alignlab.evaluation.metrics.overlap.BLEU", missing)
+        def __init__(self, **options):
+            raise RuntimeError("extra\n\ndependencies")
+
+    monkeypatch.setattr("alignlab.bleu.BLEU", Missing)
     task = Translation(target_language=language)
     with pytest.raises(BadInput, match=r"tokenize=(ja|ko)-mecab: .* 'sacrebleu\[(ja|ko)\]'") as one:
         questions_of(task, tmp_path, {"src": "x", "ref": "y"})
