@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo install dev test test-slow lint format docs dist clean
+.PHONY: demo install dev test coverage test-slow lint format docs dist clean
 
 demo: install
 	$(BIN)/alignlab demo
@@ -27,6 +27,9 @@ $(VENV)/.installed-dev: $(STAMP)
 	touch $@
 
 test: dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy"
+
+coverage: dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy" --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-slow: dev

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, pstdev
 from typing import Any
 
 from alignlab.speed import NOTHING, Compute
@@ -63,7 +66,21 @@ class Trained:
     tokens: float
     reference: float = 0.0
     steps: int = 0
-    records: int = 0
-    """Records of all passes over the data; 0 where unknown."""
     loop: Any = None
     """Settings of the training, a `TrainConfig`."""
+    largest: int = 0
+    """Tokens of the largest step of the optimiser; 0 where unknown."""
+    group: int = 0
+    """Tokens of a typical prompt with its responses; 0 where unknown."""
+
+
+def largest_step(groups: Sequence[int], batch: int) -> int:
+    """Estimate the tokens of the largest step: two standard deviations above a mean one.
+
+    Args:
+        groups: tokens of each prompt with its responses, or of a sample of them.
+        batch: prompts of a step.
+    """
+    if not groups:
+        return 0
+    return math.ceil(batch * fmean(groups) + 2 * math.sqrt(batch) * pstdev(groups))

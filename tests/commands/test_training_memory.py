@@ -19,11 +19,11 @@ FACTS = ModelFacts(
 CONFIG = TrainConfig(batch_size=4, token_budget=2048)
 
 
-@pytest.mark.parametrize(("group", "positions"), [(100, 400), (1000, 2048), (0, 2048)])
-def test_a_pass_holds_a_step_or_the_token_budget(group: int, positions: int) -> None:
-    found = training_memory(FACTS, CONFIG, half=False, group=group, what="sft")
+@pytest.mark.parametrize(("step", "positions"), [(400, 400), (4000, 2048), (0, 2048)])
+def test_a_pass_holds_a_step_or_the_token_budget(step: int, positions: int) -> None:
+    found = training_memory(FACTS, CONFIG, half=False, step=step, group=100, what="sft")
     expected = training_bytes(
-        FACTS, weights=6, trainable=1_000_000, positions=positions, width=4, layers=2
+        FACTS, weights=6, trainable=1_000_000, positions=positions, width=4, layers=2, span=100
     )
     assert found.gigabytes == expected / 1e9
     assert f"{positions:,} tokens a pass" in found.of
@@ -33,7 +33,7 @@ def test_a_pass_holds_a_step_or_the_token_budget(group: int, positions: int) -> 
 def test_an_adapter_trains_thin_matrices_over_weights_held_once(stored: str, weights: int) -> None:
     config = replace(CONFIG, lora=LoraConfig(r=8))
     facts = replace(FACTS, stored=stored)
-    found = training_memory(facts, config, half=True, group=0, what="dpo")
+    found = training_memory(facts, config, half=True, step=0, group=0, what="dpo")
     # Rank 8: 8 * (64 + 64) of queries and of the output, (64 + 32) of keys and of values, and
     # 3 * (64 + 128) of the network.
     trainable = 2 * 8 * (2 * 128 + 2 * 96 + 3 * 192)

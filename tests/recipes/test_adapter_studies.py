@@ -135,7 +135,7 @@ def test_an_adapter_saved_alone_is_not_merged_in_memory():
     config = TrainConfig(batch_size=1, token_budget=64, lora=LoraConfig(r=8))
     large = 10**9
     facts = FACTS.__class__(**{**vars(FACTS), "parameters": large, "stored": "bfloat16"})
-    options = {"half": True, "group": 0, "what": "dpo"}
+    options = {"half": True, "step": 0, "group": 0, "what": "dpo"}
     merged, alone = (
         training_memory(facts, config, **options, alone=alone) for alone in (False, True)
     )

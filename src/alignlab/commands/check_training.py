@@ -22,6 +22,7 @@ from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.plan import Memory, listed
 from alignlab.types import PreferenceGroup
+from alignlab.work import largest_step
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def check_training(
         with sampling(chosen.hardware(), chosen.chat_template, chosen.seed) as context:
             asked = ModelSample(context, model, chosen.lengths, sample)
             found += asked.audited(learned, records)
-            memory = _memory(facts, chosen, asked.prepared(learned, records).groups)
+            groups = asked.prepared(learned, records).groups
+            memory = _memory(facts, chosen, groups, len(records))
             found += asked.off_policy([r for r in records if isinstance(r, PreferenceGroup)])
     left_out = ", ".join(f"{why} {n}" for why, n in tally.dropped.items())
     return TrainingCheck(
@@ -122,13 +124,18 @@ def _processes(facts: ModelFacts, chosen: TrainSettings, processes: int) -> tupl
 
 
 def _memory(
-    facts: ModelFacts, settings: TrainSettings, groups: Sequence[TokenGroup]
+    facts: ModelFacts, settings: TrainSettings, groups: Sequence[TokenGroup], records: int
 ) -> Memory | None:
-    """Estimate the memory of a training on groups like these; None without any."""
+    """Estimate the memory of a training on so many groups like these; None without any."""
     if not groups:
         return None
-    tokens = sum(len(g.prompt_T) + sum(map(len, g.responses)) for g in groups)
+    tokens = [group.tokens for group in groups]
     dtype = resolve_dtype(settings.dtype, device_of(settings.device), facts.parameters)
     return training_memory(
-        facts, settings, half=dtype == "bfloat16", group=-(-tokens // len(groups)), what="one pass"
+        facts,
+        settings,
+        half=dtype == "bfloat16",
+        step=largest_step(tokens, min(settings.batch_size, records)),
+        group=sum(tokens) // len(tokens),
+        what="one pass",
     )

@@ -40,7 +40,7 @@ from alignlab.specs import split
 from alignlab.speed import Speed, elapsed, seconds
 from alignlab.training.config import TrainConfig, saves_adapter
 from alignlab.training.rollout_config import RolloutConfig
-from alignlab.work import CHARACTERS, Lengths, Work
+from alignlab.work import CHARACTERS, Lengths, Trained, Work
 
 DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
         "test_groups": "held-out ranked groups"}  # fmt: skip
@@ -95,7 +95,7 @@ def plan_study(
         data=_used(recorder),
         models=recipe.described({m: measured.made.get(m, "") for m in measured.answers}),
         calls=calls,
-        memory=memory(facts, config, *_sizes(recorder), loops=_loops(recorder)),
+        memory=memory(facts, config, _judged(recorder), recorder.sizes),
         disk_gigabytes=_disk(recorder, config),
         money=_money(calls),
     )
@@ -122,15 +122,14 @@ def _loops(recorder: Recorder) -> tuple[TrainConfig, ...]:
     return tuple(found)
 
 
-def _sizes(recorder: Recorder) -> tuple[int, int]:
-    """Return the tokens of the longest judge prompts, and of a group of the largest training."""
+def _judged(recorder: Recorder) -> int:
+    """Return the tokens of the longest judge prompts."""
     judged = [
         one.read / one.calls
         for one in recorder.work
         if one.model and one.calls and not one.tokens and one.by == STUDENT
     ]
-    groups = [size.tokens / size.records for size in recorder.sizes if size.records]
-    return round(max(judged, default=0)), round(max(groups, default=0))
+    return round(max(judged, default=0))
 
 
 def _recorded(
@@ -178,7 +177,7 @@ def _timed(
     facts = model_facts(
         resolve_model(config.model).path, chat_template=config.chat_template or None
     )
-    needed = memory(facts, config, *_sizes(again), loops=_loops(again))
+    needed = memory(facts, config, _judged(again), again.sizes)
     if nodes:  # as fast as this machine, and all seeds at once
         workers = layout_of(config.hardware, nodes, needed).at_once(_most_tasks(recorder, config))
         total, bound = (_total(r, speed, workers, config.seeds) for r in (again, recorder))
@@ -284,8 +283,7 @@ def memory(
     facts: ModelFacts,
     config: StudyConfig,
     judged: int,
-    group: int = 0,
-    loops: Sequence[TrainConfig] = (),
+    trainings: Sequence[Trained] = (),
 ) -> tuple[Memory, ...]:
     """Estimate the peak memory of processes that train (the largest kind), sample and judge.
 
@@ -293,8 +291,8 @@ def memory(
         facts: shape of the base model.
         config: settings of the study.
         judged: tokens of a judge prompt; 0 if the study's models judge nothing in one pass.
-        group: tokens of a group of the largest training; 0 fills the token budget.
-        loops: settings of the study's trainings; empty stands for `sft` and `preference`.
+        trainings: sizes of the study's trainings; empty stands for `sft` and `preference` whose
+            passes fill the token budget.
     """
     # The models of a study are saved in float32 or as adapters, and each is the next one's start.
     first = _saves_adapter(config.sft, config)
@@ -302,14 +300,15 @@ def memory(
     trained = [
         training_memory(
             of_study,
-            settings,
-            half=_resolved(settings.dtype, config, facts) == "bfloat16",
-            group=group,
-            what=_kind(settings, config),
-            alone=_saves_adapter(settings, config),
-            rewards=settings == getattr(config, "reward_training", None),
+            size.loop,
+            half=_resolved(size.loop.dtype, config, facts) == "bfloat16",
+            step=size.largest,
+            group=size.group,
+            what=_kind(size.loop, config),
+            alone=_saves_adapter(size.loop, config),
+            rewards=size.loop == getattr(config, "reward_training", None),
         )
-        for settings in loops or (config.sft, config.preference)
+        for size in trainings or [Trained(0, loop=s) for s in (config.sft, config.preference)]
     ]
     width = _asked_width(config, facts)
     found = [max(trained, key=lambda m: m.gigabytes), sampling_memory(facts, config, width)]

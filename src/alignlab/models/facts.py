@@ -35,6 +35,8 @@ class ModelFacts:
     """Width of the feed-forward layer."""
     query_width: int = 0
     """Width of the queries of one position in one layer."""
+    heads: int = 1
+    """Heads of the queries of one layer."""
     norms: int = 2
     """Norms of the residual stream in one layer."""
     stored: str = ""
@@ -80,6 +82,7 @@ def model_facts(
         context=int(getattr(text, "max_position_embeddings", None) or 2**31),
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         query_width=width * heads,
+        heads=heads,
         norms=max(1, norms // text.num_hidden_layers),
         stored=str(stored_type(folder) or config.dtype or "").removeprefix("torch."),
     )

@@ -196,7 +196,9 @@ def _planned(
     checkpoint = Checkpoint(name, parent.path, parent.name, made=made)
     # The policy's and the reference's log-probabilities of what was drawn are computed apart.
     updates = steps * config.updates
-    size = Trained(config.updates * steps * read, 2 * steps * read, updates, loop=config)
+    group = read // max(1, len(batch))
+    tokens = config.updates * steps * read
+    size = Trained(tokens, 2 * steps * read, updates, config, read, group)
     return recorder.train(stage.name, parent, checkpoint, size)
 
 

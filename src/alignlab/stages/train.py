@@ -26,7 +26,7 @@ from alignlab.training.ranks import run_on_all_ranks
 from alignlab.training.record_kinds import Record, prepare_for, reward_bins
 from alignlab.training.tracking import LogMetrics, log_to, tracking
 from alignlab.types import Checkpoint, Count, PreferenceGroup, Usage
-from alignlab.work import Trained
+from alignlab.work import Trained, largest_step
 
 if TYPE_CHECKING:
     from alignlab.training.trainer_state import TrainResult, Validate
@@ -125,7 +125,8 @@ def _planned(
     """Record a training, with its validations, in the plan of a study."""
     (name, made, validate), config, recorder = called, lesson.config, context.recorder
     assert recorder is not None
-    tokens = _stream_tokens(recorder, records, lesson.lengths)
+    groups = _group_tokens(recorder, records, lesson.lengths)
+    tokens, largest = sum(groups), largest_step(groups, min(config.batch_size, len(groups)))
     steps = config.epochs * math.ceil(len(records) / config.batch_size)
     with context.run.stage(slug(name)) as stage:
         if validate is not None:
@@ -136,20 +137,24 @@ def _planned(
     if isinstance(lesson.objective, Distill):  # the teacher reads every response in every pass
         reference = tokens * config.epochs
     epochs = config.epochs
-    size = Trained(tokens * epochs, reference, steps, len(records) * epochs, config)
+    group = tokens // max(1, len(records))
+    size = Trained(tokens * epochs, reference, steps, config, largest, group)
     return recorder.train(stage.name, parent, checkpoint, size)
 
 
-def _stream_tokens(recorder: Recorder, records: Sequence[Record], lengths: LengthSettings) -> int:
-    """Estimate the tokens of one pass over the records, each prompt once."""
-    tokens = 0
+def _group_tokens(
+    recorder: Recorder, records: Sequence[Record], lengths: LengthSettings
+) -> list[int]:
+    """Estimate the tokens of each record: its prompt once, and its responses."""
+    found = []
     for r in records:
         answers = r.responses if isinstance(r, PreferenceGroup) else (r.response,)
-        tokens += min(recorder.tokens_of(r.prompt), lengths.max_prompt_tokens)
-        tokens += sum(min(recorder.tokens(a.text), lengths.max_response_tokens) for a in answers)
+        asked = min(recorder.tokens_of(r.prompt), lengths.max_prompt_tokens)
+        said = (min(recorder.tokens(a.text), lengths.max_response_tokens) for a in answers)
+        found.append(asked + sum(said))
         if len(recorder.trained) == 0 and len(recorder.examples) < EXAMPLES:
             recorder.examples.append((r.prompt.text, answers[0].text))
-    return tokens
+    return found
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def training_memory(
     settings: TrainConfig,
     *,
     half: bool,
+    step: int,
     group: int,
     what: str,
     alone: bool = False,
@@ -34,7 +35,8 @@ def training_memory(
         facts: shape of the model.
         settings: settings of the training.
         half: True where it computes in bfloat16.
-        group: tokens of a group; 0 fills the token budget.
+        step: tokens of the largest step of the optimiser; 0 fills the token budget.
+        group: tokens of a typical prompt with its responses; 0 if unknown.
         what: name of the training.
         alone: True where an adapter is saved alone, not merged.
         rewards: True where a reward model is trained, which starts from float32 weights.
@@ -42,7 +44,7 @@ def training_memory(
     trainable = facts.parameters
     if settings.lora is not None:
         trainable = adapter_parameters(facts, settings.lora.r)
-    positions = min(settings.token_budget, settings.batch_size * group or settings.token_budget)
+    positions = min(settings.token_budget, step or settings.token_budget)
     size = training_bytes(
         facts,
         weights=_weight_bytes(facts, settings, half=half, alone=alone),
@@ -50,6 +52,7 @@ def training_memory(
         positions=positions,
         width=2 if half else 4,
         layers=1 if settings.gradient_checkpointing else facts.layers,
+        span=group,
     )
     of = f"weights, gradients, optimiser, {positions:,} tokens a pass"
     if isinstance(settings, RolloutConfig) and settings.lora is None:
