@@ -103,3 +103,20 @@ def test_freed_memory_is_kept_within_the_context_and_returned_at_its_end():
     block[:: 1 << 12] = b"1" * len(block[:: 1 << 12])
     del block
     assert used() - before < 50 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets glibc")
+def test_gaps_between_blocks_go_back_to_the_system_unless_memory_is_kept():
+    def used() -> int:
+        return psutil.Process().memory_info().rss
+
+    with machine.freed_memory_kept():
+        before = used()
+        blocks = [bytearray(b"1" * (100 << 10)) for _ in range(2000)]
+        pins = blocks[::20]
+        del blocks
+        machine.give_back_large_blocks()
+        assert used() - before > 150 << 20
+    machine.give_back_large_blocks()
+    assert used() - before < 50 << 20
+    assert len(pins) == 100

@@ -68,6 +68,16 @@ def give_back_memory() -> None:
     _trim()
 
 
+def give_back_large_blocks() -> None:
+    """Return freed memory to the system after a batch, unless it is kept (`freed_memory_kept`).
+
+    Copies of weights and caches of keys and values leave gaps that the next batch's do not fit:
+    without it, the memory of a process that samples grows with every batch.
+    """
+    if not _keeping:
+        _trim()
+
+
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """Let glibc keep the memory that is freed within the context, and return it at the end.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignlab import seeds
+from alignlab import machine, seeds
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
 from alignlab.generation.choices import choice_logprobs, tokenise_choices
@@ -168,6 +168,7 @@ class LocalEngine:
         stopped = self._stop_check(sampling) if sampling.stop else None
         sharded = self.lm.through is not None
         drawn = decode(self._reader, batch, self._end, stopped, trains=sharded)
+        machine.give_back_large_blocks()
         return self._read(requests, rows, drawn)
 
     def _read(

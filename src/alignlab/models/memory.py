@@ -185,6 +185,11 @@ def layer_parameters(facts: ModelFacts) -> int:
     return attention + facts.hidden * (3 * facts.intermediate + facts.norms)
 
 
+def linear_parameters(facts: ModelFacts) -> int:
+    """Return the parameters of the layers' matrices and norms, and of the vocabulary head."""
+    return facts.layers * layer_parameters(facts) + facts.vocabulary * facts.hidden
+
+
 def adapter_parameters(facts: ModelFacts, rank: int) -> int:
     """Return the parameters of a low-rank adapter of all of a layer's linear layers."""
     # A matrix of a inputs and b outputs gets rank * (a + b).

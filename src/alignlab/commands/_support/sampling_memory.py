@@ -6,11 +6,12 @@ import math
 
 from alignlab.generation.vllm_sampler import OWN_GPUS, SHARED_GPUS, VllmSamplerOptions
 from alignlab.models.facts import ModelFacts
-from alignlab.models.memory import sampling_bytes
-from alignlab.models.prepacked import MOST_BYTES, MOST_ROWS
+from alignlab.models.memory import linear_parameters, sampling_bytes
+from alignlab.models.prepacked import MOST_BYTES
 from alignlab.plan import Memory
 from alignlab.recipes.study import StudyConfig
 from alignlab.recording import BATCH
+from alignlab.training.config import saves_adapter
 
 VLLM_GIGABYTES = 1.2
 """Memory of a vLLM process on a CPU apart from weights, keys and values, rounded up from 1.0
@@ -31,11 +32,18 @@ def sampling_memory(facts: ModelFacts, config: StudyConfig, width: int) -> Memor
     rows = min(BATCH, sample.chunk * sample.n)
     prompts = math.ceil(rows / sample.n) * min(facts.context, most)
     size = sampling_bytes(facts, prompts=prompts, rows=rows, tokens=sample.max_tokens, width=width)
-    weights = facts.parameters * width
-    copied = weights if width == 2 and rows <= MOST_ROWS and weights <= MOST_BYTES else 0
+    # Copies that few rows are multiplied by, and weights that an adapter was merged into, next to
+    # pages of the file.
+    linear = linear_parameters(facts) * width
+    copied = linear if width == 2 and linear <= MOST_BYTES else 0
+    merged = (
+        facts.parameters * width
+        if saves_adapter(config.sft, sharded=config.hardware.sharded)
+        else 0
+    )
     return Memory(
         "sampling",
-        (size + copied) / 1e9,
+        (size + copied + merged) / 1e9,
         f"weights, {rows} samples of {sample.max_tokens:,} tokens",
     )
 

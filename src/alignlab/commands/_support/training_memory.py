@@ -77,7 +77,9 @@ def training_memory(
 
 def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
-    if held_once(facts, settings, half=half) or (alone and half):
+    if alone and half:
+        return 4  # merged with the adapter that it starts from, next to pages of the file
+    if held_once(facts, settings, half=half):
         return 2
     if settings.quant == "none":
         return 8 if half else 6
