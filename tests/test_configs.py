@@ -262,3 +262,18 @@ def test_unknown_settings_are_refused_before_anything_is_imported(given, message
         return
     with pytest.raises(BadInput, match=message):
         configs.refuse_unknown(options, given)
+
+
+def test_specs_with_options_stand_in_lists(tmp_path):
+    asked = "[a.jsonl?weight=0.7&split=x,b.jsonl?weight=0.3, 'c?', d: e?f]"
+    expected = ["a.jsonl?weight=0.7&split=x", "b.jsonl?weight=0.3", "c?", {"d": "e?f"}]
+    assert configs.parse_overrides([f"data={asked}"]) == {"data": expected}
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"data: {asked}\nwhy: {{a?: b?c}}\n# what?\n", encoding="utf-8")
+    assert configs.read_yaml(file) == {"data": expected, "why": {"a?": "b?c"}}
+
+
+@pytest.mark.parametrize("text", ["[a, b", "[a]b", "[a: {b]"])
+def test_what_begins_a_list_and_is_none_is_refused(text):
+    with pytest.raises(BadInput, match=r"setting data: expected a list such as \[a, b\], found"):
+        configs.parse_overrides([f"data={text}"])

@@ -147,12 +147,19 @@ def _complaint(error: ValidationError) -> str:
     return f"{expected}, found {first['input']!r}"
 
 
+_QUESTION = "\ue000"
+"""Stands for a question mark while YAML is read: PyYAML takes it for an indicator in lists."""
+
+
 class _Yaml(yaml.SafeLoader):
     """YAML loader with the scalars of version 1.2.
 
-    1e-5 is a number; `no`, 12:30 and 2026-11-26 are text, 010 is decimal. A repeated key is
-    refused.
+    1e-5 is a number; `no`, 12:30 and 2026-11-26 are text, 010 is decimal; a list may hold specs
+    with options, such as [a.jsonl?weight=2, b.jsonl]. A repeated key is refused.
     """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream.replace("?", _QUESTION))
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
         first: [
@@ -162,6 +169,11 @@ class _Yaml(yaml.SafeLoader):
         ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_scalar(self, node: Any) -> Any:
+        """Build a scalar; question marks are put back."""
+        found = super().construct_scalar(node)
+        return found.replace(_QUESTION, "?") if isinstance(found, str) else found
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; a repeated key is refused."""
@@ -232,7 +244,8 @@ def parse_overrides(overrides: Sequence[str], *, warn: bool = False) -> dict[str
         warn: log settings that are given twice with different values.
 
     Raises:
-        BadInput: an argument is not key=value, or has a value where another has parts of it.
+        BadInput: an argument is not key=value, has a value where another has parts of it, or
+            begins a list and is none.
     """
     nested: dict[str, Any] = {}
     for item in overrides:
@@ -242,7 +255,11 @@ def parse_overrides(overrides: Sequence[str], *, warn: bool = False) -> dict[str
         value: Any
         try:
             value = yaml.load(text, _Yaml) if text else ""
-        except yaml.YAMLError:
+        except yaml.YAMLError as error:
+            if text.startswith("["):
+                raise BadInput(
+                    f"setting {key}: expected a list such as [a, b], found {text!r}"
+                ) from error
             value = text
         *parents, last = key.strip().split(".")
         layer = {last: value}
