@@ -27,6 +27,10 @@ def test_a_model_that_was_not_measured():
     # Weights move in the time of 50 and 600 tokens, plus fixed costs; 15 ns a parameter on disk.
     assert (speed.step, speed.update) == (pytest.approx(1.002), pytest.approx(12.02))
     assert speed.load == pytest.approx(15.1)
+    # A thousandth is trained: no gradients of the other weights, no moments.
+    adapted = from_throughput(10**9, 100.0, 10**6)
+    assert (adapted.train, adapted.update) == (pytest.approx(0.04002), pytest.approx(0.032))
+    assert (adapted.read, adapted.step, adapted.load) == (speed.read, speed.step, speed.load)
 
 
 def test_a_rough_prediction_has_a_wider_range():

@@ -68,18 +68,23 @@ def seconds(work: Compute, speed: Speed) -> float:
     return float(sum(taken))
 
 
-def from_throughput(parameters: int, gflops: float) -> Speed:
+def from_throughput(parameters: int, gflops: float, trained: int | None = None) -> Speed:
     """Estimate a model's speed from the throughput of large matrix products in GFLOP/s.
 
-    Two operations per parameter and token of a forward pass, six of a forward and backward pass
-    (arXiv 2001.08361, section 2.1); decoding reaches about a third of the throughput. Decoding
+    Two operations per parameter and token of a forward pass, two of the gradient through it, two
+    more per trained parameter (arXiv 2001.08361, section 2.1); decoding reaches about a third of the throughput. Decoding
     steps and updates move all weights, which takes as long as the given numbers of tokens, and
     have a fixed cost that decides for small models. Both were fitted to measurements of models of
     0.9 and 135 million parameters on two cores, and are within a factor of two of them.
+
+    Args:
+        parameters: parameters of the matrices that tokens are multiplied by.
+        gflops: GFLOP/s.
+        trained: those that are trained, such as an adapter's; None for all.
     """
-    token = 2 * parameters / (gflops * 1e9)
-    step, update, load = 0.002 + 50 * token, 0.02 + 600 * token, 0.1 + 15e-9 * parameters
-    return Speed(token, step, 3 * token, 3 * token, update, load, 0.0, measured=False)
+    token, trains = (2 * n / (gflops * 1e9) for n in (parameters, trained or parameters))
+    step, update, load = 0.002 + 50 * token, 0.02 + 600 * trains, 0.1 + 15e-9 * parameters
+    return Speed(token, step, 3 * token, 2 * token + trains, update, load, 0.0, measured=False)
 
 
 def elapsed(branches: Mapping[str, float], order: Sequence[str], workers: int) -> float:

@@ -31,6 +31,7 @@ from alignlab.generation.local import LocalEngine
 from alignlab.models.chat_template import encode_prompt
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import LanguageModel
+from alignlab.models.memory import adapter_parameters, linear_parameters
 from alignlab.models.packed import TokenGroup
 from alignlab.recording import STUDENT
 from alignlab.speed import Speed, from_throughput
@@ -89,7 +90,9 @@ def speeds(
         key = _key(facts, asked, texts, context)
         if key not in kept and not (measure and _measurable(facts, texts)):
             gflops = gflops or machine_gflops(context.hardware.kind)
-            found[asked] = from_throughput(facts.parameters, gflops)
+            lora = texts.training and texts.training.lora
+            trained = adapter_parameters(facts, lora.r) if lora else None
+            found[asked] = from_throughput(linear_parameters(facts), gflops, trained)
             continue
         if key not in kept:
             with progress.task(f"measuring {Path(asked.folder).name}", 1):
@@ -107,7 +110,8 @@ def cache_file() -> Path:
 
 def _measurable(facts: ModelFacts, texts: SampleTexts) -> bool:
     """Return True for a model whose weights are here and fit into the free memory."""
-    needed = facts.parameters * (4 if texts.training is None else 24)
+    training = texts.training
+    needed = facts.parameters * (4 if training is None else 24 if training.lora is None else 8)
     here = any(Path(facts.path).glob("*.safetensors"))
     return here and needed + 2e9 < machine.free_memory()
 
