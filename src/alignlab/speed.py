@@ -72,10 +72,11 @@ def from_throughput(parameters: int, gflops: float, trained: int | None = None) 
     """Estimate a model's speed from the throughput of large matrix products in GFLOP/s.
 
     Two operations per parameter and token of a forward pass, two of the gradient through it, two
-    more per trained parameter (arXiv 2001.08361, section 2.1); decoding reaches about a third of the throughput. Decoding
-    steps and updates move all weights, which takes as long as the given numbers of tokens, and
-    have a fixed cost that decides for small models. Both were fitted to measurements of models of
-    0.9 and 135 million parameters on two cores, and are within a factor of two of them.
+    more per trained parameter (arXiv 2001.08361, section 2.1); decoding reaches about a third of
+    the throughput. Decoding steps move all weights and updates all trained ones, which takes as
+    long as the given numbers of tokens, and have a fixed cost that decides for small models. Both
+    were fitted to measurements of models of 0.9 and 135 million parameters on two cores, and are
+    within a factor of two of them.
 
     Args:
         parameters: parameters of the matrices that tokens are multiplied by.
