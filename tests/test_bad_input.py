@@ -75,6 +75,7 @@ def test_a_data_check_lists_the_bad_records_and_ends_with_2(alignlab, tmp_path):
     ("setting", "says"),
     [
         ("model={tmp}/none", "/none: expected a model folder or a hub id, found no such folder"),
+        ("model=local:{tmp}", "expected a model folder or a hub id, found the spec of an engine"),
         ("model=sandbox:knows_al", "unknown sandbox checkpoint 'knows_al'; did you mean"),
         ("model={tmp}/bare", "/bare: the tokenizer has no chat template; choose chat_template="),
         ("chat_template={tmp}/none", "/none: expected chat_template="),

@@ -36,6 +36,11 @@ def locate(spec: str | Path, files: tuple[str, ...] = HUB_FILES) -> Path:
         return packaged(text.removeprefix(PACKAGE))
     if path.is_dir():
         return _folder(path)
+    if text.startswith("local:"):
+        raise BadInput(
+            f"{text}: expected a model folder or a hub id, found the spec of an engine; "
+            f"write {text.removeprefix('local:')}"
+        )
     if path.suffix.lower() == ".gguf":
         return converted(path if path.is_file() else _hub_file(text))
     if path.is_file():
