@@ -114,6 +114,11 @@ def test_the_note_names_who_is_the_judge_too():
         "its own habits."
     )
     assert judge_note("longer", teachers, "sandbox:knows_all") == "Judged by longer."
+    assert judge_note("metric:chrf", {"feedback": "metric:chrf"}, "sandbox:knows_all") == (
+        "Judged by metric:chrf. Judge and feedback are one measure: it measures what it taught or "
+        "preferred."
+    )
+    assert judge_note("metric:chrf", teachers, "sandbox:knows_all") == "Judged by metric:chrf."
 
 
 @pytest.mark.slow

@@ -37,6 +37,10 @@ def require_named(teachers: Mapping[str, str]) -> None:
         )
 
 
+MODEL_FREE = ("human", "metric", "python", "reference", "verifier")
+"""Feedback sources whose spec goes on after a colon and names no model."""
+
+
 def judge_note(judge: str, teachers: Mapping[str, str], model: str) -> str:
     """Describe a measuring judge in one or two sentences, and who else is the same model.
 
@@ -53,11 +57,14 @@ def judge_note(judge: str, teachers: Mapping[str, str], model: str) -> str:
             f"Judged by the study's own M1 ({judge}), from which the compared models descend: it "
             "may prefer its own habits."
         )
-    same = [setting for setting, spec in teachers.items() if same_model(own, engine_of(spec))]
     note = f"Judged by {judge}{_size(own)}."
+    if own.partition(":")[0] in MODEL_FREE:
+        same, what = [name for name, spec in teachers.items() if spec == judge], "measure"
+    else:
+        same, what = [n for n, s in teachers.items() if same_model(own, engine_of(s))], "model"
     if same:
         roles = " and ".join(same)
-        note += f" Judge and {roles} are one model: it measures what it taught or preferred."
+        note += f" Judge and {roles} are one {what}: it measures what it taught or preferred."
     if same_model(own, f"local:{resolve_model(model).path}"):
         note += " Judge and base model are one model: it may prefer its own habits."
     return note
@@ -79,7 +86,7 @@ def engine_of(spec: str) -> str:
     text, learned = spec, False
     while ":" in text:
         name = text.partition(":")[0].partition(",")[0]
-        if name in engines or name not in sources:
+        if name in engines or name not in sources or name in MODEL_FREE:
             break
         text, learned = text.partition(":")[2], True
     head = split(text).head
