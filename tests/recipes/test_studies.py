@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from alignlab import progress, registry
 from alignlab.commands.run import run
+from alignlab.recipes.teacher_critic_grid import GridConfig
 from tests.recipes.small import SMALL
 
 TINY = (*SMALL, "propose.n=8", "sample.max_tokens=16", "judge.max_tokens=12")
@@ -259,3 +261,17 @@ def test_stages_are_named_as_in_the_first_release(finished):
     }  # fmt: skip
     for branch, names in branches.items():
         assert sorted(p.name for p in (stages / branch).iterdir()) == names
+
+
+def test_models_of_a_grid_are_named_without_their_folders():
+    config = GridConfig(
+        model="/models/base",
+        teachers=("local:/models/a?dtype=float32", "sandbox:weak?judge_noise=1"),
+        critics=("llm:openai:m@http://host/v1", "llm,samples=3:local:/models/b"),
+    )
+    assert list(config.labels.values()) == [
+        "base", "a?dtype=float32", "sandbox:weak?judge_noise=1", "llm:openai:m@http://host/v1",
+        "llm,samples=3:b",
+    ]  # fmt: skip
+    same = replace(config, teachers=("local:/one/m",), critics=("local:/two/m",))
+    assert list(same.labels) == list(same.labels.values())

@@ -7,6 +7,7 @@ much better than the student's own samples the teacher's answers are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -53,14 +54,30 @@ class GridConfig(StudyConfig):
         roles = {"teachers": self.teachers, "critics": self.critics}
         return {f"{role}[{i}]": s for role, specs in roles.items() for i, s in enumerate(specs)}
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the name of each teacher, critic and base model: its spec without its folder.
+
+        Specs stay whole where two of them would have one name.
+        """
+        specs = dict.fromkeys((self.model, *self.models, *self.teachers, *self.critics))
+        short = {spec: re.sub(r"((local|vllm):|^)[^?\s:]*/", "", spec) for spec in specs}
+        return short if len(set(short.values())) == len(short) else {s: s for s in specs}
+
 
 def study(context: RunContext, config: GridConfig) -> StudyMeasurements:
     """Train M1, then every base model on every teacher (SFT), then by every critic (DPO)."""
     begun = warm_start(context, config)
     prompts = own_prompts(begun, begun.start.m1)
-    cells = [(m, t) for m in (config.models or (config.model,)) for t in config.teachers]
+    labels = config.labels
+    cells = {
+        f"{labels[m]} {labels[t]}": (m, t)
+        for m in (config.models or (config.model,))
+        for t in config.teachers
+    }
     branches = [
-        Branch(f"{m} {t}", _cell, (begun.scope(slug(f"{m} {t}")), prompts, m, t)) for m, t in cells
+        Branch(name, _cell, (begun.scope(slug(name)), prompts, *cell))
+        for name, cell in cells.items()
     ]
     results = run_all(begun, branches)
     base = first_answers(begun)
@@ -73,15 +90,15 @@ def _cell(
     study: Study[GridConfig], prompts: Sequence[Prompt], model: str, teacher: str
 ) -> BranchResult:
     """Train one base model by SFT on one teacher, then by DPO with every critic."""
-    config = study.config
+    config, labels = study.config, study.config.labels
     base = Checkpoint("M0", resolve_model(model).path)
     # A tuned student is named after its base model where there are several.
-    name = f"{model}: " * (len(config.models) > 1) + f"SFT on {teacher}"
+    name = f"{labels[model]}: " * (len(config.models) > 1) + f"SFT on {labels[teacher]}"
     result = sft_on_teacher(study, base, prompts, teacher, name)
     given = answers_of(study, result.checkpoints[-1], prompts)
     for critic in config.critics:
-        label = f"{name} -> {config.objective.name.upper()} by {critic}"
-        result += reward(study.scope(slug(critic)), given, critic, label)
+        label = f"{name} -> {config.objective.name.upper()} by {labels[critic]}"
+        result += reward(study.scope(slug(labels[critic])), given, critic, label)
     return result
 
 
@@ -90,7 +107,7 @@ def _teacher_answers(study: Study[GridConfig], teacher: str) -> BranchResult:
     context, once = study.context, replace(study.config.sample, n=1)
     completer = context.completer(teacher)
     answers = answer(context, completer, study.start.corpus.test_prompts, once)
-    name = f"teacher {teacher}"
+    name = f"teacher {study.config.labels[teacher]}"
     return BranchResult(answers={name: answers}, made={name: "the teacher's own answers"})
 
 
