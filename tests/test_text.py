@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from alignlab.text import trimmed
+from alignlab.text import shortened, trimmed
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,9 @@ def test_long_runs_take_no_time():
     start = time.process_time()
     trimmed("a" + " " * 1_000_000 + "b")
     assert time.process_time() - start < 1
+
+
+def test_a_long_name_keeps_its_start_and_its_end():
+    assert shortened("SFT on a-model -> DPO by strong", 31) == "SFT on a-model -> DPO by strong"
+    assert shortened("SFT on a-model -> DPO by strong", 15) == "SFT on … strong"
+    assert shortened("abcdef", 4) == "a…ef"

@@ -41,6 +41,14 @@ def conversation(prompt: Prompt) -> str:
     return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in prompt.messages)
 
 
+def shortened(text: str, most: int) -> str:
+    """Cut the middle out of a text of more than `most` characters: names differ at their ends."""
+    if len(text) <= most:
+        return text
+    start = (most - 1) // 2
+    return f"{text[:start]}…{text[len(text) - (most - 1 - start) :]}"
+
+
 def trimmed(text: str) -> str:
     """Strip white space, control and zero-width characters from both ends of a text."""
     return text.strip(_BLANK)

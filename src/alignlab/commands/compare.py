@@ -15,6 +15,7 @@ from alignlab.integrity import refuse_damage
 from alignlab.report import compare_runs, labels
 from alignlab.report.run_comparison import Flips, finding, run_names, verdict
 from alignlab.report.run_settings import read_settings, setting_differences, words
+from alignlab.text import shortened
 from alignlab.types import Paired
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def tables(found: ComparedRuns) -> list[Table]:
     if found.settings:
         settings = empty_table("Settings that differ", ("setting", *found.names))
         for name, values in found.settings[:SETTINGS]:
-            settings.add_row(name, *(_short(words(value)) for value in values))
+            settings.add_row(name, *(shortened(words(value), 40) for value in values))
         if (more := len(found.settings) - SETTINGS) > 0:
             settings.add_row(f"and {more} more on the page")
         made.append(settings)
@@ -146,7 +147,3 @@ def _models(pair: Paired) -> str:
     """Name the models of a difference; one name if both runs call it so."""
     first, second = (name.partition(": ")[2] for name in (pair.first, pair.second))
     return first if first == second else f"{pair.first} − {pair.second}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"

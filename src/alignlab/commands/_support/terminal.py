@@ -10,6 +10,7 @@ from alignlab.plan import Plan
 from alignlab.report.headline import comparisons, decided, derive, with_judge
 from alignlab.report.labels import bounds, number, without_folders
 from alignlab.report.run_data import RunData
+from alignlab.text import shortened
 from alignlab.types import EvalResult
 
 WIDTH = 80
@@ -83,7 +84,7 @@ def _table(
     chosen = sorted(rows, key=lambda row: row.model not in asked)[:ROWS]
     for row in sorted(chosen, key=rows.index):
         verdict = {"better": "better", "worse": "worse"}.get(decided(row, results), "not shown")
-        name = row.model if len(row.model) <= 34 else f"{row.model[:33]}…"
+        name = shortened(row.model, 34)
         interval = bounds(row)
         lines.append(f"  {name:36}{number(row.value, row.metric):>10}  {interval:16} {verdict}")
     if len(rows) > ROWS:
