@@ -29,6 +29,22 @@ def test_a_pass_holds_a_step_or_the_token_budget(step: int, positions: int) -> N
     assert f"{positions:,} tokens a pass" in found.of
 
 
+@pytest.mark.parametrize(
+    ("stored", "half", "weights"),
+    [("float32", True, 8), ("bfloat16", True, 6), ("float32", False, 6), ("bfloat16", False, 4)],
+)
+def test_pages_of_a_file_count_where_they_are_the_masters(
+    stored: str, half: bool, weights: int
+) -> None:
+    facts = replace(FACTS, stored=stored)
+    found = training_memory(facts, CONFIG, half=half, step=0, group=100, what="sft")
+    expected = training_bytes(
+        facts, weights=weights, trainable=1_000_000, positions=2048, width=4 - 2 * half, layers=2,
+        span=100,
+    )  # fmt: skip
+    assert found.gigabytes == expected / 1e9
+
+
 @pytest.mark.parametrize(("stored", "weights"), [("float32", 8), ("bfloat16", 2), ("", 8)])
 def test_an_adapter_trains_thin_matrices_over_weights_held_once(stored: str, weights: int) -> None:
     config = replace(CONFIG, lora=LoraConfig(r=8))

@@ -76,13 +76,17 @@ def training_memory(
 
 
 def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool) -> float:
-    """Return bytes per parameter: quantised weights, or masters, working copy and mapped file."""
+    """Return bytes per parameter: quantised weights, or masters, working copy and mapped file.
+
+    Masters of another type than the file's are copies, and its pages go when it was read.
+    """
     if alone and half:
         return 4  # merged with the adapter that it starts from, next to pages of the file
     if held_once(facts, settings, half=half):
         return 2
     if settings.quant == "none":
-        return 8 if half else 6
+        copies = facts.stored in ("bfloat16", "float16")
+        return (6 if half else 4) + (0 if copies else 2)
     return NF4_BYTES if settings.quant == "nf4" else 1
 
 
