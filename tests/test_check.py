@@ -18,6 +18,8 @@ from alignlab.commands.run import assemble, run
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.models.facts import ModelFacts, model_facts, parameter_count
+from alignlab.models.footprint import _stored
+from alignlab.models.load import load
 from alignlab.models.memory import (
     TrainingShape,
     adapter_parameters,
@@ -27,6 +29,7 @@ from alignlab.models.memory import (
     stored_per_position,
     training_bytes,
 )
+from alignlab.models.stored import stored_bytes
 from alignlab.plan import Calls, Plan, Used
 from alignlab.recipes.study import StudyConfig
 from alignlab.recording import STUDENT, Recorder
@@ -212,6 +215,20 @@ def test_stored_tensors_are_those_of_a_real_model():
         smollm, weights=8, trainable=134_515_008, positions=2048, width=2, layers=30
     )
     assert size / 1e9 == pytest.approx(5.24, rel=0.15)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_stored_tensors_are_measured_without_weights(width: int):
+    path = checkpoint_path("knows_all")
+    model = load(path, dtype="bfloat16" if width == 2 else "float32", device="cpu").model
+    assert stored_bytes(str(path), width) == pytest.approx(_stored(model), rel=0.01)
+    facts = model_facts(path)
+    assert stored_per_position(facts, width) == stored_bytes(str(path), width) // facts.layers
+    # Without a folder, the shape alone is within a few per cent for this architecture.
+    assert stored_per_position(replace(facts, path="m"), width) == pytest.approx(
+        stored_per_position(facts, width), rel=0.05
+    )
+    assert stored_bytes("/nowhere", width) is None
 
 
 def test_memory_of_a_process_by_hand():

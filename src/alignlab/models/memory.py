@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from alignlab.models import attention, head
 from alignlab.models.facts import ModelFacts
+from alignlab.models.stored import stored_bytes
 
 PROCESS = 450_000_000
 """Bytes of a process that has imported torch and transformers and holds no model."""
@@ -30,13 +31,17 @@ NF4_BYTES = 0.52
 def stored_per_position(facts: ModelFacts, width: int) -> int:
     """Return the bytes that autograd stores for one position of one layer.
 
-    The gated feed-forward layer's four tensors, inputs of the linear layers and outputs of the
-    norms, queries, keys and values, all in the compute type; and the norms' inputs in float32.
+    Measured on the model without weights (`stored_bytes`). Where there is none: the gated
+    feed-forward layer's four tensors, inputs of the linear layers and outputs of the norms,
+    queries, keys and values, all in the compute type; and the norms' inputs in float32.
 
     Args:
         facts: shape of the model.
         width: bytes of a number in the compute type.
     """
+    found = stored_bytes(facts.path, width)
+    if found is not None:
+        return found // facts.layers
     streams = (facts.norms + 2) * facts.hidden
     heads = 2 * (facts.query_width + facts.kv_width)
     return width * (4 * facts.intermediate + streams + heads) + 4 * facts.norms * facts.hidden
