@@ -115,8 +115,8 @@ def test_gaps_between_blocks_go_back_to_the_system_unless_memory_is_kept():
         blocks = [bytearray(b"1" * (100 << 10)) for _ in range(2000)]
         pins = blocks[::20]
         del blocks
-        machine.give_back_large_blocks()
+        machine.trim_heap()
         assert used() - before > 150 << 20
-    machine.give_back_large_blocks()
+    machine.trim_heap()
     assert used() - before < 50 << 20
     assert len(pins) == 100

@@ -7,7 +7,6 @@ import dataclasses
 import difflib
 import logging
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from alignlab import source
 from alignlab.errors import BadInput, unknown_name
 from alignlab.source import Option
+from alignlab.yaml_settings import load_yaml
 
 T = TypeVar("T")
 
@@ -147,63 +147,6 @@ def _complaint(error: ValidationError) -> str:
     return f"{expected}, found {first['input']!r}"
 
 
-_QUESTION = "\ue000"
-"""Stands for a question mark while YAML is read: PyYAML takes it for an indicator in lists."""
-
-
-class _Yaml(yaml.SafeLoader):
-    """YAML loader with the scalars of version 1.2.
-
-    1e-5 is a number; `no`, 12:30 and 2026-11-26 are text, 010 is decimal; a list may hold specs
-    with options, such as [a.jsonl?weight=2, b.jsonl]. A repeated key is refused.
-    """
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream.replace("?", _QUESTION))
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
-        first: [
-            (tag, pattern)
-            for tag, pattern in resolvers
-            if tag.rpartition(":")[2] not in ("bool", "int", "float", "timestamp")
-        ]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_scalar(self, node: Any) -> Any:
-        """Build a scalar; question marks are put back."""
-        found = super().construct_scalar(node)
-        return found.replace(_QUESTION, "?") if isinstance(found, str) else found
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; a repeated key is refused."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        again = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if again is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {again!r} twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-_NUMBER = r"[-+]?(?:[0-9][0-9_]*)"
-for _tag, _pattern, _first in (
-    ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", rf"(?:{_NUMBER}|0x[0-9a-fA-F]+)$", "-+0123456789"),
-    (
-        "float",
-        rf"(?:{_NUMBER}\.[0-9_]*(?:[eE][-+]?[0-9]+)?|{_NUMBER}[eE][-+]?[0-9]+"
-        r"|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
-        "-+0123456789.",
-    ),
-):
-    _Yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-_Yaml.add_constructor(
-    "tag:yaml.org,2002:int",
-    lambda loader, node: int(node.value, 16 if node.value.startswith("0x") else 10),
-)
-
-
 def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
     """Build a config from its defaults and nested mappings; later layers win.
 
@@ -254,7 +197,7 @@ def parse_overrides(overrides: Sequence[str], *, warn: bool = False) -> dict[str
             raise BadInput(f"expected key=value, found {item!r}")
         value: Any
         try:
-            value = yaml.load(text, _Yaml) if text else ""
+            value = load_yaml(text) if text else ""
         except yaml.YAMLError as error:
             if text.startswith("["):
                 raise BadInput(
@@ -309,7 +252,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         BadInput: the file is missing, is not YAML, or is not a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), _Yaml)
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such configuration file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

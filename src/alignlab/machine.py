@@ -68,11 +68,11 @@ def give_back_memory() -> None:
     _trim()
 
 
-def give_back_large_blocks() -> None:
-    """Return freed memory to the system after a batch, unless it is kept (`freed_memory_kept`).
+def trim_heap() -> None:
+    """Return free memory inside the heap to the system, unless it is kept (`freed_memory_kept`).
 
-    Copies of weights and caches of keys and values leave gaps that the next batch's do not fit:
-    without it, the memory of a process that samples grows with every batch.
+    After a batch, copies of weights and caches of keys and values leave gaps that those of the next
+    one do not fit: untrimmed, the memory of a process that samples grows with every batch.
     """
     if not _keeping:
         _trim()

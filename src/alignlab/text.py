@@ -49,6 +49,11 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:start]}…{text[len(text) - (most - 1 - start) :]}"
 
 
+def without_folders(text: str) -> str:
+    """Return a text with paths cut to their last names: `local:/a/m` -> `local:m`."""
+    return re.sub(r"(?<=:)/(?!/)(?:[^/?,;\s]+/)*([^/?,;\s]+)", r"\1", text)
+
+
 def trimmed(text: str) -> str:
     """Strip white space, control and zero-width characters from both ends of a text."""
     return text.strip(_BLANK)

@@ -119,6 +119,10 @@ def test_the_note_names_who_is_the_judge_too():
         "preferred."
     )
     assert judge_note("metric:chrf", teachers, "sandbox:knows_all") == "Judged by metric:chrf."
+    pattern = "verifier,extract=regex:x(.)"
+    assert "are one measure" in judge_note(pattern, {"feedback": pattern}, "sandbox:knows_all")
+    against_reference = judge_note(f"reference:local:{own}", teachers, "sandbox:knows_all")
+    assert "Judge and strong are one model" in against_reference
 
 
 @pytest.mark.slow

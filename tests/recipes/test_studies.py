@@ -270,8 +270,8 @@ def test_models_of_a_grid_are_named_without_their_folders():
         critics=("llm:openai:m@http://host/v1", "llm,samples=3:local:/models/b"),
     )
     assert list(config.labels.values()) == [
-        "base", "a?dtype=float32", "sandbox:weak?judge_noise=1", "llm:openai:m@http://host/v1",
-        "llm,samples=3:b",
+        "/models/base", "local:a?dtype=float32", "sandbox:weak?judge_noise=1",
+        "llm:openai:m@http://host/v1", "llm,samples=3:local:b",
     ]  # fmt: skip
     same = replace(config, teachers=("local:/one/m",), critics=("local:/two/m",))
     assert list(same.labels) == list(same.labels.values())

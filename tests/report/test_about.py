@@ -10,6 +10,7 @@ import pytest
 from alignlab.report import about, labels, tables
 from alignlab.report.line_chart import Point, line_chart
 from alignlab.report.run_data import Manifest, RunData, StageRecord, words_of
+from alignlab.text import without_folders
 from alignlab.types import EvalResult, StudyDescription
 
 PLAN = {
@@ -100,7 +101,7 @@ def test_differences_are_points_and_stages_are_words() -> None:
     ],
 )  # fmt: skip
 def test_models_are_named_without_their_folders(text: str, shown: str) -> None:
-    assert labels.without_folders(text) == shown
+    assert without_folders(text) == shown
 
 
 def test_single_dots_are_numbered_and_named_on_one_colour() -> None:

@@ -168,7 +168,7 @@ class LocalEngine:
         stopped = self._stop_check(sampling) if sampling.stop else None
         sharded = self.lm.through is not None
         drawn = decode(self._reader, batch, self._end, stopped, trains=sharded)
-        machine.give_back_large_blocks()
+        machine.trim_heap()
         return self._read(requests, rows, drawn)
 
     def _read(

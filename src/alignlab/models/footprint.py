@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from alignlab import machine
 from alignlab.errors import BadInput
@@ -21,6 +21,7 @@ from alignlab.models import attention, head
 from alignlab.models.memory import SAVED
 from alignlab.models.packed import TokenGroup, rounded_up
 from alignlab.models.prepacked import MOST_BYTES, copied_bytes
+from alignlab.models.stored import stored_by
 
 if TYPE_CHECKING:
     from alignlab.models.scorer import Scorer
@@ -272,24 +273,12 @@ def _linears(base: Any) -> list[torch.nn.Linear]:
 
 def _stored(base: Any) -> int:
     """Measure the bytes that autograd stores per position in a pass through the model's body."""
-    own = {p.untyped_storage().data_ptr() for p in base.parameters()}
-    seen: dict[int, int] = {}
-    held: list[Tensor] = []  # freed memory would be counted again under the same address
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage, plain = tensor.untyped_storage(), tensor.detach()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-            held.append(plain)
-        return plain  # with its history the graph would hold itself, and the model, forever
-
     training = base.training
     base.eval()
     try:
         vocabulary = base.config.get_text_config().vocab_size
         token_1T = torch.arange(PROBE, device=base.device)[None] % vocabulary
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            base.base_model(input_ids=token_1T, use_cache=False)
+        run = partial(base.base_model, input_ids=token_1T, use_cache=False)
+        return stored_by(run, base.parameters()) // PROBE
     finally:
         base.train(training)
-    return sum(seen.values()) // PROBE

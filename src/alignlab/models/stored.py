@@ -1,12 +1,13 @@
-"""Measure the tensors that autograd stores in a pass, on a model without weights.
+"""Measure the memory of the tensors that autograd stores in a pass.
 
-The model is built on the meta device, where tensors have shapes and no content; an attention that
-computes nothing stands in for the packed path's.
+A model that is not loaded is built on the meta device, where tensors have shapes and no content; an
+attention that computes nothing stands in for the packed path's.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,29 @@ def _measured(model: Any) -> int:
     """Return the bytes stored per position in a pass through the model's body."""
     ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
     model.config.get_text_config()._attn_implementation = ATTENTION
-    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    shape = 1, POSITIONS
+
+    def run() -> None:
+        model.base_model(
+            input_ids=torch.zeros(shape, dtype=torch.long),
+            position_ids=torch.zeros(shape, dtype=torch.long),
+            # A mask that is made already; transformers would look into a shorter one.
+            attention_mask=torch.ones((1, 1, POSITIONS, POSITIONS), dtype=torch.bool),
+            use_cache=False,
+        )
+
+    with torch.device("meta"):
+        return stored_by(run, model.parameters()) // POSITIONS
+
+
+def stored_by(run: Callable[[], object], parameters: Iterable[Tensor]) -> int:
+    """Return the bytes that autograd stores in a forward pass, parameters left out.
+
+    Args:
+        run: the pass.
+        parameters: parameters of the model.
+    """
+    own = {p.untyped_storage()._cdata for p in parameters}
     seen: dict[int, int] = {}
     held: list[Tensor] = []  # a freed storage's number would be given to another
 
@@ -65,22 +88,11 @@ def _measured(model: Any) -> int:
         if storage._cdata not in own:
             seen[storage._cdata] = storage.nbytes()
             held.append(plain)
-        return plain
+        return plain  # with its history the graph would hold itself, and the model, forever
 
-    shape = 1, POSITIONS
-    with (
-        torch.device("meta"),
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-    ):
-        model.base_model(
-            input_ids=torch.zeros(shape, dtype=torch.long),
-            position_ids=torch.zeros(shape, dtype=torch.long),
-            # A mask that is made already; transformers would look into a shorter one.
-            attention_mask=torch.ones((1, 1, POSITIONS, POSITIONS), dtype=torch.bool),
-            use_cache=False,
-        )
-    return sum(seen.values()) // POSITIONS
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        run()
+    return sum(seen.values())
 
 
 class _Attention(torch.autograd.Function):

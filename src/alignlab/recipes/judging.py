@@ -37,7 +37,7 @@ def require_named(teachers: Mapping[str, str]) -> None:
         )
 
 
-MODEL_FREE = ("human", "metric", "python", "reference", "verifier")
+MODEL_FREE = ("human", "metric", "python", "verifier")
 """Feedback sources whose spec goes on after a colon and names no model."""
 
 
@@ -58,7 +58,7 @@ def judge_note(judge: str, teachers: Mapping[str, str], model: str) -> str:
             "may prefer its own habits."
         )
     note = f"Judged by {judge}{_size(own)}."
-    if own.partition(":")[0] in MODEL_FREE:
+    if own.partition(":")[0].partition(",")[0] in MODEL_FREE:
         same, what = [name for name, spec in teachers.items() if spec == judge], "measure"
     else:
         same, what = [n for n, s in teachers.items() if same_model(own, engine_of(s))], "model"

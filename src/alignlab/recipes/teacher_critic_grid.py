@@ -7,7 +7,6 @@ much better than the student's own samples the teacher's answers are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -31,6 +30,7 @@ from alignlab.registry import register
 from alignlab.runs import slug
 from alignlab.stages.propose import ProposeSettings
 from alignlab.stages.sample import answer
+from alignlab.text import without_folders
 from alignlab.types import Checkpoint, Prompt
 
 
@@ -56,12 +56,12 @@ class GridConfig(StudyConfig):
 
     @property
     def labels(self) -> dict[str, str]:
-        """Return the name of each teacher, critic and base model: its spec without its folder.
+        """Return the name of each teacher, critic and base model: its spec without folders.
 
         Specs stay whole where two of them would have one name.
         """
         specs = dict.fromkeys((self.model, *self.models, *self.teachers, *self.critics))
-        short = {spec: re.sub(r"((local|vllm):|^)[^?\s:]*/", "", spec) for spec in specs}
+        short = {spec: without_folders(spec) for spec in specs}
         return short if len(set(short.values())) == len(short) else {s: s for s in specs}
 
 

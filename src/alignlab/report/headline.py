@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from alignlab.report.labels import benchmark, bounds, metric, number, without_folders
+from alignlab.report.labels import benchmark, bounds, metric, number
+from alignlab.text import without_folders
 from alignlab.types import EvalResult, StudyDescription
 
 Standing = Literal["better", "worse", "not distinguishable"]

@@ -207,11 +207,6 @@ BENCHMARKS = {
 }
 
 
-def without_folders(text: str) -> str:
-    """Return a text with paths cut to their last names: `local:/a/m` -> `local:m`."""
-    return re.sub(r"(?<=:)/(?!/)(?:[^/?,;\s]+/)*([^/?,;\s]+)", r"\1", text)
-
-
 def metric(name: str) -> str:
     """Return the name of a metric."""
     return METRICS.get(name, name.replace("_", " "))

@@ -19,10 +19,11 @@ from alignlab.report import (
     summary,
     training_curves,
 )
-from alignlab.report.labels import duration, explained, without_folders
+from alignlab.report.labels import duration, explained
 from alignlab.report.policy import with_policy
 from alignlab.report.run_data import RunData, read_run
 from alignlab.report.run_settings import read_settings
+from alignlab.text import without_folders
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_EXAMPLES = 200

@@ -11,6 +11,7 @@ from alignlab.report import about, forest, headline, labels, plan_table
 from alignlab.report.run_data import label_of, words_of
 from alignlab.report.run_settings import setting_differences, settings_table
 from alignlab.runs import slug
+from alignlab.text import without_folders
 from alignlab.types import EvalResult
 from alignlab.viewer import answers, comparison, judgements, losses, people, training_data
 from alignlab.viewer import training as curves
@@ -73,7 +74,7 @@ def overview(library: Library, run: RunState) -> Page:
     waiting = about.left(run.manifest, [s.path for s in run.stages])
     return {
         "answer": headline.with_judge(found, run.study),
-        "judge": labels.without_folders(run.study.judge),
+        "judge": without_folders(run.study.judge),
         "facts": about.facts(run.manifest, run.settings),
         "doubts": about.doubts(run.results, run.study.baseline),
         "left": [] if run.state == "done" else waiting,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from alignlab.plan import Plan
 from alignlab.report.headline import comparisons, decided, derive, with_judge
-from alignlab.report.labels import bounds, number, without_folders
+from alignlab.report.labels import bounds, number
 from alignlab.report.run_data import RunData
-from alignlab.text import shortened
+from alignlab.text import shortened, without_folders
 from alignlab.types import EvalResult
 
 WIDTH = 80

@@ -78,7 +78,7 @@ def training_memory(
 def _weight_bytes(facts: ModelFacts, settings: TrainConfig, *, half: bool, alone: bool) -> float:
     """Return bytes per parameter: quantised weights, or masters, working copy and mapped file.
 
-    Masters of another type than the file's are copies, and its pages go when it was read.
+    Masters of another type than the file's are copies: its pages leave memory once it is read.
     """
     if alone and half:
         return 4  # merged with the adapter that it starts from, next to pages of the file
