@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from types import SimpleNamespace
 
 import psutil
@@ -106,6 +107,25 @@ def test_freed_memory_is_kept_within_the_context_and_returned_at_its_end():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets glibc")
+def test_living_objects_are_uncollected_within_the_context_alone():
+    class Node:
+        pass
+
+    def cycle() -> weakref.ref:
+        node = Node()
+        node.itself = node
+        return weakref.ref(node)
+
+    before = cycle()
+    with machine.living_objects_uncollected():
+        within = cycle()
+        machine.give_back_memory()
+        assert before() is not None
+        assert within() is None
+    machine.give_back_memory()
+    assert before() is None
+
+
 def test_gaps_between_blocks_go_back_to_the_system_unless_memory_is_kept():
     def used() -> int:
         return psutil.Process().memory_info().rss

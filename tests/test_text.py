@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from alignlab.text import shortened, trimmed
+from alignlab.text import shortened, trimmed, words
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,22 @@ def test_nothing_is_shown(text):
 @pytest.mark.parametrize("text", ["0", ".", "👍", "é", "中", "नि", "\ue000", "❤️x"])
 def test_something_is_shown(text):
     assert trimmed(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "It's $3.88,\nor 2_000!?",
+        "naïve — 50% «oui»…",
+        "नमस्ते दुनिया",
+        "e\u0301a 中文。",
+        "👍🏽 ok\u200d",
+    ],
+)
+def test_words_are_those_of_nltk(text):
+    tokenize = pytest.importorskip("nltk.tokenize", reason="needs nltk")
+    assert words(text) == tokenize.wordpunct_tokenize(text)
 
 
 def test_long_runs_take_no_time():

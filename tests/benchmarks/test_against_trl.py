@@ -24,7 +24,7 @@ def _rows(script: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_training_starts_from_the_same_loss() -> None:
     """The first step's loss, log-probabilities and gradient norm are TRL's."""
     pairs, lists = _rows("train_vs_trl.py")
@@ -38,7 +38,7 @@ def test_training_starts_from_the_same_loss() -> None:
     assert max(pairs["logps_diff"], lists["logps_diff"]) < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rollouts_are_alike() -> None:
     """As many tokens are drawn, and their scores are as good."""
     (row,) = _rows("rollout_vs_trl.py")
@@ -49,7 +49,7 @@ def test_rollouts_are_alike() -> None:
     assert row["reward_diff"] < 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_processes_one_at_a_time_take_the_same_steps() -> None:
     """Apart or side by side, the first step's loss is that of the same pairs."""
     model = resolve_model("sandbox:knows_all").path

@@ -9,7 +9,7 @@ import pytest
 from tests.benchmarks.running import benchmark
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_quick() -> None:
     """Three processes start, which takes seconds."""
     ran = benchmark("generate.py", "--quick", "--json", "--dtype", "float32")

@@ -27,7 +27,7 @@ def bench(gpu: ModuleType, folder: Path, seconds: float, *, toy: bool = False) -
     return gpu.Bench(toy=toy, seed=0, folder=folder, ends=ends, rounds=1, vllm=None, device="cpu")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_toy(tmp_path: Path) -> None:
     """All of it but larger copies of its sections, on a CPU."""
     out = tmp_path / "toy.json"

@@ -139,7 +139,7 @@ def test_profiles_by_hand() -> None:
     assert found["whole"].largest_unknown() == {"aten::unheard_of": 0.125}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_all_work_at_toy_size(tmp_path: Path) -> None:
     lm = tiny()
     lm.model.config.max_position_embeddings = 8192

@@ -255,7 +255,7 @@ def test_the_plan_shows_the_engines(alignlab: CommandLine):
     assert lines[at + 2] == "this machine: 8 CPUs, 16.0 GB; 3 engines, 5 tasks at once"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_study_on_engines_equals_one_without_even_if_one_is_killed(
     session: Session, alignlab: CommandLine, tmp_path: Path
 ):

@@ -128,7 +128,7 @@ def lines_of(path: Path, name: str) -> list[str]:
     return [line for file in path.rglob(name) for line in file.read_text().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_lost_process_costs_its_attempt_and_no_unit(session: Session, run: Run, rank: int):
     def due() -> bool:
@@ -241,7 +241,7 @@ def counted(out: Path) -> dict[str, int]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_study_has_the_records_of_one_process(
     session: Session, alignlab: CommandLine, tmp_path: Path
 ):

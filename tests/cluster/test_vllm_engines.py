@@ -170,7 +170,7 @@ def test_the_plan_shows_engines_by_vllm(alignlab: CommandLine):
     assert refused.line.endswith("setting hardware.engine: gpus=2 has no effect on CPUs")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_study_by_vllm_on_ray_equals_one_on_this_machine(
     session: Session, alignlab: CommandLine, python: Path, tmp_path: Path
 ):

@@ -145,15 +145,15 @@ def test_an_adapter_saved_alone_is_not_merged_in_memory():
     assert reward.gigabytes == 8.45
 
 
-@pytest.mark.slow
-def test_a_study_killed_ten_times_equals_one_left_alone(study, tmp_path):
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.heavy)])
+def test_a_study_killed_again_and_again_equals_one_left_alone(study, tmp_path, kills):
     fine = (*LORA, *kill_resume.FINE)
     kill_resume.finish(("compare_objectives", *fine), tmp_path / "whole")
     outcome = kill_resume.kill_and_compare(
-        tmp_path / "whole", tmp_path / "run", ("compare_objectives", *fine), kills=10, seed=1
+        tmp_path / "whole", tmp_path / "run", ("compare_objectives", *fine), kills=kills, seed=1
     )
     assert outcome.differences == ()
-    assert outcome.kills >= 6
+    assert outcome.kills >= 0.6 * kills
     assert records(tmp_path / "run").keys() == records(tmp_path / "whole").keys()
 
 

@@ -1,5 +1,5 @@
-"""A study killed ten times ends with the bytes of one that was left alone, as does one on two
-workers.
+"""A study killed again and again ends with the bytes of one that was left alone, as does one on
+two workers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_study_killed_ten_times_equals_one_left_alone(whole, tmp_path):
-    outcome = kill_resume.kill_and_compare(whole, tmp_path / "run", COMMAND, kills=10, seed=1)
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.heavy)])
+def test_a_study_killed_again_and_again_equals_one_left_alone(whole, tmp_path, kills):
+    outcome = kill_resume.kill_and_compare(whole, tmp_path / "run", COMMAND, kills=kills, seed=1)
     assert outcome.differences == ()
     # The last instants may fall behind the end of a session that was resumed near its end.
-    assert outcome.kills >= 7
+    assert outcome.kills >= 0.6 * kills
     assert outcome.compared > 100
 
 

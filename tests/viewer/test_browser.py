@@ -226,8 +226,15 @@ def test_hostile_text_executes_nothing(page: Any, site: Site) -> None:
     assert HOSTILE in page.inner_text("article.card >> nth=1")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        (1280, "light"),
+        (390, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.heavy),
+        pytest.param(390, "light", marks=pytest.mark.heavy),
+    ],
+)
 def test_accessibility(browser: Any, site: Site, theme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     context = browser.new_context(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alignlab import configs, progress, registry
+from alignlab import configs, machine, progress, registry
 from alignlab.commands._support.job import open_run, setting_layers
 from alignlab.commands._support.measured_speed import speeds
 from alignlab.commands._support.outcome import note_outcome, note_plan
@@ -94,7 +94,10 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
     seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
     identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, start.given)
     where = chosen.hardware, chosen.chat_template, chosen.track
-    with open_run(out, identity, *where, repair=start.repair) as context:
+    with (
+        machine.living_objects_uncollected(),
+        open_run(out, identity, *where, repair=start.repair) as context,
+    ):
         description = StudyDescription(
             known.name,
             known.question,

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sklearn.feature_extraction.text import TfidfVectorizer
-
 from alignlab.ask_model import Ask, ask_model
 from alignlab.feedback.model_judge import own_words
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
@@ -170,6 +168,8 @@ def _nearest(prompts: Sequence[Prompt], among: Sequence[Prompt], k: int) -> list
     """Return, for each prompt, the positions of the k most similar ones; the first of equals."""
     if not prompts:
         return []
+    from sklearn.feature_extraction.text import TfidfVectorizer  # takes half a second
+
     texts = [question(prompt) for prompt in (*prompts, *among)]
     vectors = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
     products = (vectors[: len(prompts)] @ vectors[len(prompts) :].T).toarray()

@@ -6,6 +6,7 @@ Alignment towns and test towns are disjoint, and all prompts differ in text.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -66,6 +67,7 @@ def make_corpus(rest: str) -> Corpus:
     return build_corpus(read_options("?" + rest.lstrip("?"), SandboxData).options)
 
 
+@lru_cache(maxsize=2)  # a study's plan asks for it first, and then the study
 def build_corpus(options: SandboxData) -> Corpus:
     """Draw the corpus, each part balanced over the families of questions."""
     if options.k < 2:
