@@ -211,16 +211,27 @@ def test_responses_without_one_answer_are_unread(response: str, reference: str) 
 
 
 @pytest.mark.parametrize(
-    "reference",
-    [
-        '<picture src="a.jpg">\n\n<caption>A sign that says "Stop".</caption>',
-        "^[a-zA-Z0-9_.+-]+@[a-zA-Z0-9-]+\\.[a-zA-Z0-9-.]+$",
-        "Vegetarian/Vegan Lifestyle",
-        "if (x == true) {\n  print(1);\n} else {\n  // nothing\n}",
-    ],
+    "reference", ["^[a-zA-Z0-9_.+-]+@[a-zA-Z0-9-]+\\.[a-zA-Z0-9-.]+$", "Vegetarian/Vegan Lifestyle"]
 )
 def test_a_reference_without_a_formula_is_compared_as_text(reference: str) -> None:
     pytest.importorskip("math_verify")
-    whole = check(reference, reference, "Write it.").score
-    assert whole == float("\n" not in reference)  # texts are read from a single line
+    assert check(reference, reference, "Write it.").score == 1
     assert check("Something else, at length.", reference, "Write it.").score == 0
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        '<picture src="a.jpg">\n\n<caption>A sign that says "Stop".</caption>',
+        "if (x == true) {\n  print(1);\n} else {\n  // nothing\n}",
+        "Paris is the capital of France, a city of art and good food on the river Seine, with "
+        "about two million inhabitants.",
+    ],
+)
+def test_a_whole_text_is_no_final_answer(reference: str) -> None:
+    found = check("Something else, at length.", reference, "Write it.")
+    assert (found.score, found.reason.split(" (")[0]) == (
+        None, "the reference is a whole text, no final answer"
+    )  # fmt: skip
+    assert check("x", reference, "Write it.", AnswerOptions(extract="text")).score == 0
+    assert check("It is 4.", f"{reference}\n#### 4", "Count.").score == 1

@@ -23,6 +23,9 @@ NO_REFERENCE = "the prompt has no reference answer"
 NO_ANSWER = "no answer found"
 SEVERAL = "no single answer"
 CUT_OFF = "cut off before an answer"
+WHOLE_TEXT = "the reference is a whole text, no final answer (extract=text compares it anyway)"
+MOST_WORDS = 20
+"""Longest text that counts as a final answer, in words, on one line."""
 
 
 _NUMBER_LINE = re.compile(r"(?:answer\s*:\s*)?(?:\\\(\s*)?\\?[-$\u20ac\u00a3.\d]", re.IGNORECASE)
@@ -117,14 +120,25 @@ def check(
     cut = finish == "length"
     if values is not None:
         return _gym(values, question, text, cut, chosen)
+    wanted = explicit(reference)
+    if chosen.extract == "auto" and _is_whole_text(wanted):
+        return CheckResult(None, None, reason=WHOLE_TEXT)
     reason = CUT_OFF if cut else NO_ANSWER
     try:
-        found = _find(text, explicit(reference), question, chosen, pattern, cut)
+        found = _find(text, wanted, question, chosen, pattern, cut)
     except forms.Ambiguous:
         found, reason = None, SEVERAL
     if found is None:
         return CheckResult(None if chosen.strict else 0.0, None, reason=reason)
     return CheckResult(float(found.right), found.text, found.key)
+
+
+def _is_whole_text(wanted: str) -> bool:
+    """Return True for a text to imitate: no answer would equal it, and 0 would say nothing."""
+    if len(wanted.split()) <= MOST_WORDS and "\n" not in wanted.strip():
+        return False
+    form = forms.form_of(wanted)
+    return form == "text" or (form == "math" and not libraries.formula(wanted))
 
 
 def _gym(
