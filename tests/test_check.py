@@ -333,9 +333,9 @@ def test_money_and_time_by_hand():
     )
     (price,) = plan.money
     asked = next(c for c in plan.calls if c.by == teacher)
-    # 12 answers of up to 24 tokens to prompts of up to 40.
-    assert (asked.number, asked.tokens, asked.read) == (12, 288, 480)
-    assert price.dollars == pytest.approx((480 * 10 + 288 * 100) / 1e6)
+    # 12 answers of up to 24 tokens to prompts of up to 40 and 8 of the template.
+    assert (asked.number, asked.tokens, asked.read) == (12, 288, 576)
+    assert price.dollars == pytest.approx((576 * 10 + 288 * 100) / 1e6)
     # One load, 12 prompts of 40 and 8 of the template, 3 chunks of 24 steps, 24 tokens an answer.
     sampled = next(s for s in plan.stages if s.stage.endswith("-sample"))
     assert sampled.most == pytest.approx(100 + 12 * 48 * 1.0 + 3 * 24 * 10.0 + 12 * 24 * 0.1)

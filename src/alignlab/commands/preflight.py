@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,7 +78,8 @@ def plan_study(
     template, out = config.chat_template or None, Path(config.out or f"runs/{recipe.name}")
     facts = model_facts(resolve_model(config.model).path, chat_template=template)
     known: dict[Any, Any] = {}
-    recorder, measured = _recorded(recipe, config, Lengths(), known)
+    tokens_of, added = model_tokenizer(config)
+    recorder, measured = _recorded(recipe, config, Lengths(template=added), known)
     if fits is not None:
         for loop in _loops(recorder):
             fits(loop)
@@ -100,8 +100,9 @@ def plan_study(
         money=_money(calls),
     )
     if speeds is not None:
-        record = partial(_recorded, recipe, config, known=known)
-        plan = _timed(plan, config, recorder, record, speeds, nodes)
+        typical = typical_lengths(recorder.examples, tokens_of, added)
+        again, _ = _recorded(recipe, config, typical, known)
+        plan = _timed(plan, config, recorder, again, speeds, nodes)
     if not nodes:
         return plan
     layout = layout_of(config.hardware, nodes, plan.memory)
@@ -158,14 +159,16 @@ def _timed(
     plan: Plan,
     config: StudyConfig,
     recorder: Recorder,
-    record: Callable[[Lengths], tuple[Recorder, StudyMeasurements]],
+    again: Recorder,
     speeds: Speeds,
     nodes: Sequence[Node],
 ) -> Plan:
-    """Add the predicted time, from a second dry run with texts of typical length."""
-    typical = typical_lengths(recorder.examples, *model_tokenizer(recorder, config))
-    again, _ = record(typical)
-    recorder, _ = record(Lengths(template=typical.template))
+    """Add the predicted time.
+
+    Args:
+        recorder: dry run with the longest texts that the settings allow.
+        again: dry run with texts of typical length.
+    """
     with TemporaryDirectory() as folder:
         context = _context(Run(Path(folder)), config, None)
         speed = speeds(_models(recorder, config), context)
@@ -190,7 +193,7 @@ def _timed(
     return replace(plan, stages=stages, time=time, memory=needed)
 
 
-def model_tokenizer(recorder: Recorder, config: StudyConfig) -> tuple[Callable[[str], int], int]:
+def model_tokenizer(config: StudyConfig) -> tuple[Callable[[str], int], int]:
     """Return a count of the base model's tokens of a text, and those that its template adds."""
     folder = locate(resolve_model(config.model).path, files=HUB_SMALL_FILES)
     tokenizer = tokenizer_of(folder, config.chat_template or None).tokenizer
