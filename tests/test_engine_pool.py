@@ -47,14 +47,15 @@ def _records(run: Path) -> list[str]:
     return file.read_text().splitlines()
 
 
-def test_two_and_four_engines_write_what_one_writes(
-    alignlab: CommandLine, folder: Path, tmp_path: Path
+@pytest.mark.parametrize("several", [2, pytest.param(4, marks=pytest.mark.heavy)])
+def test_several_engines_write_what_one_writes(
+    alignlab: CommandLine, folder: Path, tmp_path: Path, several: int
 ) -> None:
     prompts = tmp_path / "prompts.jsonl"
     rows = [{"prompt": "abc"[: 1 + k % 3] * (1 + k)} for k in range(14)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found, records = [], []
-    for engines in (1, 2, 4):
+    for engines in (1, several):
         out = tmp_path / f"{engines}.jsonl"
         done = alignlab(
             "generate", "--model", str(folder), "--prompts", str(prompts), "--out", str(out),
@@ -66,8 +67,8 @@ def test_two_and_four_engines_write_what_one_writes(
         found.append(out.read_text())
         records.append(_records(Path(f"{out}.run")))
     assert len(found[0].splitlines()) == 28
-    assert found[1] == found[0] == found[2]
-    assert records[1] == records[0] == records[2]
+    assert found[1] == found[0]
+    assert records[1] == records[0]
     texts = [json.loads(line)["completion"] for line in found[0].splitlines()]
     assert len(set(texts)) > 20
 

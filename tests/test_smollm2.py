@@ -84,7 +84,7 @@ def test_it_answers_is_judged_and_learns(model: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("recipe", "settings", "models"),
     [
-        (
+        pytest.param(
             "compare_feedback",
             {
                 "branches": ["self_reward_expected", "sft_strong", "random_judge"],
@@ -94,6 +94,7 @@ def test_it_answers_is_judged_and_learns(model: str, tmp_path: Path):
                 "critic": {"method": "expected", "prompt": "short_score"},
             },
             {"M2 self-reward (expected score)", "SFT on strong teacher", "random judge"},
+            marks=pytest.mark.heavy,
         ),
         (
             "compare_objectives",

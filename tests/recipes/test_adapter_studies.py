@@ -145,7 +145,7 @@ def test_an_adapter_saved_alone_is_not_merged_in_memory():
     assert reward.gigabytes == 8.45
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.heavy)])
 def test_a_study_killed_again_and_again_equals_one_left_alone(study, tmp_path, kills):
     fine = (*LORA, *kill_resume.FINE)
     kill_resume.finish(("compare_objectives", *fine), tmp_path / "whole")

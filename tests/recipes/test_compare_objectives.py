@@ -393,7 +393,7 @@ def test_rewards_of_two_values_have_two_bins(tmp_path, caplog):
     assert "reward_conditioned: the scores fill 2 bins, not 4" in caplog.text
 
 
-@pytest.mark.parametrize("groups", ["samples", "data"])
+@pytest.mark.parametrize("groups", ["data", pytest.param("samples", marks=pytest.mark.heavy)])
 def test_weights_go_when_their_branch_is_measured(tmp_path, monkeypatch, groups):
     words = [*TINY, f"groups={groups}", "measure.judge=longer", "branches=[dpo,raft,rloo]"]
     progress.use(progress.Silent())

@@ -137,6 +137,7 @@ def test_differences_between_branches_are_of_their_scores(finished: Path):
         assert row["value"] == pytest.approx(means[row["model"]] - means[row["against"]])
 
 
+@pytest.mark.heavy
 def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

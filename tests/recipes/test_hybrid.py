@@ -125,6 +125,7 @@ def test_answers_that_are_all_right_are_ordered_by_the_judge():
     assert recipe._ordered_where_right(inputs, checked, kinds) == checked
 
 
+@pytest.mark.heavy
 def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

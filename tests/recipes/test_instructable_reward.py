@@ -65,6 +65,7 @@ def test_labels_show_principles_but_those_of_the_unread_model(finished: Path):
     assert [g["prompt"]["id"] for g in unread] == [g["prompt"]["id"] for g in shown]
 
 
+@pytest.mark.heavy
 def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

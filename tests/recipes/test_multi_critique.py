@@ -80,7 +80,7 @@ def test_branches_of_pairs_differ_by_the_labels_alone(finished: Path) -> None:
                for g in judged)  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_study_that_stopped_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

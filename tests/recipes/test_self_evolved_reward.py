@@ -109,6 +109,7 @@ def test_a_round_goes_on_from_the_reward_model_before(finished: Path):
     assert torch.nn.functional.cosine_similarity(first, fresh).item() < 0.9
 
 
+@pytest.mark.heavy
 def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -94,6 +94,7 @@ def test_labels_are_of_first_answers_and_logits_of_the_newest_model(finished: Pa
     assert firsts[0]["steps"] >= 1
 
 
+@pytest.mark.heavy
 def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
