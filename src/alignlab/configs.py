@@ -28,6 +28,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 _TRL = {
     "learning_rate": ("lr",),
@@ -255,6 +256,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such configuration file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: expected a file of settings, found: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f", line {line + 1}" if line is not None else ""

@@ -235,3 +235,37 @@ def test_a_whole_text_is_no_final_answer(reference: str) -> None:
     )  # fmt: skip
     assert check("x", reference, "Write it.", AnswerOptions(extract="text")).score == 0
     assert check("It is 4.", f"{reference}\n#### 4", "Count.").score == 1
+
+
+WORDS_AFTER_NUMBERS = [
+    ("2", "2\u03c0"), ("2", "2x"), ("2y", "2x"), ("5 AM", "5 PM"), ("5 June", "5 May"),
+    ("5", "5 and a half"), ("5 m", "5 m/s"), ("3E", "3D"), ("5B", "5A"), ("100 S", "100 N"),
+    ("(2,1)", "(1,2)"), ("(1,3) or (1,2)", "(1,2)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("response", "reference"), WORDS_AFTER_NUMBERS)
+def test_words_that_change_a_number_count(response: str, reference: str) -> None:
+    pytest.importorskip("math_verify")
+    assert check(response, reference).score == 0
+    assert check(reference, reference).score == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "reference"),
+    [
+        ("5", "5 m/s"), ("The force is 100 N.", "100 N"), ("100", "100 N"), ("5 km", "5km"),
+        ("90\u00b0", "90"), ("90", "90\u00b0"), ("5", "+5"), ("\u00bd", "1/2"), ("1\u00bd", "1.5"),
+        ("(1, 2)", "(1,2)"), ("The point is (1, 2).", "(1,2)"), ("[1, 2, 3]", "[1,2,3]"),
+        ("5", "work #### 5"), ("5", "Answer: 5"), ("5", "The answer is 5"),
+    ],
+)  # fmt: skip
+def test_signs_units_and_lists(response: str, reference: str) -> None:
+    pytest.importorskip("math_verify")
+    assert check(response, reference).score == 1
+
+
+@pytest.mark.parametrize("reference", ["#### ", "\\boxed{}", " "])
+def test_a_reference_that_marks_nothing_is_none(reference: str) -> None:
+    found = check("5", reference)
+    assert (found.score, found.reason) == (None, "the prompt has no reference answer")

@@ -113,6 +113,19 @@ def test_answers_and_log_probabilities_of_a_model():
     assert kept.read_text() == "mine"
     with pytest.raises(al.BadInput, match="a response for each of 2 prompts"):
         model.logprobs(["Hi", "Ho"], ["Yes."])
+    with pytest.raises(al.BadInput, match="response 2: expected at most 1024 tokens"):
+        model.logprobs(["Hi", "Hi there " * 400], ["Yes.", "Yes."])
+
+
+def test_empty_responses_are_no_scores():
+    assert al.judge("longer").rate(["a", "b"], ["x y", ""]).scores == [2.0, None]
+    assert al.judge("longer").rate(["p", "q"], [["x", ""], ["q"]]).scores == [1.0, None, 1.0]
+
+
+def test_rows_are_outputs_of_a_benchmark():
+    questions = [{"prompt": "q1", "reference": "5"}, {"prompt": "q2", "reference": "6"}]
+    given = [{"prompt": "q1", "completion": "5"}, {"prompt": "q2", "completion": "7"}]
+    assert al.evaluate("qa", outputs=given, data=questions).rows[0]["accuracy"] == 0.5
 
 
 def test_results_of_each_other_are_taken():

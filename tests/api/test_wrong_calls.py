@@ -46,6 +46,26 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("no judge's type", lambda: al.judge(5), "expected a judge or reward"),  # type: ignore[call-overload]
     ("text", lambda: al.judge("longer").rate(["Hi"], "there"), "responses: expected a list"),
     ("texts", lambda: al.judge("longer").rate("Hi", ["there"]), "prompts: expected a list"),
+    (
+        "no text",
+        lambda: al.judge("longer").rate(["Hi"], [5]),
+        "responses: entry 1: expected a text",
+    ),  # type: ignore[list-item]
+    (
+        "outputs",
+        lambda: al.evaluate("qa", outputs=[{"prompt": "q", "out": "5"}], data=ROWS, out="o"),
+        "expected",
+    ),
+    (
+        "judge's samples",
+        lambda: al.judge("llm,samples=0:sandbox:strong", ROWS, out="o.jsonl"),
+        "1 or more",
+    ),
+    (
+        "seed",
+        lambda: al.generate("sandbox:weak", ["Hi"], out="o.jsonl", seed=2**70),
+        "setting seed",
+    ),
     ("dtype", lambda: al.load_model(MODEL, dtype="float8"), "dtype: expected one of"),
     ("device", lambda: al.load_model(MODEL, device="cuda:99"), "expected a device of this"),
     ("bound", lambda: al.train({"name": "dpo", "label_smoothing": 2}, MODEL, ROWS, out="o"), "0.5"),

@@ -198,6 +198,26 @@ def test_thoughts_are_no_answers(alignlab, prompts, tmp_path):
     assert "no response was drawn (failed 5)" in ended.err
 
 
+def test_prompts_without_an_answer_are_counted_and_the_first_says_why(alignlab, tmp_path, caplog):
+    rows = [{"prompt": text} for text in ("", "Hi", "Hi there " * 900)]
+    asked = tmp_path / "some.jsonl"
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ("generate", "--model", "sandbox:knows_all", "--prompts", str(asked))
+    ended = alignlab(*given, "--out", str(tmp_path / "o.jsonl"), "max_tokens=4")
+    assert "1 row (records dropped: empty prompt 1, failed 1)" in ended.out
+    assert "no answer to 1 of 2 requests, the first: the prompt fills" in caplog.text
+    refused = alignlab(*given, "--out", str(tmp_path / "p.jsonl"), "--config", str(tmp_path))
+    assert (refused.code, "expected a file of settings" in refused.line) == (2, True)
+
+
+def test_a_binary_file_is_no_feedback_of_people(alignlab, answers, tmp_path):
+    (tmp_path / "bin.jsonl").write_bytes(bytes(range(128, 256)))
+    given = ("reward", "--reward", f"human:{tmp_path}/bin.jsonl", "--responses", str(answers))
+    ended = alignlab(*given, "--out", str(tmp_path / "o.jsonl"))
+    assert (ended.code, "expected a feedback record" in ended.line) == (2, True)
+    assert not (tmp_path / "o.jsonl.run").exists()
+
+
 def test_critiques_become_comments_that_are_read(answers, tmp_path, monkeypatch):
     texts = iter(["Too short."] * 5 + [""])
     critic = ScriptedEngine(lambda request, k: next(texts), name="critic")

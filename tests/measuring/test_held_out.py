@@ -8,6 +8,7 @@ from statistics import mean
 import pytest
 
 from alignlab.data.sources import load as load_data
+from alignlab.evaluation.metrics.intervals import wilson
 from alignlab.measuring.held_out import (
     _guesses,
     _margins,
@@ -40,6 +41,13 @@ def test_every_pair_of_different_scores_is_a_comparison() -> None:
     assert _pairs((1.0, 1.0)) == []
     assert _outcomes([[3, 1, 3]], [one]) == [1.0, 0.5]
     assert _outcomes([[1, 3, 1]], [one]) == [0.0, 0.5]
+
+
+def test_an_accuracy_of_all_has_wilsons_interval() -> None:
+    several = [group(name, ("x", 2), ("y", 1)) for name in "abcd"]
+    ours = _rows({"model": [1.0] * 4}, several, [], seed=0)[0]
+    assert (ours.value, ours.high) == (1, 1)
+    assert ours.low == pytest.approx(wilson(4, 4).low)
 
 
 def test_win_shares_count_comparisons_between_models() -> None:

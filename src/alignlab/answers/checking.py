@@ -31,6 +31,10 @@ MOST_WORDS = 20
 _NUMBER_LINE = re.compile(r"(?:answer\s*:\s*)?(?:\\\(\s*)?\\?[-$\u20ac\u00a3.\d]", re.IGNORECASE)
 
 
+_LISTED = re.compile(r"[\[(][^()\[\]]*,[^()\[\]]*[\])]")
+"""Point, interval or list without markup."""
+
+
 @dataclass(frozen=True)
 class AnswerOptions(Bounded):
     """Options of reading and comparing answers."""
@@ -121,6 +125,8 @@ def check(
     if values is not None:
         return _gym(values, question, text, cut, chosen)
     wanted = explicit(reference)
+    if not wanted:
+        return CheckResult(None, None, reason=NO_REFERENCE)
     if chosen.extract == "auto" and _is_whole_text(wanted):
         return CheckResult(None, None, reason=WHOLE_TEXT)
     reason = CUT_OFF if cut else NO_ANSWER
@@ -230,6 +236,11 @@ def _math(
     mark: Marked | None, text: str, reference: str, question: str, tolerance: float
 ) -> _Read | None:
     content = text.strip().rstrip(".").strip("* ")
+    if not mark and "$" not in text and _LISTED.fullmatch(reference.strip()):
+        written = _LISTED.findall(text)  # "The point is (1, 2)."
+        if len(set(written)) > 1 and re.search(r"\bor\b", text):
+            raise forms.Ambiguous
+        mark, content = (Marked(0, "", 0, "words"), written[-1]) if written else (None, content)
     words = forms.plain_words(content)
     same = words == forms.plain_words(reference)  # "km/h" and "C:/a" are no formulas
     parsed = libraries.formula(content) if mark else libraries.formulas(text)

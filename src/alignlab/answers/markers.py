@@ -52,8 +52,17 @@ def _retracted(mark: Marked, text: str) -> bool:
 
 
 def explicit(text: str) -> str:
-    """Return the answer that a reference marks by ####, \\boxed or a tag; else the whole text."""
+    """Return the answer that a reference marks by ####, \\boxed or a tag; else the whole text.
+
+    On a single line, words ("The answer is 5") and #### anywhere mark it too.
+    """
     found = [m for m in marked(text) if m.kind != "words"]
+    if not found and "\n" not in text.strip():
+        if "####" in text:
+            return text.rpartition("####")[2].strip()
+        found = marked(text)
+    if re.fullmatch(r"\s*\\boxed\s*\{\s*\}\s*", text):
+        return ""
     if not found:
         worded = re.search(r"^#{2,4}\s*answer\s*:\s*(.+)$", text, re.IGNORECASE | re.MULTILINE)
         return (worded[1] if worded else text).strip()

@@ -48,6 +48,13 @@ _UNITS = {
     "h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute",
     "s": "second", "sec": "second", "secs": "second",
 }  # fmt: skip
+_NO_UNIT = re.compile(
+    r"(?:[ap]\.?\s?m\b|and\b|or\b|to\b|(?:jan|febr)(?:uary)?\b|mar(?:ch)?\b|apr(?:il)?\b|may\b|june?\b|"
+    r"july?\b|aug(?:ust)?\b|(?:sept?|octo?|nov|dec)(?:ember|ober|tember)?\b)",
+    re.IGNORECASE,
+)
+"""Words after a number that change what it says: clock times, dates, further amounts."""
+_FRACTIONS = {"\u00bd": "1/2", "\u00bc": "1/4", "\u00be": "3/4", "\u2153": "1/3", "\u2154": "2/3"}
 _KNOWN = {*_UNITS.values(), "cent", "day", "week", "month", "year", "yard", "tonne", "ton"}
 
 
@@ -58,7 +65,7 @@ class Number:
     value: Fraction
     percent: bool
     unit: str
-    """Known unit of measure or currency, singular; empty for none."""
+    """Known unit of measure or currency, singular, or a capital letter ("5 V"); empty for none."""
     start: int
     end: int
     text: str
@@ -76,6 +83,8 @@ class Number:
 
 def plain_text(text: str) -> str:
     """Remove LaTeX markup around numbers: \\frac{1}{2} becomes 1/2, 1{,}000 becomes 1,000."""
+    for sign, words in _FRACTIONS.items():
+        text = re.sub(rf"(?<=\d)?{sign}", f" {words}", text)
     for _ in range(2):  # fractions inside \text{} and the reverse
         text = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", text)
         for pattern, by in _LATEX:
@@ -90,14 +99,21 @@ def numbers_in(text: str) -> list[Number]:
 
 
 def whole_number(text: str) -> Number | None:
-    """Read a text that is one number with at most three words of unit; None for another text."""
-    plain = plain_text(text).replace("*", "").strip().strip(" $.").strip()
+    """Read a text that is one number with at most three words of unit; None for another text.
+
+    "2x", "3D", "5 PM", "5 May" and "5 and a half" are other texts.
+    """
+    plain = plain_text(text).replace("*", "").strip().strip(" $.").strip().removeprefix("+")
     if text.strip().lstrip("*\\( ").startswith("$"):
         plain = f"${plain}"
     found = numbers_in(plain)
     if len(found) != 1 or found[0].start > 0:
         return None
-    rest = plain[found[0].end :].strip()
+    after = plain[found[0].end :].removeprefix("\u00b0")
+    rest = after.strip()
+    letter = re.match(r"[^\W\d_]\b", after)
+    if _NO_UNIT.match(rest) or (letter and not found[0].unit):
+        return None
     return found[0] if re.fullmatch(r"(?:[^\W\d]+[\s./]*){0,3}", rest) else None
 
 
@@ -121,10 +137,19 @@ def _unit(match: re.Match[str], text: str) -> str:
     money = (match["money"] or "").strip()
     if money:
         return _UNITS.get(money, "")
-    word = re.match(r"\s*-?([A-Za-z]+)", text[match.end() :])
+    word = re.match(r"\s*-?([A-Za-z]+)(?:\s?/\s?([A-Za-z]+))?", text[match.end() :])
     if word is None:
         return ""
-    name = word[1].lower()
+    names = [_known(part) for part in word.groups() if part]
+    if all(names):
+        return "/".join(names)
+    letter = re.match(r"\s([B-HJ-Z])\b(?!')", text[match.end() :])
+    return names[0] or (letter[1] if letter else "")
+
+
+def _known(word: str) -> str:
+    """Return the unit that a word names, in the singular; empty for another word."""
+    name = word.lower()
     name = _UNITS.get(name, name)
     singular = name.removesuffix("s") if name not in _KNOWN else name
     singular = _UNITS.get(singular, singular)

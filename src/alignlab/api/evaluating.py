@@ -49,7 +49,7 @@ def evaluate(
         model: [NAME=]SPEC: folder, run directory, GGUF file, package:NAME, hub id or engine; may
             be repeated.
         overrides: settings of the run or of the benchmark, such as limit=50.
-        outputs: [NAME=]FILE of existing answers; may be repeated.
+        outputs: existing answers as [NAME=]FILE, result or rows; a list of several.
         judge: an engine or a feedback source.
         data: the benchmark's file, or FORMAT:PATH.
         out: run directory; without it one under `runs/`, which the repeated command resumes; in
@@ -77,19 +77,21 @@ def evaluate(
     from alignlab.runs import slug
 
     needs = find_task(benchmark).needs
+    answers = [_file_of(one) for one in _several(outputs)]
     given: dict[str, Any] = {
         "model": models,
-        "outputs": tuple(data_spec(one) for one in _several(outputs)),
+        "outputs": tuple(file for file, _ in answers),
         "judge": _judge_for(needs, judge),
         "baseline": "" if baseline is None else model_spec(baseline),
     }
     title = Given(models, given["outputs"], given["judge"]).title(benchmark)
     place = place_for(out, "-".join(filter(None, map(slug, title))))
     read, text = ("", None) if data is None else _data_for(needs, data)
-    with writing(place, Path(read) if text is not None else None, repair=repair):
-        if text is not None:
-            make_folder(Path(read).parent)
-            Path(read).write_text(text, encoding="utf-8")
+    new = {Path(file): text for file, text in ((read, text), *answers) if text is not None}
+    with writing(place, *new, repair=repair):
+        for file, content in new.items():
+            make_folder(file.parent)
+            file.write_text(content, encoding="utf-8")
         found = run_benchmark(
             benchmark, *overrides, data=read, out=place, config=config, **given, **settings
         )
@@ -127,8 +129,13 @@ def _judge_for(needs: Any, judge: JudgeLike | None) -> str:
 
 def _data_for(needs: Any, data: DataLike) -> tuple[str, str | None]:
     """Return the data as the benchmark reads it, and the text of a file still to be written."""
-    if needs.corpus:
-        return data_spec(data), None
+    return (data_spec(data), None) if needs.corpus else _file_of(data)
+
+
+def _file_of(data: DataLike) -> tuple[str, str | None]:
+    """Return the file that holds the data, and its text if it is still to be written."""
+    if isinstance(data, str | Path):
+        return str(data), None
     file = data_file(data, RUNS / ".data")
     return str(file.path), file.text
 

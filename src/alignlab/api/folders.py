@@ -66,19 +66,22 @@ def kept_in(out: Path) -> Path | None:
 
 
 @contextmanager
-def writing(out: Path, data: Path | None = None, *, repair: bool = False) -> Iterator[None]:
+def writing(out: Path, *data: Path, repair: bool = False) -> Iterator[None]:
     """Remove the output of a refused call; name the resumable folder of an interrupted one.
 
     Existing files, and results of calls or training, are never removed.
 
     Args:
         out: folder or file that the call writes.
-        data: file of rows in memory that it writes first.
+        data: files of rows in memory that it writes first.
         repair: compute the damaged stages of the output's run again.
     """
-    outputs = [out, out.with_name(f"{out.name}.run"), *([data] if data else [])]
-    places = [*outputs, *(data.parents if data else ()), *out.parents]
-    new = [place for place in places if not place.exists()]
+    outputs = [out, out.with_name(f"{out.name}.run"), *data]
+    parents = [parent for file in (*data, out) for parent in file.parents]
+    new = [place for place in dict.fromkeys((*outputs, *parents)) if not place.exists()]
+    new.sort(
+        key=lambda place: (place not in outputs, -len(place.parts))
+    )  # folders last, inner first
     # An empty folder, such as mkdtemp makes, is to be empty again.
     cleared = out.is_dir() and not any(out.iterdir())
     try:

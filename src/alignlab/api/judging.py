@@ -71,7 +71,8 @@ class Judge:
         judged = Judgements(written, file_rows(written.path))
         if asked is not None and any("completion" in row for row in judged.rows):
             by_text = {_key(row): row.get("score") for row in judged.rows}
-            judged.scores = [by_text[_key(row)] for row in asked]
+            # An empty prompt or response is dropped and counted: no judge was asked.
+            judged.scores = [by_text.get(_key(row)) for row in asked]
         return judged
 
     def compare(
@@ -273,11 +274,15 @@ def _paired(
             "expected lists of as many responses (or lists of responses) as prompts, found "
             f"{len(prompts)} prompts and {len(responses)} responses"
         )
-    return [
-        {"prompt": prompt, "completion": text}
-        for prompt, several in zip(prompts, responses, strict=True)
-        for text in ([several] if isinstance(several, str) else several)
-    ]
+    rows = []
+    for number, (prompt, several) in enumerate(zip(prompts, responses, strict=True), start=1):
+        texts = [several] if isinstance(several, str) else several
+        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+            raise BadInput(
+                f"responses: entry {number}: expected a text or a list of texts, found {several!r}"
+            )
+        rows += [{"prompt": prompt, "completion": text} for text in texts]
+    return rows
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str]:

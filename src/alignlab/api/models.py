@@ -94,8 +94,13 @@ class ModelMethods:
 
         Returns:
             A row per response: `prompt`, `response`, `logprob` (sum, nats), `tokens` (nats each).
+
+        Raises:
+            BadInput: different numbers of prompts and responses, or a response that with its prompt
+                exceeds the model's context.
         """
         from alignlab.models.chat_template import encode_prompt, encode_response
+        from alignlab.models.load import context_length
         from alignlab.models.logprobs import response_logprobs
         from alignlab.models.packed import TokenGroup
 
@@ -112,6 +117,13 @@ class ModelMethods:
             )
             for i, (prompt, text) in enumerate(zip(asked, responses, strict=True))
         ]
+        most = context_length(self.lm)
+        for number, group in enumerate(groups, start=1):
+            if group.tokens > most:
+                raise BadInput(
+                    f"logprobs: response {number}: expected at most {most} tokens with its prompt, "
+                    f"the model's context, found {group.tokens}"
+                )
         found = response_logprobs(self.lm, groups)
         rows = [
             {"prompt": p, "response": r, "logprob": one.sums[0], "tokens": list(one.tokens[0])}

@@ -12,8 +12,8 @@ from alignlab import configs
 from alignlab.at_once import at_once
 from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import part_of, setting_layers
-from alignlab.commands._support.prompts_and_responses import prompts_of
-from alignlab.configs import NonNegativeInt, PositiveInt
+from alignlab.commands._support.prompts_and_responses import dropped, prompts_of
+from alignlab.configs import NonNegativeInt, PositiveInt, Seed
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
@@ -34,7 +34,7 @@ class GenerateSettings(SampleSettings):
     """Responses per prompt."""
     chunk: PositiveInt = 64
     """Number of prompts answered and written together; a killed command loses at most these."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     limit: NonNegativeInt = 0
     """Maximum number of prompts, from the start of the data; 0 uses all."""
@@ -83,16 +83,17 @@ def generate(
         answers = [response for response in drawn if response.text]
         write_rows(path, Written(_rows(taken, answers)))
         context.run.finish()
-        note = _left_out(context.run.path, len(drawn) - len(answers))
+        note = _left_out(context.run.path, corpus, len(drawn) - len(answers))
         written = FileWritten(
             str(path), len(answers), str(context.run.path), note, types_of(context.run)
         )
         return written.with_content(len(answers), "response was drawn")
 
 
-def _left_out(run: Path, empty: int) -> str:
-    """Return the run's counts of dropped and changed records, and of empty answers."""
-    counted: Counter[str] = Counter()
+def _left_out(run: Path, corpus: Corpus, empty: int) -> str:
+    """Return the counts of dropped and changed records and prompts, and of empty answers."""
+    lost = dropped(corpus)
+    counted = Counter({f"records dropped: {reason}": number for reason, number in lost.items()})
     for count in read_json(run / "manifest.json")["counts"]:
         counted.update({**count["dropped"], **count["changed"]})
     if empty:

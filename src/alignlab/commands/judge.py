@@ -12,7 +12,7 @@ from alignlab import configs
 from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import setting_layers
 from alignlab.commands._support.prompts_and_responses import ReadResponses, dropped, responses_of
-from alignlab.configs import Bounded, NonNegativeInt
+from alignlab.configs import Bounded, NonNegativeInt, Seed
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
 from alignlab.data.sources import load as load_data
@@ -47,7 +47,7 @@ class JudgeFileSettings(Bounded):
     to: Layout = "scores"
     """"scores": a row per response; "groups": a row per prompt, its scored responses best first,
     for preference objectives."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     limit: NonNegativeInt = 0
     """Maximum number of prompts, from the start of the data; 0 uses all."""

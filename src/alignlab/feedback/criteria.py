@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from alignlab.at_once import at_once
-from alignlab.configs import build
+from alignlab.configs import PositiveInt, build
 from alignlab.errors import BadInput
 from alignlab.feedback.model_judge import ModelJudge, ModelJudgeOptions
 from alignlab.protocols import Completer, MakeCompleter, flatten
@@ -115,7 +115,7 @@ class CriteriaOptions(ModelJudgeOptions):
 
     prompt: str = "criterion"
     """Judge prompt with the place {criterion}, by its file's name or by path."""
-    samples: int = 1
+    samples: PositiveInt = 1
     """Judgements drawn per response and criterion."""
     file: str = ""
     """YAML list of criteria, each with name, about and weight; empty takes four of our own."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignlab.at_once import at_once
-from alignlab.configs import build
+from alignlab.configs import Bounded, Fraction, build
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
 from alignlab.protocols import ChoiceScorer, MakeCompleter, flatten
@@ -40,7 +40,7 @@ class ExpectedScoreJudge:
         prompt: JudgePrompt | None = None,
         *,
         prefix: str | None = None,
-        least_mass: float = LEAST_MASS,
+        least_mass: Fraction = LEAST_MASS,
     ):
         """Set up a judge.
 
@@ -97,7 +97,7 @@ class ExpectedScoreJudge:
 
 
 @dataclass(frozen=True)
-class ExpectedScoreOptions:
+class ExpectedScoreOptions(Bounded):
     """Options of `expected,`."""
 
     prompt: str = "additive_five_point"

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from alignlab.answers.libraries import key_of
 from alignlab.ask_model import Ask, ask_model
 from alignlab.at_once import at_once
-from alignlab.configs import build
+from alignlab.configs import PositiveInt, build
 from alignlab.feedback.model_judge import OnceOptions, own_words
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.protocols import Completer, MakeCompleter, flatten
@@ -35,7 +35,7 @@ class GradedOptions(OnceOptions):
 
     prompt: str = "graded_sentences"
     """Judge prompt with the places {sentence} and {reference}, by its file's name or by path."""
-    max_tokens: int = 256
+    max_tokens: PositiveInt = 256
     """Most tokens of a reply."""
 
 

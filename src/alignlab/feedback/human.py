@@ -89,7 +89,7 @@ def make_human(rest: str) -> HumanFeedback:
     if not rest or not path.is_file():
         raise BadInput(f"feedback 'human': expected human:FILE of feedback records, found {rest!r}")
     found = []
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             try:
                 found.append(from_line(Feedback, line))

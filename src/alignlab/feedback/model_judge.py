@@ -14,7 +14,7 @@ from typing import Any
 from alignlab.answers.libraries import key_of
 from alignlab.ask_model import Ask, Read, Reply, ask_model
 from alignlab.at_once import at_once
-from alignlab.configs import build
+from alignlab.configs import Bounded, Fraction, NonNegative, PositiveInt, build
 from alignlab.errors import BadInput
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
 from alignlab.protocols import Completer, MakeCompleter, flatten
@@ -172,18 +172,18 @@ def critique_judge(
 
 
 @dataclass(frozen=True)
-class ModelJudgeOptions:
+class ModelJudgeOptions(Bounded):
     """Options of `llm,`."""
 
     prompt: str = "additive_five_point"
     """Judge prompt, by its file's name in feedback/prompts or by path."""
-    samples: int = 3
+    samples: PositiveInt = 3
     """Judgements drawn per response."""
-    temperature: float = 0.7
+    temperature: NonNegative = 0.7
     """Sampling temperature of a judgement; 0 is greedy."""
-    top_p: float = 0.9
+    top_p: Fraction = 0.9
     """Nucleus mass of a judgement."""
-    max_tokens: int = 256
+    max_tokens: PositiveInt = 256
     """Most tokens of a judgement."""
 
     def judge(self, completer: Completer, **more: Any) -> ModelJudge:
@@ -202,14 +202,14 @@ class ReferenceOptions(ModelJudgeOptions):
 
 
 @dataclass(frozen=True)
-class OnceOptions:
+class OnceOptions(Bounded):
     """Options of judges and teachers that draw one reply."""
 
     prompt: str
     """Prompt, by its file's name in feedback/prompts or by path."""
-    temperature: float = 0.0
+    temperature: NonNegative = 0.0
     """Sampling temperature of a reply; 0 is greedy."""
-    max_tokens: int = 256
+    max_tokens: PositiveInt = 256
     """Most tokens of a reply."""
 
     def sampling(self) -> Sampling:

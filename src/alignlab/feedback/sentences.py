@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from alignlab.ask_model import Ask, Reply, ask_model
 from alignlab.at_once import at_once
-from alignlab.configs import build
+from alignlab.configs import PositiveInt, build
 from alignlab.feedback.model_judge import OnceOptions
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.protocols import Completer, MakeCompleter, flatten
@@ -30,7 +30,7 @@ class SentenceOptions(OnceOptions):
 
     prompt: str = "sentence"
     """Judge prompt with the place {sentence}, by its file's name or by path."""
-    max_tokens: int = 32
+    max_tokens: PositiveInt = 32
     """Most tokens of a verdict."""
 
 

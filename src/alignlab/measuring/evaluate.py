@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alignlab import registry, seeds
-from alignlab.configs import Bounded, Fraction, NonNegative, NonNegativeInt, PositiveInt
+from alignlab.configs import Bounded, Fraction, NonNegative, NonNegativeInt, PositiveInt, Seed
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.evaluation.judge_checks import judge_checks, thought_rows
@@ -47,7 +47,7 @@ from alignlab.types import (
 class EvaluateSettings(Bounded):
     """Settings of a benchmark run."""
 
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     limit: NonNegativeInt = 0
     """Number of questions (or ranked groups), drawn by the seed; 0 uses all. Figures on a part are

@@ -15,7 +15,7 @@ from itertools import combinations
 import torch
 
 from alignlab.context import RunContext
-from alignlab.evaluation.metrics.intervals import Interval, bootstrap_mean
+from alignlab.evaluation.metrics.intervals import Interval, bootstrap_ratio
 from alignlab.evaluation.result_rows import Subject
 from alignlab.measuring.measure import PerPromptMetric
 from alignlab.models.heads import load_reward_model, rewards
@@ -223,11 +223,15 @@ def _rows(
         return []
     ids = [g.prompt.cluster for g in measured for _ in _pairs(g.scores)]
 
-    def figure(values: Sequence[float]) -> Interval:
-        return bootstrap_mean(values, prompts_N=ids, seed=seed)
+    def figure(values: Sequence[float], *, is_share: bool = False) -> Interval:
+        ones = [1.0] * len(values)
+        return bootstrap_ratio(values, ones, prompts_N=ids, seed=seed, is_share=is_share)
 
     sides = {**rewarded, **_guesses(measured, known)}
-    rows = [Subject(s, BENCHMARK).row("accuracy", figure(values)) for s, values in sides.items()]
+    rows = [
+        Subject(s, BENCHMARK).row("accuracy", figure(values, is_share=True))
+        for s, values in sides.items()
+    ]
     (name, won), *others = sides.items()
     for other, values in others:
         ahead = [a - b for a, b in zip(won, values, strict=True)]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt, Seed
 from alignlab.context import RunContext
 from alignlab.errors import BadInput
 from alignlab.evaluation.result_rows import Subject
@@ -62,7 +62,7 @@ class CardSettings(Bounded):
     own: str = ""
     """Writer that the judge may favour, by its name in the data; empty: the one that has the name
     of the judge's own model, if any."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     chunk: PositiveInt = 16
     """Pairs judged, and written, together."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from alignlab import registry
-from alignlab.configs import Bounded, NonNegativeInt, PositiveInt
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt, Seed
 from alignlab.context import Hardware
 from alignlab.data.roles import DataRoles
 from alignlab.errors import BadInput
@@ -63,7 +63,7 @@ class StudyConfig(Bounded):
     """Defaults for a kind of model; auto: sandbox for the sandbox's models, small below a billion
     parameters, else paper (arXiv 2401.10020); quick is the sandbox with fewer prompts and steps,
     poster trains LoRA adapters, r3 follows arXiv 2402.03469."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     seeds: PositiveInt = 1
     """Repetitions of the study, with seeds seed, seed+1, ..."""

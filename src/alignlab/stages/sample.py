@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ from alignlab.types import (
     SampledBy,
     Sampling,
 )
+
+log = logging.getLogger(__name__)
 
 THOUGHTS = "thoughts taken off"
 
@@ -62,9 +65,16 @@ def sample(
 
     def draw(some: Sequence[Prompt]) -> list[Response | Changed[Response]]:
         asked = [CompletionRequest(p.id, p.messages, sampling, seed) for p in some]
+        completed = completer.complete(asked)
+        failures = [one.error for several in completed for one in several if one.finish == "error"]
+        if failures:
+            log.warning(
+                "%s: no answer to %d of %d requests, the first: %s",
+                completer.name, len(failures), len(some) * sampling.n, failures[0],
+            )  # fmt: skip
         return [
             _without_thoughts(_response(completer, prompt, sampling, seed, index, completion))
-            for prompt, several in zip(some, completer.complete(asked), strict=True)
+            for prompt, several in zip(some, completed, strict=True)
             for index, completion in enumerate(several)
             if completion.finish != "error"
         ]

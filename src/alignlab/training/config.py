@@ -13,6 +13,7 @@ from alignlab.configs import (
     NonNegativeInt,
     Positive,
     PositiveInt,
+    Seed,
 )
 from alignlab.errors import BadInput
 from alignlab.models.adapters import LoraConfig
@@ -88,7 +89,7 @@ class TrainConfig(Bounded):
     """Steps between validations; 0 validates at the end only."""
     log_every: PositiveInt = 10
     """Steps per line of metrics.jsonl."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of data order, dropout, noise and the adapter's initial weights."""
 
     def __post_init__(self) -> None:
