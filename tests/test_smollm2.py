@@ -96,7 +96,7 @@ def test_it_answers_is_judged_and_learns(model: str, tmp_path: Path):
             {"M2 self-reward (expected score)", "SFT on strong teacher", "random judge"},
             marks=pytest.mark.heavy,
         ),
-        (
+        pytest.param(
             "compare_objectives",
             {
                 "branches": ["dpo", "kto", "rloo"],
@@ -106,6 +106,7 @@ def test_it_answers_is_judged_and_learns(model: str, tmp_path: Path):
                 "divergence": 0,
             },
             {"dpo", "kto", "rloo"},
+            marks=pytest.mark.heavy,
         ),
         (
             "relevance_reward",

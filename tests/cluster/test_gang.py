@@ -167,7 +167,7 @@ def shared(name: str, inputs: Path, out: Path, training: Training, parallel: str
     return toy.task(name, toy.train, training.objective, model, data, str(out), more)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_two_processes_train_as_one(session: Session, run: Run, inputs: Path, tmp_path: Path):
     wanted = {"dpo": TRAININGS["dpo"], "rloo": ROLLOUTS["rloo"]}
     parts = [("dpo", "data"), ("dpo", "fsdp"), ("rloo", "data")]

@@ -22,7 +22,7 @@ STUDY = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_two_seeds_as_tasks_equal_two_as_processes(tmp_path: Path):
     here, there = tmp_path / "here", tmp_path / "there"
     kill_resume.finish((*STUDY, "hardware.workers=1"), here)

@@ -145,15 +145,15 @@ def test_an_adapter_saved_alone_is_not_merged_in_memory():
     assert reward.gigabytes == 8.45
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.heavy)])
-def test_a_study_killed_again_and_again_equals_one_left_alone(study, tmp_path, kills):
+@pytest.mark.heavy
+def test_a_study_killed_ten_times_equals_one_left_alone(tmp_path):
     fine = (*LORA, *kill_resume.FINE)
     kill_resume.finish(("compare_objectives", *fine), tmp_path / "whole")
     outcome = kill_resume.kill_and_compare(
-        tmp_path / "whole", tmp_path / "run", ("compare_objectives", *fine), kills=kills, seed=1
+        tmp_path / "whole", tmp_path / "run", ("compare_objectives", *fine), kills=10, seed=1
     )
     assert outcome.differences == ()
-    assert outcome.kills >= 0.6 * kills
+    assert outcome.kills >= 6
     assert records(tmp_path / "run").keys() == records(tmp_path / "whole").keys()
 
 

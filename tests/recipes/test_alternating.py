@@ -80,6 +80,7 @@ def test_corrections_teach_the_policys_own_prompts(finished: Path):
     assert all(r["id"].endswith("/refined") for r in made)
 
 
+@pytest.mark.heavy
 def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

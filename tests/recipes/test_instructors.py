@@ -75,6 +75,7 @@ def test_the_key_is_as_many_references(finished: Path):
     assert trained["kept"] == 12
 
 
+@pytest.mark.heavy
 def test_a_study_that_stopped_in_a_branch_ends_as_one_that_did_not(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -190,6 +190,7 @@ def test_killed_and_resumed_by_two_or_by_one(inputs, runs, tmp_path):
     resumes(inputs, out, runs, "dpo", command)
 
 
+@pytest.mark.heavy
 def test_ppo_killed_and_resumed_by_two_or_by_one(inputs, runs, tmp_path):
     out = tmp_path / "killed"
     command = command_of("ppo", inputs, out)
