@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 from types import SimpleNamespace
@@ -107,7 +108,10 @@ def test_freed_memory_is_kept_within_the_context_and_returned_at_its_end():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets glibc")
-def test_living_objects_are_uncollected_within_the_context_alone():
+def test_living_objects_are_uncollected_within_the_context_alone(request):
+    request.addfinalizer(gc.freeze)
+    gc.unfreeze()
+
     class Node:
         pass
 
@@ -124,6 +128,11 @@ def test_living_objects_are_uncollected_within_the_context_alone():
         assert within() is None
     machine.give_back_memory()
     assert before() is None
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    with machine.living_objects_uncollected():
+        assert gc.get_freeze_count() == frozen
+    assert gc.get_freeze_count() == frozen
 
 
 def test_gaps_between_blocks_go_back_to_the_system_unless_memory_is_kept():
