@@ -45,7 +45,7 @@ def _scores(body: dict[str, Any], _: int) -> Reply:
 
 def test_stub(alignlab: CommandLine, tmp_path: Path) -> None:
     with serve(_scores) as seen, proxy(seen.url, share=0.55, hold_after=8) as between:
-        found = judging.judged(alignlab, between, "m", tmp_path, timeout_s=0.5)
+        found = judging.judged(alignlab, between, "m", tmp_path, timeout_s=1.0)
     judging.check(found)
     assert set(found.proxy.faults) == set(FAULTS)
     assert found.at_kill == 8
