@@ -108,7 +108,7 @@ def test_freed_memory_is_kept_within_the_context_and_returned_at_its_end():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets glibc")
-def test_living_objects_are_uncollected_within_the_context_alone(request):
+def test_objects_are_frozen_within_the_context_alone(request):
     request.addfinalizer(gc.freeze)
     gc.unfreeze()
 
@@ -121,7 +121,7 @@ def test_living_objects_are_uncollected_within_the_context_alone(request):
         return weakref.ref(node)
 
     before = cycle()
-    with machine.living_objects_uncollected():
+    with machine.gc_frozen():
         within = cycle()
         machine.give_back_memory()
         assert before() is not None
@@ -130,7 +130,7 @@ def test_living_objects_are_uncollected_within_the_context_alone(request):
     assert before() is None
     gc.freeze()
     frozen = gc.get_freeze_count()
-    with machine.living_objects_uncollected():
+    with machine.gc_frozen():
         assert gc.get_freeze_count() == frozen
     assert gc.get_freeze_count() == frozen
 

@@ -69,8 +69,8 @@ def give_back_memory() -> None:
 
 
 @contextmanager
-def living_objects_uncollected() -> Iterator[None]:
-    """Leave the objects that exist now out of garbage collections within the context.
+def gc_frozen() -> Iterator[None]:
+    """Freeze the objects that exist now: garbage collections within the context leave them out.
 
     Hundreds of thousands belong to imported modules, and a full collection walks them all (0.3 s).
     Within another such context, or where objects are frozen already, nothing changes.

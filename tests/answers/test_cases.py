@@ -254,7 +254,9 @@ def test_words_that_change_a_number_count(response: str, reference: str) -> None
 @pytest.mark.parametrize(
     ("response", "reference"),
     [
-        ("5", "5 m/s"), ("The force is 100 N.", "100 N"), ("100", "100 N"), ("5 km", "5km"),
+        ("At 5 PM.", "5 p.m."), ("On 5 May.", "5 May"), ("18 may be it", "18 km"),
+        ("5 metres per second", "5 m/s"), ("5", "5 m/s"),
+        ("The force is 100 N.", "100 N"), ("100", "100 N"), ("5 km", "5km"),
         ("90\u00b0", "90"), ("90", "90\u00b0"), ("5", "+5"), ("\u00bd", "1/2"), ("1\u00bd", "1.5"),
         ("(1, 2)", "(1,2)"), ("The point is (1, 2).", "(1,2)"), ("[1, 2, 3]", "[1,2,3]"),
         ("5", "work #### 5"), ("5", "Answer: 5"), ("5", "The answer is 5"),

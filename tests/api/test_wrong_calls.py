@@ -62,6 +62,11 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
         "1 or more",
     ),
     (
+        "least mass",
+        lambda: al.judge("expected,least_mass=2:sandbox:strong", ROWS, out="o.jsonl"),
+        "setting least_mass: expected at most 1",
+    ),
+    (
         "seed",
         lambda: al.generate("sandbox:weak", ["Hi"], out="o.jsonl", seed=2**70),
         "setting seed",

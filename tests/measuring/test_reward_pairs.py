@@ -43,6 +43,7 @@ def test_accuracy_counts_ties_half_and_similar_lengths_apart():
     assert (alike.metric, alike.values) == ("accuracy_similar_length", (1.0,))
     # sigmoid(1) = .7311: squared distances from 1 of .7311, .2689 and .5
     assert brier.values == pytest.approx((0.0723, 0.5344, 0.25), abs=1e-4)
+    assert [m.is_share for m in (accuracy, alike, brier)] == [True, True, False]
 
 
 def test_the_longer_response_as_a_guess():
@@ -54,6 +55,7 @@ def test_changes_are_paired():
     other = rewards((1.0, 2.0), (0.0, 1.0), (2.0, 1.0))
     change = accuracy_change("RM1", "RM0", PAIRS, (one, other))
     assert (change.values, change.against, change.unscored) == ((1.0, 0.0, -0.5), "RM0", 1)
+    assert not change.is_share
 
 
 def test_labels_are_held_against_the_order_of_the_pool():

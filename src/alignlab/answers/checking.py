@@ -236,15 +236,17 @@ def _math(
     mark: Marked | None, text: str, reference: str, question: str, tolerance: float
 ) -> _Read | None:
     content = text.strip().rstrip(".").strip("* ")
+    alone = mark is not None
     if not mark and "$" not in text and _LISTED.fullmatch(reference.strip()):
         written = _LISTED.findall(text)  # "The point is (1, 2)."
         if len(set(written)) > 1 and re.search(r"\bor\b", text):
             raise forms.Ambiguous
-        mark, content = (Marked(0, "", 0, "words"), written[-1]) if written else (None, content)
+        if written:
+            alone, content = True, written[-1]
     words = forms.plain_words(content)
     same = words == forms.plain_words(reference)  # "km/h" and "C:/a" are no formulas
-    parsed = libraries.formula(content) if mark else libraries.formulas(text)
-    parsed = parsed or (libraries.formulas(content) if mark else [])
+    parsed = libraries.formula(content) if alone else libraries.formulas(text)
+    parsed = parsed or (libraries.formulas(content) if alone else [])
     wanted = libraries.formula(reference)
     if not wanted and not same:
         raise BadInput(f"reference {reference[:60]!r}: expected a formula, found none in it")

@@ -60,9 +60,9 @@ def explicit(text: str) -> str:
     if not found and "\n" not in text.strip():
         if "####" in text:
             return text.rpartition("####")[2].strip()
+        if re.fullmatch(r"\\boxed\s*\{\s*\}", text.strip()):
+            return ""
         found = marked(text)
-    if re.fullmatch(r"\s*\\boxed\s*\{\s*\}\s*", text):
-        return ""
     if not found:
         worded = re.search(r"^#{2,4}\s*answer\s*:\s*(.+)$", text, re.IGNORECASE | re.MULTILINE)
         return (worded[1] if worded else text).strip()

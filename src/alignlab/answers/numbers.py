@@ -48,12 +48,14 @@ _UNITS = {
     "h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute",
     "s": "second", "sec": "second", "secs": "second",
 }  # fmt: skip
-_NO_UNIT = re.compile(
-    r"(?:[ap]\.?\s?m\b|and\b|or\b|to\b|(?:jan|febr)(?:uary)?\b|mar(?:ch)?\b|apr(?:il)?\b|may\b|june?\b|"
-    r"july?\b|aug(?:ust)?\b|(?:sept?|octo?|nov|dec)(?:ember|ober|tember)?\b)",
-    re.IGNORECASE,
-)
-"""Words after a number that change what it says: clock times, dates, further amounts."""
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
+_UNITS |= {"am": "a.m.", "pm": "p.m."} | {
+    name.lower()[:length]: name for name in _MONTHS for length in (3, 4, len(name))
+}
+"""Clock times and dates are told apart as units are: 5 PM is not 5 AM."""
 _FRACTIONS = {"\u00bd": "1/2", "\u00bc": "1/4", "\u00be": "3/4", "\u2153": "1/3", "\u2154": "2/3"}
 _KNOWN = {*_UNITS.values(), "cent", "day", "week", "month", "year", "yard", "tonne", "ton"}
 
@@ -84,7 +86,7 @@ class Number:
 def plain_text(text: str) -> str:
     """Remove LaTeX markup around numbers: \\frac{1}{2} becomes 1/2, 1{,}000 becomes 1,000."""
     for sign, words in _FRACTIONS.items():
-        text = re.sub(rf"(?<=\d)?{sign}", f" {words}", text)
+        text = text.replace(sign, f" {words}")
     for _ in range(2):  # fractions inside \text{} and the reverse
         text = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", text)
         for pattern, by in _LATEX:
@@ -101,7 +103,7 @@ def numbers_in(text: str) -> list[Number]:
 def whole_number(text: str) -> Number | None:
     """Read a text that is one number with at most three words of unit; None for another text.
 
-    "2x", "3D", "5 PM", "5 May" and "5 and a half" are other texts.
+    "2x", "3D" and "5 and a half" are other texts.
     """
     plain = plain_text(text).replace("*", "").strip().strip(" $.").strip().removeprefix("+")
     if text.strip().lstrip("*\\( ").startswith("$"):
@@ -112,7 +114,7 @@ def whole_number(text: str) -> Number | None:
     after = plain[found[0].end :].removeprefix("\u00b0")
     rest = after.strip()
     letter = re.match(r"[^\W\d_]\b", after)
-    if _NO_UNIT.match(rest) or (letter and not found[0].unit):
+    if re.match(r"(?:and|or|to)\b", rest) or (letter and not found[0].unit):
         return None
     return found[0] if re.fullmatch(r"(?:[^\W\d]+[\s./]*){0,3}", rest) else None
 
@@ -137,13 +139,14 @@ def _unit(match: re.Match[str], text: str) -> str:
     money = (match["money"] or "").strip()
     if money:
         return _UNITS.get(money, "")
-    word = re.match(r"\s*-?([A-Za-z]+)(?:\s?/\s?([A-Za-z]+))?", text[match.end() :])
+    after = re.sub(r"^(\s*[ap])\.\s?m\b", r"\1m", text[match.end() :], flags=re.IGNORECASE)
+    word = re.match(r"\s*-?([A-Za-z]+)(?:(?:\s?/\s?|\s+per\s+)([A-Za-z]+))?", after)
     if word is None:
         return ""
     names = [_known(part) for part in word.groups() if part]
     if all(names):
         return "/".join(names)
-    letter = re.match(r"\s([B-HJ-Z])\b(?!')", text[match.end() :])
+    letter = re.match(r"\s([B-HJ-Z])\b(?!')", after)
     return names[0] or (letter[1] if letter else "")
 
 
@@ -153,7 +156,8 @@ def _known(word: str) -> str:
     name = _UNITS.get(name, name)
     singular = name.removesuffix("s") if name not in _KNOWN else name
     singular = _UNITS.get(singular, singular)
-    return singular if singular in _KNOWN else ""
+    is_verb = singular in _MONTHS and word.islower()  # "5 may be right"
+    return singular if singular in _KNOWN and not is_verb else ""
 
 
 def _near(a: Fraction, b: Fraction, tolerance: float) -> bool:

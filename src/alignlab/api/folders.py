@@ -79,9 +79,8 @@ def writing(out: Path, *data: Path, repair: bool = False) -> Iterator[None]:
     outputs = [out, out.with_name(f"{out.name}.run"), *data]
     parents = [parent for file in (*data, out) for parent in file.parents]
     new = [place for place in dict.fromkeys((*outputs, *parents)) if not place.exists()]
-    new.sort(
-        key=lambda place: (place not in outputs, -len(place.parts))
-    )  # folders last, inner first
+    # Outputs go first, then the folders that they leave empty, inner ones first.
+    new.sort(key=lambda place: (place not in outputs, -len(place.parts)))
     # An empty folder, such as mkdtemp makes, is to be empty again.
     cleared = out.is_dir() and not any(out.iterdir())
     try:

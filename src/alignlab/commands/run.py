@@ -95,7 +95,7 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
     identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, start.given)
     where = chosen.hardware, chosen.chat_template, chosen.track
     with (
-        machine.living_objects_uncollected(),
+        machine.gc_frozen(),
         open_run(out, identity, *where, repair=start.repair) as context,
     ):
         description = StudyDescription(

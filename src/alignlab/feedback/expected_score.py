@@ -40,7 +40,7 @@ class ExpectedScoreJudge:
         prompt: JudgePrompt | None = None,
         *,
         prefix: str | None = None,
-        least_mass: Fraction = LEAST_MASS,
+        least_mass: float = LEAST_MASS,
     ):
         """Set up a judge.
 
@@ -104,7 +104,7 @@ class ExpectedScoreOptions(Bounded):
     """Judge prompt, by its file's name in feedback/prompts or by path."""
     prefix: str | None = None
     """Start of the judge's turn, before the score; by default the prompt's."""
-    least_mass: float = LEAST_MASS
+    least_mass: Fraction = LEAST_MASS
     """Least probability of all scores together; below it a response is unscored."""
 
 

@@ -23,8 +23,8 @@ from alignlab.types import Feedback, Prompt, Response, SampledBy, Score, Unscore
 class Verifier:
     """Feedback source that scores 1 for a right answer and 0 for a wrong one.
 
-    A prompt without a reference is unscored. A response without a readable answer scores 0 and
-    says so in its rationale; with `strict` it is unscored.
+    A prompt without a reference, or with a whole text as its reference, is unscored. A response
+    without a readable answer scores 0 and says so in its rationale; with `strict` it is unscored.
     """
 
     def __init__(self, options: AnswerOptions | None = None, pattern: str = "") -> None:

@@ -15,7 +15,7 @@ from itertools import combinations
 import torch
 
 from alignlab.context import RunContext
-from alignlab.evaluation.metrics.intervals import Interval, bootstrap_ratio
+from alignlab.evaluation.metrics.intervals import Interval, bootstrap_mean
 from alignlab.evaluation.result_rows import Subject
 from alignlab.measuring.measure import PerPromptMetric
 from alignlab.models.heads import load_reward_model, rewards
@@ -224,8 +224,7 @@ def _rows(
     ids = [g.prompt.cluster for g in measured for _ in _pairs(g.scores)]
 
     def figure(values: Sequence[float], *, is_share: bool = False) -> Interval:
-        ones = [1.0] * len(values)
-        return bootstrap_ratio(values, ones, prompts_N=ids, seed=seed, is_share=is_share)
+        return bootstrap_mean(values, prompts_N=ids, seed=seed, is_share=is_share)
 
     sides = {**rewarded, **_guesses(measured, known)}
     rows = [

@@ -62,6 +62,11 @@ class PerPromptMetric:
     """Other side of a comparison."""
     unscored: int = 0
 
+    @property
+    def is_share(self) -> bool:
+        """Return True for a share of outcomes (accuracies, shares kept), no difference of two."""
+        return self.against is None and self.metric.startswith(("accuracy", "kept"))
+
 
 @dataclass(frozen=True)
 class SweepAxis:

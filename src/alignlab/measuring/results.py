@@ -141,6 +141,7 @@ def _value_rows(measured: Sequence[StudyMeasurements]) -> list[EvalResult]:
                 [value for v in several for value in v.values],
                 prompts_N=[cluster(prompt) for v in several for prompt in v.prompt_ids],
                 seed=measured[0].seed,
+                is_share=several[0].is_share,
             ),
             unscored=sum(v.unscored for v in several),
         )

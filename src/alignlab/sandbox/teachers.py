@@ -86,7 +86,7 @@ class Teacher:
             BadInput: the level is unknown, the noise is below 0, or a probability out of range.
         """
         if level not in JUDGE_NOISE:
-            raise unknown_name("sandbox teacher", level, (*JUDGE_NOISE, "oracle"))
+            raise unknown_name("sandbox teacher", level, JUDGE_NOISE)
         noise = None if options is None else options.judge_noise
         if noise is not None and noise < 0:
             raise BadInput(f"sandbox:{level} judge_noise: expected 0 or more, found {noise}")

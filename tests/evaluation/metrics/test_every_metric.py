@@ -66,6 +66,7 @@ DEFAULTS = {
         '_CELLS': 4000000,
         'bootstrap_mean(seed)': 0,
         'bootstrap_mean(draws)': 2000,
+        'bootstrap_mean(is_share)': False,
         'bootstrap_ratio(seed)': 0,
         'bootstrap_ratio(draws)': 2000,
         'bootstrap_ratio(is_share)': False,

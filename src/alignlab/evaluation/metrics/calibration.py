@@ -92,6 +92,7 @@ def calibration(
                     truth[inside],
                     prompts_N=[p for p, is_in in zip(prompts, inside, strict=True) if is_in],
                     seed=seed,
+                    is_share=True,
                 ),
             )
             for number in range(bins)

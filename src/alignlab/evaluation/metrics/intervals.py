@@ -84,6 +84,7 @@ def bootstrap_mean(
     seeds_N: Sequence[object] | None = None,
     seed: int = 0,
     draws: int = DRAWS,
+    is_share: bool = False,
 ) -> Interval:
     """Compute the mean of the values with a bootstrap interval over prompts.
 
@@ -91,10 +92,17 @@ def bootstrap_mean(
         values_N: one value per unit.
         prompts_N: the prompt of each unit; left out, every unit is a prompt of its own.
         seeds_N: the training seed of each unit; given, seeds are resampled too (crossed).
+        is_share: values lie in [0, 1]; where all are alike, Wilson's bounds are returned.
     """
     values = np.asarray(values_N, dtype=np.float64)
     return bootstrap_ratio(
-        values, np.ones_like(values), prompts_N=prompts_N, seeds_N=seeds_N, seed=seed, draws=draws
+        values,
+        np.ones_like(values),
+        prompts_N=prompts_N,
+        seeds_N=seeds_N,
+        seed=seed,
+        draws=draws,
+        is_share=is_share,
     )
 
 
