@@ -94,3 +94,11 @@ def test_counts_add_up_over_seeds() -> None:
         Count("pair", "pairs", 7, {"equal": 3, "unscored": 5}),
         Count("pair", "prompts", 9),
     )
+
+
+def test_models_are_described_without_folders(run_dir):
+    file = run_dir / "study.json"
+    study = json.loads(file.read_text())
+    study["models"] = {"M2": "M1 after SFT on answers of local:/a/b/model"}
+    file.write_text(json.dumps(study))
+    assert read_run(run_dir).study.models == {"M2": "M1 after SFT on answers of local:model"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from alignlab.plan import PlanAccuracy
 from alignlab.records import from_dict, whole_lines, whole_records
 from alignlab.redo import seconds_at_work
 from alignlab.runs import slug
+from alignlab.text import without_folders
 from alignlab.types import (
     Audit,
     Count,
@@ -107,6 +108,14 @@ class RunData:
     """Points of scaling curves, measured and fitted."""
 
 
+def _study(file: Path, manifest: Manifest) -> StudyDescription:
+    """Read the description of a study, its models named without folders."""
+    if not file.exists():
+        return StudyDescription(manifest.recipe, "", "")
+    found = _typed(StudyDescription, file)
+    return replace(found, models={name: without_folders(how) for name, how in found.models.items()})
+
+
 def read_run(path: Path) -> RunData:
     """Read a run directory.
 
@@ -121,13 +130,10 @@ def read_run(path: Path) -> RunData:
     results = _by_stage(path, "results.jsonl", EvalResult)
     shown_results = shown(results)
     wall, finished = _times(path / "events.jsonl")
-    study_file = path / "study.json"
     return RunData(
         path=path,
         manifest=manifest,
-        study=_typed(StudyDescription, study_file)
-        if study_file.exists()
-        else StudyDescription(manifest.recipe, "", ""),
+        study=_study(path / "study.json", manifest),
         config=_text(path / "config.yaml"),
         stages=tuple(_stage(path, file) for file in _files(path, "status.json")),
         results=(*_flat(shown_results), *whole_records(path / PEOPLE, EvalResult)),
