@@ -17,7 +17,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class KeptRun:
     """Ids of prompts on which settings were chosen."""
     scores: Mapping[str, Mapping[str, Sequence[float | None]]]
     """Model -> seed -> score by prompt."""
-    outcomes: Mapping[str, Mapping[str, str]]
+    outcomes: Mapping[str, Mapping[str, Sequence[str]]]
     """Model -> seed -> outcome against the baseline by prompt, one mark each."""
 
     def outcome_table(self, model: str) -> Floats:
@@ -112,6 +112,39 @@ def read(folder: Path) -> KeptRun:
     )
 
 
+def pool(runs: Sequence[KeptRun]) -> KeptRun:
+    """Return the seeds of several runs of one study as those of one run, without a summary.
+
+    Raises:
+        BadInput: the runs answer different prompts.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if (set(run.prompts), run.left_out) != (set(first.prompts), first.left_out):
+            raise BadInput(f"{run.name}: expected the test prompts of {first.name}, found others")
+    places = [[run.prompts.index(prompt) for prompt in first.prompts] for run in runs]
+
+    def seeds(table: str) -> dict[str, dict[str, Any]]:
+        every: list[Mapping[str, Mapping[str, Any]]] = [getattr(run, table) for run in runs]
+        return {
+            model: {
+                f"{run.name}/{seed}": [values[i] for i in order]
+                for run, order, of_run in zip(runs, places, every, strict=True)
+                for seed, values in of_run[model].items()
+            }
+            for model in every[0]
+            if all(model in of_run for of_run in every)
+        }
+
+    return replace(
+        first,
+        name="+".join(run.name for run in runs),
+        rows=(),
+        scores=seeds("scores"),
+        outcomes=seeds("outcomes"),
+    )
+
+
 def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) -> None:
     """Write the small files of a run.
 
@@ -122,7 +155,7 @@ def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) 
     if not (run / "summary.json").exists():
         raise BadInput(f"{run}: expected a finished run (summary.json), found none")
     manifest = read_json(run / "manifest.json")
-    manifest["command"] = re.sub(r"(?<=out[ =])\S+", f"runs/{folder.name}", manifest["command"])
+    manifest["command"] = re.sub(r"(?<=[ -]out[ =])\S+", f"runs/{folder.name}", manifest["command"])
     if not (commit := commit or manifest.get("commit", "")):
         raise BadInput(f"{run}: expected a commit in manifest.json or as --commit, found none")
     manifest["command"] = without_folders(manifest["command"])

@@ -5,12 +5,13 @@
 
 Claims are in `benchmarks/claims.yaml`, figures of runs in `docs/runs` (`benchmarks/kept_runs.py`).
 A figure is a win rate against the run's baseline, a difference of two models on the same prompts,
-or a row of the run's summary. Intervals resample prompts and training seeds where there are several
-(95%). Verdicts follow from the interval alone: held, if it lies on the claimed side of nothing;
-failed, on the other side; undecided, if it holds nothing. A claim of equality is held if the
-interval lies within 0.05 of nothing. The detectable difference is the smallest that would be found
-with 80% power at the same n: from the standard deviation over prompts of the paired difference
-(averaged over seeds), with the spread of the seeds' means added.
+or a row of the run's summary; seeds of several runs (`run: [a, b]`) are pooled. Intervals resample
+prompts and training seeds where there are several (95%). Verdicts follow from the interval alone:
+held, if it lies on the claimed side of nothing; failed, on the other side; undecided, if it holds
+nothing. A claim of equality is held if the interval lies within 0.05 of nothing. The detectable
+difference is the smallest that would be found with 80% power at the same n: from the standard
+deviation over prompts of the paired difference (averaged over seeds), with the spread of the seeds'
+means added.
 """
 
 from __future__ import annotations
@@ -169,7 +170,17 @@ def _of_rows(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
 
 def figures(claim: Mapping[str, Any], where: str, runs: Mapping[str, KeptRun]) -> list[Figure]:
     """Measure every figure of a claim in the sandbox or on real models."""
-    return [measure(runs[asked["run"]], asked) for asked in claim.get(where, [])]
+    return [
+        measure(kept_runs.pool([runs[name] for name in runs_of(asked)]), asked)
+        if len(runs_of(asked)) > 1
+        else measure(runs[runs_of(asked)[0]], asked)
+        for asked in claim.get(where, [])
+    ]
+
+
+def runs_of(asked: Mapping[str, Any]) -> list[str]:
+    """Return the runs of a figure: several where their seeds are pooled."""
+    return asked["run"] if isinstance(asked["run"], list) else [asked["run"]]
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]], runs: Mapping[str, KeptRun]) -> str:
@@ -254,7 +265,8 @@ def tables() -> Iterator[tuple[str, str]]:
     folders = sorted(path.parent for path in RUNS.glob("*/values.json"))
     runs = {folder.name: kept_runs.read(folder) for folder in folders}
     every = [claim for claims in known["documents"].values() for claim in claims]
-    wanted = {asked["run"] for c in every for w in ("sandbox", "real") for asked in c.get(w, [])}
+    asked_for = [asked for c in every for w in ("sandbox", "real") for asked in c.get(w, [])]
+    wanted = {name for asked in asked_for for name in runs_of(asked)}
     if missing := wanted - runs.keys():
         raise BadInput(f"{CLAIMS.name}: expected runs in {RUNS.name}, found no {sorted(missing)}")
     yield "tally", tally(every, runs)

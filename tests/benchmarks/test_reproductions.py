@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,31 @@ def test_what_is_kept_holds_figures_and_no_paths(tmp_path: Path) -> None:
 def test_a_run_of_one_seed_is_kept(tmp_path: Path) -> None:
     kept.keep(finished_run(tmp_path / "run", (".",)), tmp_path / "kept", "abc")
     assert kept.read(tmp_path / "kept").score_table("M1").shape == (1, 3)
+
+
+def test_seeds_of_several_runs_are_pooled(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        kept.keep(finished_run(tmp_path / f"run-{name}", (".",)), tmp_path / name, "abc")
+    one, two = (kept.read(tmp_path / name) for name in ("one", "two"))
+    shuffled = replace(two, prompts=two.prompts[::-1], outcomes={"M2": {"0": "?1="}})
+    run = kept.pool([one, shuffled])
+    assert run.score_table("M2").tolist() == [[2, 2, 2], [2, 2, 2]]
+    assert run.outcome_table("M2")[:, :2].tolist() == [[1, 0.5], [0.5, 1]]
+    with pytest.raises(BadInput, match="test prompts"):
+        kept.pool([one, replace(two, prompts=["p0", "p1", "p3"])])
+    asked = {"run": ["one", "two"], "model": "M2", "over": "M1", "of": "score", "expect": "more"}
+    (figure,) = ledger.figures({"real": [asked]}, "real", {"one": one, "two": two})
+    assert (figure.run, figure.n, figure.verdict) == ("one+two", "3 prompts x 2 seeds", "held")
+
+
+def test_options_that_end_in_out_are_no_folder(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    command = "alignlab run compare 'rollout={steps: 3, lr: 1e-5}' out=/home/me/x"
+    write_json(run / "manifest.json", manifest | {"command": command})
+    kept.keep(run, tmp_path / "kept", "abc")
+    shown = kept.read(tmp_path / "kept").manifest["command"]
+    assert shown == "alignlab run compare 'rollout={steps: 3, lr: 1e-5}' out=runs/kept"
 
 
 def test_a_run_without_a_commit_is_refused(tmp_path: Path) -> None:
