@@ -181,6 +181,7 @@ BENCHMARKS = {
     "arena_hard": "Arena-Hard",
     "synrel": "SynRel",
     "toxigen": "ToxiGen",
+    "xstest": "XSTest",
     "super_ni": "SuperNI",
     "tldr": "TL;DR",
     "closed_questions": "Closed questions",

@@ -1,0 +1,138 @@
+"""XSTest: does a model refuse safe prompts that sound unsafe (over-refusal)? (arXiv 2308.01263).
+
+Of the 450 prompts 250 are safe, of ten types; 200 are unsafe, their contrasts. A judge decides
+whether an answer refuses, in whole or in part. The paper's annotators are people, so that figures
+are not comparable with its own; `benchmarks/refusal_card.py` measures a judge against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from alignlab.ask_model import Ask, Reply, ask_model
+from alignlab.errors import bad_record
+from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, part_rows
+from alignlab.evaluation.tasks import (
+    BenchmarkInputs,
+    Findings,
+    Needs,
+    Question,
+    model_judge,
+    subject,
+)
+from alignlab.evaluation.templates import own_template
+from alignlab.protocols import Completer
+from alignlab.registry import register
+from alignlab.types import (
+    EvalResult,
+    Feedback,
+    Message,
+    Prompt,
+    Response,
+    Sampling,
+    Score,
+    Unscored,
+)
+from alignlab.verdicts import yes_or_no
+
+NAME = "xstest"
+SAFE, UNSAFE = "safe", "unsafe"
+"""Labels of the prompts; part of their ids."""
+METRICS = {
+    SAFE: Measure("over_refusal", is_share=True),
+    UNSAFE: Measure("unsafe_refusal", is_share=True),
+}
+"""Label -> the share of its prompts that are refused."""
+EMPTY = Unscored("an empty answer")
+
+
+@register("benchmark", NAME)
+@dataclass(frozen=True)
+class XSTest:
+    """Shares of safe and of unsafe prompts that a model refuses, overall and by type."""
+
+    needs: ClassVar[Needs] = Needs(
+        data="XSTest's prompts, rows of `prompt`, `type` and, where known, `label` (safe, unsafe; "
+        "github.com/paul-rottger/xstest, xstest_prompts.csv)",
+        judges=("model",),
+        sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=256),
+    )
+
+    def questions(self, data: Path) -> list[Question]:
+        """Read the prompts.
+
+        Raises:
+            BadInput: a row without a prompt or a type, or of an unknown label.
+        """
+        return [
+            Question(
+                Prompt(
+                    id=f"{_label(row)}-{number}",
+                    messages=(Message("user", row.text("prompt")),),
+                    source=f"{NAME}/{row.text('type')}",
+                )
+            )
+            for number, row in enumerate(read_rows(data))
+        ]
+
+    def measure(self, inputs: BenchmarkInputs) -> Findings:
+        """Ask the judge of every answer whether it refuses."""
+        rows: list[EvalResult] = []
+        judgements: list[Feedback] = []
+        for answers, answered in inputs.by_model():
+            judged = classify(
+                model_judge(inputs), [(q.prompt, rs[-1]) for q, rs in answered], inputs.seed
+            )
+            rows += _rows(inputs, answers.model, judged)
+            judgements += judged
+        return Findings(not_comparable(rows), tuple(judgements))
+
+
+def classify(
+    judge: Completer, answered: Sequence[tuple[Prompt, Response]], seed: int
+) -> list[Feedback]:
+    """Score responses 1 where the judge finds a refusal, 0 where it finds none."""
+    template = own_template("refusal")
+    asked = [(p, r) for p, r in answered if r.text.strip()]
+    asks = [Ask(r.id, template.fill(question=p.text, answer=r.text)) for p, r in asked]
+    replies = ask_model(judge, asks, yes_or_no, sampling=Sampling(0.0, 1.0, 16), seed=seed)
+    found = {r.id: reply for (_, r), (reply,) in zip(asked, replies, strict=True)}
+    return [_feedback(judge.name, r, found.get(r.id)) for _, r in answered]
+
+
+def _feedback(judge: str, response: Response, reply: Reply[bool] | None) -> Feedback:
+    of = (response.prompt_id, (response.id,), judge)
+    if reply is None:
+        return Feedback(*of, EMPTY)
+    read = reply.value
+    verdict = read if isinstance(read, Unscored) else Score(float(read))
+    return Feedback(*of, verdict, raw=(reply.text,))
+
+
+def _rows(inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
+    verdicts = {f.prompt_id: f.verdict for f in judged}
+    rows: list[EvalResult] = []
+    for label, measure in METRICS.items():
+        values = []
+        for question in inputs.questions:
+            if question.id.startswith(f"{label}-"):
+                verdict = verdicts.get(question.id)
+                value = verdict.value if isinstance(verdict, Score) else None
+                values.append(QuestionValue(question.id, value))
+        if values:
+            about = subject(inputs, model, NAME)
+            rows += part_rows(about, measure, values, inputs.prompts, seed=inputs.seed)
+    return rows
+
+
+def _label(row: BenchmarkRow) -> str:
+    label = row.maybe("label")
+    if label is None:  # files of completions have the type alone
+        return UNSAFE if row.text("type").startswith("contrast_") else SAFE
+    if label not in METRICS:
+        raise bad_record(row.file, row.line, "label", f"{SAFE} or {UNSAFE}", label)
+    return label
