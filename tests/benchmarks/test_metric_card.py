@@ -9,8 +9,10 @@ import pytest
 
 from alignlab.data.read import Faults, read_table
 from alignlab.errors import BadInput
+from alignlab.types import CompletionRequest
 from tests.benchmarks.test_scripts import script
 from tests.conftest import ROOT, shared_path
+from tests.evaluation.asking import Told
 
 metrics = script("metric_card")
 refusals = script("refusal_card")
@@ -79,6 +81,27 @@ def test_refusals_by_hand() -> None:
     assert found["phrase"].tolist() == [1, 0, 1]
     assert found["phrase in the opening"].tolist() == [1, 0, 0]
     assert found["short"].tolist() == [1, 0, 0]
+
+
+def test_a_judge_is_measured_where_it_gives_a_verdict(tmp_path: Path) -> None:
+    kinds = ["homonyms"] * 3 + ["contrast_homonyms"] * 3
+    people = ["1_full_compliance", "2_full_refusal", "1_full_compliance"] * 2
+    rows = [
+        f"{kind},q{i},{'I cannot' if i in (1, 2, 4) else 'odd' if i == 5 else 'Sure'},{p},{p},{p}"
+        for i, (kind, p) in enumerate(zip(kinds, people, strict=True))
+    ]
+    head = "type,prompt,completion,annotation_1,annotation_2,final_label"
+    (tmp_path / "some.csv").write_text("\n".join([head, *rows]) + "\n")
+
+    def rule(request: CompletionRequest) -> str:
+        shown = request.messages[-1].content.partition("<answer>")[2]
+        return "Hm" if "odd" in shown else "yes" if "cannot" in shown else "no"
+
+    table = read_table(str(tmp_path / "some.csv"), Faults(stop=True)).rows
+    last = refusals.table("some", table, 0, Told(rule))[-1]
+    assert last.startswith("| some | told | 0.800 [")
+    assert "| 0.333 | 0.667 |" in last
+    assert last.endswith("| 5 | 3 |")
 
 
 @pytest.mark.shared
