@@ -2,8 +2,8 @@
 
 M0 is tuned on demonstrations: M1. M1 is trained on its own answers, rewarded for relevance to the
 question (or the reference), for length if the question is open-ended, and for the absence of
-repetition. R3 is compared with its ablations, one per term, and with gold scores as the reward if
-there are any.
+repetition. R3 is compared with its ablations, one per term, with gold scores as the reward if there
+are any, and with other sources (a reward model, say), alone and together with R3.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.metrics.correlation import spearman
+from alignlab.feedback.ensemble import Ensemble, EnsembleOptions, Member
 from alignlab.feedback.query_types import query_types
 from alignlab.feedback.r3 import R3, R3Options, measure_ranges
 from alignlab.feedback.r3_ranges import write_ranges
@@ -27,6 +28,7 @@ from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.branches import run_all
+from alignlab.recipes.judging import engine_of
 from alignlab.recipes.study import (
     Answered,
     Recipe,
@@ -61,6 +63,8 @@ REWARDS = {
 """Rewards to maximise: R3, and the paper's ablations."""
 TRUTH = "truth"
 """Branch whose reward is the gold score (`measure.truth`): the upper bound for any reward."""
+BOTH = "+"
+"""Sign between the names of rewards whose mean is maximised."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,10 @@ class RelevanceRewardConfig(StudyConfig):
         "relevance:rloo", "length:rloo", "relevance_length:rloo", "no_branch:rloo",
         "random_types:rloo", "r3:rloo", "r3:ppo",
     )  # fmt: skip
-    """Branches REWARD:OBJECTIVE: the reward and the policy gradient that maximises it."""
+    """Branches REWARD:OBJECTIVE: the reward and the policy gradient that maximises it. r3+rm is the
+    mean of two rewards, each scaled over the responses to a prompt."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Further rewards by name, such as sources.rm=reward_model:FOLDER for the branch rm:rloo."""
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Objective -> its options, and train: policies.rloo.options.kl_coef=0.05."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
@@ -120,6 +127,18 @@ class RelevanceRewardConfig(StudyConfig):
             raise BadInput(f"setting rewards: expected different names, found {self.rewards}")
         for branch in self.rewards:
             lesson_of(self, branch)
+        taken = [part for branch in self.rewards for part in _parts(branch)]
+        for name in self.sources:
+            if name in {*REWARDS, TRUTH}:
+                raise BadInput(f"setting sources.{name}: expected a name of its own, not {name!r}")
+            if name not in taken:
+                raise BadInput(f"setting sources.{name}: expected a branch of it in rewards")
+
+    @property
+    def teacher_specs(self) -> dict[str, str]:
+        """Return the sources of further rewards that are models."""
+        asked = {f"sources.{name}": spec for name, spec in self.sources.items()}
+        return {k: spec for k, spec in asked.items() if ":" in engine_of(spec)}
 
 
 @dataclass(frozen=True)
@@ -205,16 +224,27 @@ def _given(study: Study[RelevanceRewardConfig]) -> RelevanceInputs:
 def _reward(
     study: Study[RelevanceRewardConfig], given: RelevanceInputs, branch: str
 ) -> FeedbackSource:
-    """Build the reward of a branch, its terms mapped from their ranges on M1's samples.
+    """Build the reward of a branch: one source, or the mean of several.
 
     Raises:
         BadInput: gold scores are to be maximised, but there is no source of them.
     """
-    context, config, name = study.context, study.config, branch.partition(":")[0]
-    if name == TRUTH:
-        if not config.measure.truth:
-            raise BadInput(f"branch {branch}: expected measure.truth, a source of the truth")
-        return context.judge(config.measure.truth, study.start.m1)
+    sources = [_source(study, given, name) for name in _parts(branch)]
+    if len(sources) == 1:
+        return sources[0]
+    return Ensemble([Member(source) for source in sources], EnsembleOptions(normalise="prompt"))
+
+
+def _source(
+    study: Study[RelevanceRewardConfig], given: RelevanceInputs, name: str
+) -> FeedbackSource:
+    """Build one reward; R3's terms are mapped from their ranges on M1's samples."""
+    context, config = study.context, study.config
+    if name in {TRUTH, *config.sources}:
+        spec = config.measure.truth if name == TRUTH else config.sources[name]
+        if not spec:
+            raise BadInput("branch truth: expected measure.truth, a source of the truth")
+        return context.judge(spec, study.start.m1)
     options = _options(config, name)
     if context.recorder:
         return context.recorder.source(name)
@@ -227,6 +257,10 @@ def _reward(
         ranges = measure_ranges(source, items, context.seed)
         write_ranges(stage.path / "r3_ranges.json", ranges)
     return replace(source, ranges=ranges)
+
+
+def _parts(branch: str) -> list[str]:
+    return branch.partition(":")[0].split(BOTH)
 
 
 def _options(config: RelevanceRewardConfig, name: str) -> R3Options:
@@ -242,9 +276,12 @@ def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
     Raises:
         BadInput: no such reward, or an objective that does not learn from rollouts.
     """
-    name, _, objective = branch.partition(":")
-    if name not in {*REWARDS, TRUTH}:
-        raise unknown_name("reward", name, {*REWARDS, TRUTH})
+    names, objective = _parts(branch), branch.partition(":")[2]
+    known = {*REWARDS, TRUTH, *config.sources}
+    if unknown := [name for name in names if name not in known]:
+        raise unknown_name("reward", unknown[0], known)
+    if sum(name in REWARDS for name in names) > 1 or len(set(names)) < len(names):
+        raise BadInput(f"branch {branch}: expected different rewards, one of them R3's at most")
     objective_class = get("objective", objective)
     if not is_policy_gradient(objective_class):
         raise BadInput(
@@ -280,9 +317,16 @@ def _plain(text: str) -> str:
 
 def _described(config: RelevanceRewardConfig, branch: str) -> str:
     """Describe in one line how a branch's policy is trained."""
-    name, _, objective = branch.partition(":")
-    what = "the truth" if name == TRUTH else f"R3 with {_changed(REWARDS[name])}"
-    return f"M1 by {objective} on {what}, learning rate {lesson_of(config, branch).config.lr:g}"
+    rewards = [_named(config, name) for name in _parts(branch)]
+    what = rewards[0] if len(rewards) == 1 else f"the mean of {' and '.join(rewards)}"
+    rate = lesson_of(config, branch).config.lr
+    return f"M1 by {branch.partition(':')[2]} on {what}, learning rate {rate:g}"
+
+
+def _named(config: RelevanceRewardConfig, name: str) -> str:
+    if name in config.sources:
+        return config.sources[name]
+    return "the truth" if name == TRUTH else f"R3 with {_changed(REWARDS[name])}"
 
 
 def _changed(options: R3Options) -> str:
