@@ -96,6 +96,12 @@ def test_a_data_check_lists_the_bad_records_and_ends_with_2(alignlab, tmp_path):
             "objective.options.bta=1",
             "unknown setting 'objective.options.bta'; did you mean 'objective.options.beta'?",
         ),
+        (
+            "objective.beta=1",
+            "unknown setting 'objective.beta'; did you mean 'objective.options.beta'?",
+        ),
+        ("objective.nam=ipo", "unknown setting 'objective.nam'; did you mean 'objective.name'?"),
+        ("loss_type=ipo", "unknown setting 'loss_type'; did you mean 'objective.name'?"),
         ("judge.prompt=short", "unknown judge prompt 'short'; did you mean 'short_score'?"),
         ("measure.judge=sandbox:orcle", "unknown sandbox feedback 'orcle'; did you mean 'oracle'?"),
         ("hardware.device=quantum", "device: expected auto, cpu or cuda, found 'quantum'"),
@@ -122,6 +128,15 @@ def test_bad_settings(alignlab, tmp_path, command: str, setting: str, says: str)
         (("run",), "Missing argument"),
         (("run", "compare", "--fast"), "No such option"),
         (("train", "dpo", "--lr", "1e-6"), "settings are given without dashes, as lr=VALUE"),
+        (("train", "dpo", "model=m", "data=d"), "train: expected --model m, found model=m"),
+        (
+            ("train", "dpo", "--model", "m", "--data", "d", "out=x"),
+            "unknown setting 'out'; did you mean '--out'?",
+        ),
+        (
+            ("train", "dpo", "--model", "m", "--data", "d", "loss_type=ipo"),
+            "unknown setting 'loss_type'; did you mean \"the objective's name\"?",
+        ),
         (("run", "compare", "branches=[teacher]"), "unknown branch 'teacher'; did you mean"),
         (("run", "compare", "--config", "none.yaml"), "none.yaml: no such configuration file"),
         (("rum", "compare"), "No such command 'rum'"),

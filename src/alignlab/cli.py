@@ -131,7 +131,12 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
         value = values.get(p.name)
         needed = p.default is Parameter.empty or p.name in command.required
         if value is None and needed and p.name in values and p.name != "overrides":
-            raise BadInput(f"{command.name}: --{p.name.replace('_', '-')} is missing")
+            option, given = f"--{p.name.replace('_', '-')}", f"{p.name}="
+            for override in values.get("overrides") or ():
+                if override.startswith(given):
+                    value = override.removeprefix(given)
+                    raise BadInput(f"{command.name}: expected {option} {value}, found {override}")
+            raise BadInput(f"{command.name}: {option} is missing")
         if p.kind is Parameter.VAR_POSITIONAL:
             positional += value or ()
             if p.name == "overrides":

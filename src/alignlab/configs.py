@@ -50,7 +50,6 @@ _TRL = {
     "torch_dtype": ("dtype",),
     "loss_type": ("objective.name",),
     "peft_config": ("lora",),
-    "output_dir": ("out",),
     "logging_steps": ("log_every",),
     "save_steps": ("save_every",),
     "eval_steps": ("validate_every",),
@@ -58,6 +57,13 @@ _TRL = {
     "report_to": ("track",),
 }
 """Names of settings in TRL, transformers and other commands -> those that replace them."""
+
+_NO_SETTINGS = {
+    "loss_type": "the objective's name",
+    "output_dir": "out",
+    **{name: f"--{name}" for name in ("model", "data", "out", "judge", "outputs", "prompts")},
+}
+"""Names in TRL, and of arguments written as settings -> what to write where no setting does."""
 
 _EXPECTED = {
     "greater_than": "above {gt:g}",
@@ -291,7 +297,12 @@ def refuse_unknown(options: Sequence[Option], given: Mapping[str, Any], prefix: 
         elif name not in keys and not inside and not any(name.startswith(f"{f}.") for f in free):
             depth = name.count(".")
             level = {".".join(k.split(".")[: depth + 1]) for k in keys if k.startswith(prefix)}
-            raise unknown_name("setting", name, level, _meant(key, keys, level))
+            here = [f"{f}.{key}" for f in free if f.rpartition(".")[0] == prefix.rstrip(".")]
+            leaves = [known.rpartition(".")[2] for known in level]
+            alike = difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)
+            # What is spelled like no setting may be an option of what the place is free for.
+            meant = _meant(key, keys, level) or ([] if alike or not prefix else here)
+            raise unknown_name("setting", name, level, meant)
 
 
 def _meant(name: str, keys: Sequence[str], level: Collection[str]) -> list[str]:
@@ -302,6 +313,8 @@ def _meant(name: str, keys: Sequence[str], level: Collection[str]) -> list[str]:
     """
     wanted = _TRL.get(name, (name,))
     groups = [key for key in keys if key in wanted or key.rpartition(".")[2] in wanted]
+    if not groups and name in _NO_SETTINGS:
+        return [_NO_SETTINGS[name]]
     alike = difflib.get_close_matches(name, level, n=1, cutoff=0.9) if groups else []
     return [*alike, *groups][:3]
 
