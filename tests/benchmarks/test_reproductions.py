@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from alignlab import registry
+from alignlab.commands.run import assemble
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.records import to_dict, to_line
 from alignlab.runs import write_json
 from alignlab.types import Feedback, Preference, Score, StudyDescription
 from tests.benchmarks.test_scripts import script
+from tests.conftest import ROOT
 
 kept = script("kept_runs")
 ledger = script("reproductions")
@@ -91,6 +95,16 @@ def test_options_that_end_in_out_are_no_folder(tmp_path: Path) -> None:
     kept.keep(run, tmp_path / "kept", "abc")
     shown = kept.read(tmp_path / "kept").manifest["command"]
     assert shown == "alignlab run compare 'rollout={steps: 3, lr: 1e-5}' out=runs/kept"
+
+
+def test_the_commands_of_kept_runs_are_commands() -> None:
+    studies = 0
+    for manifest in sorted((ROOT / "docs/runs").glob("*/manifest.json")):
+        _, command, recipe, *settings = shlex.split(json.loads(manifest.read_text())["command"])
+        if command == "run":
+            assemble(registry.get("recipe", recipe), None, settings, {})  # refuses what is unknown
+            studies += 1
+    assert studies > 30
 
 
 def test_a_run_without_a_commit_is_refused(tmp_path: Path) -> None:
