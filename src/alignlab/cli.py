@@ -31,6 +31,9 @@ STUDIES = ("demo", "run")
 NO_PROGRESS = ("annotate", "compare", "data convert", "annotations export", "annotations import")
 """Commands that write a file and show no progress."""
 
+INPUTS = ("data", "responses", "prompts", "outputs")
+"""Options that name what a command reads; an unknown one is answered by the command's own."""
+
 OLD_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("feedback",): ("annotations",),
     ("train", "query_types"): ("train-classifier", "query_types"),
@@ -351,11 +354,13 @@ def _as_setting(error: Any) -> str:
     """Return a hint for an unknown option of a command that takes settings, else nothing."""
     option = getattr(error, "option_name", "")
     command = getattr(getattr(error, "ctx", None), "command", None)
-    if not isinstance(option, str) or "overrides" not in [
-        p.name for p in getattr(command, "params", ())
-    ]:
+    names = [p.name for p in getattr(command, "params", ())]
+    if not isinstance(option, str) or "overrides" not in names:
         return ""
     name = option.lstrip("-").replace("-", "_")
+    own = [known for known in names if known in INPUTS]
+    if name in INPUTS and own:
+        return f"; did you mean --{own[0]}?"
     return (
         f"; settings are given without dashes, as {name}=VALUE (--options lists them)"
         if name

@@ -68,6 +68,11 @@ def make_classifier(rest: str) -> ClassifierSource:
 
 
 def _load(folder: str, options: ClassifierOptions) -> Classify:
+    if not (Path(folder) / "config.json").is_file():
+        raise BadInput(
+            f"classifier {folder}: expected a text classifier's folder with config.json, found none"
+        )
+
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
