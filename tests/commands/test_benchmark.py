@@ -101,7 +101,8 @@ def test_end_to_end_on_a_tiny_model(alignlab, files, tiny_folder, classifier, tm
         corpus = jsonl(tmp_path / "corpus.jsonl", {"title": "Ann", "text": "Ann lives."})
         arguments.append(f"corpus={corpus}")
     ended = alignlab(*arguments)
-    if name in ("factscore", "relevant_sentences", "xstest"):  # questions that the judge finds no sense in
+    # The sandbox's judge finds no sense in these questions.
+    if name in ("factscore", "relevant_sentences", "xstest"):
         assert ended.code == 1
         assert f"{name}: no answer was scored" in ended.err
     else:
