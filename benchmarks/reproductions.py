@@ -86,13 +86,16 @@ class Figure:
         """Return the figure as a cell of the table."""
         signed = self.shown is self.apart
         value, low, high = (number(x, signed) for x in parts(self.shown))
-        return f"`{self.run}`, {self.what}: {value} [{low}, {high}], {self.n}"
+        bounds = "" if self.shown.low is None else f" [{low}, {high}]"
+        return f"`{self.run}`, {self.what}: {value}{bounds}, {self.n}"
 
     def verdict_cell(self) -> str:
         """Return the verdict, with the detectable difference where nothing is decided."""
         some = "" if self.seeds > 1 else " (one seed)"
         if self.verdict != "undecided":
             return f"**{self.verdict}**{some}"
+        if math.isnan(self.error):
+            return f"undecided{some}"
         return f"undecided{some}; detectable {detectable(1, self.error):.3f}"
 
 

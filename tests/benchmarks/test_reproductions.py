@@ -145,6 +145,13 @@ def test_the_error_adds_prompts_and_seeds() -> None:
     assert error == pytest.approx((0.25 / 3 + 1 / 18 / 2) ** 0.5)
 
 
+def test_a_figure_without_an_interval_decides_nothing() -> None:
+    shown = Interval(0.4, None, None, 1)
+    figure = ledger.Figure("run", "M2", shown, shown, float("nan"), "1 seed", 1, "more")
+    assert figure.cell() == "`run`, M2: +0.400, 1 seed"
+    assert figure.verdict_cell() == "undecided (one seed)"
+
+
 def test_undecided_names_the_detectable_difference() -> None:
     apart = Interval(0.0, -0.02, 0.02, 9)
     figure = ledger.Figure("run", "M2 - M1", apart, apart, 0.01, "9 prompts", 1, "more")
