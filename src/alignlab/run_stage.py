@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 S = TypeVar("S")
 
+ALL = "all"
+"""Unit of records that are made at once."""
+
 
 @dataclass(frozen=True)
 class Changed(Generic[T]):
@@ -144,10 +147,10 @@ class Stage:
             title: title of the progress bar.
         """
         file = self.records(name, cls)
-        if "all" not in file.units:
+        if ALL not in file.units:
             before = meter.mark()
             with progress.task(title, 1):
-                file.append("all", work(), meter.since(before))
+                file.append(ALL, work(), meter.since(before))
         return file.read()
 
     def map(
@@ -174,7 +177,7 @@ class Stage:
         file = self.records(name, cls)
         parts = [(str(i // chunk), items[i : i + chunk]) for i in range(0, len(items), chunk)]
         todo = [(unit, some) for unit, some in parts if unit not in file.units]
-        if not todo:
+        if not todo or ALL in file.units:  # runs of older versions wrote some stages at once
             return file.read()
         with progress.task(title, len(items)) as bar:
             bar.advance(len(items) - sum(len(some) for _, some in todo))
