@@ -74,8 +74,9 @@ def test_a_model_that_rewards_counts_as_a_teacher():
 def test_refilled_steps_have_one_line_of_reward_and_truth_each(tmp_path):
     """Sampling again for prompts of equal scores (DAPO) asks the reward several times a step."""
     python = tmp_path / "two.py"
-    python.write_text(
-        "def two(response, prompt, reference):\n    return float(len(response) % 2)\n"
+    python.write_text(  # every other prompt has equal scores, whatever the policy says
+        "def two(response, prompt, reference):\n"
+        "    return float(len(response) % 2) if len(str(prompt)) % 2 else 0.0\n"
     )
     dapo = f"{{objective: grpo, reward: 'python:{python}:two', train: {{refills: 3}}}}"
     out = tmp_path / "run"
