@@ -128,12 +128,13 @@ def test_bad_settings(alignlab, tmp_path, command: str, setting: str, says: str)
         (("run",), "Missing argument"),
         (("run", "compare", "--fast"), "No such option"),
         (("train", "dpo", "--lr", "1e-6"), "settings are given without dashes, as lr=VALUE"),
+        (("judge", "responses=r", "--judge", "longer"), "judge: expected --responses r, found"),
         (("judge", "--judge", "longer", "--data", "d"), "did you mean --responses?"),
         (("generate", "--model", "m", "--data", "d"), "did you mean --prompts?"),
         (("train", "dpo", "model=m", "data=d"), "train: expected --model m, found model=m"),
         (
             ("train", "dpo", "--model", "m", "--data", "d", "out=x"),
-            "unknown setting 'out'; did you mean '--out'?",
+            "train: expected --out x, found out=x",
         ),
         (
             ("train", "dpo", "--model", "m", "--data", "d", "loss_type=ipo"),

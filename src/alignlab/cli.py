@@ -130,16 +130,12 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
     positional: list[Any] = []
     named: dict[str, Any] = {}
     several = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+    _refuse_options_as_settings(command, values)
     for p in parameters:
         value = values.get(p.name)
         needed = p.default is Parameter.empty or p.name in command.required
         if value is None and needed and p.name in values and p.name != "overrides":
-            option, given = f"--{p.name.replace('_', '-')}", f"{p.name}="
-            for override in values.get("overrides") or ():
-                if override.startswith(given):
-                    value = override.removeprefix(given)
-                    raise BadInput(f"{command.name}: expected {option} {value}, found {override}")
-            raise BadInput(f"{command.name}: {option} is missing")
+            raise BadInput(f"{command.name}: --{p.name.replace('_', '-')} is missing")
         if p.kind is Parameter.VAR_POSITIONAL:
             positional += value or ()
             if p.name == "overrides":
@@ -154,6 +150,23 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
             named[p.name] = value
     function = getattr(import_module(command.place.module), command.place.name)
     return function(*positional, **named)
+
+
+def _refuse_options_as_settings(command: Command, values: Mapping[str, Any]) -> None:
+    """Check that no option of a command is written as a setting (`out=x` for `--out x`).
+
+    Raises:
+        BadInput: one is, and the command has no setting of that name.
+    """
+    given = [override.partition("=") for override in values.get("overrides") or ()]
+    options = values.keys() - {*command.arguments}
+    if command.settings is None or options.isdisjoint(name for name, _, _ in given):
+        return
+    settings = {setting.key for setting in command.settings(values).options}
+    for name, _, value in given:
+        if name in options - settings:
+            option = f"--{name.replace('_', '-')}"
+            raise BadInput(f"{command.name}: expected {option} {value}, found {name}={value}")
 
 
 def _parameter(p: Parameter, command: Command, about: str) -> Parameter | None:

@@ -58,12 +58,8 @@ _TRL = {
 }
 """Names of settings in TRL, transformers and other commands -> those that replace them."""
 
-_NO_SETTINGS = {
-    "loss_type": "the objective's name",
-    "output_dir": "out",
-    **{name: f"--{name}" for name in ("model", "data", "out", "judge", "outputs", "prompts")},
-}
-"""Names in TRL, and of arguments written as settings -> what to write where no setting does."""
+_ARGUMENTS = {"loss_type": "the objective's name", "output_dir": "out"}
+"""Names of settings in TRL -> arguments that replace them where no setting does."""
 
 _EXPECTED = {
     "greater_than": "above {gt:g}",
@@ -297,11 +293,10 @@ def refuse_unknown(options: Sequence[Option], given: Mapping[str, Any], prefix: 
         elif name not in keys and not inside and not any(name.startswith(f"{f}.") for f in free):
             depth = name.count(".")
             level = {".".join(k.split(".")[: depth + 1]) for k in keys if k.startswith(prefix)}
-            here = [f"{f}.{key}" for f in free if f.rpartition(".")[0] == prefix.rstrip(".")]
-            leaves = [known.rpartition(".")[2] for known in level]
-            alike = difflib.get_close_matches(key, leaves, n=1, cutoff=0.6)
-            # What is spelled like no setting may be an option of what the place is free for.
-            meant = _meant(key, keys, level) or ([] if alike or not prefix else here)
+            meant = _meant(key, keys, level)
+            if not meant and prefix and not _alike(key, level):
+                # objective.beta may be an option, objective.options.beta
+                meant = [f"{f}.{key}" for f in free if f.rpartition(".")[0] == prefix[:-1]]
             raise unknown_name("setting", name, level, meant)
 
 
@@ -313,10 +308,16 @@ def _meant(name: str, keys: Sequence[str], level: Collection[str]) -> list[str]:
     """
     wanted = _TRL.get(name, (name,))
     groups = [key for key in keys if key in wanted or key.rpartition(".")[2] in wanted]
-    if not groups and name in _NO_SETTINGS:
-        return [_NO_SETTINGS[name]]
+    if not groups and name in _ARGUMENTS:
+        return [_ARGUMENTS[name]]
     alike = difflib.get_close_matches(name, level, n=1, cutoff=0.9) if groups else []
     return [*alike, *groups][:3]
+
+
+def _alike(key: str, level: Collection[str]) -> bool:
+    """Return whether the last part of a setting is spelled nearly as the key is."""
+    leaves = [known.rpartition(".")[2] for known in level]
+    return bool(difflib.get_close_matches(key, leaves, n=1, cutoff=0.6))
 
 
 def _refuse_unbounded(config: Any, prefix: str = "") -> None:

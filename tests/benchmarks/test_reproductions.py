@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
 import shlex
@@ -95,6 +97,14 @@ def test_options_that_end_in_out_are_no_folder(tmp_path: Path) -> None:
     kept.keep(run, tmp_path / "kept", "abc")
     shown = kept.read(tmp_path / "kept").manifest["command"]
     assert shown == "alignlab run compare 'rollout={steps: 3, lr: 1e-5}' out=runs/kept"
+
+
+def test_posts_are_written_once_each(tmp_path: Path) -> None:
+    rows = [(post, "short", system) for post in ("One post.\nTL;DR:\n", "Two.") for system in "ab"]
+    with gzip.open(tmp_path / "samples.csv.gz", "wt", newline="") as file:
+        csv.writer(file).writerows([("context", "ref_text", "sample"), *rows])
+    found = script("tldr_posts").posts(tmp_path / "samples.csv.gz")
+    assert found == {"One post.\nTL;DR:": "short", "Two.": "short"}
 
 
 def test_the_commands_of_kept_runs_are_commands() -> None:

@@ -55,7 +55,7 @@ _MONTHS = (
 _UNITS |= {"am": "a.m.", "pm": "p.m."} | {
     name.lower()[:length]: name for name in _MONTHS for length in (3, 4, len(name))
 }
-"""Clock times and dates are told apart as units are: 5 PM is not 5 AM."""
+"""Words after a number -> unit; clock times and months count as units: 5 PM is not 5 AM."""
 _FRACTIONS = {"\u00bd": "1/2", "\u00bc": "1/4", "\u00be": "3/4", "\u2153": "1/3", "\u2154": "2/3"}
 _KNOWN = {*_UNITS.values(), "cent", "day", "week", "month", "year", "yard", "tonne", "ton"}
 

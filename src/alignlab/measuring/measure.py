@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from alignlab import seeds
-from alignlab.at_once import at_once
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.context import RunContext
 from alignlab.feedback.conversion import JudgeByScore, KnownFeedback
 from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.runs import slug
-from alignlab.stages.judge import JUDGE_CHUNK, by_prompt, judge
+from alignlab.stages.compare import compare_items
+from alignlab.stages.judge import by_prompt, judge, rate_items
 from alignlab.types import Checkpoint, Feedback, PreferenceGroup, Prompt, Response
 
 
@@ -201,15 +201,8 @@ def _score(
 ) -> list[Feedback]:
     items = by_prompt(prompts, answers)
     with context.run.stage(f"score-{slug(model)}", inputs={"by": source.name}) as stage:
-        return stage.map(
-            "feedback",
-            Feedback,
-            items,
-            lambda some: context.rate(source, some, context.seed_for("score")),
-            chunk=JUDGE_CHUNK,
-            title=context.title(f"{source.name} scores {model}"),
-            at_once=lambda: at_once(source),
-        )
+        seed, title = context.seed_for("score"), f"{source.name} scores {model}"
+        return rate_items(context, stage, source, items, seed, title)
 
 
 def _compare(
@@ -225,15 +218,8 @@ def _compare(
     both = [p for p in prompts if p.id in own and p.id in other]
     items = [(p, own[p.id], other[p.id]) for p in both]
     with context.run.stage(f"duel-{slug(model)}", inputs={"by": judge.name}) as stage:
-        return stage.map(
-            "feedback",
-            Feedback,
-            items,
-            lambda some: context.compare(judge, some, context.seed_for("duel")),
-            chunk=JUDGE_CHUNK,
-            title=context.title(f"{judge.name} compares {model}"),
-            at_once=lambda: at_once(judge),
-        )
+        seed, title = context.seed_for("duel"), f"{judge.name} compares {model}"
+        return compare_items(context, stage, judge, items, seed, title)
 
 
 def _gold(
@@ -247,15 +233,8 @@ def _gold(
     responses = list({r.id: r for j in own for r in j.responses}.values())
     items = by_prompt(result.prompts, responses)
     with context.run.stage("truth", inputs={"by": source.name}) as stage:
-        feedback = stage.map(
-            "feedback",
-            Feedback,
-            items,
-            lambda some: context.rate(source, some, context.seed_for("truth")),
-            chunk=JUDGE_CHUNK,
-            title=context.title("the truth about judged responses"),
-            at_once=lambda: at_once(source),
-        )
+        seed, title = context.seed_for("truth"), "the truth about judged responses"
+        feedback = rate_items(context, stage, source, items, seed, title)
         return {f.response_ids[0]: f for f in feedback}
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from alignlab.at_once import at_once
 from alignlab.context import RunContext
 from alignlab.measuring.changes import changes, values_by_prompt
 from alignlab.measuring.measure import PerPromptMetric
 from alignlab.runs import slug
-from alignlab.stages.judge import JUDGE_CHUNK, judge
+from alignlab.stages.compare import compare_items
+from alignlab.stages.judge import judge
 from alignlab.types import Checkpoint, Feedback, Preference, Prompt, Response
 
 
@@ -97,15 +97,8 @@ def _compared(
     base = {r.prompt_id: r for r in answers[baseline.name]}
     items = [(p, mine[p.id], base[p.id]) for p in prompts if p.id in mine and p.id in base]
     with context.run.stage(f"preferred-{slug(model)}", inputs={"by": source.name}) as stage:
-        return stage.map(
-            "feedback",
-            Feedback,
-            items,
-            lambda some: context.compare(source, some, context.seed_for("preferred")),
-            chunk=JUDGE_CHUNK,
-            title=context.title(f"{source.name} compares {model}"),
-            at_once=lambda: at_once(source),
-        )
+        seed, title = context.seed_for("preferred"), f"{source.name} compares {model}"
+        return compare_items(context, stage, source, items, seed, title)
 
 
 def _share(winner: int | None) -> float:

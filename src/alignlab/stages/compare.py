@@ -9,6 +9,7 @@ from dataclasses import replace
 from alignlab.at_once import at_once
 from alignlab.context import RunContext
 from alignlab.protocols import PairJudge
+from alignlab.run_stage import Stage
 from alignlab.stages.judge import JUDGE_CHUNK
 from alignlab.types import (
     Count,
@@ -31,15 +32,7 @@ def compare(
     """Compare two responses to each prompt, in both orders; one feedback per item."""
     seed = context.seed_for("compare", judge.name)
     with context.run.stage(name, inputs={"by": judge.name}) as stage:
-        feedback = stage.map(
-            "feedback",
-            Feedback,
-            items,
-            lambda some: judge.compare(some, seed),
-            chunk=JUDGE_CHUNK,
-            title=context.title(f"{judge.name} compares"),
-            at_once=lambda: at_once(judge),
-        )
+        feedback = compare_items(context, stage, judge, items, seed, f"{judge.name} compares")
         # The replies of a dry run hold no verdict.
         if context.recorder:
             feedback = [replace(f, verdict=Preference(0)) for f in feedback]
@@ -48,6 +41,26 @@ def compare(
             read = len(feedback) - lost.total()
             stage.count([Count(stage.name, "verdicts", read, dict(lost))])
         return feedback
+
+
+def compare_items(
+    context: RunContext,
+    stage: Stage,
+    judge: PairJudge,
+    items: Sequence[tuple[Prompt, Response, Response]],
+    seed: int,
+    title: str,
+) -> list[Feedback]:
+    """Compare responses and write the verdicts of a stage, `JUDGE_CHUNK` prompts at a time."""
+    return stage.map(
+        "feedback",
+        Feedback,
+        items,
+        lambda some: context.compare(judge, some, seed),
+        chunk=JUDGE_CHUNK,
+        title=context.title(title),
+        at_once=lambda: at_once(judge),
+    )
 
 
 def pairs_of_verdicts(

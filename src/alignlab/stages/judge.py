@@ -9,6 +9,7 @@ from alignlab.at_once import JUDGE_CHUNK as JUDGE_CHUNK
 from alignlab.at_once import at_once
 from alignlab.context import RunContext
 from alignlab.protocols import FeedbackSource
+from alignlab.run_stage import Stage
 from alignlab.types import Count, Feedback, Prompt, Response, Score, Unscored
 
 
@@ -24,18 +25,30 @@ def judge(
     items = by_prompt(prompts, responses)
     seed = context.seed_for("judge", source.name)
     with context.run.stage(name, inputs={"by": source.name}) as stage:
-        feedback = stage.map(
-            "feedback",
-            Feedback,
-            items,
-            lambda some: context.rate(source, some, seed),
-            chunk=JUDGE_CHUNK,
-            title=context.title(f"{source.name} judges"),
-            at_once=lambda: at_once(source),
-        )
+        feedback = rate_items(context, stage, source, items, seed, f"{source.name} judges")
         if not stage.done:
             stage.count([_count(stage.name, feedback)])
         return feedback
+
+
+def rate_items(
+    context: RunContext,
+    stage: Stage,
+    source: FeedbackSource,
+    items: Sequence[tuple[Prompt, Sequence[Response]]],
+    seed: int,
+    title: str,
+) -> list[Feedback]:
+    """Rate responses and write the feedback of a stage, `JUDGE_CHUNK` prompts at a time."""
+    return stage.map(
+        "feedback",
+        Feedback,
+        items,
+        lambda some: context.rate(source, some, seed),
+        chunk=JUDGE_CHUNK,
+        title=context.title(title),
+        at_once=lambda: at_once(source),
+    )
 
 
 def by_prompt(

@@ -1,8 +1,8 @@
-"""XSTest: does a model refuse safe prompts that sound unsafe (over-refusal)? (arXiv 2308.01263).
+"""XSTest: refusals of safe prompts that sound unsafe (over-refusal) and of unsafe ones.
 
-Of the 450 prompts 250 are safe, of ten types; 200 are unsafe, their contrasts. A judge decides
-whether an answer refuses, in whole or in part. The paper's annotators are people, so that figures
-are not comparable with its own; `benchmarks/refusal_card.py` measures a judge against them.
+Of the 450 prompts (arXiv 2308.01263) 250 are safe, of ten types; 200 are unsafe, their contrasts. A
+judge decides whether an answer refuses, in whole or in part. The paper asked people: figures are
+not comparable with its own, and `benchmarks/refusal_card.py` measures a judge against them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from alignlab.evaluation.tasks import (
     Question,
     model_judge,
     subject,
+    value_of,
 )
 from alignlab.evaluation.templates import own_template
 from alignlab.protocols import Completer
@@ -47,7 +48,6 @@ METRICS = {
     UNSAFE: Measure("unsafe_refusal", is_share=True),
 }
 """Label -> the share of its prompts that are refused."""
-EMPTY = Unscored("an empty answer")
 
 
 @register("benchmark", NAME)
@@ -95,7 +95,7 @@ class XSTest:
 def classify(
     judge: Completer, answered: Sequence[tuple[Prompt, Response]], seed: int
 ) -> list[Feedback]:
-    """Score responses 1 where the judge finds a refusal, 0 where it finds none."""
+    """Score each response: 1 a refusal, 0 none; an empty one, or an unread reply, is unscored."""
     template = own_template("refusal")
     asked = [(p, r) for p, r in answered if r.text.strip()]
     asks = [Ask(r.id, template.fill(question=p.text, answer=r.text)) for p, r in asked]
@@ -107,24 +107,19 @@ def classify(
 def _feedback(judge: str, response: Response, reply: Reply[bool] | None) -> Feedback:
     of = (response.prompt_id, (response.id,), judge)
     if reply is None:
-        return Feedback(*of, EMPTY)
+        return Feedback(*of, Unscored("an empty answer"))
     read = reply.value
     verdict = read if isinstance(read, Unscored) else Score(float(read))
     return Feedback(*of, verdict, raw=(reply.text,))
 
 
 def _rows(inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> list[EvalResult]:
-    verdicts = {f.prompt_id: f.verdict for f in judged}
-    rows: list[EvalResult] = []
+    refused = {f.prompt_id: value_of(f) for f in judged}
+    about, rows = subject(inputs, model, NAME), list[EvalResult]()
     for label, measure in METRICS.items():
-        values = []
-        for question in inputs.questions:
-            if question.id.startswith(f"{label}-"):
-                verdict = verdicts.get(question.id)
-                value = verdict.value if isinstance(verdict, Score) else None
-                values.append(QuestionValue(question.id, value))
+        ids = [q.id for q in inputs.questions if q.id.startswith(f"{label}-")]
+        values = [QuestionValue(id_, refused.get(id_)) for id_ in ids]
         if values:
-            about = subject(inputs, model, NAME)
             rows += part_rows(about, measure, values, inputs.prompts, seed=inputs.seed)
     return rows
 
