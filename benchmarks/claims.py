@@ -4,8 +4,9 @@
     python benchmarks/claims.py runs/hybrid "M2 routed labels > M1" --of satisfied
 
 prints a Markdown table: the mean paired difference, by seed too, its 95% interval when prompts and
-seeds are both resampled (prompts alone, for one seed), the difference that so many prompts detect
-at 80% power, and the verdict: held (the interval lies above 0), failed (below 0) or undecided.
+seeds are both resampled (prompts alone, for one seed), the difference that so many prompts and
+seeds detect at 80% power, and the verdict: held (the interval lies above 0), failed (below 0) or
+undecided.
 `--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
 harmful, preferred; faults, the F1 of a critique). A preference is against M1, and its claim is
 about a win rate above one half.
@@ -20,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import bootstrap_mean
-from alignlab.evaluation.metrics.power import detectable
+from alignlab.evaluation.metrics.intervals import Floats, bootstrap_mean
+from alignlab.evaluation.metrics.power import crossed_error, detectable
 from alignlab.records import read_records
 from alignlab.runs import slug
 from alignlab.types import Feedback, Preference, Score
@@ -75,17 +76,25 @@ def line(run: Path, claim: str, of: str) -> str:
         f"{np.mean([a for a, s in zip(apart, seeds, strict=True) if s == one]):+.3f}"
         for one in dict.fromkeys(seeds)
     )
-    means = [apart[[i for i, p in enumerate(prompts) if p == one]].mean()
-             for one in dict.fromkeys(prompts)]  # fmt: skip
-    least = detectable(len(means), float(np.std(means, ddof=1)))
+    least = detectable(1, crossed_error(by_seed_and_prompt(keys, apart)))
     assert found.value is not None
     assert found.low is not None
     assert found.high is not None
     verdict = "held" if found.low > 0 else "failed" if found.high < 0 else "undecided"
     return (
         f"| {claim} | {found.value:+.3f} | {each} | [{found.low:+.3f}, {found.high:+.3f}] "
-        f"| {len(means)} | {least:.3f} | {verdict} |"
+        f"| {len(set(prompts))} | {least:.3f} | {verdict} |"
     )
+
+
+def by_seed_and_prompt(keys: Sequence[tuple[int, str]], values: Sequence[float]) -> Floats:
+    """Return values in a table of seeds and prompts, NaN where there is none; shape (S, P)."""
+    seeds, prompts = ({key[i]: None for key in keys} for i in (0, 1))
+    rows, columns = ({key: i for i, key in enumerate(some)} for some in (seeds, prompts))
+    table = np.full((len(rows), len(columns)), np.nan)
+    for (seed, prompt), value in zip(keys, values, strict=True):
+        table[rows[seed], columns[prompt]] = value
+    return table
 
 
 def table(run: Path, claims: Sequence[str], of: str) -> str:

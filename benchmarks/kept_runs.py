@@ -76,17 +76,20 @@ class KeptRun:
         """
         return self._kept(self._of(self.scores, model, "scores"))
 
-    def row(self, model: str, benchmark: str, metric: str) -> Mapping[str, Any]:
-        """Return the row of summary.json over all prompts.
+    def row(
+        self, model: str, benchmark: str, metric: str, against: str | None = None
+    ) -> Mapping[str, Any]:
+        """Return the row of summary.json over all prompts, against another model if one is named.
 
         Raises:
             BadInput: there is none.
         """
-        wanted = (model, benchmark, metric, None)
+        wanted = [model, benchmark, metric, against]
+        fields = ("model", "benchmark", "metric", "against")
         for row in self.rows:
-            if (row["model"], row["benchmark"], row["metric"], row["group"]) == wanted:
+            if row["group"] is None and [row[field] for field in fields] == wanted:
                 return row
-        raise BadInput(f"{self.name}: expected a row {wanted[:3]}, found none")
+        raise BadInput(f"{self.name}: expected a row {wanted}, found none")
 
     def _of(self, table: Mapping[str, Mapping[str, Any]], model: str, what: str) -> list[Any]:
         if model not in table:

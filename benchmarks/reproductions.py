@@ -6,12 +6,12 @@
 Claims are in `benchmarks/claims.yaml`, figures of runs in `docs/runs` (`benchmarks/kept_runs.py`).
 A figure is a win rate against the run's baseline, a difference of two models on the same prompts,
 or a row of the run's summary; seeds of several runs (`run: [a, b]`) are pooled. Intervals resample
-prompts and training seeds where there are several (95%). Verdicts follow from the interval alone:
-held, if it lies on the claimed side of nothing; failed, on the other side; undecided, if it holds
-nothing. A claim of equality is held if the interval lies within 0.05 of nothing. The detectable
-difference is the smallest that would be found with 80% power at the same n: from the standard
-deviation over prompts of the paired difference (averaged over seeds), with the spread of the seeds'
-means added.
+prompts and training seeds where there are several (95%), those of rows prompts alone. Verdicts
+follow from the interval alone: held, if it lies on the claimed side of no effect; failed, on the
+other side; undecided, if it holds no effect. A claim of equality is held if the interval lies
+within 0.05 of no effect. The detectable difference is the smallest that would be found with 80%
+power at the same n: from the standard deviation over prompts of the paired difference (averaged
+over seeds), with the spread of the seeds' means added.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from kept_runs import KeptRun
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Floats, Interval, bootstrap_mean
-from alignlab.evaluation.metrics.power import detectable
+from alignlab.evaluation.metrics.power import crossed_error, detectable
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "docs/runs"
@@ -132,20 +132,14 @@ def measure(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
 
 
 def crossed(values_SP: Floats) -> tuple[Interval, float]:
-    """Compute the mean of values by seed and prompt, its interval and its standard error.
-
-    The error adds the variance of the prompts' means to that of the seeds' means, which counts the
-    remainder twice and so errs on the wide side.
-    """
+    """Compute the mean of values by seed and prompt, its interval and its standard error."""
     seed_N, prompt_N = np.nonzero(np.isfinite(values_SP))
-    several = len(values_SP) > 1
     interval = bootstrap_mean(
         values_SP[seed_N, prompt_N],
         prompts_N=prompt_N.tolist(),
-        seeds_N=seed_N.tolist() if several else None,
+        seeds_N=seed_N.tolist() if len(values_SP) > 1 else None,
     )
-    means = [np.nanmean(values_SP, axis=0)] + ([np.nanmean(values_SP, axis=1)] if several else [])
-    return interval, math.sqrt(sum(float(np.nanvar(m, ddof=1)) / len(m) for m in means))
+    return interval, crossed_error(values_SP)
 
 
 def _size(values_SP: Floats) -> tuple[str, int]:
@@ -154,7 +148,9 @@ def _size(values_SP: Floats) -> tuple[str, int]:
 
 
 def _of_rows(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
-    """Compare a row of the summary with nothing, or with another row as if it were independent."""
+    """Compare a row of the summary with no effect (0, or the claim's own value of it), or with
+    another row as if the two were independent.
+    """
     row = run.row(*asked["row"])
     shown = Interval(row["value"], row["low"], row["high"], row["n"])
     what = " ".join((asked["row"][0], asked.get("label", asked["row"][2])))
@@ -167,8 +163,11 @@ def _of_rows(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
         shown = Interval(value, value - width, value + width, row["n"])
         low, high = value - width, value + width
     error = (high - low) / 2 / 1.96
+    apart, none = shown, asked.get("no_effect", 0)
+    if none:
+        apart = Interval(value - none, low - none, high - none, row["n"])
     n, seeds = f"{row['n']:,} {asked['unit']}", len(row["seeds"])
-    return Figure(run.name, what, shown, shown, error, n, seeds, asked["expect"])
+    return Figure(run.name, what, shown, apart, error, n, seeds, asked["expect"])
 
 
 def figures(claim: Mapping[str, Any], where: str, runs: Mapping[str, KeptRun]) -> list[Figure]:

@@ -7,7 +7,7 @@ import pytest
 from alignlab.errors import BadInput
 from alignlab.files import write_json
 from alignlab.records import to_dict, to_line
-from alignlab.types import Feedback, Message, Preference, Prompt, PromptValue, StudyDescription
+from alignlab.types import Feedback, Message, Preference, Prompt, StudyDescription
 from tests.conftest import ROOT
 
 spec = importlib.util.spec_from_file_location("findings", ROOT / "benchmarks" / "findings.py")
@@ -62,34 +62,3 @@ def test_a_run_without_seeds_is_refused(tmp_path):
     a_run(tmp_path, [])
     with pytest.raises(BadInput, match="seeds=2"):
         findings.table(tmp_path)
-
-
-def scored(path, values):
-    """Scores by model: one list per seed, a value per prompt."""
-    file = path / "stages/09-results/prompt_values.jsonl"
-    file.parent.mkdir(parents=True)
-    rows = [
-        PromptValue(model, "score", "mean", f"p{i}", value, "judge", seed=seed)
-        for model, seeds in values.items()
-        for seed, several in enumerate(seeds)
-        for i, value in enumerate(several)
-    ]
-    file.write_text("".join(map(to_line, rows)))
-
-
-def test_claims_have_a_difference_a_verdict_and_their_power(tmp_path):
-    flat, swings = [2.0] * 20, [1.0, 3.0] * 10
-    scored(tmp_path, {"A": [[3.0] * 20] * 2, "B": [flat] * 2, "C": [swings] * 2})
-    lines = findings.claims(tmp_path, ["A > B", "B > A", "C > B"]).splitlines()[2:]
-    assert lines[0] == "| A > B | +1.000 | [+1.000, +1.000] | 40 | 0.000 | held |"
-    assert lines[1] == "| B > A | -1.000 | [-1.000, -1.000] | 40 | 0.000 | failed |"
-    # A standard deviation of sqrt(20 / 19) over 20 prompts; (1.960 + 0.842) / sqrt(19).
-    assert lines[2].startswith("| C > B | +0.000 | [")
-    assert lines[2].endswith("] | 40 | 0.643 | undecided |")
-
-
-def test_a_claim_about_another_model_is_refused(tmp_path):
-    scored(tmp_path, {"A": [[1.0]], "B": [[2.0]]})
-    for claim in ("A > D", "A", "A < B"):
-        with pytest.raises(BadInput, match="--claim: expected A > B of A, B"):
-            findings.claims(tmp_path, [claim])

@@ -32,7 +32,7 @@ def finished_run(path: Path, scopes: tuple[str, ...] = ("seed-0", "seed-1")) -> 
     path.mkdir()
     study = StudyDescription("compare", "?", "M1", {"M1": "", "M2": "how"})
     write_json(path / "study.json", to_dict(study))
-    rows = [{"model": "M2", "benchmark": "score", "metric": "mean", "value": 2, "group": None}]
+    rows = [a_row(2, 1, 3) | {"benchmark": "score", "metric": "mean"}]
     write_json(path / "summary.json", {"recipe": "compare", "rows": rows})
     manifest = {
         "recipe": "compare", "command": "alignlab run compare out=/home/me/x", "seeds": [0, 1],
@@ -160,6 +160,26 @@ def test_a_figure_without_an_interval_decides_nothing() -> None:
     figure = ledger.Figure("run", "M2", shown, shown, float("nan"), "1 seed", 1, "more")
     assert figure.cell() == "`run`, M2: +0.400, 1 seed"
     assert figure.verdict_cell() == "undecided (one seed)"
+
+
+def a_row(value: float, low: float, high: float, against: str | None = None) -> dict[str, object]:
+    """Return a row of a summary."""
+    return {
+        "model": "M2", "benchmark": "b", "metric": "m", "against": against, "group": None,
+        "value": value, "low": low, "high": high, "n": 9, "seeds": [0],
+    }  # fmt: skip
+
+
+def test_a_share_of_preferences_is_compared_with_one_half_and_the_model_named() -> None:
+    rows = [a_row(0.9, 0.8, 1.0), a_row(0.55, 0.45, 0.65, "M1")]
+    run = kept.KeptRun("run", {}, rows, (), frozenset(), {}, {})
+    asked = {"row": ["M2", "b", "m", "M1"], "unit": "answers", "expect": "more"}
+    assert ledger.measure(run, asked).verdict == "held"
+    half = ledger.measure(run, asked | {"no_effect": 0.5})
+    assert half.verdict == "undecided"
+    assert half.cell() == "`run`, M2 m: 0.550 [0.450, 0.650], 9 answers"
+    with pytest.raises(BadInput, match="expected a row"):
+        run.row("M2", "b", "m", "M3")
 
 
 def test_undecided_names_the_detectable_difference() -> None:

@@ -13,6 +13,7 @@ from alignlab.evaluation.metrics import significance
 from alignlab.evaluation.metrics.multiple import benjamini_hochberg, holm
 from alignlab.evaluation.metrics.power import (
     Design,
+    crossed_error,
     detectable,
     paired_spread,
     prompts_needed,
@@ -175,6 +176,18 @@ def test_memory_bounds_change_no_p_value(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = sign_flip_p(values, draws=500)
     monkeypatch.setattr(significance, "_ROWS", 10)
     assert sign_flip_p(values, draws=500) == pytest.approx(whole, abs=0.06)
+
+
+def test_errors_over_prompts_and_seeds_by_hand() -> None:
+    """Means by prompt 0, 2 (variance 2, of 2), by seed 0, 2 (the same): sqrt(1 + 1)."""
+    assert crossed_error(np.array([[-1.0, 1.0], [1.0, 3.0]])) == pytest.approx(math.sqrt(2))
+    assert crossed_error(np.array([[0.0, 2.0]])) == pytest.approx(1.0)
+    # Without the value of prompt 1 by seed 1: means by prompt 0, 1, by seed 0, 1.
+    assert crossed_error(np.array([[-1.0, 1.0], [1.0, np.nan]])) == pytest.approx(
+        math.sqrt(0.5 / 2 + 0.5 / 2)
+    )
+    with pytest.raises(BadInput, match="2 prompts or more, found 1"):
+        crossed_error(np.array([[1.0], [2.0]]))
 
 
 def test_a_difference_needs_as_many_prompts_as_it_is_detectable_with() -> None:

@@ -12,8 +12,10 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import LEVEL
+from alignlab.evaluation.metrics.intervals import LEVEL, Floats
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,27 @@ def detectable(n: int, spread: float, design: Design = Design()) -> float:
     if n < 1 or spread < 0:
         raise BadInput(f"power: expected n >= 1 and a spread >= 0; got {n}, {spread}")
     return design.quantiles * spread / math.sqrt(n)
+
+
+def crossed_error(values_SP: Floats) -> float:
+    """Return the standard error of the mean of values by training seed and prompt.
+
+    The variance of the prompts' means plus, with several seeds, that of the seeds' means; this
+    counts the remainder twice and so errs on the wide side. `detectable(1, error)` is the smallest
+    mean difference that so many prompts and seeds detect.
+
+    Args:
+        values_SP: differences of two models, NaN where there is none; shape (S, P).
+
+    Raises:
+        BadInput: fewer than two prompts.
+    """
+    if values_SP.shape[1] < 2:
+        raise BadInput(f"power: expected 2 prompts or more, found {values_SP.shape[1]}")
+    means = [np.nanmean(values_SP, axis=0)]
+    if len(values_SP) > 1:
+        means.append(np.nanmean(values_SP, axis=1))
+    return math.sqrt(sum(float(np.nanvar(m, ddof=1)) / len(m) for m in means))
 
 
 def prompts_needed(apart: float, spread: float, design: Design = Design()) -> int:
