@@ -76,7 +76,7 @@ def line(run: Path, claim: str, of: str) -> str:
         f"{np.mean([a for a, s in zip(apart, seeds, strict=True) if s == one]):+.3f}"
         for one in dict.fromkeys(seeds)
     )
-    least = detectable(1, crossed_error(by_seed_and_prompt(keys, apart)))
+    least = detectable(1, crossed_error(by_seed_and_prompt(keys, apart.tolist())))
     assert found.value is not None
     assert found.low is not None
     assert found.high is not None

@@ -129,6 +129,16 @@ def test_the_basis_says_which_findings_stand_when_corrected() -> None:
     assert "Holm" not in derive([rows[2], adjusted("C", 1.0)], "M1").basis
 
 
+def test_where_nothing_is_decided_the_basis_names_the_difference_that_would_be_found() -> None:
+    """By hand: (1.960 + 0.842) / 1.960 = 1.4294 half-widths."""
+    decided = [row("A", 0.6, 0.55, 0.65), row("D", 0.4, 0.35, 0.45)]
+    assert "80% power" not in derive(decided, "M1").basis
+    one = derive([*decided, row("B", 0.5, 0.45, 0.55)], "M1").basis
+    assert "Where the interval covers 50%, 7.1 points of win rate would be found" in one
+    several = [row("B", 0.5, 0.45, 0.55), row("C", 0.5, 0.4, 0.6)]
+    assert "covers 50%, 7.1 to 14.3 points of win rate" in derive(several, "M1").basis
+
+
 def test_a_single_win_that_its_test_does_not_confirm_is_none() -> None:
     def tested(p: float) -> EvalResult:
         return EvalResult("A", "head_to_head", "win_rate_p", p, None, None, 400, 0, "M1")

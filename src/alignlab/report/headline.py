@@ -23,6 +23,9 @@ FEW, FEW_OF_A_KIND = 100, 10
 """Prompts, and wins or losses, below which a win rate has a score interval, as in
 `evaluation/metrics/win_rate.py`."""
 
+DETECTED = 1.4294
+"""Half-widths of a 95% interval that are found with 80% power: (1.960 + 0.842) / 1.960."""
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -114,7 +117,7 @@ def derive(
     better = sorted(by_standing["better"], key=lambda r: -(r.value or 0))
     worse = sorted(by_standing["worse"], key=lambda r: r.value or 0)
     open_ = by_standing["not distinguishable"]
-    basis = " ".join(filter(None, (_basis(rows), _corrected(rows, results))))
+    basis = " ".join(filter(None, (_basis(rows), _power(rows), _corrected(rows, results))))
     said = tuple(
         f"{option}: {_option([r for r in rows if r.model in models], results)}"
         for option, models in (options or {}).items()
@@ -274,6 +277,20 @@ def _basis(rows: Sequence[EvalResult]) -> str:
         f"Win rate = (wins + ties/2) / judged; {size} judged comparisons per model{pooled}; "
         f"{_intervals(rows)}."
     )
+
+
+def _power(rows: Sequence[EvalResult]) -> str:
+    """Name the difference that would have been found where an interval covers one half."""
+    widths = [
+        100 * DETECTED * (row.high - row.low) / 2
+        for row in rows
+        if row.low is not None and row.high is not None and row.low <= CHANCE <= row.high
+    ]
+    if not widths:
+        return ""
+    least, most = f"{min(widths):.1f}", f"{max(widths):.1f}"
+    size = most if least == most else f"{least} to {most}"
+    return f"Where the interval covers 50%, {size} points of win rate would be found (80% power)."
 
 
 def _is_few(row: EvalResult) -> bool:
