@@ -31,7 +31,8 @@ def table(run: Path, figures: Sequence[str]) -> str:
     for figure in figures:
         if not any(figure in cells for cells in found.values()):
             raise BadInput(f"{run}: expected a figure {figure}, found none")
-    models = [m for m in read_json(run / "study.json")["models"] if m in found]
+    study = run / "study.json"  # not in the folders of docs/runs, whose rows keep the order
+    models = [m for m in read_json(study)["models"] if m in found] if study.exists() else [*found]
     lines = [["model", *figures], ["---"] * (1 + len(figures))]
     lines += [[model, *(found[model].get(f, "") for f in figures)] for model in models]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

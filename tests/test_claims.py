@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from alignlab.errors import BadInput
+from alignlab.files import read_json, write_json
 from alignlab.records import to_line
 from alignlab.types import Feedback, Preference, Score, Unscored
 from tests.conftest import ROOT
@@ -24,7 +25,7 @@ def write(run, of, model, seed, verdicts):
 
 
 def cells(run, claim, of="score"):
-    return [cell.strip() for cell in claims.line(run, claim, of).strip("|").split("|")]
+    return [cell.strip() for cell in claims.line([run], claim, of).strip("|").split("|")]
 
 
 def test_a_claim_is_held_failed_or_undecided(tmp_path):
@@ -72,10 +73,33 @@ def test_preferences_are_against_one_half(tmp_path):
 
 def test_what_cannot_be_tested_is_refused(tmp_path):
     with pytest.raises(BadInput, match="expected MODEL > MODEL"):
-        claims.line(tmp_path, "M2 beats M1", "score")
+        claims.line([tmp_path], "M2 beats M1", "score")
     with pytest.raises(BadInput, match="expected verdicts score on M2"):
-        claims.line(tmp_path, "M2 > M1", "score")
+        claims.line([tmp_path], "M2 > M1", "score")
     for model in ("m1", "m2"):
         write(tmp_path, "score", model, 0, [Score(1.0)])
     with pytest.raises(BadInput, match="expected 2 prompts or more"):
-        claims.line(tmp_path, "M2 > M1", "score")
+        claims.line([tmp_path], "M2 > M1", "score")
+
+
+def kept(folder, scores):
+    folder.mkdir()
+    values = {"prompts": ["p0", "p1"], "left_out": [], "scores": scores, "outcomes": {}}
+    write_json(folder / "values.json", values)
+    return folder
+
+
+def test_seeds_of_kept_runs_are_pooled(tmp_path):
+    runs = [
+        kept(tmp_path / "a", {"M2": {"0": [3.0, 2.0]}, "M1": {"0": [1.0, 2.0]}}),
+        kept(tmp_path / "b", {"M2": {"0": [4.0, None]}, "M1": {"0": [1.0, 2.0]}}),
+    ]
+    found = claims.line(runs, "M2 > M1", "score").split(" | ")
+    assert found[1:3] == ["+1.667", "+1.000 / +3.000"]
+    with pytest.raises(BadInput, match="kept folders hold no other, found faults"):
+        claims.line(runs, "M2 > M1", "faults")
+    other = tmp_path / "c"
+    kept(other, {"M2": {"0": [4.0, 3.0]}, "M1": {"0": [1.0, 2.0]}})
+    write_json(other / "values.json", read_json(other / "values.json") | {"prompts": ["q0", "q1"]})
+    with pytest.raises(BadInput, match="expected the prompts of"):
+        claims.line([runs[0], other], "M2 > M1", "score")
