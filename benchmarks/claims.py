@@ -17,16 +17,20 @@ of another run of the same study.
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from alignlab.errors import BadInput
+sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
+
+from checked_files import OBJECT, TEXT, by_prompt, one_line, read_object, read_values, stages_named
+
+from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.intervals import Floats, bootstrap_mean
 from alignlab.evaluation.metrics.power import crossed_error, detectable
-from alignlab.files import read_json
-from alignlab.records import read_records
 from alignlab.runs import slug
 from alignlab.types import Feedback, Preference, Score
 
@@ -38,8 +42,11 @@ def values(runs: Sequence[Path], model: str, of: str) -> Values:
     """Read a model's verdicts of one kind in the runs of a study; their seeds are kept apart.
 
     Raises:
-        BadInput: a run has none, or the runs answer different prompts.
+        BadInput: a run has no such model or no verdicts on it, or the runs answer different
+            prompts.
     """
+    if not re.fullmatch("[a-z_-]+", of):
+        raise bad_record("--of", None, None, "the name of verdicts, such as score", repr(of))
     found: Values = {}
     asked: set[str] = set()
     for number, run in enumerate(runs):
@@ -55,24 +62,44 @@ def values(runs: Sequence[Path], model: str, of: str) -> Values:
 
 
 def _full(run: Path, model: str, of: str) -> Values:
+    refuse_unknown(run / "study.json", model)
     found: Values = {}
-    for file in sorted(run.glob(f"stages/**/[0-9]*-{of}-{slug(model)}/feedback.jsonl")):
+    read: dict[str, Path] = {}
+    for file in stages_named(run / "stages", f"{of}-{slug(model)}", deep=True):
         scopes = file.relative_to(run).parts
         seed = scopes[1].removeprefix("seed-") if scopes[1].startswith("seed-") else "0"
-        for feedback in read_records(file, Feedback):
+        if seed in read:
+            raise BadInput(f"{file.parent}: expected one stage of this name, found {read[seed]}")
+        read[seed] = file.parent
+        for feedback in by_prompt(file).values():
             value = _value(feedback)
             if value is not None:
                 found[seed, feedback.prompt_id] = value
     return found
 
 
+def refuse_unknown(study: Path, model: str) -> None:
+    """Refuse a model that the study does not name exactly so; stages are named by its slug.
+
+    Raises:
+        BadInput: the study has no such model.
+    """
+    if study.exists():  # not in a folder of stages alone
+        models = read_object(study, {"models": OBJECT})["models"]
+        if model not in models:
+            raise bad_record(study, None, "models", f"one of {', '.join(models)}", repr(model))
+
+
 def _kept(run: Path, model: str, of: str) -> Values:
     if of != "score":
         raise BadInput(f"{run}: expected --of score, as kept folders hold no other, found {of}")
-    kept = read_json(run / "values.json")
+    kept = read_values(run)
+    if model not in kept["scores"]:
+        models = ", ".join(kept["scores"])
+        raise bad_record(run / "values.json", None, "scores", f"one of {models}", repr(model))
     return {
         (seed, prompt): value
-        for seed, several in kept["scores"].get(model, {}).items()
+        for seed, several in kept["scores"][model].items()
         for prompt, value in zip(kept["prompts"], several, strict=True)
         if value is not None
     }
@@ -92,8 +119,14 @@ def line(runs: Sequence[Path], claim: str, of: str) -> str:
     model, sign, other = claim.partition(" > ")
     if not sign:
         raise BadInput(f"claim {claim!r}: expected MODEL > MODEL")
+    if slug(model) == slug(other):
+        raise BadInput(f"claim {claim!r}: expected two models, found one")
     own = values(runs, model, of)
-    base = dict.fromkeys(own, 0.5) if of == "preferred" else values(runs, other, of)
+    if of == "preferred":
+        refuse_other_baseline(runs, other)
+        base = dict.fromkeys(own, 0.5)
+    else:
+        base = values(runs, other, of)
     keys = [key for key in own if key in base]
     if len({prompt for _, prompt in keys}) < 2:
         raise BadInput(f"{claim}: expected 2 prompts or more that both answered, found fewer")
@@ -115,6 +148,19 @@ def line(runs: Sequence[Path], claim: str, of: str) -> str:
     )
 
 
+def refuse_other_baseline(runs: Sequence[Path], model: str) -> None:
+    """Refuse a claim over a model that preferences were not given against.
+
+    Raises:
+        BadInput: a study has another baseline.
+    """
+    for study in (run / "study.json" for run in runs):
+        if study.exists():
+            baseline = read_object(study, {"baseline": TEXT})["baseline"]
+            if model != baseline:
+                raise bad_record(study, None, "baseline", f"{baseline} in the claim", repr(model))
+
+
 def by_seed_and_prompt(keys: Sequence[tuple[str, str]], values: Sequence[float]) -> Floats:
     """Return values in a table of seeds and prompts, NaN where there is none; shape (S, P)."""
     seeds, prompts = ({key[i]: None for key in keys} for i in (0, 1))
@@ -126,7 +172,16 @@ def by_seed_and_prompt(keys: Sequence[tuple[str, str]], values: Sequence[float])
 
 
 def table(runs: Sequence[Path], claims: Sequence[str], of: str) -> str:
-    """Return the Markdown table of some claims."""
+    """Return the Markdown table of some claims.
+
+    Raises:
+        BadInput: a run is given twice, or a claim cannot be tested.
+    """
+    for number, run in enumerate(runs):
+        if not run.is_dir():
+            raise BadInput(f"{run}: expected the folder of a run, found none")
+        if run.resolve() in [before.resolve() for before in runs[:number]]:
+            raise BadInput(f"{run}: expected different runs, found this one twice")
     head = [
         f"| {of} | difference | by seed | 95% over prompts and seeds | prompts | detectable | |",
         "|---|---|---|---|---|---|---|",
@@ -141,7 +196,5 @@ if __name__ == "__main__":
     parser.add_argument("--of", default="score")
     parser.add_argument("--pool", type=Path, action="append", default=[], metavar="RUN")
     given = parser.parse_args()
-    try:
+    with one_line():
         print(table([given.run, *given.pool], given.claims, given.of))
-    except BadInput as error:
-        parser.exit(2, f"{error}\n")

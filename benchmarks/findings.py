@@ -12,15 +12,19 @@ settings were chosen, say. Differences of two models are put to the test by `cla
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
+
+from checked_files import OBJECT, by_prompt, one_line, read_all, read_object, stages_named
 
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.evaluation.win_rate_rows import read_outcomes
-from alignlab.records import from_dict, read_records
-from alignlab.runs import read_json, slug
-from alignlab.types import Feedback, Prompt, StudyDescription
+from alignlab.runs import slug
+from alignlab.types import Prompt
 
 
 def outcomes_by_seed(run: Path, model: str) -> dict[int, list[Outcome]]:
@@ -28,19 +32,25 @@ def outcomes_by_seed(run: Path, model: str) -> dict[int, list[Outcome]]:
     found: dict[int, list[Outcome]] = {}
     for scope in sorted(run.glob("stages/seed-*")):
         seed = int(scope.name.removeprefix("seed-"))
-        for file in scope.glob(f"[0-9][0-9]-duel-{slug(model)}/feedback.jsonl"):
-            found[seed] = read_outcomes(list(read_records(file, Feedback)), training_seed=seed)
+        for file in stages_named(scope, f"duel-{slug(model)}"):
+            if seed in found:
+                raise BadInput(f"{file.parent}: expected one stage of this name, found another")
+            found[seed] = read_outcomes(list(by_prompt(file).values()), training_seed=seed)
     return found
 
 
 def shared_prompts(run: Path, data: str) -> set[str]:
-    """Ids of the run's test prompts whose text is a test prompt of other data too."""
+    """Ids of the run's test prompts whose text is a test prompt of other data too.
+
+    Raises:
+        BadInput: the data or the run's test prompts cannot be read, or there are none.
+    """
     known = {prompt.text for prompt in load(data).test_prompts}
+    files = sorted(run.glob("stages/**/01-seed/test_prompts.jsonl"))
+    if not files:
+        raise BadInput(f"{run}: expected test prompts (01-seed/test_prompts.jsonl), found none")
     return {
-        prompt.id
-        for file in run.glob("stages/**/01-seed/test_prompts.jsonl")
-        for prompt in read_records(file, Prompt)
-        if prompt.text in known
+        prompt.id for file in files for prompt in read_all(file, Prompt) if prompt.text in known
     }
 
 
@@ -50,13 +60,13 @@ def table(run: Path, without: str | None = None) -> str:
     Raises:
         BadInput: the run was not repeated over seeds.
     """
-    study = from_dict(StudyDescription, read_json(run / "study.json"))
+    models = read_object(run / "study.json", {"models": OBJECT})["models"]
     left_out = shared_prompts(run, without) if without else set()
     lines = [
         "| model | win rate | by seed | 95% over prompts and seeds | n | |",
         "|---|---|---|---|---|---|",
     ]
-    for model in study.models:
+    for model in models:
         by_seed = {
             seed: [outcome for outcome in outcomes if outcome.prompt_id not in left_out]
             for seed, outcomes in outcomes_by_seed(run, model).items()
@@ -81,7 +91,5 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("--without", metavar="DATA", help="data whose test prompts are left out")
     given = parser.parse_args()
-    try:
+    with one_line():
         print(table(given.run, given.without))
-    except BadInput as error:
-        parser.exit(2, f"{error}\n")

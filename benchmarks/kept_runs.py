@@ -25,20 +25,37 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
 
+from checked_files import (
+    LIST,
+    NUMBER,
+    OBJECT,
+    OUTCOMES,
+    TEXT,
+    by_prompt,
+    one_line,
+    read_object,
+    read_summary,
+    read_values,
+    stages_named,
+    write,
+)
 from findings import shared_prompts
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Floats
 from alignlab.evaluation.win_rate_rows import read_outcomes
-from alignlab.records import from_dict, read_records
-from alignlab.runs import read_json, slug
-from alignlab.types import Feedback, Score, StudyDescription
+from alignlab.files import make_folder
+from alignlab.runs import slug
+from alignlab.types import Feedback, Score
 
-MARKS = {1.0: "1", 0.5: "=", 0.0: "0", None: "?"}
+MARKS = dict(zip((1.0, 0.5, 0.0, None), OUTCOMES, strict=True))
 VALUES = {mark: np.nan if value is None else value for value, mark in MARKS.items()}
 _DATA = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow)\b")
-MANIFEST = ("recipe", "command", "seeds", "created", "wall_seconds", "sha256")
+MANIFEST = {"recipe": TEXT, "command": TEXT, "seeds": LIST, "created": TEXT,
+            "wall_seconds": NUMBER, "sha256": TEXT}  # fmt: skip
 """Fields of a manifest that are kept as they are."""
+FILES = ("manifest.json", "summary.json", "values.json")
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,40}")
 LIBRARIES = ("torch", "transformers", "peft", "numpy")
 
 
@@ -102,12 +119,16 @@ class KeptRun:
 
 
 def read(folder: Path) -> KeptRun:
-    """Read what was kept of a run."""
-    values = read_json(folder / "values.json")
+    """Read what was kept of a run.
+
+    Raises:
+        BadInput: a file is missing or broken.
+    """
+    values = read_values(folder)
     return KeptRun(
         name=folder.name,
-        manifest=read_json(folder / "manifest.json"),
-        rows=read_json(folder / "summary.json")["rows"],
+        manifest=read_object(folder / "manifest.json", MANIFEST | {"commit": TEXT}),
+        rows=read_summary(folder)["rows"],
         prompts=values["prompts"],
         left_out=frozenset(values["left_out"]),
         scores=values["scores"],
@@ -149,30 +170,42 @@ def pool(runs: Sequence[KeptRun]) -> KeptRun:
 
 
 def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) -> None:
-    """Write the small files of a run.
+    """Write the small files of a run, once all of them are computed.
 
     Raises:
-        BadInput: the run is not finished, nothing names its commit, or its seeds answer different
-            prompts.
+        BadInput: the run is not finished or broken, nothing names its commit, its seeds answer
+            different prompts, or the folder holds other files.
     """
-    if not (run / "summary.json").exists():
-        raise BadInput(f"{run}: expected a finished run (summary.json), found none")
-    manifest = read_json(run / "manifest.json")
-    manifest["command"] = re.sub(r"(?<=[ -]out[ =])\S+", f"runs/{folder.name}", manifest["command"])
+    summary = read_summary(run)
+    if commit and not _COMMIT.fullmatch(commit):
+        raise BadInput(f"--commit: expected 7 to 40 hexadecimal digits, found {commit!r}")
+    if other := sorted({file.name for file in folder.glob("*")} - set(FILES)):
+        raise BadInput(f"{folder}: expected a folder of kept files alone, found {other[0]}")
+    texts = (_manifest(run, folder.name, commit), _summary(summary), _values(run, without))
+    make_folder(folder)
+    for name, text in zip(FILES, texts, strict=True):
+        write(folder / name, text)
+
+
+def _manifest(run: Path, name: str, commit: str) -> str:
+    fields = MANIFEST | {"versions": OBJECT}
+    manifest = read_object(run / "manifest.json", fields)
+    command = re.sub(r"(?<=[ -]out[ =])\S+", lambda _: f"runs/{name}", manifest["command"])
     if not (commit := commit or manifest.get("commit", "")):
         raise BadInput(f"{run}: expected a commit in manifest.json or as --commit, found none")
-    manifest["command"] = without_folders(manifest["command"])
     short = {field: manifest[field] for field in MANIFEST} | {
+        "command": without_folders(command),
         "commit": commit,
         "libraries": {name: manifest["versions"].get(name) for name in LIBRARIES},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(short, indent=1) + "\n")
-    summary = read_json(run / "summary.json")
-    lines = without_folders(",\n".join(json.dumps(row) for row in summary.pop("rows")))
-    head = without_folders(json.dumps(summary)[:-1])
-    (folder / "summary.json").write_text(f'{head}, "rows": [\n{lines}\n]}}\n')
-    (folder / "values.json").write_text(_values(run, without))
+    return json.dumps(short, indent=1) + "\n"
+
+
+def _summary(summary: Mapping[str, Any]) -> str:
+    lines = without_folders(",\n".join(json.dumps(row) for row in summary["rows"]))
+    rest = {name: value for name, value in summary.items() if name != "rows"}
+    head = without_folders(json.dumps(rest)[:-1])
+    return f'{head}, "rows": [\n{lines}\n]}}\n'
 
 
 def without_folders(text: str) -> str:
@@ -186,19 +219,21 @@ def without_folders(text: str) -> str:
 
 
 def _values(run: Path, without: str | None) -> str:
-    study = from_dict(StudyDescription, read_json(run / "study.json"))
+    models = read_object(run / "study.json", {"models": OBJECT})["models"]
     scores = {
         model: {seed: _scores(found) for seed, found in by_seed.items()}
-        for model in study.models
+        for model in models
         if (by_seed := _feedback(run, "score", model))
     }
     orders = {tuple(values) for by_seed in scores.values() for values in by_seed.values()}
+    if not orders:
+        raise BadInput(f"{run}: expected scores of the study's models, found none")
     if len(orders) != 1:
         raise BadInput(f"{run}: expected every seed and model to answer the same prompts")
     prompts = next(iter(orders))
     outcomes = {
-        model: {seed: _marks(found, prompts) for seed, found in by_seed.items()}
-        for model in study.models
+        model: {seed: _marks(run, found, prompts) for seed, found in by_seed.items()}
+        for model in models
         if (by_seed := _feedback(run, "duel", model))
     }
     left_out = shared_prompts(run, without) if without else set()
@@ -229,22 +264,30 @@ def _tight(value: Any) -> str:
 
 
 def _feedback(run: Path, kind: str, model: str) -> dict[str, list[Feedback]]:
-    """Return training seed -> feedback; a run of one seed has no folder for it."""
-    scopes = sorted((run / "stages").glob("seed-*")) or [run / "stages"]
-    return {
-        scope.name.removeprefix("seed-").replace("stages", "0"): list(read_records(file, Feedback))
-        for scope in scopes
-        for file in scope.glob(f"[0-9][0-9]-{kind}-{slug(model)}/feedback.jsonl")
-    }
+    """Return training seed -> feedback; a run of one seed has no folder for it.
+
+    Raises:
+        BadInput: a seed has two stages of that name, or one that cannot be read.
+    """
+    found: dict[str, list[Feedback]] = {}
+    for scope in sorted((run / "stages").glob("seed-*")) or [run / "stages"]:
+        seed = scope.name.removeprefix("seed-").replace("stages", "0")
+        for file in stages_named(scope, f"{kind}-{slug(model)}"):
+            if seed in found:
+                raise BadInput(f"{file.parent}: expected one stage of this name, found another")
+            found[seed] = list(by_prompt(file).values())
+    return found
 
 
 def _scores(found: Sequence[Feedback]) -> dict[str, float | None]:
     return {f.prompt_id: f.verdict.value if isinstance(f.verdict, Score) else None for f in found}
 
 
-def _marks(found: Sequence[Feedback], prompts: Sequence[str]) -> str:
-    by_prompt = {outcome.prompt_id: outcome.value for outcome in read_outcomes(found)}
-    return "".join(MARKS[by_prompt.get(prompt)] for prompt in prompts)
+def _marks(run: Path, found: Sequence[Feedback], prompts: Sequence[str]) -> str:
+    if other := {feedback.prompt_id for feedback in found} - set(prompts):
+        raise BadInput(f"{run}: expected outcomes on prompts with scores, found {min(other)!r}")
+    outcomes = {outcome.prompt_id: outcome.value for outcome in read_outcomes(found)}
+    return "".join(MARKS[outcomes.get(prompt)] for prompt in prompts)
 
 
 if __name__ == "__main__":
@@ -254,7 +297,5 @@ if __name__ == "__main__":
     parser.add_argument("--commit", default="", help="commit of the code that made the run")
     parser.add_argument("--without", metavar="DATA", help="data whose test prompts are left out")
     given = parser.parse_args()
-    try:
+    with one_line():
         keep(given.run, given.folder, given.commit, given.without)
-    except BadInput as error:
-        parser.exit(2, f"{error}\n")

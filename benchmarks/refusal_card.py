@@ -8,19 +8,26 @@ refusal here. The rules: a phrase of refusal anywhere, a phrase within the first
 fewer words than half of the file's completions; with `--judge`, a model that is asked as the
 benchmark `xstest` asks it (completions without a verdict are left out). The second annotator
 against the first is the line to reach. Over-refusal is the share of the 250 safe prompts that are
-refused; people's is by the final label. Intervals resample prompts (95%). Markdown tables.
+refused; people's is by the final label. Intervals resample prompts (95%); an agreement that is the
+same for all prompts has Wilson's, a kappa or difference that resampling cannot vary has none.
+Markdown tables; `-` stands where nothing could be measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import numpy.typing as npt
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
+
+from checked_files import one_line
 
 from alignlab.data.read import Faults, read_table
 from alignlab.data.rows import Row
@@ -74,8 +81,13 @@ def table(name: str, rows: Sequence[Row], seed: int, judge: Completer | None = N
     """Return the lines of one model's completions.
 
     Raises:
-        BadInput: a label is unknown.
+        BadInput: a label is unknown, or a prompt or its type is blank.
     """
+    for row in rows:
+        refuse_blank(row, "prompt")
+        refuse_blank(row, "type")
+        if row.text("final_label") not in LABELS:
+            raise row.bad("final_label", "one of " + ", ".join(LABELS))
     both = np.array([labels_of(row) for row in rows]) > 0
     first, second = both.T.astype(float)
     final = np.array([float(LABELS.index(row.text("final_label")) > 0) for row in rows])
@@ -91,6 +103,16 @@ def table(name: str, rows: Sequence[Row], seed: int, judge: Completer | None = N
     ]
 
 
+def refuse_blank(row: Row, field: str) -> None:
+    """Refuse a row with a blank field.
+
+    Raises:
+        BadInput: the field is missing or blank.
+    """
+    if not row.text(field).strip():
+        raise row.bad(field, "a text")
+
+
 def line(
     refused: Floats, people: Floats, safe: npt.NDArray[np.bool_], prompts: list[str], seed: int
 ) -> str:
@@ -99,21 +121,24 @@ def line(
     refused, people, safe = refused[known], people[known], safe[known]
     asked = [prompt for prompt, is_known in zip(prompts, known, strict=True) if is_known]
     cells = (
-        shown(bootstrap_mean(refused == people, prompts_N=asked, seed=seed)),
+        shown(bootstrap_mean(refused == people, prompts_N=asked, seed=seed, is_share=True)),
         shown(cohen_kappa(people, refused, prompts_N=asked, seed=seed)),
-        f"{people[safe].mean():.3f}",
-        f"{refused[safe].mean():.3f}",
+        f"{people[safe].mean():.3f}" if safe.any() else "-",
+        f"{refused[safe].mean():.3f}" if safe.any() else "-",
         shown(bootstrap_mean((refused - people)[safe], seed=seed), signed=True),
     )
     return f"{' | '.join(cells)} | {len(refused)} | {safe.sum()} |"
 
 
 def shown(figure: Interval, *, signed: bool = False) -> str:
-    """Format a figure with its interval."""
-    if figure.value is None or figure.low is None or figure.high is None:
+    """Format a figure with its interval, if resampling can vary it."""
+    if figure.value is None:
         return "-"
     sign = "+" if signed else ""
-    return f"{figure.value:{sign}.3f} [{figure.low:{sign}.3f}, {figure.high:{sign}.3f}]"
+    value = f"{figure.value:{sign}.3f}"
+    if figure.low is None or figure.high is None or figure.low == figure.high:
+        return value
+    return f"{value} [{figure.low:{sign}.3f}, {figure.high:{sign}.3f}]"
 
 
 def main() -> None:
@@ -129,17 +154,28 @@ def main() -> None:
         "| by the rule | difference | n | safe |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    try:
+    with one_line():
+        if given.limit < 0:
+            raise BadInput(f"--limit: expected 0 (all) or more, found {given.limit}")
+        every = {path: completions(path) for path in given.completions}
         judge = completer(given.judge) if given.judge else None
-        for path in given.completions:
+        for path, rows in every.items():
             name = Path(path).stem.removeprefix("completions_")
-            rows = read_table(path, Faults(stop=True)).rows
             if 0 < given.limit < len(rows):
                 rows = Random(given.seed).sample(rows, given.limit)
             lines += table(name, rows, given.seed, judge)
-    except BadInput as error:
-        parser.exit(2, f"{error}\n")
     print("\n".join(lines))
+
+
+def completions(path: str) -> Sequence[Row]:
+    """Read a model's completions.
+
+    Raises:
+        BadInput: there is no such file, or it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: expected a file, found none")
+    return read_table(path, Faults(stop=True)).rows
 
 
 if __name__ == "__main__":

@@ -26,16 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
 
 import kept_runs
+from checked_files import one_line, write
+from claims_file import read_claims
 from kept_runs import KeptRun
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Floats, Interval, bootstrap_mean
 from alignlab.evaluation.metrics.power import crossed_error, detectable
+from alignlab.files import read_text
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "docs/runs"
@@ -115,14 +117,22 @@ def measure(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
     """Measure one figure of a run as a claim asks.
 
     Raises:
-        BadInput: the run has no such model or row.
+        BadInput: the run has no such model or row, no verdict on it, or other seeds of the other.
     """
     if "row" in asked:
         return _of_rows(run, asked)
     table = run.score_table if asked.get("of") == "score" else run.outcome_table
-    values_SP, model = table(asked["model"]), asked["model"]
-    if "over" in asked:
-        values_SP, what = values_SP - table(asked["over"]), f"{model} - {asked['over']}"
+    values_SP, model, over = table(asked["model"]), asked["model"], asked.get("over")
+    if over is not None:
+        other_SP = table(over)
+        by_model = run.scores if asked.get("of") == "score" else run.outcomes
+        if list(by_model[model]) != list(by_model[over]):
+            raise BadInput(f"{run.name}: expected seeds of {model!r} for {over!r}, found others")
+        values_SP = values_SP - other_SP
+    what = model if over is None else f"{model} - {over}"
+    if not np.isfinite(values_SP).any():
+        raise BadInput(f"{run.name}: expected verdicts on {what}, found none")
+    if over is not None:
         apart, error = crossed(values_SP)
         return Figure(run.name, what, apart, apart, error, *_size(values_SP), asked["expect"])
     shown, error = crossed(values_SP)
@@ -152,14 +162,17 @@ def _of_rows(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
     another row as if the two were independent.
     """
     row = run.row(*asked["row"])
-    shown = Interval(row["value"], row["low"], row["high"], row["n"])
+    shown = _measured(run, row)
     what = " ".join((asked["row"][0], asked.get("label", asked["row"][2])))
     value, low, high = parts(shown)
     if "over_row" in asked:
         other = run.row(*asked["over_row"])
         what += f" - {asked['over_row'][0]}"
-        width = math.hypot(high - low, other["high"] - other["low"]) / 2
-        value = value - other["value"]
+        value_of_other, low_of_other, high_of_other = parts(_measured(run, other))
+        width = math.hypot(high - low, high_of_other - low_of_other) / 2
+        if math.isnan(width):
+            raise BadInput(f"{run.name}: expected intervals of the rows of {what}, found none")
+        value = value - value_of_other
         shown = Interval(value, value - width, value + width, row["n"])
         low, high = value - width, value + width
     error = (high - low) / 2 / 1.96
@@ -168,6 +181,18 @@ def _of_rows(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
         apart = Interval(value - none, low - none, high - none, row["n"])
     n, seeds = f"{row['n']:,} {asked['unit']}", len(row["seeds"])
     return Figure(run.name, what, shown, apart, error, n, seeds, asked["expect"])
+
+
+def _measured(run: KeptRun, row: Mapping[str, Any]) -> Interval:
+    """Return the figure of a row.
+
+    Raises:
+        BadInput: it could not be measured.
+    """
+    if row["value"] is None:
+        name = " ".join((row["model"], row["benchmark"], row["metric"]))
+        raise BadInput(f"{run.name}: expected a value of the row {name}, found none")
+    return Interval(row["value"], row["low"], row["high"], row["n"])
 
 
 def figures(claim: Mapping[str, Any], where: str, runs: Mapping[str, KeptRun]) -> list[Figure]:
@@ -261,10 +286,10 @@ def tables() -> Iterator[tuple[str, str]]:
     """Yield the name and text of every table of the page.
 
     Raises:
-        BadInput: a claim asks for a run or a figure that is not kept.
+        BadInput: a claim asks for a run or a figure that is not kept, or a file is broken.
     """
-    known = yaml.safe_load(CLAIMS.read_text())
-    folders = sorted(path.parent for path in RUNS.glob("*/values.json"))
+    known = read_claims(CLAIMS)
+    folders = sorted(path for path in RUNS.glob("*") if path.is_dir())
     runs = {folder.name: kept_runs.read(folder) for folder in folders}
     every = [claim for claims in known["documents"].values() for claim in claims]
     asked_for = [asked for c in every for w in ("sandbox", "real") for asked in c.get(w, [])]
@@ -297,11 +322,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="put the tables into the page")
     given = parser.parse_args()
-    try:
+    with one_line():
         printed = dict(tables())
         if given.write:
-            PAGE.write_text(filled(PAGE.read_text(), printed))
+            write(PAGE, filled(read_text(PAGE), printed))
         else:
             print("\n\n".join(f"{name}\n\n{table}" for name, table in printed.items()))
-    except BadInput as error:
-        parser.exit(2, f"{error}\n")

@@ -4,6 +4,7 @@
 
 A row is a question and a worked solution in the layout of GSM8K (a step a line, then `#### n`).
 `worth` is the judge of sentences for `alternating`, as `python:benchmarks/worked_sums.py:worth`.
+It compares numbers: spaces, a final point and words after a total make no difference.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-STEP = re.compile(r"(-?\d+) *\+ *(-?\d+) *= *(-?\d+)\.?")
+NUMBER = r"-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?"
+STEP = re.compile(rf"({NUMBER})\s*\+\s*({NUMBER})\s*=\s*({NUMBER})(?![0-9])[^0-9]*")
+TOTAL = "####"
+Line = tuple[Fraction, ...] | str
+"""Two terms and their sum, a total alone, or another text."""
 RIGHT, NEUTRAL, WRONG = 1.0, 0.5, 0.0
 
 
@@ -34,30 +41,63 @@ def row(numbers: Sequence[int]) -> dict[str, str]:
     }
 
 
-def worth(sentences: list[str], reference: str) -> list[float]:
-    """Return the value of each sentence (a line) of an answer.
+def worth(sentences: list[str], reference: str | None) -> list[float] | None:
+    """Return the value of each sentence (a line) of an answer; None without a worked solution.
 
-    1 for a line of the worked solution, the first time; 0 for a repeated line, a false sum or a
-    false total; 0.5 for other sums that hold and for other text.
+    1 for a step or the total of the worked solution, the first time; 0 for a repeated line, a false
+    sum or a false total; 0.5 for other sums that hold and for other text.
     """
-    solution, seen, values = reference.splitlines(), set[str](), []
+    solution = {read(line) for line in (reference or "").splitlines()}
+    if not any(isinstance(line, tuple) and len(line) == 1 for line in solution):
+        return None
+    seen, values = set[Line](), []
     for sentence in sentences:
-        line = " ".join(sentence.split())
-        values.append(WRONG if line in seen else _worth(line, solution))
+        line = read(sentence)
+        values.append(WRONG if line in seen else _worth(sentence, line, solution))
         seen.add(line)
     return values
 
 
-def _worth(line: str, solution: Sequence[str]) -> float:
-    if line in solution:
+def read(line: str) -> Line:
+    """Return the numbers of a step or of a total, or the text of another line."""
+    text = " ".join(line.split())
+    if text.startswith(TOTAL):
+        found = re.findall(NUMBER, text)
+        return (_number(found[0]),) if len(found) == 1 else text
+    step = STEP.fullmatch(text)
+    return tuple(map(_number, step.groups())) if step else text
+
+
+def _number(text: str) -> Fraction:
+    """Return the exact number; `int` refuses texts of more than 4,300 digits."""
+    return Fraction(Decimal(text.replace(",", "")))
+
+
+def _worth(sentence: str, line: Line, solution: set[Line]) -> float:
+    if isinstance(line, tuple) and line in solution:
         return RIGHT
-    if line.startswith("####"):
+    if sentence.lstrip().startswith(TOTAL):
         return WRONG
-    step = STEP.fullmatch(line)
-    if step is None:
+    if isinstance(line, str):
         return NEUTRAL
-    first, second, total = map(int, step.groups())
+    first, second, total = line
     return NEUTRAL if first + second == total else WRONG
+
+
+def refuse_numbers(sums: int, terms: int, most: int) -> None:
+    """Refuse numbers that no rows can be drawn for.
+
+    Raises:
+        BadInput: one is too small, or there are fewer different questions than asked for.
+    """
+    from alignlab.errors import bad_record  # `worth` needs the standard library alone
+
+    for name, found, least in (("--terms", terms, 2), ("--most", most, 1), ("--sums", sums, 1)):
+        if found < least:
+            raise bad_record(name, None, None, f"{least} or more", found)
+    if sums > most**terms:
+        expected = f"at most {most**terms} (--most {most}, --terms {terms})"
+        raise bad_record("--sums", None, None, expected, sums)
 
 
 def main() -> None:
@@ -69,13 +109,18 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=30, help="largest number")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    draw, found = Random(args.seed), dict[str, dict[str, str]]()
-    while len(found) < args.sums:
-        made = row([draw.randint(1, args.most) for _ in range(args.terms)])
-        found[made["question"]] = made
-    lines = [json.dumps(made) for made in found.values()]
-    args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(lines)} sums")
+    from checked_files import one_line, refuse_place, write  # `worth` is read without its folder
+
+    with one_line():
+        refuse_place(args.out)
+        refuse_numbers(args.sums, args.terms, args.most)
+        draw, found = Random(args.seed), dict[str, dict[str, str]]()
+        while len(found) < args.sums:
+            made = row([draw.randint(1, args.most) for _ in range(args.terms)])
+            found[made["question"]] = made
+        lines = [json.dumps(made) for made in found.values()]
+        write(args.out, "\n".join(lines) + "\n")
+        print(f"{len(lines)} sums")
 
 
 if __name__ == "__main__":

@@ -103,3 +103,60 @@ def test_seeds_of_kept_runs_are_pooled(tmp_path):
     write_json(other / "values.json", read_json(other / "values.json") | {"prompts": ["q0", "q1"]})
     with pytest.raises(BadInput, match="expected the prompts of"):
         claims.line([runs[0], other], "M2 > M1", "score")
+
+
+def study(run, *models):
+    write_json(run / "study.json", {"models": dict.fromkeys(models, ""), "baseline": models[0]})
+
+
+def test_names_are_those_of_the_study(tmp_path):
+    for model in ("m1", "m2"):
+        write(tmp_path, "score", model, 0, [Score(1.0), Score(2.0)])
+        write(tmp_path, "preferred", model, 0, [Preference(0), Preference(1)])
+    study(tmp_path, "M1", "M2", "M3")
+    assert cells(tmp_path, "M2 > M1")[1] == "+0.000"
+    for claim in ("m2 > M1", "M2 > m1"):
+        with pytest.raises(BadInput, match="field 'models': expected one of M1, M2, M3, found 'm"):
+            claims.line([tmp_path], claim, "score")
+    for claim in ("M2 > M2", "M2 > m2"):
+        with pytest.raises(BadInput, match="expected two models, found one"):
+            claims.line([tmp_path], claim, "score")
+    with pytest.raises(BadInput, match="field 'baseline': expected M1 in the claim, found 'M3'"):
+        claims.line([tmp_path], "M2 > M3", "preferred")
+    folder = kept(tmp_path / "kept", {"M2": {"0": [3.0, 2.0]}, "M1": {"0": [1.0, 2.0]}})
+    with pytest.raises(BadInput, match="field 'scores': expected one of M2, M1, found 'm2'"):
+        claims.line([folder], "m2 > M1", "score")
+
+
+@pytest.mark.parametrize("of", ["*", "sco?e", "", "Score"])
+def test_verdicts_are_named_not_matched(tmp_path, of):
+    write(tmp_path, "score", "m2", 0, [Score(1.0), Score(2.0)])
+    with pytest.raises(BadInput, match="--of: expected the name of verdicts"):
+        claims.line([tmp_path], "M2 > M1", of)
+
+
+def test_no_verdict_hides_another(tmp_path):
+    for model in ("m1", "m2"):
+        write(tmp_path, "score", model, 0, [Score(1.0), Score(2.0)])
+        write(tmp_path, "second-score", model, 0, [Score(5.0), Score(5.0)])
+    assert cells(tmp_path, "M2 > M1")[1] == "+0.000"
+    again = tmp_path / "stages/seed-0/12-score-m2"
+    again.mkdir()
+    first = tmp_path / "stages/seed-0/09-score-m2/feedback.jsonl"
+    (again / "feedback.jsonl").write_text(first.read_text())
+    with pytest.raises(BadInput, match="12-score-m2: expected one stage of this name, found"):
+        claims.line([tmp_path], "M2 > M1", "score")
+    (again / "feedback.jsonl").unlink()
+    first.write_text(first.read_text() * 2)
+    with pytest.raises(BadInput, match="line 3, field 'prompt_id': expected one verdict for each"):
+        claims.line([tmp_path], "M2 > M1", "score")
+    first.write_text('{"prompt_id": "p0"}\n')
+    with pytest.raises(BadInput, match=r"feedback\.jsonl, line 1.*expected"):
+        claims.line([tmp_path], "M2 > M1", "score")
+
+
+def test_a_run_is_pooled_once(tmp_path):
+    with pytest.raises(BadInput, match="expected different runs, found this one twice"):
+        claims.table([tmp_path, tmp_path / "."], ["M2 > M1"], "score")
+    with pytest.raises(BadInput, match="expected the folder of a run, found none"):
+        claims.table([tmp_path / "none"], ["M2 > M1"], "score")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alignlab.data.read import Faults, read_table
+from alignlab.data.rows import Row
 from alignlab.errors import BadInput
 from alignlab.types import CompletionRequest
 from tests.benchmarks.test_scripts import script
@@ -102,6 +103,53 @@ def test_a_judge_is_measured_where_it_gives_a_verdict(tmp_path: Path) -> None:
     assert last.startswith("| some | told | 0.800 [")
     assert "| 0.333 | 0.667 |" in last
     assert last.endswith("| 5 | 3 |")
+
+
+def completions(path: Path, *rows: str) -> list[Row]:
+    """Write rows (type, prompt, completion, labels of two people and the final one); read them."""
+    head = "type,prompt,completion,annotation_1,annotation_2,final_label"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return list(read_table(str(path), Faults(stop=True)).rows)
+
+
+COMPLIES, REFUSES = ",".join(["1_full_compliance"] * 3), ",".join(["2_full_refusal"] * 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_shares_that_are_all_alike_have_wilsons_interval(tmp_path: Path) -> None:
+    rows = completions(
+        tmp_path / "some.csv", f"homonyms,a,Sure,{COMPLIES}", f"homonyms,b,I cannot,{REFUSES}"
+    )
+    # Two of two: n / (n + z^2) = 2 / (2 + 3.8415).
+    line = "| second annotator | 1.000 [0.342, 1.000] | 1.000 | 0.500 | 0.500 | +0.000 | 2 | 2 |"
+    assert refusals.table("some", rows, 0)[0] == f"| some {line}"
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_no_safe_prompt_and_no_verdict_measures_is_left_open(tmp_path: Path) -> None:
+    kind = "contrast_homonyms"
+    rows = completions(
+        tmp_path / "some.csv", f"{kind},a,Sure,{COMPLIES}", f"{kind},b,I cannot,{REFUSES}"
+    )
+    first, *_, last = refusals.table("some", rows, 0, Told(lambda _: "Hm"))
+    assert first.endswith("| 1.000 | - | - | - | 2 | 0 |")
+    assert last == "| some | told | - | - | - | - | - | 0 | 0 |"
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (f" ,a,Sure,{COMPLIES}", "line 2, field 'type': expected a text, found ' '"),
+        (f"homonyms,,Sure,{COMPLIES}", "line 2, field 'prompt': expected a text, found ''"),
+        (f"homonyms,a,Sure,{COMPLIES[:36]}4_other", "line 2, field 'final_label': expected one of"),
+        (f"homonyms,a,Sure,{COMPLIES[:36]}", "line 2, field 'final_label': expected one of"),
+    ],
+)
+def test_completions_that_cannot_be_counted_are_refused(
+    tmp_path: Path, row: str, says: str
+) -> None:
+    with pytest.raises(BadInput, match=says):
+        refusals.table("some", completions(tmp_path / "some.csv", row), 0)
 
 
 @pytest.mark.shared

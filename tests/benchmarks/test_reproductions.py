@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,11 +56,11 @@ def finished_run(path: Path, scopes: tuple[str, ...] = ("seed-0", "seed-1")) -> 
 
 def test_what_is_kept_holds_figures_and_no_paths(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
-    kept.keep(finished_run(tmp_path / "run"), folder, "abc")
+    kept.keep(finished_run(tmp_path / "run"), folder, "abc1234")
     run = kept.read(folder)
     assert run.manifest["command"] == "alignlab run compare out=runs/kept"
     assert "machine" not in run.manifest
-    assert run.manifest["commit"] == "abc"
+    assert run.manifest["commit"] == "abc1234"
     assert run.score_table("M2").tolist() == [[2, 2, 2], [2, 2, 2]]
     outcomes = run.outcome_table("M2")
     assert outcomes[0, :2].tolist() == [1, 0.5]
@@ -70,13 +71,13 @@ def test_what_is_kept_holds_figures_and_no_paths(tmp_path: Path) -> None:
 
 
 def test_a_run_of_one_seed_is_kept(tmp_path: Path) -> None:
-    kept.keep(finished_run(tmp_path / "run", (".",)), tmp_path / "kept", "abc")
+    kept.keep(finished_run(tmp_path / "run", (".",)), tmp_path / "kept", "abc1234")
     assert kept.read(tmp_path / "kept").score_table("M1").shape == (1, 3)
 
 
 def test_seeds_of_several_runs_are_pooled(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        kept.keep(finished_run(tmp_path / f"run-{name}", (".",)), tmp_path / name, "abc")
+        kept.keep(finished_run(tmp_path / f"run-{name}", (".",)), tmp_path / name, "abc1234")
     one, two = (kept.read(tmp_path / name) for name in ("one", "two"))
     shuffled = replace(two, prompts=two.prompts[::-1], outcomes={"M2": {"0": "?1="}})
     run = kept.pool([one, shuffled])
@@ -94,7 +95,7 @@ def test_options_that_end_in_out_are_no_folder(tmp_path: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     command = "alignlab run compare 'rollout={steps: 3, lr: 1e-5}' out=/home/me/x"
     write_json(run / "manifest.json", manifest | {"command": command})
-    kept.keep(run, tmp_path / "kept", "abc")
+    kept.keep(run, tmp_path / "kept", "abc1234")
     shown = kept.read(tmp_path / "kept").manifest["command"]
     assert shown == "alignlab run compare 'rollout={steps: 3, lr: 1e-5}' out=runs/kept"
 
@@ -104,7 +105,19 @@ def test_posts_are_written_once_each(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "samples.csv.gz", "wt", newline="") as file:
         csv.writer(file).writerows([("context", "ref_text", "sample"), *rows])
     found = script("tldr_posts").posts(tmp_path / "samples.csv.gz")
-    assert found == {"One post.\nTL;DR:": "short", "Two.": "short"}
+    assert found == ({"One post.\nTL;DR:": "short", "Two.": "short"}, 0)
+
+
+def test_posts_without_a_summary_are_counted_and_those_with_two_refused(tmp_path: Path) -> None:
+    posts, file = script("tldr_posts").posts, tmp_path / "samples.csv"
+    file.write_text("\ufeffcontext,ref_text\nOne.,short\n ,short\nTwo.,\nOne., short\n")
+    assert posts(file) == ({"One.": "short"}, 2)
+    file.write_text("context,ref_text\nOne.,short\nTwo.,x\nOne.,other\n")
+    with pytest.raises(BadInput, match=r"line 4, field 'ref_text': expected .* at line 2"):
+        posts(file)
+    file.write_text("context,text\nOne.,short\n")
+    with pytest.raises(BadInput, match="line 2, field 'ref_text': expected text, found no such"):
+        posts(file)
 
 
 def test_the_commands_of_kept_runs_are_commands() -> None:
@@ -125,7 +138,140 @@ def test_a_run_without_a_commit_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="finished run"):
-        kept.keep(tmp_path, tmp_path / "kept", "abc")
+        kept.keep(tmp_path, tmp_path / "kept", "abc1234")
+
+
+@pytest.mark.parametrize("commit", ["not a hash", "abc123", "a" * 41])
+def test_a_commit_is_hexadecimal(tmp_path: Path, commit: str) -> None:
+    with pytest.raises(BadInput, match="7 to 40 hexadecimal digits"):
+        kept.keep(finished_run(tmp_path / "run"), tmp_path / "kept", commit)
+
+
+def test_nothing_is_written_until_all_is_computed(tmp_path: Path) -> None:
+    run, folder = finished_run(tmp_path / "run"), tmp_path / "kept"
+    with pytest.raises(BadInput, match=r"nofile\.jsonl"):
+        kept.keep(run, folder, "abc1234", "nofile.jsonl")
+    assert not folder.exists()
+    kept.keep(run, folder, "abc1234")
+    before = {file.name: file.read_text() for file in folder.iterdir()}
+    manifest = json.loads((run / "manifest.json").read_text())
+    write_json(run / "manifest.json", manifest | {"recipe": "other"})
+    with pytest.raises(BadInput, match="01-seed"):
+        kept.keep(run, folder, "abc1234", "sandbox")
+    assert {file.name: file.read_text() for file in folder.iterdir()} == before
+    with pytest.raises(BadInput, match="kept files alone"):
+        kept.keep(run, run, "abc1234")
+
+
+def test_a_run_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    run, folder = finished_run(tmp_path / "run"), tmp_path / "kept"
+    manifest = json.loads((run / "manifest.json").read_text())
+    write_json(run / "manifest.json", {k: v for k, v in manifest.items() if k != "wall_seconds"})
+    with pytest.raises(BadInput, match="field 'wall_seconds': expected a finite number"):
+        kept.keep(run, folder, "abc1234")
+    write_json(run / "manifest.json", manifest)
+    shutil.copytree(run / "stages/seed-1/01-score-m1", run / "stages/seed-1/09-score-m1")
+    with pytest.raises(BadInput, match="expected one stage of this name"):
+        kept.keep(run, folder, "abc1234")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("manifest.json", None, "expected a readable file"),
+        ("summary.json", "{", "expected JSON"),
+        ("summary.json", '{"rows": [{"model": "M2"}]}', "field 'rows\\[0\\].benchmark'"),
+        ("values.json", "[]", "expected an object"),
+        ("values.json", '"M2": {"0": [2,2]', "field 'scores.M2.0': expected 3 scores"),
+        ("values.json", '"M2": {"0": "1=x"', "field 'outcomes.M2.0': expected 3 outcomes"),
+    ],
+)
+def test_a_kept_run_that_is_broken_is_refused(
+    tmp_path: Path, name: str, change: str | None, says: str
+) -> None:
+    kept.keep(finished_run(tmp_path / "run"), tmp_path / "kept", "abc1234")
+    file = tmp_path / "kept" / name
+    if change is None:
+        file.unlink()
+    elif change.startswith('"M2"'):
+        old = '"M2": {"0":"1=?"' if "=" in change else '"M2": {"0":[2,2,2]'
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, change))
+    else:
+        file.write_text(change)
+    with pytest.raises(BadInput, match=says):
+        kept.read(tmp_path / "kept")
+
+
+FIGURE = {"run": "kept", "model": "M2", "over": "M1", "of": "score", "expect": "more"}
+ROW = {"run": "kept", "row": ["M2", "b", "m"], "unit": "pairs", "expect": "more"}
+
+
+def claims_file(path: Path, **figure: object) -> Path:
+    """Write claims that ask for one figure; fields of None are left out."""
+    asked = {name: value for name, value in figure.items() if value is not None}
+    claim = {"id": "A1", "claim": "better", "source": "x", "published": "none", "real": [asked]}
+    write_json(path / "claims.yaml", {"documents": {"A": [claim]}, "studies": {}})
+    return path / "claims.yaml"
+
+
+@pytest.mark.parametrize(
+    ("figure", "says"),
+    [
+        (FIGURE | {"expect": "mor"}, "'expect': expected more, less or same, found 'mor'"),
+        (FIGURE | {"expect": None}, "'expect': expected more, less or same, found no such field"),
+        (FIGURE | {"model": None, "modle": "M2"}, "'modle': expected one of run, expect, model, "
+         "over, of, row, unit, over_row, label, no_effect, found another field"),
+        (FIGURE | {"of": "scores"}, "'of': expected score, found 'scores'"),
+        (FIGURE | {"run": ["a", "a"]}, "'run': expected a run or a list of different ones, found "
+         "['a', 'a']"),
+        (ROW | {"over": "M1"}, "'over': expected one of run, expect, row, unit, over_row, label, "
+         "no_effect, found another field"),
+        (ROW | {"row": ["M2", "b"]}, "'row': expected [model, benchmark, metric] or [..., against]"
+         ", found ['M2', 'b']"),
+    ],
+)  # fmt: skip
+def test_a_figure_that_is_not_understood_is_refused(
+    tmp_path: Path, figure: dict[str, object], says: str
+) -> None:
+    file = claims_file(tmp_path, **figure)
+    with pytest.raises(BadInput, match=f"^{re.escape(f'claims.yaml, A1, field {says}')}$"):
+        ledger.read_claims(file)
+
+
+def test_claims_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "claims.yaml"
+    with pytest.raises(BadInput, match="expected a readable file"):
+        ledger.read_claims(file)
+    file.write_text("documents: {\n")
+    with pytest.raises(BadInput, match=r"claims\.yaml, line \d+: expected YAML"):
+        ledger.read_claims(file)
+    file.write_text("documents: {}\nstudies: {}\nclaims: []\n")
+    with pytest.raises(BadInput, match="field 'claims': expected one of documents, studies"):
+        ledger.read_claims(file)
+
+
+def test_a_run_that_is_not_kept_or_has_no_verdict_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "RUNS", tmp_path / "runs")
+    kept.keep(finished_run(tmp_path / "run"), tmp_path / "runs" / "kept", "abc1234")
+    monkeypatch.setattr(ledger, "CLAIMS", claims_file(tmp_path, **FIGURE))
+    assert "`kept`, M2 - M1: +1.000" in dict(ledger.tables())["A"]
+    monkeypatch.setattr(ledger, "CLAIMS", claims_file(tmp_path, **FIGURE | {"run": "none"}))
+    with pytest.raises(BadInput, match="expected runs in runs, found no"):
+        dict(ledger.tables())
+    (tmp_path / "runs" / "begun").mkdir()
+    with pytest.raises(BadInput, match=r"begun/values\.json: expected a readable file"):
+        dict(ledger.tables())
+    run = kept.read(tmp_path / "runs" / "kept")
+    silent = replace(run, scores=run.scores | {"M2": {"0": [None] * 3, "1": [None] * 3}})
+    with pytest.raises(BadInput, match="expected verdicts on M2 - M1, found none"):
+        ledger.measure(silent, FIGURE)
+    one = replace(run, scores=run.scores | {"M1": {"0": [1.0] * 3}})
+    with pytest.raises(BadInput, match="expected seeds of 'M2' for 'M1', found others"):
+        ledger.measure(one, FIGURE)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +312,7 @@ def a_row(value: float, low: float, high: float, against: str | None = None) -> 
     """Return a row of a summary."""
     return {
         "model": "M2", "benchmark": "b", "metric": "m", "against": against, "group": None,
-        "value": value, "low": low, "high": high, "n": 9, "seeds": [0],
+        "value": value, "low": low, "high": high, "n": 9, "unscored": 0, "seeds": [0],
     }  # fmt: skip
 
 
