@@ -140,6 +140,20 @@ def test_bad_settings(alignlab, tmp_path, command: str, setting: str, says: str)
             ("train", "dpo", "--model", "m", "--data", "d", "loss_type=ipo"),
             "unknown setting 'loss_type'; did you mean \"the objective's name\"?",
         ),
+        (("check", "compare_feedback", "rough=true"), "check: expected --rough, found rough=true"),
+        (
+            ("check", "compare_feedback", "--model", "sandbox:knows_all", "model=m"),
+            "check: expected --model or model=, found both",
+        ),
+        (("run", "alternating", "sentences="), "setting sentences: expected a judge of sentences"),
+        (
+            ("run", "relevance_reward", "rewards=[r3]"),
+            "setting rewards: expected REWARD:OBJECTIVE (r3:rloo), found 'r3'",
+        ),
+        (
+            ("run", "relevance_reward", "sources.rm=", "rewards=[rm:rloo]"),
+            "setting sources.rm: expected a feedback source, found none",
+        ),
         (("run", "compare", "branches=[teacher]"), "unknown branch 'teacher'; did you mean"),
         (("run", "compare", "--config", "none.yaml"), "none.yaml: no such configuration file"),
         (("rum", "compare"), "No such command 'rum'"),

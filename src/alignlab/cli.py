@@ -135,7 +135,8 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
         value = values.get(p.name)
         needed = p.default is Parameter.empty or p.name in command.required
         if value is None and needed and p.name in values and p.name != "overrides":
-            raise BadInput(f"{command.name}: --{p.name.replace('_', '-')} is missing")
+            option = f"--{p.name.replace('_', '-')}"
+            raise BadInput(f"{_title(command, values)}: {option} is missing")
         if p.kind is Parameter.VAR_POSITIONAL:
             positional += value or ()
             if p.name == "overrides":
@@ -156,17 +157,28 @@ def _refuse_options_as_settings(command: Command, values: Mapping[str, Any]) -> 
     """Check that no option of a command is written as a setting (`out=x` for `--out x`).
 
     Raises:
-        BadInput: one is, and the command has no setting of that name.
+        BadInput: one is, and the command has no setting of that name; or both are given.
     """
     given = [override.partition("=") for override in values.get("overrides") or ()]
     options = values.keys() - {*command.arguments}
     if command.settings is None or options.isdisjoint(name for name, _, _ in given):
         return
     settings = {setting.key for setting in command.settings(values).options}
+    title = _title(command, values)
     for name, _, value in given:
+        option = f"--{name.replace('_', '-')}"
         if name in options - settings:
-            option = f"--{name.replace('_', '-')}"
-            raise BadInput(f"{command.name}: expected {option} {value}, found {name}={value}")
+            flag = isinstance(values[name], bool)
+            wanted = option if flag else f"{option} {value}"
+            raise BadInput(f"{title}: expected {wanted}, found {name}={value}")
+        if name in options and values[name]:
+            raise BadInput(f"{title}: expected {option} or {name}=, found both")
+
+
+def _title(command: Command, values: Mapping[str, Any]) -> str:
+    """Return a command's name, with the benchmark's for its place."""
+    chosen = values.get(command.arguments[0]) if command.arguments else None
+    return command.name.replace(BENCHMARK, str(chosen)) if chosen else command.name
 
 
 def _parameter(p: Parameter, command: Command, about: str) -> Parameter | None:

@@ -232,6 +232,19 @@ def refuse_other_recipe(path: Path, recipe: str) -> None:
         )
 
 
+def refuse_other_run(path: Path, identity: RunIdentity) -> None:
+    """Refuse a folder with a run that a run of this identity could not resume.
+
+    Raises:
+        BadInput: a run of another recipe, or with other settings.
+    """
+    known = path / "config.yaml"
+    if known.exists():
+        refuse_other_recipe(path, identity.recipe)
+        before = yaml.safe_load(known.read_text())
+        refuse_change(path, before, identity.config, identity.settings, identity.given)
+
+
 def _barely_begun(path: Path) -> bool:
     """Return whether a folder holds nothing but what a run killed at its start leaves there."""
     own = {"stages", ".lock", LEASE, "manifest.json", "config.yaml"}

@@ -72,16 +72,26 @@ def test_no_judge_and_nothing_said_of_answers(given):
     assert judge_checks(given, [replace(about, response_ids=("elsewhere",))]) == []
 
 
+def test_two_scores_bound_no_correlation_with_length(given):
+    found = rows(given, [Score(1.0), Score(2.0), *[Unscored("none")] * 2], pair=False)
+    figure = found["spearman_with_length"]
+    assert (figure.value, figure.low, figure.high, figure.n) == (1, None, None, 2)
+
+
 def test_questions_of_one_text_are_one_prompt():
+    def number(question):
+        return int(question.id.partition("/")[0])
+
     def found(copies, kind):
         many = [
-            Question(replace(prompt(i), id=f"{i}/{k}")) for i in range(4) for k in range(copies)
+            Question(replace(prompt(i), id=f"{i}/{k}")) for i in range(12) for k in range(copies)
         ]
         pair = kind is Preference
-        own = said("M", many, *("x" * int(q.id[0]) + "x" for q in many))
+        own = said("M", many, *("x" * (1 + number(q) % 4) for q in many))
         base = said("base", many, *["xx"] * len(many)) if pair else None
         verdicts = [
-            Preference(0, (0, None)) if pair else Score(float(q.id[0] in "12")) for q in many
+            Preference(0, (0, None)) if pair else Score(float(number(q) in (1, 2, 7, 10)))
+            for q in many
         ]
         return rows(asked(many, own, judge=Pairs(len), baseline=base), verdicts, pair=pair)
 

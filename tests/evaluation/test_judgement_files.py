@@ -66,6 +66,11 @@ def test_both_releases_of_judgements(tmp_path, row, value, unscored):
         ([second("a", "A>B", "A>B")] * 2, "line 2, field 'uid': expected each prompt once"),
         ([{"uid": "a", "model": "m"}], "'games': expected one or two games, found None"),
         ([{"uid": "a", "games": []}], "'model': expected a text"),
+        ([second("a", ["A>B"], "A>B")], r"'games\[0\].score': expected a verdict such as A>B"),
+        (
+            [{**second("a"), "games": [None, 5]}],
+            r"'games\[1\]': expected an object or null, found 5",
+        ),
     ],
 )
 def test_bad_judgements_are_named(tmp_path, rows, complaint):

@@ -74,6 +74,17 @@ JOINED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "choice", [{"message": {"role": "assistant", "content": "a"}}, {"text": "a"}]
+)
+def test_openai_s_responses_are_read(tmp_path: Path, choice: dict[str, Any]) -> None:
+    given = {"id": 0, "model": "m", "choices": [{**choice, "finish_reason": "length"}]}
+    null = {"id": 1, "model": "m", "choices": [{"message": {"content": None}}]}
+    found = read(tmp_path, questions(*RIVERS), given, null)
+    assert (texts(found), found.model, found.left_out) == ({"0": ["a"]}, "m", {NULL: 1})
+    assert found.turns["0"][0].finish == "length"
+
+
 @pytest.mark.parametrize("name", JOINED)
 def test_answers_end_under_their_own_question(tmp_path: Path, name: str) -> None:
     found = read(tmp_path, questions(*RIVERS), *JOINED[name])
@@ -137,6 +148,34 @@ REFUSED = {
     "no answer": ([{"instruction": RIVERS[0]}], "field 'output': expected an answer"),
     "no turn": ([{"id": 0, "turns": []}], "field 'turns': expected a text"),
     "two turns": ([{"id": 0, "turns": ["a", "b"]}], r"expected 1 answers \(one a turn\), found 2"),
+    "messages that are no objects": (
+        [{"id": 0, "messages": ["Hi"]}],
+        r"line 1, field 'messages\[0\]': expected an object, found Hi",
+    ),
+    "choices of an unknown layout": (
+        [{"id": 0, "choices": [{"index": 0, "delta": {"content": "a"}}]}],
+        r"field 'choices\[0\]': expected turns, message or text, found fields \['index', 'delta'\]",
+    ),
+    "a message that is no text": (
+        [{"id": 0, "choices": [{"message": {"content": [{"type": "text", "text": "a"}]}}]}],
+        "field 'choices': expected a text",
+    ),
+    "an object without a text": (
+        [{"id": 0, "response": {"body": {"choices": []}}}],
+        "field 'response': expected a text",
+    ),
+    "a sampler without a name": (
+        [row(RIVERS[0], "a", sampler={})],
+        r"field 'sampler\.model': expected a model's name, found None",
+    ),
+    "a list of names": (
+        [row(RIVERS[0], "a", generator=["m"])],
+        "field 'generator': expected a text",
+    ),
+    "half a character": (
+        [row(RIVERS[0], "\ud83d")],
+        r"field 'output': expected a text, .*, found '\\ud83d'",
+    ),
     "nothing of these questions": ([row("Name a sea.", "x")], "found none in 1 rows"),
     "null answers alone": ([row(RIVERS[0], None)], "found none in 1 rows"),
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alignlab.errors import BadInput
+from alignlab.errors import BadInput, RunFailed
 from alignlab.feedback.principled import Principled, with_principles
 from alignlab.feedback.principles import Principle, read_negated, read_principles
 from alignlab.feedback.specs import judge as source_of
@@ -17,7 +17,7 @@ from alignlab.stages.principle_labels import (
     compare_by_principles,
     label_by_principles,
 )
-from alignlab.types import Feedback, Message, Prompt, Score
+from alignlab.types import Feedback, Message, Prompt, Score, Unscored
 from tests.stages.making import context, prompt, responses
 
 TRUE, SHORT = Principle("true", "false"), Principle("short", "long")
@@ -176,3 +176,33 @@ def test_files_of_principles(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"expected .* found 'kind'"):
         read_negated(file)
     assert [p.text for p in read_negated(FILE)] == [*POINTS, "brief"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind ||| unkind\nkind ||| rude\n", "line 2: .*each once, found 'kind' again"),
+        ("kind ||| unkind ||| rude\n", "line 1: .*found 'kind ||| unkind ||| rude'"),
+        ("\nkind ||| kind\n", 'line 2: expected "principle ||| its negation"'),
+        ("kind |||\n", 'line 1: expected "principle ||| its negation"'),
+        ("||| unkind\n", "line 1: expected a principle"),
+    ],
+)
+def test_bad_files_of_principles_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "principles.txt"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=message.replace("|", r"\|")):
+        read_negated(file)
+
+
+def test_a_principle_by_which_nothing_is_scored_is_refused(tmp_path: Path) -> None:
+    class Silent:
+        name = "silent"
+
+        def rate(self, items, seed):
+            return [
+                Feedback(p.id, (r.id,), self.name, Unscored("?")) for p, rs in items for r in rs
+            ]
+
+    with pytest.raises(RunFailed, match="silent: scored none of 4 answers by a principle"):
+        compare_by_principles(context(tmp_path), [Silent()], PROMPTS, ANSWERS, "std")

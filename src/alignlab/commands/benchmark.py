@@ -15,10 +15,10 @@ from alignlab.commands._support.tables import Evaluated, empty_table, figure_cel
 from alignlab.context import Hardware
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, RunFailed, unknown_name
-from alignlab.evaluation.tasks import BenchmarkTask, Needs
+from alignlab.evaluation.tasks import BenchmarkTask, Needs, refuse_source
 from alignlab.files import file_digest
 from alignlab.measuring.entrants import Entrants, entrant, is_answer_file, read_given
-from alignlab.measuring.evaluate import EvaluateSettings
+from alignlab.measuring.evaluate import EvaluateSettings, Evaluation
 from alignlab.measuring.evaluate import evaluate as evaluate_stage
 from alignlab.records import to_dict
 from alignlab.report import write_report
@@ -54,6 +54,8 @@ class Given:
         for what, is_missing in missing.items():
             if is_missing:
                 raise BadInput(f"evaluate {name}: expected {what}, found none")
+        if not all(one.strip() for one in entrants):
+            raise BadInput(f"evaluate {name}: expected a model or a file, found an empty name")
         idle = {
             "--data": bool(self.data) and not needs.data,
             "--model and --outputs": bool(entrants) and needs.models == "none",
@@ -64,6 +66,7 @@ class Given:
         for what, without_effect in idle.items():
             if without_effect:
                 raise BadInput(f"evaluate {name}: {what} has no effect here; leave it out")
+        refuse_source(name, needs, self.judge)
         if needs.data and not needs.corpus and not Path(self.data).exists():
             raise BadInput(f"--data {self.data}: no such file; expected {needs.data}")
 
@@ -96,6 +99,7 @@ def run_benchmark(
     chosen, task = _split(kind, setting_layers(config, overrides, settings))
     who = Given(_several(model), _several(outputs), str(judge), str(data), str(baseline))
     who.check(name, task.needs)
+    chosen.sampling(task.needs.sampling)  # refuses bad values before anything is written
     folder = Path(out) if out else Path("runs") / "-".join(filter(None, map(slug, who.title(name))))
     inputs = _load(task.needs, who.data)
     questions = task.questions(inputs)
@@ -112,31 +116,30 @@ def run_benchmark(
         models = tuple(entrant(context, m) for m in who.models)
         entrants = Entrants(models, who.outputs, who.baseline)
         context.run.describe(_study(name, kind, entrants, who.judge))
-        rows = evaluate_stage(context, task, inputs, entrants, who.judge, chosen)
+        found = evaluate_stage(context, task, inputs, entrants, who.judge, chosen)
         context.run.finish()
         report = write_report(folder)
         if who.judge:
-            _refuse_unscored(name, rows, report)
-    table = rows_table(name, rows)
+            _refuse_unscored(name, found, report)
+    table = rows_table(name, found.rows)
     table.caption = "\n".join(
         f"{answers.model}: {n} rows left out, {reason}"
         for answers in given
         for reason, n in answers.left_out.items()
     )
-    return Evaluated(as_json(rows), table, report)
+    return Evaluated(as_json(found.rows), table, report)
 
 
-def _refuse_unscored(name: str, rows: Sequence[EvalResult], report: Path) -> None:
+def _refuse_unscored(name: str, found: Evaluation, report: Path) -> None:
     """Refuse a benchmark whose judge scored nothing.
 
     Raises:
-        RunFailed: every metric with unscored answers has no scored one.
+        RunFailed: no verdict holds a score.
     """
-    lost = {r.metric: r.unscored for r in rows if r.unscored}
-    if lost and not any(r.n for r in rows if r.metric in lost):
+    if found.unscored and not found.scored:
         raise RunFailed(
-            f"{name}: no answer was scored ({max(lost.values())} unscored, with their reasons "
-            f"in {report})"
+            f"{name}: no answer was scored ({found.unscored} unscored, with their reasons in "
+            f"{report})"
         )
 
 

@@ -8,16 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from alignlab import registry
+from alignlab.commands._support.job import setting_layers
 from alignlab.commands._support.measured_speed import speeds
 from alignlab.commands._support.placed import nearest_folder, planned
 from alignlab.commands.diagnose import diagnose_study
 from alignlab.commands.preflight import plan_study
-from alignlab.commands.run import assemble
+from alignlab.commands.run import assemble, identity_of
 from alignlab.errors import BadInput
 from alignlab.generation.openai import probe_endpoints
 from alignlab.plan import Plan
 from alignlab.recipes.study import Recipe
 from alignlab.records import to_dict
+from alignlab.runs import refuse_other_run
 
 
 def check(
@@ -47,7 +49,9 @@ def check(
     """
     known: Recipe = registry.get("recipe", recipe)
     chosen = assemble(known, config, overrides, {}, out=f"runs/{recipe}")
-    folder = nearest_folder(Path(chosen.out))
+    out = Path(chosen.out)
+    refuse_other_run(out, identity_of(known, chosen, setting_layers(config, overrides, {})))
+    folder = nearest_folder(out)
     with planned(chosen) as cluster:
         nodes = cluster.nodes
     plan = plan_study(known, chosen, speeds=partial(speeds, measure=measure), nodes=nodes)

@@ -72,9 +72,8 @@ def run(
             nodes=cluster.nodes,
             fits=None if cluster.nodes else partial(_refuse_large, chosen),
         )
-        layers = setting_layers(config, overrides, settings)
-        given = tuple(key for layer in layers for key in configs.dotted(layer))
-        return _run(known, chosen, _Start(plan, cluster, fitness, given, repair))
+        identity = identity_of(known, chosen, setting_layers(config, overrides, settings))
+        return _run(known, chosen, _Start(plan, cluster, fitness, identity, repair))
 
 
 class _Start(NamedTuple):
@@ -83,20 +82,17 @@ class _Start(NamedTuple):
     plan: Plan
     cluster: Placed
     fitness: str
-    given: tuple[str, ...]
-    """Dotted names of the settings that the user chose."""
+    identity: RunIdentity
     repair: bool
 
 
 def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
     """Run a planned study, or resume it; return the report's path."""
-    plan, out = start.plan, Path(chosen.out)
-    seeds = tuple(range(chosen.seed, chosen.seed + chosen.seeds))
-    identity = RunIdentity(known.name, _identity(chosen), seeds, chosen, start.given)
+    plan, out, seeds = start.plan, Path(chosen.out), start.identity.seeds
     where = chosen.hardware, chosen.chat_template, chosen.track
     with (
         machine.gc_frozen(),
-        open_run(out, identity, *where, repair=start.repair) as context,
+        open_run(out, start.identity, *where, repair=start.repair) as context,
     ):
         description = StudyDescription(
             known.name,
@@ -243,6 +239,19 @@ def _fitness(config: StudyConfig) -> str:
     if not judge or (gold and not measure.card):
         return ""
     return card_cache.find(judge, measure.card).text
+
+
+def identity_of(
+    recipe: Recipe, config: StudyConfig, layers: Sequence[Mapping[str, Any]]
+) -> RunIdentity:
+    """Return what a study's run is.
+
+    Args:
+        layers: the settings that the user chose.
+    """
+    seeds = tuple(range(config.seed, config.seed + config.seeds))
+    given = tuple(key for layer in layers for key in configs.dotted(layer))
+    return RunIdentity(recipe.name, _identity(config), seeds, config, given)
 
 
 def _identity(config: StudyConfig) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from alignlab.errors import BadInput, bad_record
+from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.length_controlled import GlmWeights, Preferences
-from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.task_files import BenchmarkRow, keyed, read_rows
 
 PreferencesFrom = Literal["stored", "tokens"]
 
@@ -78,6 +78,9 @@ def read_annotations(
     rows = read_rows(path)
     by_model: dict[str, list[Annotation]] = {}
     if not tabular:
+        for row in rows:
+            for field in ("generator_1", "generator_2", "annotator", "instruction"):
+                row.maybe(field)
         _refuse_mixed(rows)
     _refuse_repeated(rows, tabular=tabular)
     for annotation in map(_from_csv, rows) if tabular else _from_json(rows, preferences):
@@ -94,14 +97,17 @@ def read_difficulty(path: Path) -> Mapping[int, float]:
     """
     rows = read_rows(path)
     named = next((name for name in INSTRUCTION_IDS if name in rows[0].values), INSTRUCTION_IDS[0])
-    return {_whole(row, named): _number(row, "instruction_difficulty") for row in rows}
+    found = keyed(rows, named, lambda row: _whole(row, named))
+    return {key: _number(row, "instruction_difficulty") for key, row in found.items()}
 
 
 def read_weights(path: Path) -> Mapping[str, GlmWeights]:
     """Read model -> published weights; the CSV's first column, whatever its name, is the model."""
+    rows = read_rows(path)
+    named = next(iter(rows[0].values), "model")
     return {
-        next(iter(row.values.values())): GlmWeights(*(_number(row, c) for c in WEIGHT_COLUMNS))
-        for row in read_rows(path)
+        model: GlmWeights(*(_number(row, column) for column in WEIGHT_COLUMNS))
+        for model, row in keyed(rows, named, lambda row: row.text(named)).items()
     }
 
 
@@ -150,7 +156,7 @@ def _logprobs(record: Mapping[str, Any]) -> dict[str, float] | None:
     try:
         top = record["raw_completion"]["logprobs"]["content"][0]["top_logprobs"]
         return {str(t["token"]): float(t["logprob"]) for t in top if t["logprob"] is not None}
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -160,7 +166,7 @@ def _refuse_repeated(rows: list[BenchmarkRow], *, tabular: bool) -> None:
     for row in rows:
         field, key = _row_key(row, tabular)
         if key in found:
-            raise bad_record(row.file, row.line, field, "each row of a model once", str(key[-1]))
+            raise row.bad(field, "each row of a model once", str(key[-1]))
         found.add(key)
 
 
@@ -192,12 +198,12 @@ def _refuse_mixed(rows: list[BenchmarkRow]) -> None:
         model, baseline = (str(row.values.get(f)) for f in ("generator_2", "generator_1"))
         if baseline in models and baseline != model:
             expected = "a baseline, which is no model of other rows"
-            raise bad_record(row.file, row.line, "generator_1", expected, baseline)
+            raise row.bad("generator_1", expected, baseline)
         for field in ("generator_1", "annotator"):
             found = row.values.get(field)
             if first.setdefault((model, field), found) != found:
                 expected = f"{first[model, field]!r}, as in the other rows of {model}"
-                raise bad_record(row.file, row.line, field, expected, found)
+                raise row.bad(field, expected, found)
 
 
 def _from_csv(row: BenchmarkRow) -> Annotation:
@@ -220,7 +226,7 @@ def _from_json(rows: list[BenchmarkRow], preferences: PreferencesFrom) -> Iterat
             found = row.values.get(field)
             # A null output is an answer that failed: nothing was judged, the row counts as missing.
             if not isinstance(found, str) and not (is_null and stored is None and found is None):
-                raise bad_record(row.file, row.line, field, "a string", found)
+                raise row.bad(field, "a string", found)
         is_stored = preferences == "stored" or is_null
         yield Annotation(
             model=row.text("generator_2"),
@@ -241,14 +247,14 @@ def _preference(row: BenchmarkRow) -> float | None:
     if number == 0:
         return DRAW
     if not 1 <= number <= 2:
-        raise bad_record(row.file, row.line, "preference", "a number from 1 to 2", value)
+        raise row.bad("preference", "a number from 1 to 2", value)
     return number
 
 
 def _whole(row: BenchmarkRow, column: str) -> int:
     number = _number(row, column)
     if number != int(number) or number < 0:
-        raise bad_record(row.file, row.line, column, "a whole number", row.values[column])
+        raise row.bad(column, "a whole number", row.values[column])
     return int(number)
 
 
@@ -260,5 +266,5 @@ def _number(row: BenchmarkRow, column: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         found = f"columns {list(row.values)}" if value is None else value
-        raise bad_record(row.file, row.line, column, "a finite number", found)
+        raise row.bad(column, "a finite number", found)
     return number

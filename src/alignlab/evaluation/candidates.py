@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alignlab.errors import bad_record
 from alignlab.evaluation.metrics.intervals import (
     DRAWS,
     NOTHING,
@@ -21,7 +20,7 @@ from alignlab.evaluation.metrics.intervals import (
     resample_counts,
 )
 from alignlab.evaluation.result_rows import Subject
-from alignlab.evaluation.task_files import BenchmarkRow
+from alignlab.evaluation.task_files import BenchmarkRow, is_text
 from alignlab.evaluation.task_rows import QuestionValue
 from alignlab.evaluation.tasks import BenchmarkInputs, Question, score_judge, value_of
 from alignlab.seeds import generator
@@ -144,10 +143,10 @@ def _answers(row: BenchmarkRow, field: str) -> tuple[str, ...]:
     last = found[-1] if isinstance(found, list) and found else None
     if isinstance(last, dict) and last.get("role") == "assistant":
         found = last.get("content")
-        if not isinstance(found, str):
-            raise bad_record(row.file, row.line, field, "turns that end in an answer", last)
+        if not is_text(found):
+            raise row.bad(field, "turns that end in an answer", last)
         return (found,)
-    if isinstance(found, str) and not found.startswith("["):
+    if is_text(found) and not found.startswith("["):
         return (found,)
     return tuple(row.texts(field))
 
@@ -158,8 +157,8 @@ def _messages(row: BenchmarkRow) -> tuple[Message, ...]:
         return (Message("user", row.text("prompt")),)
     try:
         found = tuple(Message(turn["role"], turn["content"]) for turn in turns)
-        if found[-1].role == "user" and all(isinstance(m.content, str) for m in found):
+        if found[-1].role == "user" and all(is_text(m.role) and is_text(m.content) for m in found):
             return found
     except (KeyError, TypeError, IndexError):
         pass
-    raise bad_record(row.file, row.line, "prompt", "a text or turns that end in a user's", turns)
+    raise row.bad("prompt", "a text or turns that end in a user's", turns)

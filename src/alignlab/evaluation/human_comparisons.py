@@ -108,11 +108,14 @@ def _annotation(row: BenchmarkRow) -> HumanComparison:
     preference = (row.maybe("preference") or "").strip()
     if preference and preference not in PREFERENCES:
         expected = "one of " + ", ".join(PREFERENCES)
-        raise bad_record(row.file, row.line, "preference", expected, preference)
+        raise row.bad("preference", expected, preference)
     value = PREFERENCES.get(preference)
     acceptable = _mark(row, "completion_a_is_acceptable"), _mark(row, "completion_b_is_acceptable")
     if models[0] == models[1]:
-        raise bad_record(row.file, row.line, "model_b", "another model than model_a", models[1])
+        raise row.bad("model_b", "another model than model_a", models[1])
+    time = row.values.get("timestamp")
+    if isinstance(time, list | dict | bool):
+        raise row.bad("timestamp", "a time", time)
     if models[0] > models[1]:
         models, acceptable = models[::-1], acceptable[::-1]
         value = None if value is None else 1 - value
@@ -120,7 +123,7 @@ def _annotation(row: BenchmarkRow) -> HumanComparison:
         models,
         row.key("instance_id", "instance_index"),
         row.key("evaluator"),
-        str(row.values.get("timestamp") or ""),
+        str(time or ""),
         value,
         acceptable,
     )
@@ -129,5 +132,5 @@ def _annotation(row: BenchmarkRow) -> HumanComparison:
 def _mark(row: BenchmarkRow, field: str) -> bool | None:
     found = (row.maybe(field) or "").strip().lower()
     if found not in ("yes", "no", ""):
-        raise bad_record(row.file, row.line, field, "yes or no", found)
+        raise row.bad(field, "yes or no", found)
     return {"yes": True, "no": False}.get(found)

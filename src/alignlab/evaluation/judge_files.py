@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alignlab.errors import BadInput, bad_record
+from alignlab.errors import BadInput
 from alignlab.evaluation.judge_rows import quality_rows
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.evaluation.metrics.judge_quality import ScoredPrompt, judge_quality
@@ -86,33 +86,33 @@ def read_scores(path: Path) -> dict[str, ScoredRow]:
         prompt_id = row.key("prompt_id").strip()
         if not prompt_id or prompt_id in found:
             why = f"{prompt_id} again" if prompt_id else "an empty one"
-            raise bad_record(path, row.line, "prompt_id", "each prompt once", why)
-        prompt = row.values.get("prompt")
-        found[prompt_id] = ScoredRow(
-            prompt.strip() if isinstance(prompt, str) else None, _completions(row)
-        )
+            raise row.bad("prompt_id", "each prompt once", why)
+        found[prompt_id] = ScoredRow(_stripped(row, "prompt"), _completions(row))
     return found
 
 
 def _completions(row: BenchmarkRow) -> dict[str, ScoredCompletion]:
     completions = row.values.get("completion")
     if not isinstance(completions, dict) or not completions:
-        raise bad_record(row.file, row.line, "completion", "completions by key", completions)
+        raise row.bad("completion", "completions by key", completions)
     return {key: _completion(row, key, value) for key, value in completions.items()}
 
 
 def _completion(row: BenchmarkRow, key: str, completion: Any) -> ScoredCompletion:
     field = f"completion.{key}"
     if not isinstance(completion, dict):
-        raise bad_record(row.file, row.line, field, 'an object with a "score"', completion)
-    score, content = completion.get("score"), completion.get("content")
+        raise row.bad(field, 'an object with a "score"', completion)
+    score = completion.get("score")
     is_number = isinstance(score, int | float) and not isinstance(score, bool)
     if score is not None and not (is_number and abs(score) <= sys.float_info.max):
-        raise bad_record(row.file, row.line, f"{field}.score", "a number or null", score)
-    return ScoredCompletion(
-        content.strip() if isinstance(content, str) else None,
-        None if score is None or score < 0 else float(score),
-    )
+        raise row.bad(f"{field}.score", "a number or null", score)
+    content = _stripped(BenchmarkRow(row.file, row.line, completion), "content")
+    return ScoredCompletion(content, None if score is None or score < 0 else float(score))
+
+
+def _stripped(row: BenchmarkRow, field: str) -> str | None:
+    """Read a text without the blanks around it; None where there is none."""
+    return None if row.values.get(field) is None else (row.maybe(field) or "").strip()
 
 
 def _join(

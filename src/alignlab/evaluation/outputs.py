@@ -1,9 +1,10 @@
 """Reader of answers that a model gave earlier, joined to a benchmark's questions.
 
 Layouts: AlpacaEval's `model_outputs.json` (`instruction`, `output`, `generator`), FastChat's and
-Arena-Hard's model answers (`question_id` or `uid`, `choices[0].turns` or `messages`), own response
-records (`prompt_id`, `text`), and plain rows with an id or `instruction`/`prompt`/`question`, and
-`output`, `response`, `text`, `completion` or `turns`.
+Arena-Hard's model answers (`question_id` or `uid`, `choices[0].turns` or `messages`), OpenAI's
+responses (`choices[0].message` or `text`), own response records (`prompt_id`, `text`), and plain
+rows with an id or `instruction`/`prompt`/`question`, and `output`, `response`, `text`, `completion`
+or `turns`.
 
 A row that holds the question's text belongs to that question: many files number their own rows, so
 an id counts only where the text agrees with it or the row holds none. Rows of a question that the
@@ -23,14 +24,16 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from alignlab.errors import BadInput, bad_record
-from alignlab.evaluation.task_files import BenchmarkRow, id_text, read_rows
+from alignlab.errors import BadInput
+from alignlab.evaluation.task_files import BenchmarkRow, id_text, is_text, read_rows
 from alignlab.evaluation.tasks import ModelAnswers, Question
 from alignlab.text import is_failed_answer
 from alignlab.types import Response, SampledBy
 
 IDS = ("question_id", "prompt_id", "instruction_id", "uid", "id")
 """Fields that name the question, the row's own `id` last."""
+MODELS = ("generator", "model_id", "model", "model_type")
+"""Fields that name the model."""
 ASKED = ("instruction", "prompt", "question", "messages")
 TEXTS = ("output", "response", "text", "completion", "answer", "sample")
 FOREIGN = "answers no question of the benchmark"
@@ -69,7 +72,7 @@ def read_outputs(
         if not answered:
             left_out[NULL] += 1
         elif len(texts) != turns:
-            raise bad_record(path, row.line, None, f"{turns} answers (one a turn)", len(texts))
+            raise row.bad(None, f"{turns} answers (one a turn)", len(texts))
         else:
             left_out[LATER_NULL] += int(len(answered) < turns)
             found[question.id] = tuple(
@@ -77,7 +80,7 @@ def read_outputs(
                 for turn, text in enumerate(answered)
                 if text is not None
             )
-            if "length" in (row.values.get("finish"), row.values.get("finish_reason")):
+            if _is_cut(row.values):
                 *before, last = found[question.id]
                 found[question.id] = (*before, replace(last, finish="length"))
     if not found:
@@ -101,7 +104,7 @@ def given_baseline(questions: Sequence[Question], name: str) -> ModelAnswers | N
 
 def _named(rows: Sequence[BenchmarkRow]) -> str | None:
     """Return the one model that the rows name; None where they name none."""
-    names = {name for row in rows if (name := _model(row.values)) is not None}
+    names = {name for row in rows if (name := _model(row)) is not None}
     if len(names) > 1:
         raise BadInput(
             f"{rows[0].file}: expected the outputs of one model, found {len(names)}: "
@@ -110,14 +113,31 @@ def _named(rows: Sequence[BenchmarkRow]) -> str | None:
     return names.pop() if names else None
 
 
-def _model(values: Mapping[str, Any]) -> str | None:
-    sampler = values.get("sampler")
+def _model(row: BenchmarkRow) -> str | None:
+    """Read the model's name; None where the row has none.
+
+    Raises:
+        BadInput: a field that names it holds something else, or `sampler` no name.
+    """
+    sampler = row.values.get("sampler")
     if isinstance(sampler, dict):
-        return str(sampler.get("model"))
-    for field in ("generator", "model_id", "model", "model_type"):
-        if isinstance(values.get(field), str):
-            return str(values[field])
-    return None
+        name = sampler.get("model")
+        if not is_text(name) or not name.strip():
+            raise row.bad("sampler.model", "a model's name", name)
+        return name
+    return next(filter(None, map(row.maybe, MODELS)), None)
+
+
+def _is_cut(values: Mapping[str, Any]) -> bool:
+    """Return True for an answer that its length limit ended."""
+    choices = values.get("choices")
+    places = [values, *(choices[:1] if isinstance(choices, list) else ())]
+    return any(
+        place.get(field) == "length"
+        for place in places
+        if isinstance(place, dict)
+        for field in ("finish", "finish_reason")
+    )
 
 
 def _join(
@@ -152,7 +172,7 @@ def _join(
             continue
         if found.id in taken:
             again = f"another to question {found.id}"
-            raise bad_record(row.file, row.line, None, "one answer to each question", again)
+            raise row.bad(None, "one answer to each question", again)
         taken.add(found.id)
         joined.append((row, found))
     return joined
@@ -163,7 +183,7 @@ def _refuse_other_text(row: BenchmarkRow, question: Question) -> None:
     texts = list(_asked(row.values))
     if texts and not any(question.prompt.text.strip() in text for text in texts):
         expected = f"the text of question {question.id}, {question.prompt.text[:60]!r}"
-        raise bad_record(row.file, row.line, None, expected, texts[-1])
+        raise row.bad(None, expected, texts[-1])
 
 
 def _refuse_shifted(rows: Sequence[BenchmarkRow], by_id: Mapping[str, Question]) -> None:
@@ -207,18 +227,19 @@ def _texts(row: BenchmarkRow) -> list[str | None]:
     messages, choices = row.values.get("messages"), row.values.get("choices")
     field = "turns" if "turns" in row.values else next((f for f in TEXTS if f in row.values), "")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        field, found = "choices", choices[0].get("turns")
+        field, found = "choices", _chosen(row, choices[0])
     elif field:
         field = next((f for f in (field, *TEXTS) if row.values.get(f) is not None), field)
         found = row.values[field]
         found = row.texts(field) if field == "turns" and isinstance(found, str) else found
     elif isinstance(messages, list):
-        field, found = "messages", [_content(m) for m in messages if m.get("role") == "assistant"]
+        answers = [m for m in row.objects("messages") if m.get("role") == "assistant"]
+        field, found = "messages", [_content(m) for m in answers]
     else:
-        raise bad_record(row.file, row.line, "output", "an answer", f"fields {[*row.values]}")
+        raise row.bad("output", "an answer", f"fields {[*row.values]}")
     turns = [_content(turn) for turn in (found if isinstance(found, list) else [found])]
-    if not turns or not all(turn is None or isinstance(turn, str) for turn in turns):
-        raise bad_record(row.file, row.line, field, "a text, or one per turn", found)
+    if not turns or not all(turn is None or is_text(turn) for turn in turns):
+        raise row.bad(field, "a text, or one per turn", found)
     is_table = row.file.name.lower().removesuffix(".gz").endswith(TABLES)
     null = {LOCAL_ERROR if field == "choices" else None, "" if is_table else None}
     return [
@@ -227,9 +248,17 @@ def _texts(row: BenchmarkRow) -> list[str | None]:
     ]
 
 
+def _chosen(row: BenchmarkRow, choice: Mapping[str, Any]) -> Any:
+    """Return the answer in a choice: turns (FastChat), a message or a text (OpenAI)."""
+    for key in ("turns", "message", "text"):
+        if key in choice:
+            return choice[key]
+    raise row.bad("choices[0]", "turns, message or text", f"fields {[*choice]}")
+
+
 def _content(turn: Any) -> Any:
     """Return the text of a turn, which Arena-Hard wraps in one or two objects; None of a null."""
     for key in ("content", "answer"):
-        if isinstance(turn, dict):
-            turn = turn.get(key)
+        if isinstance(turn, dict) and key in turn:
+            turn = turn[key]
     return None if turn != turn else turn  # pandas writes a missing text as NaN

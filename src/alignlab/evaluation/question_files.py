@@ -10,10 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from alignlab.errors import bad_record
-from alignlab.evaluation.task_files import BenchmarkRow, read_rows
+from alignlab.evaluation.task_files import BenchmarkRow, keyed, read_rows
 from alignlab.evaluation.tasks import Question
-from alignlab.text import is_failed_answer
+from alignlab.text import is_failed_answer, trimmed
 from alignlab.types import Message, Prompt
 
 ASKED = ("prompt", "instruction", "question", "input", "text")
@@ -32,18 +31,38 @@ def fastchat_references(path: Path) -> dict[str, tuple[str, ...]]:
     """Read question id -> the reference answer to each turn, from FastChat's model answers.
 
     Raises:
-        BadInput: a row without an id or without answers.
+        BadInput: a row without an id or without answers, or a question answered twice.
     """
     found = {}
-    for row in read_rows(path):
+    for key, row in keyed(read_rows(path), "question_id", _id).items():
         choices = row.values.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-            raise bad_record(path, row.line, "choices", "a list of answers", choices)
+            raise row.bad("choices", "a list of answers", choices)
         turns = BenchmarkRow(path, row.line, choices[0]).texts("turns")
         if failed := next(filter(is_failed_answer, turns), None):
-            raise bad_record(path, row.line, "choices", "an answer to each turn", failed)
-        found[row.key("question_id", "uid")] = tuple(turns)
+            raise row.bad("choices", "an answer to each turn", failed)
+        found[key] = tuple(turns)
     return found
+
+
+def _id(row: BenchmarkRow) -> str:
+    return row.key("question_id", "uid")
+
+
+def refuse_relabelled(
+    seen: dict[str, tuple[str, int]], row: BenchmarkRow, text: str, label: str
+) -> None:
+    """Refuse a prompt that an earlier row gave with another label.
+
+    Args:
+        seen: prompt -> its label and line, of the earlier rows; this row's is added.
+
+    Raises:
+        BadInput: the labels differ.
+    """
+    known, line = seen.setdefault(trimmed(text), (label, row.line))
+    if known != label:
+        raise row.bad("label", f"{known}, as of the same prompt in line {line}", label)
 
 
 def plain_questions(
@@ -111,7 +130,10 @@ def _turns(row: BenchmarkRow) -> list[str]:
         return [row.text("prompt", "text")]
     if isinstance(turns, list):
         turns = [_content(turn) for turn in turns]
-    return BenchmarkRow(row.file, row.line, {"turns": turns}).texts("turns")
+    found = BenchmarkRow(row.file, row.line, {"turns": turns}).texts("turns")
+    if not all(map(str.strip, found)):
+        raise row.bad("turns", "texts that are not blank", turns)
+    return found
 
 
 def _content(turn: Any) -> Any:

@@ -44,6 +44,11 @@ class PassageIndex:
 
 
 def read_corpus(path: Path) -> PassageIndex:
+    """Index the passages of a corpus; errors as of `read_passages`."""
+    return PassageIndex(read_passages(path))
+
+
+def read_passages(path: Path) -> list[Passage]:
     """Read a corpus from rows of `title` and `text`.
 
     Raises:
@@ -56,7 +61,7 @@ def read_corpus(path: Path) -> PassageIndex:
     ]
     if not passages:
         raise BadInput(f"{path}: expected passages, found none")
-    return PassageIndex(passages)
+    return passages
 
 
 def _cut(text: str) -> list[str]:

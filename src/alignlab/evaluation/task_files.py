@@ -6,15 +6,16 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.files import csv_reader, read_text, sheet_rows
 from alignlab.strict_json import parse_json
 
+T = TypeVar("T")
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
 
 
@@ -36,10 +37,10 @@ class BenchmarkRow:
         for name in names:
             found = self.values.get(name)
             if found is not None:
-                if not isinstance(found, str) or not found.strip():
-                    raise bad_record(self.file, self.line, name, "a text", found)
+                if not is_text(found) or not found.strip():
+                    raise self.bad(name, "a text", found)
                 return found
-        raise bad_record(self.file, self.line, names[0], "a text", f"fields {list(self.values)}")
+        raise self.bad(names[0], "a text", f"fields {list(self.values)}")
 
     def key(self, *names: str) -> str:
         """Read an identifier, a text or a whole number, as text.
@@ -51,10 +52,11 @@ class BenchmarkRow:
             found = self.values.get(name)
             if found is not None:
                 whole = isinstance(found, float) and found.is_integer()
-                if isinstance(found, bool) or not (whole or isinstance(found, str | int)):
-                    raise bad_record(self.file, self.line, name, "a text or a number", found)
+                is_number = whole or (isinstance(found, int) and not isinstance(found, bool))
+                if not is_number and not is_text(found):
+                    raise self.bad(name, "a text or a number", found)
                 return id_text(found)
-        raise bad_record(self.file, self.line, names[0], "an id", f"fields {list(self.values)}")
+        raise self.bad(names[0], "an id", f"fields {list(self.values)}")
 
     def texts(self, name: str) -> list[str]:
         """Read a list of texts, at least one; a JSON list written as text is read as one.
@@ -66,10 +68,24 @@ class BenchmarkRow:
         if isinstance(found, str) and found.startswith("["):
             try:
                 found = json.loads(found)
-            except json.JSONDecodeError:
-                raise bad_record(self.file, self.line, name, "a list of texts", found) from None
-        if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
-            raise bad_record(self.file, self.line, name, "a list of texts", found)
+            except (ValueError, RecursionError):
+                raise self.bad(name, "a list of texts", found) from None
+        if not isinstance(found, list) or not found or not all(map(is_text, found)):
+            raise self.bad(name, "a list of texts", found)
+        return found
+
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """Read a list of objects, maybe empty.
+
+        Raises:
+            BadInput: the field is something else.
+        """
+        found = self.values.get(name)
+        if not isinstance(found, list):
+            raise self.bad(name, "a list of objects", found)
+        for number, one in enumerate(found):
+            if not isinstance(one, dict):
+                raise self.bad(f"{name}[{number}]", "an object", one)
         return found
 
     def maybe(self, name: str) -> str | None:
@@ -81,9 +97,45 @@ class BenchmarkRow:
         found = self.values.get(name)
         if found is None or found == "":
             return None
-        if not isinstance(found, str):
-            raise bad_record(self.file, self.line, name, "a text", found)
+        if not is_text(found):
+            raise self.bad(name, "a text", found)
         return found
+
+    def bad(self, name: str | None, expected: str, found: object) -> BadInput:
+        """Build the error of a field, in one line whatever characters were found."""
+        if isinstance(found, str) and not found.isprintable():
+            found = repr(found)
+        return bad_record(self.file, self.line, name, expected, found)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Return True for a text that UTF-8 can encode: JSON may hold halves of a character."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def keyed(
+    rows: Sequence[BenchmarkRow], name: str, key_of: Callable[[BenchmarkRow], T]
+) -> dict[T, BenchmarkRow]:
+    """Map each row's key to the row.
+
+    Args:
+        rows: rows of a file.
+        name: field of the key, for the error.
+        key_of: reader of the key.
+
+    Raises:
+        BadInput: two rows share a key.
+    """
+    found: dict[T, BenchmarkRow] = {}
+    for row in rows:
+        key = key_of(row)
+        if key in found:
+            raise row.bad(name, "each once", f"{key}, as in line {found[key].line}")
+        found[key] = row
+    return found
 
 
 def id_text(value: Any) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
+from alignlab.errors import BadInput
 from alignlab.evaluation.result_rows import Subject
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
 from alignlab.turns import strip_markers, strip_thoughts
@@ -43,6 +44,11 @@ class Needs:
     """Flag that --data is read by one of the formats of `alignlab list data`."""
     judges: tuple[JudgeKind, ...] = ()
     """Kinds of judge that it accepts, the preferred one first; empty accepts none."""
+    sources: tuple[str, ...] = ()
+    """Feedback sources that it accepts by name, where it needs more than a score; empty accepts
+    all."""
+    scores: str = ""
+    """Scores that these must give, in words."""
     judge_optional: bool = False
     """Flag that the figures do not come from a judge; one that is given adds some."""
     models: Literal["needed", "allowed", "none", "itself"] = "needed"
@@ -216,6 +222,17 @@ def model_judge(inputs: BenchmarkInputs) -> Completer:
 def score_judge(inputs: BenchmarkInputs) -> FeedbackSource:
     """Return the judge as a source of scores."""
     return cast(FeedbackSource, inputs.judge)
+
+
+def refuse_source(benchmark: str, needs: Needs, judge: str) -> None:
+    """Refuse a judge, by spec or name, that is none of the sources that a benchmark accepts.
+
+    Raises:
+        BadInput: it is none of them.
+    """
+    if needs.sources and judge.partition(":")[0] not in needs.sources:
+        accepted = " or ".join(f"{name}:..." for name in needs.sources)
+        raise BadInput(f"{benchmark}: expected {needs.scores} ({accepted}), found {judge}")
 
 
 def pair_judge(inputs: BenchmarkInputs) -> PairJudge:

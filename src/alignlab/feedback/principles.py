@@ -72,36 +72,45 @@ def read_principles(path: Path) -> list[str]:
     """Read principles from a text file, without their negations.
 
     Raises:
-        BadInput: no such file, or none in it.
+        BadInput: no such file, none in it, or one twice.
     """
-    return [line.partition(NEGATION)[0].strip() for line in _lines(path)]
+    return [text for _, text, _ in _read(path)]
 
 
 def read_negated(path: Path) -> list[Principle]:
     """Read principles with their negations from a text file of lines "text ||| negation".
 
     Raises:
-        BadInput: no such file, none in it, or a line without both.
+        BadInput: no such file, none in it, one twice, or a line without both.
     """
     found = []
-    for line in _lines(path):
-        text, mark, negated = (part.strip() for part in line.partition(NEGATION))
-        if not (text and mark and negated):
-            raise BadInput(f'{path}: expected "principle ||| its negation", found {line!r}')
-        found.append(Principle(text, negated))
+    for place, text, negations in _read(path):
+        if len(negations) != 1 or negations[0] in ("", text):
+            line = f" {NEGATION} ".join([text, *negations])
+            raise BadInput(f'{place}: expected "principle ||| its negation", found {line!r}')
+        found.append(Principle(text, negations[0]))
     return found
 
 
-def _lines(path: Path) -> list[str]:
+def _read(path: Path) -> list[tuple[str, str, list[str]]]:
+    """Return file and line, text, and the parts after it of every principle."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: expected a text file of principles, found: {error}") from None
-    found = [line.strip().removeprefix("- ") for line in lines]
-    principles = [line for line in found if line and not line.startswith("#")]
-    if not principles:
+    found: dict[str, tuple[str, str, list[str]]] = {}
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line or line.removeprefix("- ").startswith("#"):
+            continue
+        text, *rest = (part.strip() for part in line.removeprefix("- ").split(NEGATION))
+        place = f"{path}, line {number}"
+        if not text or text in found:
+            what = f"{text!r} again" if text else f"{line!r}"
+            raise BadInput(f"{place}: expected a principle, each once, found {what}")
+        found[text] = (place, text, rest)
+    if not found:
         raise BadInput(f"{path}: expected one principle a line, found none")
-    return principles
+    return list(found.values())
 
 
 @register("feedback", "principles", options=PrinciplesOptions)

@@ -26,7 +26,7 @@ from alignlab.feedback.conversion import JudgeByScore, feedback_on
 from alignlab.files import file_digest
 from alignlab.protocols import flatten
 from alignlab.registry import register
-from alignlab.text import sentences
+from alignlab.text import sentences, shortened
 from alignlab.turns import strip_thoughts
 from alignlab.types import Feedback, Prompt, Response, Score, Unscored, Verdict
 
@@ -43,6 +43,10 @@ FIELDS: Mapping[str, Callable[[Prompt, Response], Any]] = {
 _BATCHED = {"responses": "response", "prompts": "prompt", "references": "reference",
             "conversations": "messages"}  # fmt: skip
 
+LARGEST = 3.4028234663852886e38
+"""Largest float32."""
+MOST_SHOWN = 120
+"""Characters of a wrong value in an error."""
 
 _MEMORY = "memory-"
 _functions: dict[str, Callable[..., Any]] = {}
@@ -98,7 +102,7 @@ class PythonReward:
     def _call(self, values: Mapping[str, Any], asked: Sequence[tuple[Prompt, Response]]) -> Any:
         try:
             return self._function(**values)
-        except Exception as error:  # of the user's own code
+        except (Exception, SystemExit) as error:  # of the user's own code
             lines = traceback.extract_tb(error.__traceback__)
             own = [f for f in lines if self._file and Path(f.filename) == self._file.resolve()]
             place = f", line {own[-1].lineno}" if own else ""
@@ -113,8 +117,12 @@ class PythonReward:
         if hasattr(value, "item"):  # a scalar of numpy or torch
             value = value.item() if getattr(value, "size", 1) != 0 else value
         if not isinstance(value, Real) or not _is_finite(value):
-            found = "an integer of many digits" if isinstance(value, int) else repr(value)
-            raise self._refuse(pair, "a finite number, None or Unscored", found)
+            found = (
+                "an integer of many digits"
+                if isinstance(value, int)
+                else shortened(repr(value), MOST_SHOWN)
+            )
+            raise self._refuse(pair, "a finite number (float32), None or Unscored", found)
         return Score(float(value), (float(value),))
 
     def _of_sentences(self, value: Any, pair: tuple[Prompt, Response]) -> Verdict:
@@ -124,7 +132,8 @@ class PythonReward:
         values = value.tolist() if hasattr(value, "tolist") else value
         count = len(FIELDS["sentences"](*pair))
         if not isinstance(values, list | tuple) or len(values) != count:
-            raise self._refuse(pair, f"a list of {count} values, one a sentence", repr(value))
+            found = shortened(repr(value), MOST_SHOWN)
+            raise self._refuse(pair, f"a list of {count} values, one a sentence", found)
         marks = [self._verdict(one, pair) for one in values]
         samples = tuple(one.value if isinstance(one, Score) else None for one in marks)
         read = [sample for sample in samples if sample is not None]
@@ -143,9 +152,9 @@ class PythonReward:
 
 
 def _is_finite(value: Real) -> bool:
-    """Return True for a finite number that a float can hold."""
+    """Return True for a finite number that a float32, in which rewards are computed, can hold."""
     try:
-        return math.isfinite(value)
+        return abs(float(value)) <= LARGEST
     except OverflowError:
         return False
 
@@ -206,7 +215,7 @@ def _module(file: Path) -> Any:
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # of the user's own code
+    except (Exception, SystemExit) as error:  # of the user's own code
         del sys.modules[name]
         own = [
             f

@@ -19,6 +19,8 @@ from alignlab.records import fingerprint
 from alignlab.runs import slug
 from alignlab.types import CompletionRequest, Count, Response, SampledBy, Sampling
 
+ANSWER_FILES = {".csv", ".gz", ".json", ".jsonl", ".parquet", ".tsv"}
+"""Endings of files of answers, which no model has."""
 _NAMED = re.compile(r"(?P<name>[^=:/?]+)=(?P<spec>.+)")
 
 
@@ -57,6 +59,8 @@ def entrant(context: RunContext, spec: str) -> Entrant:
     if colon and head in registry.names("engine"):
         name = given or re.split(r"[?@]", rest)[0]
         return Entrant(name, rest, lambda: context.completer(rest))
+    if Path(rest).suffix.lower() in ANSWER_FILES and not Path(rest).exists():
+        raise BadInput(f"{rest}: expected a file of answers or a model, found no such file")
     checkpoint = resolve_model(rest, given or Path(rest).name or rest)
     return Entrant(checkpoint.name, rest, lambda: context.engine(checkpoint), checkpoint.path)
 
@@ -165,36 +169,44 @@ def gather(
         BadInput: a baseline is needed and there is none, or two share a name.
     """
     found = [read_given(spec, questions) for spec in field.outputs]
-    baseline = None
-    if needs.baseline != "none":
-        baseline = _baseline(context, field, questions, sampling, chunk)
-        if baseline is None and needs.baseline == "needed":
-            raise BadInput(
-                "--baseline is missing: a file of answers or a model that the others are "
-                "compared with (the data holds no baseline's answers)"
-            )
+    against = None if needs.baseline == "none" else _baseline(context, field, questions)
+    if against is None and needs.baseline == "needed":
+        raise BadInput(
+            "--baseline is missing: a file of answers or a model that the others are "
+            "compared with (the data holds no baseline's answers)"
+        )
+    _refuse_equal_names([*found, *field.models, *([against] if against else [])])
+    baseline = (
+        answer(context, against, questions, sampling, chunk)
+        if isinstance(against, Entrant)
+        else against
+    )
     found += [answer(context, model, questions, sampling, chunk) for model in field.models]
     found = [answers.without_thoughts() for answers in found]
-    baseline = baseline and baseline.without_thoughts()
-    names = [a.model for a in (*found, *((baseline,) if baseline else ()))]
+    return found, baseline and baseline.without_thoughts()
+
+
+def _refuse_equal_names(entrants: Sequence[Entrant | ModelAnswers]) -> None:
+    """Refuse two entrants of one name, before any model answers.
+
+    Raises:
+        BadInput: a name occurs twice.
+    """
+    names = [e.name if isinstance(e, Entrant) else e.model for e in entrants]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"model {twice!r}: expected different names, found two; say NAME=SPEC")
-    return found, baseline
 
 
 def _baseline(
-    context: RunContext,
-    field: Entrants,
-    questions: Sequence[Question],
-    sampling: Sampling,
-    chunk: int,
-) -> ModelAnswers | None:
+    context: RunContext, field: Entrants, questions: Sequence[Question]
+) -> Entrant | ModelAnswers | None:
+    """Return the baseline's answers, or the model that is to give them."""
     if not field.baseline:
         return given_baseline(questions, "the data's baseline")
     if is_answer_file(field.baseline):
         return read_given(field.baseline, questions)
-    return answer(context, entrant(context, field.baseline), questions, sampling, chunk)
+    return entrant(context, field.baseline)
 
 
 def is_answer_file(spec: str) -> bool:

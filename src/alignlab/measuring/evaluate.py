@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignlab import registry, seeds
 from alignlab.configs import Bounded, Fraction, NonNegative, NonNegativeInt, PositiveInt, Seed
@@ -84,6 +84,14 @@ class EvaluateSettings(Bounded):
         return replace(default, **changed)
 
 
+class Evaluation(NamedTuple):
+    """Figures of a benchmark, and the number of verdicts behind them."""
+
+    rows: list[EvalResult]
+    scored: int
+    unscored: int
+
+
 def evaluate(
     context: RunContext,
     task: BenchmarkTask,
@@ -91,7 +99,7 @@ def evaluate(
     field: Entrants,
     judge: str,
     settings: EvaluateSettings,
-) -> list[EvalResult]:
+) -> Evaluation:
     """Run a benchmark; every step is a stage of the run.
 
     Raises:
@@ -126,7 +134,9 @@ def evaluate(
     found = _findings(task, inputs, partial=bool(settings.limit))
     by = f"{judge} {fingerprint(repr(task))}".strip()  # options may change what a figure means
     values = of_benchmark(found.rows[0].benchmark, inputs, found.said, by) if found.rows else []
-    return _write(context, inputs, found, values, settings.examples)
+    rows = _write(context, inputs, found, values, settings.examples)
+    unscored = sum(isinstance(f.verdict, Unscored) for f in found.said)
+    return Evaluation(rows, len(found.said) - unscored, unscored)
 
 
 def _findings(task: BenchmarkTask, inputs: BenchmarkInputs, *, partial: bool) -> Findings:

@@ -92,6 +92,8 @@ class AlternatingConfig(StudyConfig):
                 f"setting gradient.name: expected a policy gradient (ppo, rloo), found "
                 f"{self.gradient.name}"
             )
+        if not self.sentences:
+            raise BadInput("setting sentences: expected a judge of sentences, found none")
         judge_prompt(self.correct_prompt)
 
     @property

@@ -124,11 +124,14 @@ class RelevanceRewardConfig(StudyConfig):
                 f"{self.dev_prompts} and {self.rollout.validate_every}"
             )
         if not self.rewards or len(set(self.rewards)) < len(self.rewards):
-            raise BadInput(f"setting rewards: expected different names, found {self.rewards}")
+            found = ", ".join(self.rewards) or "none"
+            raise BadInput(f"setting rewards: expected different REWARD:OBJECTIVE, found {found}")
         for branch in self.rewards:
             lesson_of(self, branch)
         taken = [part for branch in self.rewards for part in _parts(branch)]
-        for name in self.sources:
+        for name, spec in self.sources.items():
+            if not spec:
+                raise BadInput(f"setting sources.{name}: expected a feedback source, found none")
             if name in {*REWARDS, TRUTH}:
                 raise BadInput(f"setting sources.{name}: expected a name of its own, not {name!r}")
             if name not in taken:
@@ -277,6 +280,8 @@ def lesson_of(config: RelevanceRewardConfig, branch: str) -> RolloutLesson:
         BadInput: no such reward, or an objective that does not learn from rollouts.
     """
     names, objective = _parts(branch), branch.partition(":")[2]
+    if not objective:
+        raise BadInput(f"setting rewards: expected REWARD:OBJECTIVE (r3:rloo), found {branch!r}")
     known = {*REWARDS, TRUTH, *config.sources}
     if unknown := [name for name in names if name not in known]:
         raise unknown_name("reward", unknown[0], known)

@@ -18,6 +18,7 @@ import numpy as np
 from alignlab import seeds
 from alignlab.configs import Bounded, Fraction, PositiveInt
 from alignlab.context import RunContext
+from alignlab.errors import RunFailed
 from alignlab.feedback.principled import with_principles
 from alignlab.feedback.principles import Principle
 from alignlab.protocols import FeedbackSource
@@ -68,6 +69,9 @@ def compare_by_principles(
     Args:
         sources: scorer by each principle.
         unit: divisor of differences; a principle without any stays 0.
+
+    Raises:
+        RunFailed: a source scored no answer.
     """
     pairs = [
         (prompt, several[i], several[i + 1])
@@ -79,6 +83,11 @@ def compare_by_principles(
     for number, source in enumerate(sources, start=1):
         rated = judge(context, source, prompts, responses, name=f"principle-{number}")
         known = scores(rated)
+        if rated and not known:
+            raise RunFailed(
+                f"{source.name}: scored none of {len(rated)} answers by a principle (reasons in "
+                f"counts.jsonl of the stage principle-{number})"
+            )
         found = [
             known[a.id] - known[b.id] if a.id in known and b.id in known else 0.0
             for _, a, b in pairs

@@ -374,6 +374,15 @@ def test_an_annotation_twice_is_refused(tmp_path: Path) -> None:
     assert read_annotations(annotated(tmp_path, {**same, "index": 1}, {**same, "index": 2}))
 
 
+@pytest.mark.parametrize("field", ["generator_1", "generator_2", "annotator", "instruction"])
+def test_a_name_or_instruction_is_a_text(tmp_path: Path, field: str) -> None:
+    for value in (["m"], {"a": 1}, 5, "\ud83d"):  # the last is half a character
+        path = annotated(tmp_path, {"preference": 2.0}, {"preference": 2.0, field: value})
+        for source in ("stored", "tokens"):
+            with pytest.raises(BadInput, match=f"line 2, field '{field}': expected a text"):
+                read_annotations(path, source)  # type: ignore[arg-type]
+
+
 def test_a_number_too_large_is_refused(tmp_path: Path) -> None:
     for field in ("preference", "index"):
         path = annotated(tmp_path, {"preference": 2.0, field: 10**400})

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -153,6 +154,19 @@ def test_alpaca_eval_checks_difficulties_before_a_judge_is_paid(tmp_path):
     gamed.write_text("preference,std_delta_len,instruction_difficulty\n0.1,0.2,0.3\n")
     with pytest.raises(BadInput, match=r"d\.csv: expected a difficulty for instruction 2"):
         AlpacaEvalRun(difficulty=difficulty, gamed=gamed).questions(instructions(tmp_path))
+
+
+def test_alpaca_eval_reads_its_files_before_a_model_answers(tmp_path):
+    data, clf = instructions(tmp_path), tmp_path / "clf.txt"
+    clf.write_text("no turns")
+    with pytest.raises(BadInput, match=r"clf\.txt: expected a user turn with"):
+        AlpacaEvalRun(prompt=clf).questions(data)
+    difficulty = jsonl(
+        tmp_path / "d.jsonl", *({"index": i, "instruction_difficulty": 0.1} for i in range(3))
+    )
+    gamed = jsonl(tmp_path / "g.jsonl", {"preference": [0.1]})
+    with pytest.raises(BadInput, match=r"g\.jsonl, line 1, field 'preference': expected a finite"):
+        AlpacaEvalRun(difficulty=difficulty, gamed=gamed).questions(data)
 
 
 def test_alpaca_eval_by_a_judge_of_pairs_and_unanswered(tmp_path):
@@ -443,22 +457,41 @@ def test_toxigen_by_threshold_group_and_label(tmp_path):
     task = ToxiGen()
     questions = questions_of(task, tmp_path, *rows)
     assert questions[0].prompt.text == "- a\n- b\n-"
-    toxic = {"bad": 0.9, "edge": 0.5, "": None}
-    found = task.measure(
-        asked(questions, said("m", questions, "bad", "edge", ""), judge=Scores(toxic.get))
-    )
+    judge = Scores({"bad": 0.9, "edge": 0.5, "": None}.get)
+    judge.name = "classifier:toxicity?label=toxic"
+    found = task.measure(asked(questions, said("m", questions, "bad", "edge", ""), judge=judge))
     got = figures(found.rows)
     assert (got["toxic_share"], got["toxicity"]) == (1.0, 0.7)
     assert (got["toxic_share family:x"], got["toxic_share label:neutral"]) == (1.0, 1.0)
     assert found.rows[0].unscored == 1
     strict = ToxiGen(threshold=0.95).measure(
-        asked(questions, said("m", questions, "bad", "edge", "edge"), judge=Scores(toxic.get))
+        asked(questions, said("m", questions, "bad", "edge", "edge"), judge=judge)
     )
     assert figures(strict.rows)["toxic_share"] == 0
     with pytest.raises(BadInput, match="expected hate or neutral"):
         questions_of(task, tmp_path, {"prompt": "p", "group": "g", "label": "odd"})
     with pytest.raises(BadInput, match="threshold"):
         ToxiGen(threshold=0)
+
+
+def test_toxigen_takes_no_score_for_a_probability(tmp_path):
+    """An empty answer has 0 words, a short one 1: both within 0 and 1."""
+    row = {"prompt": "- a\\n-", "group": "x", "label": "hate"}
+    questions = questions_of(ToxiGen(), tmp_path, row)
+    answers = said("m", questions, "short")
+    for name in ("longer", "metric:chrf", "openai:m as judge (additive_five_point, 3 samples)"):
+        judge = Scores(lambda text: 1.0)
+        judge.name = name
+        with pytest.raises(BadInput, match="toxigen: expected probabilities of toxicity") as told:
+            ToxiGen().measure(asked(questions, answers, judge=judge))
+        assert str(told.value).endswith(f"(classifier:... or python:...), found {name}")
+    judge.name = "python:mine.py:toxicity (sha256 0)"
+    assert figures(ToxiGen().measure(asked(questions, answers, judge=judge)).rows)
+    judge.rule = {"short": 1.5}.get
+    with pytest.raises(BadInput, match=r"found 1\.5 of python"):
+        ToxiGen().measure(asked(questions, answers, judge=judge))
+    with pytest.raises(BadInput, match=r"line 2, field 'label': expected hate, .* in line 1"):
+        questions_of(ToxiGen(), tmp_path, row, {**row, "label": "neutral"})
 
 
 @pytest.mark.shared
@@ -550,11 +583,51 @@ def test_xstest_counts_refusals_of_safe_and_of_unsafe_prompts(tmp_path):
         ({"prompt": "q?"}, "type"),
         ({"prompt": "q?", "type": "homonyms", "label": "harmless"}, "label"),
         ({"type": "homonyms"}, "prompt"),
+        ({"prompt": "q?", "type": "homonym"}, "type"),
+        ({"prompt": "q?", "type": "contrast_homonym"}, "type"),
+        ({"prompt": "q?", "type": "mine", "label": " "}, "type"),
+        ({"prompt": "q?", "type": "contrast_homonyms", "label": "safe"}, "label"),
+        ({"prompt": "q?", "type": " Contrast_mine", "label": "safe"}, "label"),
+        ({"prompt": "q?", "type": "Definitions", "label": "unsafe"}, "label"),
     ],
 )
 def test_xstest_refuses_rows_that_it_cannot_read(tmp_path, row, field):
-    with pytest.raises(BadInput, match=f"line 1.*{field}"):
+    with pytest.raises(BadInput, match=f"line 1, field '{field}': expected"):
         questions_of(XSTest(), tmp_path, row)
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"type": " contrast_homonyms"}, "unsafe-0 contrast_homonyms"),
+        ({"type": "Contrast_Homonyms\t"}, "unsafe-0 contrast_homonyms"),
+        ({"type": "HOMONYMS", "label": " Safe"}, "safe-0 homonyms"),
+        ({"type": "Mine", "label": "UNSAFE"}, "unsafe-0 Mine"),
+        ({"type": "contrast_mine", "label": "unsafe"}, "unsafe-0 contrast_mine"),
+    ],
+)
+def test_xstest_reads_blanks_and_case(tmp_path, row, key):
+    (question,) = questions_of(XSTest(), tmp_path, {"prompt": "q?", **row})
+    assert f"{question.id} {question.part}" == key
+
+
+def test_an_xstest_prompt_has_one_label(tmp_path):
+    safe = {"prompt": "q?", "type": "homonyms"}
+    assert len(questions_of(XSTest(), tmp_path, safe, {**safe, "type": "definitions"})) == 2
+    again = {"prompt": " q?", "type": "contrast_homonyms"}
+    with pytest.raises(BadInput, match=r"line 2, field 'label': expected safe, .*line 1.*unsafe"):
+        questions_of(XSTest(), tmp_path, safe, again)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("model", ["gpt4", "llama2new", "mistralinstruct"])
+def test_xstest_types_give_the_published_labels(model):
+    files = ("xstest_prompts.csv", f"completions_{model}.csv")
+    known, by_type = (
+        Counter((q.id.partition("-")[0], q.part) for q in XSTest().questions(file))
+        for file in (shared_path(f"data/xstest/{name}") for name in files)
+    )
+    assert by_type == known
 
 
 def test_xstest_reads_the_published_prompts():
@@ -605,6 +678,8 @@ def test_factscore_by_hand(tmp_path):
     assert penalised(0.7, 10) == penalised(0.7, 30) == 0.7
     with pytest.raises(BadInput, match="expected corpus=FILE of rows"):
         FActScore().questions(tmp_path / "data.jsonl")
+    with pytest.raises(BadInput, match="line 1, field 'text': expected a text"):
+        FActScore(corpus=tmp_path / "data.jsonl").questions(tmp_path / "data.jsonl")
 
 
 def test_factscore_counts_facts_without_a_verdict(tmp_path):
@@ -622,6 +697,36 @@ def test_factscore_counts_facts_without_a_verdict(tmp_path):
     got = figures(found.rows)
     assert (got["factscore"], got["facts"], got["unread_facts"]) == (0.5, 3, 1)
     assert got["factscore_penalised"] == pytest.approx(0.5 * math.exp(1 - 10 / 3))
+
+
+NI = {"Definition": ["Copy."], "Instances": [{"input": "x", "output": ["x"]}]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (
+            {"Positive Examples": ["x"]},
+            r"field 'Positive Examples\[0\]': expected an object, found x",
+        ),
+        ({"Positive Examples": {"a": 1}}, "field 'Positive Examples': expected a list of objects"),
+        (
+            {"Positive Examples": 5},
+            "field 'Positive Examples': expected a list of objects, found 5",
+        ),
+        ({"Instances": ["x"]}, r"field 'Instances\[0\]': expected an object, found x"),
+        ({"Instances": []}, "field 'Instances': expected at least one input"),
+        (
+            {"Instances": [{**NI["Instances"][0], "id": [1]}]},
+            "field 'id': expected a text or a numb",
+        ),
+    ],
+)
+def test_super_ni_refuses_values_of_other_types(tmp_path, changed, says):
+    file = tmp_path / "task1.json"
+    file.write_text(json.dumps({**NI, **changed}))
+    with pytest.raises(BadInput, match=f"line 1, {says}"):
+        SuperNI().questions(file)
 
 
 def test_a_part_of_super_ni_is_not_comparable(tmp_path):

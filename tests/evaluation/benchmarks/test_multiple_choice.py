@@ -56,6 +56,8 @@ def test_wording(tmp_path: Path) -> None:
     [
         ("arc_easy", {**ARC, "answerKey": "D"}, "line 1, field 'answerKey': expected one of"),
         ("arc_easy", {**ARC, "choices": []}, "field 'choices': expected an object"),
+        ("arc_easy", {**ARC, "choices": {"text": 5}}, "field 'text': expected a list of texts"),
+        ("arc_easy", {**ARC, "choices": {"text": ["a", "b"], "label": ["A"]}}, "field 'choices'"),
         ("hellaswag", {**HELLASWAG, "label": "2"}, "field 'label': expected one of 0, 1"),
         ("winogrande", {**WINOGRANDE, "sentence": "No"}, "a sentence with a blank _"),
     ],
@@ -63,6 +65,12 @@ def test_wording(tmp_path: Path) -> None:
 def test_bad_records(name: str, row: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=message):
         one(name, row, tmp_path)
+
+
+def test_a_bad_file_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "arc.jsonl", {**ARC, "choices": {"text": 5}})
+    with pytest.raises(BadInput, match="line 1, field 'text'"):
+        MultipleChoice(tasks="arc_easy", files={"arc_easy": str(file)}).questions(None)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,21 @@ def test_kappa_leaves_out_what_either_did_not_rate() -> None:
         assert (found.value, found.n) == (whole.value, 5)
 
 
+def test_few_items_or_full_agreement_bound_no_coefficient() -> None:
+    ratings = np.array([[0, 0], [1, 1], [0, 1], [1, 1], [0, 0]] * 3)
+    coefficients = (fleiss_kappa, krippendorff_alpha, lambda some: cohen_kappa(*np.array(some).T))
+    for coefficient in coefficients:
+        few, full = coefficient(ratings[:9]), coefficient(ratings[:, [0, 0]])
+        assert (few.low, few.high, few.n) == (None, None, 9)
+        assert (full.value, full.low, full.high) == (1, None, None)
+        enough = coefficient(ratings)
+        assert enough.low < enough.value < enough.high  # type: ignore[operator]
+    # Shares that are alike have Wilson's bounds.
+    whole = raw_agreement([[1, 1]] * 6)
+    assert (whole.value, whole.high) == (1, 1)
+    assert whole.low == pytest.approx(6 / (6 + 1.959964**2))
+
+
 def test_a_table_without_ratings_has_no_agreement():
     empty = np.full((3, 2), np.nan)
     assert raw_agreement(empty).value is None

@@ -15,7 +15,7 @@ from alignlab.evaluation.metrics.correlation import (
     spearman,
     spearman_interval,
 )
-from alignlab.evaluation.metrics.intervals import NOTHING, resample_counts, tail
+from alignlab.evaluation.metrics.intervals import NOTHING, Interval, resample_counts, tail
 from alignlab.seeds import generator
 
 pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=40)
@@ -83,7 +83,22 @@ def test_constant_sides_and_draws_have_no_correlation(interval) -> None:  # type
     assert interval([1, 1, 1], [1, 2, 3], prompts) == NOTHING
     assert interval([1, 2, 3], [1, 1, 1], prompts) == NOTHING
     found = interval([1, 2, 3], [1, 2, 3], prompts)  # a ninth of the draws is one prompt thrice
-    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
+    assert found == Interval(pytest.approx(1), None, None, 3)
+
+
+@pytest.mark.parametrize("interval", [spearman_interval, kendall_interval])
+def test_a_correlation_of_few_prompts_or_of_perfect_order_has_no_bounds(interval) -> None:  # type: ignore[no-untyped-def]
+    """Every draw of two prompts, or of any number in perfect order, gives 1 or nothing."""
+    x, y = generator("few").normal(size=(2, 10))
+    for few in (2, 9):
+        found = interval(x[:few], y[:few], np.arange(few))
+        assert (found.low, found.high, found.n) == (None, None, few)
+        assert found.value == pytest.approx(interval(x[:few], y[:few], np.zeros(few, int)).value)
+    enough = interval(x, y, np.arange(10))
+    assert enough.low < enough.value < enough.high
+    # Ten responses to five prompts are five units.
+    assert interval(x, y, np.arange(10) // 2).low is None
+    assert interval(x, x, np.arange(10)) == Interval(pytest.approx(1), None, None, 10)
 
 
 def test_what_is_no_number_has_no_rank() -> None:

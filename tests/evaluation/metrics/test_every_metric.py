@@ -63,6 +63,7 @@ DEFAULTS = {
         'DRAWS': 2000,
         'LEVEL': 0.95,
         'FEW': 100,
+        'FEWEST': 10,
         '_CELLS': 4000000,
         'bootstrap_mean(seed)': 0,
         'bootstrap_mean(draws)': 2000,

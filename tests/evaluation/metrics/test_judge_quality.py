@@ -172,3 +172,12 @@ def test_prompts_of_one_cluster_are_resampled_together() -> None:
         for side in ("value", "low", "high"):
             # repeated items change a mid-rank correlation by a rounding error only
             assert getattr(b, side) == pytest.approx(getattr(a, side), abs=2e-3), (name, side)
+
+
+def test_prompts_in_the_same_order_bound_no_correlation() -> None:
+    same = [ScoredPrompt(str(i), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)) for i in range(12)]
+    one = ScoredPrompt("other", (1.0, 2.0, 3.0), (1.0, 3.0, 2.0))
+    for name in ("spearman", "spearman_by_prompt", "kendall_tau", "kendall_tau_by_prompt"):
+        alike, varied = (getattr(judge_quality(some), name) for some in (same, [*same, one]))
+        assert (alike.value, alike.low, alike.high) == (pytest.approx(1), None, None), name
+        assert varied.low < varied.value <= varied.high, name

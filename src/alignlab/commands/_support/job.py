@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from alignlab import configs
 from alignlab.context import Hardware, RunContext
 from alignlab.engine_pool import kill_engines, stop_engines
+from alignlab.errors import BadInput
 from alignlab.models.dtypes import by_default
 from alignlab.runs import Run, RunIdentity
 from alignlab.training.tracking import Track
@@ -49,21 +51,31 @@ def open_run(
 ) -> Iterator[RunContext]:
     """Open a run directory with the context of its stages; close it at the end.
 
+    Bad input that is found before the first stage of a new run leaves nothing behind.
+
     Args:
         repair: empty damaged stages, so that they are computed again.
 
     Raises:
         BadInput: the folder holds a run of another identity, or a damaged one.
     """
+    there = folder.is_dir()
+    is_new = not there or not any(folder.iterdir())
     run = Run.start(folder, identity, repair=repair)
+    refused = False
     try:
         context = RunContext(run, identity.seeds[0], hardware, chat_template or None, track)
         torch.set_num_threads(context.threads)
         with by_default(hardware.device, hardware.dtype):
             yield context
         stop_engines()
-    except BaseException:
+    except BaseException as error:
         kill_engines()
+        refused = isinstance(error, BadInput) and not any((folder / "stages").iterdir())
         raise
     finally:
         run.close()
+        if is_new and refused:
+            rmtree(folder)
+            if there:
+                folder.mkdir()

@@ -28,6 +28,7 @@ from alignlab.evaluation.annotation_files import (
     Annotation,
     preference_of_tokens,
     read_difficulty,
+    read_gamed,
     switched,
 )
 from alignlab.evaluation.benchmarks.alpaca_eval import NAME, AlpacaEval
@@ -126,6 +127,10 @@ class AlpacaEvalRun(Bounded):
     def questions(self, data: Path) -> list[Question]:
         """Read the instructions; an instruction's id is its position, as in the difficulties."""
         found = []
+        if self.prompt is not None:  # before a model answers
+            official(self.prompt)
+        if self.gamed is not None:
+            read_gamed(self.gamed)
         for number, row in enumerate(read_rows(data)):
             baseline = row.maybe("baseline_output") or row.maybe("output")
             question = single(

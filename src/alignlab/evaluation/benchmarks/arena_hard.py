@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from alignlab.errors import bad_record
 from alignlab.evaluation.duels import duel_findings, duels
 from alignlab.evaluation.metrics.intervals import Interval, bootstrap_ratio
 from alignlab.evaluation.metrics.style_control import Battle, style_controlled
@@ -122,7 +121,7 @@ def judgement_rows(path: Path, *, seed: int = 0) -> list[EvalResult]:
         prompt = row.key("uid", "question_id")
         once = (about.model, row.maybe("judge") or "", prompt)
         if once in seen:
-            raise bad_record(row.file, row.line, "uid", "each prompt once for a judge", prompt)
+            raise row.bad("uid", "each prompt once for a judge", prompt)
         seen.add(once)
         models.setdefault(about, []).append(_judged(row, prompt))
     rows = []
@@ -142,18 +141,25 @@ def judgement_rows(path: Path, *, seed: int = 0) -> list[EvalResult]:
 def _judged(row: BenchmarkRow, prompt: str) -> JudgedGames:
     games = row.values.get("games")
     if not isinstance(games, list) or len(games) not in (1, 2):
-        raise bad_record(row.file, row.line, "games", "one or two games", games)
+        raise row.bad("games", "one or two games", games)
     part = row.maybe("subcategory") or row.maybe("category")
+    verdicts = [_verdict(row, number, game) for number, game in enumerate(games)]
     score, battles = 0.0, 0
-    for number, game in enumerate(games):
-        verdict = game.get("score") if isinstance(game, dict) else None
+    for number, verdict in enumerate(verdicts):
         if verdict is None:
             return JudgedGames(prompt, part, None, 0)
-        if verdict not in VERDICTS:
-            field = f"games[{number}].score"
-            raise bad_record(row.file, row.line, field, "a verdict such as A>B", verdict)
         share, weight = VERDICTS[verdict]
         # The baseline is A in the first game, the model in the second.
         score += weight * (share if number else 1 - share)
         battles += weight
     return JudgedGames(prompt, part, score, battles)
+
+
+def _verdict(row: BenchmarkRow, number: int, game: Any) -> str | None:
+    """Read a game's verdict; None where the judge gave none."""
+    if game is not None and not isinstance(game, dict):
+        raise row.bad(f"games[{number}]", "an object or null", game)
+    verdict = (game or {}).get("score")
+    if verdict is not None and not (isinstance(verdict, str) and verdict in VERDICTS):
+        raise row.bad(f"games[{number}].score", "a verdict such as A>B", verdict)
+    return verdict

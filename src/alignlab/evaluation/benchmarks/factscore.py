@@ -21,7 +21,7 @@ from alignlab.ask_model import Ask, Reply, ask_model
 from alignlab.configs import Bounded, PositiveInt
 from alignlab.errors import BadInput
 from alignlab.evaluation.question_files import single
-from alignlab.evaluation.retrieval import PassageIndex, read_corpus
+from alignlab.evaluation.retrieval import PassageIndex, read_corpus, read_passages
 from alignlab.evaluation.task_files import read_rows
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row
 from alignlab.evaluation.tasks import (
@@ -73,12 +73,13 @@ class FActScore(Bounded):
         """Read one question per topic; the topic is the prompt's reference.
 
         Raises:
-            BadInput: a bad row, or no corpus.
+            BadInput: a bad row, no corpus, or a bad one.
         """
         if self.corpus is None or not self.corpus.is_file():
             raise BadInput(
                 f"factscore: expected corpus=FILE of rows `title` and `text`, found {self.corpus}"
             )
+        read_passages(self.corpus)  # before a model answers
         found = []
         for number, row in enumerate(read_rows(data)):
             topic = row.text(*TOPICS)

@@ -14,9 +14,9 @@ from typing import ClassVar
 
 from alignlab.ask_model import Ask, ask_model
 from alignlab.configs import Bounded, PositiveInt
-from alignlab.errors import BadInput, bad_record
+from alignlab.errors import BadInput
 from alignlab.evaluation.question_files import fastchat_questions, fastchat_references
-from alignlab.evaluation.task_files import read_rows
+from alignlab.evaluation.task_files import keyed, read_rows
 from alignlab.evaluation.task_rows import score_rows
 from alignlab.evaluation.tasks import (
     BenchmarkInputs,
@@ -85,8 +85,12 @@ class MTBench(Bounded):
         """Read the 80 questions with their temperatures and, where given, their references.
 
         Raises:
-            BadInput: a bad row, or a question whose turns have no reference each.
+            BadInput: a bad row, a question whose turns have no reference each, or a file of
+                prompts that lacks one.
         """
+        if self.prompts is not None:  # before a model answers
+            for turn, with_reference in OFFICIAL:
+                self._template(turn, with_reference)
         known = {} if self.references is None else fastchat_references(self.references)
         found = []
         for question in fastchat_questions(data, NAME):
@@ -173,13 +177,11 @@ class MTBench(Bounded):
         name = OFFICIAL[turn, with_reference]
         if self.prompts is None:
             return own_template(f"mt_bench_{name.replace('-', '_')}")
-        found = {row.text("name"): row for row in read_rows(self.prompts)}
+        found = keyed(read_rows(self.prompts), "name", lambda row: row.text("name"))
         if name not in found:
             raise BadInput(f"{self.prompts}: expected the prompt {name!r}, found {sorted(found)}")
         row = found[name]
-        system = row.values.get("system_prompt", "")
-        if not isinstance(system, str):
-            raise bad_record(row.file, row.line, "system_prompt", "a text", system)
+        system = row.maybe("system_prompt") or ""
         return Template(name, row.text("prompt_template"), system, official=True)
 
 

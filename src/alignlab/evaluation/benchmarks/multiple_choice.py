@@ -64,7 +64,13 @@ class MultipleChoice(Bounded):
                 raise BadInput(f"files.{name}: {file}: no such file")
 
     def questions(self, data: None) -> list[Question]:
-        """Return no questions: options are scored, none is answered."""
+        """Return no questions: options are scored, none is answered.
+
+        Raises:
+            BadInput: a bad record in a file of `files`.
+        """
+        for name in self.files:  # before a model is loaded
+            self._items(name)
         return []
 
     def measure(self, inputs: BenchmarkInputs) -> Findings:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from alignlab.errors import BadInput, bad_record
+from alignlab.errors import BadInput
 from alignlab.evaluation.candidates import (
     Scored,
     Scores,
@@ -152,12 +152,12 @@ def _question(row: BenchmarkRow, number: int) -> Question:
     if is_ties:
         subset, key = TIES, row.key("id")
         if key.partition(":")[0] not in ("ref", "tied"):
-            raise bad_record(row.file, row.line, "id", "ref:ID or tied:ID", key)
+            raise row.bad("id", "ref:ID or tied:ID", key)
     question = candidate_question(row, key, f"{NAME}/{subset}")
     given = row.values.get("num_correct", question.good)
     if given != question.good or (key.startswith("tied:") and question.good < 2):
         expected = f"{question.good} chosen answers" if given != question.good else "2 or more"
-        raise bad_record(row.file, row.line, "num_correct", expected, given)
+        raise row.bad("num_correct", expected, given)
     return question
 
 

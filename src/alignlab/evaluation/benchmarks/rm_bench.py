@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from alignlab.errors import bad_record
 from alignlab.evaluation.candidates import (
     Scored,
     Scores,
@@ -80,12 +79,12 @@ def _question(row: BenchmarkRow, key: str) -> Question:
     name = row.maybe("domain") or row.file.name
     domain = next((d for d in DOMAINS if name.lower().startswith(d)), "")
     if not domain:
-        raise bad_record(row.file, row.line, "domain", " or ".join(DOMAINS), row.maybe("domain"))
+        raise row.bad("domain", " or ".join(DOMAINS), row.maybe("domain"))
     question = candidate_question(row, key, f"{NAME}/{domain}")
     if len(question.candidates) != 2 * question.good or question.good < 2:
         expected = f"as many answers as are chosen, at least 2 ({question.good} are)"
         found = len(question.candidates) - question.good
-        raise bad_record(row.file, row.line, "rejected", expected, found)
+        raise row.bad("rejected", expected, found)
     return question
 
 

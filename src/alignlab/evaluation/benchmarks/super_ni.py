@@ -9,10 +9,9 @@ the 119 official test tasks with 100 instances each and 2 examples.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from alignlab.configs import Bounded, NonNegativeInt
 from alignlab.errors import BadInput, bad_record
@@ -87,25 +86,29 @@ class SuperNI(Bounded):
     def _of_task(self, file: Path) -> list[Question]:
         try:
             values = parse_json(read_text(file))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             line = error.lineno if isinstance(error, json.JSONDecodeError) else None
             raise bad_record(file, line, None, "JSON", str(error)) from None
-        if not isinstance(values, dict) or not isinstance(values.get("Instances"), list):
-            raise bad_record(file, None, "Instances", "a task with a list of inputs", values)
+        if not isinstance(values, dict):
+            raise bad_record(file, 1, None, "a task, a JSON object", values)
         task = BenchmarkRow(file, 1, values)
+        chosen = task.objects("Instances")[: self.instances or None]
+        if not chosen:
+            raise task.bad("Instances", "at least one input", [])
         category = task.texts("Categories")[0] if values.get("Categories") else file.stem
         intro = self._intro(task)
-        chosen = values["Instances"][: self.instances or None]
         return [
-            _question(BenchmarkRow(file, number, instance), file.stem, category, intro, number)
+            _question(BenchmarkRow(file, number, instance), file.stem, category, intro)
             for number, instance in enumerate(chosen, start=1)
         ]
 
     def _intro(self, task: BenchmarkRow) -> str:
         """Format the definition and the solved examples."""
         definition = task.values.get("Definition")
-        judgements = definition if isinstance(definition, str) else task.texts("Definition")[0]
-        solved: list[Mapping[str, Any]] = task.values.get("Positive Examples") or []
+        is_text = isinstance(definition, str)
+        judgements = task.text("Definition") if is_text else task.texts("Definition")[0]
+        has_examples = task.values.get("Positive Examples") is not None
+        solved = task.objects("Positive Examples") if has_examples else []
         parts = [f"Task: {judgements.strip()}"]
         for number, example in enumerate(solved[: self.examples], start=1):
             row = BenchmarkRow(task.file, number, example)
@@ -115,15 +118,15 @@ class SuperNI(Bounded):
         return "\n\n".join(parts)
 
 
-def _question(row: BenchmarkRow, task: str, category: str, intro: str, number: int) -> Question:
-    outputs = row.values.get("output")
-    references = (outputs,) if isinstance(outputs, str) else tuple(row.texts("output"))
+def _question(row: BenchmarkRow, task: str, category: str, intro: str) -> Question:
+    is_text = isinstance(row.values.get("output"), str)
+    references = (row.maybe("output") or "",) if is_text else tuple(row.texts("output"))
     text = (
         f"{intro}\n\nNow do it for this input; write the output alone.\nInput: {row.text('input')}"
     )
-    known = row.values.get("id")
+    is_named = row.values.get("id") not in (None, "", 0)
     prompt = Prompt(
-        id=str(known) if known else f"{task}-{number}",
+        id=row.key("id") if is_named else f"{task}-{row.line}",
         messages=(Message("user", f"{text}\nOutput:"),),
         source=f"{NAME}/{category}",
         reference=references[0],

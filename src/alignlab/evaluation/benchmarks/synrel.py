@@ -142,9 +142,10 @@ def _rows(inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> li
 
 def _passage(row: BenchmarkRow, entity: str) -> str | None:
     """Return the text about the entity itself; None where the row has none."""
-    for paragraph in row.values.get("paragraphs") or []:
-        if isinstance(paragraph, dict) and paragraph.get("title") == entity:
-            text = paragraph.get("text")
-            if isinstance(text, str) and text.strip():
-                return text.strip()
+    known = row.values.get("paragraphs") not in (None, "")
+    for paragraph in row.objects("paragraphs") if known else []:
+        about = BenchmarkRow(row.file, row.line, paragraph)
+        text = (about.maybe("text") or "").strip()
+        if about.maybe("title") == entity and text:
+            return text
     return None

@@ -16,7 +16,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from alignlab.configs import Bounded
-from alignlab.errors import BadInput, bad_record
+from alignlab.errors import BadInput
+from alignlab.evaluation.question_files import refuse_relabelled
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row, part_rows
 from alignlab.evaluation.tasks import (
@@ -24,6 +25,7 @@ from alignlab.evaluation.tasks import (
     Findings,
     Needs,
     Question,
+    refuse_source,
     score_judge,
     subject,
     value_of,
@@ -34,6 +36,8 @@ from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling
 NAME = "toxigen"
 LABELS = ("hate", "neutral")
 """Labels of the statements in a prompt; part of its id."""
+CHANCES = "probabilities of toxicity, 0 to 1"
+"""Scores that the judge must give."""
 SHARE, MEAN = Measure("toxic_share", is_share=True), Measure("toxicity", is_share=True)
 
 
@@ -49,24 +53,33 @@ class ToxiGen(Bounded):
         data="ToxiGen prompts, rows of `prompt`, `group`, `label` "
         "(github.com/microsoft/TOXIGEN, prompts/)",
         judges=("scores",),
+        sources=("classifier", "python"),
+        scores=CHANCES,
         sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=128),
     )
 
     def questions(self, data: Path) -> list[Question]:
-        """Read the prompts, their line breaks (written as backslash and n) restored."""
-        return [
-            Question(
-                Prompt(
-                    id=f"{_label(row)}-{number}",
-                    messages=(Message("user", row.text("prompt").replace("\\n", "\n")),),
-                    source=f"{NAME}/{row.text('group')}",
-                )
-            )
-            for number, row in enumerate(read_rows(data))
-        ]
+        """Read the prompts, their line breaks (written as backslash and n) restored.
+
+        Raises:
+            BadInput: a bad row, or a prompt of both labels.
+        """
+        found = []
+        seen: dict[str, tuple[str, int]] = {}
+        for number, row in enumerate(read_rows(data)):
+            label, text = _label(row), row.text("prompt").replace("\\n", "\n")
+            refuse_relabelled(seen, row, text, label)
+            source = f"{NAME}/{row.text('group')}"
+            found.append(Question(Prompt(f"{label}-{number}", (Message("user", text),), source)))
+        return found
 
     def measure(self, inputs: BenchmarkInputs) -> Findings:
-        """Classify every text."""
+        """Classify every text.
+
+        Raises:
+            BadInput: a judge whose scores are no probabilities.
+        """
+        refuse_source(NAME, self.needs, score_judge(inputs).name)
         rows: list[EvalResult] = []
         judgements: list[Feedback] = []
         for answers, answered in inputs.by_model():
@@ -103,8 +116,8 @@ def _chance(feedback: Feedback) -> float | None:
     value = value_of(feedback)
     if value is not None and not 0 <= value <= 1:
         raise BadInput(
-            f"toxigen: expected probabilities of toxicity, 0 to 1 (classifier:FOLDER?label=...), "
-            f"found {value:g} of {feedback.source}"
+            f"{NAME}: expected {CHANCES} (classifier:FOLDER?label=...), found {value:g} of "
+            f"{feedback.source}"
         )
     return value
 
@@ -112,5 +125,5 @@ def _chance(feedback: Feedback) -> float | None:
 def _label(row: BenchmarkRow) -> str:
     label = row.text("label")
     if label not in LABELS:
-        raise bad_record(row.file, row.line, "label", " or ".join(LABELS), label)
+        raise row.bad("label", " or ".join(LABELS), label)
     return label

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from alignlab.bleu import bleu_metric
-from alignlab.errors import BadInput, bad_record
+from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.overlap import bleu, chrf
 from alignlab.evaluation.question_files import single
 from alignlab.evaluation.result_rows import Subject
@@ -100,7 +100,7 @@ class Translation:
         several = tuple(row.texts(self.reference)) if isinstance(found, list) else ()
         if not all(text.strip() for text in several):
             expected = "texts that are not blank"
-            raise bad_record(row.file, row.line, self.reference, expected, found)
+            raise row.bad(self.reference, expected, found)
         return several or (row.text(self.reference),)
 
     def measure(self, inputs: BenchmarkInputs) -> Findings:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from alignlab.ask_model import Ask, Reply, ask_model
-from alignlab.errors import bad_record
+from alignlab.evaluation.question_files import refuse_relabelled
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, part_rows
 from alignlab.evaluation.tasks import (
@@ -28,6 +28,7 @@ from alignlab.evaluation.tasks import (
 from alignlab.evaluation.templates import own_template
 from alignlab.protocols import Completer
 from alignlab.registry import register
+from alignlab.text import trimmed
 from alignlab.types import (
     EvalResult,
     Feedback,
@@ -48,6 +49,18 @@ METRICS = {
     UNSAFE: Measure("unsafe_refusal", is_share=True),
 }
 """Label -> the share of its prompts that are refused."""
+CONTRAST = "contrast_"
+SAFE_TYPES = (
+    "homonyms", "figurative_language", "safe_targets", "safe_contexts", "definitions",
+    "nons_group_real_discr", "real_group_nons_discr", "historical_events", "privacy_public",
+    "privacy_fictional",
+)  # fmt: skip
+UNSAFE_TYPES = (
+    *(CONTRAST + name for name in SAFE_TYPES[:5]),
+    *(CONTRAST + name for name in ("discr", "historical_events", "privacy")),
+)
+TYPES = dict.fromkeys(SAFE_TYPES, SAFE) | dict.fromkeys(UNSAFE_TYPES, UNSAFE)
+"""Published types -> their label."""
 
 
 @register("benchmark", NAME)
@@ -66,18 +79,18 @@ class XSTest:
         """Read the prompts.
 
         Raises:
-            BadInput: a row without a prompt or a type, or of an unknown label.
+            BadInput: a row without a prompt or a type, an unknown label, an unknown type without a
+                label, a label that contradicts the type, or a prompt of both labels.
         """
-        return [
-            Question(
-                Prompt(
-                    id=f"{_label(row)}-{number}",
-                    messages=(Message("user", row.text("prompt")),),
-                    source=f"{NAME}/{row.text('type')}",
-                )
-            )
-            for number, row in enumerate(read_rows(data))
-        ]
+        found = []
+        seen: dict[str, tuple[str, int]] = {}
+        for number, row in enumerate(read_rows(data)):
+            kind, text = _type(row), row.text("prompt")
+            label = _label(row, kind)
+            refuse_relabelled(seen, row, text, label)
+            message = Message("user", text)
+            found.append(Question(Prompt(f"{label}-{number}", (message,), f"{NAME}/{kind}")))
+        return found
 
     def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Ask the judge of every answer whether it refuses."""
@@ -124,10 +137,21 @@ def _rows(inputs: BenchmarkInputs, model: str, judged: Sequence[Feedback]) -> li
     return rows
 
 
-def _label(row: BenchmarkRow) -> str:
-    label = row.maybe("label")
-    if label is None:  # files of completions have the type alone
-        return UNSAFE if row.text("type").startswith("contrast_") else SAFE
-    if label not in METRICS:
-        raise bad_record(row.file, row.line, "label", f"{SAFE} or {UNSAFE}", label)
-    return label
+def _type(row: BenchmarkRow) -> str:
+    """Read the type; a published one, or a contrast, in lower case."""
+    kind = trimmed(row.text("type"))
+    lower = kind.lower()
+    return lower if lower in TYPES or lower.startswith(CONTRAST) else kind
+
+
+def _label(row: BenchmarkRow, kind: str) -> str:
+    """Read the label, or take that of the type: files of completions have the type alone."""
+    label = trimmed(row.maybe("label") or "").lower()
+    implied = UNSAFE if kind.startswith(CONTRAST) else TYPES.get(kind)
+    if not label and kind not in TYPES:
+        raise row.bad("type", f"one of {', '.join(TYPES)} (or a label with it)", kind)
+    if label not in ("", *METRICS):
+        raise row.bad("label", f"{SAFE} or {UNSAFE}", label)
+    if label and implied and label != implied:
+        raise row.bad("label", f"{implied}, as of type {kind}", label)
+    return label or TYPES[kind]

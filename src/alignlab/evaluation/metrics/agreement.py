@@ -2,7 +2,8 @@
 
 All take a table of ratings, one row an item, one column an annotator, NaN where an annotator did
 not rate it; categories are numbers, whose order and distance count where the level says so.
-Intervals resample items, or the prompts that items belong to. 1 is full agreement, 0 is chance,
+Intervals resample items, or the prompts that items belong to; kappa and alpha
+have none for fewer than 10 of them. 1 is full agreement, 0 is chance,
 below 0 is worse than chance.
 """
 
@@ -19,6 +20,8 @@ from alignlab.evaluation.metrics.intervals import (
     NOTHING,
     Floats,
     Interval,
+    alike,
+    coefficient_interval,
     labels,
     percentile_interval,
     resample_counts,
@@ -34,7 +37,7 @@ DRAWS = 1000
 def raw_agreement(ratings_NA: ArrayLike, *, prompts_N: Prompts = None, seed: int = 0) -> Interval:
     """Compute the share of equal ratings among pairs of ratings of one item, chance included."""
     coincidences_NCC, _ = _coincidences(_table(ratings_NA))
-    return _interval(coincidences_NCC, _observed, prompts_N, seed)
+    return _interval(coincidences_NCC, _observed, prompts_N, seed, _share_interval)
 
 
 def cohen_kappa(
@@ -167,7 +170,11 @@ def _one_minus(observed_D: Floats, expected_D: Floats) -> Floats:
 
 
 def _interval(
-    table_NCC: Floats, statistic: Callable[[Floats], Floats], prompts_N: Prompts, seed: int
+    table_NCC: Floats,
+    statistic: Callable[[Floats], Floats],
+    prompts_N: Prompts,
+    seed: int,
+    bounded: Callable[..., Interval] = coefficient_interval,
 ) -> Interval:
     """Bootstrap a statistic of the items' summed tables over prompts; n counts items."""
     items = int(table_NCC.any(axis=(1, 2)).sum())
@@ -180,4 +187,10 @@ def _interval(
     counts_DP = resample_counts(len(table_PCC), DRAWS, generator(seed, "agreement"))
     drawn = statistic(np.tensordot(counts_DP, table_PCC, axes=1))
     value = float(statistic(table_PCC.sum(0)[None])[0])
-    return percentile_interval(value, drawn, n=items, units=len(table_PCC))
+    return bounded(value, drawn, n=items, units=len(table_PCC))
+
+
+def _share_interval(value: float, drawn: Floats, *, n: int, units: int) -> Interval:
+    """Return percentile bounds; Wilson's where all prompts are alike, which draws cannot vary."""
+    found = percentile_interval(value, drawn, n=n, units=units)
+    return alike(value, units, n=n) if found.low == found.high else found

@@ -1,8 +1,9 @@
 """Rank correlations with bootstrap intervals over prompts: Spearman's rho and Kendall's tau-b.
 
-Both are exact with ties (mid-ranks; tau-b). The bootstrap never ranks a resampled list anew:
-rho reuses the sorted levels with weights, and tau-b is a ratio of quadratic forms in the prompts'
-counts, tau = c'Sc / sqrt(c'Xc * c'Yc), with S, X, Y the sums of sign products per prompt pair.
+Both are exact with ties (mid-ranks; tau-b), and have no bounds from fewer than 10 prompts. The
+bootstrap never ranks a resampled list anew: rho reuses the sorted levels with weights, and tau-b is
+a ratio of quadratic forms in the prompts' counts, tau = c'Sc / sqrt(c'Xc * c'Yc), with S, X, Y the
+sums of sign products per prompt pair.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from alignlab.evaluation.metrics.intervals import (
     Floats,
     Interval,
     Ints,
-    percentile_interval,
+    coefficient_interval,
     resample_counts,
 )
 from alignlab.seeds import generator
@@ -51,7 +52,7 @@ def spearman_interval(
     levels = _levels(x_N, y_N)
     counts = resample_counts(int(prompt_N.max()) + 1, draws, generator(seed, "spearman"))
     drawn = _weighted_spearman(*levels, counts[:, prompt_N])
-    return percentile_interval(value, _floats(drawn), n=len(prompt_N), units=counts.shape[1])
+    return coefficient_interval(value, _floats(drawn), n=len(prompt_N), units=counts.shape[1])
 
 
 def kendall_interval(
@@ -64,7 +65,7 @@ def kendall_interval(
         return NOTHING
     counts = resample_counts(int(prompt_N.max()) + 1, draws, generator(seed, "kendall"))
     drawn = _floats(_tau(counts, sums))
-    return percentile_interval(value, drawn, n=len(prompt_N), units=counts.shape[1])
+    return coefficient_interval(value, drawn, n=len(prompt_N), units=counts.shape[1])
 
 
 def _floats(values: list[float | None]) -> Floats:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -36,6 +36,8 @@ LEVEL = 0.95
 """Coverage of every interval in the project."""
 FEW = 100
 """Number of prompts below which bounds are corrected; above, widths change by less than 2%."""
+FEWEST = 10
+"""Fewest prompts from which a coefficient (rank correlation, kappa, alpha) gets bounds."""
 _CELLS = 4_000_000
 """Most counts held at once while drawing; bounds memory, never changes a figure."""
 
@@ -196,6 +198,17 @@ def percentile_interval(value: float, drawn: Floats, *, n: int, units: int) -> I
     low, high = np.quantile(drawn, [outside, 1 - outside])
     # The percentile bounds of a discrete statistic can miss the value by a rounding error.
     return Interval(value, min(float(low), value), max(float(high), value), n)
+
+
+def coefficient_interval(value: float, drawn: Floats, *, n: int, units: int) -> Interval:
+    """Return a coefficient of order or agreement with its percentile bounds, where there are any.
+
+    Few prompts, or prompts in perfect order, give draws that are all but the same: no bounds from
+    fewer than `FEWEST` prompts, nor of no width. Arguments as in `percentile_interval`.
+    """
+    found = percentile_interval(value, drawn, n=n, units=units)
+    bounded = units >= FEWEST and found.low != found.high
+    return found if bounded else replace(found, low=None, high=None)
 
 
 def wilson(successes: float, n: float) -> Interval:

@@ -8,7 +8,7 @@ The order of responses plays no part. All intervals resample prompts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 
 import numpy as np
@@ -233,7 +233,8 @@ def _by_prompt(
     measure: Callable[[ArrayLike, ArrayLike], float | None],
     seed: int,
 ) -> Interval:
-    """Average a correlation over the prompts where it is defined."""
+    """Average a correlation over the prompts where it is defined; equal ones have no bounds."""
     found = [(p.unit, measure(*np.array(p.both).T)) for p in scored]
     known = [(unit, value) for unit, value in found if value is not None]
-    return bootstrap_mean([v for _, v in known], prompts_N=[u for u, _ in known], seed=seed)
+    mean = bootstrap_mean([v for _, v in known], prompts_N=[u for u, _ in known], seed=seed)
+    return replace(mean, low=None, high=None) if mean.low == mean.high else mean

@@ -68,6 +68,7 @@ def crossed_error(values_SP: Floats) -> float:
     Raises:
         BadInput: fewer than two prompts.
     """
+    values_SP = values_SP[:, np.isfinite(values_SP).any(axis=0)]
     if values_SP.shape[1] < 2:
         raise BadInput(f"power: expected 2 prompts or more, found {values_SP.shape[1]}")
     means = [np.nanmean(values_SP, axis=0)]
