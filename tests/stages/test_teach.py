@@ -17,7 +17,7 @@ from alignlab.sandbox.teachers import FAULTLESS, Teacher, TeacherOptions
 from alignlab.stages import teach as teach_stage
 from alignlab.stages.judge import judge as judge_stage
 from alignlab.stages.teach import as_lessons, instruct, refine, with_critiques
-from alignlab.types import Critique, Prompt, Response, Score, Unscored
+from alignlab.types import Completion, Critique, Prompt, Response, Score, Unscored
 from tests.feedback.worlds import by, prompt, response, says
 from tests.stages.making import context
 
@@ -47,6 +47,46 @@ def test_refinements_see_the_critique_and_carry_their_origin() -> None:
     assert found.sampler.seed == 4
     assert Refiner(says("")).refine([ERROR], 0) == [Unscored("an empty refinement")]
     assert "call failed" in Refiner(says(None)).refine([ERROR], 0)[0].reason
+
+
+ECHO = "<question>\nHow far is it?\n</question>\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (f"{ECHO}<response>\n3 km.\n</response>", "3 km."),
+        ("<response>3 km.</response>\nI mended it.", "3 km."),
+        (f"{ECHO}3 km.", "3 km."),
+        ("3 km.\n</response>", "3 km."),
+        ("3 km.\n</response", "3 km."),
+        ("Write <response>x</response> in XML.", "Write <response>x</response> in XML."),
+        ("As XML:\n<response>x</response>", "As XML:\n<response>x</response>"),
+        ("<b>3 km.</b>", "<b>3 km.</b>"),
+    ],
+)
+def test_tags_of_the_prompt_are_no_part_of_a_refinement(reply: str, text: str) -> None:
+    (found,) = Refiner(says(reply)).refine([ERROR], seed=0)
+    assert isinstance(found, Response)
+    assert found.text == text
+
+
+def test_a_reply_that_repeats_the_prompt_alone_is_no_refinement_nor_critique() -> None:
+    assert Refiner(says(ECHO)).refine([ERROR], 0) == [Unscored("an empty refinement")]
+    found = critique_judge(says(f"{ECHO}<response>\nfar\n</response>\nNo number.")).rate(ITEMS, 0)
+    assert [f.verdict for f in found] == [Critique("No number.")] * 2
+    (alone, _) = critique_judge(says(f"{ECHO}<response>\nfar\n</response>")).rate(ITEMS, 0)
+    assert alone.verdict == Unscored("an empty critique")
+
+
+def test_a_refinement_that_was_cut_off_is_none() -> None:
+    class Cut:
+        name = "cut"
+
+        def complete(self, requests):
+            return [(Completion("3 k", "length", 1, 2),) for _ in requests]
+
+    assert Refiner(Cut()).refine([ERROR], 0) == [Unscored("the refinement was cut off")]
 
 
 def test_prompts_from_errors_and_from_contrast() -> None:

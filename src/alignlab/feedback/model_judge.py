@@ -7,8 +7,10 @@ be read is missing, not zero; a response without a readable sample is Unscored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from alignlab.answers.libraries import key_of
@@ -58,6 +60,29 @@ def critique_in_words(replies: Sequence[Reply[str]]) -> Verdict:
 def own_words(text: str) -> str | None:
     """Return the stripped text of a reply; None where it is empty."""
     return own_turn(text).strip() or None
+
+
+MATERIAL = "question|response|critique"
+"""Tags around the material of a prompt."""
+
+
+def own_text(text: str, tag: str) -> str | None:
+    """Return the critique or response that a reply writes; None where there is none.
+
+    Small models repeat the material of the prompt with its tags before their own text, or write
+    that within the tags as well: it is what follows the last `<tag>`, up to its end, or without
+    one what follows the last end of a tag. Replies that start without a tag lose no more than the
+    end of one that they did not open.
+    """
+    words, end = own_turn(text).strip(), re.compile(f"</{tag}(?:>|$)")
+    if re.match(f"<(?:{MATERIAL})>", words):
+        _, opened, inside = words.rpartition(f"<{tag}>")
+        words = inside if opened else re.split(f"</(?:{MATERIAL})>", words)[-1]
+        return end.split(words)[0].strip() or None
+    last = end.search(words)
+    if last and last.end() == len(words) and f"<{tag}>" not in words:
+        words = words[: last.start()]
+    return words.strip() or None
 
 
 def show_reference(prompt: Prompt, seed: int) -> Mapping[str, str] | Unscored:
@@ -165,7 +190,7 @@ def critique_judge(
         sampling=sampling or Sampling(temperature=0, top_p=1, max_tokens=256),
         name=f"{completer.name} as critic",
         key="critique",
-        read=own_words,
+        read=partial(own_text, tag="critique"),
         combine=critique_in_words,
         unread="an empty critique",
     )

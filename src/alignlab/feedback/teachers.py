@@ -9,10 +9,11 @@ similarity is cosine of TF-IDF vectors (the paper uses embeddings).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
-from alignlab.ask_model import Ask, ask_model
-from alignlab.feedback.model_judge import own_words
+from alignlab.ask_model import Ask, Reply, ask_model
+from alignlab.feedback.model_judge import own_text
 from alignlab.feedback.prompts import JudgePrompt, judge_prompt
 from alignlab.protocols import Completer
 from alignlab.text import conversation as question
@@ -55,30 +56,35 @@ class Refiner:
         return self.prompt.render(one.prompt, one.response, critique=one.critique)
 
     def refine(self, items: Sequence[Criticised], seed: int) -> list[Response | Unscored]:
-        """Return one response per item to its prompt, or the reason why there is none."""
+        """Return one response per item to its prompt, or the reason why there is none.
+
+        A reply that was cut off is no refinement: whoever imitates it learns to stop early.
+        """
         replies = ask_model(
             self._completer,
             [Ask(f"refine|{one.response.id}", self.messages(one)) for one in items],
-            own_words,
+            partial(own_text, tag="response"),
             sampling=self.sampling,
             seed=seed,
             unread="an empty refinement",
             who="teacher",
         )
-        by = SampledBy(self.name, self.sampling, seed)
         return [
-            reply.value
-            if isinstance(reply.value, Unscored)
-            else Response(
-                refined_id(one.response.id),
-                one.prompt.id,
-                reply.value,
-                by,
-                reply.completion.tokens,
-                reply.completion.finish,
-            )
-            for one, (reply,) in zip(items, replies, strict=True)
+            self._response(one, reply, seed) for one, (reply,) in zip(items, replies, strict=True)
         ]
+
+    def _response(self, one: Criticised, reply: Reply[str], seed: int) -> Response | Unscored:
+        if isinstance(reply.value, Unscored):
+            return reply.value
+        if reply.completion.finish == "length":
+            return Unscored("the refinement was cut off")
+        return Response(
+            refined_id(one.response.id),
+            one.prompt.id,
+            reply.value,
+            SampledBy(self.name, self.sampling, seed),
+            reply.completion.tokens,
+        )
 
 
 class Instructor:
