@@ -85,6 +85,14 @@ def test_a_study_is_diagnosed():
     assert (judge.level, judge.text) == ("skipped", "M1 is not trained yet")
 
 
+def test_a_study_measured_by_ones_own_function_is_diagnosed(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def score(response): return len(response)\n")
+    measured = f"measure.judge=python:{file}:score"
+    checked = al.check("self_rewarding", *SMALL, measured, sample=4)
+    assert f"judge {measured}" in levels(checked)
+
+
 def test_strict_warnings_end_with_code_1(data, alignlab):
     command = ["check", "dpo", "--model", "sandbox:knows_all", "--sample", "0"]
     fine = alignlab(*command, "--data", data(30), "--strict")

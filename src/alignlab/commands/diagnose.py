@@ -26,7 +26,7 @@ from alignlab.protocols import FeedbackSource
 from alignlab.recipes.judging import SELF, engine_of
 from alignlab.recipes.study import StudyConfig
 from alignlab.recording import STUDENT
-from alignlab.runs import Run
+from alignlab.runs import Run, RunIdentity
 from alignlab.stages.judges import model_judge
 from alignlab.training.config import LengthSettings
 from alignlab.training.record_kinds import Record, prepare_for
@@ -131,7 +131,11 @@ def diagnose_study(
 def sampling(hardware: Hardware, chat_template: str, seed: int) -> Iterator[RunContext]:
     """Yield a context whose run directory is removed at the end."""
     with TemporaryDirectory() as folder, progress.quiet():
-        yield RunContext(Run(Path(folder)), seed, hardware, chat_template or None)
+        run = Run.start(Path(folder), RunIdentity("check", {}, (seed,)))
+        try:
+            yield RunContext(run, seed, hardware, chat_template or None)
+        finally:
+            run.close()
 
 
 def _judges(context: RunContext, config: StudyConfig, plan: Plan) -> list[NamedJudge]:
