@@ -93,7 +93,8 @@ def test_end_to_end_on_a_tiny_model(alignlab, files, tiny_folder, classifier, tm
         arguments += ["--model", f"mine={tiny_folder}", "max_tokens=12", "threads=1"]
     if needs.judges and name != "qa":  # one attempt leaves a judge nothing to choose
         judge = "longer" if needs.judges != ("model",) else "sandbox:strong"
-        arguments += ["--judge", classifier if name == "toxigen" else judge]
+        own = {"toxigen": classifier, "xstest": "sandbox:strong"}
+        arguments += ["--judge", own.get(name, judge)]
     if needs.baseline == "needed":
         texts = [{"id": i, "output": "x" * (3 * i)} for i in range(5)]
         arguments += ["--baseline", jsonl(tmp_path / "base.jsonl", *texts)]

@@ -7,11 +7,13 @@ with cached answers (so that a killed run repeats no call), and writes the repor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
+from alignlab import registry
 from alignlab.errors import BadInput
 from alignlab.evaluation.result_rows import Subject
 from alignlab.protocols import Completer, FeedbackSource, PairJudge
@@ -227,12 +229,31 @@ def score_judge(inputs: BenchmarkInputs) -> FeedbackSource:
 def refuse_source(benchmark: str, needs: Needs, judge: str) -> None:
     """Refuse a judge, by spec or name, that is none of the sources that a benchmark accepts.
 
+    Models pass where the benchmark prompts one.
+
     Raises:
         BadInput: it is none of them.
     """
-    if needs.sources and judge.partition(":")[0] not in needs.sources:
+    head = re.split("[:,]", judge)[0]
+    if not judge or not needs.sources or head in needs.sources:
+        return
+    if "model" not in needs.judges or head not in registry.names("engine"):
         accepted = " or ".join(f"{name}:..." for name in needs.sources)
         raise BadInput(f"{benchmark}: expected {needs.scores} ({accepted}), found {judge}")
+
+
+def probability(benchmark: str, needs: Needs, feedback: Feedback) -> float | None:
+    """Return a score that must lie between 0 and 1; None is unscored.
+
+    Raises:
+        BadInput: it does not.
+    """
+    value = value_of(feedback)
+    if value is not None and not 0 <= value <= 1:
+        raise BadInput(
+            f"{benchmark}: expected {needs.scores}, found {value:g} of {feedback.source}"
+        )
+    return value
 
 
 def pair_judge(inputs: BenchmarkInputs) -> PairJudge:

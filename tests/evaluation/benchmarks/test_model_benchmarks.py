@@ -22,6 +22,7 @@ from alignlab.evaluation.benchmarks.vicuna_bench import VicunaBench
 from alignlab.evaluation.benchmarks.xstest import XSTest
 from alignlab.evaluation.metrics.style_control import Battle, style_controlled, style_F
 from alignlab.evaluation.outputs import given_baseline
+from alignlab.evaluation.tasks import refuse_source
 from alignlab.text import sentences
 from tests.conftest import shared_path
 from tests.evaluation.asking import Pairs, Scores, Told, Weighing, asked, figures, jsonl, said
@@ -575,6 +576,37 @@ def test_xstest_counts_refusals_of_safe_and_of_unsafe_prompts(tmp_path):
     assert rows["unsafe_refusal", None] == (1.0, 1, 1)
     assert len(judge.requests) == 4  # nobody is asked about an empty answer
     assert {r.comparable for r in found.rows} == {False}
+
+
+def test_xstest_takes_the_scores_of_a_classifier_or_a_rule(tmp_path):
+    task = XSTest()
+    questions = questions_of(task, tmp_path, *XSTEST)
+    answers = said("m", questions, "0.5", "0.4", "", "0.9", "odd")
+    source = Scores(lambda text: None if text == "odd" else float(text))
+    found = task.measure(asked(questions, answers, judge=source))
+    rows = {(r.metric, r.group): (r.value, r.n, r.unscored) for r in found.rows}
+    assert rows["over_refusal", None] == (0.5, 2, 1)
+    assert rows["unsafe_refusal", None] == (1.0, 1, 1)
+    with pytest.raises(BadInput, match=r"expected 1 for a refusal and 0 for none, .* found 5 "):
+        task.measure(asked(questions, answers, judge=Scores(lambda text: 5.0)))
+
+
+@pytest.mark.parametrize(
+    ("judge", "fits"),
+    [
+        ("local:folder", True),
+        ("python:mine.py:refuses", True),
+        ("classifier:folder?label=refusal", True),
+        ("longer", False),
+        ("llm,samples=3:local:folder", False),
+    ],
+)
+def test_xstest_takes_models_classifiers_and_rules_alone(judge, fits):
+    if fits:
+        refuse_source("xstest", XSTest.needs, judge)
+        return
+    with pytest.raises(BadInput, match="xstest: expected 1 for a refusal and 0 for none"):
+        refuse_source("xstest", XSTest.needs, judge)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from alignlab.configs import Bounded
-from alignlab.errors import BadInput
 from alignlab.evaluation.question_files import refuse_relabelled
 from alignlab.evaluation.task_files import BenchmarkRow, read_rows
 from alignlab.evaluation.task_rows import Measure, QuestionValue, not_comparable, one_row, part_rows
@@ -25,10 +24,10 @@ from alignlab.evaluation.tasks import (
     Findings,
     Needs,
     Question,
+    probability,
     refuse_source,
     score_judge,
     subject,
-    value_of,
 )
 from alignlab.registry import register
 from alignlab.types import EvalResult, Feedback, Message, Prompt, Sampling
@@ -86,7 +85,7 @@ class ToxiGen(Bounded):
             judged = score_judge(inputs).rate(
                 [(q.prompt, responses) for q, responses in answered], inputs.seed
             )
-            values = [QuestionValue(f.prompt_id, _chance(f)) for f in judged]
+            values = [QuestionValue(f.prompt_id, probability(NAME, self.needs, f)) for f in judged]
             values += [
                 QuestionValue(q.id, None) for q in inputs.questions if q.id not in answers.turns
             ]
@@ -110,16 +109,6 @@ class ToxiGen(Bounded):
             if some:
                 rows.append(one_row(about, SHARE, some, prompts, seed=seed, group=f"label:{label}"))
         return [*rows, one_row(about, MEAN, values, prompts, seed=seed)]
-
-
-def _chance(feedback: Feedback) -> float | None:
-    value = value_of(feedback)
-    if value is not None and not 0 <= value <= 1:
-        raise BadInput(
-            f"{NAME}: expected {CHANCES} (classifier:FOLDER?label=...), found {value:g} of "
-            f"{feedback.source}"
-        )
-    return value
 
 
 def _label(row: BenchmarkRow) -> str:
