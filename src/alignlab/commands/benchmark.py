@@ -18,7 +18,7 @@ from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.evaluation.tasks import BenchmarkTask, Needs, refuse_source
 from alignlab.files import file_digest
 from alignlab.measuring.entrants import Entrants, entrant, is_answer_file, read_given
-from alignlab.measuring.evaluate import EvaluateSettings, Evaluation
+from alignlab.measuring.evaluate import EvaluateSettings, MeasuredBenchmark
 from alignlab.measuring.evaluate import evaluate as evaluate_stage
 from alignlab.records import to_dict
 from alignlab.report import write_report
@@ -130,7 +130,7 @@ def run_benchmark(
     return Evaluated(as_json(found.rows), table, report)
 
 
-def _refuse_unscored(name: str, found: Evaluation, report: Path) -> None:
+def _refuse_unscored(name: str, found: MeasuredBenchmark, report: Path) -> None:
     """Refuse a benchmark whose judge scored nothing.
 
     Raises:

@@ -84,7 +84,7 @@ class EvaluateSettings(Bounded):
         return replace(default, **changed)
 
 
-class Evaluation(NamedTuple):
+class MeasuredBenchmark(NamedTuple):
     """Figures of a benchmark, and the number of verdicts behind them."""
 
     rows: list[EvalResult]
@@ -99,7 +99,7 @@ def evaluate(
     field: Entrants,
     judge: str,
     settings: EvaluateSettings,
-) -> Evaluation:
+) -> MeasuredBenchmark:
     """Run a benchmark; every step is a stage of the run.
 
     Raises:
@@ -136,7 +136,7 @@ def evaluate(
     values = of_benchmark(found.rows[0].benchmark, inputs, found.said, by) if found.rows else []
     rows = _write(context, inputs, found, values, settings.examples)
     unscored = sum(isinstance(f.verdict, Unscored) for f in found.said)
-    return Evaluation(rows, len(found.said) - unscored, unscored)
+    return MeasuredBenchmark(rows, len(found.said) - unscored, unscored)
 
 
 def _findings(task: BenchmarkTask, inputs: BenchmarkInputs, *, partial: bool) -> Findings:

@@ -125,7 +125,9 @@ class RelevanceRewardConfig(StudyConfig):
             )
         if not self.rewards or len(set(self.rewards)) < len(self.rewards):
             found = ", ".join(self.rewards) or "none"
-            raise BadInput(f"setting rewards: expected different REWARD:OBJECTIVE, found {found}")
+            raise BadInput(
+                f"setting rewards: expected different names (REWARD:OBJECTIVE), found {found}"
+            )
         for branch in self.rewards:
             lesson_of(self, branch)
         taken = [part for branch in self.rewards for part in _parts(branch)]
