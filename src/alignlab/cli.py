@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from alignlab import configs, source
 from alignlab.api import settings as known
-from alignlab.command_line import OnceCommand
+from alignlab.command_line import OnceCommand, refuse_options_as_settings, title
 from alignlab.command_table import BENCHMARK, COMMANDS, Command
 from alignlab.errors import BadInput, RunFailed, unknown_name
 from alignlab.files import FULL, UNWRITABLE, reason_of
@@ -130,13 +130,13 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
     positional: list[Any] = []
     named: dict[str, Any] = {}
     several = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
-    _refuse_options_as_settings(command, values)
+    refuse_options_as_settings(command, values)
     for p in parameters:
         value = values.get(p.name)
         needed = p.default is Parameter.empty or p.name in command.required
         if value is None and needed and p.name in values and p.name != "overrides":
             option = f"--{p.name.replace('_', '-')}"
-            raise BadInput(f"{_title(command, values)}: {option} is missing")
+            raise BadInput(f"{title(command, values)}: {option} is missing")
         if p.kind is Parameter.VAR_POSITIONAL:
             positional += value or ()
             if p.name == "overrides":
@@ -151,34 +151,6 @@ def _call(command: Command, parameters: Sequence[Parameter], values: Mapping[str
             named[p.name] = value
     function = getattr(import_module(command.place.module), command.place.name)
     return function(*positional, **named)
-
-
-def _refuse_options_as_settings(command: Command, values: Mapping[str, Any]) -> None:
-    """Check that no option of a command is written as a setting (`out=x` for `--out x`).
-
-    Raises:
-        BadInput: one is, and the command has no setting of that name; or both are given.
-    """
-    given = [override.partition("=") for override in values.get("overrides") or ()]
-    options = values.keys() - {*command.arguments}
-    if command.settings is None or options.isdisjoint(name for name, _, _ in given):
-        return
-    settings = {setting.key for setting in command.settings(values).options}
-    title = _title(command, values)
-    for name, _, value in given:
-        option = f"--{name.replace('_', '-')}"
-        if name in options - settings:
-            flag = isinstance(values[name], bool)
-            wanted = option if flag else f"{option} {value}"
-            raise BadInput(f"{title}: expected {wanted}, found {name}={value}")
-        if name in options and values[name]:
-            raise BadInput(f"{title}: expected {option} or {name}=, found both")
-
-
-def _title(command: Command, values: Mapping[str, Any]) -> str:
-    """Return a command's name, with the benchmark's for its place."""
-    chosen = values.get(command.arguments[0]) if command.arguments else None
-    return command.name.replace(BENCHMARK, str(chosen)) if chosen else command.name
 
 
 def _parameter(p: Parameter, command: Command, about: str) -> Parameter | None:

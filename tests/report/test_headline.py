@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alignlab.evaluation.metrics import win_rate
+from alignlab.evaluation.metrics.power import detectable
 from alignlab.report import headline
 from alignlab.report.forest import single
-from alignlab.report.headline import derive, standing
+from alignlab.report.headline import DETECTED, derive, standing
 from alignlab.types import EvalResult
 
 
@@ -130,7 +133,8 @@ def test_the_basis_says_which_findings_stand_when_corrected() -> None:
 
 
 def test_where_nothing_is_decided_the_basis_names_the_difference_that_would_be_found() -> None:
-    """By hand: (1.960 + 0.842) / 1.960 = 1.4294 half-widths."""
+    """By hand: (1.960 + 0.842) / 1.960 = 1.4294 half-widths, as `power` has it."""
+    assert detectable(1, 1 / NormalDist().inv_cdf(0.975)) == pytest.approx(DETECTED, abs=1e-4)
     decided = [row("A", 0.6, 0.55, 0.65), row("D", 0.4, 0.35, 0.45)]
     assert "80% power" not in derive(decided, "M1").basis
     one = derive([*decided, row("B", 0.5, 0.45, 0.55)], "M1").basis

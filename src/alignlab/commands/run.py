@@ -244,7 +244,7 @@ def _fitness(config: StudyConfig) -> str:
 def identity_of(
     recipe: Recipe, config: StudyConfig, layers: Sequence[Mapping[str, Any]]
 ) -> RunIdentity:
-    """Return what a study's run is.
+    """Build the identity of a study's run: recipe, settings and seeds.
 
     Args:
         layers: the settings that the user chose.

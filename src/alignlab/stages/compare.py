@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from alignlab.at_once import at_once
 from alignlab.context import RunContext
 from alignlab.protocols import PairJudge
 from alignlab.run_stage import Stage
-from alignlab.stages.judge import JUDGE_CHUNK
+from alignlab.stages.judge import collect_feedback
 from alignlab.types import (
     Count,
     Feedback,
@@ -52,15 +52,8 @@ def compare_items(
     title: str,
 ) -> list[Feedback]:
     """Compare responses and write the verdicts of a stage, `JUDGE_CHUNK` prompts at a time."""
-    return stage.map(
-        "feedback",
-        Feedback,
-        items,
-        lambda some: context.compare(judge, some, seed),
-        chunk=JUDGE_CHUNK,
-        title=context.title(title),
-        at_once=lambda: at_once(judge),
-    )
+    ask = partial(context.compare, judge, seed=seed)
+    return collect_feedback(stage, judge, items, ask, context.title(title))
 
 
 def pairs_of_verdicts(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from alignlab.at_once import JUDGE_CHUNK as JUDGE_CHUNK
 from alignlab.at_once import at_once
 from alignlab.context import RunContext
-from alignlab.protocols import FeedbackSource
+from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.run_stage import Stage
 from alignlab.types import Count, Feedback, Prompt, Response, Score, Unscored
+
+T = TypeVar("T")
 
 
 def judge(
@@ -40,14 +44,34 @@ def rate_items(
     title: str,
 ) -> list[Feedback]:
     """Rate responses and write the feedback of a stage, `JUDGE_CHUNK` prompts at a time."""
+    ask = partial(context.rate, source, seed=seed)
+    return collect_feedback(stage, source, items, ask, context.title(title))
+
+
+def collect_feedback(
+    stage: Stage,
+    judge: FeedbackSource | PairJudge,
+    items: Sequence[T],
+    ask: Callable[[Sequence[T]], list[Feedback]],
+    title: str,
+) -> list[Feedback]:
+    """Ask about items and write the feedback of a stage, `JUDGE_CHUNK` items at a time.
+
+    Args:
+        stage: stage that the feedback belongs to.
+        judge: judge that is asked, for the number of chunks that it takes at once.
+        items: prompts with the responses to rate or to compare.
+        ask: function that asks the judge about some items.
+        title: title of the progress bar.
+    """
     return stage.map(
         "feedback",
         Feedback,
         items,
-        lambda some: context.rate(source, some, seed),
+        ask,
         chunk=JUDGE_CHUNK,
-        title=context.title(title),
-        at_once=lambda: at_once(source),
+        title=title,
+        at_once=lambda: at_once(judge),
     )
 
 

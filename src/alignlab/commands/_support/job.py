@@ -71,11 +71,11 @@ def open_run(
         stop_engines()
     except BaseException as error:
         kill_engines()
-        refused = isinstance(error, BadInput) and not any((folder / "stages").iterdir())
+        refused = isinstance(error, BadInput) and not any((folder / "stages").glob("*"))
         raise
     finally:
         run.close()
         if is_new and refused:
-            rmtree(folder)
+            rmtree(folder, ignore_errors=True)  # another rank may have removed it
             if there:
-                folder.mkdir()
+                folder.mkdir(exist_ok=True)
