@@ -10,8 +10,8 @@ seeds detect at 80% power, and the verdict: held (the interval lies above 0), fa
 undecided.
 `--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
 harmful, preferred; faults, the F1 of a critique). A preference is against M1, and its claim is
-about a win rate above one half. Folders of `docs/runs` keep scores alone; `--pool` adds the seeds
-of another run of the same study.
+about a win rate above one half. Folders of `docs/runs` keep scores alone, and name prompts that
+tables leave out; `--pool` adds the seeds of another run of the same study.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _kept(run: Path, model: str, of: str) -> Values:
         (seed, prompt): value
         for seed, several in kept["scores"][model].items()
         for prompt, value in zip(kept["prompts"], several, strict=True)
-        if value is not None
+        if value is not None and prompt not in kept["left_out"]
     }
 
 

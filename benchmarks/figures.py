@@ -1,8 +1,11 @@
 """Print some figures of every model of a finished study as one Markdown table.
 
     python benchmarks/figures.py runs/critiques critique/f1 critique/recall score/mean
+    python benchmarks/figures.py docs/runs/rlvr_real score/mean --pool docs/runs/rlvr_real_1
 
-A figure is BENCHMARK/METRIC, over all prompts and against nobody; with its 95% interval.
+A figure is BENCHMARK/METRIC, over all prompts and against nobody; with its 95% interval. `--pool`
+adds the seeds of another run of the same study, both in `docs/runs`: mean scores and win rates,
+without the prompts that are left out there, with intervals over prompts and seeds.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
 
+import kept_runs
 from checked_files import OBJECT, one_line, read_object, read_summary
 
 from alignlab.errors import BadInput
+from alignlab.evaluation.metrics.intervals import Interval
 
 
 def table(run: Path, figures: Sequence[str]) -> str:
@@ -48,20 +53,53 @@ def table(run: Path, figures: Sequence[str]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def pooled(runs: Sequence[Path], figures: Sequence[str]) -> str:
+    """Return the table of kept runs whose seeds are pooled.
+
+    Raises:
+        BadInput: a folder is no kept run, the runs answer different prompts, or a figure is not
+            kept prompt by prompt.
+    """
+    run = kept_runs.pool([kept_runs.read(folder) for folder in runs])
+    known = {
+        "score/mean": (run.scores, run.score_table),
+        "head_to_head/win_rate": (run.outcomes, run.outcome_table),
+    }
+    for figure in figures:
+        if figure not in known:
+            raise BadInput(f"{figure}: expected one of {', '.join(known)} with --pool")
+    lines = [["model", *figures], ["---"] * (1 + len(figures))]
+    for model in run.scores:
+        cells = [
+            shown(kept_runs.crossed(values_of(model))[0]) if model in models else ""
+            for models, values_of in (known[figure] for figure in figures)
+        ]
+        lines.append([model, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def shown(figure: Interval) -> str:
+    """Format a figure with its interval."""
+    if figure.value is None:
+        return "none"
+    bounds = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.value:.3f}{bounds}"
+
+
 def cell(row: Mapping[str, Any]) -> str:
     """Return a figure with its interval, and the number of units without one."""
-    if row["value"] is None:
-        return "none"
-    text = f"{row['value']:.3f}"
-    if row["low"] is not None:
-        text += f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return text + (f", {row['unscored']} unscored" if row["unscored"] else "")
+    text = shown(Interval(row["value"], row["low"], row["high"], row["n"]))
+    return text + (
+        f", {row['unscored']} unscored" if row["value"] is not None and row["unscored"] else ""
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("figures", nargs="+", metavar="BENCHMARK/METRIC")
+    parser.add_argument("--pool", type=Path, action="append", default=[], metavar="RUN")
     given = parser.parse_args()
     with one_line():
-        print(table(given.run, given.figures))
+        runs = [given.run, *given.pool]
+        print(pooled(runs, given.figures) if given.pool else table(given.run, given.figures))

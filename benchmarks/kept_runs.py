@@ -42,7 +42,8 @@ from checked_files import (
 from findings import shared_prompts
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import Floats
+from alignlab.evaluation.metrics.intervals import Floats, Interval, bootstrap_mean
+from alignlab.evaluation.metrics.power import crossed_error
 from alignlab.evaluation.win_rate_rows import read_outcomes
 from alignlab.files import make_folder
 from alignlab.runs import slug
@@ -167,6 +168,17 @@ def pool(runs: Sequence[KeptRun]) -> KeptRun:
         scores=seeds("scores"),
         outcomes=seeds("outcomes"),
     )
+
+
+def crossed(values_SP: Floats) -> tuple[Interval, float]:
+    """Compute the mean of values by seed and prompt, its interval and its standard error."""
+    seed_N, prompt_N = np.nonzero(np.isfinite(values_SP))
+    interval = bootstrap_mean(
+        values_SP[seed_N, prompt_N],
+        prompts_N=prompt_N.tolist(),
+        seeds_N=seed_N.tolist() if len(values_SP) > 1 else None,
+    )
+    return interval, crossed_error(values_SP)
 
 
 def keep(run: Path, folder: Path, commit: str = "", without: str | None = None) -> None:

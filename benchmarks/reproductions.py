@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its pa
 import kept_runs
 from checked_files import one_line, write
 from claims_file import read_claims
-from kept_runs import KeptRun
+from kept_runs import KeptRun, crossed
 
 from alignlab.errors import BadInput
-from alignlab.evaluation.metrics.intervals import Floats, Interval, bootstrap_mean
-from alignlab.evaluation.metrics.power import crossed_error, detectable
+from alignlab.evaluation.metrics.intervals import Floats, Interval
+from alignlab.evaluation.metrics.power import detectable
 from alignlab.files import read_text
 
 ROOT = Path(__file__).parents[1]
@@ -139,17 +139,6 @@ def measure(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
     value, low, high = (x - 0.5 for x in parts(shown))
     apart = Interval(value, low, high, shown.n)
     return Figure(run.name, model, shown, apart, error, *_size(values_SP), asked["expect"])
-
-
-def crossed(values_SP: Floats) -> tuple[Interval, float]:
-    """Compute the mean of values by seed and prompt, its interval and its standard error."""
-    seed_N, prompt_N = np.nonzero(np.isfinite(values_SP))
-    interval = bootstrap_mean(
-        values_SP[seed_N, prompt_N],
-        prompts_N=prompt_N.tolist(),
-        seeds_N=seed_N.tolist() if len(values_SP) > 1 else None,
-    )
-    return interval, crossed_error(values_SP)
 
 
 def _size(values_SP: Floats) -> tuple[str, int]:

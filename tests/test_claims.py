@@ -160,3 +160,10 @@ def test_a_run_is_pooled_once(tmp_path):
         claims.table([tmp_path, tmp_path / "."], ["M2 > M1"], "score")
     with pytest.raises(BadInput, match="expected the folder of a run, found none"):
         claims.table([tmp_path / "none"], ["M2 > M1"], "score")
+
+
+def test_prompts_that_a_kept_run_leaves_out_do_not_count(tmp_path):
+    run = kept(tmp_path / "a", {"M2": {"0": [3.0, 2.0]}, "M1": {"0": [1.0, 2.0]}})
+    write_json(run / "values.json", read_json(run / "values.json") | {"left_out": ["p1"]})
+    with pytest.raises(BadInput, match="expected 2 prompts or more that both answered"):
+        claims.line([run], "M2 > M1", "score")

@@ -38,6 +38,40 @@ def test_models_stand_in_the_order_of_the_study_and_others_at_the_end(tmp_path: 
     ]
 
 
+def a_kept_run(path: Path, scores: list[float], outcomes: str) -> Path:
+    """A kept run of two prompts and one left out; M1 is the baseline, with scores of 1."""
+    a_run(path, a_row("M2"))
+    manifest = {
+        "recipe": "compare", "command": "alignlab run compare", "seeds": [0], "created": "",
+        "wall_seconds": 60, "sha256": "", "commit": "abcdef1",
+    }  # fmt: skip
+    write_json(path / "manifest.json", manifest)
+    values = {
+        "prompts": ["p0", "p1", "p2"], "left_out": ["p2"],
+        "scores": {"M1": {"0": [1, 1, 1]}, "M2": {"0": scores}},
+        "outcomes": {"M2": {"0": outcomes}},
+    }  # fmt: skip
+    write_json(path / "values.json", values)
+    return path
+
+
+def test_seeds_of_kept_runs_are_pooled_without_the_prompts_left_out(tmp_path: Path) -> None:
+    """Scores 3, 2 and 1, 2: mean 2; a win, a tie, a tie, a loss: one half."""
+    runs = [
+        a_kept_run(tmp_path / "a", [3, 2, 9], "1=1"),
+        a_kept_run(tmp_path / "b", [1, 2, 9], "=01"),
+    ]
+    head, _, first, second = figures.pooled(
+        runs, ["score/mean", "head_to_head/win_rate"]
+    ).splitlines()
+    assert head == "| model | score/mean | head_to_head/win_rate |"
+    assert first == "| M1 | 1.000 [1.000, 1.000] |  |"
+    assert second.startswith("| M2 | 2.000 [")
+    assert "| 0.500 [" in second
+    with pytest.raises(BadInput, match="text/words: expected one of score/mean"):
+        figures.pooled(runs, ["text/words"])
+
+
 def test_runs_without_figures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected the folder of a run, found none"):
         figures.table(tmp_path / "none", ["score/mean"])
