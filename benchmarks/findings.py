@@ -74,8 +74,11 @@ def table(run: Path, without: str | None = None) -> str:
         if not by_seed:
             continue
         pooled = [outcome for outcomes in by_seed.values() for outcome in outcomes]
+        each = " / ".join(_rate(outcomes) for outcomes in by_seed.values())
+        if all(outcome.value is None for outcome in pooled):
+            lines.append(f"| {model} | - | {each} | - | 0 | no verdicts |")
+            continue
         result = win_rate(pooled, resample_seeds=True)
-        each = " / ".join(f"{win_rate(o).rate.value:.3f}" for o in by_seed.values())
         rate = result.rate
         lines.append(
             f"| {model} | {rate.value:.3f} | {each} | [{rate.low:.3f}, {rate.high:.3f}] "
@@ -84,6 +87,12 @@ def table(run: Path, without: str | None = None) -> str:
     if len(lines) == 2:
         raise BadInput(f"{run}: expected a run with seeds=2 or more, found none")
     return "\n".join(lines)
+
+
+def _rate(outcomes: list[Outcome]) -> str:
+    """Return a seed's win rate for the table, a dash where no comparison has a verdict."""
+    value = win_rate(outcomes).rate.value
+    return "-" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

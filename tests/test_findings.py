@@ -7,7 +7,7 @@ import pytest
 from alignlab.errors import BadInput
 from alignlab.files import write_json
 from alignlab.records import to_dict, to_line
-from alignlab.types import Feedback, Message, Preference, Prompt, StudyDescription
+from alignlab.types import Feedback, Message, Preference, Prompt, StudyDescription, Unscored
 from tests.conftest import ROOT
 
 spec = importlib.util.spec_from_file_location("findings", ROOT / "benchmarks" / "findings.py")
@@ -62,3 +62,11 @@ def test_a_run_without_seeds_is_refused(tmp_path):
     a_run(tmp_path, [])
     with pytest.raises(BadInput, match="seeds=2"):
         findings.table(tmp_path)
+
+
+def test_a_model_without_verdicts_is_shown_as_such(tmp_path):
+    a_run(tmp_path, [[0] * 30 + [1] * 10, [0] * 20 + [1] * 20])
+    for file in tmp_path.glob("stages/seed-*/09-duel-m2/feedback.jsonl"):
+        feedback = Feedback("p0", ("a", "b"), "judge", Unscored("no answer"))
+        file.write_text(to_line(feedback))
+    assert findings.table(tmp_path).splitlines()[2] == "| M2 | - | - / - | - | 0 | no verdicts |"

@@ -51,7 +51,8 @@ def evaluate(
         overrides: settings of the run or of the benchmark, such as limit=50.
         outputs: existing answers as [NAME=]FILE, result or rows; a list of several.
         judge: an engine or a feedback source.
-        data: the benchmark's file, or FORMAT:PATH.
+        data: the benchmark's file; for judge_quality, qa and reward_accuracy any data, as PATH or
+            FORMAT:PATH.
         out: run directory; without it one under `runs/`, which the repeated command resumes; in
             Python a new one each time.
         baseline: a file of answers, or a model.
