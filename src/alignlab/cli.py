@@ -269,10 +269,12 @@ def _stopped(error: KeyboardInterrupt) -> str:
     from alignlab.api.folders import kept_in
 
     out = getattr(error, "out", None)
-    if out is not None and not kept_in(out):
+    if out is None:
+        return "stopped; the same command resumes where it stopped"
+    kept = kept_in(out)
+    if not kept:
         return "stopped; nothing was written"
-    kept = f"{out} is kept, and " if out is not None else ""
-    return f"stopped; {kept}the same command resumes where it stopped"
+    return f"stopped; {kept} is kept, and the same command resumes where it stopped"
 
 
 app = build()

@@ -246,7 +246,9 @@ def test_an_interrupted_call_says_what_resumes_it(monkeypatch):
 
     monkeypatch.setattr(LocalEngine, "complete", stopped)
     prompts = [f"Say {i}." for i in range(4)]
-    with pytest.raises(Interrupted, match=r"runs/generate-knows-all/answers.jsonl is kept, and"):
+    with pytest.raises(
+        Interrupted, match=r"runs/generate-knows-all/answers.jsonl.run is kept, and"
+    ):
         al.generate(MODEL, prompts, chunk=1, max_tokens=2)
     monkeypatch.setattr(LocalEngine, "complete", plain)
     out = "runs/generate-knows-all/answers.jsonl"
@@ -280,7 +282,7 @@ def test_ctrl_c_keeps_the_run_and_the_same_command_resumes():
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.splitlines()[-1] == (
-        "alignlab: stopped; a.jsonl is kept, and the same command resumes where it stopped"
+        "alignlab: stopped; a.jsonl.run is kept, and the same command resumes where it stopped"
     )
     assert "Traceback" not in err + out
     assert not Path("a.jsonl").exists()

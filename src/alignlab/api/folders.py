@@ -28,11 +28,10 @@ class Interrupted(KeyboardInterrupt):
         self.out = out
 
     def __str__(self) -> str:
-        if not kept_in(self.out):
+        kept = kept_in(self.out)
+        if not kept:
             return "stopped; nothing was written"
-        return (
-            f"stopped; {self.out} is kept, and the same call with out={str(self.out)!r} resumes it"
-        )
+        return f"stopped; {kept} is kept, and the same call with out={str(self.out)!r} resumes it"
 
 
 def place_for(out: str | Path | None, name: str, ending: str = "") -> Path:
