@@ -57,6 +57,7 @@ def files(tmp_path):
     return {
         "alpaca_eval": jsonl(tmp_path / "alpaca.jsonl", *alpaca),
         "arena_hard": jsonl(tmp_path / "arena.jsonl", *VICUNA),
+        "diversity": jsonl(tmp_path / "plain.jsonl", *plain),
         "factscore": jsonl(tmp_path / "topics.jsonl", *TOPICS),
         "judge_quality": jsonl(tmp_path / "pairs.jsonl", *PAIRS),
         "mt_bench": jsonl(tmp_path / "mt.jsonl", *[{**q, "turns": ["a", "b"]} for q in VICUNA]),
@@ -64,7 +65,7 @@ def files(tmp_path):
             tmp_path / "qa.jsonl",
             *[{"prompt": f"{i}+2?", "reference": f"{i + 2}"} for i in range(2)],
         ),
-        "relevant_sentences": jsonl(tmp_path / "plain.jsonl", *plain),
+        "relevant_sentences": tmp_path / "plain.jsonl",
         "reward_accuracy": tmp_path / "pairs.jsonl",
         "reward_bench": jsonl(tmp_path / "rb.jsonl", *[p | {"subset": "math-prm"} for p in PAIRS]),
         "rm_bench": jsonl(tmp_path / "chat.jsonl", *STYLES),

@@ -64,3 +64,12 @@ def test_a_share_of_none_has_wilsons_interval() -> None:
     square = 1.959964**2  # 0 of 4: the upper bound is z² / (n + z²)
     assert (rows["empty_share"].value, rows["empty_share"].low) == (0.0, 0.0)
     assert rows["empty_share"].high == pytest.approx(square / (4 + square), abs=1e-5)
+
+
+def test_shares_of_questions_and_of_repeated_sentences() -> None:
+    texts = ["It is 4. Is it 4?", "Why? It is 4.", "It is 4. So. It is 4.", ""]
+    some = [response(i, text, 3) for i, text in enumerate(texts)]
+    prompts = [Prompt(r.prompt_id, (Message("user", r.id),)) for r in some]
+    rows = {r.metric: r for r in text_rows(Subject("M1", "text"), some, prompts)}
+    assert rows["question_share"].value == 1 / 4
+    assert rows["repeated_share"].value == 1 / 4

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 from alignlab.answers import AnswerOptions, CheckResult, check
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
+from alignlab.evaluation.attempts import attempt_id, attempts, prompts_of, refuse_greedy
 from alignlab.evaluation.metrics.pass_at_k import majority, pass_at_k
 from alignlab.evaluation.result_rows import Subject, prompt_groups
 from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row, part_rows
@@ -41,8 +42,6 @@ from alignlab.types import (
 )
 
 NAME = "qa"
-SAMPLED = 0.7
-"""Temperature of several attempts, unless it is set."""
 
 
 class _Attempt(NamedTuple):
@@ -84,20 +83,11 @@ class QuestionAnswering(AnswerOptions):
         Raises:
             BadInput: no prompt has a reference.
         """
-        asked = [p for p in _prompts(data) if p.reference]
+        asked = [p for p in prompts_of(data) if p.reference]
         if not asked:
             raise BadInput(f"{data.name}: expected prompts with reference answers, found none")
-        temperature = SAMPLED if self.samples > 1 else None
-        return [
-            Question(
-                replace(self._worded(p), id=f"{p.id}#{n}" if self.samples > 1 else p.id),
-                references=(p.reference or "",),
-                temperature=temperature,
-                repeats=p.id,
-            )
-            for p in asked
-            for n in range(1, self.samples + 1)
-        ]
+        worded = [Question(self._worded(p), references=(p.reference or "",)) for p in asked]
+        return [attempt for question in worded for attempt in attempts(question, self.samples)]
 
     def measure(self, inputs: BenchmarkInputs) -> Findings:
         """Check every answer.
@@ -109,14 +99,14 @@ class QuestionAnswering(AnswerOptions):
             raise BadInput("evaluate qa: --judge has no effect with samples=1; set samples")
         found = Findings(())
         for answers, answered in inputs.by_model():
-            attempts = [_Attempt(q, r[-1], self._check(q, r[-1])) for q, r in answered]
-            self._refuse_greedy(attempts)
+            made = [_Attempt(q, r[-1], self._check(q, r[-1])) for q, r in answered]
+            refuse_greedy((attempt.response for attempt in made), self.samples)
             about = subject(inputs, answers.model, NAME)
-            rows = self._single(about, attempts, inputs)
+            rows = self._single(about, made, inputs)
             if self.samples > 1:
-                rows += self._several(about, attempts, inputs)
-            found += Findings(tuple(rows), tuple(map(_feedback, attempts)))
-        asked = () if inputs.corpus is None else _prompts(inputs.corpus)
+                rows += self._several(about, made, inputs)
+            found += Findings(tuple(rows), tuple(map(_feedback, made)))
+        asked = [] if inputs.corpus is None else prompts_of(inputs.corpus)
         missing = sum(not p.reference for p in asked)
         if missing and inputs.answers:
             about = subject(inputs, inputs.answers[0].model, NAME)
@@ -135,32 +125,24 @@ class QuestionAnswering(AnswerOptions):
             pattern=self.pattern, finish=response.finish,
         )  # fmt: skip
 
-    def _refuse_greedy(self, attempts: Sequence[_Attempt]) -> None:
-        drawn = [a.response.sampler.sampling for a in attempts]
-        if self.samples > 1 and drawn and all(s is not None and s.temperature == 0 for s in drawn):
-            raise BadInput(
-                f"setting samples: expected a temperature above 0 with {self.samples} attempts, "
-                "which are all the same otherwise"
-            )
-
     def _single(
-        self, about: Subject, attempts: Sequence[_Attempt], inputs: BenchmarkInputs
+        self, about: Subject, made: Sequence[_Attempt], inputs: BenchmarkInputs
     ) -> list[EvalResult]:
         """Return accuracy, and shares of answers that were read and that were cut off."""
-        scores = [a.found.score for a in attempts]
+        scores = [a.found.score for a in made]
         right = [None if s is None else float(s >= 1) for s in scores]
         figures: dict[str, list[float | None]] = {"accuracy": right}
         if any(s not in (None, 0.0, 1.0) for s in scores):
             figures["mean_score"] = scores
-        figures["answered"] = [float(a.found.answer is not None) for a in attempts]
-        figures["cut_off"] = [float(a.response.finish == "length") for a in attempts]
-        done = {a.question.id for a in attempts}
+        figures["answered"] = [float(a.found.answer is not None) for a in made]
+        figures["cut_off"] = [float(a.response.finish == "length") for a in made]
+        done = {a.question.id for a in made}
         lost = [QuestionValue(q.id, None) for q in inputs.questions if q.id not in done]
         groups = {g for q in inputs.questions for g in prompt_groups(q.prompt)[1:]}
         rows: list[EvalResult] = []
         for name, values in figures.items():
             measure = Measure(name, is_share=True)
-            each = [QuestionValue(a.question.id, v) for a, v in zip(attempts, values, strict=True)]
+            each = [QuestionValue(a.question.id, v) for a, v in zip(made, values, strict=True)]
             if name == "accuracy" and len(groups) > 1:
                 rows += part_rows(about, measure, each + lost, inputs.prompts, seed=inputs.seed)
             else:
@@ -168,11 +150,11 @@ class QuestionAnswering(AnswerOptions):
         return rows
 
     def _several(
-        self, about: Subject, attempts: Sequence[_Attempt], inputs: BenchmarkInputs
+        self, about: Subject, made: Sequence[_Attempt], inputs: BenchmarkInputs
     ) -> list[EvalResult]:
         """Return pass@k, the majority's accuracy, and the best of n by the judge."""
         of: dict[str, list[_Attempt]] = {q.repeats: [] for q in inputs.questions}
-        for attempt in attempts:
+        for attempt in made:
             of[attempt.question.repeats].append(attempt)
         n = self.samples
         by: dict[str, Callable[[Sequence[_Attempt]], float | None]] = {
@@ -185,7 +167,7 @@ class QuestionAnswering(AnswerOptions):
         if inputs.judge is not None:
             scores = _judged(inputs, of.values())
             by[f"best_of_{n}"] = lambda some: _best(some, scores)
-        first = {key: f"{key}#1" for key in of}
+        first = {key: attempt_id(key, 1) for key in of}
         rows = []
         for name, value in by.items():
             values = []
@@ -198,14 +180,6 @@ class QuestionAnswering(AnswerOptions):
             measure = Measure(name, is_share=True)
             rows.append(one_row(about, measure, values, inputs.prompts, seed=inputs.seed))
         return rows
-
-
-def _prompts(data: Corpus) -> Sequence[Prompt]:
-    """Return the held-out prompts of the data, or else all its prompts, each once."""
-    held: tuple[Sequence[Any], ...] = (data.demonstrations, data.groups, data.labelled,
-                                       data.commented)  # fmt: skip
-    found = data.test_prompts or data.prompts or [r.prompt for some in held for r in some]
-    return list({prompt.id: prompt for prompt in found}.values())
 
 
 def _is_right(attempt: _Attempt) -> bool:

@@ -1,0 +1,56 @@
+"""Questions that are asked several times, each attempt under an id of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from alignlab.errors import BadInput
+from alignlab.evaluation.tasks import Question
+from alignlab.types import Corpus, Prompt, Response
+
+SAMPLED = 0.7
+"""Temperature of several attempts, unless it is set."""
+
+
+def prompts_of(data: Corpus) -> list[Prompt]:
+    """Return the held-out prompts of the data, or else all its prompts, each once."""
+    held: tuple[Sequence[Any], ...] = (data.demonstrations, data.groups, data.labelled,
+                                       data.commented)  # fmt: skip
+    found = data.test_prompts or data.prompts or [r.prompt for some in held for r in some]
+    return list({prompt.id: prompt for prompt in found}.values())
+
+
+def attempts(question: Question, samples: int) -> list[Question]:
+    """Repeat a question; several attempts are sampled, a single one keeps the question's id."""
+    if samples == 1:
+        return [replace(question, repeats=question.id)]
+    return [
+        replace(
+            question,
+            prompt=replace(question.prompt, id=attempt_id(question.id, number)),
+            temperature=SAMPLED,
+            repeats=question.id,
+        )
+        for number in range(1, samples + 1)
+    ]
+
+
+def attempt_id(question: str, number: int) -> str:
+    """Return the id of a question's attempt, counted from 1."""
+    return f"{question}#{number}"
+
+
+def refuse_greedy(responses: Iterable[Response], samples: int) -> None:
+    """Refuse several attempts that were all decoded greedily.
+
+    Raises:
+        BadInput: there are several attempts, and all were.
+    """
+    drawn = [response.sampler.sampling for response in responses]
+    if samples > 1 and drawn and all(s is not None and s.temperature == 0 for s in drawn):
+        raise BadInput(
+            f"setting samples: expected a temperature above 0 with {samples} attempts, "
+            "which are all the same otherwise"
+        )
