@@ -80,7 +80,7 @@ def test_a_data_check_lists_the_bad_records_and_ends_with_2(alignlab, tmp_path):
         ("model={tmp}/bare", "/bare: the tokenizer has no chat template; choose chat_template="),
         ("chat_template={tmp}/none", "/none: expected chat_template="),
         ("sft.warm_ratio=0.1", "unknown setting 'sft.warm_ratio'; did you mean 'sft.warmup_ratio'"),
-        ("sft.epochs=many", "setting sft.epochs: Input should be a valid integer"),
+        ("sft.epochs=many", "setting sft.epochs: expected a whole number, found 'many'"),
         ("sft.epochs=0", "epochs: expected 1 or more, found 0"),
         ("sft.quant=nf4", "quant: expected lora with it (quantised weights are not trained"),
         ("track=mlflow", "setting track: expected none, tensorboard, wandb or trackio"),
@@ -144,6 +144,10 @@ def test_bad_settings(alignlab, tmp_path, command: str, setting: str, says: str)
         (
             ("check", "compare_feedback", "--model", "sandbox:knows_all", "model=m"),
             "check: expected --model or model=, found both",
+        ),
+        (
+            ("check", "compare_feedback", "sample=20"),
+            "setting sample: expected settings by name ({NAME: VALUE}), found 20",
         ),
         (("run", "alternating", "sentences="), "setting sentences: expected a judge of sentences"),
         (

@@ -31,6 +31,8 @@ class OnceCommand(TyperCommand):
 def refuse_options_as_settings(command: Command, values: Mapping[str, Any]) -> None:
     """Check that no option of a command is written as a setting (`out=x` for `--out x`).
 
+    A group of settings may share an option's name (`check --sample 20 'sample={n: 4}'`).
+
     Raises:
         BadInput: one is, and the command has no setting of that name; or both are given.
     """
@@ -39,14 +41,15 @@ def refuse_options_as_settings(command: Command, values: Mapping[str, Any]) -> N
     if command.settings is None or options.isdisjoint(name for name, _, _ in given):
         return
     settings = {setting.key for setting in command.settings(values).options}
+    groups = {key.partition(".")[0] for key in settings if "." in key}
     command_title = title(command, values)
     for name, _, value in given:
         option = f"--{name.replace('_', '-')}"
-        if name in options - settings:
+        if name in options - settings - groups:
             flag = isinstance(values[name], bool)
             wanted = option if flag else f"{option} {value}"
             raise BadInput(f"{command_title}: expected {wanted}, found {name}={value}")
-        if name in options and values[name]:
+        if name in options & settings and values[name]:
             raise BadInput(f"{command_title}: expected {option} or {name}=, found both")
 
 

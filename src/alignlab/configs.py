@@ -68,8 +68,14 @@ _EXPECTED = {
     "less_than_equal": "at most {le:g}",
     "literal_error": "{expected}",
     "finite_number": "a finite number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "a text",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "dataclass_type"), "settings by name ({{NAME: VALUE}})"),
 }
-"""Type of a pydantic error -> bound as error messages state it."""
+"""Type of a pydantic error -> expected value as error messages state it."""
 
 log = logging.getLogger(__name__)
 
