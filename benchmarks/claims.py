@@ -11,7 +11,8 @@ undecided.
 `--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
 harmful, preferred; faults, the F1 of a critique). A preference is against M1, and its claim is
 about a win rate above one half. Folders of `docs/runs` keep scores alone, and name prompts that
-tables leave out; `--pool` adds the seeds of another run of the same study.
+tables leave out; `--pool` adds the seeds of another run of the same study. `--without` leaves out
+the test prompts of a run that are prompts of other data too, which a judge has learned from, say.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
 
 from checked_files import OBJECT, TEXT, by_prompt, one_line, read_object, read_values, stages_named
+
+from findings import shared_prompts
 
 from alignlab.errors import BadInput, bad_record
 from alignlab.evaluation.metrics.intervals import Floats, bootstrap_mean
@@ -114,8 +117,8 @@ def _value(feedback: Feedback) -> float | None:
     return None
 
 
-def line(runs: Sequence[Path], claim: str, of: str) -> str:
-    """Test one claim, and return its row."""
+def line(runs: Sequence[Path], claim: str, of: str, left_out: Collection[str] = ()) -> str:
+    """Test one claim without the prompts that are left out, and return its row."""
     model, sign, other = claim.partition(" > ")
     if not sign:
         raise BadInput(f"claim {claim!r}: expected MODEL > MODEL")
@@ -127,7 +130,7 @@ def line(runs: Sequence[Path], claim: str, of: str) -> str:
         base = dict.fromkeys(own, 0.5)
     else:
         base = values(runs, other, of)
-    keys = [key for key in own if key in base]
+    keys = [key for key in own if key in base and key[1] not in left_out]
     if len({prompt for _, prompt in keys}) < 2:
         raise BadInput(f"{claim}: expected 2 prompts or more that both answered, found fewer")
     apart = np.array([own[key] - base[key] for key in keys])
@@ -171,8 +174,11 @@ def by_seed_and_prompt(keys: Sequence[tuple[str, str]], values: Sequence[float])
     return table
 
 
-def table(runs: Sequence[Path], claims: Sequence[str], of: str) -> str:
+def table(runs: Sequence[Path], claims: Sequence[str], of: str, without: str | None = None) -> str:
     """Return the Markdown table of some claims.
+
+    Args:
+        without: data whose prompts are left out; the runs must hold the texts of theirs.
 
     Raises:
         BadInput: a run is given twice, or a claim cannot be tested.
@@ -186,7 +192,10 @@ def table(runs: Sequence[Path], claims: Sequence[str], of: str) -> str:
         f"| {of} | difference | by seed | 95% over prompts and seeds | prompts | detectable | |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *(line(runs, claim, of) for claim in claims)])
+    left_out = (
+        {prompt for run in runs for prompt in shared_prompts(run, without)} if without else ()
+    )
+    return "\n".join([*head, *(line(runs, claim, of, left_out) for claim in claims)])
 
 
 if __name__ == "__main__":
@@ -195,6 +204,7 @@ if __name__ == "__main__":
     parser.add_argument("claims", nargs="+", metavar="CLAIM")
     parser.add_argument("--of", default="score")
     parser.add_argument("--pool", type=Path, action="append", default=[], metavar="RUN")
+    parser.add_argument("--without", metavar="DATA", help="data whose prompts are left out")
     given = parser.parse_args()
     with one_line():
-        print(table([given.run, *given.pool], given.claims, given.of))
+        print(table([given.run, *given.pool], given.claims, given.of, given.without))

@@ -21,6 +21,7 @@ from checked_files import OBJECT, by_prompt, one_line, read_all, read_object, st
 
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
+from alignlab.evaluation.attempts import prompts_of
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.evaluation.win_rate_rows import read_outcomes
 from alignlab.runs import slug
@@ -40,12 +41,14 @@ def outcomes_by_seed(run: Path, model: str) -> dict[int, list[Outcome]]:
 
 
 def shared_prompts(run: Path, data: str) -> set[str]:
-    """Ids of the run's test prompts whose text is a test prompt of other data too.
+    """Ids of the run's test prompts whose text is a prompt of other data too.
+
+    Of that data the held-out prompts count, or all where it holds none out.
 
     Raises:
         BadInput: the data or the run's test prompts cannot be read, or there are none.
     """
-    known = {prompt.text for prompt in load(data).test_prompts}
+    known = {prompt.text for prompt in prompts_of(load(data))}
     files = sorted(run.glob("stages/**/01-seed/test_prompts.jsonl"))
     if not files:
         raise BadInput(f"{run}: expected test prompts (01-seed/test_prompts.jsonl), found none")

@@ -1,13 +1,14 @@
 """Claims by hand: differences by seed, verdicts, and what is refused."""
 
 import importlib.util
+import json
 
 import pytest
 
 from alignlab.errors import BadInput
 from alignlab.files import read_json, write_json
 from alignlab.records import to_line
-from alignlab.types import Feedback, Preference, Score, Unscored
+from alignlab.types import Feedback, Message, Preference, Prompt, Score, Unscored
 from tests.conftest import ROOT
 
 spec = importlib.util.spec_from_file_location("claims", ROOT / "benchmarks" / "claims.py")
@@ -167,3 +168,18 @@ def test_prompts_that_a_kept_run_leaves_out_do_not_count(tmp_path):
     write_json(run / "values.json", read_json(run / "values.json") | {"left_out": ["p1"]})
     with pytest.raises(BadInput, match="expected 2 prompts or more that both answered"):
         claims.line([run], "M2 > M1", "score")
+
+
+def test_prompts_of_other_data_are_left_out(tmp_path):
+    run = tmp_path / "run"
+    write(run, "score", "m2", 0, [Score(4.0), Score(4.0), Score(2.0), Score(2.0)])
+    write(run, "score", "m1", 0, [Score(2.0)] * 4)
+    prompts = [Prompt(f"p{i}", (Message("user", f"text {i}"),)) for i in range(4)]
+    (run / "stages/01-seed").mkdir()
+    (run / "stages/01-seed/test_prompts.jsonl").write_text("".join(map(to_line, prompts)))
+    pairs = [{"prompt": f"text {i}", "chosen": "a", "rejected": "b"} for i in (0, 7)]
+    learned = tmp_path / "learned.jsonl"
+    learned.write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
+    line = claims.table([run], ["M2 > M1"], "score", str(learned)).splitlines()[-1]
+    assert line.startswith("| M2 > M1 | +0.667 | +0.667 |")  # without p0: 2, 0 and 0
+    assert "| 3 |" in line

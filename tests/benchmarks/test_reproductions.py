@@ -130,6 +130,25 @@ def test_the_commands_of_kept_runs_are_commands() -> None:
     assert studies > 30
 
 
+def test_the_commands_of_studies_not_run_are_commands() -> None:
+    studies = 0
+    for study in ledger.read_claims(ledger.CLAIMS)["studies"].values():
+        for words in map(shlex.split, study["command"].split("; ")):
+            if words[:2] == ["alignlab", "run"]:
+                assemble(registry.get("recipe", words[2]), None, words[3:], {})
+                studies += 1
+            else:
+                assert (words[0], (ROOT / words[1]).exists()) == ("python", True)
+    assert studies >= 5
+
+
+def test_a_claim_without_figures_says_why() -> None:
+    for claims in ledger.read_claims(ledger.CLAIMS)["documents"].values():
+        for claim in claims:
+            assert claim.get("real") or "study" in claim, claim["id"]
+            assert claim.get("sandbox") or "sandbox_note" in claim, claim["id"]
+
+
 def test_a_run_without_a_commit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="commit"):
         kept.keep(finished_run(tmp_path / "run"), tmp_path / "kept")
