@@ -28,7 +28,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
 
 from checked_files import OBJECT, TEXT, by_prompt, one_line, read_object, read_values, stages_named
-
 from findings import shared_prompts
 
 from alignlab.errors import BadInput, bad_record
