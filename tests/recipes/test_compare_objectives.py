@@ -71,6 +71,24 @@ def test_a_model_that_rewards_counts_as_a_teacher():
     assert config.teacher_specs["methods.own.reward"] == "llm:openai:M@http://h"
 
 
+def test_a_policys_best_checkpoint_is_chosen_on_prompts_of_its_own(tmp_path):
+    out = tmp_path / "run"
+    policies = "methods={watched: {objective: rloo, train: {validate_every: 1}}}"
+    run("compare_objectives", *TINY, policies, "branches=[rloo,watched,dpo]", "dev_prompts=4",
+        "reward=feedback", out=str(out))  # fmt: skip
+    best = {}
+    for name in ("rloo", "watched", "dpo"):
+        (file,) = out.glob(f"stages/{name}/[0-9][0-9]-{name}/trained.jsonl")
+        best[name] = json.loads(file.read_text())["best_step"]
+    assert best["rloo"] is None
+    assert best["dpo"] is None
+    assert best["watched"] in (1, 2)
+    prompts = [json.loads(line) for line in (out / "stages/01-seed/prompts.jsonl").open()]
+    dev = {prompt["id"] for prompt in prompts[-4:]}
+    (drawn,) = out.glob("stages/watched/*/rollout_samples.jsonl")
+    assert dev.isdisjoint(json.loads(line)["prompt_id"] for line in drawn.open())
+
+
 def test_refilled_steps_have_one_line_of_reward_and_truth_each(tmp_path):
     """Sampling again for prompts of equal scores (DAPO) asks the reward several times a step."""
     python = tmp_path / "two.py"
@@ -286,6 +304,9 @@ def parts(*overrides):
         ("iterations=2", "no effect"),
         ("feedback=nobody", "unknown feedback"),
         ("rso.beta=0", "above 0"),
+        ("dev_prompts=4", "expected both or neither, found 4 and 0"),
+        ("rollout.validate_every=2", "expected both or neither, found 0 and 2"),
+        ("methods.ppo.train.validate_every=2", "expected both or neither, found 0 and 2"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_work(override, why):

@@ -48,9 +48,13 @@ REWARD_MODEL = "reward model"
 def study(context: RunContext, config: CompareObjectivesConfig) -> StudyMeasurements:
     """Train M1, build groups, train every branch, and measure them."""
     begun = imitation_start(context, config, from_groups=config.groups == "data")
-    begun = replace(begun, start=hold_out(begun.start, config.tune))
+    searched = config.tune.prompts if config.tune.lrs else 0
+    start, tried = hold_out(begun.start, searched, "tune.prompts")
+    start, dev = hold_out(start, config.dev_prompts, "dev_prompts")
+    begun = replace(begun, start=replace(start, validation=tried))
     m1 = begun.start.m1
     given = of_data(begun) if config.groups == "data" else of_samples(begun)
+    given = replace(given, dev=dev)
     chosen = [n for n in config.chosen if config.branches or n != "joint_feedback" or given.words]
     if any(trains_reward(config, name) for name in chosen):
         spec = config.train_spec(get("objective", "reward_model")(), config.reward_training)

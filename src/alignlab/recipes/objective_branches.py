@@ -17,6 +17,7 @@ from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.critic import CriticConfig
 from alignlab.recipes.judging import engine_of
+from alignlab.recipes.policy_validation import refuse_half, validation
 from alignlab.recipes.study import Answered, Study, answers_of
 from alignlab.recipes.tuning import TuneSettings
 from alignlab.stages.best_of import best_of
@@ -27,7 +28,14 @@ from alignlab.stages.train import train
 from alignlab.training.config import TrainConfig
 from alignlab.training.record_kinds import Record, record_kind
 from alignlab.training.rollout_config import RolloutConfig
-from alignlab.types import Checkpoint, CritiquedResponse, Demonstration, Feedback, PreferenceGroup
+from alignlab.types import (
+    Checkpoint,
+    CritiquedResponse,
+    Demonstration,
+    Feedback,
+    PreferenceGroup,
+    Prompt,
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,10 @@ class CompareObjectivesConfig(CriticConfig):
     """Training settings of the reward model, which starts from M1."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     """Settings of policy gradients."""
+    dev_prompts: NonNegativeInt = 0
+    """Number of the data's own prompts, used for nothing else, on which a policy gradient's best
+    checkpoint is selected by mean reward, every `rollout.validate_every` steps; 0 keeps the
+    last."""
     rso: RSOSettings = field(default_factory=RSOSettings)
     raft_rounds: PositiveInt = 3
     """Number of rounds of best of n; each answers its share of the prompts with the newest
@@ -70,6 +82,9 @@ class CompareObjectivesConfig(CriticConfig):
             raise BadInput(f"setting branches: expected different names, found {self.branches}")
         for name in (*self.branches, *self.methods):
             learner(self, name)
+        own = [learner(self, name).config for name in self.methods]
+        loops = [self.rollout, *(loop for loop in own if isinstance(loop, RolloutConfig))]
+        refuse_half(self.dev_prompts, max(loop.validate_every for loop in loops))
 
     @property
     def teacher_specs(self) -> dict[str, str]:
@@ -132,6 +147,8 @@ class ObjectiveInputs:
     """Scored responses in groups, best first."""
     reward_model: Checkpoint | None = None
     """Reward model trained on the groups."""
+    dev: tuple[Prompt, ...] = ()
+    """Prompts on which the checkpoints of policy gradients are compared."""
 
     @property
     def words(self) -> dict[str, str]:
@@ -305,6 +322,7 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
     else:
         source = config.feedback if chosen.reward == "feedback" else chosen.reward
         reward = context.judge(source, m1)
+    dev = branch.given.dev if chosen.config.validate_every else ()
     learned = watched_rollout(
         context,
         m1,
@@ -314,6 +332,7 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
         name=branch.name,
         made=described(config, branch.name),
         truth=context.judge(config.measure.truth, m1) if config.measure.truth else None,
+        validate=validation(study, reward, dev),
     )
     return learned.checkpoint
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignlab.configs import NonNegativeInt, PositiveInt, build
 from alignlab.context import RunContext
@@ -29,6 +29,7 @@ from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.branches import run_all
 from alignlab.recipes.judging import engine_of
+from alignlab.recipes.policy_validation import refuse_half, validation
 from alignlab.recipes.study import (
     Answered,
     Recipe,
@@ -41,14 +42,10 @@ from alignlab.recipes.study import (
 )
 from alignlab.registry import get, register
 from alignlab.runs import slug
-from alignlab.stages.checkpoint_selection import scores_by_prompt
 from alignlab.stages.judge import by_prompt
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import Prompt, Response
-
-if TYPE_CHECKING:
-    from alignlab.training.trainer_state import Validate
 
 REWARDS = {
     "r3": R3Options(),
@@ -118,11 +115,7 @@ class RelevanceRewardConfig(StudyConfig):
                 "settings iterations and select.prompts: have no effect in relevance_reward; "
                 "leave them out"
             )
-        if bool(self.dev_prompts) != bool(self.rollout.validate_every):
-            raise BadInput(
-                "settings dev_prompts and rollout.validate_every: expected both or neither, found "
-                f"{self.dev_prompts} and {self.rollout.validate_every}"
-            )
+        refuse_half(self.dev_prompts, self.rollout.validate_every)
         if not self.rewards or len(set(self.rewards)) < len(self.rewards):
             found = ", ".join(self.rewards) or "none"
             raise BadInput(
@@ -177,9 +170,6 @@ def run_reward(
     name = label(branch)
     reward = _reward(study, given, branch)
     truth = context.judge(config.measure.truth, m1) if config.measure.truth else None
-    validate: Validate | None = None
-    if given.dev:
-        validate = scores_by_prompt(context, reward, given.dev, config.sample)
     lesson = lesson_of(config, branch)
     learned = watched_rollout(
         context,
@@ -190,7 +180,7 @@ def run_reward(
         name=name,
         made=_described(config, branch),
         truth=truth,
-        validate=validate,
+        validate=validation(study, reward, given.dev),
     )
     result = answer_held_out(study, learned.checkpoint)
     both = [

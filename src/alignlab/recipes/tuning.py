@@ -18,7 +18,7 @@ from alignlab.runs import Run
 from alignlab.stages.judge import judge, scores
 from alignlab.stages.sample import answer
 from alignlab.training.selection import is_better
-from alignlab.types import Checkpoint
+from alignlab.types import Checkpoint, Prompt
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,19 @@ class TuneSettings(Bounded):
             raise BadInput("setting tune.prompts: has no effect without tune.lrs; leave it out")
 
 
-def hold_out(start: WarmStart, settings: TuneSettings) -> WarmStart:
-    """Reserve the last of the data's own prompts for the search, if there is one.
+def hold_out(start: WarmStart, count: int, setting: str) -> tuple[WarmStart, tuple[Prompt, ...]]:
+    """Reserve the last of the data's own prompts, which feedback then leaves out.
 
     Raises:
-        BadInput: the data has no more prompts than that.
+        BadInput: the data has no more prompts than that; the message names the setting.
     """
-    if not settings.lrs:
-        return start
-    kept = len(start.prompts) - settings.prompts
-    if kept < 1:
+    kept = len(start.prompts) - count
+    if count and kept < 1:
         raise BadInput(
-            f"setting tune.prompts: expected fewer than the data's {len(start.prompts)} prompts, "
-            f"found {settings.prompts}"
+            f"setting {setting}: expected fewer than the data's {len(start.prompts)} prompts, "
+            f"found {count}"
         )
-    return replace(start, prompts=start.prompts[:kept], validation=start.prompts[kept:])
+    return replace(start, prompts=start.prompts[:kept]), start.prompts[kept:]
 
 
 def search(
