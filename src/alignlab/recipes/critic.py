@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from alignlab.configs import NonNegativeInt
-from alignlab.errors import BadInput, RunFailed
+from alignlab.errors import RunFailed
 from alignlab.feedback.specs import refuse_without_references
 from alignlab.recipes.judging import engine_of
 from alignlab.recipes.study import Answered, Study, StudyConfig, answers_of
@@ -45,18 +45,6 @@ class CriticConfig(StudyConfig):
     def measuring_judge(self) -> str:
         """Return the judge of answers; without one the critic, if it is asked."""
         return super().measuring_judge or (self.feedback if self.asks_critic else "")
-
-    def refuse_rounds(self, recipe: str) -> None:
-        """Refuse rounds and a selection of checkpoints, which a recipe has no use for.
-
-        Raises:
-            BadInput: one of them is set.
-        """
-        if self.iterations != 1 or self.select.prompts:
-            raise BadInput(
-                f"settings iterations and select.prompts: have no effect in {recipe}; "
-                "leave them out"
-            )
 
 
 C = TypeVar("C", bound=CriticConfig)

@@ -127,11 +127,7 @@ class MultiCritiqueConfig(StudyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_unknown("branch", self.branches, (*TAUGHT, *PREFERRED))
-        if self.iterations != 1 or self.select.prompts:
-            raise BadInput(
-                "settings iterations and select.prompts: have no effect in multi_critique; leave "
-                "them out"
-            )
+        self.refuse_rounds("multi_critique")
         if len(set(self.critics)) < max(2, len(self.critics)):
             raise BadInput(
                 f"setting critics: expected two or more different models, found "

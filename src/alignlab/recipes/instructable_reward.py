@@ -96,11 +96,7 @@ class InstructableRewardConfig(StudyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_unknown("branch", self.branches, POLICIES)
-        if self.iterations != 1 or self.select.prompts:
-            raise BadInput(
-                "settings iterations and select.prompts: have no effect in instructable_reward; "
-                "leave them out"
-            )
+        self.refuse_rounds("instructable_reward")
         for setting in ("by_principle", "gold_principle"):
             spec = getattr(self, setting)
             if spec and PLACE not in spec:

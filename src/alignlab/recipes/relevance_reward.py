@@ -110,11 +110,7 @@ class RelevanceRewardConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.iterations != 1 or self.select.prompts:
-            raise BadInput(
-                "settings iterations and select.prompts: have no effect in relevance_reward; "
-                "leave them out"
-            )
+        self.refuse_rounds("relevance_reward")
         refuse_half(self.dev_prompts, self.rollout.validate_every)
         if not self.rewards or len(set(self.rewards)) < len(self.rewards):
             found = ", ".join(self.rewards) or "none"

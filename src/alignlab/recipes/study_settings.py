@@ -153,6 +153,18 @@ class StudyConfig(Bounded):
             objective, config, self.lengths.max_prompt_tokens, drop_bad=drops_bad(self.data)
         )
 
+    def refuse_rounds(self, recipe: str) -> None:
+        """Refuse rounds and a selection of checkpoints, which a recipe has no use for.
+
+        Raises:
+            BadInput: one of them is set.
+        """
+        if self.iterations != 1 or self.select.prompts:
+            raise BadInput(
+                f"settings iterations and select.prompts: have no effect in {recipe}; "
+                "leave them out"
+            )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_tracker(self.track)
