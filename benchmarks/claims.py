@@ -10,9 +10,10 @@ seeds detect at 80% power, and the verdict: held (the interval lies above 0), fa
 undecided.
 `--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
 harmful, preferred; duel, wins over the baseline; faults, the F1 of a critique). A preference is
-against M1, and its claim is about a win rate above one half. Folders of `docs/runs` keep scores alone, and name prompts that
-tables leave out; `--pool` adds the seeds of another run of the same study. `--without` leaves out
-the test prompts of a run that are prompts of other data too, which a judge has learned from, say.
+against M1, and its claim is about a win rate above one half. Folders of `docs/runs` keep scores
+alone, and name prompts that tables leave out; `--pool` adds the seeds of another run of the same
+study. `--without` leaves out the test prompts of a run that are prompts of other data too, which a
+judge has learned from, say.
 """
 
 from __future__ import annotations

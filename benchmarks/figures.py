@@ -3,9 +3,10 @@
     python benchmarks/figures.py runs/critiques critique/f1 critique/recall score/mean
     python benchmarks/figures.py docs/runs/rlvr_real score/mean --pool docs/runs/rlvr_real_1
 
-A figure is BENCHMARK/METRIC, over all prompts and against nobody; with its 95% interval. `--pool`
-adds the seeds of another run of the same study, both in `docs/runs`: mean scores and win rates,
-without the prompts that are left out there, with intervals over prompts and seeds.
+A figure is BENCHMARK/METRIC over all prompts, with its 95% interval; against nobody, or where a
+benchmark compares (head_to_head/win_rate), against the one other model that it names. `--pool` adds
+the seeds of another run of the same study, both in `docs/runs`: mean scores and win rates, without
+the prompts that are left out there, with intervals over prompts and seeds.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ def table(run: Path, figures: Sequence[str]) -> str:
             that a model has twice.
     """
     found: dict[str, dict[str, str]] = {}
-    for row in read_summary(run)["rows"]:
-        figure = f"{row['benchmark']}/{row['metric']}"
-        if figure in figures and row["against"] is None and row["group"] is None:
+    rows = [(f"{r['benchmark']}/{r['metric']}", r) for r in read_summary(run)["rows"]]
+    alone = {figure for figure, row in rows if row["against"] is None}
+    for figure, row in rows:
+        compared = row["against"] is not None and figure in alone
+        if figure in figures and row["group"] is None and not compared:
             cells = found.setdefault(row["model"], {})
             if figure in cells:
                 raise BadInput(f"{run}: expected one {figure} of {row['model']}, found two")

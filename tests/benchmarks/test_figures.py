@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from alignlab.errors import BadInput
 from alignlab.files import write_json
 from tests.benchmarks.running import benchmark
 from tests.benchmarks.test_scripts import script
+from tests.conftest import ROOT
 
 figures = script("figures")
 
@@ -53,6 +55,31 @@ def a_kept_run(path: Path, scores: list[float], outcomes: str) -> Path:
     }  # fmt: skip
     write_json(path / "values.json", values)
     return path
+
+
+def test_a_comparison_is_with_the_one_other_model(tmp_path: Path) -> None:
+    wins = {"benchmark": "head_to_head", "metric": "win_rate", "against": "M1"}
+    run = a_run(tmp_path, a_row("M1"), a_row("M2"), a_row("M2", 0.75, **wins))
+    both = figures.table(run, ["score/mean", "head_to_head/win_rate"]).splitlines()
+    assert both[2:] == ["| M1 | 0.500 |  |", "| M2 | 0.500 | 0.750 |"]
+    a_run(run, a_row("M2", 0.75, **wins), a_row("M2", 0.5, **wins | {"against": "M0"}))
+    with pytest.raises(BadInput, match="expected one head_to_head/win_rate of M2, found two"):
+        figures.table(run, ["head_to_head/win_rate"])
+    a_run(run, a_row("M2", 0.25), a_row("M2", 0.75, against="M1"))
+    assert figures.table(run, ["score/mean"]).splitlines()[2:] == ["| M2 | 0.250 |"]
+
+
+def test_the_commands_of_the_pages_print_figures() -> None:
+    found = 0
+    for page in (ROOT / "docs").rglob("*.md"):
+        text = page.read_text().replace("\\\n", " ")
+        for words in map(
+            str.split, re.findall(r"benchmarks/figures\.py (docs/runs/[^`#\n]+)", text)
+        ):
+            if "--pool" not in words:
+                figures.table(ROOT / words[0], words[1:])
+                found += 1
+    assert found > 10
 
 
 def test_seeds_of_kept_runs_are_pooled_without_the_prompts_left_out(tmp_path: Path) -> None:
