@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 
@@ -183,3 +184,15 @@ def test_prompts_of_other_data_are_left_out(tmp_path):
     line = claims.table([run], ["M2 > M1"], "score", str(learned)).splitlines()[-1]
     assert line.startswith("| M2 > M1 | +0.667 | +0.667 |")  # without p0: 2, 0 and 0
     assert "| 3 |" in line
+
+
+def test_the_commands_of_the_pages_name_models_of_their_runs():
+    found = 0
+    for page in (ROOT / "docs").rglob("*.md"):
+        text = page.read_text().replace("\\\n", " ")
+        for run, rest in re.findall(r"benchmarks/claims\.py (docs/runs/\S+) ([^`\n]+)", text):
+            for claim in re.findall(r'"([^"]+ > [^"]+)"', rest):
+                if "TEACHER" not in claim:
+                    claims.line([ROOT / run], claim, "score")
+                    found += 1
+    assert found > 10
