@@ -38,7 +38,6 @@ OF_MODELS = {"over": TEXT, "of": Kind("score", lambda value: value == "score")}
 OF_ROWS = {"over_row": ROW, "label": TEXT, "no_effect": NUMBER}
 CLAIM = {"id": TEXT, "claim": TEXT, "source": TEXT, "published": TEXT}
 MAYBE = {"sandbox": OBJECTS, "real": OBJECTS, "sandbox_note": TEXT, "real_note": TEXT}
-PLAN = dict.fromkeys(("parameters", "sampled", "judged", "trained"), NUMBER)
 
 
 def read_claims(file: Path) -> dict[str, Any]:
@@ -59,8 +58,7 @@ def read_claims(file: Path) -> dict[str, Any]:
     _refuse(file.name, known, {"documents": OBJECT, "studies": OBJECT})
     for name, planned in known["studies"].items():
         refuse_fields(file.name, known["studies"], {name: OBJECT}, "studies.")
-        _refuse(f"{file.name}, {name}", planned, {"command": TEXT, "plan": OBJECT})
-        _refuse(f"{file.name}, {name}, plan", planned["plan"], PLAN)
+        _refuse(f"{file.name}, {name}", planned, {"command": TEXT, "hours": NUMBER})
     studies = [str(name).partition(" ")[0] for name in known["studies"]]
     study = {"study": Kind(f"one of {', '.join(studies)}", lambda value: value in studies)}
     seen: set[str] = set()

@@ -21,7 +21,7 @@ from checked_files import OBJECT, by_prompt, one_line, read_all, read_object, st
 
 from alignlab.data.sources import load
 from alignlab.errors import BadInput
-from alignlab.evaluation.attempts import prompts_of
+from alignlab.evaluation.corpus_prompts import held_out_or_all
 from alignlab.evaluation.metrics.win_rate import Outcome, win_rate
 from alignlab.evaluation.win_rate_rows import read_outcomes
 from alignlab.runs import slug
@@ -48,7 +48,7 @@ def shared_prompts(run: Path, data: str) -> set[str]:
     Raises:
         BadInput: the data or the run's test prompts cannot be read, or there are none.
     """
-    known = {prompt.text for prompt in prompts_of(load(data))}
+    known = {prompt.text for prompt in held_out_or_all(load(data))}
     files = sorted(run.glob("stages/**/01-seed/test_prompts.jsonl"))
     if not files:
         raise BadInput(f"{run}: expected test prompts (01-seed/test_prompts.jsonl), found none")

@@ -46,11 +46,6 @@ CLAIMS = Path(__file__).with_name("claims.yaml")
 MARK = "<!-- printed by benchmarks/reproductions.py: {} -->"
 MARGIN = 0.05
 """Differences of rates below which a claim of equality holds."""
-SPEED = {"sampled": 480.0, "judged": 2140.0, "trained": 250.0}
-"""Tokens a second of one core with SmolLM2-135M in bfloat16: sampling and training as in the run
-`demo_real` (20.6 s for 9,962 tokens; 41,772 tokens in 167 s, reference included), judging by
-expected scores as in docs/performance.md (486 tokens in 0.227 s)."""
-MEASURED_PARAMETERS = 135e6
 
 
 @dataclass(frozen=True)
@@ -236,26 +231,10 @@ def runs_table(runs: Mapping[str, KeptRun]) -> str:
     return "\n".join(lines)
 
 
-def core_hours(plan: Mapping[str, float]) -> float:
-    """Estimate core-hours from millions of parameters and of tokens sampled, judged and trained."""
-    seconds = sum(plan[kind] * 1e6 / speed for kind, speed in SPEED.items())
-    return seconds * plan["parameters"] * 1e6 / MEASURED_PARAMETERS / 3600
-
-
 def studies_table(studies: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table of studies that were not run, with estimates of their cost."""
-    lines = [
-        "| study | command | million parameters | million tokens sampled / judged / trained "
-        "| core-hours (estimate) |",
-        "|---|---|---|---|---|",
-    ]
-    for name, study in studies.items():
-        plan = study["plan"]
-        tokens = " / ".join(f"{plan[kind]:g}" for kind in SPEED)
-        lines.append(
-            f"| {name} | `{study['command']}` | {plan['parameters']:g} | {tokens} "
-            f"| {core_hours(plan):.0f} |"
-        )
+    """Return the table of studies that were not run, with the hours that their plans predict."""
+    lines = ["| study | command | hours (predicted) |", "|---|---|---|"]
+    lines += [f"| {name} | `{s['command']}` | {s['hours']:.0f} |" for name, s in studies.items()]
     return "\n".join(lines)
 
 

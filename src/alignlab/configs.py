@@ -156,6 +156,23 @@ def _complaint(error: ValidationError) -> str:
     return f"{expected}, found {first['input']!r}"
 
 
+def refuse_one_of_two(first: tuple[str, Any], second: tuple[str, Any]) -> None:
+    """Refuse a setting without the other that it needs.
+
+    Args:
+        first: name and value of one setting; a false value is none.
+        second: the other's.
+
+    Raises:
+        BadInput: one of the two is given alone.
+    """
+    (one, value), (other, its_value) = first, second
+    if bool(value) != bool(its_value):
+        raise BadInput(
+            f"settings {one} and {other}: expected both or neither, found {value} and {its_value}"
+        )
+
+
 def build(cls: type[T], *layers: Mapping[str, Any]) -> T:
     """Build a config from its defaults and nested mappings; later layers win.
 

@@ -38,4 +38,4 @@ def test_a_notebook_shows_bars_tables_and_figures(tmp_path: Path):
     assert "runs/dpo" in training[-1].data["text/html"]
     assert "image/png" in plot[-1].data
     assert stopped[-1].ename == "Interrupted"
-    assert "runs/generate-dpo/answers.jsonl is kept" in stopped[-1].evalue
+    assert "runs/generate-dpo/answers.jsonl.run is kept" in stopped[-1].evalue

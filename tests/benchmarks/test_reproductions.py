@@ -355,11 +355,6 @@ def test_undecided_names_the_detectable_difference() -> None:
     assert figure.cell() == "`run`, M2 - M1: +0.000 [-0.020, +0.020], 9 prompts"
 
 
-def test_core_hours_by_hand() -> None:
-    plan = {"parameters": 270, "sampled": 4.8, "judged": 0, "trained": 2.5}
-    assert ledger.core_hours(plan) == pytest.approx((10_000 + 10_000) * 2 / 3600)
-
-
 def test_the_page_is_what_the_script_prints() -> None:
     page = ledger.PAGE.read_text()
     assert ledger.filled(page, dict(ledger.tables())) == page

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from alignlab.errors import BadInput
 from alignlab.evaluation.tasks import Question
-from alignlab.types import Corpus, Prompt, Response
+from alignlab.types import Response
 
 SAMPLED = 0.7
 """Temperature of several attempts, unless it is set."""
-
-
-def prompts_of(data: Corpus) -> list[Prompt]:
-    """Return the held-out prompts of the data, or else all its prompts, each once."""
-    held: tuple[Sequence[Any], ...] = (data.demonstrations, data.groups, data.labelled,
-                                       data.commented)  # fmt: skip
-    found = data.test_prompts or data.prompts or [r.prompt for some in held for r in some]
-    return list({prompt.id: prompt for prompt in found}.values())
 
 
 def attempts(question: Question, samples: int) -> list[Question]:

@@ -22,9 +22,9 @@ from alignlab.recipes.controls import NEGATIVE
 from alignlab.recipes.critic import scored_answers
 from alignlab.recipes.objective_branches import (
     CompareObjectivesConfig,
-    ObjectiveInputs,
     trains_reward,
 )
+from alignlab.recipes.objective_inputs import ObjectiveInputs
 from alignlab.recipes.objective_runs import run_branch
 from alignlab.recipes.study import (
     Answered,

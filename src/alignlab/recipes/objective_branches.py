@@ -8,33 +8,29 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from alignlab import registry
-from alignlab.configs import NonNegativeInt, PositiveInt, build
+from alignlab.configs import NonNegativeInt, PositiveInt, build, refuse_one_of_two
 from alignlab.errors import BadInput, unknown_name
 from alignlab.feedback.rules import RandomJudge
 from alignlab.measuring.overoptimization import watched_rollout
-from alignlab.objectives.base import Objective
 from alignlab.objectives.rollout_batch import is_policy_gradient
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.critic import CriticConfig
 from alignlab.recipes.judging import engine_of
-from alignlab.recipes.policy_validation import refuse_half, validation
+from alignlab.recipes.objective_inputs import ObjectiveInputs
 from alignlab.recipes.study import Answered, Study, answers_of
 from alignlab.recipes.tuning import TuneSettings
 from alignlab.stages.best_of import best_of
+from alignlab.stages.checkpoint_selection import scores_by_prompt
 from alignlab.stages.judge import judge
 from alignlab.stages.pair import pair
 from alignlab.stages.rso import RSOSettings, rso
 from alignlab.stages.train import train
 from alignlab.training.config import TrainConfig
-from alignlab.training.record_kinds import Record, record_kind
+from alignlab.training.record_kinds import Record
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import (
     Checkpoint,
-    CritiquedResponse,
-    Demonstration,
-    Feedback,
     PreferenceGroup,
-    Prompt,
 )
 
 
@@ -82,9 +78,11 @@ class CompareObjectivesConfig(CriticConfig):
             raise BadInput(f"setting branches: expected different names, found {self.branches}")
         for name in (*self.branches, *self.methods):
             learner(self, name)
-        own = [learner(self, name).config for name in self.methods]
-        loops = [self.rollout, *(loop for loop in own if isinstance(loop, RolloutConfig))]
-        refuse_half(self.dev_prompts, max(loop.validate_every for loop in loops))
+        loops = [learner(self, name).config for name in self.chosen]
+        every = [loop.validate_every for loop in loops if isinstance(loop, RolloutConfig)]
+        refuse_one_of_two(
+            ("dev_prompts", self.dev_prompts), ("rollout.validate_every", max(every, default=0))
+        )
 
     @property
     def teacher_specs(self) -> dict[str, str]:
@@ -136,27 +134,6 @@ class Learner(NamedTuple):
     """Reward of a policy gradient: "model", "feedback", or a feedback source."""
 
 
-@dataclass(frozen=True)
-class ObjectiveInputs:
-    """Groups and their feedback, shared by all branches."""
-
-    answered: Answered
-    """Responses that were scored, M1's or the data's."""
-    feedback: tuple[Feedback, ...]
-    groups: tuple[PreferenceGroup, ...]
-    """Scored responses in groups, best first."""
-    reward_model: Checkpoint | None = None
-    """Reward model trained on the groups."""
-    dev: tuple[Prompt, ...] = ()
-    """Prompts on which the checkpoints of policy gradients are compared."""
-
-    @property
-    def words(self) -> dict[str, str]:
-        """Return response id -> the critic's comment, for comments longer than a number."""
-        texts = {f.response_ids[0]: (*f.raw, f.rationale)[0].strip() for f in self.feedback}
-        return {response: text for response, text in texts.items() if text}
-
-
 class Comparison(NamedTuple):
     """One branch under way: the study, the inputs shared by all branches, and the branch's name."""
 
@@ -187,6 +164,11 @@ class Comparison(NamedTuple):
             return context.judge(config.feedback, self.study.start.m1)
         assert self.given.reward_model is not None
         return context.learned_reward(self.given.reward_model)
+
+    def records(self, groups: Sequence[PreferenceGroup]) -> Sequence[Record]:
+        """Convert groups to the records of the branch's objective."""
+        demonstrations = self.study.start.corpus.demonstrations
+        return self.given.records(self.learner.objective, groups, demonstrations, self.name)
 
     def train(self, parent: Checkpoint, records: Sequence[Record], called: str = "") -> Checkpoint:
         """Train the parent by the branch's objective."""
@@ -274,7 +256,7 @@ def training_of(branch: Comparison) -> Callable[[Comparison], Checkpoint] | None
 
 def _offline(branch: Comparison) -> Checkpoint:
     """Train M1 on the groups, converted to the records of the objective."""
-    return branch.train(branch.study.start.m1, _records(branch, branch.given.groups))
+    return branch.train(branch.study.start.m1, branch.records(branch.given.groups))
 
 
 def _rso(branch: Comparison) -> Checkpoint:
@@ -290,7 +272,7 @@ def _rso(branch: Comparison) -> Checkpoint:
 def _random_scores(branch: Comparison) -> Checkpoint:
     """Train on M1's responses with random scores as the control."""
     groups = _grouped(branch.study, branch.given.answered, RandomJudge())
-    return branch.train(branch.study.start.m1, _records(branch, groups))
+    return branch.train(branch.study.start.m1, branch.records(groups))
 
 
 def _raft(branch: Comparison) -> Checkpoint:
@@ -322,7 +304,9 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
     else:
         source = config.feedback if chosen.reward == "feedback" else chosen.reward
         reward = context.judge(source, m1)
-    dev = branch.given.dev if chosen.config.validate_every else ()
+    validate = None
+    if chosen.config.validate_every:
+        validate = scores_by_prompt(context, reward, branch.given.dev, config.sample)
     learned = watched_rollout(
         context,
         m1,
@@ -332,43 +316,9 @@ def _policy_gradient(branch: Comparison) -> Checkpoint:
         name=branch.name,
         made=described(config, branch.name),
         truth=context.judge(config.measure.truth, m1) if config.measure.truth else None,
-        validate=validation(study, reward, dev),
+        validate=validate,
     )
     return learned.checkpoint
-
-
-def _records(branch: Comparison, groups: Sequence[PreferenceGroup]) -> Sequence[Record]:
-    """Convert groups to the records of the branch's objective."""
-    objective: Objective = branch.learner.objective
-    kind = record_kind(objective)
-    if kind is Demonstration:
-        return branch.study.start.corpus.demonstrations
-    if kind is CritiquedResponse:
-        return _commented(branch)
-    if objective.max_responses == 2:
-        return [ends for g in groups if (ends := g.best_and_worst()) is not None]
-    return groups
-
-
-def _commented(branch: Comparison) -> list[CritiquedResponse]:
-    """Pair responses with the critic's comments.
-
-    Raises:
-        BadInput: the critic gives numbers only.
-    """
-    given = branch.given
-    prompts, comments = {p.id: p for p in given.answered.prompts}, given.words
-    found = [
-        CritiquedResponse(prompts[r.prompt_id], r, comments[r.id])
-        for r in given.answered.responses
-        if r.id in comments
-    ]
-    if not found:
-        raise BadInput(
-            f"branch {branch.name}: expected feedback in words, found numbers alone; take another "
-            "critic (feedback=llm:...) or leave the branch out (branches=[...])"
-        )
-    return found
 
 
 def _grouped(

@@ -12,10 +12,10 @@ from alignlab.objectives.reward_conditioned import RewardConditioned
 from alignlab.recipes.objective_branches import (
     CompareObjectivesConfig,
     Comparison,
-    ObjectiveInputs,
     described,
     training_of,
 )
+from alignlab.recipes.objective_inputs import ObjectiveInputs
 from alignlab.recipes.study import Study, answer_held_out
 from alignlab.recipes.tuning import TuneSettings, search
 from alignlab.stages.few_shot import FewShot

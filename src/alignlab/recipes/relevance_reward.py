@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from typing import Any
 
-from alignlab.configs import NonNegativeInt, PositiveInt, build
+from alignlab.configs import NonNegativeInt, PositiveInt, build, refuse_one_of_two
 from alignlab.context import RunContext
 from alignlab.errors import BadInput, unknown_name
 from alignlab.evaluation.metrics.correlation import spearman
@@ -29,7 +29,6 @@ from alignlab.parallel import Branch
 from alignlab.protocols import FeedbackSource
 from alignlab.recipes.branches import run_all
 from alignlab.recipes.judging import engine_of
-from alignlab.recipes.policy_validation import refuse_half, validation
 from alignlab.recipes.study import (
     Answered,
     Recipe,
@@ -42,6 +41,7 @@ from alignlab.recipes.study import (
 )
 from alignlab.registry import get, register
 from alignlab.runs import slug
+from alignlab.stages.checkpoint_selection import scores_by_prompt
 from alignlab.stages.judge import by_prompt
 from alignlab.stages.rollout import RolloutLesson
 from alignlab.training.rollout_config import RolloutConfig
@@ -111,7 +111,10 @@ class RelevanceRewardConfig(StudyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.refuse_rounds("relevance_reward")
-        refuse_half(self.dev_prompts, self.rollout.validate_every)
+        refuse_one_of_two(
+            ("dev_prompts", self.dev_prompts),
+            ("rollout.validate_every", self.rollout.validate_every),
+        )
         if not self.rewards or len(set(self.rewards)) < len(self.rewards):
             found = ", ".join(self.rewards) or "none"
             raise BadInput(
@@ -166,6 +169,7 @@ def run_reward(
     name = label(branch)
     reward = _reward(study, given, branch)
     truth = context.judge(config.measure.truth, m1) if config.measure.truth else None
+    validate = scores_by_prompt(context, reward, given.dev, config.sample) if given.dev else None
     lesson = lesson_of(config, branch)
     learned = watched_rollout(
         context,
@@ -176,7 +180,7 @@ def run_reward(
         name=name,
         made=_described(config, branch),
         truth=truth,
-        validate=validation(study, reward, given.dev),
+        validate=validate,
     )
     result = answer_held_out(study, learned.checkpoint)
     both = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from alignlab import registry
-from alignlab.configs import Bounded, NonNegativeInt, PositiveInt, Seed
+from alignlab.configs import Bounded, NonNegativeInt, PositiveInt, Seed, refuse_one_of_two
 from alignlab.context import Hardware
 from alignlab.data.roles import DataRoles
 from alignlab.errors import BadInput
@@ -168,8 +168,7 @@ class StudyConfig(Bounded):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_tracker(self.track)
-        if bool(self.select.prompts) != bool(self.preference.validate_every):
-            raise BadInput(
-                "settings select.prompts and preference.validate_every: expected both or neither, "
-                f"found {self.select.prompts} and {self.preference.validate_every}"
-            )
+        refuse_one_of_two(
+            ("select.prompts", self.select.prompts),
+            ("preference.validate_every", self.preference.validate_every),
+        )

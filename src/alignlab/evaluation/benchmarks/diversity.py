@@ -8,7 +8,8 @@ from typing import ClassVar, NamedTuple
 
 from alignlab.configs import Bounded
 from alignlab.errors import BadInput
-from alignlab.evaluation.attempts import attempt_id, attempts, prompts_of, refuse_greedy
+from alignlab.evaluation.attempts import attempt_id, attempts, refuse_greedy
+from alignlab.evaluation.corpus_prompts import held_out_or_all
 from alignlab.evaluation.metrics.self_bleu import self_bleu
 from alignlab.evaluation.task_rows import Measure, QuestionValue, part_rows
 from alignlab.evaluation.tasks import BenchmarkInputs, Findings, Needs, Question, subject
@@ -47,7 +48,7 @@ class Diversity(Bounded):
         Raises:
             BadInput: the data has no prompts.
         """
-        asked = prompts_of(data)
+        asked = held_out_or_all(data)
         if not asked:
             raise BadInput(f"{data.name}: expected prompts, found none")
         return [one for p in asked for one in attempts(Question(p), self.samples)]

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 from alignlab.answers import AnswerOptions, CheckResult, check
 from alignlab.configs import PositiveInt
 from alignlab.errors import BadInput
-from alignlab.evaluation.attempts import attempt_id, attempts, prompts_of, refuse_greedy
+from alignlab.evaluation.attempts import attempt_id, attempts, refuse_greedy
+from alignlab.evaluation.corpus_prompts import held_out_or_all
 from alignlab.evaluation.metrics.pass_at_k import majority, pass_at_k
 from alignlab.evaluation.result_rows import Subject, prompt_groups
 from alignlab.evaluation.task_rows import Measure, QuestionValue, one_row, part_rows
@@ -83,7 +84,7 @@ class QuestionAnswering(AnswerOptions):
         Raises:
             BadInput: no prompt has a reference.
         """
-        asked = [p for p in prompts_of(data) if p.reference]
+        asked = [p for p in held_out_or_all(data) if p.reference]
         if not asked:
             raise BadInput(f"{data.name}: expected prompts with reference answers, found none")
         worded = [Question(self._worded(p), references=(p.reference or "",)) for p in asked]
@@ -106,7 +107,7 @@ class QuestionAnswering(AnswerOptions):
             if self.samples > 1:
                 rows += self._several(about, made, inputs)
             found += Findings(tuple(rows), tuple(map(_feedback, made)))
-        asked = [] if inputs.corpus is None else prompts_of(inputs.corpus)
+        asked = [] if inputs.corpus is None else held_out_or_all(inputs.corpus)
         missing = sum(not p.reference for p in asked)
         if missing and inputs.answers:
             about = subject(inputs, inputs.answers[0].model, NAME)
