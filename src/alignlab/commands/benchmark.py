@@ -15,6 +15,7 @@ from alignlab.commands._support.tables import Evaluated, empty_table, figure_cel
 from alignlab.context import Hardware
 from alignlab.data.sources import load as load_data
 from alignlab.errors import BadInput, RunFailed, unknown_name
+from alignlab.evaluation.attempts import refuse_temperature
 from alignlab.evaluation.tasks import BenchmarkTask, Needs, refuse_source
 from alignlab.files import file_digest
 from alignlab.measuring.entrants import Entrants, entrant, is_answer_file, read_given
@@ -103,6 +104,7 @@ def run_benchmark(
     folder = Path(out) if out else Path("runs") / "-".join(filter(None, map(slug, who.title(name))))
     inputs = _load(task.needs, who.data)
     questions = task.questions(inputs)
+    refuse_temperature(chosen.temperature, questions)
     # A bad file of answers is refused before anything is written.
     files = [*who.outputs, *filter(is_answer_file, [who.baseline])]
     given = [read_given(file, questions) for file in files]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from alignlab.errors import BadInput
@@ -41,7 +42,23 @@ def refuse_greedy(responses: Iterable[Response], samples: int) -> None:
     """
     drawn = [response.sampler.sampling for response in responses]
     if samples > 1 and drawn and all(s is not None and s.temperature == 0 for s in drawn):
-        raise BadInput(
-            f"setting samples: expected a temperature above 0 with {samples} attempts, "
-            "which are all the same otherwise"
-        )
+        raise _all_alike(samples)
+
+
+def refuse_temperature(temperature: float | None, questions: Sequence[Question]) -> None:
+    """Refuse a temperature of 0 for questions that are asked several times, before they are.
+
+    Raises:
+        BadInput: it is 0, and a question is asked several times.
+    """
+    times = Counter(question.repeats for question in questions if question.repeats)
+    most = max(times.values(), default=1)
+    if temperature == 0 and most > 1:
+        raise _all_alike(most)
+
+
+def _all_alike(samples: int) -> BadInput:
+    return BadInput(
+        f"setting samples: expected a temperature above 0 with {samples} attempts, "
+        "which are all the same otherwise"
+    )

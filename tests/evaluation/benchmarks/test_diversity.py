@@ -79,3 +79,8 @@ def test_on_a_model(tmp_path: Path) -> None:
     values = {(r["metric"], r["group"]): r["value"] for r in rows}
     assert 0 <= values["self_bleu", None] <= 100
     assert ("self_bleu", "type:open") in values
+    greedy = tmp_path / "greedy"
+    with pytest.raises(BadInput, match="temperature above 0 with 3 attempts"):
+        evaluate("diversity", str(tmp_path / "tiny"), data=str(data), out=greedy, samples=3,
+                 temperature=0)  # fmt: skip
+    assert not greedy.exists()
