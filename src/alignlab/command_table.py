@@ -148,6 +148,10 @@ COMMANDS = (
         "evaluate human_eval --annotations eval_annotations.xlsx",
     ),
     Command(
+        "evaluate second_judge", Place(*FILES["second_judge"]),
+        "evaluate second_judge --run runs/demo --judge reward_model:./rm --out runs/second",
+    ),
+    Command(
         "evaluate win_rates", Place(*FILES["win_rates"]),
         "evaluate win_rates --run runs/demo --people people.jsonl",
     ),

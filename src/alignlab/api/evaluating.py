@@ -69,7 +69,9 @@ def evaluate(
     if benchmark == "judge-card":
         return _card(judge, data, *overrides, out=out, config=config, **settings)
     if benchmark in known.FILES and model is None and outputs is None:
-        return _of_files(benchmark, settings)
+        named = {"judge": judge_spec(judge) or None, "data": data, "out": out, "config": config}
+        files = {key: value for key, value in named.items() if value is not None}
+        return _of_files(benchmark, files | settings)
     values = known.given(config, overrides, settings)
     configs.refuse_unknown(known.evaluation(benchmark).options, values)
     models = tuple(model_spec(one, named=True) for one in _several(model))

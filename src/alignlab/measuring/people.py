@@ -21,8 +21,7 @@ from alignlab.evaluation.tasks import value_of
 from alignlab.evaluation.win_rate_rows import read_outcomes
 from alignlab.feedback.conversion import JudgeByScore
 from alignlab.feedback.human import HumanFeedback, make_human
-from alignlab.integrity import refuse_damage
-from alignlab.records import whole_records
+from alignlab.measuring.study_duels import read_duels
 from alignlab.types import EvalResult, Feedback, Message, Prompt, Response
 
 NAME = "head_to_head"
@@ -34,21 +33,11 @@ def corrected_win_rates(run: Path, people: Path) -> list[EvalResult]:
     Raises:
         BadInput: no finished comparisons, or labels of none of their pairs.
     """
-    refuse_damage(run)
-    files = _files(run, "responses.jsonl")
-    answers = {r.id: r for file in files for r in whole_records(file, Response)}
-    verdicts: dict[tuple[str, str], list[Feedback]] = {}
-    for file in _files(run, "feedback.jsonl"):
-        if "-duel-" in file.parent.name:
-            for one in whole_records(file, Feedback):
-                pair = tuple(answers[key].sampler.model for key in one.response_ids)
-                verdicts.setdefault((pair[0], pair[1]), []).append(one)
-    if not verdicts:
-        raise BadInput(f"{run}: expected a study's comparisons with its baseline, found none")
+    study = read_duels(run)
     human = make_human(str(people))
     rows: list[EvalResult] = []
-    for (model, baseline), judged in verdicts.items():
-        rows += _rows(Subject(model, NAME, baseline), judged, _labels(judged, answers, human))
+    for (model, baseline), judged in study.verdicts.items():
+        rows += _rows(Subject(model, NAME, baseline), judged, _labels(judged, study.answers, human))
     if not any(row.n for row in rows if row.metric == "win_rate_by_people"):
         raise BadInput(f"{people}: expected ratings of both answers of a pair in {run}, found none")
     return rows
@@ -93,7 +82,3 @@ def _labels(
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
     return [math.nan if v is None else v for v in values]
-
-
-def _files(run: Path, name: str) -> list[Path]:
-    return sorted((run / "stages").rglob(name))

@@ -1,0 +1,99 @@
+"""Judge a finished study's answers by a second judge: do its win rates hold?
+
+A judge of another kind has other biases. Where both judges agree that a model wins, the finding
+depends less on either; where they disagree, it may be the judge's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from alignlab.context import RunContext
+from alignlab.evaluation.metrics.intervals import share_interval
+from alignlab.evaluation.metrics.win_rate import win_rate
+from alignlab.evaluation.result_rows import Subject
+from alignlab.evaluation.tasks import value_of
+from alignlab.evaluation.win_rate_rows import read_outcomes
+from alignlab.feedback.conversion import JudgeByScore, KnownFeedback
+from alignlab.measuring.study_duels import Pair, StudyDuels, Verdicts
+from alignlab.protocols import PairJudge
+from alignlab.runs import slug
+from alignlab.stages.compare import compare
+from alignlab.stages.judge import judge as rate
+from alignlab.types import EvalResult, Feedback, Response
+
+NAME = "second_judge"
+
+
+def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list[EvalResult]:
+    """Compute every model's win rate by the study's judge and by another, and their agreement.
+
+    Args:
+        context: context of the run that keeps the second judge's verdicts.
+        study: comparisons of a finished study.
+        spec: the second judge, a source of scores or a judge of pairs; the higher score wins.
+
+    Returns:
+        Per model: `win_rate` and `win_rate_second`; `same_verdict`, the share of pairs on which
+        both judges give one verdict (win, tie, loss), and `opposite_verdict`, the share on which
+        each prefers another answer.
+
+    Raises:
+        BadInput: an unknown judge.
+    """
+    judge = context.pair_judge(spec)
+    second: Verdicts = {}
+    for scope, verdicts in study.by_seed.items():
+        of_seed = context.scope(scope) if scope else context
+        pairs = {models: [study.pair(one) for one in said] for models, said in verdicts.items()}
+        known = _scored_once(of_seed, judge, list(chain(*pairs.values())))
+        for models, items in pairs.items():
+            found = compare(of_seed, known, items, name=f"duel-{slug(models[0])}")
+            second.setdefault(models, []).extend(found)
+    return [row for models, said in second.items() for row in _rows(study, models, said)]
+
+
+def _scored_once(context: RunContext, judge: PairJudge, pairs: Sequence[Pair]) -> PairJudge:
+    """Score every answer once, where the judge compares scores; the baseline is in every pair."""
+    if not isinstance(judge, JudgeByScore):
+        return judge
+    prompts = {prompt.id: prompt for prompt, *_ in pairs}
+    answers = {answer.id: answer for _, *both in pairs for answer in both}
+    by_model: dict[str, list[Response]] = {}
+    for answer in answers.values():
+        by_model.setdefault(answer.sampler.model, []).append(answer)
+    scores = [
+        rate(context, judge.source, list(prompts.values()), some, name=f"score-{slug(model)}")
+        for model, some in by_model.items()
+    ]
+    return JudgeByScore(KnownFeedback(judge.source.name, chain(*scores)), name=judge.name)
+
+
+def _rows(
+    study: StudyDuels, models: tuple[str, str], second: Sequence[Feedback]
+) -> list[EvalResult]:
+    first = study.verdicts[models]
+    about = Subject(models[0], NAME, models[1])
+    both = [
+        (one.prompt_id, a, b)
+        for one, other in zip(first, second, strict=True)
+        if (a := value_of(one)) is not None and (b := value_of(other)) is not None
+    ]
+    prompts = [prompt for prompt, _, _ in both]
+    unscored = len(first) - len(both)
+    rows = [
+        about.row(name, found.rate, unscored=found.unscored)
+        for name, found in (
+            ("win_rate", win_rate(read_outcomes(first))),
+            ("win_rate_second", win_rate(read_outcomes(second))),
+        )
+    ]
+    agreements = {
+        "same_verdict": [float(a == b) for _, a, b in both],
+        "opposite_verdict": [float(abs(a - b) == 1) for _, a, b in both],
+    }
+    return rows + [
+        about.row(name, share_interval(values, prompts), unscored=unscored)
+        for name, values in agreements.items()
+    ]

@@ -1,0 +1,132 @@
+"""A finished study's answers before a second judge."""
+
+import json
+
+import pytest
+
+from alignlab.errors import BadInput
+from alignlab.runs import Run, RunIdentity
+from alignlab.types import (
+    Feedback,
+    Message,
+    Preference,
+    Prompt,
+    Response,
+    SampledBy,
+    Unscored,
+)
+
+PROMPTS = [Prompt(f"p{i}", (Message("user", f"Question {i}"),), "test") for i in range(8)]
+
+
+def study(path, seeds=("",)):
+    """A run of 8 prompts: by its judge M2 beats M1 on the first six; M2 writes longer on even."""
+    of = Run.start(path, RunIdentity("study", {}, tuple(range(len(seeds)))))
+    for seed in seeds:
+        run = of.scope(seed) if seed else of
+        with run.stage("seed") as stage:
+            stage.write("test_prompts", Prompt, PROMPTS)
+        for model in ("M1", "M2"):
+            texts = ["word " * (1 + (model == "M2" and i % 2 == 0)) for i in range(8)]
+            answers = [
+                Response(f"{seed}{i}/{model}", f"p{i}", text, SampledBy(model))
+                for i, text in enumerate(texts)
+            ]
+            with run.stage(f"answer-{model.lower()}") as stage:
+                stage.write("responses", Response, answers)
+        verdicts = [Preference(int(i > 5)) for i in range(7)] + [Unscored("no score")]
+        with run.stage("duel-m2") as stage:
+            stage.write(
+                "feedback",
+                Feedback,
+                [
+                    Feedback(f"p{i}", (f"{seed}{i}/M2", f"{seed}{i}/M1"), "j", verdict)
+                    for i, verdict in enumerate(verdicts)
+                ],
+            )
+    of.finish()
+    of.close()
+    return path
+
+
+def judged(alignlab, run, out, judge="longer"):
+    ended = alignlab(
+        "evaluate", "second_judge", "--run", run, "--judge", judge, "--out", out, "--json"
+    )
+    assert ended.code == 0, ended.err
+    (row,) = json.loads(ended.out)["rows"]
+    return row
+
+
+def test_win_rates_by_both_judges_and_their_agreement(tmp_path, alignlab):
+    row = judged(alignlab, study(tmp_path / "run"), tmp_path / "second")
+    assert (row["model"], row["against"], row["win_rate"]) == ("M2", "M1", 6 / 7)
+    # Longer on four of eight, as long on the others, which are ties.
+    assert row["win_rate_second"] == 0.75
+    # Both prefer M2 on 0, 2 and 4; on 6 they differ; 1, 3 and 5 are ties of one; 7 has no verdict.
+    assert row["same_verdict"] == pytest.approx(3 / 7)
+    assert row["opposite_verdict"] == pytest.approx(1 / 7)
+
+
+def test_every_answer_is_scored_once_and_a_repeated_command_judges_nothing(tmp_path, alignlab):
+    run, out = study(tmp_path / "run"), tmp_path / "second"
+    first = judged(alignlab, run, out, "relevance:tfidf")
+    scored = [*out.glob("stages/*-score-*/feedback.jsonl")]
+    assert sorted(len(f.read_text().splitlines()) for f in scored) == [8, 8]
+    written = {
+        file: file.stat().st_mtime_ns
+        for file in (*scored, *out.glob("stages/*-duel-*/feedback.jsonl"))
+    }
+    assert judged(alignlab, run, out, "relevance:tfidf") == first
+    assert {file: file.stat().st_mtime_ns for file in written} == written
+
+
+def test_seeds_are_judged_apart_and_reported_together(tmp_path, alignlab):
+    run = study(tmp_path / "run", ("seed-0", "seed-1"))
+    row = judged(alignlab, run, tmp_path / "second")
+    assert (row["win_rate"], row["win_rate_second"], row["n"]) == (6 / 7, 0.75, 14)
+    folders = {file.parent.parent.name for file in (tmp_path / "second").rglob("feedback.jsonl")}
+    assert folders == {"seed-0", "seed-1"}
+
+
+def test_other_answers_or_another_judge_do_not_resume(tmp_path, alignlab):
+    run, out = study(tmp_path / "run"), tmp_path / "second"
+    judged(alignlab, run, out)
+    ended = alignlab("evaluate", "second_judge", "--run", run, "--judge", "random", "--out", out)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+
+
+def test_a_run_without_comparisons_is_refused_and_nothing_written(tmp_path, alignlab):
+    empty = tmp_path / "empty"
+    Run.start(empty, RunIdentity("study", {}, (0,))).close()
+    out = tmp_path / "second"
+    ended = alignlab("evaluate", "second_judge", "--run", empty, "--judge", "longer", "--out", out)
+    assert ended.code == 2
+    assert "expected a study's comparisons with its baseline, found none" in ended.err
+    assert not out.exists()
+
+
+def test_python_takes_a_function_as_the_second_judge(tmp_path, monkeypatch):
+    import alignlab as al
+
+    monkeypatch.chdir(tmp_path)
+    run = study(tmp_path / "run")
+    found = al.evaluate(
+        "second_judge", run=run, judge=lambda prompt, response: len(response), out="second"
+    )
+    (row,) = found.rows
+    assert row["win_rate_second"] == 0.75
+    with pytest.raises(BadInput, match="judge"):
+        al.evaluate("reread", scores="x", judge="longer")
+
+
+def test_no_readable_verdict_fails(tmp_path, alignlab):
+    run = study(tmp_path / "run")
+    source = tmp_path / "none.py"
+    source.write_text("def nothing(prompt, response):\n    return None\n")
+    ended = alignlab(
+        "evaluate", "second_judge", "--run", run, "--judge", f"python:{source}:nothing",
+        "--out", tmp_path / "second",
+    )  # fmt: skip
+    assert ended.code == 1
+    assert "no verdict could be read" in ended.err
