@@ -18,7 +18,7 @@ LINES = [
     line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()
     if line.startswith(("alignlab evaluate ", "alignlab judge-card "))
 ]  # fmt: skip
-FILES = ("--scores", "--annotations", "--people", "judge-card")
+FILES = ("--scores", "--annotations", "--run", "judge-card")
 OF_FILES = [line for line in LINES if any(word in line for word in FILES)]
 RUNS = [line for line in LINES if line not in OF_FILES]
 
