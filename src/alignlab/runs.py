@@ -30,7 +30,7 @@ from alignlab.files import (
 from alignlab.leases import NAME as LEASE
 from alignlab.leases import Lease
 from alignlab.records import to_dict
-from alignlab.redo import events, redo_left, timestamp
+from alignlab.redo import events, redo_left, seconds_at_work, timestamp
 from alignlab.run_identity import RunIdentity as RunIdentity
 from alignlab.run_identity import config_text, new_manifest
 from alignlab.run_stage import Changed as Changed
@@ -204,12 +204,16 @@ class Run:
         return dict(sorted((e["model"], e["type"]) for e in noted))
 
     def finish(self) -> None:
-        """Gather the stages' counts and the models' types into the manifest; mark as done."""
+        """Gather counts, the models' types and the time into the manifest; mark as done.
+
+        The time is that of all sessions, killed ones included.
+        """
         files = sorted((self.path / "stages").rglob("counts.jsonl"))
         self.change_manifest(
             counts=[json.loads(line) for f in files for line in f.open()], types=self.types()
         )
         self.event("done")
+        self.change_manifest(wall_seconds=round(seconds_at_work(events(self.path)), 1))
 
 
 def slug(name: str) -> str:

@@ -85,6 +85,9 @@ def test_seeds_are_judged_apart_and_reported_together(tmp_path, alignlab):
     run = study(tmp_path / "run", ("seed-0", "seed-1"))
     row = judged(alignlab, run, tmp_path / "second")
     assert (row["win_rate"], row["win_rate_second"], row["n"]) == (6 / 7, 0.75, 14)
+    held_out = [*(tmp_path / "second").glob("stages/seed-*/01-seed/test_prompts.jsonl")]
+    assert [len(f.read_text().splitlines()) for f in held_out] == [8, 8]
+    assert json.loads((tmp_path / "second/manifest.json").read_text())["wall_seconds"] >= 0
     folders = {file.parent.parent.name for file in (tmp_path / "second").rglob("feedback.jsonl")}
     assert folders == {"seed-0", "seed-1"}
 

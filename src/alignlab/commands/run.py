@@ -29,10 +29,9 @@ from alignlab.plan import Plan
 from alignlab.recipes.preset import NAMES, preset_for
 from alignlab.recipes.study import Recipe, StudyConfig
 from alignlab.records import to_dict
-from alignlab.redo import events, seconds_at_work
 from alignlab.released import release_weights
 from alignlab.report import write_report
-from alignlab.runs import Run, RunIdentity, refuse_other_recipe
+from alignlab.runs import RunIdentity, refuse_other_recipe
 from alignlab.training.config import TrainConfig, saves_adapter
 from alignlab.training.ranks import main_process_only
 from alignlab.training.rollout_config import RolloutConfig
@@ -115,7 +114,6 @@ def _run(known: Recipe, chosen: StudyConfig, start: _Start) -> Path:
         context.run.describe(replace(description, models=models, left_out=missing))
         results(context, pooled)
         context.run.finish()
-        _note_wall_time(context.run)
         note_outcome(context.run, cluster)
         if not chosen.keep_weights:
             release_weights(context.run.stages_folder)
@@ -271,8 +269,3 @@ def _identity(config: StudyConfig) -> dict[str, Any]:
 
 def _of_seed(context: RunContext, seed: int, of: int) -> RunContext:
     return replace(context.scope(f"seed-{seed}") if of > 1 else context, seed=seed)
-
-
-def _note_wall_time(run_: Run) -> None:
-    """Record the time of all sessions in the run's manifest, killed ones included."""
-    run_.change_manifest(wall_seconds=round(seconds_at_work(events(run_.path)), 1))

@@ -21,7 +21,7 @@ from alignlab.protocols import PairJudge
 from alignlab.runs import slug
 from alignlab.stages.compare import compare
 from alignlab.stages.judge import judge as rate
-from alignlab.types import EvalResult, Feedback, Response
+from alignlab.types import EvalResult, Feedback, Prompt, Response
 
 NAME = "second_judge"
 
@@ -47,7 +47,11 @@ def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list
     for scope, verdicts in study.by_seed.items():
         of_seed = context.scope(scope) if scope else context
         pairs = {models: [study.pair(one) for one in said] for models, said in verdicts.items()}
-        known = _scored_once(of_seed, judge, list(chain(*pairs.values())))
+        every = list(chain(*pairs.values()))
+        prompts = {prompt.id: prompt for prompt, *_ in every}
+        with of_seed.run.stage("seed") as stage:
+            stage.write("test_prompts", Prompt, prompts.values())
+        known = _scored_once(of_seed, judge, every)
         for models, items in pairs.items():
             found = compare(of_seed, known, items, name=f"duel-{slug(models[0])}")
             second.setdefault(models, []).extend(found)
