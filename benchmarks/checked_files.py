@@ -62,7 +62,9 @@ ROW = {
     "n": WHOLE, "unscored": WHOLE, "seeds": LIST,
 }  # fmt: skip
 """Fields of a row of summary.json."""
-OUTCOMES = "1=0?"
+OUTCOME_OF = {"1": 1.0, "=": 0.5, "0": 0.0, "?": None}
+"""Mark of an outcome in a kept run -> the model's value: a win, a tie, a loss, no verdict."""
+OUTCOMES = "".join(OUTCOME_OF)
 """Marks of a win, a tie, a loss, and no verdict."""
 
 

@@ -11,7 +11,7 @@ undecided.
 `--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
 harmful, preferred; duel, wins over the baseline; faults, the F1 of a critique). A preference is
 against M1, and its claim is about a win rate above one half. Folders of `docs/runs` keep scores
-alone, and name prompts that tables leave out; `--pool` adds the seeds of another run of the same
+and duels, and name prompts that tables leave out; `--pool` adds the seeds of another run of one
 study. `--without` leaves out the test prompts of a run that are prompts of other data too, which a
 judge has learned from, say.
 """
@@ -28,7 +28,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
 
-from checked_files import OBJECT, TEXT, by_prompt, one_line, read_object, read_values, stages_named
+from checked_files import (
+    OBJECT,
+    OUTCOME_OF,
+    TEXT,
+    by_prompt,
+    one_line,
+    read_object,
+    read_values,
+    stages_named,
+)
 from findings import shared_prompts
 
 from alignlab.errors import BadInput, bad_record
@@ -94,17 +103,21 @@ def refuse_unknown(study: Path, model: str) -> None:
 
 
 def _kept(run: Path, model: str, of: str) -> Values:
-    if of != "score":
-        raise BadInput(f"{run}: expected --of score, as kept folders hold no other, found {of}")
+    if of not in (tables := {"score": "scores", "duel": "outcomes"}):
+        raise BadInput(
+            f"{run}: expected --of score or duel, as kept folders hold no other, found {of}"
+        )
     kept = read_values(run)
-    if model not in kept["scores"]:
-        models = ", ".join(kept["scores"])
-        raise bad_record(run / "values.json", None, "scores", f"one of {models}", repr(model))
+    table = kept[tables[of]]
+    if model not in table:
+        models = ", ".join(table)
+        raise bad_record(run / "values.json", None, tables[of], f"one of {models}", repr(model))
     return {
         (seed, prompt): value
-        for seed, several in kept["scores"][model].items()
-        for prompt, value in zip(kept["prompts"], several, strict=True)
-        if value is not None and prompt not in kept["left_out"]
+        for seed, several in table[model].items()
+        for prompt, one in zip(kept["prompts"], several, strict=True)
+        if prompt not in kept["left_out"]
+        and (value := OUTCOME_OF[one] if of == "duel" else one) is not None
     }
 
 

@@ -29,7 +29,7 @@ from checked_files import (
     LIST,
     NUMBER,
     OBJECT,
-    OUTCOMES,
+    OUTCOME_OF,
     TEXT,
     by_prompt,
     one_line,
@@ -49,7 +49,7 @@ from alignlab.files import make_folder
 from alignlab.runs import slug
 from alignlab.types import Feedback, Score
 
-MARKS = dict(zip((1.0, 0.5, 0.0, None), OUTCOMES, strict=True))
+MARKS = {value: mark for mark, value in OUTCOME_OF.items()}
 VALUES = {mark: np.nan if value is None else value for value, mark in MARKS.items()}
 _DATA = re.compile(r"\.(jsonl?|csv|tsv|parquet|arrow)\b")
 MANIFEST = {"recipe": TEXT, "command": TEXT, "seeds": LIST, "created": TEXT,
@@ -203,6 +203,7 @@ def _manifest(run: Path, name: str, commit: str) -> str:
     fields = MANIFEST | {"versions": OBJECT}
     manifest = read_object(run / "manifest.json", fields)
     command = re.sub(r"(?<=[ -]out[ =])\S+", lambda _: f"runs/{name}", manifest["command"])
+    command = re.sub(r"(?<=--run )(?:\S*/)?(?=[^/\s]+)", "runs/", command)
     if not (commit := commit or manifest.get("commit", "")):
         raise BadInput(f"{run}: expected a commit in manifest.json or as --commit, found none")
     short = {field: manifest[field] for field in MANIFEST} | {
@@ -222,7 +223,7 @@ def _summary(summary: Mapping[str, Any]) -> str:
 
 def without_folders(text: str) -> str:
     """Replace the folders of absolute paths by the word DATA, or MODELS where no data file is."""
-    path = re.compile(r"(?<=[:=\[,\"'])/(?:[^/\s'\"]+/)+(?P<name>[^/\s'\"?,\]]*)")
+    path = re.compile(r"(?<=[:=\[,\"' ])/(?:[^/\s'\"]+/)+(?P<name>[^/\s'\"?,\]]*)")
 
     def named(at: re.Match[str]) -> str:
         return f"{'DATA' if _DATA.search(at['name']) else 'MODELS'}/{at['name']}"

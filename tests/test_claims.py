@@ -98,6 +98,10 @@ def test_seeds_of_kept_runs_are_pooled(tmp_path):
     ]
     found = claims.line(runs, "M2 > M1", "score").split(" | ")
     assert found[1:3] == ["+1.667", "+1.000 / +3.000"]
+    duels = {"outcomes": {"M2": {"0": "1?"}, "M3": {"0": "=0"}}}
+    write_json(runs[0] / "values.json", read_json(runs[0] / "values.json") | duels)
+    assert claims.values(runs[:1], "M2", "duel") == {("0/0", "p0"): 1.0}
+    assert claims.values(runs[:1], "M3", "duel") == {("0/0", "p0"): 0.5, ("0/0", "p1"): 0.0}
     with pytest.raises(BadInput, match="kept folders hold no other, found faults"):
         claims.line(runs, "M2 > M1", "faults")
     other = tmp_path / "c"
