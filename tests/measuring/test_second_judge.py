@@ -133,3 +133,24 @@ def test_no_readable_verdict_fails(tmp_path, alignlab):
     )  # fmt: skip
     assert ended.code == 1
     assert "no verdict could be read" in ended.err
+
+
+def test_a_source_scores_the_held_out_answers_of_a_run(tmp_path, alignlab):
+    run, out = study(tmp_path / "run"), tmp_path / "scored.jsonl"
+    ended = alignlab(
+        "judge", "--judge", "longer", "--responses", run, "--out", out, "limit=3"
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    # Odd prompts have one text by both models, which is scored once.
+    assert [(row["prompt"], row["score"]) for row in rows] == [
+        ("Question 0", 1), ("Question 0", 2), ("Question 1", 1),
+        ("Question 2", 1), ("Question 2", 2),
+    ]  # fmt: skip
+
+
+def test_a_run_directory_is_no_data(tmp_path, alignlab):
+    run = study(tmp_path / "run")
+    ended = alignlab("data", "check", run)
+    assert ended.code == 2
+    assert "found a run directory; name one of the files in its stages/" in ended.out

@@ -12,6 +12,7 @@ from alignlab import configs
 from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import setting_layers
 from alignlab.commands._support.prompts_and_responses import ReadResponses, dropped, responses_of
+from alignlab.commands._support.responses_from_run import answers_of_run, is_run
 from alignlab.configs import Bounded, NonNegativeInt, Seed
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
@@ -86,8 +87,7 @@ def rate(
     chosen = configs.build(JudgeFileSettings, *setting_layers(config, overrides, settings))
     path = Path(out)
     run_folder(path)
-    corpus = load_data(str(responses))
-    answered = responses_of(corpus, chosen.limit)
+    corpus, answered = _answered(str(responses), chosen.limit)
     identity = to_dict(chosen) | {role: source, "responses": str(responses)}
     # None changes a verdict: one piece of work can be written in both layouts.
     for without_effect in ("threads", "device", "to"):
@@ -117,6 +117,15 @@ def rate(
         )
         scored = sum(not isinstance(f.verdict, Unscored) for f in feedback)
         return done.with_content(scored, "response was scored")
+
+
+def _answered(spec: str, limit: int) -> tuple[Corpus, ReadResponses]:
+    """Return the responses of data, or a run's held-out answers, and what was read with them."""
+    run = Path(spec)
+    if is_run(run):
+        return Corpus(spec), answers_of_run(run, limit=limit)
+    corpus = load_data(spec)
+    return corpus, responses_of(corpus, limit)
 
 
 def compare(

@@ -88,6 +88,10 @@ def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> RawTa
 
 def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTable:
     _refuse(hub, str(folder))
+    if (folder / "events.jsonl").is_file() and (folder / "stages").is_dir():
+        raise BadInput(
+            f"{folder}: expected data, found a run directory; name one of the files in its stages/"
+        )
     inside = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p, folder))
     data = [p for p in inside if _is_data(p)]
     for path in inside:

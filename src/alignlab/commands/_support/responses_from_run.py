@@ -24,12 +24,13 @@ def is_run(path: Path) -> bool:
     return (path / "manifest.json").is_file()
 
 
-def answers_of_run(run: Path, stages: str = "") -> ReadResponses:
+def answers_of_run(run: Path, stages: str = "", limit: int = 0) -> ReadResponses:
     """Return every response of some stages of a run, each text to a prompt once; first turns only.
 
     Args:
         stages: part of the stages' names; empty selects those that answer held-out prompts, or all
             stages if there are none.
+        limit: maximum number of prompts, in the order of the answers; 0 uses all.
 
     Raises:
         BadInput: a damaged run, a record that cannot be read, or no response to a prompt that the
@@ -62,9 +63,11 @@ def answers_of_run(run: Path, stages: str = "") -> ReadResponses:
     if not shown:
         why = ", ".join(f"{reason} {n}" for reason, n in dropped.items()) or "no responses"
         raise BadInput(f"{run}: expected responses of a run, found none ({why})")
-    answered = dict.fromkeys(prompts[response.prompt_id] for response in shown.values())
-    tally = Count("data", "responses", len(shown), dict(dropped))
-    return ReadResponses([p for p in answered if p is not None], list(shown.values()), tally)
+    kept = set(list(dict.fromkeys(prompt for prompt, _ in shown))[: limit or None])
+    responses = [response for response in shown.values() if response.prompt_id in kept]
+    tally = Count("data", "responses", len(responses), dict(dropped))
+    answered = (prompts[prompt] for prompt in dict.fromkeys(r.prompt_id for r in responses))
+    return ReadResponses([p for p in answered if p is not None], responses, tally)
 
 
 def _prompts(run: Path) -> dict[str, Prompt | None]:
