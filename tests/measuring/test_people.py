@@ -8,7 +8,7 @@ from alignlab.errors import BadInput
 from alignlab.measuring.people import corrected_win_rates
 from alignlab.records import to_line
 from alignlab.runs import Run, RunIdentity
-from alignlab.types import Feedback, Preference, Response, SampledBy, Score
+from alignlab.types import Feedback, Message, Preference, Prompt, Response, SampledBy, Score
 
 
 def answer(model, i, text):
@@ -20,6 +20,9 @@ def run(tmp_path):
     """A run of 8 prompts: by its judge M2 beats M1 on the first six."""
     path = tmp_path / "run"
     of = Run.start(path, RunIdentity("study", {}, (0,)))
+    asked = [Prompt(f"p{i}", (Message("user", f"Question {i}"),), "test") for i in range(8)]
+    with of.stage("seed") as stage:
+        stage.write("test_prompts", Prompt, asked)
     texts = {"M2": "better {}", "M1": "worse {}"}
     for model, text in texts.items():
         with of.stage(f"answer-{model.lower()}") as stage:
@@ -68,6 +71,8 @@ def test_ratings_of_other_answers_are_refused(run, tmp_path):
     with pytest.raises(BadInput, match="ratings of both answers of a pair"):
         corrected_win_rates(run, ratings(tmp_path / "p.jsonl", ("x", 1)))
     empty = tmp_path / "empty"
-    Run.start(empty, RunIdentity("study", {}, (0,))).close()
+    none = Run.start(empty, RunIdentity("study", {}, (0,)))
+    none.finish()
+    none.close()
     with pytest.raises(BadInput, match="expected a study's comparisons"):
         corrected_win_rates(empty, ratings(tmp_path / "q.jsonl", ("x", 1)))

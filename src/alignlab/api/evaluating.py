@@ -68,10 +68,13 @@ def evaluate(
     benchmark = _OLD.get(benchmark, benchmark)
     if benchmark == "judge-card":
         return _card(judge, data, *overrides, out=out, config=config, **settings)
-    if benchmark in known.FILES and model is None and outputs is None:
-        named = {"judge": judge_spec(judge) or None, "data": data, "out": out, "config": config}
+    if benchmark in known.FILES:
+        named = {
+            "model": model, "outputs": outputs, "judge": judge_spec(judge) or None, "data": data,
+            "out": out, "baseline": baseline, "config": config, "repair": repair or None,
+        }  # fmt: skip
         files = {key: value for key, value in named.items() if value is not None}
-        return _of_files(benchmark, files | settings)
+        return _of_files(benchmark, files | configs.parse_overrides(overrides) | settings)
     values = known.given(config, overrides, settings)
     configs.refuse_unknown(known.evaluation(benchmark).options, values)
     models = tuple(model_spec(one, named=True) for one in _several(model))

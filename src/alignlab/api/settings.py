@@ -28,7 +28,7 @@ FILES = {
     "arena_hard": ("alignlab.commands.evaluate", "arena_hard"),
     "human_eval": ("alignlab.commands.evaluate", "human_eval"),
     "judge_scores": ("alignlab.commands.evaluate", "judge"),
-    "second_judge": ("alignlab.commands.second_judge", "second_judge"),
+    "second_judge": ("alignlab.api.second_judge", "second_judge"),
     "win_rates": ("alignlab.commands.evaluate", "win_rates"),
     "reread": ("alignlab.commands.reread", "agreement"),
 }

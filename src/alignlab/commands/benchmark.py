@@ -174,7 +174,9 @@ def as_json(rows: Sequence[EvalResult]) -> tuple[dict[str, Any], ...]:
         if row.low is not None:
             place[f"{row.metric}_low"], place[f"{row.metric}_high"] = row.low, row.high
         for key in ("n", "unscored"):
-            place.setdefault(key, getattr(row, key))
+            # A metric on fewer answers than the first one has a count of its own.
+            if place.setdefault(key, getattr(row, key)) != getattr(row, key):
+                place[f"{row.metric}_{key}"] = getattr(row, key)
         if row.against is not None:
             model.setdefault("against", row.against)
         if row.comparable is not None:

@@ -90,6 +90,9 @@ def rate(
     corpus, answered = _answered(str(responses), chosen.limit)
     identity = to_dict(chosen) | {role: source, "responses": str(responses)}
     # None changes a verdict: one piece of work can be written in both layouts.
+    if is_run(Path(responses)):
+        texts = [[one.prompt_id, one.id, one.text] for one in answered.responses]
+        identity["answers"] = fingerprint(texts)
     for without_effect in ("threads", "device", "to"):
         identity.pop(without_effect)
     hardware = Hardware(chosen.device, chosen.dtype, workers=1, threads=chosen.threads)

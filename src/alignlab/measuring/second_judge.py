@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import cast
 
 from alignlab.context import RunContext
 from alignlab.evaluation.metrics.intervals import share_interval
@@ -17,7 +18,7 @@ from alignlab.evaluation.tasks import value_of
 from alignlab.evaluation.win_rate_rows import read_outcomes
 from alignlab.feedback.conversion import JudgeByScore, KnownFeedback
 from alignlab.measuring.study_duels import Pair, StudyDuels, Verdicts
-from alignlab.protocols import PairJudge
+from alignlab.protocols import FeedbackSource, PairJudge
 from alignlab.runs import slug
 from alignlab.stages.compare import compare
 from alignlab.stages.judge import judge as rate
@@ -35,9 +36,9 @@ def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list
         spec: the second judge, a source of scores or a judge of pairs; the higher score wins.
 
     Returns:
-        Per model: `win_rate` and `win_rate_second`; `same_verdict`, the share of pairs on which
-        both judges give one verdict (win, tie, loss), and `opposite_verdict`, the share on which
-        each prefers another answer.
+        Per model: `win_rate`, by the second judge, and `win_rate_first`, by the study's own;
+        `same_verdict`, the share of pairs on which both judges give one verdict (win, tie, loss),
+        and `opposite_verdict`, the share on which each prefers another answer.
 
     Raises:
         BadInput: an unknown judge.
@@ -59,26 +60,29 @@ def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list
 
 
 def _scored_once(context: RunContext, judge: PairJudge, pairs: Sequence[Pair]) -> PairJudge:
-    """Score every answer once, where the judge compares scores; the baseline is in every pair."""
-    if not isinstance(judge, JudgeByScore):
+    """Score every answer once, where the judge scores, as studies do: the higher score wins."""
+    scorer = judge.source if isinstance(judge, JudgeByScore) else judge
+    if not hasattr(scorer, "rate"):
         return judge
+    source = cast(FeedbackSource, scorer)
     prompts = {prompt.id: prompt for prompt, *_ in pairs}
     answers = {answer.id: answer for _, *both in pairs for answer in both}
     by_model: dict[str, list[Response]] = {}
     for answer in answers.values():
         by_model.setdefault(answer.sampler.model, []).append(answer)
     scores = [
-        rate(context, judge.source, list(prompts.values()), some, name=f"score-{slug(model)}")
+        rate(context, source, list(prompts.values()), some, name=f"score-{slug(model)}")
         for model, some in by_model.items()
     ]
-    return JudgeByScore(KnownFeedback(judge.source.name, chain(*scores)), name=judge.name)
+    return JudgeByScore(KnownFeedback(source.name, chain(*scores)))
 
 
 def _rows(
     study: StudyDuels, models: tuple[str, str], second: Sequence[Feedback]
 ) -> list[EvalResult]:
     first = study.verdicts[models]
-    about = Subject(models[0], NAME, models[1])
+    seeds = tuple(int(scope.removeprefix("seed-") or 0) for scope in study.by_seed)
+    about = Subject(models[0], NAME, models[1], seeds)
     both = [
         (one.prompt_id, a, b)
         for one, other in zip(first, second, strict=True)
@@ -89,8 +93,8 @@ def _rows(
     rows = [
         about.row(name, found.rate, unscored=found.unscored)
         for name, found in (
-            ("win_rate", win_rate(read_outcomes(first))),
-            ("win_rate_second", win_rate(read_outcomes(second))),
+            ("win_rate", win_rate(read_outcomes(second))),
+            ("win_rate_first", win_rate(read_outcomes(first))),
         )
     ]
     agreements = {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
-from alignlab.records import whole_records
+from alignlab.records import fingerprint, to_dict, whole_records
+from alignlab.redo import events
 from alignlab.types import Feedback, Prompt, Response
 
 Pair = tuple[Prompt, Response, Response]
@@ -36,6 +37,16 @@ class StudyDuels:
                 found.setdefault(models, []).extend(judged)
         return found
 
+    def fingerprint(self) -> str:
+        """Return a hash of the verdicts and of the answers that they compare."""
+        judged = [
+            [scope, to_dict(one), [self.answers[key].text for key in one.response_ids]]
+            for scope, verdicts in self.by_seed.items()
+            for several in verdicts.values()
+            for one in several
+        ]
+        return fingerprint(judged)
+
     def pair(self, judged: Feedback) -> Pair:
         """Return the prompt and both answers of a verdict."""
         first, second = judged.response_ids
@@ -46,9 +57,14 @@ def read_duels(run: Path) -> StudyDuels:
     """Read the comparisons of a finished study.
 
     Raises:
-        BadInput: a damaged run, or one without comparisons.
+        BadInput: no run, an unfinished or a damaged one, one without comparisons, or one that lacks
+            the answers compared, such as a second judge's.
     """
+    if not (run / "manifest.json").is_file():
+        raise BadInput(f"{run}: expected the run directory of a study, found none")
     refuse_damage(run)
+    if not any(event["event"] == "done" and "stage" not in event for event in events(run)):
+        raise BadInput(f"{run}: expected a finished study, found one that still has to be resumed")
     answers = {r.id: r for file in _files(run, "responses") for r in whole_records(file, Response)}
     prompts = {p.id: p for file in _files(run, "test_prompts") for p in whole_records(file, Prompt)}
     by_seed: dict[str, Verdicts] = {}
@@ -57,6 +73,10 @@ def read_duels(run: Path) -> StudyDuels:
             top = file.relative_to(run / "stages").parts[0]
             verdicts = by_seed.setdefault(top if top.startswith("seed-") else "", {})
             for one in whole_records(file, Feedback):
+                if one.prompt_id not in prompts or not set(one.response_ids) <= answers.keys():
+                    raise BadInput(
+                        f"{file}: expected comparisons of the run's own answers, found others"
+                    )
                 own, other = (answers[key].sampler.model for key in one.response_ids)
                 verdicts.setdefault((own, other), []).append(one)
     if not by_seed:
