@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from alignlab import configs
+from alignlab import configs, registry
 from alignlab.api import settings as known
 from alignlab.api.folders import RUNS, place_for, writing
 from alignlab.api.inputs import (
@@ -68,7 +68,9 @@ def evaluate(
     benchmark = _OLD.get(benchmark, benchmark)
     if benchmark == "judge-card":
         return _card(judge, data, *overrides, out=out, config=config, **settings)
-    if benchmark in known.FILES:
+    answered = model is not None or outputs is not None
+    # Two benchmarks read judgements of others, or run on models.
+    if benchmark in known.FILES and not (answered and benchmark in registry.index("benchmark")):
         named = {
             "model": model, "outputs": outputs, "judge": judge_spec(judge) or None, "data": data,
             "out": out, "baseline": baseline, "config": config, "repair": repair or None,
