@@ -203,7 +203,6 @@ def _manifest(run: Path, name: str, commit: str) -> str:
     fields = MANIFEST | {"versions": OBJECT}
     manifest = read_object(run / "manifest.json", fields)
     command = re.sub(r"(?<=[ -]out[ =])\S+", lambda _: f"runs/{name}", manifest["command"])
-    command = re.sub(r"(?<=--run )(?:\S*/)?(?=[^/\s]+)", "runs/", command)
     if not (commit := commit or manifest.get("commit", "")):
         raise BadInput(f"{run}: expected a commit in manifest.json or as --commit, found none")
     short = {field: manifest[field] for field in MANIFEST} | {
@@ -222,8 +221,10 @@ def _summary(summary: Mapping[str, Any]) -> str:
 
 
 def without_folders(text: str) -> str:
-    """Replace the folders of absolute paths by the word DATA, or MODELS where no data file is."""
+    """Replace the folders of paths by one word: DATA, MODELS where no data file is, or runs."""
     path = re.compile(r"(?<=[:=\[,\"' ])/(?:[^/\s'\"]+/)+(?P<name>[^/\s'\"?,\]]*)")
+
+    text = re.sub(r"(?<=--run )(?:\S*/)?(?=[^/\s]+)", "runs/", text)
 
     def named(at: re.Match[str]) -> str:
         return f"{'DATA' if _DATA.search(at['name']) else 'MODELS'}/{at['name']}"

@@ -48,6 +48,16 @@ def seconds_at_work(found: Iterable[Mapping[str, Any]]) -> float:
     return total + ((last - first).total_seconds() if first and last else 0.0)
 
 
+def is_finished(found: Iterable[Mapping[str, Any]]) -> bool:
+    """Return True if a run was done in its last session by its events."""
+    finished = False
+    for event in found:
+        if event["event"] in ("start", "resume"):
+            finished = False
+        finished = finished or (event["event"] == "done" and "stage" not in event)
+    return finished
+
+
 def last_events(run: Path) -> dict[str, str]:
     """Return each stage's last event of its beginning, its end, and its being emptied."""
     kinds = ("stage", "done", "redo")

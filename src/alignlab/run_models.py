@@ -37,7 +37,7 @@ class RunModel:
 
 def is_run(folder: Path) -> bool:
     """Return True for a run directory."""
-    return (folder / "config.yaml").is_file() and (folder / "events.jsonl").is_file()
+    return (folder / "manifest.json").is_file() and (folder / "stages").is_dir()
 
 
 def models_of(run: Path) -> list[RunModel]:

@@ -371,7 +371,9 @@ def test_runs_hold_no_paths_of_a_machine() -> None:
 def test_kept_runs_name_no_folder_of_a_machine():
     command = "alignlab run x model=/a/b/m strong=local:/a/b/q?x=1 url=http://h:80/v1 out=runs/x"
     command += """ 'test=["gym:a?n=3","/a/b/c.jsonl.gz?limit=2"]'"""
-    assert kept.without_folders("judge --judge x /a/b/m") == "judge --judge x MODELS/m"
+    assert kept.without_folders("x --run /a/b/study --judge rm:/c/m") == (
+        "x --run runs/study --judge rm:MODELS/m"
+    )
     assert kept.without_folders(command) == (
         "alignlab run x model=MODELS/m strong=local:MODELS/q?x=1 url=http://h:80/v1 out=runs/x"
         """ 'test=["gym:a?n=3","DATA/c.jsonl.gz?limit=2"]'"""

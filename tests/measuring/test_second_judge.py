@@ -97,7 +97,7 @@ def test_seeds_are_judged_apart_and_reported_together(tmp_path, alignlab):
     assert (row["win_rate_first"], row["win_rate"], row["n"]) == (6 / 7, 0.75, 16)
     held_out = [*(tmp_path / "second").glob("stages/seed-*/01-seed/test_prompts.jsonl")]
     assert [len(f.read_text().splitlines()) for f in held_out] == [8, 8]
-    assert json.loads((tmp_path / "second/manifest.json").read_text())["wall_seconds"] >= 0
+    assert "wall_seconds" in json.loads((tmp_path / "second/manifest.json").read_text())
     folders = {file.parent.parent.name for file in (tmp_path / "second").rglob("feedback.jsonl")}
     assert folders == {"seed-0", "seed-1"}
 
@@ -156,6 +156,7 @@ def test_python_takes_a_function_as_the_second_judge(tmp_path, monkeypatch):
     found = al.evaluate(
         "second_judge", run=run, judge=lambda prompt, response: len(response), out="second"
     )
+    assert (found.folder / "report.html").exists()
     (row,) = found.rows
     assert row["win_rate"] == 0.75
     with pytest.raises(BadInput, match="judge"):

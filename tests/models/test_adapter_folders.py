@@ -153,7 +153,7 @@ def test_another_base_is_refused_in_one_line(tmp_path, base, chain):
 def test_a_run_may_move_and_keeps_its_hashes(tmp_path, base):
     run = tmp_path / "run"
     (run / "stages").mkdir(parents=True)
-    for name in ("config.yaml", "events.jsonl"):
+    for name in ("manifest.json", "config.yaml", "events.jsonl"):
         (run / name).touch()
     places = [run / "stages/01-m1/model", run / "stages/a/01-m2/model"]
     parents = (base, places[0])

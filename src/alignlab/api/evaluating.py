@@ -124,7 +124,7 @@ def _of_files(benchmark: str, files: dict[str, Any]) -> Evaluation:
         inspect.signature(measure).bind(**files)
     except TypeError as error:
         raise BadInput(f"evaluate {benchmark}: {error}") from None
-    return Evaluation(measure(**files), benchmark, None)
+    return Evaluation(measure(**files), benchmark, files.get("out"))
 
 
 def _judge_for(needs: Any, judge: JudgeLike | None) -> str:

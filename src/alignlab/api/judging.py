@@ -154,9 +154,8 @@ def judge(
 
     Args:
         judge: feedback source from `alignlab list feedback`, or an engine.
-        responses: data with responses: PATH or FORMAT:PATH, or a study's run directory, whose
-            held-out answers are meant; in Python, without it, a handle of the
-            judge is returned.
+        responses: data with responses, as PATH or FORMAT:PATH, or a study's run directory for its
+            held-out answers; in Python, without it, a handle of the judge is returned.
         overrides: settings, such as to=groups or limit=100.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.
@@ -200,9 +199,8 @@ def reward(
     Args:
         reward: feedback source from `alignlab list feedback`; in Python also the result of training
             a reward model.
-        responses: data with responses: PATH or FORMAT:PATH, or a study's run directory, whose
-            held-out answers are meant; in Python, without it, a handle of the
-            reward is returned.
+        responses: data with responses, as PATH or FORMAT:PATH, or a study's run directory for its
+            held-out answers; in Python, without it, a handle of the reward is returned.
         overrides: settings, such as to=groups or limit=100.
         out: file to write: .jsonl, .jsonl.gz or .parquet.
         config: YAML file of settings, under the others.

@@ -187,8 +187,8 @@ class Training(Result):
 class Evaluation(FolderResult):
     """Figures of models or judges, one row each."""
 
-    def __init__(self, evaluated: Any, title: str, folder: Path | None) -> None:
-        super().__init__(evaluated.rows, title, folder or Path(), evaluated.report)
+    def __init__(self, evaluated: Any, title: str, folder: str | Path | None) -> None:
+        super().__init__(evaluated.rows, title, Path(folder or ""), evaluated.report)
         self._table: Table = evaluated.table
 
     def table(self) -> Table:

@@ -13,7 +13,7 @@ from rich.table import Table
 from alignlab import configs
 from alignlab.commands._support.job import part_of
 from alignlab.commands._support.prompts_and_responses import ReadResponses, responses_of
-from alignlab.commands._support.responses_from_run import answers_of_run, is_run
+from alignlab.commands._support.responses_from_run import answers_of_run
 from alignlab.commands._support.tables import Evaluated, empty_table, figure_cells
 from alignlab.configs import NonNegativeInt
 from alignlab.data.convert import write_rows, writer_of
@@ -33,6 +33,7 @@ from alignlab.feedback.human import (
     preference_groups,
 )
 from alignlab.records import to_dict
+from alignlab.run_models import is_run
 from alignlab.types import Corpus, Prompt, Response, Score
 
 To = Literal["groups", "preference", "unpaired", "commented", "feedback"]

@@ -12,7 +12,7 @@ from alignlab import configs
 from alignlab.commands._support.file_job import FileWritten, open_file_run, run_folder, types_of
 from alignlab.commands._support.job import setting_layers
 from alignlab.commands._support.prompts_and_responses import ReadResponses, dropped, responses_of
-from alignlab.commands._support.responses_from_run import answers_of_run, is_run
+from alignlab.commands._support.responses_from_run import answers_of_run
 from alignlab.configs import Bounded, NonNegativeInt, Seed
 from alignlab.context import Hardware
 from alignlab.data.convert import write_rows
@@ -23,6 +23,7 @@ from alignlab.evaluation.metrics.intervals import share_interval
 from alignlab.evaluation.tasks import value_of
 from alignlab.measuring.cached import CachedPairs
 from alignlab.records import fingerprint, to_dict
+from alignlab.run_models import is_run
 from alignlab.stages.judge import judge as judge_stage
 from alignlab.types import (
     Corpus,
@@ -89,10 +90,10 @@ def rate(
     run_folder(path)
     corpus, answered = _answered(str(responses), chosen.limit)
     identity = to_dict(chosen) | {role: source, "responses": str(responses)}
-    # None changes a verdict: one piece of work can be written in both layouts.
-    if is_run(Path(responses)):
+    if is_run(Path(responses)):  # no file of data whose hash would show a change
         texts = [[one.prompt_id, one.id, one.text] for one in answered.responses]
         identity["answers"] = fingerprint(texts)
+    # None changes a verdict: one piece of work can be written in both layouts.
     for without_effect in ("threads", "device", "to"):
         identity.pop(without_effect)
     hardware = Hardware(chosen.device, chosen.dtype, workers=1, threads=chosen.threads)

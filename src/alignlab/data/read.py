@@ -24,6 +24,7 @@ from alignlab.data.json_rows import broken_json, is_test_name, json_rows
 from alignlab.data.rows import Row, listed
 from alignlab.errors import BadInput, bad_record
 from alignlab.files import csv_reader, file_digest, refuse_pointer, sheet_rows
+from alignlab.run_models import is_run
 from alignlab.strict_json import parse_json
 from alignlab.types import Count
 
@@ -88,7 +89,7 @@ def read_table(path: str, faults: Faults, hub: HubChoice | None = None) -> RawTa
 
 def _read_folder(folder: Path, faults: Faults, hub: HubChoice | None) -> RawTable:
     _refuse(hub, str(folder))
-    if (folder / "events.jsonl").is_file() and (folder / "stages").is_dir():
+    if is_run(folder):
         raise BadInput(
             f"{folder}: expected data, found a run directory; name one of the files in its stages/"
         )

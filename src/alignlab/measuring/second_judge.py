@@ -38,7 +38,7 @@ def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list
     Returns:
         Per model: `win_rate`, by the second judge, and `win_rate_first`, by the study's own;
         `same_verdict`, the share of pairs on which both judges give one verdict (win, tie, loss),
-        and `opposite_verdict`, the share on which each prefers another answer.
+        and `opposite_verdict`, the share on which they prefer different answers.
 
     Raises:
         BadInput: an unknown judge.

@@ -9,7 +9,7 @@ from pathlib import Path
 from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
 from alignlab.records import fingerprint, to_dict, whole_records
-from alignlab.redo import events
+from alignlab.redo import events, is_finished
 from alignlab.types import Feedback, Prompt, Response
 
 Pair = tuple[Prompt, Response, Response]
@@ -63,7 +63,7 @@ def read_duels(run: Path) -> StudyDuels:
     if not (run / "manifest.json").is_file():
         raise BadInput(f"{run}: expected the run directory of a study, found none")
     refuse_damage(run)
-    if not any(event["event"] == "done" and "stage" not in event for event in events(run)):
+    if not is_finished(events(run)):
         raise BadInput(f"{run}: expected a finished study, found one that still has to be resumed")
     answers = {r.id: r for file in _files(run, "responses") for r in whole_records(file, Response)}
     prompts = {p.id: p for file in _files(run, "test_prompts") for p in whole_records(file, Prompt)}

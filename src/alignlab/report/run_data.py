@@ -14,7 +14,7 @@ from alignlab.errors import BadInput
 from alignlab.integrity import refuse_damage
 from alignlab.plan import PlanAccuracy
 from alignlab.records import from_dict, whole_lines, whole_records
-from alignlab.redo import seconds_at_work
+from alignlab.redo import is_finished, seconds_at_work
 from alignlab.runs import slug
 from alignlab.text import without_folders
 from alignlab.types import (
@@ -243,9 +243,5 @@ def _text(file: Path) -> str:
 
 def _times(events: Path) -> tuple[float, bool]:
     """Seconds at work (pauses between a stop and a resume left out), and whether it is done."""
-    found, finished = [json.loads(line) for _, line in whole_lines(events)], False
-    for event in found:
-        if event["event"] in ("start", "resume"):
-            finished = False
-        finished = finished or (event["event"] == "done" and "stage" not in event)
-    return seconds_at_work(found), finished
+    found = [json.loads(line) for _, line in whole_lines(events)]
+    return seconds_at_work(found), is_finished(found)

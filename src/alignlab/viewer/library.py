@@ -20,8 +20,10 @@ from pydantic import ValidationError
 
 from alignlab.errors import BadInput
 from alignlab.records import from_dict, whole_lines
+from alignlab.redo import is_finished
 from alignlab.report.run_data import Manifest, StageRecord, shown
 from alignlab.report.run_settings import read_settings
+from alignlab.run_models import is_run
 from alignlab.types import EvalResult, StudyDescription, Usage
 from alignlab.viewer.index import Index
 
@@ -197,11 +199,6 @@ def damage_named(run: Path) -> Iterator[None]:
         raise BadInput(f"{run}: expected a run's files, found a damaged one ({reason})") from error
 
 
-def is_run(path: Path) -> bool:
-    """Return whether a folder is a run directory."""
-    return (path / "manifest.json").is_file() and (path / "stages").is_dir()
-
-
 def read_state(key: str, path: Path) -> RunState:
     """Read what a run is and how far it got, without its records."""
     finished, last = _events(path)
@@ -257,14 +254,9 @@ def _stage(run: Path, status: Path, state: str) -> StageState:
 
 def _events(path: Path) -> tuple[bool, datetime | None]:
     """Return whether a run is finished, and the time of its last sign of life."""
-    finished, last = False, None
-    for _, line in whole_lines(path / "events.jsonl"):
-        event = json.loads(line)
-        last = datetime.fromisoformat(event["time"])
-        if event["event"] in ("start", "resume"):
-            finished = False
-        finished = finished or (event["event"] == "done" and "stage" not in event)
-    if finished:
+    found = [json.loads(line) for _, line in whole_lines(path / "events.jsonl")]
+    last = datetime.fromisoformat(found[-1]["time"]) if found else None
+    if is_finished(found):
         return True, last
     written = [
         datetime.fromtimestamp(p.stat().st_mtime, UTC)

@@ -19,11 +19,6 @@ LATER_TURN = re.compile(r"answer-[^/]*-turn-\d+$")
 """Stages in which models answer a conversation's later turns, to which no single prompt belongs."""
 
 
-def is_run(path: Path) -> bool:
-    """Return whether a folder is a run directory."""
-    return (path / "manifest.json").is_file()
-
-
 def answers_of_run(run: Path, stages: str = "", limit: int = 0) -> ReadResponses:
     """Return every response of some stages of a run, each text to a prompt once; first turns only.
 
