@@ -58,7 +58,7 @@ def state(path: Path) -> dict[str, object]:
         if f.suffix == ".safetensors"
         or f.name in ("numbers.jsonl", "totals.jsonl", "trained.jsonl")
     }
-    times = ("created", "sha256")
+    times = ("created", "sha256", "wall_seconds")
     for own in (path / "manifest.json", path / "stages/01-records/status.json"):
         found[own.name] = {
             k: v
