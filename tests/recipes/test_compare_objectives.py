@@ -64,6 +64,15 @@ def test_a_policy_gradient_takes_a_reward_of_its_own():
     assert made.endswith("learning rate 2e-05, refills 2")
 
 
+def test_a_method_that_imitates_demonstrations_is_described_so():
+    methods = "methods={noisy: {objective: sft, train: {neftune_alpha: 5}}}"
+    made = parts(*TINY, "branches=[sft,noisy]", methods).models
+    start = "M1 after more of the same demonstrations: SFT()"
+    assert made["sft"].startswith(start)
+    assert made["noisy"].startswith(start)
+    assert made["noisy"].endswith(", neftune_alpha 5")
+
+
 def test_a_model_that_rewards_counts_as_a_teacher():
     recipe = registry.get("recipe", "compare_objectives")
     words = ("methods={own: {objective: rloo, reward: 'llm:openai:M@http://h'}}", "branches=[own]")

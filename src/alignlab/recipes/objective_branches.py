@@ -26,10 +26,11 @@ from alignlab.stages.pair import pair
 from alignlab.stages.rso import RSOSettings, rso
 from alignlab.stages.train import train
 from alignlab.training.config import TrainConfig
-from alignlab.training.record_kinds import Record
+from alignlab.training.record_kinds import Record, record_kind
 from alignlab.training.rollout_config import RolloutConfig
 from alignlab.types import (
     Checkpoint,
+    Demonstration,
     PreferenceGroup,
 )
 
@@ -230,6 +231,8 @@ def described(config: CompareObjectivesConfig, name: str) -> str:
     chosen, what = learner(config, name), BRANCHES.get(name, OTHER).how
     if chosen.config is None:
         return what
+    if name not in BRANCHES and record_kind(chosen.objective) is Demonstration:
+        what = BRANCHES["sft"].how
     if is_policy_gradient(chosen.objective):
         known = {"model": "a reward model of the groups", "feedback": "the critic itself"}
         by = known.get(chosen.reward, chosen.reward)
