@@ -239,15 +239,46 @@ def studies_table(studies: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def tally(every: Sequence[Mapping[str, Any]], runs: Mapping[str, KeptRun]) -> str:
-    """Return the number of verdicts of each kind, claim by claim and figure by figure."""
-    lines = ["| | held | failed | undecided | not run |", "|---|---|---|---|---|"]
+    """Return the number of verdicts of each kind, and the runs behind them with their time."""
+    lines = [
+        "| | held | failed | undecided | not run | runs | hours |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for where, name in (("sandbox", "sandbox"), ("real", "real models")):
         found = [figures(claim, where, runs) for claim in every]
         verdicts = [figure.verdict for some in found for figure in some]
         missing = sum(not some for some in found)
         counts = [verdicts.count(kind) for kind in ("held", "failed", "undecided")]
-        lines.append(f"| {name} | " + " | ".join(map(str, [*counts, missing])) + " |")
+        behind = {run for pooled in pooled_runs(every, where) for run in pooled}
+        seconds = sum(runs[run].manifest["wall_seconds"] for run in behind)
+        cells = map(str, [*counts, missing, len(behind), f"{seconds / 3600:.0f}"])
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def pooled_runs(every: Sequence[Mapping[str, Any]], where: str) -> list[list[str]]:
+    """Return the runs of every figure in the sandbox or on real models."""
+    return [runs_of(asked) for claim in every for asked in claim.get(where, [])]
+
+
+def seeds_table(every: Sequence[Mapping[str, Any]], runs: Mapping[str, KeptRun]) -> str:
+    """Return the table of studies on real models that ran with one seed alone, with their time.
+
+    A second seed is a run of its own, NAME_1, whether or not figures pool the two.
+    """
+    used = {run for pooled in pooled_runs(every, "real") for run in pooled}
+    pooled = {run for several in pooled_runs(every, "real") if len(several) > 1 for run in several}
+    repeated = {run for run in runs if f"{run}_1" in runs or run.removesuffix("_1") != run}
+    single = [
+        run
+        for run in sorted(used - pooled - repeated)
+        if len(runs[run].manifest["seeds"]) == 1
+        and runs[run].manifest["command"].startswith("alignlab run ")
+    ]
+    minutes = {run: runs[run].manifest["wall_seconds"] / 60 for run in single}
+    lines = ["| run | minutes |", "|---|---|"]
+    lines += [f"| `{run}` | {minutes[run]:.0f} |" for run in single]
+    return "\n".join([*lines, f"| all {len(single)} | {sum(minutes.values()):.0f} |"])
 
 
 def tables() -> Iterator[tuple[str, str]]:
@@ -268,6 +299,7 @@ def tables() -> Iterator[tuple[str, str]]:
     for name, claims in known["documents"].items():
         yield name, claims_table(claims, runs)
     yield "runs", runs_table(runs)
+    yield "seeds", seeds_table(every, runs)
     yield "studies", studies_table(known["studies"])
 
 

@@ -90,6 +90,23 @@ def test_seeds_of_several_runs_are_pooled(tmp_path: Path) -> None:
     assert (figure.run, figure.n, figure.verdict) == ("one+two", "3 prompts x 2 seeds", "held")
 
 
+def test_studies_with_one_seed_are_listed_until_a_second_is_kept(tmp_path: Path) -> None:
+    kept.keep(finished_run(tmp_path / "run", (".",)), tmp_path / "kept", "abc1234")
+    one = kept.read(tmp_path / "kept")
+    single = replace(one, manifest=one.manifest | {"seeds": [0], "wall_seconds": 120})
+    evaluation = single.manifest | {"command": "alignlab evaluate second_judge out=runs/judge"}
+    runs = {"once": single, "judged": replace(single, manifest=evaluation), "twice": one}
+    asked = [{"run": name} for name in runs]
+    listed = ledger.seeds_table([{"real": asked}], runs)
+    assert listed.splitlines()[2:] == ["| `once` | 2 |", "| all 1 | 2 |"]
+    runs["once_1"] = single
+    assert ledger.seeds_table([{"real": asked}], runs).endswith("| all 0 | 0 |")
+    del runs["once_1"]
+    asked = [{"run": ["once", "other"]}, *asked[1:]]
+    runs["other"] = single
+    assert ledger.seeds_table([{"real": asked}], runs).endswith("| all 0 | 0 |")
+
+
 def test_options_that_end_in_out_are_no_folder(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
     manifest = json.loads((run / "manifest.json").read_text())
