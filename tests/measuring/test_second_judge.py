@@ -20,7 +20,7 @@ from alignlab.types import (
 PROMPTS = [Prompt(f"p{i}", (Message("user", f"Question {i}"),), "test") for i in range(8)]
 
 
-def study(path, seeds=("",), texts="word "):
+def study(path, seeds=("",), texts="word ", judge="j"):
     """A run of 8 prompts: by its judge M2 beats M1 on the first six; M2 writes longer on even."""
     of = Run.start(path, RunIdentity("study", {}, tuple(range(len(seeds)))))
     for seed in seeds:
@@ -41,7 +41,7 @@ def study(path, seeds=("",), texts="word "):
                 "feedback",
                 Feedback,
                 [
-                    Feedback(f"p{i}", (f"{seed}{i}/M2", f"{seed}{i}/M1"), "j", verdict)
+                    Feedback(f"p{i}", (f"{seed}{i}/M2", f"{seed}{i}/M1"), judge, verdict)
                     for i, verdict in enumerate(verdicts)
                 ],
             )
@@ -73,6 +73,13 @@ def test_win_rates_by_both_judges_and_their_agreement(tmp_path, alignlab):
     # Both prefer M2 on 0, 2 and 4; on 6 they differ; 1, 3 and 5 are ties of one; 7 has no verdict.
     assert row["same_verdict"] == pytest.approx(3 / 7)
     assert row["opposite_verdict"] == pytest.approx(1 / 7)
+
+
+def test_the_studys_own_judge_is_no_second_one(tmp_path, alignlab, caplog):
+    again(alignlab, study(tmp_path / "run"), tmp_path / "other")
+    assert "judged the study too" not in caplog.text
+    again(alignlab, study(tmp_path / "own", judge="score by longer"), tmp_path / "again")
+    assert "score by longer judged the study too" in caplog.text
 
 
 @pytest.mark.parametrize("judge", ["relevance:tfidf", "longer"])

@@ -6,6 +6,7 @@ depends less on either; where they disagree, it may be the judge's alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import chain
 from typing import cast
@@ -25,6 +26,7 @@ from alignlab.stages.judge import judge as rate
 from alignlab.types import EvalResult, Feedback, Prompt, Response
 
 NAME = "second_judge"
+log = logging.getLogger(__name__)
 
 
 def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list[EvalResult]:
@@ -56,6 +58,8 @@ def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list
         for models, items in pairs.items():
             found = compare(of_seed, known, items, name=f"duel-{slug(models[0])}")
             second.setdefault(models, []).extend(found)
+    for name in study.judges & {one.source for said in second.values() for one in said}:
+        log.warning("%s judged the study too: agreement with itself says nothing", name)
     return [row for models, said in second.items() for row in _rows(study, models, said)]
 
 

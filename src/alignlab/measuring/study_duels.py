@@ -37,6 +37,11 @@ class StudyDuels:
                 found.setdefault(models, []).extend(judged)
         return found
 
+    @property
+    def judges(self) -> set[str]:
+        """Return the names of the judges that gave the verdicts."""
+        return {judged.source for several in self.verdicts.values() for judged in several}
+
     def fingerprint(self) -> str:
         """Return a hash of the verdicts and of the answers that they compare."""
         judged = [
