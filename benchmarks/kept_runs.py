@@ -2,7 +2,7 @@
 
     python benchmarks/kept_runs.py RUN docs/runs/NAME [--without DATA] [--commit HASH]
 
-writes `summary.json` (the run's own, on fewer lines), `manifest.json` (command, seeds, versions and
+writes `summary.json` (the run's own, on fewer lines, six digits a figure), `manifest.json` (command, seeds, versions and
 the commit, nothing about the machine) and `values.json`: each model's scores, and its outcomes
 against the baseline (1 a win, = a tie, 0 a loss, ? no verdict), prompt by prompt and seed by seed.
 Folders of absolute paths are named MODELS or DATA. No text of a prompt or a response is kept.
@@ -214,10 +214,19 @@ def _manifest(run: Path, name: str, commit: str) -> str:
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
-    lines = without_folders(",\n".join(json.dumps(row) for row in summary["rows"]))
+    lines = without_folders(",\n".join(json.dumps(short(row)) for row in summary["rows"]))
     rest = {name: value for name, value in summary.items() if name != "rows"}
     head = without_folders(json.dumps(rest)[:-1])
     return f'{head}, "rows": [\n{lines}\n]}}\n'
+
+
+def short(value: Any) -> Any:
+    """Round every fraction to six significant digits."""
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [short(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def without_folders(text: str) -> str:
@@ -255,7 +264,7 @@ def _values(run: Path, without: str | None) -> str:
         "prompts": list(prompts),
         "left_out": sorted(left_out & set(prompts)),
         "scores": {
-            model: {seed: list(values.values()) for seed, values in by_seed.items()}
+            model: {seed: short(list(values.values())) for seed, values in by_seed.items()}
             for model, by_seed in scores.items()
         },
         "outcomes": outcomes,
