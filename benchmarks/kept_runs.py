@@ -2,9 +2,10 @@
 
     python benchmarks/kept_runs.py RUN docs/runs/NAME [--without DATA] [--commit HASH]
 
-writes `summary.json` (the run's own, on fewer lines, six digits a figure), `manifest.json` (command, seeds, versions and
-the commit, nothing about the machine) and `values.json`: each model's scores, and its outcomes
-against the baseline (1 a win, = a tie, 0 a loss, ? no verdict), prompt by prompt and seed by seed.
+writes `summary.json` (the run's own, on fewer lines, six digits a figure), `manifest.json`
+(command, seeds, versions and the commit, nothing about the machine) and `values.json`: each
+model's scores, and its outcomes against the baseline (1 a win, = a tie, 0 a loss, ? no verdict),
+prompt by prompt and seed by seed.
 Folders of absolute paths are named MODELS or DATA. No text of a prompt or a response is kept.
 `--without` marks prompts whose text is also a test prompt of other data, on which settings were
 chosen, say; tables leave them out.
