@@ -10,7 +10,8 @@ seeds detect at 80% power, and the verdict: held (the interval lies above 0), fa
 undecided.
 `--of` names the verdicts: score, or another stage of one verdict per answer (satisfied, right,
 harmful, preferred; duel, wins over the baseline; faults, the F1 of a critique). A preference is
-against M1, and its claim is about a win rate above one half. Folders of `docs/runs` keep scores
+against M1, and its claim is about a win rate above one half, as that of a duel is where the other
+model is the baseline. Folders of `docs/runs` keep scores
 and duels, and name prompts that tables leave out; `--pool` adds the seeds of another run of one
 study. `--without` leaves out the test prompts of a run that are prompts of other data too, which a
 judge has learned from, say.
@@ -140,6 +141,7 @@ def line(runs: Sequence[Path], claim: str, of: str, left_out: Collection[str] = 
     own = values(runs, model, of)
     if of == "preferred":
         refuse_other_baseline(runs, other)
+    if of == "preferred" or (of == "duel" and all(is_baseline(run, other) for run in runs)):
         base = dict.fromkeys(own, 0.5)
     else:
         base = values(runs, other, of)
@@ -162,6 +164,15 @@ def line(runs: Sequence[Path], claim: str, of: str, left_out: Collection[str] = 
         f"| {claim} | {found.value:+.3f} | {each} | [{found.low:+.3f}, {found.high:+.3f}] "
         f"| {len(set(prompts))} | {least:.3f} | {verdict} |"
     )
+
+
+def is_baseline(run: Path, model: str) -> bool:
+    """Return whether a study compared its models' answers with this model's."""
+    if (run / "values.json").exists():
+        kept = read_values(run)
+        return model in kept["scores"] and model not in kept["outcomes"]
+    study = run / "study.json"
+    return study.exists() and read_object(study, {"baseline": TEXT})["baseline"] == model
 
 
 def refuse_other_baseline(runs: Sequence[Path], model: str) -> None:

@@ -137,7 +137,7 @@ def measure(run: KeptRun, asked: Mapping[str, Any]) -> Figure:
 
 
 def _size(values_SP: Floats) -> tuple[str, int]:
-    seeds, prompts = values_SP.shape
+    seeds, prompts = len(values_SP), int(np.isfinite(values_SP).any(0).sum())
     return f"{prompts} prompts" + (f" x {seeds} seeds" if seeds > 1 else ""), seeds
 
 

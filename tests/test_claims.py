@@ -73,6 +73,20 @@ def test_preferences_are_against_one_half(tmp_path):
     assert cells(tmp_path, "M2 > M1", "preferred")[1] == "+0.200"  # 0.7 against 0.5
 
 
+def test_a_duel_with_the_baseline_is_against_one_half(tmp_path):
+    runs = [kept(tmp_path / n, {m: {"0": [1.0, 2.0]} for m in ("M1", "M2")}) for n in "ab"]
+    for run in runs:
+        duels = {"outcomes": {"M2": {"0": "1="}}}
+        write_json(run / "values.json", read_json(run / "values.json") | duels)
+    assert claims.line(runs, "M2 > M1", "duel").split(" | ")[1] == "+0.250"
+    with pytest.raises(BadInput, match="expected one of M2, found 'M1'"):
+        claims.line(runs, "M1 > M2", "duel")
+    full = tmp_path / "run"
+    write(full, "duel", "m2", 0, [Preference(0), Preference(None)])
+    study(full, "M1", "M2")
+    assert claims.line([full], "M2 > M1", "duel").split(" | ")[1] == "+0.250"
+
+
 def test_what_cannot_be_tested_is_refused(tmp_path):
     with pytest.raises(BadInput, match="expected MODEL > MODEL"):
         claims.line([tmp_path], "M2 beats M1", "score")

@@ -11,6 +11,7 @@ import pytest
 
 from alignlab.data.build_records import Origin, ResponseDraft
 from alignlab.data.judged_pairs import FIRST, SECOND, TIE, JudgedPair, autoj_pair, pandalm_pair
+from alignlab.errors import BadInput
 from alignlab.records import to_line
 from alignlab.types import Message, Prompt, Response, SampledBy
 from tests.conftest import ROOT, shared_path
@@ -87,4 +88,7 @@ def test_answers_of_teachers_are_checked_by_hand(tmp_path: Path) -> None:
     (tmp_path / "stages/01-propose/prompts.jsonl").write_text("".join(map(to_line, prompts)))
     file = tmp_path / "stages/a/01-demonstrate/responses.jsonl"
     file.write_text("".join(map(to_line, answers)))
-    assert script("teacher_answers").right_answers(tmp_path) == {"teacher": [True, False, False]}
+    right_answers = script("teacher_answers").right_answers
+    assert right_answers(tmp_path) == {"teacher": [True, False, False]}
+    with pytest.raises(BadInput, match="expected a run with answers of a teacher, found none"):
+        right_answers(tmp_path / "stages/01-propose")
