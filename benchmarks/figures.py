@@ -2,11 +2,13 @@
 
     python benchmarks/figures.py runs/critiques critique/f1 critique/recall score/mean
     python benchmarks/figures.py docs/runs/rlvr_real score/mean --pool docs/runs/rlvr_real_1
+    python benchmarks/figures.py docs/runs/r3_diversity diversity/self_bleu@type:open
 
-A figure is BENCHMARK/METRIC over all prompts, with its 95% interval; against nobody, or where a
-benchmark compares (head_to_head/win_rate), against the one other model that it names. `--pool` adds
-the seeds of another run of the same study, both in `docs/runs`: mean scores and win rates, without
-the prompts that are left out there, with intervals over prompts and seeds.
+A figure is BENCHMARK/METRIC over all prompts, or over those of a group behind an @, with its 95%
+interval; against nobody, or where a benchmark compares (head_to_head/win_rate), against the one
+other model that it names. `--pool` adds the seeds of another run of the same study, both in
+`docs/runs`: mean scores and win rates, without the prompts that are left out there, with intervals
+over prompts and seeds.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ def table(run: Path, figures: Sequence[str]) -> str:
             that a model has twice.
     """
     found: dict[str, dict[str, str]] = {}
-    rows = [(f"{r['benchmark']}/{r['metric']}", r) for r in read_summary(run)["rows"]]
+    rows = [(name_of(row), row) for row in read_summary(run)["rows"]]
     alone = {figure for figure, row in rows if row["against"] is None}
     for figure, row in rows:
         compared = row["against"] is not None and figure in alone
-        if figure in figures and row["group"] is None and not compared:
+        if figure in figures and not compared:
             cells = found.setdefault(row["model"], {})
             if figure in cells:
                 raise BadInput(f"{run}: expected one {figure} of {row['model']}, found two")
@@ -54,6 +56,11 @@ def table(run: Path, figures: Sequence[str]) -> str:
     lines = [["model", *figures], ["---"] * (1 + len(figures))]
     lines += [[model, *(found[model].get(f, "") for f in figures)] for model in models]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    """Return a row's figure: benchmark, metric, and the group of prompts if it is of one."""
+    return f"{row['benchmark']}/{row['metric']}" + (f"@{row['group']}" if row["group"] else "")
 
 
 def pooled(runs: Sequence[Path], figures: Sequence[str]) -> str:
@@ -100,7 +107,7 @@ def cell(row: Mapping[str, Any]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("figures", nargs="+", metavar="BENCHMARK/METRIC")
+    parser.add_argument("figures", nargs="+", metavar="BENCHMARK/METRIC[@GROUP]")
     parser.add_argument("--pool", type=Path, action="append", default=[], metavar="RUN")
     given = parser.parse_args()
     with one_line():

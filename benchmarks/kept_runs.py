@@ -6,9 +6,10 @@ writes `summary.json` (the run's own, on fewer lines, six digits a figure), `man
 (command, seeds, versions and the commit, nothing about the machine) and `values.json`: each
 model's scores, and its outcomes against the baseline (1 a win, = a tie, 0 a loss, ? no verdict),
 prompt by prompt and seed by seed.
-Folders of absolute paths are named MODELS or DATA. No text of a prompt or a response is kept.
-`--without` marks prompts whose text is also a test prompt of other data, on which settings were
-chosen, say; tables leave them out.
+Of a benchmark's run, which scores no prompt of a study, the values are empty. Folders of absolute
+paths are named MODELS or DATA, a run with models in its stages runs/NAME. No text of a prompt or a
+response is kept. `--without` marks prompts whose text is also a test prompt of other data, on which
+settings were chosen, say; tables leave them out.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from checked_files import (
 )
 from findings import shared_prompts
 
+from alignlab import registry
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Floats, Interval, bootstrap_mean
 from alignlab.evaluation.metrics.power import crossed_error
@@ -232,6 +234,7 @@ def short(value: Any) -> Any:
 
 def without_folders(text: str) -> str:
     """Replace the folders of paths by one word: DATA, MODELS where no data file is, or runs."""
+    text = re.sub(r"(?<=[=:])/(?:[^/\s'\"]+/)*(?=[^/\s'\"]+/stages/)", "runs/", text)
     path = re.compile(r"(?<=[:=\[,\"' ])/(?:[^/\s'\"]+/)+(?P<name>[^/\s'\"?,\]]*)")
 
     text = re.sub(r"(?<=--run )(?:\S*/)?(?=[^/\s]+)", "runs/", text)
@@ -250,11 +253,11 @@ def _values(run: Path, without: str | None) -> str:
         if (by_seed := _feedback(run, "score", model))
     }
     orders = {tuple(values) for by_seed in scores.values() for values in by_seed.values()}
-    if not orders:
+    if not orders and not is_benchmark(read_object(run / "manifest.json", MANIFEST)["recipe"]):
         raise BadInput(f"{run}: expected scores of the study's models, found none")
-    if len(orders) != 1:
+    if len(orders) > 1:
         raise BadInput(f"{run}: expected every seed and model to answer the same prompts")
-    prompts = next(iter(orders))
+    prompts = next(iter(orders), ())
     outcomes = {
         model: {seed: _marks(run, found, prompts) for seed, found in by_seed.items()}
         for model in models
@@ -281,6 +284,11 @@ def _values(run: Path, without: str | None) -> str:
         for name, part in parts.items()
     ]
     return "{" + ",\n".join(lines) + "}\n"
+
+
+def is_benchmark(name: str) -> bool:
+    """Return whether a run of this name is a benchmark's."""
+    return name in registry.names("benchmark")
 
 
 def _tight(value: Any) -> str:

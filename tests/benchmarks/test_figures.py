@@ -40,6 +40,14 @@ def test_models_stand_in_the_order_of_the_study_and_others_at_the_end(tmp_path: 
     ]
 
 
+def test_a_figure_of_a_group_is_named_behind_an_at(tmp_path: Path) -> None:
+    run = a_run(tmp_path, a_row("M1"), a_row("M1", 0.25, group="type:open"))
+    line = figures.table(run, ["score/mean@type:open", "score/mean"]).splitlines()[2]
+    assert line == "| M1 | 0.250 | 0.500 |"
+    with pytest.raises(BadInput, match="expected a figure score/mean@type:closed, found none"):
+        figures.table(run, ["score/mean@type:closed"])
+
+
 def a_kept_run(path: Path, scores: list[float], outcomes: str) -> Path:
     """A kept run of two prompts and one left out; M1 is the baseline, with scores of 1."""
     a_run(path, a_row("M2"))

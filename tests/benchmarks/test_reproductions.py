@@ -75,6 +75,17 @@ def test_a_run_of_one_seed_is_kept(tmp_path: Path) -> None:
     assert kept.read(tmp_path / "kept").score_table("M1").shape == (1, 3)
 
 
+def test_a_benchmarks_run_is_kept_without_values(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", ())
+    with pytest.raises(BadInput, match="expected scores of the study's models, found none"):
+        kept.keep(run, tmp_path / "kept", "abc1234")
+    manifest = json.loads((run / "manifest.json").read_text())
+    write_json(run / "manifest.json", manifest | {"recipe": "xstest"})
+    kept.keep(run, tmp_path / "kept", "abc1234")
+    assert kept.read(tmp_path / "kept").row("M2", "score", "mean")["value"] == 2
+    assert kept.read(tmp_path / "kept").prompts == []
+
+
 def test_seeds_of_several_runs_are_pooled(tmp_path: Path) -> None:
     for name in ("one", "two"):
         kept.keep(finished_run(tmp_path / f"run-{name}", (".",)), tmp_path / name, "abc1234")
@@ -390,6 +401,9 @@ def test_kept_runs_name_no_folder_of_a_machine():
     command += """ 'test=["gym:a?n=3","/a/b/c.jsonl.gz?limit=2"]'"""
     assert kept.without_folders("x --run /a/b/study --judge rm:/c/m") == (
         "x --run runs/study --judge rm:MODELS/m"
+    )
+    assert kept.without_folders("x --model M1=/a/b/r3/stages/02-m1/model --model q=/a/m") == (
+        "x --model M1=runs/r3/stages/02-m1/model --model q=MODELS/m"
     )
     assert kept.without_folders(command) == (
         "alignlab run x model=MODELS/m strong=local:MODELS/q?x=1 url=http://h:80/v1 out=runs/x"
