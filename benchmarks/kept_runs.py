@@ -264,7 +264,7 @@ def _values(run: Path, without: str | None) -> str:
         if (by_seed := _feedback(run, "duel", model))
     }
     left_out = shared_prompts(run, without) if without else set()
-    parts = {
+    parts: dict[str, Any] = {
         "prompts": list(prompts),
         "left_out": sorted(left_out & set(prompts)),
         "scores": {
