@@ -262,23 +262,25 @@ def pooled_runs(every: Sequence[Mapping[str, Any]], where: str) -> list[list[str
 
 
 def seeds_table(every: Sequence[Mapping[str, Any]], runs: Mapping[str, KeptRun]) -> str:
-    """Return the table of studies on real models that ran with one seed alone, with their time.
+    """Return the table of studies on real models with figures of one seed: claims and time.
 
     A second seed is a run of its own, NAME_1, whether or not figures pool the two.
     """
-    used = {run for pooled in pooled_runs(every, "real") for run in pooled}
-    pooled = {run for several in pooled_runs(every, "real") if len(several) > 1 for run in several}
-    repeated = {run for run in runs if f"{run}_1" in runs or run.removesuffix("_1") != run}
-    single = [
-        run
-        for run in sorted(used - pooled - repeated)
-        if len(runs[run].manifest["seeds"]) == 1
-        and runs[run].manifest["command"].startswith("alignlab run ")
-    ]
-    minutes = {run: runs[run].manifest["wall_seconds"] / 60 for run in single}
-    lines = ["| run | minutes |", "|---|---|"]
-    lines += [f"| `{run}` | {minutes[run]:.0f} |" for run in single]
-    return "\n".join([*lines, f"| all {len(single)} | {sum(minutes.values()):.0f} |"])
+    found: dict[str, dict[str, None]] = {}
+    for claim in every:
+        for pooled in pooled_runs([claim], "real"):
+            if sum(len(runs[run].manifest["seeds"]) for run in pooled) == 1 and not (
+                f"{pooled[0]}_1" in runs or pooled[0].endswith("_1")
+            ):
+                found.setdefault(pooled[0], {})[claim["id"]] = None
+    single = {
+        run: runs[run].manifest["wall_seconds"] / 60
+        for run in sorted(found)
+        if runs[run].manifest["command"].startswith("alignlab run ")
+    }
+    lines = ["| run | claims | minutes |", "|---|---|---|"]
+    lines += [f"| `{run}` | {', '.join(found[run])} | {took:.0f} |" for run, took in single.items()]
+    return "\n".join([*lines, f"| all {len(single)} | | {sum(single.values()):.0f} |"])
 
 
 def tables() -> Iterator[tuple[str, str]]:

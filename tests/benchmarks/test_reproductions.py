@@ -107,15 +107,11 @@ def test_studies_with_one_seed_are_listed_until_a_second_is_kept(tmp_path: Path)
     single = replace(one, manifest=one.manifest | {"seeds": [0], "wall_seconds": 120})
     evaluation = single.manifest | {"command": "alignlab evaluate second_judge out=runs/judge"}
     runs = {"once": single, "judged": replace(single, manifest=evaluation), "twice": one}
-    asked = [{"run": name} for name in runs]
-    listed = ledger.seeds_table([{"real": asked}], runs)
-    assert listed.splitlines()[2:] == ["| `once` | 2 |", "| all 1 | 2 |"]
+    claim = {"id": "A1", "real": [{"run": name} for name in (*runs, ["once", "twice"])]}
+    listed = ledger.seeds_table([claim], runs)
+    assert listed.splitlines()[2:] == ["| `once` | A1 | 2 |", "| all 1 | | 2 |"]
     runs["once_1"] = single
-    assert ledger.seeds_table([{"real": asked}], runs).endswith("| all 0 | 0 |")
-    del runs["once_1"]
-    asked = [{"run": ["once", "other"]}, *asked[1:]]
-    runs["other"] = single
-    assert ledger.seeds_table([{"real": asked}], runs).endswith("| all 0 | 0 |")
+    assert ledger.seeds_table([claim], runs).endswith("| all 0 | | 0 |")
 
 
 def test_options_that_end_in_out_are_no_folder(tmp_path: Path) -> None:
@@ -165,6 +161,8 @@ def test_the_commands_of_studies_not_run_are_commands() -> None:
             if words[:2] == ["alignlab", "run"]:
                 assemble(registry.get("recipe", words[2]), None, words[3:], {})
                 studies += 1
+            elif words[:2] == ["alignlab", "evaluate"]:
+                assert words[2] in registry.names("benchmark")
             else:
                 assert (words[0], (ROOT / words[1]).exists()) == ("python", True)
     assert studies >= 5
