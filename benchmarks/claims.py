@@ -36,6 +36,7 @@ from checked_files import (
     by_prompt,
     one_line,
     read_object,
+    read_summary,
     read_values,
     stages_named,
 )
@@ -169,8 +170,9 @@ def line(runs: Sequence[Path], claim: str, of: str, left_out: Collection[str] = 
 def is_baseline(run: Path, model: str) -> bool:
     """Return whether a study compared its models' answers with this model's."""
     if (run / "values.json").exists():
-        kept = read_values(run)
-        return model in kept["scores"] and model not in kept["outcomes"]
+        rows = [row for row in read_summary(run)["rows"] if row["metric"] == "win_rate"]
+        compared = model in {row["against"] for row in rows}
+        return compared and model not in read_values(run)["outcomes"]
     study = run / "study.json"
     return study.exists() and read_object(study, {"baseline": TEXT})["baseline"] == model
 

@@ -217,27 +217,26 @@ def _manifest(run: Path, name: str, commit: str) -> str:
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
-    lines = without_folders(",\n".join(json.dumps(short(row)) for row in summary["rows"]))
+    lines = without_folders(",\n".join(json.dumps(rounded(row)) for row in summary["rows"]))
     rest = {name: value for name, value in summary.items() if name != "rows"}
     head = without_folders(json.dumps(rest)[:-1])
     return f'{head}, "rows": [\n{lines}\n]}}\n'
 
 
-def short(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Round every fraction to six significant digits."""
     if isinstance(value, dict):
-        return {key: short(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [short(item) for item in value]
+        return [rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def without_folders(text: str) -> str:
     """Replace the folders of paths by one word: DATA, MODELS where no data file is, or runs."""
-    text = re.sub(r"(?<=[=:])/(?:[^/\s'\"]+/)*(?=[^/\s'\"]+/stages/)", "runs/", text)
-    path = re.compile(r"(?<=[:=\[,\"' ])/(?:[^/\s'\"]+/)+(?P<name>[^/\s'\"?,\]]*)")
-
+    text = re.sub(r"(?<=[=: ])/(?:[^/\s'\"]+/)*(?=[^/\s'\"]+/stages/)", "runs/", text)
     text = re.sub(r"(?<=--run )(?:\S*/)?(?=[^/\s]+)", "runs/", text)
+    path = re.compile(r"(?<=[:=\[,\"' ])/(?:[^/\s'\"]+/)+(?P<name>[^/\s'\"?,\]]*)")
 
     def named(at: re.Match[str]) -> str:
         return f"{'DATA' if _DATA.search(at['name']) else 'MODELS'}/{at['name']}"
@@ -253,7 +252,8 @@ def _values(run: Path, without: str | None) -> str:
         if (by_seed := _feedback(run, "score", model))
     }
     orders = {tuple(values) for by_seed in scores.values() for values in by_seed.values()}
-    if not orders and not is_benchmark(read_object(run / "manifest.json", MANIFEST)["recipe"]):
+    recipe = read_object(run / "manifest.json", MANIFEST)["recipe"]
+    if not orders and recipe not in registry.names("benchmark"):
         raise BadInput(f"{run}: expected scores of the study's models, found none")
     if len(orders) > 1:
         raise BadInput(f"{run}: expected every seed and model to answer the same prompts")
@@ -268,7 +268,7 @@ def _values(run: Path, without: str | None) -> str:
         "prompts": list(prompts),
         "left_out": sorted(left_out & set(prompts)),
         "scores": {
-            model: {seed: short(list(values.values())) for seed, values in by_seed.items()}
+            model: {seed: rounded(list(values.values())) for seed, values in by_seed.items()}
             for model, by_seed in scores.items()
         },
         "outcomes": outcomes,
@@ -284,11 +284,6 @@ def _values(run: Path, without: str | None) -> str:
         for name, part in parts.items()
     ]
     return "{" + ",\n".join(lines) + "}\n"
-
-
-def is_benchmark(name: str) -> bool:
-    """Return whether a run of this name is a benchmark's."""
-    return name in registry.names("benchmark")
 
 
 def _tight(value: Any) -> str:

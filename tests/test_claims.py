@@ -74,13 +74,21 @@ def test_preferences_are_against_one_half(tmp_path):
 
 
 def test_a_duel_with_the_baseline_is_against_one_half(tmp_path):
-    runs = [kept(tmp_path / n, {m: {"0": [1.0, 2.0]} for m in ("M1", "M2")}) for n in "ab"]
+    models = ("M1", "M2", "teacher")
+    runs = [kept(tmp_path / n, {m: {"0": [1.0, 2.0]} for m in models}) for n in "ab"]
     for run in runs:
         duels = {"outcomes": {"M2": {"0": "1="}}}
+        win_rate = {
+            "model": "M2", "benchmark": "head_to_head", "metric": "win_rate", "against": "M1",
+            "group": None, "value": 0.75, "low": None, "high": None, "n": 2, "unscored": 0,
+            "seeds": [0],
+        }  # fmt: skip
+        write_json(run / "summary.json", {"rows": [win_rate]})
         write_json(run / "values.json", read_json(run / "values.json") | duels)
     assert claims.line(runs, "M2 > M1", "duel").split(" | ")[1] == "+0.250"
-    with pytest.raises(BadInput, match="expected one of M2, found 'M1'"):
-        claims.line(runs, "M1 > M2", "duel")
+    for claim, model in (("M1 > M2", "M1"), ("M2 > teacher", "teacher")):
+        with pytest.raises(BadInput, match=f"expected one of M2, found '{model}'"):
+            claims.line(runs, claim, "duel")
     full = tmp_path / "run"
     write(full, "duel", "m2", 0, [Preference(0), Preference(None)])
     study(full, "M1", "M2")

@@ -65,11 +65,16 @@ def test_a_policy_gradient_takes_a_reward_of_its_own():
 
 
 def test_a_method_that_imitates_demonstrations_is_described_so():
-    methods = "methods={noisy: {objective: sft, train: {neftune_alpha: 5}}}"
-    made = parts(*TINY, "branches=[sft,noisy]", methods).models
+    noise = "{objective: sft, train: {neftune_alpha: 5}}"
+    made = parts(
+        *TINY,
+        "branches=[sft,noisy,preferred_ft]",
+        f"methods={{noisy: {noise}, preferred_ft: {noise}}}",
+    ).models
     start = "M1 after more of the same demonstrations: SFT()"
     assert made["sft"].startswith(start)
     assert made["noisy"].startswith(start)
+    assert made["preferred_ft"].startswith(start)
     assert made["noisy"].endswith(", neftune_alpha 5")
 
 

@@ -58,7 +58,8 @@ def second_judge_rows(context: RunContext, study: StudyDuels, spec: str) -> list
         for models, items in pairs.items():
             found = compare(of_seed, known, items, name=f"duel-{slug(models[0])}")
             second.setdefault(models, []).extend(found)
-    for name in study.judges & {one.source for said in second.values() for one in said}:
+    judges = {one.source for said in second.values() for one in said}
+    for name in sorted(study.judges & judges):
         log.warning("%s judged the study too: agreement with itself says nothing", name)
     return [row for models, said in second.items() for row in _rows(study, models, said)]
 

@@ -228,10 +228,11 @@ def learner(config: CompareObjectivesConfig, name: str) -> Learner:
 
 def described(config: CompareObjectivesConfig, name: str) -> str:
     """Describe in one line how the branch's model is trained."""
-    chosen, what = learner(config, name), BRANCHES.get(name, OTHER).how
+    chosen, kind = learner(config, name), BRANCHES.get(name, OTHER)
+    what = kind.how
     if chosen.config is None:
         return what
-    if name not in BRANCHES and record_kind(chosen.objective) is Demonstration:
+    if kind.learn is _offline and record_kind(chosen.objective) is Demonstration:
         what = BRANCHES["sft"].how
     if is_policy_gradient(chosen.objective):
         known = {"model": "a reward model of the groups", "feedback": "the critic itself"}
