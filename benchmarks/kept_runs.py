@@ -2,7 +2,8 @@
 
     python benchmarks/kept_runs.py RUN docs/runs/NAME [--without DATA] [--commit HASH]
 
-writes `summary.json` (the run's own, on fewer lines, six digits a figure), `manifest.json`
+writes `summary.json` (the run's own, on fewer lines, six digits a figure, without the rows by
+family of prompts, which are a third of a sandbox study's and which no table reads), `manifest.json`
 (command, seeds, versions and the commit, nothing about the machine) and `values.json`: each
 model's scores, and its outcomes against the baseline (1 a win, = a tie, 0 a loss, ? no verdict),
 prompt by prompt and seed by seed.
@@ -217,7 +218,8 @@ def _manifest(run: Path, name: str, commit: str) -> str:
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
-    lines = without_folders(",\n".join(json.dumps(rounded(row)) for row in summary["rows"]))
+    rows = [row for row in summary["rows"] if not (row["group"] or "").startswith("family:")]
+    lines = without_folders(",\n".join(json.dumps(rounded(row)) for row in rows))
     rest = {name: value for name, value in summary.items() if name != "rows"}
     head = without_folders(json.dumps(rest)[:-1])
     return f'{head}, "rows": [\n{lines}\n]}}\n'
