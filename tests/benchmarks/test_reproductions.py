@@ -16,6 +16,7 @@ import pytest
 
 from alignlab import registry
 from alignlab.commands.run import assemble
+from alignlab.data.sources import load
 from alignlab.errors import BadInput
 from alignlab.evaluation.metrics.intervals import Interval
 from alignlab.records import to_dict, to_line
@@ -145,6 +146,22 @@ def test_posts_without_a_summary_are_counted_and_those_with_two_refused(tmp_path
     file.write_text("context,text\nOne.,short\n")
     with pytest.raises(BadInput, match="line 2, field 'ref_text': expected text, found no such"):
         posts(file)
+
+
+def test_rated_samples_are_written_as_lists_that_a_reward_model_reads(tmp_path: Path) -> None:
+    samples, out = tmp_path / "samples.jsonl", tmp_path / "lists.jsonl"
+    rated = {"instruction": "Hi", "outputs": ["a", "b", "c"], "pref_vs_ref": [1.9, 1, None]}
+    samples.write_text(json.dumps(rated) + "\n")
+    lists, unrated = script("best_of_16").lists(samples)
+    assert unrated == 1
+    out.write_text("".join(json.dumps(row) + "\n" for row in lists))
+    [group] = load(f"alpacaeval_listwise:{out}").groups
+    assert [response.text for response in group.responses] == ["a", "b"]
+    assert group.scores == (1.9, 1.0)
+    for wrong in ([1.9, 1], [1.9, 0.5, 1], [True, 1, 1]):
+        samples.write_text(json.dumps(rated | {"pref_vs_ref": wrong}) + "\n")
+        with pytest.raises(BadInput, match="field 'pref_vs_ref': expected 3 numbers from 1 to 2"):
+            script("best_of_16").lists(samples)
 
 
 def test_the_commands_of_kept_runs_are_commands() -> None:
