@@ -37,8 +37,8 @@ from alignlab.sandbox import checkpoint_path
 from alignlab.speed import Speed
 from alignlab.training.config import TrainConfig
 from alignlab.training.rollout_config import RolloutConfig
-from alignlab.types import Message, Prompt
-from alignlab.work import Lengths, Trained, largest_step
+from alignlab.types import CompletionRequest, Message, Prompt, Sampling
+from alignlab.work import Lengths, Trained, apart, largest_step
 from tests.recipes.small import SMALL
 
 SPEED = Speed(read=1.0, step=10.0, draw=0.1, train=3.0, update=5.0, load=100.0)
@@ -49,7 +49,7 @@ def _speeds(monkeypatch):
     """Know the speed of every model instead of measuring it."""
     monkeypatch.setattr(
         "alignlab.commands.check.speeds",
-        lambda models, context, measure: dict.fromkeys(models, SPEED),
+        lambda models, context, threads, measure: dict.fromkeys(models, SPEED),
     )
 
 
@@ -329,7 +329,7 @@ def test_money_and_time_by_hand():
     plan = plan_study(
         recipe,
         assemble(recipe, None, [*SMALL, *settings], {}),
-        speeds=lambda models, context: dict.fromkeys(models, SPEED),
+        speeds=lambda models, context, threads: dict.fromkeys(models, SPEED),
     )
     (price,) = plan.money
     asked = next(c for c in plan.calls if c.by == teacher)
@@ -395,6 +395,20 @@ def test_stand_ins_say_nothing_about_the_length_of_answers():
     assert found.drawn("answers", 48) == 24
     in_template = Recorder(None, found).tokens_of(Prompt("p", (Message("user", "ab cd"),)))
     assert in_template == 3 + 31
+
+
+def test_a_common_start_of_judge_prompts_is_read_once():
+    assert apart(["abcd", "abx", "abcde", "b"]) == ["abcd", "e", "x", "b"]
+    assert apart([]) == []
+    recorder = Recorder(None, Lengths(characters=1, template=5))
+    judge = recorder.completer(f"local:{checkpoint_path('knows_all')}")
+    asked = [CompletionRequest(a, (Message("user", f"rubric {a}"),), Sampling(), 0, "=")
+             for a in ("aa", "ab")]  # fmt: skip
+    with recorder.asking("judgements"):
+        judge.choice_logprobs(asked, ["1", "2"])
+    (work,) = recorder.work
+    # Two prompts of 10 characters in a template of 5; read once: all of one, "b=" of the other.
+    assert (work.read, work.compute.read) == (2 * (5 + 10), 5 + 10 + 2)
 
 
 @pytest.mark.parametrize(

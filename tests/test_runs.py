@@ -83,6 +83,27 @@ def test_status_adds_up_usage_over_sessions(tmp_path):
     assert status["records"] == {"counts.jsonl": 15}
 
 
+def test_a_stage_inside_another_has_its_time_alone(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("alignlab.run_stage._now", lambda: (now[0], now[0] / 2))
+    run = start(tmp_path / "r")
+    with run.stage("outer") as outer:
+        file = outer.records("counts", Count)
+        now[0] += 1
+        with run.stage("inner"):
+            now[0] += 10
+            file.append("0", [Count("s", "x", 1)])  # the outer stage's unit
+            now[0] += 20
+        failed = run.stage("failed")
+        failed.__enter__()
+        now[0] += 40
+        failed.__exit__(RuntimeError, RuntimeError(), None)
+        now[0] += 2
+    for name, seconds in {"01-outer": 3.0, "02-inner": 30.0}.items():
+        status = read_json(run.path / "stages" / name / "status.json")
+        assert (status["seconds"], status["cpu_seconds"]) == (seconds, seconds / 2)
+
+
 def test_a_done_stage_is_left_alone(tmp_path):
     run = start(tmp_path / "r")
     work(run)

@@ -41,7 +41,7 @@ from alignlab.types import (
     Score,
     Usage,
 )
-from alignlab.work import Lengths, Trained, Work
+from alignlab.work import Lengths, Trained, Work, apart
 
 T = TypeVar("T")
 
@@ -368,9 +368,14 @@ class _Scorer(_Engine):
     def choice_logprobs(
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
-        read = sum(map(self._recorder.tokens_of, requests))
-        self._note(len(requests), 0, read, Compute(read))
+        asked = sum(map(self._recorder.tokens_of, requests))
+        self._note(len(requests), 0, asked, Compute(self._read_once(requests)))
         return [(-math.log(len(choices)),) * len(choices)] * len(requests)
+
+    def _read_once(self, requests: Sequence[CompletionRequest]) -> float:
+        """Return the tokens of requests whose common starts are read once."""
+        starts_apart = apart(["".join(m.content for m in r.messages) + r.prefix for r in requests])
+        return self._recorder.lengths.template + sum(map(self._recorder.tokens, starts_apart))
 
 
 class StandInSource:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +49,64 @@ class Changed(Generic[T]):
     reason: str
 
 
+def _now() -> tuple[float, float]:
+    """Return wall and processor time in seconds."""
+    return time.monotonic(), time.process_time()
+
+
+class _Clock:
+    """Wall and processor time of a stage in seconds, without that of stages opened inside it."""
+
+    def __init__(self) -> None:
+        self._known = 0.0, 0.0
+        self._since: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        """Count the time from now on."""
+        self._since = _now()
+
+    def stop(self) -> None:
+        """Count no time until the next start."""
+        self._known, self._since = self._so_far(), None
+
+    def lap(self) -> tuple[float, float]:
+        """Return the time counted since the last lap."""
+        found = self._so_far()
+        self._known = 0.0, 0.0
+        if self._since:
+            self.start()
+        return found
+
+    def _so_far(self) -> tuple[float, float]:
+        if self._since is None:
+            return self._known
+        wall, cpu = (now - then for now, then in zip(_now(), self._since, strict=True))
+        return self._known[0] + wall, self._known[1] + cpu
+
+
+class _Clocks(threading.local):
+    """Clocks of this thread's open stages, of which the innermost runs."""
+
+    def __init__(self) -> None:
+        self._open: list[_Clock] = []
+
+    def push(self, clock: _Clock) -> None:
+        """Start the clock of a stage that opens inside the others."""
+        if self._open:
+            self._open[-1].stop()
+        self._open.append(clock)
+        clock.start()
+
+    def pop(self) -> None:
+        """Stop the clock of the innermost stage, which closes, and go on with the next."""
+        self._open.pop().stop()
+        if self._open:
+            self._open[-1].start()
+
+
+_open_clocks = _Clocks()
+
+
 class Stage:
     """One step of a run; use as a context manager: leaving it without an error marks it done."""
 
@@ -59,6 +118,7 @@ class Stage:
         self._files: dict[str, RecordFile[Any]] = {}
         self._usage = Usage()
         self._seconds = self._cpu_seconds = 0.0
+        self._clock = _Clock()
         self._ends: dict[str, int] = {}
         self._units: dict[str, set[str]] = {}
 
@@ -71,6 +131,7 @@ class Stage:
         except BaseException:
             os.close(self._lock)
             raise
+        _open_clocks.push(self._clock)
         return self
 
     def _open(self) -> None:
@@ -85,7 +146,6 @@ class Stage:
         if not self.done:
             write_json(status, {"state": "running"})
             self.run.event("stage", stage=self.name)
-        self._since, self._cpu_since = time.monotonic(), time.process_time()
 
     def __exit__(
         self,
@@ -101,11 +161,13 @@ class Stage:
                 with suppress(OSError):
                     self.run.event("failed", stage=self.name, error=f"{kind.__name__}: {error}")
         finally:
+            _open_clocks.pop()
             os.close(self._lock)
 
     def _finish(self) -> None:
-        self._seconds += time.monotonic() - self._since
-        self._cpu_seconds += time.process_time() - self._cpu_since
+        seconds, cpu_seconds = self._clock.lap()
+        self._seconds += seconds
+        self._cpu_seconds += cpu_seconds
         files = digests(self.path)
         status = {
             "state": "done",
@@ -235,20 +297,19 @@ class Stage:
 
     def commit(self, filename: str, unit: str, end: int, usage: Usage, crc32: str) -> None:
         """Name a written unit in commits.jsonl, with the length of its file and its checksums."""
-        now, cpu_now = time.monotonic(), time.process_time()
+        seconds, cpu_seconds = self._clock.lap()
         line = {
             "file": filename,
             "unit": unit,
             "end": end,
-            "seconds": round(now - self._since, 3),
-            "cpu_seconds": round(cpu_now - self._cpu_since, 3),
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
             "usage": asdict(usage),
             "crc32": crc32,
         }
         with (self.path / "commits.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._account(line)
-        self._since, self._cpu_since = now, cpu_now
 
     def units(self, filename: str) -> set[str]:
         """Return the committed units of a record file."""

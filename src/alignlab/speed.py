@@ -72,11 +72,10 @@ def from_throughput(parameters: int, gflops: float, trained: int | None = None) 
     """Estimate a model's speed from the throughput of large matrix products in GFLOP/s.
 
     Two operations per parameter and token of a forward pass, two of the gradient through it, two
-    more per trained parameter (arXiv 2001.08361, section 2.1); decoding reaches about a third of
-    the throughput. Decoding steps move all weights and updates all trained ones, which takes as
-    long as the given numbers of tokens, and have a fixed cost that decides for small models. Both
-    were fitted to measurements of models of 0.9 and 135 million parameters on two cores, and are
-    within a factor of two of them.
+    more per trained parameter (arXiv 2001.08361, section 2.1). Decoding steps move all weights and
+    updates all trained ones, which takes as long as the given numbers of tokens, and have a fixed
+    cost that decides for small models. These numbers were fitted to the stages of finished studies
+    of models of 0.9 to 1,544 million parameters on one core.
 
     Args:
         parameters: parameters of the matrices that tokens are multiplied by.
@@ -84,8 +83,8 @@ def from_throughput(parameters: int, gflops: float, trained: int | None = None) 
         trained: those that are trained, such as an adapter's; None for all.
     """
     token, trains = (2 * n / (gflops * 1e9) for n in (parameters, trained or parameters))
-    step, update, load = 0.002 + 50 * token, 0.02 + 600 * trains, 0.1 + 15e-9 * parameters
-    return Speed(token, step, 3 * token, 2 * token + trains, update, load, 0.0, measured=False)
+    step, update, load = 0.006 + 80 * token, 0.02 + 600 * trains, 0.1 + 15e-9 * parameters
+    return Speed(token, step, token, 2 * token + trains, update, load, 0.0, measured=False)
 
 
 def elapsed(branches: Mapping[str, float], order: Sequence[str], workers: int) -> float:

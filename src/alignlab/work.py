@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, TypeVar
 
 from alignlab.speed import NOTHING, Compute
+
+Row = TypeVar("Row", str, list[int])
 
 CHARACTERS = 3
 """Characters per token, a low estimate for English."""
@@ -72,6 +75,24 @@ class Trained:
     """Tokens of the largest step of the optimiser; 0 where unknown."""
     group: int = 0
     """Tokens of a typical prompt with its responses; 0 where unknown."""
+
+
+def apart(rows: Sequence[Row]) -> list[Row]:
+    """Return what is left of each row, sorted, without the start that it shares with the last one.
+
+    A row is a text or its tokens. Together they are what a pass reads where starts are read once.
+    """
+    ordered: list[Row] = sorted(rows)
+    found: list[Row] = ordered[:1]
+    for last, row in pairwise(ordered):
+        found.append(row[_common(last, row) :])
+    return found
+
+
+def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Count the elements that two rows start with."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((k for k, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def largest_step(groups: Sequence[int], batch: int) -> int:

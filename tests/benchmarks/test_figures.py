@@ -139,6 +139,8 @@ def test_runs_without_figures_are_refused(tmp_path: Path) -> None:
         ["refusal_card.py", "BROKEN/some.csv", "--judge", "local:none"],
         ["best_of_16.py", "none.jsonl", "OUT"],
         ["best_of_16.py", "BROKEN/some.csv", "OUT"],
+        ["rough_plans.py", "BROKEN"],
+        ["rough_plans.py", "none"],
         ["tldr_posts.py", "none.csv.gz", "OUT"],
         ["tldr_posts.py", "BROKEN/posts.csv.gz", "OUT"],
         ["tldr_posts.py", "BROKEN/empty.csv", "OUT"],

@@ -47,6 +47,15 @@ def test_stages_are_means_over_seeds(tmp_path):
     )
 
 
+def test_stages_that_a_plan_numbers_otherwise_are_found_by_name(tmp_path):
+    stages = (StageTime("03-m1", 8.0, 9.0), StageTime("self/07-judge", 4.0, 5.0))
+    found = stage_outcomes(finished(tmp_path).path / "stages", replace(PLAN, stages=stages))
+    assert [(stage.stage, stage.predicted) for stage in found] == [
+        ("01-m1", 8.0),
+        ("self/01-judge", 4.0),
+    ]
+
+
 def test_the_manifest_states_the_error_of_the_plan(tmp_path):
     run = finished(tmp_path)
     cache = run.path / "cache"

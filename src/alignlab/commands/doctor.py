@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import time
-from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -17,7 +15,6 @@ from alignlab.files import cache_folder
 from alignlab.models.dtypes import (
     LEAST_PARAMETERS,
     device_of,
-    matrix_gflops,
     resolve_dtype,
     throughput,
 )
@@ -59,24 +56,3 @@ def doctor() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             found[name] = f"not installed (pip install 'alignlab[{extra}]')"
     return found
-
-
-def machine_gflops(device: str) -> float:
-    """Measure the throughput of large matrix products on all cores or the GPU, in GFLOP/s."""
-    if device == "cpu":
-        return matrix_gflops(torch.float32) * machine.cores()
-    a, b = (torch.randn(4096, 4096, device=device, dtype=torch.bfloat16) for _ in range(2))
-
-    def multiply(a: torch.Tensor, b: torch.Tensor) -> None:
-        torch.mm(a, b)
-        torch.cuda.synchronize()
-
-    return 2 * 4096**3 / min(_seconds(multiply, a, b) for _ in range(5)) / 1e9
-
-
-def _seconds(
-    multiply: Callable[[torch.Tensor, torch.Tensor], object], a: torch.Tensor, b: torch.Tensor
-) -> float:
-    began = time.perf_counter()
-    multiply(a, b)
-    return time.perf_counter() - began

@@ -46,8 +46,10 @@ DATA = {"groups": "ranked groups", "test_prompts": "held-out prompts",
 """Kind of record in the seed stage -> its name in a plan, if different."""
 
 
-Speeds = Callable[[Mapping[PlannedModel, SampleTexts], RunContext], Mapping[PlannedModel, Speed]]
-"""Function that returns the speed of each model of a plan on this machine."""
+Speeds = Callable[
+    [Mapping[PlannedModel, SampleTexts], RunContext, int], Mapping[PlannedModel, Speed]
+]
+"""Function that returns the speed of each model of a plan in a process of so many threads."""
 
 
 def plan_study(
@@ -171,7 +173,8 @@ def _timed(
     """
     with TemporaryDirectory() as folder:
         context = _context(Run(Path(folder)), config, None)
-        speed = speeds(_models(recorder, config), context)
+        threads = context.threads_of(_most_tasks(recorder, config))
+        speed = speeds(_models(recorder, config), context, threads)
         # On a CPU, processes beyond its cores take turns.
         on_gpu = config.hardware.kind == "cuda"
         workers = context.workers if on_gpu else min(context.workers, machine.cores())

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -22,13 +23,13 @@ from typing import Any, NamedTuple
 import torch
 
 from alignlab import machine, progress
-from alignlab.commands.doctor import machine_gflops
 from alignlab.context import RunContext
 from alignlab.feedback.prompts import judge_prompt
 from alignlab.files import cache_folder, read_json, write_json
 from alignlab.generation import engines
 from alignlab.generation.local import LocalEngine
 from alignlab.models.chat_template import encode_prompt
+from alignlab.models.dtypes import device_of, resolve_dtype, throughput
 from alignlab.models.facts import ModelFacts, model_facts
 from alignlab.models.load import LanguageModel
 from alignlab.models.memory import adapter_parameters, linear_parameters
@@ -45,6 +46,7 @@ from alignlab.types import (
     SampledBy,
     Sampling,
 )
+from alignlab.work import apart
 
 FEW, MANY = 8, 64
 """Rows of the two decoding batches."""
@@ -54,6 +56,8 @@ JUDGED = 4
 """Answers judged to one prompt, which share the judge prompt's beginning."""
 TRAINED = 2048
 """Most tokens of the measured training step."""
+MEASURED_AS = 2
+"""Version of what the coefficients mean; kept ones of another are measured again."""
 
 Clock = Callable[[], float]
 
@@ -76,27 +80,28 @@ class PlannedModel(NamedTuple):
 
 
 def speeds(
-    models: Mapping[PlannedModel, SampleTexts], context: RunContext, *, measure: bool
+    models: Mapping[PlannedModel, SampleTexts], context: RunContext, threads: int, *, measure: bool
 ) -> dict[PlannedModel, Speed]:
     """Return the speed of every model: kept, else measured, else from matrix products.
 
     Args:
+        threads: threads of each process of the study.
         measure: measure a model whose speed is not kept.
     """
-    file, found, gflops = cache_file(), dict[PlannedModel, Speed](), 0.0
+    file, found = cache_file(), dict[PlannedModel, Speed]()
     kept = read_json(file) if file.exists() else {}
     for asked, texts in models.items():
         facts = model_facts(asked.folder, chat_template=context.chat_template)
-        key = _key(facts, asked, texts, context)
+        key = _key(facts, asked, texts, context, threads)
         if key not in kept and not (measure and _measurable(facts, texts)):
-            gflops = gflops or machine_gflops(context.hardware.kind)
+            gflops = process_gflops(context, facts.parameters, threads)
             lora = texts.training and texts.training.lora
             trained = adapter_parameters(facts, lora.r) if lora else None
             found[asked] = from_throughput(linear_parameters(facts), gflops, trained)
             continue
         if key not in kept:
             with progress.task(f"measuring {Path(asked.folder).name}", 1):
-                kept[key] = asdict(_measured(asked, texts, context))
+                kept[key] = asdict(_measured(asked, texts, context, threads))
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, kept)
         found[asked] = Speed(**kept[key])
@@ -116,15 +121,45 @@ def _measurable(facts: ModelFacts, texts: SampleTexts) -> bool:
     return here and needed + 2e9 < machine.free_memory()
 
 
-def _key(facts: ModelFacts, asked: PlannedModel, texts: SampleTexts, context: RunContext) -> str:
+def process_gflops(context: RunContext, parameters: int, threads: int) -> float:
+    """Return the throughput of large matrix products in a process, in GFLOP/s.
+
+    Args:
+        parameters: parameters of the model, which decide its type.
+        threads: threads of the process.
+    """
+    if context.hardware.kind != "cpu":
+        return _gpu_gflops(context.hardware.kind)
+    dtype = resolve_dtype(context.hardware.dtype, device_of(context.hardware.device), parameters)
+    known = throughput()
+    return known.get(dtype, known["float32"]) * threads
+
+
+@cache
+def _gpu_gflops(device: str) -> float:
+    """Measure the throughput of large matrix products on a GPU, in GFLOP/s."""
+    a, b = (torch.randn(4096, 4096, device=device, dtype=torch.bfloat16) for _ in range(2))
+
+    def taken() -> float:
+        began = time.perf_counter()
+        torch.mm(a, b)
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    return 2 * 4096**3 / min(taken() for _ in range(5)) / 1e9
+
+
+def _key(
+    facts: ModelFacts, asked: PlannedModel, texts: SampleTexts, context: RunContext, threads: int
+) -> str:
     """Return a digest of all that a speed depends on: machine, shape of the model, settings."""
     gpu = torch.cuda.get_device_name() if context.hardware.kind == "cuda" else ""
     training = None if texts.training is None else _compute_settings(texts.training)
     of = [
         *(platform.machine(), machine.processor(), os.cpu_count(), gpu, torch.__version__),
         *astuple(replace(facts, path="")),
-        *(context.hardware.device, context.hardware.dtype, context.threads, training),
-        "" if asked.by == STUDENT else asked.by,
+        *(context.hardware.device, context.hardware.dtype, threads, training),
+        *("" if asked.by == STUDENT else asked.by, MEASURED_AS),
     ]
     return hashlib.sha256(json.dumps(of, default=str).encode()).hexdigest()[:24]
 
@@ -134,10 +169,10 @@ def _compute_settings(training: TrainConfig) -> list[Any]:
     return [training.dtype, lora, training.quant, training.gradient_checkpointing]
 
 
-def _measured(asked: PlannedModel, texts: SampleTexts, context: RunContext) -> Speed:
+def _measured(asked: PlannedModel, texts: SampleTexts, context: RunContext, threads: int) -> Speed:
     """Load a model and measure its speed."""
-    clock, began = _clock(context), time.perf_counter()
-    with _threads(context.threads):
+    clock, began = _clock(context, threads), time.perf_counter()
+    with _threads(threads):
         start = clock()
         engine = _engine(asked, context)
         load = clock() - start
@@ -157,9 +192,9 @@ def _engine(asked: PlannedModel, context: RunContext) -> LocalEngine:
     return engine
 
 
-def _clock(context: RunContext) -> Clock:
+def _clock(context: RunContext, threads: int) -> Clock:
     """Return processor time where one thread computes: other programs do not disturb it."""
-    alone = context.hardware.kind == "cpu" and context.threads == 1
+    alone = context.hardware.kind == "cpu" and threads == 1
     return time.process_time if alone else time.perf_counter
 
 
@@ -201,7 +236,7 @@ def line(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float]:
 
 
 def _reading(engine: LocalEngine, examples: Sequence[tuple[str, str]], clock: Clock) -> float:
-    """Measure the seconds per prompt token of judging answers by the expected score."""
+    """Measure the seconds per prompt token of judging answers, a common start counted once."""
     rubric = judge_prompt("additive_five_point")
     asked = [
         CompletionRequest(
@@ -216,7 +251,7 @@ def _reading(engine: LocalEngine, examples: Sequence[tuple[str, str]], clock: Cl
         for p, (prompt, answer) in enumerate((list(examples) or [("Hello.", "Hello.")])[:2])
         for k in range(JUDGED)
     ]
-    tokens = sum(len(encode_prompt(engine.lm, one.messages)) for one in asked)
+    tokens = sum(map(len, apart([encode_prompt(engine.lm, one.messages) for one in asked])))
     engine.choice_logprobs(asked[:1], ("1", "2"))
     start = clock()
     engine.choice_logprobs(asked, ("1", "2", "3", "4", "5"))

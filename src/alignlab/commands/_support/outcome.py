@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 from collections.abc import Mapping
@@ -51,7 +52,7 @@ def note_outcome(run: Run, cluster: Mapping[str, Any] | None = None) -> None:
 
 def stage_outcomes(folder: Path, plan: Plan) -> tuple[StageOutcome, ...]:
     """Return predicted and actual time by stage, a mean over seeds; in the order of their names."""
-    predicted = {stage.stage: stage.seconds for stage in plan.stages}
+    predicted = {_unnumbered(stage.stage): stage.seconds for stage in plan.stages}
     found: dict[str, list[tuple[float, float]]] = {}
     for file in sorted(folder.rglob("status.json")):
         status = read_json(file)
@@ -61,12 +62,17 @@ def stage_outcomes(folder: Path, plan: Plan) -> tuple[StageOutcome, ...]:
     return tuple(
         StageOutcome(
             name,
-            round(predicted.get(name, 0.0), 3),
+            round(predicted.get(_unnumbered(name), 0.0), 3),
             round(sum(clock for clock, _ in several) / len(several), 3),
             round(sum(cpu for _, cpu in several) / len(several), 3),
         )
         for name, several in found.items()
     )
+
+
+def _unnumbered(stage: str) -> str:
+    """Return a stage's name without its numbers: a plan knows not every stage of a scope."""
+    return re.sub(r"(?<![^/])\d+-", "", stage)
 
 
 def peak_gigabytes() -> float:
