@@ -232,8 +232,8 @@ def runs_table(runs: Mapping[str, KeptRun]) -> str:
 
 
 def studies_table(studies: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table of studies that were not run, with the hours that their plans predict."""
-    lines = ["| study | command | hours (predicted) |", "|---|---|---|"]
+    """Return the table of studies that were not run, with the hours of one core that their plans predict."""
+    lines = ["| study | command | hours of one core (predicted) |", "|---|---|---|"]
     lines += [f"| {name} | `{s['command']}` | {s['hours']:.0f} |" for name, s in studies.items()]
     return "\n".join(lines)
 
