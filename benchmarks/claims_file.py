@@ -17,6 +17,7 @@ from checked_files import (
     Kind,
     refuse_fields,
 )
+from controls_table import KINDS
 
 from alignlab.errors import bad_record, first_line
 from alignlab.files import read_text
@@ -41,7 +42,7 @@ MAYBE = {"sandbox": OBJECTS, "real": OBJECTS, "sandbox_note": TEXT, "real_note":
 
 
 def read_claims(file: Path) -> dict[str, Any]:
-    """Read the claims of every document, and the studies that were not run.
+    """Read the claims of every document, the controls of studies, and the studies not run.
 
     Raises:
         BadInput: the file cannot be read, or a field is missing, unknown or of another kind.
@@ -55,7 +56,13 @@ def read_claims(file: Path) -> dict[str, Any]:
         raise bad_record(file.name, line, None, "YAML", found) from None
     if not isinstance(known, dict):
         raise bad_record(file.name, None, None, "documents and studies", repr(known))
-    _refuse(file.name, known, {"documents": OBJECT, "studies": OBJECT})
+    _refuse(file.name, known, {"documents": OBJECT, "controls": OBJECT, "studies": OBJECT})
+    for name, controls in known["controls"].items():
+        refuse_fields(file.name, known["controls"], {name: OBJECT}, "controls.")
+        place = f"{file.name}, controls of {name}"
+        _refuse(place, controls, {}, dict.fromkeys(KINDS, OBJECTS))
+        for asked in (asked for some in controls.values() for asked in some):
+            _refuse(place, asked, {"run": RUN, "model": TEXT}, OF_MODELS)
     for name, planned in known["studies"].items():
         refuse_fields(file.name, known["studies"], {name: OBJECT}, "studies.")
         _refuse(f"{file.name}, {name}", planned, {"command": TEXT, "hours": NUMBER})

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its pa
 import kept_runs
 from checked_files import one_line, write
 from claims_file import read_claims
+from controls_table import controls_table
 from kept_runs import KeptRun, crossed
 
 from alignlab.errors import BadInput
@@ -181,12 +182,13 @@ def _measured(run: KeptRun, row: Mapping[str, Any]) -> Interval:
 
 def figures(claim: Mapping[str, Any], where: str, runs: Mapping[str, KeptRun]) -> list[Figure]:
     """Measure every figure of a claim in the sandbox or on real models."""
-    return [
-        measure(kept_runs.pool([runs[name] for name in runs_of(asked)]), asked)
-        if len(runs_of(asked)) > 1
-        else measure(runs[runs_of(asked)[0]], asked)
-        for asked in claim.get(where, [])
-    ]
+    return [pooled_figure(asked, runs) for asked in claim.get(where, [])]
+
+
+def pooled_figure(asked: Mapping[str, Any], runs: Mapping[str, KeptRun]) -> Figure:
+    """Measure one figure of a run, or of the seeds of several."""
+    some = [runs[name] for name in runs_of(asked)]
+    return measure(kept_runs.pool(some) if len(some) > 1 else some[0], asked)
 
 
 def runs_of(asked: Mapping[str, Any]) -> list[str]:
@@ -232,7 +234,7 @@ def runs_table(runs: Mapping[str, KeptRun]) -> str:
 
 
 def studies_table(studies: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table of studies that were not run, with the hours of one core that their plans predict."""
+    """Return the table of studies not run, with the hours of one core that plans predict."""
     lines = ["| study | command | hours of one core (predicted) |", "|---|---|---|"]
     lines += [f"| {name} | `{s['command']}` | {s['hours']:.0f} |" for name, s in studies.items()]
     return "\n".join(lines)
@@ -294,12 +296,16 @@ def tables() -> Iterator[tuple[str, str]]:
     runs = {folder.name: kept_runs.read(folder) for folder in folders}
     every = [claim for claims in known["documents"].values() for claim in claims]
     asked_for = [asked for c in every for w in ("sandbox", "real") for asked in c.get(w, [])]
+    asked_for += [
+        a for study in known["controls"].values() for some in study.values() for a in some
+    ]
     wanted = {name for asked in asked_for for name in runs_of(asked)}
     if missing := wanted - runs.keys():
         raise BadInput(f"{CLAIMS.name}: expected runs in {RUNS.name}, found no {sorted(missing)}")
     yield "tally", tally(every, runs)
     for name, claims in known["documents"].items():
         yield name, claims_table(claims, runs)
+    yield "controls", controls_table(known["controls"], lambda asked: pooled_figure(asked, runs))
     yield "runs", runs_table(runs)
     yield "seeds", seeds_table(every, runs)
     yield "studies", studies_table(known["studies"])

@@ -277,7 +277,8 @@ def claims_file(path: Path, **figure: object) -> Path:
     """Write claims that ask for one figure; fields of None are left out."""
     asked = {name: value for name, value in figure.items() if value is not None}
     claim = {"id": "A1", "claim": "better", "source": "x", "published": "none", "real": [asked]}
-    write_json(path / "claims.yaml", {"documents": {"A": [claim]}, "studies": {}})
+    known = {"documents": {"A": [claim]}, "controls": {}, "studies": {}}
+    write_json(path / "claims.yaml", known)
     return path / "claims.yaml"
 
 
@@ -312,9 +313,39 @@ def test_claims_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     file.write_text("documents: {\n")
     with pytest.raises(BadInput, match=r"claims\.yaml, line \d+: expected YAML"):
         ledger.read_claims(file)
-    file.write_text("documents: {}\nstudies: {}\nclaims: []\n")
-    with pytest.raises(BadInput, match="field 'claims': expected one of documents, studies"):
+    file.write_text("documents: {}\ncontrols: {}\nstudies: {}\nclaims: []\n")
+    with pytest.raises(BadInput, match="field 'claims': expected one of documents, controls, s"):
         ledger.read_claims(file)
+    for control, says in (
+        ("chance: []", "field 'chance': expected one of random, equal, positive, found another"),
+        ("random: [{run: a, model: M2, off: M1}]", "field 'off': expected one of run, model, over"),
+    ):
+        file.write_text(f"documents: {{}}\ncontrols: {{sums: {{{control}}}}}\nstudies: {{}}\n")
+        with pytest.raises(BadInput, match=f"controls of sums, {says}"):
+            ledger.read_claims(file)
+
+
+def test_controls_of_a_study_win_lose_or_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "RUNS", tmp_path / "runs")
+    kept.keep(finished_run(tmp_path / "run"), tmp_path / "runs" / "kept", "abc1234")
+    better = {"run": "kept", "model": "M2", "over": "M1", "of": "score"}
+    worse = better | {"model": "M1", "over": "M2"}
+    file = claims_file(tmp_path, **FIGURE)
+    controls = {"sums": {"random": [worse], "positive": [worse, better]}, "bare": {}}
+    write_json(file, json.loads(file.read_text()) | {"controls": controls})
+    monkeypatch.setattr(ledger, "CLAIMS", file)
+    _, _, sums, bare, every = dict(ledger.tables())["controls"].splitlines()
+    lost = "`kept`, M1 - M2: -1.000 [-1.000, -1.000], 3 prompts x 2 seeds: **loses**"
+    won = "`kept`, M2 - M1: +1.000 [+1.000, +1.000], 3 prompts x 2 seeds: **wins**"
+    assert sums == f"| sums | {lost} | none | {lost}<br>{won} |"
+    assert bare == "| bare | none | none | none |"
+    assert every == "| all 2 | loses 1, none 1 | none 2 | wins 1, none 1 |"
+    unknown = {"a": {"equal": [better | {"run": "no"}]}}
+    write_json(file, json.loads(file.read_text()) | {"controls": unknown})
+    with pytest.raises(BadInput, match="expected runs in runs, found no"):
+        dict(ledger.tables())
 
 
 def test_a_run_that_is_not_kept_or_has_no_verdict_is_refused(
