@@ -2,20 +2,28 @@
 
     python benchmarks/judge_cards.py NAME=FOLDER ...
 
-FOLDER is the run directory of `alignlab judge-card`; NAME is how the table calls the judge.
+FOLDER is the run directory of a finished `alignlab judge-card`; NAME is how the table calls the
+judge. Sets of people's own follow the known ones.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from alignlab.files import read_json
+sys.path.insert(0, str(Path(__file__).parent))  # tests load this file by its path
+
+from checked_files import OBJECT, OBJECTS, TEXT, one_line, read_object
+
+from alignlab.errors import BadInput
 from alignlab.measuring.card_sets import KNOWN
 
 Card = Mapping[str, Any]
+CARD = {"name": TEXT, "verdict": OBJECT, "cost": OBJECT, "sets": OBJECTS, "rows": OBJECTS}
+"""Fields of card.json that the tables show."""
 
 
 def figure(card: Card, metric: str, group: str | None = None, model: str = "") -> str:
@@ -53,13 +61,25 @@ def print_table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> None:
     print()
 
 
-def main() -> None:
+def read_cards(named: Iterable[str]) -> dict[str, Card]:
+    """Read the cards of NAME=FOLDER words.
+
+    Raises:
+        BadInput: a word has no name or no folder, or there is no finished card.
+    """
+    cards: dict[str, Card] = {}
+    for word in named:
+        name, _, folder = word.partition("=")
+        if not name or not folder:
+            raise BadInput(f"{word}: expected NAME=FOLDER")
+        cards[name] = read_object(Path(folder) / "card.json", CARD)
+    return cards
+
+
+def print_cards(cards: Mapping[str, Card]) -> None:
     """Print both tables, then the reason of every verdict."""
-    named = [word.partition("=") for word in sys.argv[1:]]
-    cards = {name: read_json(Path(folder) / "card.json") for name, _, folder in named}
-    sets = [
-        name for name in KNOWN if any(name == s["name"] for c in cards.values() for s in c["sets"])
-    ]
+    found = dict.fromkeys(one["name"] for card in cards.values() for one in card["sets"])
+    sets = [name for name in KNOWN if name in found] + [name for name in found if name not in KNOWN]
     print_table(
         ["judge", "verdict", "pairs", "accuracy, people", *sets],
         (
@@ -100,4 +120,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cards", nargs="+", metavar="NAME=FOLDER")
+    given = parser.parse_args()
+    with one_line():
+        print_cards(read_cards(given.cards))
