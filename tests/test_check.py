@@ -400,6 +400,7 @@ def test_stand_ins_say_nothing_about_the_length_of_answers():
 def test_a_common_start_of_judge_prompts_is_read_once():
     assert apart(["abcd", "abx", "abcde", "b"]) == ["abcd", "e", "x", "b"]
     assert apart([]) == []
+    assert apart([[1, 2, 3], [1, 2], [1, 4]]) == [[1, 2], [3], [4]]
     recorder = Recorder(None, Lengths(characters=1, template=5))
     judge = recorder.completer(f"local:{checkpoint_path('knows_all')}")
     asked = [CompletionRequest(a, (Message("user", f"rubric {a}"),), Sampling(), 0, "=")

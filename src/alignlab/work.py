@@ -91,8 +91,14 @@ def apart(rows: Sequence[Row]) -> list[Row]:
 
 def _common(a: Sequence[Any], b: Sequence[Any]) -> int:
     """Count the elements that two rows start with."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((k for k, (x, y) in pairs if x != y), min(len(a), len(b)))
+    least, most = 0, min(len(a), len(b))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if a[:middle] == b[:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def largest_step(groups: Sequence[int], batch: int) -> int:

@@ -71,7 +71,7 @@ def stage_outcomes(folder: Path, plan: Plan) -> tuple[StageOutcome, ...]:
 
 
 def _unnumbered(stage: str) -> str:
-    """Return a stage's name without its numbers: a plan knows not every stage of a scope."""
+    """Return a stage's name without its numbers: a plan does not know every stage of a scope."""
     return re.sub(r"(?<![^/])\d+-", "", stage)
 
 
