@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-KINDS = {"random": "random", "equal": "equal compute", "positive": "positive"}
-"""Field of a study in `claims.yaml` -> name of the control."""
+KINDS = {"random": "random control", "equal": "equal compute", "positive": "positive control"}
+"""Field of a study in `claims.yaml` -> head of the column."""
+OUTCOMES = ("wins", "loses", "undecided", "none")
 WORDS = {"held": "**wins**", "failed": "**loses**", "undecided": "undecided"}
 
 Measure = Callable[[Mapping[str, Any]], Any]
@@ -21,7 +22,7 @@ Measure = Callable[[Mapping[str, Any]], Any]
 
 def controls_table(studies: Mapping[str, Mapping[str, Any]], measure: Measure) -> str:
     """Return the table of controls: a row a study, with a count of the outcomes below."""
-    lines = ["| study | random control | equal compute | positive control |", "|---|---|---|---|"]
+    lines = [f"| study | {' | '.join(KINDS.values())} |", "|---|---|---|---|"]
     outcomes: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for name, controls in studies.items():
         cells = [name]
@@ -31,18 +32,15 @@ def controls_table(studies: Mapping[str, Mapping[str, Any]], measure: Measure) -
             outcomes[kind].append(_counted([one.verdict for one in found]))
         lines.append("| " + " | ".join(cells) + " |")
     cells = [
-        ", ".join(f"{words} {some.count(words)}" for words in _ORDER if words in some)
+        ", ".join(f"{words} {some.count(words)}" for words in OUTCOMES if words in some)
         for some in outcomes.values()
     ]
     return "\n".join([*lines, f"| all {len(studies)} | {' | '.join(cells)} |"])
 
 
-_ORDER = ("wins", "loses", "undecided", "none")
-
-
 def _counted(verdicts: Sequence[str]) -> str:
     """Return the outcome of a study's controls of one kind: a win if one of them wins."""
-    for verdict, words in zip(("held", "failed", "undecided"), _ORDER, strict=False):
+    for verdict, words in zip(("held", "failed", "undecided"), OUTCOMES, strict=False):
         if verdict in verdicts:
             return words
     return "none"

@@ -3,7 +3,7 @@
     python benchmarks/judge_cards.py NAME=FOLDER ...
 
 FOLDER is the run directory of a finished `alignlab judge-card`; NAME is how the table calls the
-judge. Sets of people's own follow the known ones.
+judge. Sets of one's own follow the known ones.
 """
 
 from __future__ import annotations

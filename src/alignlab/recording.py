@@ -369,13 +369,10 @@ class _Scorer(_Engine):
         self, requests: Sequence[CompletionRequest], choices: Sequence[str]
     ) -> list[tuple[float, ...]]:
         asked = sum(map(self._recorder.tokens_of, requests))
-        self._note(len(requests), 0, asked, Compute(self._read_once(requests)))
+        texts = ["".join(m.content for m in r.messages) + r.prefix for r in requests]
+        read = self._recorder.lengths.template + sum(map(self._recorder.tokens, apart(texts)))
+        self._note(len(requests), 0, asked, Compute(read))
         return [(-math.log(len(choices)),) * len(choices)] * len(requests)
-
-    def _read_once(self, requests: Sequence[CompletionRequest]) -> float:
-        """Return the tokens of requests whose common starts are read once."""
-        starts_apart = apart(["".join(m.content for m in r.messages) + r.prefix for r in requests])
-        return self._recorder.lengths.template + sum(map(self._recorder.tokens, starts_apart))
 
 
 class StandInSource:
