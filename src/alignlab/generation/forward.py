@@ -52,7 +52,10 @@ class Forward:
         if self._takes_positions:
             inputs["position_ids"] = positions_PT
         if self._takes_keep:
-            inputs["logits_to_keep"] = keep
+            # Positions, as a slice is a view that a frozen head (under an adapter) is multiplied
+            # with once per prompt, by as many copies of its weight.
+            last = ids_PT.shape[1]
+            inputs["logits_to_keep"] = torch.arange(last - keep, last, device=ids_PT.device)
         inputs["use_cache"] = cache is not None
         if cache is not None:
             inputs["past_key_values"] = cache
