@@ -155,27 +155,3 @@ def test_gaps_between_blocks_go_back_to_the_system_unless_memory_is_kept():
     machine.trim_heap()
     assert used() - before < 50 << 20
     assert len(pins) == 100
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets glibc")
-def test_what_runs_between_steps_returns_its_memory_though_the_steps_keep_theirs():
-    def used() -> int:
-        return psutil.Process().memory_info().rss
-
-    def touched() -> None:
-        block = bytearray(200 << 20)
-        block[:: 1 << 12] = b"1" * len(block[:: 1 << 12])
-
-    with machine.freed_memory_kept():
-        before = used()
-        touched()
-        assert used() - before > 150 << 20
-        with machine.freed_memory_returned():
-            assert used() - before < 50 << 20
-            touched()
-            assert used() - before < 50 << 20
-        touched()
-        assert used() - before > 150 << 20
-    with machine.freed_memory_returned():
-        touched()
-    assert used() - before < 50 << 20

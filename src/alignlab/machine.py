@@ -105,48 +105,14 @@ def freed_memory_kept() -> Iterator[None]:
     global _keeping
     _keeping += 1
     if _keeping == 1:
-        _keep_freed()
+        _mallopt(mmap_max=0, trim_threshold=-1)
     try:
         yield
     finally:
         _keeping -= 1
         if not _keeping:
-            _return_freed()
-
-
-def keeps_freed_memory() -> bool:
-    """Return True within `freed_memory_kept`, but for blocks of `freed_memory_returned`."""
-    return _keeping > 0
-
-
-@contextmanager
-def freed_memory_returned() -> Iterator[None]:
-    """Let glibc return freed memory within the context, `freed_memory_kept` or not.
-
-    For what samples or judges between the steps of a training: its caches grow token by token, and
-    the gaps that they leave would stay with the process (Gemma 3 270M grew by 6 GB a batch of
-    rollouts).
-    """
-    global _keeping
-    kept, _keeping = _keeping, 0
-    if kept:
-        _return_freed()
-    try:
-        yield
-    finally:
-        if kept:
+            _mallopt(mmap_max=65536, trim_threshold=128 << 10)
             _trim()
-            _keep_freed()
-        _keeping = kept
-
-
-def _keep_freed() -> None:
-    _mallopt(mmap_max=0, trim_threshold=-1)
-
-
-def _return_freed() -> None:
-    _mallopt(mmap_max=65536, trim_threshold=128 << 10)
-    _trim()
 
 
 def _trim() -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alignlab import machine
 from alignlab.errors import BadInput, RunFailed
 from alignlab.models.adapters import LoraConfig
 from alignlab.models.load import load, save
@@ -76,25 +75,6 @@ def lines_of(out):
 
 class Killed(Exception):
     pass
-
-
-def test_memory_is_kept_for_the_steps_alone(tmp_path):
-    seen = []
-
-    def reward(groups, seed):
-        seen.append(("reward", machine.keeps_freed_memory()))
-        return parity(groups, seed)
-
-    def validate(lm):
-        seen.append(("validation", machine.keeps_freed_memory()))
-        return 0.0
-
-    def on_step(metrics, step, of):
-        seen.append(("step", machine.keeps_freed_memory()))
-
-    config = replace(QUICK, steps=1, validate_every=1, save_every=0)
-    go(RLOO(), config, tmp_path, reward=reward, validate=validate, on_step=on_step)
-    assert dict(seen) == {"reward": False, "validation": False, "step": True}
 
 
 @pytest.mark.parametrize(

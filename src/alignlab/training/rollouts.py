@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alignlab.errors import RunFailed
-from alignlab.machine import freed_memory_returned
 from alignlab.models import adapters
 from alignlab.models.load import LanguageModel
 from alignlab.models.packed import TokenGroup
@@ -236,8 +235,7 @@ class _Loop:
 
     def _batch(self, step: int, metric_sums: MetricSums) -> _Batch:
         """Sample and score a batch, and assign credit to its tokens."""
-        with freed_memory_returned():
-            groups = self._sampled(step, metric_sums)
+        groups = self._sampled(step, metric_sums)
         budget, scorer = self.trainer.runner.budget, self.trainer.runner.scorer
         policy = budget.read(scorer, groups, token_scores)
         # The adapter's base is the reference; a frozen copy has no adapter to disable.

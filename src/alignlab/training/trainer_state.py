@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from alignlab.files import make_folder
-from alignlab.machine import freed_memory_kept, freed_memory_returned
+from alignlab.machine import freed_memory_kept
 from alignlab.models import adapters
 from alignlab.models.dtypes import resolve_dtype
 from alignlab.models.load import LanguageModel, fingerprint, save, save_adapter
@@ -298,7 +298,7 @@ class TrainerState:
         with self.runner.weights.sampling(self.lm) as lm:
             if self.world.is_main:
                 assert self.hooks.validate is not None
-                with eval_mode(lm.model), freed_memory_returned():
+                with eval_mode(lm.model):
                     value = self.hooks.validate(lm)
                 scores = value if isinstance(value, Mapping) else {"": float(value)}
         return self.world.broadcast_from_main(lambda: scores)
