@@ -415,7 +415,7 @@ def test_a_common_start_of_judge_prompts_is_read_once():
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (["propose.n=0"], "setting propose.n: expected new prompts after the data's own 1200"),
+        (["propose.n=0", "prompts=1"], "setting propose.n: expected a prompt of the data for each"),
         (["sample.n=1"], "these settings leave a step without data: M2: the feedback left no two"),
         (["judge.method=expected", "propose.by=nobody:x"], "unknown engine 'nobody'"),
         (["measure.judge=llm:local:/nowhere"], "/nowhere: expected a model folder"),

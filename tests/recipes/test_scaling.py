@@ -51,6 +51,20 @@ def test_base_models_make_two_curves(shorter, tmp_path):
     assert 'id="scaling"' in (out / "report.html").read_text()
 
 
+def test_rounds_share_the_datas_prompts(tmp_path):
+    progress.use(progress.Silent())
+    settings = ("along=iterations", "teacher=sandbox:strong", "iterations=2", "prompts=7")
+    run("scaling", *TINY, *settings, "propose.n=0", f"out={tmp_path / 'run'}")
+    progress.use(None)
+    drawn = []
+    for number in (1, 2):
+        (file,) = (tmp_path / f"run/stages/iteration-{number}").glob("*propose/prompts.jsonl")
+        drawn.append({json.loads(line)["id"] for line in file.open()})
+    first, second = drawn
+    assert (len(first), len(second)) == (4, 3)
+    assert not first & second
+
+
 def test_models_of_one_size_are_refused():
     config = ScalingConfig(along="parameters", models=("sandbox:knows_all",))
     with pytest.raises(BadInput, match="different sizes"):

@@ -51,11 +51,15 @@ def study(context: RunContext, config: StudyConfig) -> StudyMeasurements:
 
 
 def answers_to_own_prompts() -> AnswersOf:
-    """Sample answers, in every round, to prompts that the round's model writes."""
+    """Sample answers, in every round, to prompts that the round's model writes.
+
+    Without any to be written (`propose.n=0`), the rounds share the data's own prompts.
+    """
     earlier: list[Prompt] = []
 
     def answers(step: Study[StudyConfig], model: Checkpoint, iteration: int) -> Answered:
-        new = own_prompts(step, model, earlier)
+        left = step.config.iterations - iteration + 1
+        new = own_prompts(step, model, earlier, rounds=left)
         earlier.extend(new)
         return answers_of(step, model, new)
 

@@ -206,14 +206,17 @@ def own_prompts(
     earlier: Sequence[Prompt] = (),
     *,
     n: int | None = None,
+    rounds: int = 1,
 ) -> list[Prompt]:
     """Generate prompts with the model or `propose.by`, unlike IFT examples and earlier ones.
 
     Args:
         n: number of prompts, if not `propose.n`.
+        rounds: rounds to come, this one included, which share the data's prompts equally where
+            none are written.
 
     Raises:
-        BadInput: the data's own prompts are requested, but none are left.
+        BadInput: the data's own prompts are requested, but are fewer than the rounds.
     """
     context, config, corpus = study.context, study.config, study.start.corpus
     examples = [d.prompt for d in corpus.demonstrations] + list(earlier)
@@ -223,11 +226,13 @@ def own_prompts(
     by = config.propose.by
     writer = context.completer(by) if by else context.engine(model)
     settings = config.propose if n is None else replace(config.propose, n=n)
-    if not settings.n and not spare:
-        raise BadInput(
-            f"setting propose.n: expected new prompts after the data's own {len(earlier)}, which "
-            "propose.n=0 takes in the first round, found 0; raise propose.n or set iterations=1"
-        )
+    if not settings.n:
+        if len(spare) < rounds:
+            raise BadInput(
+                f"setting propose.n: expected a prompt of the data for each of {rounds} rounds, "
+                f"found {len(spare)}; give more prompts, raise propose.n or lower iterations"
+            )
+        spare = spare[: -(-len(spare) // rounds)]
     given = ProposalContext(examples, spare, held_out, corpus.reserved)
     return propose(context, writer, given, settings)
 

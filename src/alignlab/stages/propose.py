@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -24,13 +25,18 @@ from alignlab.stages.proposals import (
 )
 from alignlab.types import CompletionRequest, Count, Prompt, Sampling, Unscored
 
+log = logging.getLogger(__name__)
+
+COUNTS = 2
+"""Counts of a round's refused texts: by the filters, and by what is wrong with them."""
+
 
 @dataclass(frozen=True)
 class ProposeSettings(Bounded):
     """Settings of generating and filtering new prompts (arXiv 2401.10020, section 2.2)."""
 
     n: NonNegativeInt = 1000
-    """Number of prompts per iteration; 0 uses the data's own prompts instead."""
+    """Number of prompts per iteration; 0 shares the data's own prompts out over the iterations."""
     by: str = ""
     """Model that writes the prompts: local:FOLDER, openai:MODEL@URL, ...; empty is the model in
     training."""
@@ -43,8 +49,8 @@ class ProposeSettings(Bounded):
     max_tokens: PositiveInt = 128
     """Maximum number of tokens of a new prompt."""
     max_rounds: PositiveInt = 8
-    """Maximum number of rounds of about n requests each; missing prompts are topped up
-    afterwards."""
+    """Maximum number of rounds of about n requests each, of which one without a new prompt is the
+    last; missing prompts are topped up afterwards."""
     filters: FilterConfig = field(default_factory=FilterConfig)
     """Filters that reject a new prompt."""
     top_up: bool = True
@@ -157,24 +163,32 @@ def _write_rounds(
             if len(kept) >= settings.n:
                 break
             unit = f"round {round_}"
-            if unit in file.units:
-                continue
-            requests = _requests(context, stage.name, mode, given.examples, settings, f"{round_}.")
-            before = meter.mark()
-            found = [
-                read_proposal(mode, completer.name, several[0])
-                for several in completer.complete(requests)
-            ]
-            written = [p for p in found if isinstance(p, Prompt)]
-            new = [p for p in written if not names_reserved(p, given.reserved)]
-            known = [*given.examples, *kept, *given.held_out]
-            result = filter_prompts(new, known, settings.filters)
-            wanted = result.kept[: settings.n - len(kept)]
-            if unit not in refused.units:
-                unread = Counter(p.reason for p in found if isinstance(p, Unscored))
-                unread["about what is held out"] = len(written) - len(new)
-                refused.append(unit, [result.count, Count(stage.name, "unfit", 0, dict(unread))])
-            file.append(unit, wanted, meter.since(before))
+            if unit not in file.units:
+                requests = _requests(
+                    context, stage.name, mode, given.examples, settings, f"{round_}."
+                )
+                before = meter.mark()
+                found = [
+                    read_proposal(mode, completer.name, several[0])
+                    for several in completer.complete(requests)
+                ]
+                written = [p for p in found if isinstance(p, Prompt)]
+                new = [p for p in written if not names_reserved(p, given.reserved)]
+                known = [*given.examples, *kept, *given.held_out]
+                result = filter_prompts(new, known, settings.filters)
+                wanted = result.kept[: settings.n - len(kept)]
+                if unit not in refused.units:
+                    unread = Counter(p.reason for p in found if isinstance(p, Unscored))
+                    unread["about what is held out"] = len(written) - len(new)
+                    unfit = Count(stage.name, "unfit", 0, dict(unread))
+                    refused.append(unit, [result.count, unfit])
+                file.append(unit, wanted, meter.since(before))
+            if not refused.read()[COUNTS * round_].kept:
+                log.warning(
+                    "%s: round %d of %d texts by %s gave no new prompt; it is the last one",
+                    context.title(stage.name), round_ + 1, settings.n, completer.name,
+                )  # fmt: skip
+                break
         for count in refused.read():
             dropped.update({reason: n for reason, n in count.dropped.items() if n})
 
