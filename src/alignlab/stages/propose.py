@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 COUNTS = 2
 """Counts of a round's refused texts: by the filters, and by what is wrong with them."""
+FRUITLESS = 100
+"""Texts of whole rounds without a new prompt after which no further ones are asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class ProposeSettings(Bounded):
     max_tokens: PositiveInt = 128
     """Maximum number of tokens of a new prompt."""
     max_rounds: PositiveInt = 8
-    """Maximum number of rounds of about n requests each, of which one without a new prompt is the
-    last; missing prompts are topped up afterwards."""
+    """Maximum number of rounds of about n requests each, fewer where 100 in a row give no new
+    prompt; missing prompts are topped up afterwards."""
     filters: FilterConfig = field(default_factory=FilterConfig)
     """Filters that reject a new prompt."""
     top_up: bool = True
@@ -157,6 +159,7 @@ def _write_rounds(
     file = stage.records("prompts", Prompt)
     refused = stage.records("refused", Count)
     with progress.task(context.title(f"{completer.name} writes prompts"), settings.n) as bar:
+        fruitless = 0
         for round_ in range(settings.max_rounds):
             kept = file.read()
             bar.set(min(len(kept), settings.n))
@@ -183,10 +186,11 @@ def _write_rounds(
                     unfit = Count(stage.name, "unfit", 0, dict(unread))
                     refused.append(unit, [result.count, unfit])
                 file.append(unit, wanted, meter.since(before))
-            if not refused.read()[COUNTS * round_].kept:
+            fruitless = 0 if refused.read()[COUNTS * round_].kept else fruitless + settings.n
+            if fruitless >= FRUITLESS:
                 log.warning(
-                    "%s: round %d of %d texts by %s gave no new prompt; it is the last one",
-                    context.title(stage.name), round_ + 1, settings.n, completer.name,
+                    "%s: none of the last %d texts by %s is a new prompt; no further ones are "
+                    "asked for", context.title(stage.name), fruitless, completer.name,
                 )  # fmt: skip
                 break
         for count in refused.read():
