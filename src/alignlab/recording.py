@@ -379,8 +379,7 @@ class StandInSource:
     """Stand-in for a feedback source and pair judge that calls no engine."""
 
     def __init__(self, recorder: Recorder, name: str) -> None:
-        self.name = name
-        self._recorder = recorder
+        self.name, self._recorder = name, recorder
 
     def rate(self, items: Sequence[tuple[Prompt, Sequence[Response]]], seed: int) -> list[Feedback]:
         """Record one score per response; all scores are 0."""
