@@ -156,6 +156,7 @@ def _write_rounds(
     settings: ProposeSettings,
     dropped: Counter[str],
 ) -> None:
+    """Write rounds until there are enough prompts, or no new ones come; count what is dropped."""
     file = stage.records("prompts", Prompt)
     refused = stage.records("refused", Count)
     with progress.task(context.title(f"{completer.name} writes prompts"), settings.n) as bar:
@@ -165,27 +166,8 @@ def _write_rounds(
             bar.set(min(len(kept), settings.n))
             if len(kept) >= settings.n:
                 break
-            unit = f"round {round_}"
-            if unit not in file.units:
-                requests = _requests(
-                    context, stage.name, mode, given.examples, settings, f"{round_}."
-                )
-                before = meter.mark()
-                found = [
-                    read_proposal(mode, completer.name, several[0])
-                    for several in completer.complete(requests)
-                ]
-                written = [p for p in found if isinstance(p, Prompt)]
-                new = [p for p in written if not names_reserved(p, given.reserved)]
-                known = [*given.examples, *kept, *given.held_out]
-                result = filter_prompts(new, known, settings.filters)
-                wanted = result.kept[: settings.n - len(kept)]
-                if unit not in refused.units:
-                    unread = Counter(p.reason for p in found if isinstance(p, Unscored))
-                    unread["about what is held out"] = len(written) - len(new)
-                    unfit = Count(stage.name, "unfit", 0, dict(unread))
-                    refused.append(unit, [result.count, unfit])
-                file.append(unit, wanted, meter.since(before))
+            if f"round {round_}" not in file.units:
+                _write_round(stage, context, completer, mode, given, settings, round_)
             fruitless = 0 if refused.read()[COUNTS * round_].kept else fruitless + settings.n
             if fruitless >= FRUITLESS:
                 log.warning(
@@ -195,6 +177,34 @@ def _write_rounds(
                 break
         for count in refused.read():
             dropped.update({reason: n for reason, n in count.dropped.items() if n})
+
+
+def _write_round(
+    stage: Stage,
+    context: RunContext,
+    completer: Completer,
+    mode: PromptingMode,
+    given: ProposalContext,
+    settings: ProposeSettings,
+    round_: int,
+) -> None:
+    """Ask for the texts of one round; write the new prompts among them, and count the others."""
+    file, refused = stage.records("prompts", Prompt), stage.records("refused", Count)
+    unit, kept = f"round {round_}", file.read()
+    requests = _requests(context, stage.name, mode, given.examples, settings, f"{round_}.")
+    before = meter.mark()
+    found = [
+        read_proposal(mode, completer.name, several[0]) for several in completer.complete(requests)
+    ]
+    written = [p for p in found if isinstance(p, Prompt)]
+    new = [p for p in written if not names_reserved(p, given.reserved)]
+    known = [*given.examples, *kept, *given.held_out]
+    result = filter_prompts(new, known, settings.filters)
+    if unit not in refused.units:
+        unread = Counter(p.reason for p in found if isinstance(p, Unscored))
+        unread["about what is held out"] = len(written) - len(new)
+        refused.append(unit, [result.count, Count(stage.name, "unfit", 0, dict(unread))])
+    file.append(unit, result.kept[: settings.n - len(kept)], meter.since(before))
 
 
 def _requests(
